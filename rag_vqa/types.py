@@ -1,0 +1,154 @@
+"""What flows between the rooms: frozen dataclasses. This module imports nothing of ours.
+
+It knows names and fields. It does not know how anything is stored, encoded, drawn or read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, Union
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# A picture: a path, the bytes of a file, or an image already decoded. Only images.py opens it.
+ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a user adds, finds, cites and deletes.
+
+    Attributes:
+        id: unique in its knowledge base.
+        text: what is read; may be empty if there is an image.
+        images: sources of its pictures, in order.
+        parent: the page, object or entity that it belongs to; "" if it stands alone.
+        metadata: what `where=` filters on.
+    """
+
+    id: str
+    text: str = ""
+    title: str = ""
+    section: str = ""
+    images: tuple[ImageSource, ...] = ()
+    parent: str = ""
+    url: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What ReT encodes and the index holds: a window of a document's text, at most one image."""
+
+    document: str  # id of its document
+    position: int  # 0-based, within the document
+    text: str
+    image: ImageSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question about an image. `instruction` None means the retriever's default one."""
+
+    text: str = ""
+    image: ImageSource | None = None
+    instruction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document found: `rank` from 1, `score` of the last stage, `scores` by stage."""
+
+    document: Document
+    passage: Passage
+    rank: int
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Text of a prompt. What is not trusted must never become a control token."""
+
+    text: str
+    trusted: bool = False
+    role: Literal["system", "user"] = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture of a prompt; `source` says whose: "question", or a document's id."""
+
+    image: ImageSource
+    source: str = "question"
+
+
+Part: TypeAlias = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a reader is given. `kept` are the hits shown, in order: evidence [1] is `kept[0]`.
+
+    `dropped` maps the id of each hit or image that did not fit to the reason.
+    """
+
+    parts: tuple[Part, ...]
+    template: str = ""
+    kept: tuple[Hit, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The prompt as a person reads it, images as `<image: source>`."""
+        return "".join(
+            part.text if isinstance(part, TextPart) else f"<image: {part.source}>\n"
+            for part in self.parts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a reader wrote; `finish` is "stop", "length" or "cancelled"."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+    finish: Literal["stop", "length", "cancelled"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with its evidence.
+
+    Attributes:
+        text: as the reader wrote it.
+        hits: all that was retrieved and selected; `prompt.kept` are those the reader saw.
+        citations: numbers [n] in the text that exist in the prompt.
+        seconds: by stage: "retrieve", "select", "read".
+    """
+
+    text: str
+    query: Query
+    hits: tuple[Hit, ...]
+    prompt: Prompt
+    tokens_in: int = 0
+    tokens_out: int = 0
+    finish: Literal["stop", "length", "cancelled"] = "stop"
+    citations: tuple[int, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query of an evaluation with what is right: answers, and relevant ids at their level."""
+
+    id: str
+    query: Query
+    answers: tuple[str, ...] = ()
+    relevant: tuple[str, ...] = ()
+    level: Literal["document", "parent"] = "document"

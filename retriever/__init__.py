@@ -1,0 +1,1 @@
+"""ReT and what it searches."""

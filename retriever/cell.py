@@ -1,0 +1,150 @@
+"""The recurrent fusion cell of ReT, one step (Caffagni et al., CVPR 2025, section 3).
+
+Knows how a state takes in one layer of text and one layer of image features through gates.
+Does not know towers, tokenizers or how many steps there are. Dimensions: B batch, K learned
+queries, H hidden, L text length, V vision tokens. Attribute names are those of the checkpoints.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rag_vqa.retriever.configuration import RetConfig
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameter names of torch's, and fused kernels always."""
+
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, float(dropout)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
+        self.out_proj = nn.Linear(width, width, bias=bias)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """query (B, K, H), context (B, L, H), additive mask (B, 1, 1, L) → (B, K, H)."""
+        width = query.shape[-1]
+        weight_q, weight_kv = self.in_proj_weight.split((width, 2 * width))
+        bias_q, bias_kv = (
+            (None, None)
+            if self.in_proj_bias is None
+            else self.in_proj_bias.split((width, 2 * width))
+        )
+        q = self._heads(F.linear(query, weight_q, bias_q))
+        k, v = (self._heads(x) for x in F.linear(context, weight_kv, bias_kv).chunk(2, dim=-1))
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        mixed: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))  # (B, K, H)
+        return mixed
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, ·, H / heads)
+
+
+class RetCell(nn.Module):
+    """S_{i+1} = Cell(S_i, T_i, V_i): gated fusion of the state with one layer of each modality."""
+
+    query_state_ids: Tensor
+    input_gate_bias_prior: Tensor
+    forget_gate_bias_prior: Tensor
+
+    def __init__(self, config: RetConfig) -> None:
+        super().__init__()
+        width, heads, dropout = (
+            config.hidden_size,
+            config.hidden_size // 64,
+            config.attention_dropout,
+        )
+        self.squash = torch.tanh if config.use_tanh else nn.Identity()
+        self.query_hidden_states = nn.Parameter(torch.randn(1, config.num_queries, width) * 0.2)
+        # Persistent: the checkpoint's values win over the formula and the configuration.
+        self.register_buffer("query_state_ids", positions(config.num_queries, width))
+        for gate in ("input", "forget"):
+            prior = float(getattr(config, f"{gate}_gate_bias_prior"))
+            self.register_buffer(f"{gate}_gate_bias_prior", torch.tensor(prior))
+        self.sa = Attention(width, heads, dropout, bias=True)
+        self.text_xa = Attention(width, heads, dropout, bias=False)
+        self.vision_xa = Attention(width, heads, dropout, bias=False)
+        self.mlp = nn.Sequential(  # the release drops before the activation
+            nn.Linear(width, 4 * width),
+            nn.Dropout(config.dropout_p),
+            nn.GELU() if config.activation_fn == "gelu" else nn.ReLU(),
+            nn.Linear(4 * width, width),
+            nn.Dropout(config.dropout_p),
+        )
+        self.text_input_gate_w = nn.Linear(width, width)
+        self.text_forget_gate_w = nn.Linear(width, width)
+        self.vision_input_gate_w = nn.Linear(width, width)
+        self.vision_forget_gate_w = nn.Linear(width, width)
+        self.xa_ln, self.text_ln, self.vision_ln = (nn.LayerNorm(width) for _ in range(3))
+        self.sa_ln = nn.LayerNorm(width)  # in every checkpoint, used by none
+        self.mlp_ln = nn.LayerNorm(width)
+
+    def initial_state(self, batch: int) -> Tensor:
+        """(B, K, H): the learned queries, before the first step."""
+        return self.query_hidden_states.expand(batch, -1, -1)
+
+    def forward(
+        self,
+        state: Tensor,
+        text: Tensor | None,
+        vision: Tensor | None,
+        attention_mask: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        image_mask: Tensor | None = None,
+    ) -> Tensor:
+        """One step.
+
+        Args:
+            state: (B, K, H).
+            text: (B, L, H) adapted layer; None = no item has text, nothing of it is computed.
+            vision: (B, V, H) adapted layer; None likewise.
+            attention_mask: (B, L), 1 = token.
+            text_mask, image_mask: (B), 1 = present; None = all present.
+
+        Returns: (B, K, H).
+        """
+        query = state + self.query_state_ids  # the positions are added again at every step
+        normed = self.xa_ln(query)
+        mixed = query + self.sa(normed, normed)
+        forget_logit = self.forget_gate_bias_prior
+        fused = torch.zeros((), dtype=query.dtype, device=query.device)
+        if text is not None:
+            mask = None if attention_mask is None else additive(attention_mask, text.dtype)
+            read = self.text_xa(normed, self.text_ln(text), mask)  # (B, K, H)
+            gate = torch.sigmoid(self.text_input_gate_w(read) + self.input_gate_bias_prior)
+            present = _column(text_mask)
+            fused = fused + self.squash(read) * (gate * present)
+            forget_logit = forget_logit + self.text_forget_gate_w(read) * present
+        if vision is not None:
+            read = self.vision_xa(normed, self.vision_ln(vision))  # (B, K, H)
+            gate = torch.sigmoid(self.vision_input_gate_w(read) + self.input_gate_bias_prior)
+            present = _column(image_mask)
+            fused = fused + self.squash(read) * (gate * present)
+            forget_logit = forget_logit + self.vision_forget_gate_w(read) * present
+        hidden = self.squash(mixed) * torch.sigmoid(forget_logit) + fused
+        out: Tensor = hidden + self.mlp(self.mlp_ln(hidden))
+        return out
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, L) of 1 = token → (B, 1, 1, L) of 0 = token, lowest finite number = padding."""
+    hidden = (1 - mask.to(dtype)) * torch.finfo(dtype).min
+    return hidden[:, None, None, :]
+
+
+def positions(rows: int, width: int) -> Tensor:
+    """Sinusoidal table (1, rows, width): sin/cos(p · 10000^(-2k/width)) at dims 2k/2k+1."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(rows)[:, None] * rate  # (rows, width / 2)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[None]
+
+
+def _column(mask: Tensor | None) -> Tensor | float:
+    return 1.0 if mask is None else mask[:, None, None]

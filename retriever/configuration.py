@@ -1,0 +1,133 @@
+"""Configurations of ReT, as the released config.json files hold them, plus two extensions.
+
+Knows names, defaults and layer lists. Does not know tensors: importing this loads no model code.
+The extensions are explicit layer lists and `logit_scale`; the release knows neither.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+
+# Indices of encoder layers (0 = output of the first layer), one for each recurrence step.
+LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "clip_vit_b": (tuple(range(12)), tuple(range(12))),
+    "clip_vit_l": (tuple(range(12)), tuple(range(0, 24, 2))),
+    "openclip_vit_h": (tuple(range(1, 24, 2)), (0, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 31)),
+    # The text list ends 28, 31: the release skips 30.
+    "openclip_vit_g": ((*range(0, 29, 2), 31), tuple(range(2, 48, 3))),
+}
+HEAD_WIDTH = 64
+
+
+@strict
+class RetConfig(PreTrainedConfig):
+    """One side of a retriever: two CLIP towers, the fusion cell, the projection.
+
+    `layer_strategy` is a name of LAYER_STRATEGIES, or our extension
+    `{"text": [...], "vision": [...]}`, two lists of equal length.
+    `late_proj_output_size` 0 or None means no projection.
+    """
+
+    model_type = "ret"
+
+    text_config: dict[str, Any] | CLIPTextConfig | None = None
+    vision_config: dict[str, Any] | CLIPVisionConfig | None = None
+    is_text_frozen: bool = True
+    is_vision_frozen: bool = True
+    late_proj_output_size: int | None = 128
+    layer_strategy: str | dict[str, list[int]] = "clip_vit_b"
+    use_pooler_features: bool = False
+    num_queries: int = 32
+    hidden_size: int = 1024
+    dropout_p: float | int = 0.05
+    attention_dropout: float | int = 0.05
+    activation_fn: str = "gelu"
+    input_gate_bias_prior: float | int = 0.0
+    forget_gate_bias_prior: float | int = 0.0
+    use_tanh: bool = False
+    intermediate_size: int | None = None
+    num_attention_heads: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.text_config, Mapping):
+            self.text_config = CLIPTextConfig(**_without_type(self.text_config))
+        if isinstance(self.vision_config, Mapping):
+            self.vision_config = CLIPVisionConfig(**_without_type(self.vision_config))
+        # Derived, whatever the file says: the release recomputes them as well.
+        self.intermediate_size = 4 * self.hidden_size
+        self.num_attention_heads = self.hidden_size // HEAD_WIDTH
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self) -> None:
+        """Called by the strict dataclass. Raises ValueError with the field at fault."""
+        if self.hidden_size % HEAD_WIDTH:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {HEAD_WIDTH}")
+        if not 0 < self.num_queries <= self.hidden_size:
+            raise ValueError(f"num_queries {self.num_queries} is not in 1..{self.hidden_size}")
+        if self.activation_fn not in ("gelu", "relu"):
+            raise ValueError(f"activation_fn {self.activation_fn!r} is neither 'gelu' nor 'relu'")
+        text, vision = self.layers
+        if len(text) != len(vision) or not text:
+            raise ValueError(f"layer_strategy: {len(text)} text and {len(vision)} vision layers")
+
+    @property
+    def layers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Encoder layers (text, vision), one pair for each recurrence step."""
+        if isinstance(self.layer_strategy, str):
+            if self.layer_strategy not in LAYER_STRATEGIES:
+                known = ", ".join(LAYER_STRATEGIES)
+                raise ValueError(f"layer_strategy {self.layer_strategy!r} is none of: {known}")
+            return LAYER_STRATEGIES[self.layer_strategy]
+        if set(self.layer_strategy) != {"text", "vision"}:
+            raise ValueError('an explicit layer_strategy is {"text": [...], "vision": [...]}')
+        return tuple(self.layer_strategy["text"]), tuple(self.layer_strategy["vision"])
+
+
+@strict
+class RetrieverConfig(PreTrainedConfig):
+    """Both sides and how they share. `simmetric_loss` is the release's spelling of the key.
+
+    `logit_scale` multiplies the scores inside the loss (our extension; the release has none).
+    """
+
+    model_type = "retriever"
+
+    query_config: dict[str, Any] | RetConfig | None = None
+    passage_config: dict[str, Any] | RetConfig | None = None
+    fg_loss: bool = True
+    simmetric_loss: bool = True
+    share_query_passage_models: bool = False
+    share_text_models: bool = True
+    share_vision_models: bool = True
+    logit_scale: float | int = 1.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        query = _ret_config(self.query_config)
+        passage = query if self.share_query_passage_models else _ret_config(self.passage_config)
+        if self.share_text_models:
+            passage.text_config = query.text_config
+        if self.share_vision_models:
+            passage.vision_config = query.vision_config
+        self.query_config, self.passage_config = query, passage
+        super().__post_init__(**kwargs)
+
+    @property
+    def query(self) -> RetConfig:
+        """The query side's configuration."""
+        return _ret_config(self.query_config)
+
+    @property
+    def passage(self) -> RetConfig:
+        """The passage side's configuration."""
+        return _ret_config(self.passage_config)
+
+
+def _ret_config(config: dict[str, Any] | RetConfig | None) -> RetConfig:
+    return config if isinstance(config, RetConfig) else RetConfig(**_without_type(config or {}))
+
+
+def _without_type(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy: the caller's dict stays usable."""
+    return {key: value for key, value in config.items() if key != "model_type"}

@@ -1,0 +1,223 @@
+"""Many queries or passages → (N, K, D) unit tokens on the CPU, as numpy.
+
+Knows batching, devices, dtypes, and that items without an image (or text) need not run that
+tower: batches are grouped by what they have. Does not know indexes or storage.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from rag_vqa.errors import Missing, RagVqaError, UsageError
+from rag_vqa.retriever.configuration import RetrieverConfig
+from rag_vqa.retriever.model import RetModel, RetrieverModel
+from rag_vqa.retriever.processor import RetProcessor
+from rag_vqa.types import ImageSource, Passage, Query
+
+INSTRUCTION_FILE = "instructions.json"  # ours: {"default": "…"}, beside a checkpoint
+Item = tuple[str, ImageSource | None]
+
+
+class Encoder:
+    """A loaded retriever that turns queries and passages into tokens.
+
+    Attributes:
+        source, revision: what was loaded. K, D: tokens an item, width of a token.
+        fingerprint: hex digest of all that shapes the document side (weights, configuration,
+            tokenizer, image processing, dtype).
+        instruction: put before a query's text unless the query brings its own.
+    """
+
+    def __init__(
+        self,
+        model: RetrieverModel,
+        processor: RetProcessor,
+        *,
+        source: str = "memory",
+        revision: str | None = None,
+        instruction: str = "",
+        batch_size: int = 32,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
+        self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
+        self.source, self.revision, self.instruction = source, revision, instruction
+        side = model.config.passage
+        self.K: int = 1 if side.use_pooler_features else side.num_queries
+        self.D: int = side.late_proj_output_size or side.hidden_size
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        batch_size: int = 32,
+        tokenizer: str | Path | None = None,
+        image_processor: str | Path | None = None,
+        instruction: str | None = None,
+        parity: bool = False,
+        offline: bool = False,
+    ) -> Self:
+        """Load a checkpoint from a folder or the hub.
+
+        Raises Missing (not there), UsageError (no ReT checkpoint, unknown device or dtype).
+        """
+        where = {"revision": revision, "local_files_only": offline}
+        number = getattr(torch, dtype, None)
+        if number not in (torch.float32, torch.bfloat16, torch.float16):
+            raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
+        try:
+            config = checked_config(source, **where)
+            model = RetrieverModel.from_pretrained(
+                str(source), config=config, dtype=number, **where
+            )
+        except OSError as error:
+            raise Missing(
+                f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
+                "config.json and model.safetensors, or a hub id while online."
+            ) from error
+        processor = RetProcessor.load(
+            source,
+            model.config.query,
+            tokenizer=tokenizer,
+            image_processor=image_processor,
+            revision=revision,
+            parity=parity,
+            offline=offline,
+        )
+        model.to(torch.device(best_device() if device == "auto" else device))
+        return cls(
+            model,
+            processor,
+            source=str(source),
+            revision=revision,
+            instruction=_own_instruction(source) if instruction is None else instruction,
+            batch_size=batch_size,
+        )
+
+    @property
+    def window(self) -> int:
+        """Tokens of text that the towers read."""
+        return self.processor.window
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, untruncated."""
+        return self.processor.count_tokens(text)
+
+    @property
+    def fingerprint(self) -> str:
+        """See the class; computed once, from what is in memory."""
+        if self._fingerprint is None:
+            self._fingerprint = _fingerprint(self.model, self.processor)
+        return self._fingerprint
+
+    def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR."""
+        items = []
+        for query in queries:
+            instruction = self.instruction if query.instruction is None else query.instruction
+            items.append((f"{instruction} {query.text}".strip(), query.image))
+        return self._encode(self.model.get_query_model(), items)
+
+    def encode_passages(
+        self, passages: Sequence[Passage], on_progress: Callable[[int], object] | None = None
+    ) -> NDArray[np.float32]:
+        """(N, K, D) float32 unit tokens. `on_progress` gets the number done after each batch."""
+        items = [(passage.text, passage.image) for passage in passages]
+        return self._encode(self.model.get_passage_model(), items, on_progress)
+
+    @torch.inference_mode()
+    def _encode(
+        self,
+        side: RetModel,
+        items: Sequence[Item],
+        on_progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float32]:
+        out = np.empty((len(items), self.K, self.D), dtype=np.float32)
+        done = 0
+        for rows in self._batches(items):
+            inputs = self.processor([items[r][0] for r in rows], [items[r][1] for r in rows])
+            features = side(**inputs.to(side.device, side.dtype)).ret_features
+            unit = F.normalize(features, dim=-1).float().cpu().numpy()
+            out[rows] = unit.reshape(len(rows), self.K, self.D)  # pooled (B, D) → (B, 1, D)
+            done += len(rows)
+            if on_progress is not None:
+                on_progress(done)
+        return out
+
+    def _batches(self, items: Sequence[Item]) -> Iterable[list[int]]:
+        # Grouped by what is there, so that an absent modality's tower does not run at all;
+        # by length within a group, so that little is padding.
+        def kind(row: int) -> tuple[bool, bool, int]:
+            text, image = items[row]
+            return bool(text), image is not None and image != "", len(text)
+
+        order = sorted(range(len(items)), key=kind)
+        start = 0
+        while start < len(order):
+            group = kind(order[start])[:2]
+            batch = [r for r in order[start : start + self.batch_size] if kind(r)[:2] == group]
+            yield batch
+            start += len(batch)
+
+
+def checked_config(source: str | Path, **where: Any) -> RetrieverConfig:
+    """The configuration of a ReT checkpoint. Raises UsageError for any other, ReT-2 among them."""
+    raw, _ = RetrieverConfig.get_config_dict(str(source), **where)
+    kind, names = str(raw.get("model_type")), str(raw.get("architectures"))
+    if "ret2" in (kind + names).lower().replace("-", "").replace("_", ""):
+        raise UsageError(
+            f"{source} is a ReT-2 checkpoint; they are not supported yet. "
+            "Use aimagelab/ReT-CLIP-ViT-L-14 or another first-generation ReT."
+        )
+    if kind != RetrieverConfig.model_type:
+        raise UsageError(f"{source} is of type {kind!r}, not a ReT retriever (type 'retriever').")
+    try:
+        return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RagVqaError(
+            f"{source}/config.json does not describe a ReT model: {reason}"
+        ) from error
+
+
+def best_device() -> str:
+    """cuda, else mps, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _own_instruction(source: str | Path) -> str:
+    file = Path(source) / INSTRUCTION_FILE
+    return str(json.loads(file.read_text())["default"]) if file.is_file() else ""
+
+
+def _fingerprint(model: RetrieverModel, processor: RetProcessor) -> str:
+    digest = hashlib.sha256()
+    side = model.get_passage_model()
+    tensors = dict(side.state_dict())
+    for name, tower in (("text", side.text_model), ("vision", side.vision_model)):
+        tensors |= {f"{name}_model.{key}": value for key, value in tower.state_dict().items()}
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    config = side.config
+    shape = {"layers": config.layers, "tanh": config.use_tanh, "activation": config.activation_fn}
+    digest.update(json.dumps(shape | {"pooled": config.use_pooler_features}).encode())
+    digest.update(processor.tokenizer.backend_tokenizer.to_str().encode())
+    image = processor.image_processor.to_dict()
+    digest.update(json.dumps(image, sort_keys=True, default=str).encode())
+    digest.update(f"parity={processor.parity} window={processor.window}".encode())
+    return digest.hexdigest()

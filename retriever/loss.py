@@ -1,0 +1,53 @@
+"""Symmetric InfoNCE over late interaction, with soft targets for equal labels.
+
+Knows one process's batch. Reproduces the release's loss (query → passage) and what it meant by
+`simmetric_loss`, whose published code raises a TypeError: the mean of both directions.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rag_vqa.retriever.scoring import late_interaction
+
+
+def soft_targets(labels: Sequence[Hashable]) -> Tensor:
+    """(B, B): row i is uniform over all j whose label equals label i."""
+    ids: dict[Hashable, int] = {}
+    index = torch.tensor([ids.setdefault(label, len(ids)) for label in labels])
+    same = (index[:, None] == index[None, :]).float()
+    return same / same.sum(dim=-1, keepdim=True)
+
+
+def contrastive_loss(
+    queries: Tensor,
+    passages: Tensor,
+    labels: Sequence[Hashable],
+    *,
+    symmetric: bool = True,
+    logit_scale: float | Tensor = 1.0,
+    query_mask: Tensor | None = None,
+    passage_mask: Tensor | None = None,
+) -> Tensor:
+    """Mean cross entropy of the (B, B) score matrix; a scalar.
+
+    Args:
+        queries, passages: (B, K, D) unit tokens, or (B, D) for the single-vector variant.
+        labels: (B) names of the passages; empty = all differ. Equal labels share their target.
+        logit_scale: multiplies the scores. The release has none, so logits lie in [-K, K].
+    """
+    scores = late_interaction(queries, passages, query_mask, passage_mask) * logit_scale
+    targets = soft_targets(labels if len(labels) else range(len(queries))).to(scores)
+    loss = F.cross_entropy(scores, targets)
+    if not symmetric:
+        return loss
+    # Targets are symmetric: which passages are equal does not depend on the direction.
+    return (loss + F.cross_entropy(scores.T, targets)) / 2
+
+
+def recall_at_1(scores: Tensor, labels: Sequence[Hashable]) -> Tensor:
+    """Share of rows whose best column has their label: row by row (the release's is too high)."""
+    best = scores.argmax(dim=-1).tolist()
+    return torch.tensor([labels[i] == labels[j] for i, j in enumerate(best)]).float().mean()

@@ -1,0 +1,138 @@
+"""Text and images → tensors, as the release prepares them, or (default) with EXIF applied.
+
+Knows the tokenizer, the image processor, and what stands for an absent text or image. Does not
+decode files itself (images.py) and does not know instructions or batching.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rag_vqa.errors import Missing
+from rag_vqa.images import load
+from rag_vqa.retriever.configuration import RetConfig
+from rag_vqa.types import ImageSource
+
+BLACK = (336, 336)  # the release's stand-in for an absent image
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch for RetModel.forward: B items, L tokens, S pixels a side.
+
+    input_ids, attention_mask (B, L) int64; pixel_values (B, 3, S, S) float32;
+    text_mask, image_mask (B) float32, 0 = absent. Where all are absent the tensors are None.
+    """
+
+    input_ids: Tensor | None
+    attention_mask: Tensor | None
+    pixel_values: Tensor | None
+    text_mask: Tensor
+    image_mask: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
+        """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
+        moved: dict[str, Tensor | None] = {}
+        for name, value in vars(self).items():
+            whole = value is not None and not value.is_floating_point()
+            moved[name] = None if value is None else value.to(device, None if whole else dtype)
+        return moved
+
+
+class RetProcessor:
+    """Makes Inputs. `parity` follows the release to the pixel: EXIF orientation is ignored."""
+
+    def __init__(self, tokenizer: Any, image_processor: Any, *, parity: bool = False) -> None:
+        self.tokenizer, self.image_processor, self.parity = tokenizer, image_processor, parity
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        config: RetConfig,
+        *,
+        tokenizer: str | Path | None = None,
+        image_processor: str | Path | None = None,
+        revision: str | None = None,
+        parity: bool = False,
+        offline: bool = False,
+    ) -> Self:
+        """Find tokenizer and image processor: the given ones, the checkpoint's own, the towers'.
+
+        Released configurations may name paths of their authors' machines: then `tokenizer` and
+        `image_processor` take a folder or a hub id. Raises Missing where neither loads.
+        """
+        # CLIPImageProcessor's PIL form: no torchvision, bit-identical for RGB.
+        from transformers import AutoTokenizer, CLIPImageProcessorPil
+
+        own = str(source)
+        text = _first(tokenizer, own, "tokenizer_config.json", config.text_config)
+        vision = _first(image_processor, own, "preprocessor_config.json", config.vision_config)
+        # A revision pins the checkpoint's repository, never another one.
+        options = [
+            {"local_files_only": offline, "revision": revision if place == own else None}
+            for place in (text, vision)
+        ]
+        try:
+            return cls(
+                AutoTokenizer.from_pretrained(text, **options[0]),
+                CLIPImageProcessorPil.from_pretrained(vision, **options[1]),
+                parity=parity,
+            )
+        except (OSError, ValueError) as error:
+            raise Missing(
+                f"{source}: its tokenizer ({text!r}) or image processor ({vision!r}) does not "
+                f"load ({str(error).splitlines()[0]}). Name others with --set "
+                "retriever.tokenizer=… and --set retriever.image_processor=…"
+            ) from error
+
+    @property
+    def window(self) -> int:
+        """Tokens that the text tower reads, markers included."""
+        return int(self.tokenizer.model_max_length)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, markers included, not truncated."""
+        return len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def __call__(self, texts: Sequence[str], images: Sequence[ImageSource | None]) -> Inputs:
+        """Texts ("" = absent) and images (None or "" = absent) of B items → Inputs."""
+        text_mask = torch.tensor([float(bool(text)) for text in texts])
+        absent = [image is None or image == "" for image in images]
+        image_mask = torch.tensor([float(not missing) for missing in absent])
+        ids = attention = pixels = None
+        if text_mask.any() or not image_mask.any():
+            encoded = self.tokenizer(
+                list(texts), padding=True, truncation=True, return_tensors="pt"
+            )
+            ids, attention = encoded["input_ids"], encoded["attention_mask"]
+        if image_mask.any():
+            pixels = self.pixels(
+                [
+                    Image.new("RGB", BLACK)
+                    if missing or image is None
+                    else load(image, exif=not self.parity)
+                    for image, missing in zip(images, absent, strict=True)
+                ]
+            )
+        return Inputs(ids, attention, pixels, text_mask, image_mask)
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB images → (B, 3, S, S) float32."""
+        out: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return out
+
+
+def _first(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
+    if given is not None:
+        return str(given)
+    folder = Path(own)
+    if (folder / marker).exists():
+        return own
+    named = getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", "")
+    return str(named or own)
