@@ -1,0 +1,115 @@
+"""From a question and its hits to the prompt that a reader is given.
+
+This module knows what a prompt shows and in which order. It does not know the words around it
+(the templates), what fits (the budget), or how a reader turns parts into tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from rag_vqa.errors import UsageError
+from rag_vqa.limits import Limits
+from rag_vqa.prompts import budget
+from rag_vqa.prompts.budget import Shown
+from rag_vqa.prompts.template import Hole, render, source_of, uses
+from rag_vqa.types import Hit, ImagePart, Prompt, Query, TextPart
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A document as templates see it; what it lacks is empty, hence false in `{% if %}`.
+
+    Attributes:
+        number: from 1; what an answer cites.
+        heading: `title · section`, or the one of them that there is.
+        images: those that fit, in order; print all of them at once: `{{ doc.images }}`.
+    """
+
+    number: int
+    title: Hole | str
+    section: Hole | str
+    heading: tuple[Hole | str, ...]
+    text: Hole | str
+    images: tuple[Hole, ...]
+
+
+def build(
+    query: Query,
+    hits: Sequence[Hit],
+    limits: Limits,
+    count: Callable[[Prompt], int],
+    template: str = "answer",
+) -> Prompt:
+    """The prompt: question image first, then documents as they rank, each after its images.
+
+    Args:
+        query: with a text; the image is optional.
+        hits: by rank, best first; none is fine.
+        limits: of the reader (`Reader.limits`).
+        count: tokens of a prompt (`Reader.count`).
+        template: "answer", "short", "closed-book", or the path of a template file, which is given
+            `question`, `image`, `documents` (see `Evidence`) and `fence`.
+
+    Returns:
+        The prompt; evidence [n] is `kept[n - 1]`, and `dropped` says what is not shown and why.
+
+    Raises:
+        UsageError: no question, a question that does not fit, or a template that does not work.
+        Missing: there is no such template.
+    """
+    if not query.text.strip():
+        raise UsageError('the question is empty: a reader needs one, e.g. "What is this?"')
+    source = source_of(template)
+
+    def draw(shown: Sequence[Shown]) -> Prompt:
+        values = {
+            "question": _hole(query.text),
+            "image": "" if query.image is None else Hole(ImagePart(query.image)),
+            "documents": [_evidence(number, each) for number, each in enumerate(shown, 1)],
+            "fence": _fence(query, shown),
+        }
+        return Prompt(render(source, values), template, tuple(each.hit for each in shown))
+
+    if "documents" in uses(source):
+        return budget.fit(draw, hits, limits, count)
+    unseen = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
+    return replace(budget.fit(draw, (), limits, count), dropped=unseen)
+
+
+def _evidence(number: int, shown: Shown) -> Evidence:
+    document = shown.hit.document
+    title, section = _hole(document.title), _hole(document.section)
+    heading = (title, " · ", section) if title and section else (title or section,)
+    return Evidence(
+        number=number,
+        title=title,
+        section=section,
+        heading=heading if any(heading) else (),
+        text=_hole(document.text),
+        images=tuple(Hole(ImagePart(image, document.id)) for image in shown.images),
+    )
+
+
+def _hole(text: str) -> Hole | str:
+    return Hole(TextPart(text)) if text.strip() else ""
+
+
+def _fence(query: Query, shown: Iterable[Shown]) -> str:
+    """What marks the ends of a document: four hex digits, more where a text holds those.
+
+    A document cannot know it beforehand, for it depends on the question and on all documents;
+    it is the same on every run. The image is left out: a path and its decoded picture are one.
+
+    >>> _fence(Query("Where does it nest?"), ())
+    'c17e'
+    """
+    documents = [each.hit.document for each in shown]
+    texts = [query.text, *(text for d in documents for text in (d.title, d.section, d.text))]
+    # Lengths keep ("ab", "c") apart from ("a", "bc"); lone surrogates must not stop a question.
+    keyed = "\0".join(f"{len(text)}:{text}" for text in texts)
+    digest = sha256(keyed.encode("utf-8", "surrogatepass")).hexdigest()
+    lengths = range(4, len(digest) + 1)
+    return next(digest[:n] for n in lengths if not any(digest[:n] in text for text in texts))

@@ -1,0 +1,134 @@
+"""Templates: from a Jinja source and what fills it to the parts of a prompt.
+
+Text that stands in the template is trusted. What fills its holes is not, and never becomes a
+string of the template: Jinja yields each hole as the object that it is, so nothing inside a
+document can be mistaken for template text, and no filter can launder it. This module knows
+neither documents nor budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import StrictUndefined, Template, TemplateError, Undefined, meta
+from jinja2.nativetypes import NativeEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.types import Part, TextPart
+
+NAMES = ("answer", "short", "closed-book")
+
+
+class Hole:
+    """A part that the template places and cannot read: true, and without a string form.
+
+    The attribute is underscored because the sandbox hides those from templates.
+    """
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def __str__(self) -> str:
+        raise UsageError(
+            "a template may only print documents, question and images as they are: "
+            "no filter, no `~`, no {% set %} around them, e.g. {{ doc.text }}"
+        )
+
+    __repr__ = __str__
+
+
+class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
+    """Sandboxed, and yielding objects instead of one joined string."""
+
+
+_ENVIRONMENT = _Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def source_of(template: str) -> str:
+    """The text of a template: one of `NAMES`, or the path of a file of the user's.
+
+    Raises:
+        Missing: there is neither.
+    """
+    if template in NAMES:
+        return _packaged(template)
+    path = Path(template)
+    if not path.is_file():
+        raise Missing(
+            f"there is no prompt template {template!r}: "
+            f"take one of {', '.join(NAMES)}, or give the path of a .jinja file"
+        )
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prompt template {template} cannot be read: {error}") from error
+
+
+@cache
+def _packaged(name: str) -> str:
+    return (files("rag_vqa.prompts") / f"{name}.jinja").read_text("utf-8")
+
+
+@lru_cache(maxsize=64)
+def uses(source: str) -> frozenset[str]:
+    """Names that the template takes from outside, e.g. {"question", "documents"}."""
+    try:
+        return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
+    except TemplateError as error:
+        raise UsageError(f"the prompt template cannot be read: {error}") from error
+
+
+def render(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
+    """The parts that the template makes of `values`; neighbouring trusted texts are one part.
+
+    Raises:
+        UsageError: the template is wrong; the message says where.
+    """
+    template = _compiled(source)
+    try:
+        pieces = list(template.root_render_func(template.new_context(dict(values))))
+        return tuple(_joined(_parts(pieces)))
+    except (TemplateError, TypeError) as error:
+        raise UsageError(
+            f"the prompt template does not work: {error}; it is given {', '.join(sorted(values))}"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Template:
+    try:
+        return _ENVIRONMENT.from_string(source)
+    except TemplateError as error:
+        raise UsageError(f"the prompt template cannot be read: {error}") from error
+
+
+def _parts(pieces: Iterable[object]) -> Iterator[Part]:
+    for piece in pieces:
+        if isinstance(piece, Hole):
+            yield piece._part
+        elif isinstance(piece, (tuple, list)):  # {{ doc.images }}
+            yield from _parts(piece)
+        elif isinstance(piece, Undefined):
+            raise UsageError(f"the prompt template does not work: {piece._undefined_message}")
+        elif piece != "":
+            yield TextPart(str(piece), trusted=True)
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    text = ""
+    for part in parts:
+        if isinstance(part, TextPart) and part.trusted:
+            text += part.text
+            continue
+        if text:
+            yield TextPart(text, trusted=True)
+            text = ""
+        yield part
+    if text:
+        yield TextPart(text, trusted=True)

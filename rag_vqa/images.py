@@ -1,0 +1,297 @@
+"""The only place where a picture is opened or decoded: what is refused, and RGB out of the rest.
+
+It knows files, formats, limits, EXIF orientation and RGB. It does not know models or sizes that
+they want, and it fetches no address. All pictures are taken to be hostile: Pillow gets bytes in
+memory, one decoder chosen here by the first bytes (its registry is never asked), a size checked
+before pixels exist, and a budget of reads. No state of Pillow is changed, no warning filter set:
+all of it is safe in threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from rag_vqa import metadata
+from rag_vqa.errors import BadImage, Missing
+from rag_vqa.types import ImageSource
+
+# Decoded, Pillow holds 4 bytes a pixel: 256 MB, so that a file that turns out to be cut at its end
+# has cost under 300 MB. Photographs of 48 and 50 MP pass.
+MAX_PIXELS: Final = 64_000_000
+# A photograph of MAX_PIXELS as JPEG at high quality takes about half of it.
+MAX_FILE_BYTES: Final = 64 * 2**20
+# Photographs have 1 scan, progressive ones about 10; each scan walks all pixels once more, so
+# that a file of 60 kB can ask for hours.
+MAX_SCANS: Final = 64
+MAX_SCANNED_PIXELS: Final = 12 * MAX_PIXELS
+# A picture takes a few thousand reads, 64 MB of PNG in chunks of 4 kB take 50,000. Millions of
+# empty chunks, or entries that all point at the same megabytes, take minutes and gigabytes.
+MAX_READS: Final = 200_000
+MAX_REREADS: Final = 4
+
+_Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
+_OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # MPO of phones too: its first picture
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
+    (re.compile(rb"GIF8[79]a"), GifImageFile),
+    (re.compile(rb"BM"), BmpImageFile),
+    (re.compile(rb"II\*\0|MM\0\*"), TiffImageFile),
+)
+# Only to say what was given instead of a picture.
+_REFUSED: Final = (
+    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
+    (re.compile(rb"%PDF"), "PDF"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "EPS"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"SIMPLE  ="), "FITS"),
+    (re.compile(rb"\0\0[\1\2]\0"), "ICO"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<.*<svg|(?:\xef\xbb\xbf)?\s*<svg", re.DOTALL | re.I), "SVG"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)", re.I), "HTML"),
+)
+_FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+
+# EXIF orientation -> what brings the picture upright (TIFF 6.0, Orientation).
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What Pillow raises on damaged files; Warning, because the user's filters may raise it.
+_DAMAGED: Final = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
+    AssertionError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error, Warning,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+
+def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) -> Image.Image:
+    """A picture as RGB, decoded in full; of an animation the first frame, metadata left behind.
+
+    Args:
+        source: a path, the bytes of a file, or a PIL image. One fresh from `Image.open` counts as
+            its file; any other was prepared by its owner and is only converted.
+        exif: turn the picture upright as its EXIF orientation says. False follows the ReT release.
+        root: the folder that a path is relative to and may not leave, not through a link either.
+
+    Alpha is dropped, not composited, and ICC profiles are not applied, as in the ReT release
+    (transformers 4.45); 16-bit samples keep their high byte.
+
+    Raises:
+        BadImage: no picture, a damaged or a dangerous one; one line with file and reason.
+        Missing: there is no such file.
+    """
+    name = _name(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, name, _turn(source) if exif else 1)
+    data = read_bytes(source, root)
+    opener = _opener(data, name)
+    turn, scans = None, 1
+    try:
+        if opener is JpegImageFile:
+            data, turn, scans = metadata.bare_jpeg(data)
+        elif opener is TiffImageFile:
+            data, turn = metadata.bare_tiff(data)
+        image = opener(_Metered(data))
+    except _DAMAGED as error:
+        raise _bad(name, f"damaged header ({_reason(error)})") from error
+    if turn is None:
+        turn = _turn(image)
+    return _decode(image, name, turn if exif else 1, scans)
+
+
+def read_bytes(source: str | Path | bytes, root: Path | None = None) -> bytes:
+    """The bytes of a picture's file, for storing them by content; the content is not looked at.
+
+    Raises:
+        BadImage: an address, a folder, a pipe, a device, over MAX_FILE_BYTES, or outside `root`.
+        Missing: there is no such file.
+    """
+    name = _name(source)
+    if isinstance(source, bytes):
+        data = source
+    else:
+        path = _locate(source, name, root)
+        # A pipe would block the open: hence O_NONBLOCK. The last link is resolved by now: under
+        # a root, whoever puts one there afterwards gains nothing.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        flags |= getattr(os, "O_NOFOLLOW", 0) if root is not None else 0
+        try:
+            with os.fdopen(os.open(path, flags), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise _bad(name, "not a regular file (a folder, a pipe or a device)")
+                data = file.read(MAX_FILE_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            where = "" if root is None else f" in {_name(root)}"
+            message = f"{name}: no such file{where}. Check the path and the folder of the images."
+            raise Missing(message) from error
+        except (OSError, ValueError) as error:  # ValueError: NUL in the name
+            raise _bad(name, f"cannot be read ({_reason(error)})") from error
+    if not data:
+        raise _bad(name, "empty (0 bytes)")
+    if len(data) > MAX_FILE_BYTES:
+        raise _bad(name, f"file over {MAX_FILE_BYTES // 2**20} MB; make it smaller")
+    return data
+
+
+def encode(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> bytes:
+    """The picture as a new file: RGB, without the metadata that its source may have carried.
+
+    Raises:
+        BadImage: the format cannot hold it (a JPEG side is at most 65,500 pixels).
+    """
+    bare = load(image, exif=False)
+    buffer = io.BytesIO()
+    try:
+        bare.save(buffer, format, quality=90)  # PNG has no quality and does not look at it
+    except (OSError, ValueError) as error:
+        raise _bad("<image>", f"cannot be written as {format} ({_reason(error)})") from error
+    return buffer.getvalue()
+
+
+def content_hash(image_bytes: bytes) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    >>> content_hash(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(image_bytes).hexdigest()
+
+
+class _Metered(io.BytesIO):
+    """A file in memory that stops a reader who goes round in circles."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads = MAX_READS
+        self._bytes = MAX_REREADS * len(data) + 2**20
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self._reads -= 1
+        self._bytes -= len(piece)
+        if self._reads < 0 or self._bytes < 0:
+            raise OSError("too many small pieces")
+        return piece
+
+
+def _locate(source: str | Path, name: str, root: Path | None) -> Path:
+    if _ADDRESS.match(os.fspath(source)):
+        raise _bad(name, "addresses are not fetched; save the picture and give its path")
+    if root is None:
+        return Path(source)
+    try:
+        base = root.resolve()
+        path = (base / source).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links; NUL in the name
+        raise _bad(name, f"cannot be found ({_reason(error)})") from error
+    if not path.is_relative_to(base):
+        raise _bad(name, f"lies outside {_name(root)}; copy it there")
+    return path
+
+
+def _opener(data: bytes, name: str) -> _Opener:
+    for magic, opener in _OPENERS:
+        if magic.match(data):
+            return opener
+    head = data[:1024]
+    found = next((format for magic, format in _REFUSED if magic.match(head)), None)
+    reason = "not a picture" if found is None else f"{found} is not read"
+    raise _bad(name, f"{reason}; {_FORMATS}: save it as one of them")
+
+
+def _turn(image: Image.Image) -> int:
+    """EXIF orientation of a picture fresh from its file; 1 for one that its owner prepared."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return 1
+    if isinstance(image, TiffImageFile):  # Pillow turns it on decoding
+        return 1
+    exif = image.info.get("exif", b"")
+    return metadata.exif_orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def _check_size(image: Image.Image, name: str, scans: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise _bad(name, f"{width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 10**6} million"
+        raise _bad(name, f"{width}x{height} pixels, over {limit}; make it smaller")
+    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
+        raise _bad(name, f"JPEG of {scans} scans; save it again as a plain one")
+
+
+def _decode(image: Image.Image, name: str, turn: int, scans: int = 1) -> Image.Image:
+    _check_size(image, name, scans)
+    try:
+        image.load()
+        rgb = _rgb(image, name)
+        return rgb.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else rgb
+    except _DAMAGED as error:
+        raise _bad(name, f"damaged or truncated ({_reason(error)})") from error
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    """A new RGB image without metadata, the source untouched."""
+    if image.mode.startswith("I;16"):
+        import numpy as np
+
+        # Pillow's own conversion clips at 255: all but the darkest 0.4% would be white.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        reason = f"32-bit samples ({image.mode}) have no agreed white; save it with 8 or 16 bits"
+        raise _bad(name, reason)
+    elif image.mode in ("RGBa", "La"):  # premultiplied: Pillow converts these only so
+        image = image.convert(image.mode.upper())
+    elif "transparency" in image.info:  # dropped as alpha is; converting it would warn
+        image = image.copy()
+        del image.info["transparency"]
+    rgb = image.convert("RGB")
+    rgb.info.clear()
+    return rgb
+
+
+def _bad(name: str, reason: str) -> BadImage:
+    return BadImage(f"{name}: {reason}")
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return _line(text or type(error).__name__)
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, bytes):
+        return "<bytes>"
+    return "<image>" if isinstance(source, Image.Image) else _line(os.fspath(source))
+
+
+def _line(text: str, limit: int = 200) -> str:
+    """One printable line: names and messages may hold newlines, escapes, half characters."""
+    cut = text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

@@ -1,0 +1,1 @@
+"""Readers: what turns a Prompt into a Completion."""

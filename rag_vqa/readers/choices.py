@@ -1,0 +1,50 @@
+"""How likely each of a few continuations is, token by token.
+
+It knows logits and ids. It does not know prompts, or how a model is called: `following` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+# Inputs that hold one value for each token, and what it is for a token that is appended.
+_PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
+
+
+def choice_scores(
+    following: Callable[[Mapping[str, Any]], torch.Tensor],
+    inputs: Mapping[str, Any],
+    choices: Sequence[tuple[int, ...]],
+) -> torch.Tensor:
+    """(B, choices): log probability of each choice's tokens, nothing corrected for length.
+
+    Args:
+        following: from inputs to the log probability of the next token, (B, V).
+        inputs: of the model, padded on the left: input_ids (B, L), attention_mask (B, L), ...
+        choices: token ids; beginnings that several share are read once.
+    """
+    scores: dict[tuple[int, ...], torch.Tensor] = {}
+    for prefix in sorted({choice[:n] for choice in choices for n in range(len(choice))}):
+        scores[prefix] = following(appended(inputs, prefix))
+    columns = [
+        torch.stack([scores[choice[:n]][:, token] for n, token in enumerate(choice)]).sum(dim=0)
+        for choice in choices
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def appended(inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """The inputs with the same tokens after every row: (B, L) becomes (B, L + len(ids))."""
+    new = dict(inputs)
+    if not ids:
+        return new
+    old = inputs["input_ids"]
+    tail = torch.tensor([ids], device=old.device).expand(len(old), -1)
+    new["input_ids"] = torch.cat([old, tail.to(old.dtype)], dim=1)
+    for key, value in _PER_TOKEN.items():
+        if key in inputs:
+            new[key] = torch.cat([inputs[key], torch.full_like(tail, value)], dim=1)
+    return new

@@ -1,0 +1,197 @@
+"""From prompts to the inputs of a model: chat template, pictures, neutralised text, checks.
+
+It knows processors and what must be true of their output. It does not know models or devices.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, Literal
+
+from jinja2 import TemplateError
+from PIL import Image
+
+from rag_vqa import images
+from rag_vqa.errors import ReaderError
+from rag_vqa.readers.neutralise import Neutraliser
+from rag_vqa.types import ImagePart, Part, Prompt, TextPart
+
+
+class Encoder:
+    """Encodes prompts with one processor.
+
+    Args:
+        processor: of `load_processor`.
+        max_pixels: of one picture; larger ones are scaled down. None leaves that to the processor.
+        context: tokens of a prompt beyond which nobody asks for the exact count.
+    """
+
+    def __init__(
+        self, processor: Any, max_pixels: int | None = None, context: int = sys.maxsize
+    ) -> None:
+        self._processor = processor
+        self._tokenizer = processor.tokenizer
+        self._max_pixels = max_pixels
+        self._context = context
+        self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
+        self._image_tokens = lru_cache(maxsize=256)(self._tokens_of_size)
+        frame = self._render([TextPart("\0")], raw=True).split("\0")
+        self._neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame)
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, with those that its pictures take.
+
+        A prompt whose characters alone are too many for the context (a document of megabytes) is
+        not read: the fewest tokens that they can take are given, which is over the context too.
+        """
+        texts = (part.text for part in prompt.parts if isinstance(part, TextPart))
+        fewest = sum(map(len, texts)) // self._longest_token
+        if fewest > self._context:
+            return fewest
+        text = self._render(prompt.parts)
+        pictures = self._pictures(prompt)
+        of_pictures = sum(self._image_tokens(picture.size)[0] - 1 for picture in pictures)
+        return len(self._ids(text)) + of_pictures
+
+    def encode(self, prompts: Sequence[Prompt]) -> Any:
+        """Inputs of the model, on the CPU: input_ids (B, L) padded on the left, and pictures.
+
+        Raises:
+            BadImage: a picture that cannot be opened.
+            ReaderError: a check on control and image tokens failed; no prompt should reach this.
+        """
+        texts = [self._render(prompt.parts) for prompt in prompts]
+        for prompt, text in zip(prompts, texts, strict=True):
+            self._check_control(prompt, text)
+        pictures = [self._pictures(prompt) for prompt in prompts]
+        inputs = self._process(texts, [picture for row in pictures for picture in row])
+        self._check_pictures(inputs["input_ids"], pictures)
+        return inputs
+
+    def _process(self, texts: list[str], pictures: list[Image.Image]) -> Any:
+        try:
+            return self._processor(
+                text=list(texts),  # the processor writes into the list that it is given
+                images=pictures or None,
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=self._adds_special(texts[0]),
+            )
+        except ValueError as error:
+            raise ReaderError(
+                f"the reader's processor refuses a picture or prompt: {error}"
+            ) from error
+
+    def _pictures(self, prompt: Prompt) -> list[Image.Image]:
+        opened = (images.load(part.image) for part in prompt.parts if isinstance(part, ImagePart))
+        return [scaled(picture, self._max_pixels) for picture in opened]
+
+    def _render(self, parts: Sequence[Part], raw: bool = False) -> str:
+        """The chat as one string, a placeholder for each picture. `raw` leaves text as it is."""
+        safe = parts if raw else self._safe(parts)
+        messages = [
+            {"role": role, "content": _contents(those)} for role, those in groupby(safe, key=_role)
+        ]
+        try:
+            return str(
+                self._processor.apply_chat_template(
+                    messages, add_generation_prompt=True, tokenize=False
+                )
+            )
+        except (TemplateError, TypeError) as error:
+            raise ReaderError(
+                f"the reader's chat template does not take this prompt: {error}; "
+                "name a model that takes images in its messages"
+            ) from error
+
+    def _safe(self, parts: Sequence[Part]) -> list[Part]:
+        """Neighbouring untrusted texts are neutralised together: `<im` + `age>` is a marker."""
+        safe: list[Part] = []
+        for role, those in groupby(parts, key=_untrusted_role):
+            if role is None:
+                safe += those
+            else:
+                text = "".join(part.text for part in those if isinstance(part, TextPart))
+                safe.append(TextPart(self._neutralise(text), role=role))
+        return safe
+
+    def _ids(self, text: str) -> list[int]:
+        add = self._adds_special(text)
+        return list(self._tokenizer(text, add_special_tokens=add)["input_ids"])
+
+    def _adds_special(self, text: str) -> bool:
+        """Most chat templates write <s> themselves; a second one would be another prompt."""
+        bos = self._tokenizer.bos_token
+        return bos is None or not text.startswith(bos)
+
+    def _check_control(self, prompt: Prompt, text: str) -> None:
+        """The control tokens are those of the same prompt with harmless words for its texts."""
+        bland = [TextPart("x", role=r) if (r := _untrusted_role(p)) else p for p in prompt.parts]
+        expected = self._neutralise.control_ids(self._ids(self._render(bland)))
+        if self._neutralise.control_ids(self._ids(text)) != expected:
+            raise ReaderError(
+                "a control token came out of a document or the question: the prompt is not read. "
+                "See it with: rag-vqa prompt show"
+            )
+
+    def _check_pictures(self, ids: Any, pictures: Sequence[Sequence[Image.Image]]) -> None:
+        """ids: (B, L). Each row has as many placeholders as its own pictures take."""
+        for row, those in zip(ids, pictures, strict=True):
+            expected = sum(self._image_tokens(picture.size)[1] for picture in those)
+            found = int((row == self._processor.image_token_id).sum())
+            if found != expected:
+                raise ReaderError(
+                    f"the prompt has {found} image tokens and its {len(those)} pictures take "
+                    f"{expected}: this reader's processor is not supported"
+                )
+
+    def _tokens_of_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(tokens, image placeholders among them) of a picture, which depend on its size alone."""
+        token = self._processor.image_token
+        ids = self._process_alone(token, Image.new("RGB", size))
+        return len(ids), ids.count(self._processor.image_token_id)
+
+    def _process_alone(self, text: str, picture: Image.Image) -> list[int]:
+        inputs = self._processor(text=[text], images=[picture], add_special_tokens=False)
+        return list(inputs["input_ids"][0])
+
+
+def scaled(picture: Image.Image, max_pixels: int | None) -> Image.Image:
+    """The picture with at most `max_pixels` pixels and about the same proportions.
+
+    >>> scaled(Image.new("RGB", (400, 100)), 10_000).size
+    (200, 50)
+    """
+    width, height = picture.size
+    if max_pixels is None or width * height <= max_pixels:
+        return picture
+    by = math.sqrt(max_pixels / (width * height))
+    # A side of one pixel stays; the other is then what fits.
+    width = min(max(1, int(width * by)), max_pixels)
+    height = min(max(1, int(height * by)), max_pixels // width)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _untrusted_role(part: Part) -> Literal["system", "user"] | None:
+    """The role of a part that is not trusted, and None for all others."""
+    return part.role if isinstance(part, TextPart) and not part.trusted else None
+
+
+def _role(part: Part) -> str:
+    return part.role if isinstance(part, TextPart) else "user"
+
+
+def _contents(parts: Iterable[Part]) -> list[dict[str, str]]:
+    """Of one message; neighbouring texts are one, for some templates put a newline between two."""
+    contents: list[dict[str, str]] = []
+    for is_text, those in groupby(parts, key=lambda part: isinstance(part, TextPart)):
+        if is_text:
+            text = "".join(part.text for part in those if isinstance(part, TextPart))
+            contents.append({"type": "text", "text": text})
+        else:
+            contents += [{"type": "image"} for _ in those]
+    return contents

@@ -1,0 +1,154 @@
+"""A model of transformers from a folder or the hub: safetensors only, quantised, on its device.
+
+It knows files, bitsandbytes and devices. It does not know prompts. Nothing of a checkpoint is
+ever run as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rag_vqa.errors import Missing, ReaderError, UsageError
+
+Quantization = Literal["nf4", "int8", "none"]
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_source(model: str) -> None:
+    """Refuses a folder that holds no checkpoint in safetensors; a hub id passes.
+
+    Raises:
+        Missing: no such folder, or it lacks what a checkpoint needs.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+            raise Missing(f"there is no folder {model}: check the path given as --reader")
+        return
+    if not (folder / "config.json").is_file():
+        raise Missing(f"{model} holds no config.json, hence no model: check the path of --reader")
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
+        why = "only pickled ones, which can run code" if pickled else "none at all"
+        raise Missing(
+            f"{model} has no weights in safetensors, {why}: take a revision that has them, or "
+            "convert them on a machine that may be lost with save_pretrained()"
+        )
+
+
+@contextmanager
+def explained(model: str, offline: bool) -> Iterator[None]:
+    """Errors of transformers on the way to a loaded model, in words that name the next command."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ReaderError(
+            f"{model}: the weights are damaged ({error}). Fetch them again"
+        ) from error
+    except ImportError as error:
+        raise Missing(
+            f"{model} needs a package that is not installed: {_first_line(error)}"
+        ) from error
+    except OSError as error:
+        if Path(model).is_dir():
+            raise ReaderError(
+                f"{model}: a file is damaged or missing: {_first_line(error)}"
+            ) from error
+        how = "While online" if offline else "Check id, network and login (hf auth login), then"
+        raise Missing(
+            f"the reader {model} cannot be loaded: {_first_line(error)} {how}: hf download {model}"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise ReaderError(
+            f"{model} cannot be loaded as an image-text-to-text model: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is CUDA, then MPS, then the CPU; any other is taken as it is if it is there."""
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UsageError(f"--device {device}: take auto, cpu, cuda, cuda:1 or mps") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if not there.get(kind, False):
+        raise UsageError(f"--device {device}: not on this machine. Look with: rag-vqa doctor")
+    return device
+
+
+def load_model(
+    model: str, config: Any, quantization: Quantization, device: str, dtype: Any, **where: Any
+) -> Any:
+    """The model in evaluation mode. Only linear layers of the language model are quantised.
+
+    Args:
+        model: folder or hub id.
+        config: its configuration.
+        quantization: "nf4" (double quantisation), "int8", or "none".
+        device: resolved; plain "cuda" spreads over all GPUs.
+        dtype: torch dtype of what is not quantised, and of computing.
+        where: `revision`, `local_files_only`.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(
+        model,
+        config=config,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else {"": device},
+        quantization_config=_quantization(config, quantization, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+        **where,
+    ).eval()
+
+
+def _quantization(config: Any, quantization: Quantization, dtype: Any) -> Any:
+    if quantization == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    skip = _unquantised(config)
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=skip,  # of 4 bits too, whatever its name says
+    )
+
+
+def _unquantised(config: Any) -> list[str]:
+    """Vision tower, projector, lm_head: all but the language model, whatever the family calls it.
+
+    A list replaces the library's default, hence lm_head by name.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    parts = [name for name, _ in empty.model.named_children()]
+    if "language_model" not in parts:
+        raise ReaderError(
+            f"{config.model_type} models cannot be quantised here yet: use --quantization none"
+        )
+    return ["lm_head", *(f"model.{name}" for name in parts if name != "language_model")]

@@ -1,0 +1,210 @@
+"""A reader on this machine: a multimodal LLM of transformers, quantised or not.
+
+It knows how a model generates and weighs choices. How prompts become inputs, how text streams
+and how a model loads are the neighbouring modules' matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
+
+from rag_vqa import images
+from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa.limits import Limits
+from rag_vqa.readers.choices import choice_scores
+from rag_vqa.readers.encoding import Encoder
+from rag_vqa.readers.loading import (
+    DTYPES,
+    Quantization,
+    check_source,
+    explained,
+    load_model,
+    resolve_device,
+)
+from rag_vqa.readers.processors import load_processor
+from rag_vqa.readers.reader import OnText
+from rag_vqa.readers.streaming import RowStreamer
+from rag_vqa.types import Completion, ImagePart, Prompt
+
+
+class LocalReader:
+    """Reads with a model of `AutoModelForImageTextToText`, greedily.
+
+    Args:
+        model: folder or hub id.
+        revision: commit, tag or branch of a hub id.
+        quantization: of the language model's linear layers; the vision tower stays as it is.
+        device: "auto", "cpu", "cuda" (all GPUs), "cuda:1", "mps".
+        dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
+        max_new_tokens: of one answer.
+        max_pixels: of one picture; larger ones are scaled down. None leaves that to the processor.
+        max_images: in one prompt. None is 1: most models were trained so, and none says it.
+        batch_size: prompts read at once.
+        offline: take what is in the cache, ask nobody.
+
+    Raises:
+        UsageError: an argument that cannot be meant.
+        Missing: the model is not here, or has no safetensors.
+        ReaderError: the model cannot be read by this code.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        quantization: Quantization = "none",
+        device: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        max_new_tokens: int = 64,
+        max_pixels: int | None = None,
+        max_images: int | None = None,
+        batch_size: int = 16,
+        offline: bool = False,
+    ) -> None:
+        model = str(model)
+        _check(max_new_tokens=max_new_tokens, batch_size=batch_size)
+        _check(max_pixels=max_pixels, max_images=max_images)
+        _check_choice("quantization", quantization, ("nf4", "int8", "none"))
+        _check_choice("dtype", dtype, DTYPES)
+        check_source(model)
+        where = {"revision": revision or "main", "local_files_only": offline}
+        device = resolve_device(device)
+        default = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        self._dtype: torch.dtype = default if dtype == "auto" else getattr(torch, dtype)
+        with explained(model, offline), _memory(quantization):
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
+            processor = load_processor(model, config, **where)
+            self.model = load_model(model, config, quantization, device, self._dtype, **where)
+        self.name = _name(model, revision, config, quantization)
+        self._tokenizer = processor.tokenizer
+        self._quantization = quantization
+        self._batch_size = batch_size
+        self._ends = _ends(self.model, self._tokenizer)
+        # Of the model's own settings only the ends are kept: sampling and penalties are not ours.
+        self.model.generation_config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        context = config.get_text_config().max_position_embeddings - max_new_tokens
+        if context < 1:
+            raise UsageError(f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt")
+        self.limits = Limits(max_images or 1, max_pixels or images.MAX_PIXELS, context)
+        self._encoder = Encoder(processor, max_pixels, context)
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens that the prompt takes, image tokens and chat template among them."""
+        return self._encoder.count(prompt)
+
+    def generate(
+        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+    ) -> list[Completion]:
+        """One completion for each prompt, in their order; see `Reader`."""
+        completions = []
+        for start in range(0, len(prompts), self._batch_size):
+            batch = prompts[start : start + self._batch_size]
+            rows = range(start, start + len(batch))
+            inputs = self._inputs(batch)
+            streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text)
+            with torch.inference_mode(), _memory(self._quantization):
+                self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
+            streamer.close()
+            tokens_in = inputs["attention_mask"].sum(dim=1).tolist()
+            completions += streamer.completions(tokens_in)
+        return completions
+
+    def choice_probability(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[list[float]]:
+        """(prompts, choices): how likely each choice follows; see `Reader`.
+
+        A choice's probability is that of all its tokens; nothing is corrected for length.
+        """
+        ids = [self._choice_ids(choice) for choice in choices]
+        if len(set(ids)) < 2 or len(set(ids)) < len(ids):
+            raise UsageError(f"choices {list(choices)!r}: give two or more that differ")
+        rows: list[list[float]] = []
+        for start in range(0, len(prompts), self._batch_size):
+            inputs = self._inputs(prompts[start : start + self._batch_size])
+            with torch.inference_mode(), _memory(self._quantization):
+                scores = choice_scores(self._following, inputs, ids)  # (B, choices)
+            rows += scores.softmax(dim=-1).tolist()
+        return rows
+
+    def _choice_ids(self, choice: str) -> tuple[int, ...]:
+        ids = tuple(self._tokenizer(choice, add_special_tokens=False)["input_ids"])
+        if not ids:
+            raise UsageError(f"the choice {choice!r} has no tokens: give it a text")
+        return ids
+
+    def _following(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """(B, V): log probability of the next token. `generate` knows each family's positions."""
+        out = self.model.generate(
+            **inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True
+        )
+        return torch.as_tensor(out.logits[0]).float().log_softmax(dim=-1)
+
+    def _inputs(self, prompts: Sequence[Prompt]) -> Any:
+        for prompt in prompts:
+            pictures = sum(isinstance(part, ImagePart) for part in prompt.parts)
+            if pictures > self.limits.images:
+                raise ReaderError(
+                    f"the prompt holds {pictures} images and the reader takes "
+                    f"{self.limits.images}: use --max-images {pictures} if the model can"
+                )
+        inputs = self._encoder.encode(prompts)
+        longest = inputs["input_ids"].shape[1]
+        if longest > self.limits.context:
+            raise ReaderError(
+                f"the prompt has {longest} tokens and the reader takes {self.limits.context}: "
+                "use a lower -k or --max-pixels"
+            )
+        return inputs.to(self.model.device, dtype=self._dtype)
+
+
+def _check(**positive: int | None) -> None:
+    for name, value in positive.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} = {value}: give 1 or more")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} = {value!r}: take one of {', '.join(choices)}")
+
+
+def _name(model: str, revision: str | None, config: Any, quantization: str) -> str:
+    commit = getattr(config, "_commit_hash", None) or revision
+    model = Path(model).name if Path(model).is_dir() else model  # no path of this machine
+    return f"{model}@{commit}+{quantization}" if commit else f"{model}+{quantization}"
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids that end an answer: the model's, which may be several, and the tokenizer's."""
+    stated = model.generation_config.eos_token_id
+    ids = stated if isinstance(stated, list) else [stated]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+@contextmanager
+def _memory(quantization: Quantization) -> Iterator[None]:
+    """Out of memory, in words that name the flags."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        on_cpu = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+        if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
+            raise
+        smaller = "" if quantization == "nf4" else ", or --quantization nf4"
+        raise ReaderError(
+            "out of memory while reading: "
+            f"try a lower -k, --max-pixels 501760, --max-images 1{smaller}"
+        ) from error

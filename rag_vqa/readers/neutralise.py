@@ -1,0 +1,94 @@
+"""Untrusted text is made harmless: nothing in it can become a control token.
+
+The markers are derived from the tokenizer and its chat template, with no table by family. This
+module knows strings and ids. It does not know prompts or images.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rag_vqa.errors import ReaderError
+
+# <image>, </s>, <|im_start|>, [INST]: what looks like structure in tokens and templates. Words
+# that a tokenizer merely holds whole ("capital", "[1]") do not.
+_STRUCTURAL = re.compile(r"<[^<>\s'\"{}%]{1,60}>|\[/?[A-Z][A-Z_]*\]")
+# "USER: ", "Assistant:": what a chat template writes directly before a turn.
+_HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+
+
+class Neutraliser:
+    """Breaks markers in a text with a space before their last character: `<image >`, `USER :`.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        chat_template: its Jinja source.
+        frame: what the template writes around a user's turn, before and after.
+
+    Raises:
+        ReaderError: the tokenizer does not say where its tokens come from.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str, frame: Iterable[str]) -> None:
+        if not tokenizer.is_fast:
+            raise ReaderError(
+                "the reader's tokenizer is a slow one, which cannot show where control tokens "
+                "come from: name a model that has a tokenizer.json"
+            )
+        self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        control = {i: t.content for i, t in added.items() if t.special or _is_structural(t.content)}
+        special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        control |= special
+        headers = [match[1] for text in frame for match in [_HEADER.search(text)] if match]
+        markers = {*control.values(), *_STRUCTURAL.findall(chat_template), *headers}
+        longest_first = sorted(filter(None, markers), key=lambda marker: (-len(marker), marker))
+        self.markers: tuple[str, ...] = tuple(longest_first)
+        self._markers = re.compile("|".join(map(re.escape, self.markers)) or r"(?!)")
+        # Unknown characters become <unk> without anybody's writing it: no sign of an attack.
+        self._ids = frozenset(control) - {tokenizer.unk_token_id}
+
+    def __call__(self, text: str) -> str:
+        """The text without control tokens; ordinary text comes back as it is."""
+        text = _SURROGATES.sub(_REPLACEMENT, text)  # tokenizers take Unicode only
+        spans = self._spans(text)
+        text = _rewrite(text, spans, lambda found: f"{found[:-1]} {found[-1:]}")
+        # What a space does not break (one character, a tokenizer that drops spaces) goes: each
+        # round removes characters, so that this ends.
+        while spans := self._spans(text):
+            text = _rewrite(text, spans, lambda found: _REPLACEMENT)
+        return text
+
+    def control_ids(self, ids: Iterable[int]) -> list[int]:
+        """Those of `ids` that are control tokens, sorted."""
+        return sorted(i for i in ids if i in self._ids)
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where markers stand: as they are written, and as the tokenizer reads them.
+
+        It may fold case or width (`＜ＩＭＡＧＥ＞`), which no list of strings foresees.
+        """
+        spans = [match.span() for match in self._markers.finditer(text)]
+        if spans:
+            return spans
+        read = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if self._ids.isdisjoint(read["input_ids"]):
+            return []
+        pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)
+        return [(start, end) for i, (start, end) in pairs if i in self._ids and end > start]
+
+
+def _is_structural(token: str) -> bool:
+    return _STRUCTURAL.fullmatch(token.strip()) is not None or (len(token) > 2 and "|" in token)
+
+
+def _rewrite(text: str, spans: Sequence[tuple[int, int]], change: Any) -> str:
+    pieces, last = [], 0
+    for start, end in spans:
+        pieces += [text[last:start], change(text[start:end])]
+        last = end
+    return "".join([*pieces, text[last:]])

@@ -1,0 +1,55 @@
+"""What the rest of the program knows of a reader: prompts in, completions out.
+
+It does not know models, processors or servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rag_vqa.limits import Limits
+from rag_vqa.types import Completion, Prompt
+
+# (row, piece): pieces of one row join to its completion's text; returning False cancels that row.
+OnText = Callable[[int, str], bool | None]
+
+
+class Reader(Protocol):
+    """Reads prompts and writes answers. It owns the tokenizer: untrusted parts of a prompt never
+    become control tokens of it."""
+
+    @property
+    def name(self) -> str:
+        """For records: model id @ revision, and quantization."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The most that one prompt may hold."""
+        ...
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens that the prompt takes, image tokens and chat template among them."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+    ) -> list[Completion]:
+        """One completion for each prompt, in their order.
+
+        Raises:
+            ReaderError: out of memory, or a prompt over the limits.
+        """
+        ...
+
+    def choice_probability(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[list[float]]:
+        """(prompts, choices): how likely each choice follows; a row sums to 1.
+
+        Raises:
+            UsageError: fewer than two choices, or one without tokens.
+            ReaderError: as `generate`.
+        """
+        ...

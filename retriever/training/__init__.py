@@ -1,0 +1,1 @@
+"""How a retriever is trained."""

@@ -1,0 +1,146 @@
+"""The budget, against counts that can be done by hand: words are tokens, a picture is 100."""
+
+import pytest
+
+from rag_vqa.errors import UsageError
+from rag_vqa.limits import Limits
+from rag_vqa.prompts import build
+from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
+
+QUERY = Query("What is it?", image="photo.jpg")
+# The template `short` adds 9 words, the question has 3, its picture is 100.
+ALONE = 100 + 3 + 9
+
+
+def count(prompt: Prompt) -> int:
+    texts = (part.text for part in prompt.parts if isinstance(part, TextPart))
+    images = sum(isinstance(part, ImagePart) for part in prompt.parts)
+    return len("".join(texts).split()) + 100 * images
+
+
+def hits(*documents: Document) -> list[Hit]:
+    return [Hit(d, Passage(d.id, 0, d.text), n, 1 / n) for n, d in enumerate(documents, 1)]
+
+
+def words(name: str, n: int, images: int = 0) -> Document:
+    return Document(
+        name, " ".join([name] * n), images=tuple(f"{name}{i}.png" for i in range(images))
+    )
+
+
+def built(found: list[Hit], images: int, context: int) -> Prompt:
+    return build(QUERY, found, Limits(images, 10**6, context), count, "short")
+
+
+def kept(prompt: Prompt) -> list[str]:
+    return [hit.document.id for hit in prompt.kept]
+
+
+def sources(prompt: Prompt) -> list[str]:
+    return [part.source for part in prompt.parts if isinstance(part, ImagePart)]
+
+
+THREE = hits(words("a", 10), words("b", 20), words("c", 30))
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        (ALONE + 60, ["a", "b", "c"]),
+        (ALONE + 59, ["a", "b"]),
+        (ALONE + 30, ["a", "b"]),
+        (ALONE + 29, ["a"]),
+        (ALONE + 10, ["a"]),
+        (ALONE + 9, []),
+        (ALONE, []),
+    ],
+)
+def test_whole_documents_go_from_the_end(context: int, expected: list[str]) -> None:
+    prompt = built(THREE, images=1, context=context)
+    assert kept(prompt) == expected
+    assert set(prompt.dropped) == {"a", "b", "c"} - set(expected)
+    assert count(prompt) == ALONE + sum({"a": 10, "b": 20, "c": 30}[name] for name in expected)
+    assert count(prompt) <= context
+    for reason in prompt.dropped.values():
+        assert f"{context} tokens" in reason
+    for name in expected:  # whole, as it is
+        assert " ".join([name] * {"a": 10, "b": 20, "c": 30}[name]) in prompt.text
+
+
+def test_a_big_document_hides_those_below_it() -> None:
+    """Ranks are not skipped: what follows a document that does not fit goes too."""
+    prompt = built(hits(words("big", 500), words("small", 1)), images=1, context=ALONE + 100)
+    assert kept(prompt) == []
+    assert set(prompt.dropped) == {"big", "small"}
+
+
+def test_the_question_alone_must_fit() -> None:
+    assert kept(built(THREE, images=1, context=ALONE)) == []
+    with pytest.raises(UsageError, match=f"{ALONE} tokens.*takes {ALONE - 1}"):
+        built(THREE, images=1, context=ALONE - 1)
+    with pytest.raises(UsageError, match=f"{ALONE} tokens"):
+        built([], images=1, context=ALONE - 1)
+
+
+def test_a_reader_without_eyes_refuses_a_picture() -> None:
+    with pytest.raises(UsageError, match="--max-images"):
+        built(THREE, images=0, context=10**6)
+
+
+def test_images_over_the_number_go_by_rank_and_texts_stay() -> None:
+    found = hits(words("a", 10, images=2), words("b", 20, images=2))
+    prompt = built(found, images=4, context=10**6)
+    assert sources(prompt) == ["question", "a", "a", "b"]
+    assert kept(prompt) == ["a", "b"]
+    assert prompt.dropped == {"b#2": "the reader takes 4 image(s) a prompt"}
+
+
+def test_images_go_before_documents_when_only_they_are_too_much() -> None:
+    found = hits(words("a", 10, images=1), words("b", 20, images=2))
+    prompt = built(found, images=9, context=ALONE + 30 + 250)
+    assert kept(prompt) == ["a", "b"]
+    assert sources(prompt) == ["question", "a", "b"]
+    assert set(prompt.dropped) == {"b#2"}
+    assert "tokens" in prompt.dropped["b#2"]
+
+
+def test_texts_go_before_images_are_given_room() -> None:
+    found = hits(words("a", 10, images=1), words("b", 200))
+    prompt = built(found, images=9, context=ALONE + 150)
+    assert kept(prompt) == ["a"]
+    assert sources(prompt) == ["question", "a"]
+    assert set(prompt.dropped) == {"b"}
+
+
+def test_a_document_that_is_only_a_picture_goes_with_it() -> None:
+    found = hits(words("a", 10), Document("map", title="Map", images=("m.png",)), words("c", 5))
+    prompt = built(found, images=1, context=10**6)
+    assert kept(prompt) == ["a", "c"]
+    assert "no text" in prompt.dropped["map"]
+    assert "Map" not in prompt.text
+
+
+def test_an_empty_document_is_not_shown() -> None:
+    prompt = built(hits(Document("empty", " \n", title="T"), words("b", 2)), 1, 10**6)
+    assert kept(prompt) == ["b"]
+    assert prompt.dropped == {"empty": "it has neither text nor image"}
+
+
+def test_evidence_is_numbered_as_kept() -> None:
+    found = hits(Document("empty"), words("b", 2), words("c", 2))
+    prompt = build(QUERY, found, Limits(1, 10**6, 10**6), count, "answer")
+    assert kept(prompt) == ["b", "c"]
+    first = prompt.text.index("[1]")
+    assert first < prompt.text.index("b b") < prompt.text.index("[2]") < prompt.text.index("c c")
+    assert "[3]" not in prompt.text
+
+
+def test_an_ordinary_prompt_is_counted_once() -> None:
+    calls = []
+
+    def counting(prompt: Prompt) -> int:
+        calls.append(prompt)
+        return count(prompt)
+
+    build(QUERY, THREE, Limits(1, 10**6, 10**6), counting, "short")
+    assert len(calls) == 1

@@ -1,0 +1,311 @@
+"""LocalReader over tiny random models of the true classes: batches, streams, choices, 4 bits."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from rag_vqa.errors import Missing, ReaderError, UsageError
+from rag_vqa.limits import Limits
+from rag_vqa.prompts import build
+from rag_vqa.readers.local import LocalReader
+from rag_vqa.readers.reader import Reader
+from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
+
+
+def picture(width: int, height: int, seed: int) -> Image.Image:
+    noise = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (height, width, 3), generator=noise, dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
+PROMPTS = [
+    Prompt((ImagePart(picture(60, 40, 0)), TextPart("What is it? <image> <|im_end|> é"))),
+    Prompt((TextPart("No picture", trusted=True),)),
+    Prompt(
+        (
+            ImagePart(picture(90, 30, 1)),
+            ImagePart(picture(33, 99, 2), "doc"),
+            TextPart("Two pictures and a longer text. " * 3),
+        )
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen"])
+def reader(request: pytest.FixtureRequest) -> LocalReader:
+    folder = request.getfixturevalue(f"{request.param}_folder")
+    return LocalReader(folder, device="cpu", max_new_tokens=24, max_images=2)
+
+
+def test_it_is_a_reader(reader: LocalReader) -> None:
+    as_protocol: Reader = reader
+    assert as_protocol.name in {"tiny-llava0+none", "tiny-qwen0+none"}
+    assert as_protocol.limits == Limits(images=2, pixels=64_000_000, context=2048 - 24)
+
+
+def test_a_batch_gives_what_single_prompts_give(reader: LocalReader) -> None:
+    together = reader.generate(PROMPTS)
+    alone = [reader.generate([prompt])[0] for prompt in PROMPTS]
+    assert together == alone
+    assert len({completion.text for completion in together}) == 3  # the prompt matters
+    assert [completion.tokens_in for completion in together] == [reader.count(p) for p in PROMPTS]
+
+
+def test_small_batches_give_the_same(reader: LocalReader, monkeypatch: Any) -> None:
+    together = reader.generate(PROMPTS)
+    monkeypatch.setattr(reader, "_batch_size", 2)
+    heard: dict[int, str] = defaultdict(str)
+
+    def on_text(row: int, piece: str) -> None:
+        heard[row] += piece
+
+    assert reader.generate(PROMPTS, on_text) == together
+    assert [heard[row] for row in range(3)] == [completion.text for completion in together]
+    assert reader.generate([]) == []
+
+
+def test_greedy_against_a_loop_of_forwards(reader: LocalReader) -> None:
+    """No cache, no generate(): the most likely token, appended, again."""
+    inputs = dict(reader._inputs([PROMPTS[0]]))
+    ids: list[int] = []
+    with torch.inference_mode():
+        for _ in range(24):
+            token = int(reader.model(**_grown(inputs, ids)).logits[0, -1].argmax())
+            if token in reader._ends:
+                break
+            ids.append(token)
+    text = reader._tokenizer.decode(ids, skip_special_tokens=True)
+    completion = reader.generate([PROMPTS[0]])[0]
+    assert completion.text.rstrip("\ufffd") == text.rstrip("\ufffd")
+    assert completion.tokens_out == len(ids)
+
+
+def _grown(inputs: dict[str, Any], ids: list[int]) -> dict[str, Any]:
+    grown = dict(inputs)
+    tail = torch.tensor([ids], dtype=torch.long)
+    grown["input_ids"] = torch.cat([inputs["input_ids"], tail], dim=1)
+    grown["attention_mask"] = torch.ones_like(grown["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        zeros = torch.zeros_like(tail)
+        grown["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], zeros], dim=1)
+    return grown
+
+
+def test_a_row_is_cancelled_alone(reader: LocalReader) -> None:
+    whole = reader.generate(PROMPTS)
+    heard: dict[int, list[str]] = defaultdict(list)
+
+    def on_text(row: int, piece: str) -> bool:
+        heard[row].append(piece)
+        return row != 1
+
+    cut = reader.generate(PROMPTS, on_text)
+    assert cut[1].finish == "cancelled"
+    assert cut[1].text == heard[1][0]
+    assert len(heard[1]) == 1
+    assert whole[1].text.startswith(cut[1].text)
+    assert [cut[0], cut[2]] == [whole[0], whole[2]]
+
+
+def test_it_stops_at_an_end(reader: LocalReader, monkeypatch: Any) -> None:
+    """The third token of a row is declared an end: the row has two tokens then."""
+    inputs = reader._inputs([PROMPTS[0]])
+    with torch.inference_mode():
+        new = reader.model.generate(**inputs)[0, inputs["input_ids"].shape[1] :].tolist()
+    end = new[2]
+    monkeypatch.setattr(reader, "_ends", frozenset({end}))
+    monkeypatch.setattr(reader.model.generation_config, "eos_token_id", [end])
+    completion = reader.generate([PROMPTS[0]])[0]
+    assert completion.finish == "stop"
+    assert completion.tokens_out == new.index(end)
+
+
+def test_choices_sum_to_one_and_equal_a_forward(reader: LocalReader) -> None:
+    choices = ["yes", "no", "yellow"]
+    table = reader.choice_probability(PROMPTS, choices)
+    assert len(table) == 3
+    for prompt, row in zip(PROMPTS, table, strict=True):
+        assert sum(row) == pytest.approx(1)
+        inputs = dict(reader._inputs([prompt]))
+        length = inputs["input_ids"].shape[1]
+        logs = []
+        for choice in choices:
+            ids = list(choice.encode())  # one token a byte: the id is its place in the vocabulary
+            ids = reader._tokenizer.convert_tokens_to_ids([chr(byte) for byte in ids])
+            with torch.inference_mode():
+                logits = reader.model(**_grown(inputs, ids)).logits[0].log_softmax(dim=-1)
+            logs.append(sum(float(logits[length - 1 + n, i]) for n, i in enumerate(ids)))
+        expected = torch.tensor(logs, dtype=torch.float64).softmax(dim=0).tolist()
+        assert row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("choices", [[], ["yes"], ["yes", "yes"], ["yes", ""]])
+def test_choices_that_cannot_be_meant(reader: LocalReader, choices: list[str]) -> None:
+    with pytest.raises(UsageError, match="choice"):
+        reader.choice_probability(PROMPTS, choices)
+
+
+def test_prompts_over_the_limits_are_refused(reader: LocalReader) -> None:
+    three = Prompt(tuple(ImagePart(picture(30, 30, n)) for n in range(3)))
+    with pytest.raises(ReaderError, match=r"3 images and the reader takes 2.*--max-images 3"):
+        reader.generate([three])
+    with pytest.raises(ReaderError, match=f"takes {2048 - 24}"):
+        reader.generate([Prompt((TextPart("long " * 600),))])
+
+
+def test_built_prompts_fit(reader: LocalReader) -> None:
+    documents = [Document(f"d{n}", f"{n} " * 150, title="<image>") for n in range(12)]
+    hits = [Hit(d, Passage(d.id, 0, d.text), n, 1.0) for n, d in enumerate(documents, 1)]
+    query = Query("What <|im_start|>?", picture(60, 40, 3))
+    prompt = build(query, hits, reader.limits, reader.count)
+    assert 0 < len(prompt.kept) < 12
+    assert len(prompt.kept) + len(prompt.dropped) == 12
+    assert reader.count(prompt) <= reader.limits.context
+    assert reader.generate([prompt])[0].tokens_in == reader.count(prompt)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_names_the_flags(
+    reader: LocalReader, monkeypatch: Any, error: Exception
+) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(reader.model, "generate", fail)
+    for call in (reader.generate, lambda prompts: reader.choice_probability(prompts, ["a", "b"])):
+        with pytest.raises(ReaderError, match=r"memory.*--max-pixels.*--quantization nf4"):
+            call(PROMPTS)
+
+
+def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(reader.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        reader.generate(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_new_tokens": 0},
+        {"max_pixels": 0},
+        {"max_images": -1},
+        {"batch_size": 0},
+        {"quantization": "int4"},
+        {"dtype": "float8"},
+        {"device": "gpu"},
+        {"max_new_tokens": 5000},
+    ],
+)
+def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        LocalReader(llava_folder, **wrong)
+
+
+class TestSource:
+    def test_a_model_that_is_not_here(self) -> None:
+        with pytest.raises(Missing, match="hf download nobody/nothing"):
+            LocalReader("nobody/nothing", offline=True)
+
+    @pytest.mark.parametrize("path", ["./nowhere", "/nowhere/at/all", "a/b/c"])
+    def test_a_folder_that_is_not_there(self, path: str) -> None:
+        with pytest.raises(Missing, match="no folder"):
+            LocalReader(path)
+
+    def test_a_folder_without_a_model(self, tmp_path: Path) -> None:
+        with pytest.raises(Missing, match=r"config\.json"):
+            LocalReader(tmp_path)
+
+    def test_pickled_weights_are_refused(self, llava_folder: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "pickled"
+        shutil.copytree(llava_folder, folder)
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(b"\x80\x04not looked at")
+        with pytest.raises(Missing, match=r"pickled.*run code"):
+            LocalReader(folder)
+
+    def test_damaged_weights(self, llava_folder: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "damaged"
+        shutil.copytree(llava_folder, folder)
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+        with pytest.raises(ReaderError, match="damaged"):
+            LocalReader(folder)
+
+    def test_a_damaged_configuration(self, llava_folder: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "damaged"
+        shutil.copytree(llava_folder, folder)
+        (folder / "config.json").write_text("{")
+        with pytest.raises(ReaderError, match="damaged"):
+            LocalReader(folder)
+
+    def test_a_model_that_does_not_see(self, tmp_path: Path) -> None:
+        from transformers import LlamaConfig
+
+        LlamaConfig().save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors").write_bytes(b"")
+        with pytest.raises(ReaderError, match="image-text-to-text"):
+            LocalReader(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["nf4", "int8"])
+def quantised(request: pytest.FixtureRequest, llava_folder: Path, qwen_folder: Path) -> Any:
+    return [
+        LocalReader(
+            folder, quantization=request.param, device="cpu", max_images=2, max_new_tokens=4
+        )
+        for folder in (llava_folder, qwen_folder)
+    ]
+
+
+def test_quantised_models_read(quantised: list[LocalReader]) -> None:
+    for reader in quantised:
+        completions = reader.generate(PROMPTS)
+        assert [completion.tokens_in for completion in completions] == [
+            reader.count(prompt) for prompt in PROMPTS
+        ]
+        assert sum(reader.choice_probability(PROMPTS[:1], ["a", "b"])[0]) == pytest.approx(1)
+
+
+def test_only_the_language_model_is_quantised(quantised: list[LocalReader]) -> None:
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    for reader in quantised:
+        layers = [
+            (name, isinstance(module, (Linear4bit, Linear8bitLt)))
+            for name, module in reader.model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        ]
+        inside = [done for name, done in layers if name.startswith("model.language_model.layers.")]
+        outside = [
+            done for name, done in layers if not name.startswith("model.language_model.layers.")
+        ]
+        assert len(inside) == 2 * 7  # q k v o, gate up down, in 2 layers
+        assert all(inside)
+        assert len(outside) > 8  # vision tower, projector, lm_head
+        assert not any(outside)
+        assert reader.name.endswith(("+nf4", "+int8"))
+
+
+def test_nf4_is_doubly_quantised(quantised: list[LocalReader]) -> None:
+    from bitsandbytes.nn import Linear4bit
+
+    for reader in quantised:
+        layers = [m for m in reader.model.modules() if isinstance(m, Linear4bit)]
+        assert bool(layers) == reader.name.endswith("+nf4")
+        assert all(layer.weight.quant_state.nested for layer in layers)
+        assert all(layer.weight.quant_state.quant_type == "nf4" for layer in layers)
