@@ -1,0 +1,1 @@
+"""Scores: answers and retrieval, with intervals."""

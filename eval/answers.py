@@ -1,0 +1,88 @@
+"""Scoring of short answers where no benchmark prescribes it: the demo, own question sets.
+
+Knows texts alone. It is no benchmark's score: those are in `infoseek` and `evqa`, and their
+normalisation loses what tells apart UTC+1 and UTC-1, 3.5 and 35.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+# With the spaces before it, and with the full stop after it where that ends the answer.
+_CITATION = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\](?:\s*\.\s*$)?")
+_APOSTROPHES = str.maketrans("", "", "'`´‘’ʼ")
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_STOP = re.compile(r"\.(?!\d)|(?<=[^\W\d])\.")  # no decimal point: "U.S.A.", "No.5"
+_ARTICLES = frozenset({"a", "an", "the"})
+_UNKNOWN = frozenset(
+    {"unknown", "answer is unknown", "it is unknown", "i do not know", "i dont know",
+     "i cannot tell", "cannot tell"}
+)  # fmt: skip
+
+
+def strip_citations(text: str) -> str:
+    """The text without its `[n]` and `[n, m]`, and without the full stop that closes them.
+
+    >>> strip_citations("[2] Oslo"), strip_citations("Oslo [2]."), strip_citations("A [1], b [2]")
+    ('Oslo', 'Oslo', 'A, b')
+    """
+    return _CITATION.sub("", text).strip()
+
+
+def normalize(text: str) -> str:
+    """What two answers are compared by. Exactly, in this order:
+
+    1. apostrophes go; every dash becomes "-"; Unicode NFKC and case folding ("km²" is "km2",
+       full-width digits are digits); accents stay: "São" is not "Sao";
+    2. a comma of thousands goes: "1,000" is "1000";
+    3. full stops go but for a decimal point, also a leading one: "U.S.A." is "usa", "3.5" stays,
+       ".5" stays;
+    4. "+" and "-" stay where they are a sign, that is before a digit and not after one: "UTC+1",
+       "-4"; but a "+" that begins the answer goes: "+47" is "47". So does the "." of ".no";
+    5. any other character that is no letter, digit or mark becomes a space: "red-orange",
+       "1990-2000", "50%";
+    6. the words a, an, the go, unless nothing would be left; spaces are squeezed.
+
+    >>> normalize("The U.S.A."), normalize("+47"), normalize(".no"), normalize("UTC−5")
+    ('usa', '47', 'no', 'utc-5')
+    """
+    text = text.translate(_APOSTROPHES).translate(_DASHES)
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    text = _STOP.sub("", _THOUSANDS.sub("", text))
+    words = "".join(_kept(text, place) for place in range(len(text))).split()
+    words = [word for word in words if word not in _ARTICLES] or words
+    return " ".join(words).removeprefix("+")
+
+
+def _kept(text: str, place: int) -> str:
+    """The character at a place, or a space for one that does not count."""
+    char, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
+    if char == "." or unicodedata.category(char)[0] in "LMN":  # only decimal points are left
+        return char
+    return char if char in "+-" and after.isdigit() and not before.isdigit() else " "
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> bool:
+    """Whether the prediction, its citations aside, is one of the answers after `normalize`.
+
+    An empty prediction, and a question without answers, never match.
+
+    >>> exact_match("Oslo [1].", ["Oslo", "Christiania"])
+    True
+    """
+    normal = normalize(strip_citations(prediction))
+    return bool(normal) and any(normalize(answer) == normal for answer in answers)
+
+
+def is_unknown(prediction: str) -> bool:
+    """Whether the whole answer abstains: "unknown", as prompts ask for, or "I don't know".
+
+    Silence is no abstention, and "Unknown Pleasures" is an answer.
+
+    >>> is_unknown("Unknown. [1]"), is_unknown("Unknown Pleasures"), is_unknown("")
+    (True, False, False)
+    """
+    return normalize(strip_citations(prediction)) in _UNKNOWN

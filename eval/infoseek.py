@@ -1,0 +1,264 @@
+"""InfoSeek's answer scoring, number for number as its official script computes it.
+
+Rules: github.com/edchengg/infoseek_eval, `infoseek_eval.py`. Written anew and held equal by golden
+data. Knows rows and texts. Does not know images, retrieval or readers. Its oddities (".5" is 5,
+"-4" equals "4" as a text) are kept on purpose: a score that differs cannot be compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from rag_vqa.errors import BadInput, Missing, UsageError
+
+Row: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
+Scorer: TypeAlias = Literal["strict", "official"]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NUMBER = re.compile(r"[-+]?[.]?\d+(?:,\d\d\d)*[.]?\d*(?:[eE][-+]?\d+)?")
+_TYPES = ("string", "time", "numerical")
+_EDGE = 1e-12  # the official script adds it to each length and to the threshold
+
+
+class SplitScore(TypedDict):
+    """Accuracies of one split in percent, rounded to 2 places; 0 where no question counts."""
+
+    score: float
+    score_time: float
+    score_num: float
+    score_string: float
+
+
+class Result(TypedDict):
+    """The official script's result object; `final_score` is the splits' harmonic mean."""
+
+    final_score: float
+    unseen_question_score: SplitScore
+    unseen_entity_score: SplitScore
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without ASCII punctuation, articles and surplus spaces.
+
+    >>> normalize_answer("The  U.S.A., an  ally")
+    'usa ally'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def parse_numbers(text: str) -> float | list[float]:
+    """The number of a text, or the range that its first two numbers make; [0, 0] if none.
+
+    The official script stops with an error at a number like "-.1.5", which leaves only the sign
+    before its first dot; here it is no number.
+
+    >>> parse_numbers("35.4-39.2 km"), parse_numbers("9 to 4"), parse_numbers("about .5")
+    ([35.4, 39.2], 9.0, 5.0)
+    """
+    numbers = [float(found) for found in _numbers(text)][:2]
+    if not numbers:
+        return [0, 0]
+    return numbers if len(numbers) == 2 and numbers[0] <= numbers[1] else numbers[0]
+
+
+def _numbers(text: str) -> Iterator[str]:
+    # A hyphen after a digit separates, it is no sign. str.isdigit, as there: "km²-5" counts.
+    spaced = "".join(
+        " - " if char == "-" and place and text[place - 1].isdigit() else char
+        for place, char in enumerate(text)
+    ) if "-" in text else text  # fmt: skip
+    for found in _NUMBER.findall(spaced):
+        number: str = found.replace(",", "").strip(".")
+        number = number.partition(".")[0] if number.count(".") > 1 else number
+        if number not in ("+", "-"):
+            yield number
+
+
+def score_answer(
+    prediction: str, answer_eval: Sequence[str | Row] | Row, question_type: str
+) -> int:
+    """1 if the prediction is right, else 0.
+
+    Args:
+        answer_eval: accepted texts; for Numerical a `{"range": [low, high]}`, alone or in a list.
+        question_type: String, Time or Numerical, in any case.
+
+    Raises:
+        BadInput: a type that InfoSeek does not have, or an `answer_eval` that does not fit it.
+
+    >>> score_answer("The Alps.", ["Alps"], "String")
+    1
+    >>> score_answer("12", [{"range": [9, 11]}], "Numerical")
+    0
+    """
+    kind = question_type.lower()
+    if kind not in _TYPES:
+        raise BadInput(f"question_type {question_type!r} is none of String, Time, Numerical.")
+    if kind == "numerical":
+        return int(_in_range(parse_numbers(prediction), _range(answer_eval)))
+    normal = normalize_answer(prediction)
+    return int(any(normalize_answer(answer) == normal for answer in _texts(answer_eval)))
+
+
+def _range(answer_eval: object) -> tuple[float, float]:
+    listed = isinstance(answer_eval, (list, tuple)) and answer_eval
+    match listed[0] if listed else answer_eval:
+        case {"range": [int() | float() as low, int() | float() as high, *_]}:
+            return float(low), float(high)
+    raise BadInput(f"the answer_eval of a Numerical question holds no range: {answer_eval!r}.")
+
+
+def _texts(answer_eval: object) -> list[str]:
+    texts = list(answer_eval) if isinstance(answer_eval, (list, tuple)) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise BadInput(f"the answer_eval of a text question holds no texts: {answer_eval!r}.")
+    return texts
+
+
+def _in_range(parsed: float | list[float], right: tuple[float, float]) -> bool:
+    low, high = right
+    if isinstance(parsed, float):
+        return low <= parsed <= high
+    first, second = parsed
+    if low <= first <= high and low <= second <= high:
+        return True
+    low, high = min(right), max(right)
+    overlap = max(0.0, min(second, high) - max(first, low))
+    union = (second - first + _EDGE) + (high - low + _EDGE) - overlap
+    return overlap / union >= 0.5 - _EDGE
+
+
+def official_result(
+    predictions: Iterable[Row], references: Iterable[Row], qtypes: Iterable[Row]
+) -> Result:
+    """What the official script prints for these rows, traps included.
+
+    A prediction on an unknown question is skipped, a missing one shrinks the denominator, a
+    repeated one counts each time. `strict_result` refuses all three.
+
+    Args:
+        predictions: rows with data_id, prediction.
+        references: rows with data_id, answer_eval, data_split.
+        qtypes: rows with data_id, question_type.
+
+    Raises:
+        BadInput: a row lacks a field, or a reference its type.
+    """
+    kinds = {_text(row, "data_id"): _text(row, "question_type") for row in qtypes}
+    by_id = {_text(row, "data_id"): row for row in references}
+    untyped = by_id.keys() - kinds
+    if untyped:
+        raise BadInput(f"{len(untyped)} references have no question_type, first {min(untyped)}.")
+    right: Counter[tuple[bool, str]] = Counter()  # (unseen question?, type) → right answers
+    asked: Counter[tuple[bool, str]] = Counter()
+    for row in predictions:
+        name = _text(row, "data_id")
+        if name in by_id:
+            unseen_question = _text(by_id[name], "data_split").endswith("unseen_question")
+            key = unseen_question, kinds[name].lower()
+            right[key] += _score_row(row, by_id[name], kinds[name])
+            asked[key] += 1
+    question, entity = (_split_score(right, asked, split) for split in (True, False))
+    inverse = sum(1 / (split["score"] or _EDGE) for split in (question, entity))
+    return {
+        "final_score": round(2 / inverse, 2),
+        "unseen_question_score": question,
+        "unseen_entity_score": entity,
+    }
+
+
+def _score_row(prediction: Row, reference: Row, question_type: str) -> int:
+    answers = reference.get("answer_eval", ())
+    try:
+        return score_answer(_text(prediction, "prediction"), answers, question_type)
+    except BadInput as error:
+        raise BadInput(f"question {prediction['data_id']}: {error}") from error
+
+
+def _split_score(
+    right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int], split: bool
+) -> SplitScore:
+    def percent(*kinds: str) -> float:
+        total = sum(asked.get((split, kind), 0) for kind in kinds)
+        # An integer 0 where nothing was asked, so that the JSON is the official one to the byte.
+        share = sum(right.get((split, kind), 0) for kind in kinds) / total if total else 0
+        return round(share * 100, 2)
+
+    return {
+        "score": percent(*_TYPES),
+        "score_time": percent("time"),
+        "score_num": percent("numerical"),
+        "score_string": percent("string"),
+    }
+
+
+def strict_result(
+    predictions: Iterable[Row], references: Iterable[Row], qtypes: Iterable[Row]
+) -> Result:
+    """The official result, of files in which each question has exactly one prediction.
+
+    Raises:
+        BadInput: missing, repeated or unknown ids, with the count of each.
+    """
+    predictions, references = list(predictions), list(references)
+    given = Counter(_text(row, "data_id") for row in predictions)
+    asked = {_text(row, "data_id") for row in references}
+    faults = {
+        "without a prediction": len(asked - given.keys()),
+        "with more than one": sum(count > 1 for name, count in given.items() if name in asked),
+        "that the references do not hold": len(given.keys() - asked),
+    }
+    if any(faults.values()):
+        counts = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
+        raise BadInput(
+            f"predictions do not fit the {len(asked)} questions: {counts}. Each would move the "
+            "score. Mend the file, or use the scorer `official`, which counts as papers do."
+        )
+    return official_result(predictions, references, qtypes)
+
+
+def score_file(
+    predictions: Path, references: Path, qtypes: Path, scorer: Scorer = "strict"
+) -> Result:
+    """The result of three JSONL files; `official` for comparison with papers.
+
+    Raises:
+        Missing: a file is not there.
+        BadInput: a line is no JSON object; see also `strict_result` and `official_result`.
+        UsageError: another scorer.
+    """
+    score = {"strict": strict_result, "official": official_result}.get(scorer)
+    if score is None:
+        raise UsageError(f"scorer {scorer!r} is neither strict nor official.")
+    return score(_rows(predictions), _rows(references), _rows(qtypes))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """Objects of a JSONL file; empty lines are no rows."""
+    if not path.is_file():
+        raise Missing(f"{path} is not there. Give the path of an InfoSeek JSONL file.")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise BadInput(f"{path}, line {number}: no JSON ({error}).") from error
+            if not isinstance(row, dict):
+                raise BadInput(f"{path}, line {number}: {type(row).__name__}, not an object.")
+            yield row
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise BadInput(f"{name} is {value!r}, not a text, in the row {dict(row)!r:.200}.")
+    return value
