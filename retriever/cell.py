@@ -30,11 +30,11 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """query (B, K, H), context (B, L, H), additive mask (B, 1, 1, L) → (B, K, H)."""
         width = query.shape[-1]
-        weight_q, weight_kv = self.in_proj_weight.split((width, 2 * width))
+        weight_q, weight_kv = torch.split(self.in_proj_weight, [width, 2 * width])
         bias_q, bias_kv = (
             (None, None)
             if self.in_proj_bias is None
-            else self.in_proj_bias.split((width, 2 * width))
+            else torch.split(self.in_proj_bias, [width, 2 * width])
         )
         q = self._heads(F.linear(query, weight_q, bias_q))
         k, v = (self._heads(x) for x in F.linear(context, weight_kv, bias_kv).chunk(2, dim=-1))
@@ -44,7 +44,9 @@ class Attention(nn.Module):
         return mixed
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, ·, H / heads)
+        batch, length, width = x.shape
+        heads = x.view(batch, length, self.heads, width // self.heads)
+        return heads.transpose(1, 2)  # (B, heads, ·, H / heads)
 
 
 class RetCell(nn.Module):

@@ -22,7 +22,7 @@ HEAD_WIDTH = 64
 
 
 @strict
-class RetConfig(PreTrainedConfig):
+class RetConfig(PreTrainedConfig):  # type: ignore[misc]
     """One side of a retriever: two CLIP towers, the fusion cell, the projection.
 
     `layer_strategy` is a name of LAYER_STRATEGIES, or our extension
@@ -86,7 +86,7 @@ class RetConfig(PreTrainedConfig):
 
 
 @strict
-class RetrieverConfig(PreTrainedConfig):
+class RetrieverConfig(PreTrainedConfig):  # type: ignore[misc]
     """Both sides and how they share. `simmetric_loss` is the release's spelling of the key.
 
     `logit_scale` multiplies the scores inside the loss (our extension; the release has none).

@@ -19,6 +19,7 @@ from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.configuration import RetrieverConfig
 from rag_vqa.retriever.model import RetModel, RetrieverModel
 from rag_vqa.retriever.processor import RetProcessor
+from rag_vqa.settings import model_source
 from rag_vqa.types import ImageSource, Passage, Query
 
 INSTRUCTION_FILE = "instructions.json"  # ours: {"default": "…"}, beside a checkpoint
@@ -69,10 +70,11 @@ class Encoder:
         parity: bool = False,
         offline: bool = False,
     ) -> Self:
-        """Load a checkpoint from a folder or the hub.
+        """Load a checkpoint from a folder or the hub; "demo" is the embedded one.
 
         Raises Missing (not there), UsageError (no ReT checkpoint, unknown device or dtype).
         """
+        name, source = str(source), model_source(str(source), "retriever")
         where = {"revision": revision, "local_files_only": offline}
         number = getattr(torch, dtype, None)
         if number not in (torch.float32, torch.bfloat16, torch.float16):
@@ -100,7 +102,7 @@ class Encoder:
         return cls(
             model,
             processor,
-            source=str(source),
+            source=name,  # the embedded one's folder moves with the installation
             revision=revision,
             instruction=_own_instruction(source) if instruction is None else instruction,
             batch_size=batch_size,
@@ -112,7 +114,7 @@ class Encoder:
         return self.processor.window
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, untruncated."""
+        """Tokens of a text, start and end marks included, not truncated."""
         return self.processor.count_tokens(text)
 
     @property
@@ -216,7 +218,9 @@ def _fingerprint(model: RetrieverModel, processor: RetProcessor) -> str:
     config = side.config
     shape = {"layers": config.layers, "tanh": config.use_tanh, "activation": config.activation_fn}
     digest.update(json.dumps(shape | {"pooled": config.use_pooler_features}).encode())
-    digest.update(processor.tokenizer.backend_tokenizer.to_str().encode())
+    words = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    words["truncation"] = words["padding"] = None  # left over from the last call, no property
+    digest.update(json.dumps(words, sort_keys=True).encode())
     image = processor.image_processor.to_dict()
     digest.update(json.dumps(image, sort_keys=True, default=str).encode())
     digest.update(f"parity={processor.parity} window={processor.window}".encode())

@@ -10,7 +10,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel, CLIPVisionModel, PreTrainedModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedModel,
+)
 from transformers.utils import ModelOutput
 
 from rag_vqa.errors import RagVqaError
@@ -67,16 +73,15 @@ class RetModel(_RetPreTrained):
     ) -> None:
         """`text_model`, `vision_model`: towers of the other side, used but not owned."""
         super().__init__(config)
-        if config.text_config is None or config.vision_config is None:
+        text, vision = config.text_config, config.vision_config
+        if not (isinstance(text, CLIPTextConfig) and isinstance(vision, CLIPVisionConfig)):
             raise ValueError("RetConfig needs text_config and vision_config to build a model")
-        self._adopt("text_model", text_model, lambda: CLIPTextModel(config.text_config))
-        self._adopt("vision_model", vision_model, lambda: CLIPVisionModel(config.vision_config))
+        self._adopt("text_model", text_model, lambda: CLIPTextModel(text))
+        self._adopt("vision_model", vision_model, lambda: CLIPVisionModel(vision))
         width, steps = config.hidden_size, len(config.layers[0])
-        self.text_adapter = nn.ModuleList(
-            nn.Linear(config.text_config.hidden_size, width) for _ in range(steps)
-        )
+        self.text_adapter = nn.ModuleList(nn.Linear(text.hidden_size, width) for _ in range(steps))
         self.vision_adapter = nn.ModuleList(
-            nn.Linear(config.vision_config.hidden_size, width) for _ in range(steps)
+            nn.Linear(vision.hidden_size, width) for _ in range(steps)
         )
         self.ret_cell = RetCell(config)
         size = config.late_proj_output_size
@@ -209,7 +214,7 @@ class RetrieverModel(_RetPreTrained):
 
     def get_passage_model(self) -> RetModel:
         """The side that encodes passages; the same object where both are one model."""
-        return self.passage_model  # type: ignore[no-any-return]
+        return self.passage_model
 
     def forward(
         self, query: dict[str, Tensor], passage: dict[str, Tensor], labels: list[Any]

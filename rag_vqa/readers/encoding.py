@@ -39,7 +39,7 @@ class Encoder:
         self._context = context
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
         self._image_tokens = lru_cache(maxsize=256)(self._tokens_of_size)
-        frame = self._render([TextPart("\0")], raw=True).split("\0")
+        frame = self.render([TextPart("\0")], raw=True).split("\0")
         self._neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame)
 
     def count(self, prompt: Prompt) -> int:
@@ -52,7 +52,7 @@ class Encoder:
         fewest = sum(map(len, texts)) // self._longest_token
         if fewest > self._context:
             return fewest
-        text = self._render(prompt.parts)
+        text = self.render(prompt.parts)
         pictures = self._pictures(prompt)
         of_pictures = sum(self._image_tokens(picture.size)[0] - 1 for picture in pictures)
         return len(self._ids(text)) + of_pictures
@@ -64,7 +64,7 @@ class Encoder:
             BadImage: a picture that cannot be opened.
             ReaderError: a check on control and image tokens failed; no prompt should reach this.
         """
-        texts = [self._render(prompt.parts) for prompt in prompts]
+        texts = [self.render(prompt.parts) for prompt in prompts]
         for prompt, text in zip(prompts, texts, strict=True):
             self._check_control(prompt, text)
         pictures = [self._pictures(prompt) for prompt in prompts]
@@ -90,7 +90,7 @@ class Encoder:
         opened = (images.load(part.image) for part in prompt.parts if isinstance(part, ImagePart))
         return [scaled(picture, self._max_pixels) for picture in opened]
 
-    def _render(self, parts: Sequence[Part], raw: bool = False) -> str:
+    def render(self, parts: Sequence[Part], raw: bool = False) -> str:
         """The chat as one string, a placeholder for each picture. `raw` leaves text as it is."""
         safe = parts if raw else self._safe(parts)
         messages = [
@@ -131,7 +131,7 @@ class Encoder:
     def _check_control(self, prompt: Prompt, text: str) -> None:
         """The control tokens are those of the same prompt with harmless words for its texts."""
         bland = [TextPart("x", role=r) if (r := _untrusted_role(p)) else p for p in prompt.parts]
-        expected = self._neutralise.control_ids(self._ids(self._render(bland)))
+        expected = self._neutralise.control_ids(self._ids(self.render(bland)))
         if self._neutralise.control_ids(self._ids(text)) != expected:
             raise ReaderError(
                 "a control token came out of a document or the question: the prompt is not read. "

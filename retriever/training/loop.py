@@ -28,7 +28,7 @@ class Plan:
     warmup: int = 50
     matrix_rate: float = 0.02
     rate: float = 2e-3
-    log_every: int = 20
+    log_every: int = 50
     save_every: int = 200
 
 
@@ -40,9 +40,7 @@ def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str)
     number, before anything is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = MuonAdamW(
-        module.named_parameters(), matrix_rate=plan.matrix_rate, rate=plan.rate
-    )
+    optimizer = MuonAdamW(module.named_parameters(), matrix_rate=plan.matrix_rate, rate=plan.rate)
     state = folder / f"{name}.state"
     first = _resume(module, optimizer, state) if state.exists() else 0
     sums: dict[str, float] = {}
@@ -50,7 +48,9 @@ def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str)
     for step in range(first, plan.steps):
         loss, figures = loss_of(step)
         if not torch.isfinite(loss):
-            raise RagVqaError(f"{name}: the loss of step {step} is {float(loss)}; nothing saved.")
+            raise RagVqaError(
+                f"{name}: the loss of step {step} is {float(loss.detach())}: nothing saved."
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         norm = optimizer.step(cosine(step, plan.steps, plan.warmup))
         for key, value in {"loss": float(loss.detach()), "norm": norm, **figures}.items():

@@ -35,9 +35,7 @@ class MuonAdamW:
                 self.matrices[p.shape].append(p)
             else:
                 rest.append(p)
-        self.momentum = {
-            shape: torch.zeros(len(ps), *shape) for shape, ps in self.matrices.items()
-        }
+        self.momentum = {shape: torch.zeros(len(ps), *shape) for shape, ps in self.matrices.items()}
         self.adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.parameters = [p for _, p in trained]
 

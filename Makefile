@@ -1,0 +1,61 @@
+# Each target makes .venv and installs what it needs by itself: start with `make demo`.
+#   PYTHON=python3.12   the Python that .venv is made with, 3.11 or newer
+#   TORCH_ARGS=…        for pip, where torch comes from: see the README
+PYTHON ?= python3
+TORCH_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt
+MODELS := rag_vqa/demo/models
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test check format readme demo-models clean
+.DELETE_ON_ERROR:
+
+demo: .venv/stamp-cpu
+	$(BIN)/rag-vqa demo
+
+test: .venv/stamp-dev
+	$(BIN)/python -m pytest
+
+# What CI runs.
+check: .venv/stamp-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test
+
+format: .venv/stamp-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The README's tree of files, out of the first line of each module.
+readme: .venv/stamp-dev
+	$(BIN)/python .ci/tree.py
+
+# Hours on a CPU; goes on where it was interrupted.
+demo-models: .venv/stamp-cpu
+	$(BIN)/python -m rag_vqa.demo.train_retriever --out $(MODELS)/retriever
+	$(BIN)/python -m rag_vqa.demo.train_reader --out $(MODELS)/reader
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch by itself and first: only it is asked for from the index that TORCH_ARGS names.
+.venv/stamp-torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not there or older than 3.11. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv, once. torch is the largest part; this takes minutes."
+	$(PIP) $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+.venv/stamp-cpu: .venv/stamp-torch pyproject.toml
+	$(PIP) -e '.[cpu]'
+	@touch $@
+
+.venv/stamp-dev: .venv/stamp-cpu
+	$(PIP) -e '.[cpu,dev]'
+	@touch $@

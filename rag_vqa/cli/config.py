@@ -1,0 +1,80 @@
+"""`rag-vqa config`: what is set, and what can be chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from rag_vqa.cli.output import print_json, table
+from rag_vqa.cli.run import Run
+
+app = typer.Typer(no_args_is_help=True, help="Settings and presets.")
+
+
+@app.command()
+def show(ctx: typer.Context) -> None:
+    """The settings as they stand, all layers together; a start for run.yaml."""
+    import yaml
+
+    run: Run = ctx.obj
+    settings = run.settings().model_dump(mode="json")
+    if run.json:
+        print_json(settings)
+    else:
+        print(yaml.safe_dump(settings, sort_keys=False), end="")
+
+
+@app.command()
+def presets(ctx: typer.Context) -> None:
+    """Presets with models, licence, revision, download size and memory."""
+    from rag_vqa.presets import PRESETS
+
+    run: Run = ctx.obj
+    if run.json:
+        print_json([_as_json(preset) for preset in PRESETS.values()])
+        return
+    print(table([_as_row(preset) for preset in PRESETS.values()]))
+    print()
+    models = {model.id: model for preset in PRESETS.values() for model in preset.models}
+    print(table([_model_row(model) for model in models.values()]))
+    print("\nMemory is computed: weights + attention cache for 8,192 tokens + 1 GB, not measured.")
+
+
+def _as_row(preset: Any) -> dict[str, str]:
+    return {
+        "preset": preset.name,
+        "for": preset.about,
+        "retriever": preset.retriever.rpartition("/")[2],
+        "reader": preset.reader.rpartition("/")[2],
+        "weights": preset.quantization,
+        "k": str(preset.k),
+        "download": _gb(preset.download) if preset.download else "none",
+        "memory": _gb(preset.memory),
+    }
+
+
+def _model_row(model: Any) -> dict[str, str]:
+    return {
+        "model": model.id,
+        "licence": model.licence + ("" if model.commercial else ", NON-COMMERCIAL"),
+        "revision": (model.revision or "newest")[:12],
+        "download": _gb(model.download),
+        "note": model.note,
+    }
+
+
+def _as_json(preset: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    models = [asdict(model) for model in preset.models]
+    return {
+        **asdict(preset),
+        "models": models,
+        "download": preset.download,
+        "memory": preset.memory,
+    }
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

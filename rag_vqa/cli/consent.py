@@ -1,0 +1,69 @@
+"""Before a download: what it weighs, under which licence, and whether the person agrees.
+
+It knows terms and the hub's cache. It downloads nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rag_vqa.cli.output import one_line
+from rag_vqa.errors import Missing
+from rag_vqa.presets import terms
+from rag_vqa.settings import EMBEDDED
+
+Named = tuple[str, str | None]  # a model and its revision
+
+
+def ask_before_download(
+    models: list[Named], *, offline: bool, yes: bool, cache: Path | None = None
+) -> None:
+    """Returns if every model is here already or the download was agreed to.
+
+    Raises:
+        Missing: offline, nobody to ask, or the answer was no.
+    """
+    wanted = [(model, revision) for model, revision in models if not present(model, revision)]
+    if not wanted:
+        return
+    names = ", ".join(one_line(model) for model, _ in wanted)
+    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise Missing(
+            f"{names}: not on this machine, and the network is off. Leave out --offline (and "
+            "HF_HUB_OFFLINE), or give a folder that holds the model."
+        )
+    for model, _ in wanted:
+        print(f"To download: {one_line(terms(model))}", file=sys.stderr)
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Missing(f"{names}: not on this machine. To download, run again with --yes")
+    print("Download now? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Missing(f"{names}: not downloaded. Without them: rag-vqa demo")
+
+
+def present(model: str, revision: str | None = None) -> bool:
+    """Whether a model needs no download: embedded, a folder, or whole in the hub's cache."""
+    if model == EMBEDDED or Path(model).is_dir():
+        return True
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return False
+    return _whole(folder)
+
+
+def _whole(folder: Path) -> bool:
+    import json
+
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))

@@ -1,0 +1,165 @@
+"""From settings to opened things: knowledge base, retriever, pipeline; checked before loaded.
+
+It knows in which order things can go wrong cheaply. It does not know any verb.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_vqa.cli.consent import Named, ask_before_download
+from rag_vqa.cli.options import existing
+from rag_vqa.cli.output import one_line
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import Mismatch, Missing
+from rag_vqa.presets import PRESETS, revision
+from rag_vqa.settings import EMBEDDED, model_source
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa
+    from rag_vqa.retriever.encoder import Encoder
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.store import Manifest
+    from rag_vqa.settings import Settings
+    from rag_vqa.types import ImageSource, Query
+
+
+def open_pipeline(
+    run: Run, settings: Settings, path: Path, *, yes: bool = False, read: bool = True
+) -> RagVqa:
+    """A RagVqa over the knowledge base at `path`, its models agreed to; the reader loads later.
+
+    `read` False: only searched, so that no reader is asked for.
+
+    Raises:
+        UsageError, Mismatch: what cannot go together, before any model loads.
+        Missing: a model that is not here.
+    """
+
+    kb = _open(path)
+    wanted: list[Named] = []
+    if settings.k:
+        wanted.append(_own_retriever(run, kb.manifest, settings, path))
+    if read:
+        wanted.append(reader_of(settings))
+        if settings.reader.model is None:
+            run.note("Reading with the embedded model. Choose another: --reader, or --preset")
+    check_models(wanted, settings, yes)
+    if settings.k:
+        kb.close()
+        kb = _open(path, load_encoder(settings, *wanted[0]))
+    return pipeline(settings, kb)
+
+
+def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
+    """A RagVqa over an open knowledge base, as the settings say."""
+    from rag_vqa.pipeline import RagVqa
+
+    reader = settings.reader
+    return RagVqa(
+        kb,
+        model_source(reader.model, "reader"),
+        quantization=reader.quantization,
+        k=settings.k,
+        template=settings.prompt.template,
+        revision=revision(reader.model, reader.revision),
+        device=reader.device,
+        dtype=reader.dtype,
+        max_new_tokens=reader.max_new_tokens,
+        max_pixels=reader.max_pixels,
+        max_images=reader.max_images,
+        offline=settings.offline,
+    )
+
+
+def new_retriever(run: Run, settings: Settings, yes: bool) -> Encoder:
+    """The retriever for a knowledge base to be built."""
+    asked = settings.retriever
+    if asked.model is None:
+        run.note("Encoding with the embedded retriever. Choose another: --retriever, or --preset")
+    wanted = (asked.model or EMBEDDED, revision(asked.model, asked.revision))
+    check_models([wanted], settings, yes)
+    return load_encoder(settings, *wanted)
+
+
+def load_encoder(settings: Settings, model: str, commit: str | None) -> Encoder:
+    """The retriever `model` as the settings say."""
+    from rag_vqa.retriever.encoder import Encoder
+
+    asked = settings.retriever
+    return Encoder.load(
+        model,
+        revision=commit,
+        device=asked.device,
+        dtype=asked.dtype,
+        batch_size=asked.batch_size,
+        tokenizer=asked.tokenizer,
+        image_processor=asked.image_processor,
+        parity=asked.parity,
+        offline=settings.offline,
+    )
+
+
+def question(settings: Settings, text: str, image: ImageSource | None) -> Query:
+    """The query, with the instruction that was asked for."""
+    from rag_vqa.types import Query
+
+    return Query(text, image, settings.retriever.instruction)
+
+
+def check_models(models: list[Named], settings: Settings, yes: bool) -> None:
+    """Every model is here, or its download was agreed to. See `ask_before_download`."""
+    for model, _ in models:
+        if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+            raise Missing(f"{model}: no such folder. Give a model's folder, a hub id, or demo.")
+    ask_before_download(models, offline=settings.offline, yes=yes)
+
+
+def _open(path: Path, encoder: Encoder | None = None) -> KnowledgeBase:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    build = f"Build one: rag-vqa kb build SOURCE --out {path}"
+    return KnowledgeBase.open(existing(path, "knowledge base", build), encoder)
+
+
+def reader_of(settings: Settings) -> Named:
+    """The reader that is named, or the embedded one."""
+    reader = settings.reader
+    return reader.model or EMBEDDED, revision(reader.model, reader.revision)
+
+
+def _own_retriever(run: Run, manifest: Manifest, settings: Settings, path: Path) -> Named:
+    """What made the knowledge base; naming another one is refused before it is loaded."""
+    built: Named = (manifest.source, manifest.revision or None)
+    asked = settings.retriever.model
+    if asked is None:
+        return built
+    named: Named = (asked, revision(asked, settings.retriever.revision))
+    if _same(model_source(asked, "retriever"), model_source(built[0], "retriever")):
+        return named
+    if settings.preset and asked == PRESETS[settings.preset].retriever:
+        run.note(f"{path} was built with {_label(built)}: that one searches, not the preset's")
+        return built
+    raise Mismatch(
+        f"{path} was built with {_label(built)}, asked for {_label(named)}. Leave out --retriever, "
+        f"or rebuild: rag-vqa kb build SOURCE --out OTHER --retriever {one_line(asked)}"
+    )
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two sources are one model: by name, or by what lies in two folders."""
+    one, other = Path(first), Path(second)
+    if not (one.is_dir() and other.is_dir()):
+        return first == second
+    names = {file.name for file in (*one.glob("*.safetensors"), *other.glob("*.safetensors"))}
+    compared = filecmp.cmpfiles(one, other, [*names, "config.json"], shallow=False)
+    return not compared[1] and not compared[2]
+
+
+def _label(model: Named) -> str:
+    name, commit = model
+    return one_line(Path(name).name if Path(name).is_dir() else name) + (
+        f"@{commit}" if commit else ""
+    )

@@ -1,0 +1,122 @@
+"""Options that several verbs share, each worded once. It knows flags, not what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_vqa.errors import UsageError
+from rag_vqa.types import Scalar
+
+KnowledgeBasePath = Annotated[Path, typer.Argument(metavar="KB", help="A knowledge base.")]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")]
+Image = Annotated[
+    Path | None, typer.Option("--image", "-i", metavar="FILE", help="The picture asked about.")
+]
+K = Annotated[
+    int | None,
+    typer.Option("-k", metavar="N", help="Documents to retrieve; 0: none."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="NAME=VALUE", help="Only documents with this metadata."),
+]
+Instruction = Annotated[
+    str | None,
+    typer.Option("--instruction", help="Put before the question when searching."),
+]
+Retriever = Annotated[
+    str | None,
+    typer.Option("--retriever", metavar="MODEL", help="ReT: a folder, a hub id, or demo."),
+]
+Reader = Annotated[
+    str | None,
+    typer.Option("--reader", metavar="MODEL", help="LLM that sees: a folder, a hub id, or demo."),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option("--quantization", metavar="nf4|int8|none", help="Of the reader."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps."),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Download models without asking."),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", help="Items encoded at once."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
+]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", metavar="N", help="Of one image."),
+]
+MaxImages = Annotated[
+    int | None,
+    typer.Option("--max-images", metavar="N", help="In one prompt."),
+]
+
+
+def image_file(path: Path | None) -> Path | None:
+    """The path, if there is a file to open.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if path is None:
+        return None
+    if path.is_dir():
+        raise UsageError(f"--image {path}: this is a folder. Give one picture.")
+    if not path.exists():
+        raise UsageError(f"--image {path}: no such file.")
+    return path
+
+
+def where_filter(conditions: list[str] | None) -> dict[str, Scalar] | None:
+    """`["lang=en", "year=1990"]` as a filter; true, false, null and numbers are read as such.
+
+    >>> where_filter(["lang=en", "year=1990", "old=true", "code='7'"])
+    {'lang': 'en', 'year': 1990, 'old': True, 'code': '7'}
+    """
+    if not conditions:
+        return None
+    found: dict[str, Scalar] = {}
+    for condition in conditions:
+        name, sign, value = condition.partition("=")
+        if not sign or not name:
+            raise UsageError(f"--where {condition}: expected name=value, for instance lang=en")
+        found[name] = _scalar(value)
+    return found
+
+
+def existing(path: Path, what: str, mend: str) -> Path:
+    """The path, if something is there; else UsageError, which says what helps."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such {what}. {mend}")
+    return path
+
+
+def _scalar(text: str) -> Scalar:
+    named: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+    if text in named:
+        return named[text]
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,171 @@
+"""What is printed: evidence, answers, JSON. Text of documents cannot steer the terminal.
+
+It knows how things look. It does not know where they come from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rag_vqa.types import Answer, Hit
+
+# Joiners of emoji and of several scripts, the only invisible characters that are let through.
+_JOINERS = "\u200c\u200d"
+_STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "32", "bad": "31"}
+
+
+def visible(text: str, keep: str = "\n\t") -> str:
+    """`text` with control, bidi and other invisible characters written out as escapes.
+
+    >>> visible("a\\x1b[2Jb\\u202ec")
+    'a\\\\x1b[2Jb\\\\u202ec'
+    """
+    return "".join(
+        character if character in keep or not _hidden(character) else _escape(character)
+        for character in text
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, visible: for titles and file names."""
+    return visible(" ".join(text.split()), keep="")
+
+
+def style(text: str, name: str, stream: Any = None) -> str:
+    """`text` in a style of this program if the stream (stdout) is a terminal that shows it."""
+    import os
+
+    stream = stream or sys.stdout
+    plain = not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\033[{_STYLES[name]}m{text}\033[0m"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; what a terminal would obey is escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    print("".join(json.dumps(c)[1:-1] if c != "\n" and _hidden(c) else c for c in text))
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Numbered evidence, scores in a column of their own."""
+    names = [hit_name(hit) for hit in hits]
+    width = min(max((len(name) for name in names), default=0), 60)
+    for hit, name in zip(hits, names, strict=True):
+        shown = name if len(name) <= width else name[: width - 1] + "…"
+        number = style(f"[{hit.rank}]", "number")
+        print(f"{number} {shown:<{width}}  {style(f'{hit.score:6.2f}', 'score')}", flush=True)
+
+
+def hit_name(hit: Hit) -> str:
+    """Title and section of what was found, its id if it has neither."""
+    document = hit.document
+    named = [one_line(part) for part in (document.title, document.section) if part.strip()]
+    return " · ".join(named) or one_line(document.id)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """What a program needs of a hit."""
+    document = hit.document
+    return {
+        "id": document.id,
+        "title": document.title,
+        "section": document.section,
+        "score": hit.score,
+        "rank": hit.rank,
+        "scores": dict(hit.scores),
+        "text": document.text,
+        "passage": hit.passage.position,
+        "metadata": dict(document.metadata),
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An Answer as one JSON object."""
+    return {
+        "text": answer.text,
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "prompt": answer.prompt.text,
+        "dropped": dict(answer.prompt.dropped),
+        "citations": list(answer.citations),
+        "finish": answer.finish,
+        "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
+        "seconds": dict(answer.seconds),
+    }
+
+
+def print_answer(events: Iterable[tuple[Hit, ...] | str | Answer], *, quiet: bool) -> Answer:
+    """Prints a stream as it comes (evidence, text, seconds) and returns the Answer it ends with."""
+    answer: Answer | None = None
+    for event in events:
+        if isinstance(event, Answer):
+            answer = event
+        elif isinstance(event, str):
+            print(style(visible(event), "answer"), end="", flush=True)
+        else:
+            print_hits(event)
+    if answer is None:
+        raise RuntimeError("the stream ended without an answer")
+    _end_answer(answer, quiet)
+    return answer
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    >>> duration(0.0384), duration(1.94)
+    ('38 ms', '1.9 s')
+    """
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows under their keys, in columns."""
+    heads = list(rows[0])
+    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
+    lines = [heads, *([row[head] for head in heads] for row in rows)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{widths[head]}}" for head, cell in zip(heads, line, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _end_answer(answer: Answer, quiet: bool) -> None:
+    shown = ("retrieve", "read")
+    times = " · ".join(f"{n} {duration(answer.seconds[n])}" for n in shown if n in answer.seconds)
+    same_line = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
+    print("", end="" if same_line else "\n", flush=True)
+    if not quiet:
+        gap = "       " if same_line else ""
+        print(gap + style(times, "faint", sys.stderr), file=sys.stderr, flush=True)
+        _say_dropped(answer)
+
+
+def _say_dropped(answer: Answer) -> None:
+    """What did not fit into the prompt, and which number each of the others had there."""
+    kept, dropped = answer.prompt.kept, answer.prompt.dropped
+    for name, reason in dropped.items():
+        print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
+    if dropped and kept != answer.hits:
+        numbers = (f"[{number}] {hit_name(hit)}" for number, hit in enumerate(kept, 1))
+        print(f"numbered for the reader: {', '.join(numbers) or 'nothing'}", file=sys.stderr)
+
+
+def _hidden(character: str) -> bool:
+    if character.isascii():
+        return not character.isprintable()
+    return character not in _JOINERS and unicodedata.category(character) in (
+        "Cc", "Cf", "Cs", "Co", "Zl", "Zp",
+    )  # fmt: skip
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,45 @@
+"""`rag-vqa prompt`: what the reader would be given."""
+
+from __future__ import annotations
+
+import typer
+
+from rag_vqa.cli import options
+from rag_vqa.cli.output import print_json, visible
+from rag_vqa.cli.run import Run
+
+app = typer.Typer(no_args_is_help=True, help="The prompt that a reader is given.")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    path: options.KnowledgeBasePath,
+    text: options.Question,
+    image: options.Image = None,
+    k: options.K = None,
+    where: options.Where = None,
+    instruction: options.Instruction = None,
+    template: options.Template = None,
+    reader: options.Reader = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
+    yes: options.Yes = False,
+) -> None:
+    """Print the exact prompt, without asking. The reader loads, for its limits."""
+    from rag_vqa.cli.models import open_pipeline, question
+
+    run: Run = ctx.obj
+    settings = run.settings(
+        k=k, prompt__template=template, reader__model=reader, reader__max_pixels=max_pixels,
+        reader__max_images=max_images, retriever__instruction=instruction,
+    )  # fmt: skip
+    picture, only = options.image_file(image), options.where_filter(where)
+    rag = open_pipeline(run, settings, path, yes=yes)
+    query = question(settings, text, picture)
+    prompt = rag.prompt(query, rag.select([query], rag.retrieve([query], where=only))[0])
+    if run.json:
+        kept = [hit.document.id for hit in prompt.kept]
+        print_json({"prompt": prompt.text, "kept": kept, "dropped": dict(prompt.dropped)})
+    else:
+        print(visible(prompt.text))

@@ -1,0 +1,48 @@
+"""`rag-vqa search`: retrieval alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rag_vqa.cli import options
+from rag_vqa.cli.output import hit_json, print_hits, print_json
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import UsageError
+
+
+def search(
+    ctx: typer.Context,
+    path: options.KnowledgeBasePath,
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to look for.")] = "",
+    image: options.Image = None,
+    k: options.K = None,
+    where: options.Where = None,
+    instruction: options.Instruction = None,
+    retriever: options.Retriever = None,
+    device: options.Device = None,
+    yes: options.Yes = False,
+) -> None:
+    """Find documents by text, by image, or by both.
+
+    No reader is loaded.
+    """
+    from rag_vqa.cli.models import open_pipeline
+
+    run: Run = ctx.obj
+    settings = run.settings(
+        k=k, retriever__model=retriever, retriever__device=device,
+        retriever__instruction=instruction,
+    )  # fmt: skip
+    picture, only = options.image_file(image), options.where_filter(where)
+    if not text.strip() and picture is None:
+        raise UsageError("Nothing to look for: give a text, --image, or both.")
+    if not settings.k:
+        raise UsageError("-k 0: a search needs at least 1.")
+    rag = open_pipeline(run, settings, path, yes=yes, read=False)
+    hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
+    if run.json:
+        print_json([hit_json(hit) for hit in hits])
+    else:
+        print_hits(hits)

@@ -1,0 +1,1 @@
+"""The embedded default: the flag world, and how its models are trained."""

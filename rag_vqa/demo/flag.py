@@ -1,0 +1,66 @@
+"""A flag is a ratio and layers of shapes; `draw` paints it, canonically or in another's style.
+
+Knows nothing about countries: real_flags.py and invented_flags.py do. No picture files, no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rag_vqa.demo.pen import Pen
+from rag_vqa.demo.shades import CANONICAL, Colour, Style, colour, family, random_style
+from rag_vqa.demo.shapes import Shape
+from rag_vqa.errors import UsageError
+
+__all__ = [
+    "CANONICAL", "Colour", "FlagSpec", "Style", "colour", "distance", "draw", "family",
+    "random_style", "signature",
+]  # fmt: skip
+
+_SIGNATURE_SIZE = (24, 16)
+_PLAIN = Style(ratio=_SIGNATURE_SIZE[1] / _SIGNATURE_SIZE[0], flatten=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FlagSpec:
+    """What a flag is, apart from any artist: ratio is height to width, layers bottom to top."""
+
+    ratio: float
+    layers: tuple[Shape, ...]
+    mirrored: bool = False
+
+
+def draw(spec: FlagSpec, width: int = 192, style: Style = CANONICAL) -> NDArray[np.uint8]:
+    """The flag as (h, width, 3) uint8, antialiased; h follows from the style's or its own ratio.
+
+    Raises UsageError where `width` is below 4.
+    """
+    if width < 4:
+        raise UsageError(f"a flag {width} pixels wide shows nothing: ask for at least 4")
+    fine = 3 if 48 < width <= 128 else 2
+    height = max(3, round(width * (style.ratio or spec.ratio)))
+    image = Image.new("RGB", (width * fine, height * fine), (255, 255, 255))
+    full = image.width * style.widen
+    pen = Pen(image, style, -(full - image.width) * style.anchor, 0, full, image.height)
+    for layer in spec.layers:
+        layer.paint(pen)
+    pixels = np.asarray(image.reduce(fine))
+    return np.ascontiguousarray(pixels[:, ::-1]) if spec.mirrored else pixels.copy()
+
+
+def signature(spec: FlagSpec) -> NDArray[np.float32]:
+    """The flag as (1152,) numbers in [0, 1] that see neither shade nor ratio: 24 x 16 RGB."""
+    pixels = draw(spec, _SIGNATURE_SIZE[0], _PLAIN)
+    return pixels.reshape(-1).astype(np.float32) / np.float32(255)
+
+
+def distance(a: FlagSpec, b: FlagSpec) -> float:
+    """How different two flags look, whatever their shades: 0 is equal, black to white is 1.
+
+    The root mean square difference of their signatures.
+    """
+    return float(np.sqrt(np.mean(np.square(signature(a) - signature(b)))))

@@ -1,0 +1,226 @@
+"""RagVqa: a question travels one way. retrieve → hits, select → hits, answer → answers.
+
+It wires retriever, prompts and readers, which never import one another. It does not know how a
+document is encoded, how a prompt is worded, or how a model reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rag_vqa import presets
+from rag_vqa.errors import UsageError
+from rag_vqa.settings import EMBEDDED, model_source
+from rag_vqa.streaming import stream_call
+from rag_vqa.types import Answer, Hit, ImageSource, Prompt, Query
+
+if TYPE_CHECKING:
+    from rag_vqa.readers.reader import Reader
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+# (row, piece) → False cancels that row.
+OnText = Callable[[int, str], bool | None]
+Where = Mapping[str, Any]
+CLOSED_BOOK = "closed-book"
+_log = logging.getLogger("rag_vqa")
+_CITATION = re.compile(r"\[(\d+)\]")
+
+
+class RagVqa:
+    """Answers questions about images out of a knowledge base.
+
+    Args:
+        kb: a knowledge base, or the path of one.
+        reader: a Reader, a model's folder or hub id (loaded when first needed), or None for the
+            embedded one, which is then logged.
+        quantization: of a reader named by its id.
+        k: documents to retrieve; 0 asks the reader without retrieval.
+        template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
+        reader_options: passed to `LocalReader` as they are (device, dtype, max_new_tokens, …).
+    Raises:
+        UsageError: k is negative.
+    """
+
+    def __init__(
+        self,
+        kb: KnowledgeBase | str | Path,
+        reader: Reader | str | Path | None = None,
+        *,
+        quantization: Literal["nf4", "int8", "none"] = "nf4",
+        k: int = 5,
+        template: str = "answer",
+        **reader_options: Any,
+    ) -> None:
+        if k < 0:
+            raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        self.k = k
+        self.template = template
+        self._kb = kb
+        self._reader = reader
+        self._reader_options = {"quantization": quantization, **reader_options}
+
+    def retrieve(
+        self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
+    ) -> list[list[Hit]]:
+        """The k best documents of each query, best first; all of them if there are fewer."""
+        k = self.k if k is None else k
+        if k < 0:
+            raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        if k == 0:
+            return [[] for _ in queries]
+        return self.kb.search([self._instructed(query) for query in queries], k, where)
+
+    def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """Those hits that are worth reading. In this form, all of them."""
+        return [list(found) for found in hits]
+
+    def answer(
+        self,
+        queries: Sequence[Query],
+        hits: Sequence[Sequence[Hit]],
+        on_text: OnText | None = None,
+    ) -> list[Answer]:
+        """One answer for each query, from its own hits; all are read in one batch."""
+        prompts = [self.prompt(query, found) for query, found in zip(queries, hits, strict=True)]
+        start = time.perf_counter()
+        completions = self.reader.generate(prompts, on_text=on_text)
+        seconds = {"read": time.perf_counter() - start}
+        return [
+            Answer(
+                text=completion.text,
+                query=query,
+                hits=tuple(found),
+                prompt=prompt,
+                tokens_in=completion.tokens_in,
+                tokens_out=completion.tokens_out,
+                finish=completion.finish,
+                citations=citations(completion.text, len(prompt.kept)),
+                seconds=seconds,
+            )
+            for query, found, prompt, completion in zip(
+                queries, hits, prompts, completions, strict=True
+            )
+        ]
+
+    def ask(
+        self,
+        text: str,
+        image: ImageSource | None = None,
+        *,
+        instruction: str | None = None,
+        k: int | None = None,
+        where: Where | None = None,
+    ) -> Answer:
+        """The answer to one question about one image (or about none)."""
+        return self.ask_many([Query(text, image, instruction)], k=k, where=where)[0]
+
+    def ask_many(
+        self, queries: Sequence[Query], *, k: int | None = None, where: Where | None = None
+    ) -> list[Answer]:
+        """Answers in the order of the queries, each stage batched; seconds are of the batch."""
+        if not queries:
+            return []
+        hits, seconds = self._evidence(queries, k, where)
+        return [_timed(answer, seconds) for answer in self.answer(queries, hits)]
+
+    def stream(
+        self,
+        text: str,
+        image: ImageSource | None = None,
+        *,
+        instruction: str | None = None,
+        k: int | None = None,
+        where: Where | None = None,
+    ) -> Iterator[tuple[Hit, ...] | str | Answer]:
+        """The hits, then the answer's text piece by piece, then the Answer.
+
+        Closing the iterator stops the reader.
+        """
+        query = Query(text, image, instruction)
+        hits, seconds = self._evidence([query], k, where)
+        yield tuple(hits[0])
+
+        def read(report: Callable[[str], bool]) -> Answer:
+            return self.answer([query], hits, on_text=lambda row, piece: report(piece))[0]
+
+        with closing(stream_call(read)) as events:
+            for event in events:
+                yield event if isinstance(event, str) else _timed(event, seconds)
+
+    def search(
+        self,
+        text: str = "",
+        image: ImageSource | None = None,
+        *,
+        instruction: str | None = None,
+        k: int | None = None,
+        where: Where | None = None,
+    ) -> list[Hit]:
+        """Retrieval alone: the k best documents, best first. No reader is loaded."""
+        return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
+
+    def prompt(self, query: Query, hits: Sequence[Hit]) -> Prompt:
+        """The exact prompt for one query and its hits, within the reader's limits."""
+        from rag_vqa.prompts.builder import build
+
+        template = self.template if hits else CLOSED_BOOK
+        return build(query, hits, self.reader.limits, self.reader.count, template=template)
+
+    @property
+    def kb(self) -> KnowledgeBase:
+        """The knowledge base, opened when first needed."""
+        if isinstance(self._kb, (str, Path)):
+            from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+            self._kb = KnowledgeBase.open(self._kb)
+        return self._kb
+
+    @property
+    def reader(self) -> Reader:
+        """The reader, loaded when first needed."""
+        if self._reader is None or isinstance(self._reader, (str, Path)):
+            from rag_vqa.readers.local import LocalReader
+
+            if self._reader is None:
+                _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
+            name, options = str(self._reader or EMBEDDED), self._reader_options
+            if name == EMBEDDED:
+                options = {"max_images": presets.preset(EMBEDDED).max_images, **options}
+            self._reader = LocalReader(model_source(name, "reader"), **options)
+        return self._reader
+
+    def _instructed(self, query: Query) -> Query:
+        """The query with its task's instruction, where the retriever is known to have one."""
+        given = presets.instruction(self.kb.manifest.source, bool(query.text), query.instruction)
+        return replace(query, instruction=given)
+
+    def _evidence(
+        self, queries: Sequence[Query], k: int | None, where: Where | None
+    ) -> tuple[list[list[Hit]], dict[str, float]]:
+        start = time.perf_counter()
+        hits = self.retrieve(queries, k, where)
+        retrieved = time.perf_counter()
+        hits = self.select(queries, hits)
+        selected = time.perf_counter()
+        return hits, {"retrieve": retrieved - start, "select": selected - retrieved}
+
+
+def citations(text: str, evidence: int) -> tuple[int, ...]:
+    """Numbers [n] of the text that exist among 1 … evidence, in the order of first mention.
+
+    >>> citations("In burrows [2], on cliffs [1] [2], as [7] says.", 3)
+    (2, 1)
+    """
+    found = (int(number) for number in _CITATION.findall(text))
+    return tuple(dict.fromkeys(number for number in found if 1 <= number <= evidence))
+
+
+def _timed(answer: Answer, seconds: Mapping[str, float]) -> Answer:
+    return replace(answer, seconds={**seconds, **answer.seconds})

@@ -1,0 +1,225 @@
+"""Named choices of models for a size of machine: what they are, weigh, need, and under what terms.
+
+Figures: parameters are counted from the published architectures (built without weights). It
+knows nothing of loading or downloading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rag_vqa.errors import UsageError
+from rag_vqa.settings import EMBEDDED
+
+Quantization = Literal["nf4", "int8", "none"]
+GB = 1e9
+# Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
+_BITS = {"none": 16.0, "int8": 8.0, "nf4": 4.127}
+_CONTEXT = 8192  # tokens of prompt and answer that memory is reckoned for
+_RUNTIME = 1.0 * GB  # activations and the device's own context: a round figure, not measured
+
+# The instructions that ReT was trained with, one of the set of each task: PreFLMR's M2KR
+# configurations (github LinWeizheDragon/Retrieval-Augmented-Visual-Question-Answering, lists
+# `add_instruction` of InfoSeek, E-VQA, OVEN, OKVQA; and of WIT, IGLUE), which ReT-M2KR keeps
+# in its `instruction` column. The first is also the one in the ReT model cards.
+QUESTION = "Retrieve documents that provide an answer to the question alongside the image:"
+IMAGE = "Identify the document that is connected to this image.:"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published checkpoint.
+
+    Attributes:
+        revision: the commit that was looked up; None: not verified, the repository's newest.
+        download: bytes of weights.
+        whole: parameters that quantisation leaves in 16 bits: vision tower, embeddings, output.
+        cache: bytes a token of context takes in the attention cache, 16 bits.
+        instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
+    """
+
+    id: str
+    licence: str
+    parameters: int
+    download: float
+    revision: str | None = None
+    commercial: bool = True
+    note: str = ""
+    whole: int = 0
+    cache: int = 0
+    instructions: Mapping[str, str] | None = None
+
+
+def _ret(name: str, parameters: int, note: str = "revision not verified") -> Model:
+    tasks = {"question": QUESTION, "image": IMAGE}
+    # Stored in float32.
+    return Model(
+        f"aimagelab/{name}", "apache-2.0", parameters, 4 * parameters, note=note, instructions=tasks
+    )
+
+
+def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) -> Model:
+    return Model(
+        f"Qwen/Qwen3-VL-{size}-Instruct",
+        "apache-2.0",
+        parameters,
+        2 * parameters,  # stored in bfloat16
+        revision,
+        whole=whole,
+        cache=cache,
+    )
+
+
+_UNREAD = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
+MODELS: Mapping[str, Model] = {
+    model.id: model
+    for model in (
+        _ret("ReT-CLIP-ViT-L-14", 521_101_572),
+        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _UNREAD),
+        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _UNREAD),
+        _qwen3(
+            "2B",
+            "89644892e4d85e24eaac8bacfd4f463576704203",
+            2_127_532_032,
+            whole=406_957_056 + 151_936 * 2048,  # tied with the output layer
+            cache=28 * 8 * 128 * 2 * 2,
+        ),
+        _qwen3(
+            "8B",
+            "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
+            8_767_123_696,
+            whole=576_388_336 + 2 * 151_936 * 4096,
+            cache=36 * 8 * 128 * 2 * 2,
+        ),
+        _qwen3(
+            "32B",
+            "0cfaf48183f594c314753d30a4c4974bc75f3ccb",
+            33_357_390_064,
+            whole=595_266_800 + 2 * 151_936 * 5120,
+            cache=64 * 8 * 128 * 2 * 2,
+        ),
+        # In no preset; known so that its terms are said before it is downloaded.
+        Model(
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+            "qwen-research",
+            3_754_622_976,
+            2 * 3_754_622_976,
+            commercial=False,
+            note="revision not verified",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Models and limits for one size of machine; `retriever` and `reader` are ids of MODELS."""
+
+    name: str
+    about: str
+    retriever: str
+    reader: str
+    quantization: Quantization
+    k: int
+    max_pixels: int | None = None
+    max_images: int | None = None
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What it downloads: nothing for the embedded one."""
+        return tuple(MODELS[name] for name in (self.retriever, self.reader) if name in MODELS)
+
+    @property
+    def download(self) -> float:
+        """Bytes of weights, of both models."""
+        return sum(model.download for model in self.models)
+
+    @property
+    def memory(self) -> float:
+        """Bytes needed to ask, computed, not measured.
+
+        The retriever's weights in float32 + the reader's language layers at the quantisation's
+        bits + the rest of it in 16 bits + an attention cache for 8,192 tokens + 1 GB to run in.
+        """
+        if not self.models:
+            return _RUNTIME
+        retriever, reader = self.models
+        linear = (reader.parameters - reader.whole) * _BITS[self.quantization] / 8
+        cache = reader.cache * _CONTEXT
+        return retriever.parameters * 4 + linear + reader.whole * 2 + cache + _RUNTIME
+
+    @property
+    def layer(self) -> dict[str, Any]:
+        """The preset as the lowest layer of settings."""
+        return {
+            "k": self.k,
+            "retriever": {"model": self.retriever},
+            "reader": {
+                "model": self.reader,
+                "quantization": self.quantization,
+                "max_pixels": self.max_pixels,
+                "max_images": self.max_images,
+            },
+        }
+
+
+_L, _H, _G = (f"aimagelab/ReT-{name}" for name in ("CLIP-ViT-L-14", "OpenCLIP-ViT-H-14",
+                                                   "OpenCLIP-ViT-G-14"))  # fmt: skip
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
+               max_images=8),
+        Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
+               max_pixels=512 * 512, max_images=1),
+        Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
+               max_pixels=768 * 768, max_images=3),
+        Preset("24gb", "one GPU of 24 GB", _H, "Qwen/Qwen3-VL-8B-Instruct", "int8", k=5,
+               max_pixels=1024 * 1024, max_images=4),
+        Preset("80gb", "one GPU of 80 GB", _G, "Qwen/Qwen3-VL-32B-Instruct", "int8", k=10,
+               max_pixels=1024 * 1024, max_images=6),
+    )
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name, or an error that lists them."""
+    if name not in PRESETS:
+        raise UsageError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_layer(name: str | None) -> dict[str, Any]:
+    """The lowest layer of settings.
+
+    None: the embedded models' limits, with no model named, so that using them is announced.
+    """
+    layer = preset(name or "demo").layer
+    if name is None:
+        del layer["retriever"]["model"], layer["reader"]["model"]
+    return layer
+
+
+def revision(model: str | None, asked: str | None) -> str | None:
+    """The revision to load: the one asked for, else the one known for this model, else None."""
+    known = MODELS.get(model or "")
+    return asked or (known.revision if known else None)
+
+
+def instruction(model: str | None, has_text: bool, asked: str | None = None) -> str | None:
+    """The instruction for one query; None leaves the choice to the checkpoint."""
+    known = MODELS.get(model or "")
+    if asked is not None or known is None or known.instructions is None:
+        return asked
+    return known.instructions["question" if has_text else "image"]
+
+
+def terms(model: str) -> str:
+    """One line on licence and size, said before a download."""
+    known = MODELS.get(model)
+    if known is None:
+        return f"{model}: licence and size not known to rag-vqa, read its model card"
+    limits = "" if known.commercial else ", NON-COMMERCIAL USE ONLY"
+    return f"{model}: {known.download / GB:.1f} GB, licence {known.licence}{limits}"

@@ -1,0 +1,217 @@
+"""One frozen tree of settings, and how its layers are laid on one another.
+
+It knows names, types and precedence: flag > --set > RAG_VQA_* > file > preset. It does not know
+what a model is, loads none, and imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rag_vqa.errors import Missing, UsageError
+
+EMBEDDED = "demo"  # the name of the models that come with the package
+PREFIX = "RAG_VQA_"
+# RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself; they are not part of the tree.
+_RESERVED = {"config", "debug"}
+# What is said of one model and not of another that is named in its place.
+_OWNED = ("revision", "tokenizer", "image_processor", "instruction", "max_pixels", "max_images")
+Device: TypeAlias = str
+Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Layer: TypeAlias = Mapping[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class RetrieverSettings(_Section):
+    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced."""
+
+    model: str | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    image_processor: str | None = None
+    device: Device = "auto"
+    dtype: Dtype = "float32"
+    batch_size: int = Field(default=32, ge=1)
+    parity: bool = False
+    instruction: str | None = None
+
+
+class ReaderSettings(_Section):
+    """Which multimodal LLM, and how it runs. `max_pixels` counts one image; None: the model's."""
+
+    model: str | None = None
+    revision: str | None = None
+    quantization: Literal["nf4", "int8", "none"] = "nf4"
+    device: Device = "auto"
+    dtype: Dtype | Literal["auto"] = "auto"
+    max_new_tokens: int = Field(default=128, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
+    max_images: int | None = Field(default=None, ge=1)
+
+
+class PromptSettings(_Section):
+    """Which template of `rag_vqa.prompts`."""
+
+    template: str = "answer"
+
+
+class Settings(_Section):
+    """Everything that can be set. `k` 0 means: ask the reader without retrieval."""
+
+    preset: str | None = None
+    retriever: RetrieverSettings = RetrieverSettings()
+    reader: ReaderSettings = ReaderSettings()
+    prompt: PromptSettings = PromptSettings()
+    k: int = Field(default=5, ge=0)
+    offline: bool = False
+    seed: int = 0
+    cache_dir: Path | None = None
+
+
+def load(
+    flags: Layer | None = None,
+    assignments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The settings of one run.
+
+    Args:
+        flags: nested, only what was given: `{"reader": {"model": "…"}}`.
+        assignments: `a.b=c`, as given to --set; later ones win.
+        environment: None for the process's own; RAG_VQA_READER__MODEL sets reader.model.
+        file: YAML with the same tree.
+    Raises:
+        UsageError: an unknown key (the message names the nearest), a value that does not fit, or
+            no file there.
+    """
+    from rag_vqa.presets import preset_layer
+
+    layers = [
+        _read_file(file) if file else {},
+        _from_environment(os.environ if environment is None else environment),
+        _from_assignments(assignments),
+        flags or {},
+    ]
+    named = next((layer["preset"] for layer in reversed(layers) if layer.get("preset")), None)
+    merged: dict[str, Any] = {}
+    for layer in [preset_layer(named), *layers]:
+        merged = _lay(merged, layer)
+    return validate(merged)
+
+
+def validate(tree: Layer) -> Settings:
+    """The tree as Settings; the first thing wrong with it becomes one line."""
+    try:
+        return Settings.model_validate(dict(tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise UsageError(f"There is no setting {key}.{_nearest(key)}")
+    raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: rag-vqa config show")
+
+
+def embedded_model(role: Literal["retriever", "reader"]) -> Path:
+    """The folder of an embedded checkpoint: package data, found without running any of its code.
+
+    Raises:
+        Missing: this installation came without it.
+    """
+    spec = find_spec("rag_vqa")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    for place in places:
+        folder = Path(place) / "demo" / "models" / role
+        if (folder / "config.json").is_file():
+            return folder
+    raise Missing(
+        f"The embedded {role} is not in this installation. Look with: rag-vqa doctor. "
+        f"Or name another one: --{role} MODEL"
+    )
+
+
+def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str:
+    """What to load for a setting's `model`: the embedded folder, a folder, or a hub id."""
+    return str(embedded_model(role)) if model in (None, EMBEDDED) else str(model)
+
+
+def keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every dotted key of the tree, in order."""
+    found: list[str] = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += keys(kind, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def _lay(below: Layer, above: Layer) -> dict[str, Any]:
+    """`above` wins, key by key. A new model drops what belonged to the model below it."""
+    merged = dict(below)
+    for name, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
+            lower = dict(merged[name])
+            if "model" in value and value["model"] != lower.get("model"):
+                for owned in _OWNED:
+                    lower.pop(owned, None)
+            merged[name] = _lay(lower, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such settings file. A start: rag-vqa config show > {path}")
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise UsageError(f"{path}: expected keys such as `k: 5`. See: rag-vqa config show")
+    return tree or {}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in sorted(environment.items()):
+        key = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and key not in _RESERVED:
+            tree = _lay(tree, _nest(key.split("__"), value))
+    return tree
+
+
+def _from_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set {assignment}: expected key=value, for instance --set k=3")
+        tree = _lay(tree, _nest(key.split("."), value))
+    return tree
+
+
+def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
+    return {path[0]: _nest(path[1:], value) if len(path) > 1 else value}
+
+
+def _nearest(key: str) -> str:
+    known = keys()
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    # The right name in the wrong section: `model` or `reader.k`.
+    close = close or [name for name in known if name.split(".")[-1] == key.split(".")[-1]][:1]
+    return f" Did you mean {close[0]}?" if close else " See: rag-vqa config show"

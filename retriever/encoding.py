@@ -1,0 +1,49 @@
+"""What the knowledge base asks of an encoder: a Protocol, so that neither imports the model.
+
+It knows the names, shapes and meaning. It does not know towers, devices or batching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_vqa.types import Passage, Query
+
+Tokens = NDArray[np.float32]
+
+
+class TokenEncoder(Protocol):
+    """Turns passages and queries into K unit vectors of width D each.
+
+    Attributes:
+        source: the path or hub id that the model was loaded from, as given.
+        revision: commit or tag of the hub; None or "" where there is none.
+        fingerprint: hash of everything on the document side that shapes a token.
+        window: how many tokens its text tower reads, start and end marks included.
+    """
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def K(self) -> int: ...
+    @property
+    def D(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` as the tower would read them, start and end marks included."""
+
+    def encode_queries(self, queries: Sequence[Query]) -> Tokens:
+        """Queries to (Q, K, D) float32, unit rows."""
+
+    def encode_passages(self, passages: Sequence[Passage]) -> Tokens:
+        """Passages to (N, K, D) float32, unit rows."""

@@ -1,0 +1,96 @@
+"""The program around the verbs: help, version, hoisting, errors in one line, settings, doctor."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rag_vqa.cli import app as program
+from rag_vqa.cli.checks import Finding
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["kb"], ["kb", "build", "-h"]])
+def test_help(cli, args) -> None:
+    done = cli(*args)
+    assert done.code == 0
+    assert "Usage: rag-vqa" in done.out
+
+
+def test_version(cli) -> None:
+    import rag_vqa
+
+    for args in (["--version"], ["ask", "--version"]):
+        assert cli(*args).out == f"rag-vqa {rag_vqa.__version__}\n"
+
+
+def test_an_unknown_verb_is_a_usage_error(cli) -> None:
+    done = cli("aks")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+
+
+def test_hoisting_stops_at_two_dashes_and_leaves_other_options() -> None:
+    args = ["ask", "kb", "-k", "3", "--set", "a=b", "--", "--json"]
+    hoisted = program.hoist(args, {"--json"}, {"--set"})
+    assert hoisted == ["--set", "a=b", "ask", "kb", "-k", "3", "--", "--json"]
+
+
+def test_python_dash_m_ends_with_the_exit_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rag_vqa", "ask", "none.kb", "why?", "-k", "-1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: k = ")
+
+
+def test_an_unexpected_error_is_one_line_and_debug_shows_where(capsys, monkeypatch) -> None:
+    error = ValueError("two\nlines")
+    program._unexpected(ValueError, error, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: unexpected ValueError: two lines For the traceback: --debug"
+    ]
+    monkeypatch.setenv("RAG_VQA_DEBUG", "1")
+    program._unexpected(ValueError, error, None)
+    assert len(capsys.readouterr().err.splitlines()) > 1
+
+
+def test_config_show_reads_back(cli, tmp_path) -> None:
+    shown = cli("config", "show", "--preset", "24gb", "--set", "k=7")
+    (tmp_path / "run.yaml").write_text(shown.out)
+    again = cli("--config", tmp_path / "run.yaml", "config", "show")
+    assert again.out == shown.out
+    assert cli("config", "show", "--json").json["preset"] is None
+
+
+def test_presets_name_licence_revision_size_and_memory(cli) -> None:
+    out = cli("config", "presets").out
+    for text in ("12gb", "apache-2.0", "0c351dd01ed8", "17.5 GB", "demo", "80gb"):
+        assert text in out
+    listed = cli("config", "presets", "--json").json
+    assert [preset["name"] for preset in listed] == ["demo", "laptop", "12gb", "24gb", "80gb"]
+    assert listed[1]["models"][0]["instructions"]["question"].endswith(":")
+
+
+def test_doctor_shows_what_mends_and_ends_with_1(cli, monkeypatch) -> None:
+    found = [Finding("good", True, "fine"), Finding("faiss", False, "both", "pip uninstall it")]
+    monkeypatch.setattr("rag_vqa.cli.checks.findings", lambda: found)
+    done = cli("doctor")
+    assert done.code == 1
+    assert "BAD  faiss" in done.out
+    assert "→ pip uninstall it" in done.out
+    assert [finding["good"] for finding in cli("doctor", "--json").json] == [True, False]
+    monkeypatch.setattr("rag_vqa.cli.checks.findings", lambda: found[:1])
+    assert cli("doctor").code == 0
+
+
+def test_doctor_sees_two_faiss_and_a_broken_torchvision(monkeypatch) -> None:
+    from rag_vqa.cli import checks
+
+    installed = {"faiss-cpu": "1.15", "faiss-gpu": "1.15", "torchvision": "0.1"}
+    monkeypatch.setattr(checks, "_version", installed.get)
+    assert "uninstall -y faiss-cpu faiss-gpu" in checks._faiss().mend
+    monkeypatch.setattr(checks.sys, "executable", "/bin/false")
+    assert "uninstall -y torchvision" in checks._torchvision().mend
+    monkeypatch.setattr(checks, "_version", {"faiss-cpu": "1.15"}.get)
+    assert checks._faiss().good
+    assert checks._torchvision().good

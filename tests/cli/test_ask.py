@@ -1,0 +1,184 @@
+"""ask, search, prompt show, chat: what they print where, and how they end."""
+
+import io
+import sys
+
+import pytest
+
+QUESTION = "where do puffins nest"
+
+
+def test_ask_prints_evidence_then_the_answer_and_seconds_apart(cli, birds) -> None:
+    done = cli("ask", birds, QUESTION, "-k", 2)
+    lines = done.out.splitlines()
+    assert done.code == 0
+    assert lines[0].startswith("[1] Atlantic puffin · Breeding  ")
+    assert lines[1].startswith("[2] ")
+    assert lines[2:] == ["In burrows [1]."]
+    assert "read" in done.err
+    assert "embedded" in done.err
+
+
+def test_quiet_says_nothing_on_stderr(cli, birds) -> None:
+    done = cli("ask", birds, QUESTION, "--quiet")
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_json_before_or_after_the_verb(cli, birds, before) -> None:
+    verb = ["ask", birds, QUESTION, "-k", 1]
+    done = cli("--json", *verb) if before else cli(*verb, "--json")
+    assert done.code == 0
+    assert done.json["text"] == "In burrows [1]."
+    assert [hit["id"] for hit in done.json["hits"]] == ["puffin"]
+    assert done.json["hits"][0]["title"] == "Atlantic puffin"
+    assert done.json["hits"][0]["score"] > 0
+    assert QUESTION in done.json["prompt"]
+    assert set(done.json["seconds"]) == {"retrieve", "select", "read"}
+
+
+def test_global_options_reach_the_settings_from_anywhere(cli, birds, reader) -> None:
+    done = cli("ask", birds, QUESTION, "--set", "reader.max_new_tokens=7", "--set=k=1", "--json")
+    assert len(done.json["hits"]) == 1
+    assert reader.options["max_new_tokens"] == 7
+
+
+def test_a_flag_wins_over_set(cli, birds) -> None:
+    assert len(cli("ask", birds, QUESTION, "--set", "k=1", "-k", 2, "--json").json["hits"]) == 2
+
+
+def test_k_zero_loads_no_retriever(cli, birds, loads) -> None:
+    done = cli("ask", birds, QUESTION, "-k", 0, "--json")
+    assert (done.code, done.json["hits"]) == (0, [])
+    assert loads == ["embedded reader"]
+
+
+def test_k_over_the_corpus_returns_all(cli, birds) -> None:
+    assert len(cli("search", birds, QUESTION, "-k", 1000, "--json").json) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["-k", "-1"], "k = -1"),
+        (["-k", "many"], "integer"),
+        (["--image", "none.jpg"], "no such file"),
+        (["--image", "."], "folder"),
+        (["--where", "lang"], "name=value"),
+        (["--set", "reader.modle=x"], "Did you mean reader.model?"),
+        (["--set", "retriever.batch_size=0"], "batch_size"),
+        (["--quantization", "fp3"], "quantization"),
+        (["--max-images", "0"], "max_images"),
+        (["--preset", "13gb"], "There are: demo"),
+        (["--config", "none.yaml"], "no such settings file"),
+        (["--retriever", "aimagelab/ReT-CLIP-ViT-L-14"], "was built with fake"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_what_cannot_be_meant_ends_with_2_before_any_model_loads(
+    cli, birds, loads, args, says
+) -> None:
+    done = cli("ask", birds, QUESTION, *args)
+    assert done.code == 2, done.err
+    assert says in done.err
+    assert done.err.startswith("error: ")
+    assert len(done.err.splitlines()) == 1
+    assert done.out == ""
+    assert loads == []
+
+
+def test_a_knowledge_base_that_is_not_there(cli, tmp_path, loads) -> None:
+    done = cli("ask", tmp_path / "none.kb", QUESTION)
+    assert (done.code, loads) == (2, [])
+    assert "rag-vqa kb build" in done.err
+
+
+def test_models_that_are_not_here_end_with_3(cli, birds, loads) -> None:
+    for model in ("Qwen/Qwen3-VL-2B-Instruct", "./nothing"):
+        done = cli("ask", birds, QUESTION, "--reader", model)
+        assert (done.code, loads) == (3, [])
+        assert "Traceback" not in done.err
+
+
+def test_a_preset_gives_way_to_the_knowledge_bases_own_retriever(cli, birds, monkeypatch) -> None:
+    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, revision=None: True)
+    done = cli("ask", birds, QUESTION, "--preset", "laptop")
+    assert done.code == 0
+    assert "was built with fake" in done.err
+
+
+def test_documents_cannot_steer_the_terminal(cli, birds, encoder) -> None:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add(
+            [{"id": "evil", "title": "\x1b[2J\u202epuffin\u200b", "text": "puffins \x1b]0;x\x07"}]
+        )
+    for args in (["ask"], ["search"], ["prompt", "show"]):
+        for extra in ([], ["--json"]):
+            done = cli(*args, birds, "puffins", *extra)
+            assert done.code == 0
+            assert not {"\x1b", "\u202e", "\x07", "\u200b"} & set(done.out)
+    assert cli("search", birds, "puffins", "--json").json[0]["title"].startswith("\x1b[2J")
+
+
+def test_a_surrogate_in_the_answer_does_not_crash(cli, birds, reader) -> None:
+    reader.says = "half \ud800"
+    assert "\\ud800" in cli("ask", birds, QUESTION).out
+    assert cli("ask", birds, QUESTION, "--json").code == 0
+
+
+def test_where_filters(cli, birds) -> None:
+    found = cli("search", birds, QUESTION, "--where", "lang=de", "--json").json
+    assert [hit["id"] for hit in found] == ["swift"]
+    done = cli("search", birds, QUESTION, "--where", "langg=de")
+    assert (done.code, "lang" in done.err) == (2, True)
+
+
+def test_search_needs_something_to_look_for(cli, birds, loads) -> None:
+    assert cli("search", birds).code == 2
+    assert cli("search", birds, "x", "-k", 0).code == 2
+    assert loads == []
+
+
+def test_prompt_show_is_what_ask_sends(cli, birds, reader) -> None:
+    shown = cli("prompt", "show", birds, QUESTION, "-k", 2)
+    assert reader.prompts == []
+    cli("ask", birds, QUESTION, "-k", 2)
+    assert shown.out.rstrip("\n") == reader.prompts[0].text.rstrip("\n")
+    kept = cli("prompt", "show", birds, QUESTION, "-k", 1, "--json").json["kept"]
+    assert kept == ["puffin"]
+
+
+def test_dropped_documents_are_named_and_numbers_stay_true(cli, birds, reader) -> None:
+    from rag_vqa.limits import Limits
+
+    full = reader.count(_prompt(cli, birds, reader))
+    reader.limits = Limits(images=4, pixels=1_000_000, context=full - 1)
+    done = cli("ask", birds, QUESTION, "-k", 2)
+    # The second document does not fit: [1] is the first, and nothing else is said to be read.
+    assert "not shown to the reader" in done.err
+    assert "[1] Atlantic puffin · Breeding" in done.err
+    assert "[2]" not in done.err
+
+
+def _prompt(cli, birds, reader):
+    cli("ask", birds, QUESTION, "-k", 2)
+    return reader.prompts[-1]
+
+
+def test_chat_goes_on_after_an_error(cli, birds, monkeypatch, reader) -> None:
+    lines = f"{QUESTION}\n/image none.jpg\n\nstorks?\n/quit\nnever\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    done = cli("chat", birds)
+    assert done.code == 0
+    assert "no such file" in done.err
+    assert [prompt.text.count("storks?") for prompt in reader.prompts] == [0, 1]
+
+
+def test_interrupted_is_130(cli, birds, reader) -> None:
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    reader.generate = interrupt
+    assert cli("ask", birds, QUESTION).code == 130

@@ -1,0 +1,121 @@
+"""kb build: what it stores, refuses and writes down, and how it ends when it is stopped."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+
+@pytest.fixture
+def source(tmp_path):
+    lines = [{"id": f"d{n}", "text": f"document number {n}"} for n in range(5)]
+    path = tmp_path / "docs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_build_then_ask(cli, source, tmp_path) -> None:
+    out = tmp_path / "new.kb"
+    done = cli("kb", "build", source, "--out", out)
+    assert (done.code, done.out) == (0, "")
+    assert "5 documents" in done.err
+    assert "5 added" in done.err
+    assert f"rag-vqa ask {out}" in done.err
+    found = cli("search", out, "document number 3", "-k", 1, "--json").json
+    assert found[0]["id"] == "d3"
+
+
+def test_the_same_command_goes_on(cli, source, tmp_path) -> None:
+    out = tmp_path / "new.kb"
+    cli("kb", "build", source, "--out", out)
+    done = cli("kb", "build", source, "--out", out, "--json")
+    assert done.json["unchanged"] == 5
+    assert done.json["added"] == 0
+
+
+def test_bad_lines_and_missing_pictures_are_written_down(cli, source, tmp_path) -> None:
+    with source.open("a") as file:
+        file.write(
+            'not json\n{"id": 7, "text": "x"}\n{"id": "p", "text": "x", "image": "no.jpg"}\n'
+        )
+    out = tmp_path / "new.kb"
+    done = cli("kb", "build", source, "--out", out)
+    assert done.code == 0
+    rejects = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == [6, 7]
+    assert all(reject["reason"] for reject in rejects)
+    assert "2 refused" in done.err
+    [_, row] = (out / "missing.csv").read_text().splitlines()
+    assert row.startswith("p,")
+    assert row.endswith("no.jpg")
+
+
+def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:
+    source.write_text("not json\n" + source.read_text())
+    done = cli("kb", "build", source, "--out", tmp_path / "new.kb", "--strict")
+    assert done.code == 1
+    assert "line 1" in done.err
+    assert not (tmp_path / "new.kb").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (signal.SIGTERM, 4, "Stopped"),
+        (signal.SIGUSR1, 4, "Stopped"),
+        (signal.SIGINT, 130, "^C stopped"),
+    ],
+)
+def test_stopped_what_was_committed_is_safe(
+    cli, source, tmp_path, encoder, monkeypatch, number, code, says
+) -> None:
+    encode, calls = encoder.encode_passages, []
+
+    def stop_at_the_third(passages, on_progress=None):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+        return encode(passages, on_progress)
+
+    monkeypatch.setattr(encoder, "encode_passages", stop_at_the_third)
+    before = signal.getsignal(number)
+    out = tmp_path / "new.kb"
+    done = cli("kb", "build", source, "--out", out, "--batch-size", 1)
+    assert done.code == code
+    assert f"{says}: 2 documents are safe. The same command goes on from here." in done.err
+    assert signal.getsignal(number) is before
+    monkeypatch.setattr(encoder, "encode_passages", encode)
+    assert cli("kb", "build", source, "--out", out).code == 0
+    with KnowledgeBase.open(out, encoder) as kb:
+        assert len(kb) == 5
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["none.jsonl", "--out", "new.kb"],
+        ["{source}", "--out", "{source}"],
+        ["{source}", "--out", "{source}/below"],
+        ["{source}", "--out", "new.kb", "--images", "none"],
+        ["{source}", "--out", "new.kb", "--batch-size", "0"],
+        ["{source}"],
+    ],
+)
+def test_flags_are_checked_before_any_model_loads(
+    cli, source, tmp_path, monkeypatch, loads, args
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("kb", "build", *[arg.format(source=source) for arg in args])
+    assert (done.code, loads) == (2, []), done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_unwritable_output(cli, source, tmp_path, monkeypatch, loads) -> None:
+    # The tests may run as root, whom no permission stops.
+    monkeypatch.setattr("rag_vqa.cli.building.os.access", lambda path, mode: mode != os.W_OK)
+    done = cli("kb", "build", source, "--out", tmp_path / "new.kb")
+    assert (done.code, loads) == (2, [])
+    assert "cannot be written" in done.err

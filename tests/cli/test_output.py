@@ -1,0 +1,70 @@
+"""What is printed cannot steer a terminal, lines up, and stays valid JSON."""
+
+import json
+
+import pytest
+
+from rag_vqa.cli import demonstration, output, progress
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 日本 👩‍🚀", "plain é 日本 👩‍🚀"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u200bb", "a\\u200bb"),
+        ("a\x9bb", "a\\x9bb"),
+        ("a\U000e0041b", "a\\U000e0041b"),
+        ("a\ud800b", "a\\ud800b"),
+        ("a\r\x08b", "a\\x0d\\x08b"),
+    ],
+)
+def test_visible(text: str, shown: str) -> None:
+    assert output.visible(text) == shown
+
+
+def test_one_line_has_no_line_break() -> None:
+    assert output.one_line("a\n b\tc\u2028d") == "a b c d"
+
+
+def test_json_is_valid_and_free_of_what_a_terminal_obeys(capsys) -> None:
+    value = {"text": "é \x1b \x9b \u202e \U000e0041 \ud800 日"}
+    output.print_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert not set("\x1b\x9b\u202e\U000e0041\ud800") & set(printed)
+    assert "é" in printed
+
+
+def test_table_lines_up() -> None:
+    rows = [{"a": "1", "bb": "x"}, {"a": "333", "bb": "y"}]
+    assert output.table(rows) == "a    bb\n1    x\n333  y"
+
+
+def test_plain_progress_says_rate_and_time_left(capsys) -> None:
+    with progress.progress("encode", 10) as advance:
+        advance(10)
+    err = capsys.readouterr().err
+    assert err.startswith("encode  10/10  ")
+    assert "\x1b" not in err
+    with progress.progress("encode", 10, quiet=True) as advance:
+        advance(10)
+    assert capsys.readouterr().err == ""
+
+
+def test_time_left_by_hand() -> None:
+    # 30 of 120 done in 60 s: 0.5/s, 90 left at that rate take 180 s.
+    assert progress.left(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
+    assert progress.left(30, None, 0.0) == "30  0.0/s"
+
+
+def test_the_evaluation_becomes_tables() -> None:
+    result = {
+        "retrieval": {"both": {"recall@1": 0.9, "recall@5": 1.0, "n": 1200, "ci95": [0.85, 0.95]}},
+        "answers": {"nf4": {"k=0": {"accuracy": 0.05, "n": 10, "ci95": [0.0, 0.1]}}},
+        "unknown": {"no flag": {"rate": 0.97, "n": 30}},
+    }
+    text = demonstration.evaluation_tables(result)
+    for cell in ("0.900", "1.000", "0.850 – 0.950", "1,200", "nf4", "k=0", "0.050", "no flag"):
+        assert cell in text

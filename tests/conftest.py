@@ -1,0 +1,132 @@
+"""Isolation and fakes that every test may use. No test touches the network or the real cache."""
+
+import os
+
+# Before anything of Hugging Face is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rag_vqa.limits import Limits
+from rag_vqa.types import Completion, Passage, Prompt, Query
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No settings of the machine, an empty cache, no colours."""
+    for name in list(os.environ):
+        if name.startswith("RAG_VQA_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+class FakeEncoder:
+    """Each word is one of D directions; K tokens hold an item's words in turn. No model.
+
+    Two texts that share words are near each other, which is all that a search needs to be tested.
+    """
+
+    source = "fake"
+    revision = None
+    fingerprint = "f" * 64
+    instruction = ""
+    K, D, window = 4, 64, 77
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + 2
+
+    def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        return self._encode([query.text for query in queries])
+
+    def encode_passages(
+        self, passages: Sequence[Passage], on_progress: Callable[[int], object] | None = None
+    ) -> NDArray[np.float32]:
+        if on_progress is not None:
+            on_progress(len(passages))
+        return self._encode([passage.text for passage in passages])
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        tokens = np.full((len(texts), self.K, self.D), 1e-3, np.float32)
+        for row, text in enumerate(texts):
+            for place, word in enumerate(text.lower().split()):
+                digest = hashlib.sha256(word.strip(".,?!").encode()).digest()
+                tokens[row, place % self.K, digest[0] % self.D] += 1
+        unit: NDArray[np.float32] = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+        return unit
+
+
+class FakeReader:
+    """Says what it is told to, word by word, and remembers what it was asked."""
+
+    name = "fake reader"
+    limits = Limits(images=4, pixels=1_000_000, context=4096)
+
+    def __init__(self, says: str = "In burrows [1]."):
+        self.says = says
+        self.prompts: list[Prompt] = []
+        self.batches: list[int] = []
+
+    def count(self, prompt: Prompt) -> int:
+        return len(prompt.text.split())
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        on_text: Callable[[int, str], bool | None] | None = None,
+    ) -> list[Completion]:
+        self.prompts += prompts
+        self.batches.append(len(prompts))
+        return [self._write(row, prompt, on_text) for row, prompt in enumerate(prompts)]
+
+    def _write(
+        self, row: int, prompt: Prompt, on_text: Callable[[int, str], bool | None] | None
+    ) -> Completion:
+        written = ""
+        for piece in self.says.split(" "):
+            piece = f" {piece}" if written else piece
+            written += piece
+            if on_text is not None and on_text(row, piece) is False:
+                return Completion(written, self.count(prompt), 1, "cancelled")
+        return Completion(written, self.count(prompt), len(written.split()), "stop")
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    return FakeReader()
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def birds(tmp_path: Path, encoder: FakeEncoder) -> Path:
+    """The path of a knowledge base of three documents."""
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    texts = {
+        "puffin": ("Atlantic puffin", "Breeding", "puffins nest in burrows on sea cliffs"),
+        "stork": ("White stork", "Breeding", "storks nest on roofs and chimneys"),
+        "swift": ("Common swift", "Flight", "swifts sleep while they fly"),
+    }
+    with KnowledgeBase.create(tmp_path / "birds.kb", encoder) as kb:
+        kb.add(
+            {"id": name, "title": title, "section": section, "text": text,
+             "metadata": {"lang": "en" if name != "swift" else "de"}}
+            for name, (title, section, text) in texts.items()
+        )  # fmt: skip
+    return tmp_path / "birds.kb"

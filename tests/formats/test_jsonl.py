@@ -1,0 +1,248 @@
+"""Reading JSONL: what is accepted, and one line with a reason for what is not."""
+
+import gzip
+import json
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag_vqa.errors import BadInput, Missing
+from rag_vqa.formats import lines
+from rag_vqa.formats.document import Rejected, from_mapping
+from rag_vqa.formats.jsonl import read_jsonl
+from rag_vqa.types import Document
+
+GOOD = b'{"id": "a", "text": "One."}\n'
+
+
+def write(folder: Path, data: bytes, name: str = "docs.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def read(path: Path, images: Path | None = None) -> tuple[list[Document], list[Rejected]]:
+    rejected: list[Rejected] = []
+    return list(read_jsonl(path, images, on_reject=rejected.append)), rejected
+
+
+def test_all_fields(tmp_path: Path) -> None:
+    record: dict[str, Any] = {
+        "id": "../x",
+        "text": "t",
+        "title": "T",
+        "section": "S",
+        "parent": "P",
+        "url": "https://u",
+        "images": ["p.jpg", "sub/q.jpg"],
+        "metadata": {"lang": "en", "year": 1990, "ok": True, "none": None, "x": 0.5},
+    }
+    path = write(tmp_path, json.dumps(record).encode())
+    folder = tmp_path.resolve()
+    images = (folder / "p.jpg", folder / "sub/q.jpg")
+    assert read(path) == ([Document(**{**record, "images": images})], [])
+
+
+def test_null_is_absent_and_image_is_one_of_images(tmp_path: Path) -> None:
+    data = b'{"id": "a", "title": null, "image": "p.jpg"}\n{"id": "b", "text": "t", "image": ""}'
+    documents, rejected = read(write(tmp_path, data), tmp_path / "img")
+    assert documents == [
+        Document("a", images=((tmp_path / "img" / "p.jpg").resolve(),)),
+        Document("b", text="t"),
+    ]
+    assert not rejected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + GOOD,
+        GOOD.replace(b"\n", b"\r\n"),
+        GOOD.rstrip(),
+        b"\n \n" + GOOD + b"\n",
+        gzip.compress(GOOD),
+        gzip.compress(b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n")),
+    ],
+    ids=["bom", "crlf", "no line end", "blank lines", "gz", "gz bom crlf"],
+)
+def test_odd_but_fine_files(tmp_path: Path, data: bytes) -> None:
+    assert read(write(tmp_path, data)) == ([Document("a", text="One.")], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u202eright to left",
+        "zero\u200bwidth",
+        "\U000e0041tag",
+        "🏴‍☠️",
+        "\x1b[31mred",
+        "<image><|im_start|>system </document> {{jinja}} <script>",
+    ],
+)
+def test_odd_text_is_kept_as_it_is(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, json.dumps({"id": text, "text": text}).encode())
+    assert read(path) == ([Document(text, text=text)], [])
+
+
+BAD = {
+    "bad line": (b"{'id': 1}", "not JSON"),
+    "array": (b'["id"]', "not an object"),
+    "number": (b"7", "not an object"),
+    "duplicate key": (b'{"id": "b", "id": "c"}', "'id' stands twice"),
+    "missing id": (b'{"text": "t"}', "id is missing"),
+    "null id": (b'{"id": null}', "id is missing"),
+    "empty id": (b'{"id": " "}', "id is empty"),
+    "integer id": (b'{"id": 7}', 'write it as text, "7"'),
+    "list id": (b'{"id": ["b"]}', "not text"),
+    "NaN": (b'{"id": "b", "metadata": {"x": NaN}}', "NaN is not JSON"),
+    "infinite": (b'{"id": "b", "metadata": {"x": 1e999}}', "not a number"),
+    "65 bits": (b'{"id": "b", "metadata": {"x": 18446744073709551616}}', "beyond 64 bits"),
+    "5000 digits": (b'{"id": "b", "metadata": {"x": ' + b"9" * 5000 + b"}}", "not JSON that"),
+    "deep": (b'{"id": "b", "text": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
+    "deep and cut": (b"[" * 100_000, "nested too deeply"),
+    "nested metadata": (b'{"id": "b", "metadata": {"x": {}}}', "metadata 'x' is {}"),
+    "metadata list": (b'{"id": "b", "metadata": []}', "not an object"),
+    "number as text": (b'{"id": "b", "text": 5}', "text is 5, not text"),
+    "bad utf-8": (b'{"id": "b", "text": "\xff"}', "not UTF-8: byte 0xff at 21"),
+    "lone surrogate": (b'{"id": "b", "text": "\\ud800"}', "lone surrogate"),
+    "surrogate in key": (b'{"id": "b", "metadata": {"\\udfff": 1}}', "lone surrogate"),
+    "NUL": (b'{"id": "b", "text": "x\\u0000"}', "NUL"),
+    "raw NUL": (b'{"id": "b", "text": "x\x00"}', "not JSON"),
+    "two kinds": (b'{"id": "b", "image": "p", "images": ["q"]}', "both image and images"),
+    "image number": (b'{"id": "b", "image": 5}', "not the name of a file"),
+    "images text": (b'{"id": "b", "images": "p"}', "not a list"),
+    "leaves": (b'{"id": "b", "image": "../p.jpg"}', "leaves the folder"),
+    "absolute": (b'{"id": "b", "image": "/p.jpg"}', "leaves the folder"),
+    "address": (b'{"id": "b", "image": "http://x/p.jpg"}', "is an address"),
+    "NUL image": (b'{"id": "b", "image": "p\\u0000.jpg"}', "NUL"),
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD.values(), ids=BAD)
+def test_a_bad_line_is_reported_and_the_next_is_read(
+    tmp_path: Path, line: bytes, reason: str
+) -> None:
+    path = write(tmp_path, GOOD + line + b"\n" + GOOD.replace(b'"a"', b'"z"'))
+    documents, (rejected,) = read(path)
+    assert [document.id for document in documents] == ["a", "z"]
+    assert rejected.line == 2 and reason in rejected.reason
+    assert rejected.reason.isprintable() and len(rejected.reason) < 200
+    with pytest.raises(BadInput, match=r"docs\.jsonl, line 2: "):
+        list(read_jsonl(path, on_reject=lambda _: None, strict=True))
+    with pytest.raises(BadInput, match=r"docs\.jsonl, line 2: "):
+        list(read_jsonl(path))
+
+
+def test_the_id_of_a_refused_line_is_told(tmp_path: Path) -> None:
+    _, (rejected,) = read(write(tmp_path, GOOD + b'{"id": "b", "text": 5}'))
+    assert rejected == Rejected(2, "b", "text is 5, not text.")
+
+
+def test_a_cut_last_line(tmp_path: Path) -> None:
+    documents, (rejected,) = read(write(tmp_path, GOOD + b'{"id": "b", "te'))
+    assert len(documents) == 1
+    assert rejected.line == 2 and "last line is cut" in rejected.reason
+
+
+def test_a_link_that_leads_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret").write_bytes(b"")
+    (tmp_path / "in" / "p.jpg").symlink_to(tmp_path / "secret")
+    (tmp_path / "in" / "loop").symlink_to("loop")
+    data = GOOD + b'{"id": "b", "image": "p.jpg"}\n{"id": "c", "image": "loop"}\n'
+    _, (out, loop) = read(write(tmp_path, data), tmp_path / "in")
+    assert "leaves the folder" in out.reason
+    assert "leads nowhere" in loop.reason
+
+
+def test_unknown_fields_are_announced_once_and_refused_under_strict(tmp_path: Path) -> None:
+    path = write(tmp_path, b'{"id": "a", "texts": 1}\n{"id": "b", "texts": 2}\n')
+    with pytest.warns(UserWarning, match=r"line 1: field 'texts'.*Did you mean 'text'") as seen:
+        assert [document.id for document in read(path)[0]] == ["a", "b"]
+    assert len(seen) == 1
+    with pytest.raises(BadInput, match="line 1: unknown field 'texts'"):
+        list(read_jsonl(path, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "holds no documents: it is empty"),
+        (b"\n\r\n", "holds no documents: it is empty"),
+        (b"\xef\xbb\xbf", "holds no documents: it is empty"),
+        (b"{\n[\n", "holds no documents: line 1 was refused: not JSON"),
+        (GOOD.decode().encode("utf-16"), "is UTF-16"),
+        (b"\xfe\xff" + GOOD.decode().encode("utf-16-be"), "is UTF-16"),
+        (gzip.compress(b""), "holds no documents: it is empty"),
+    ],
+)
+def test_a_file_of_no_documents(tmp_path: Path, data: bytes, reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        read(write(tmp_path, data))
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Missing, match="does not exist"):
+        read(tmp_path / "none.jsonl")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(BadInput, match="not a regular file"):
+            read(path)
+
+
+def test_a_huge_line_is_passed_over_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    with path.open("wb") as file:
+        file.write(GOOD + b'{"id": "b", "text": "')
+        for _ in range(100):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n' + GOOD.replace(b'"a"', b'"z"'))
+    tracemalloc.start()
+    documents, (rejected,) = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [document.id for document in documents] == ["a", "z"]
+    assert (rejected.line, rejected.reason[:21]) == (2, "the line is over 16 M")
+    assert peak < 60 * 2**20
+
+
+def test_a_line_of_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, accepted in ((len(GOOD), 1), (len(GOOD) - 1, 1), (len(GOOD) - 2, 0)):
+        monkeypatch.setattr(lines, "LINE_LIMIT", limit)  # a line end is not counted
+        documents, _ = read(write(tmp_path, GOOD + b'{"id":"b"}\n'))
+        assert len(documents) == 1 + accepted
+
+
+def test_gzip_that_is_cut_or_damaged(tmp_path: Path) -> None:
+    many = b"".join(
+        b'{"id": "%06d", "text": "%x"}\n' % (n, n * 7919 % 100_003) for n in range(5_000)
+    )
+    whole = gzip.compress(many)
+    for broken in (whole[: len(whole) // 2], whole[:-4], whole[:-8] + b"\0" * 8):
+        documents, (rejected,) = read(write(tmp_path, broken))
+        assert 1_000 < len(documents) <= 5_000
+        assert rejected.line is not None and rejected.line > len(documents)
+        assert "damaged or cut" in rejected.reason
+        with pytest.raises(BadInput, match="damaged or cut"):
+            list(read_jsonl(tmp_path / "docs.jsonl"))
+
+
+def test_a_gzip_bomb_is_stopped(tmp_path: Path) -> None:
+    bomb = tmp_path / "docs.jsonl.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        file.write(GOOD)
+        for _ in range(200):
+            file.write(b" " * 2**20)
+    with pytest.raises(BadInput, match="gzip bomb"):
+        read(bomb)
+
+
+def test_from_mapping_trusts_the_caller_with_sources_but_not_with_fields() -> None:
+    document = from_mapping({"id": "a", "images": [b"bytes", Path("p.jpg"), "q.jpg"]})
+    assert document.images == (b"bytes", Path("p.jpg"), "q.jpg")
+    with pytest.raises(BadInput, match=r"unknown field 'txt'\. Did you mean 'text'"):
+        from_mapping({"id": "a", "txt": "t"})

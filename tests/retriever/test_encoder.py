@@ -1,0 +1,176 @@
+"""Processor and encoder on a tiny checkpoint: masks, grouping, overrides, fingerprints."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
+
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.encoder import INSTRUCTION_FILE, Encoder
+from rag_vqa.retriever.model import RetrieverModel
+from rag_vqa.types import Passage, Query
+
+WORDS = ["<s>", "</s>", "a", "red", "bird", "find", "where", "does", "it", "nest"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-ret")
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 8,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+        "_name_or_path": "/somebody/else/clip",
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+    }
+    side = {
+        "text_config": text,
+        "vision_config": vision,
+        "layer_strategy": {"text": [0, 1], "vision": [0, 1]},
+        "hidden_size": 64,
+        "num_queries": 4,
+        "late_proj_output_size": 8,
+    }
+    config = RetrieverConfig(query_config=RetConfig(**side), passage_config=RetConfig(**side))
+    RetrieverModel(config).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, model_max_length=8, bos_token="<s>", eos_token="</s>",
+        pad_token="</s>",
+    ).save_pretrained(folder)  # fmt: skip
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size=size, crop_size=size).save_pretrained(folder)
+    (folder / INSTRUCTION_FILE).write_text(json.dumps({"default": "find"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint: Path) -> Encoder:
+    return Encoder.load(checkpoint, device="cpu", batch_size=3)
+
+
+RED = Image.new("RGB", (20, 30), (200, 30, 30))
+BLUE = Image.new("RGB", (30, 20), (30, 30, 200))
+
+
+def test_a_mixed_batch_gives_what_single_items_give(encoder: Encoder) -> None:
+    passages = [
+        Passage("1", 0, "a red bird", RED),
+        Passage("2", 0, "it does nest where it does nest", None),
+        Passage("3", 0, "", BLUE),
+        Passage("4", 0, "bird", None),
+        Passage("5", 0, "", RED),
+        Passage("6", 0, "red", BLUE),
+    ]
+    together = encoder.encode_passages(passages)
+    assert together.shape == (6, encoder.K, encoder.D) == (6, 4, 8)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=-1), 1, atol=1e-5)
+    for row, passage in enumerate(passages):
+        np.testing.assert_allclose(encoder.encode_passages([passage])[0], together[row], atol=1e-5)
+
+
+def test_an_absent_image_equals_the_release_s_black_one_masked(encoder: Encoder) -> None:
+    black = encoder.processor(["a bird"], [Image.new("RGB", (336, 336))])
+    given = black.to(torch.device("cpu"), torch.float32) | {"image_mask": torch.zeros(1) + 1e-30}
+    side = encoder.model.get_passage_model()
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(side(**given).ret_features, dim=-1)
+    ours = encoder.encode_passages([Passage("1", 0, "a bird", None)])
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
+
+
+def test_the_instruction_stands_before_the_question(encoder: Encoder) -> None:
+    default = encoder.encode_queries([Query("red bird", RED)])
+    spelled = encoder.encode_queries([Query("find red bird", RED, instruction="")])
+    other = encoder.encode_queries([Query("red bird", RED, instruction="where")])
+    np.testing.assert_allclose(default, spelled, atol=1e-6)
+    assert np.abs(default - other).max() > 1e-3
+
+
+def test_exif_orientation_counts_unless_in_parity(checkpoint: Path, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (16, 16))
+    picture.paste((255, 255, 255), (0, 0, 16, 8))  # white above, turned by the tag
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    picture.save(turned, exif=exif, quality=95)
+    picture.save(tmp_path / "plain.jpg", quality=95)
+    for parity, same in ((False, False), (True, True)):
+        encoder = Encoder.load(checkpoint, device="cpu", parity=parity)
+        a, b = (
+            encoder.processor([""], [tmp_path / name]).pixel_values
+            for name in ("turned.jpg", "plain.jpg")
+        )
+        assert a is not None and b is not None
+        assert bool(torch.allclose(a, b, atol=0.05)) is same
+
+
+def test_long_texts_are_cut_at_the_window_and_counted_whole(encoder: Encoder) -> None:
+    assert encoder.window == 8
+    assert encoder.count_tokens("a " * 20) == 22
+    assert encoder.encode_passages([Passage("1", 0, "a " * 20)]).shape == (1, 4, 8)
+
+
+def test_fingerprint_follows_the_document_side(checkpoint: Path, encoder: Encoder) -> None:
+    again = Encoder.load(checkpoint, device="cpu")
+    assert again.fingerprint == encoder.fingerprint
+    assert Encoder.load(checkpoint, device="cpu", parity=True).fingerprint != encoder.fingerprint
+    with torch.no_grad():
+        again.model.get_passage_model().late_proj.weight[0, 0] += 1e-3
+    again._fingerprint = None
+    assert again.fingerprint != encoder.fingerprint
+    query_side = Encoder.load(checkpoint, device="cpu")
+    with torch.no_grad():
+        query_side.model.get_query_model().late_proj.weight += 1.0
+    assert query_side.fingerprint == encoder.fingerprint  # tuning queries keeps documents valid
+
+
+def test_tokenizer_and_image_processor_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((checkpoint / name).read_bytes())
+    with pytest.raises(Missing, match=r"retriever\.tokenizer="):
+        Encoder.load(bare, device="cpu", offline=True)
+    named = Encoder.load(bare, device="cpu", tokenizer=checkpoint, image_processor=checkpoint)
+    assert named.count_tokens("a red bird") == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"dtype": "int8"}, UsageError), ({"batch_size": 0}, UsageError)],
+)
+def test_options_that_cannot_be_meant(
+    checkpoint: Path, options: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Encoder.load(checkpoint, device="cpu", **options)
+
+
+def test_a_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match="no such retriever"):
+        Encoder.load(tmp_path / "nowhere", offline=True)

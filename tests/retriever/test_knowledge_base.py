@@ -1,0 +1,300 @@
+"""The knowledge base on disk: what is added is there, once, also after a kill."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rag_vqa.errors import (
+    BadInput,
+    Mismatch,
+    Missing,
+    RagVqaError,
+    UsageError,
+)
+from rag_vqa.retriever.encoding import TokenEncoder
+from rag_vqa.retriever.knowledge_base import KnowledgeBase, Rejected
+from rag_vqa.types import Document, Passage
+
+
+def png(colour: str = "red") -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (3, 2), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def kb(tmp_path: Path, encoder: TokenEncoder) -> Iterator[KnowledgeBase]:
+    with KnowledgeBase.create(tmp_path / "x.kb", encoder) as base:
+        yield base
+
+
+def other(encoder: TokenEncoder, **attributes: Any) -> Any:
+    """An encoder like `encoder`, but for these attributes."""
+    made: Any = type(encoder).__new__(type("Other", (type(encoder),), attributes))
+    return made
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, encoder: TokenEncoder) -> list[tuple[str, str | None]]:
+    """What `Encoder.load` was asked for; stands in for the module, which takes seconds."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Encoder:
+        @classmethod
+        def load(cls, source: str, *, revision: str | None = None) -> TokenEncoder:
+            asked.append((source, revision))
+            return encoder
+
+    module = SimpleNamespace(Encoder=Encoder)
+    monkeypatch.setitem(sys.modules, "rag_vqa.retriever.encoder", module)
+    return asked
+
+
+def counts(report: Any) -> tuple[int, int, int, int]:
+    return report.added, report.unchanged, report.replaced, len(report.rejected)
+
+
+def test_what_is_added_is_found_after_reopening(
+    tmp_path: Path, kb: KnowledgeBase, encoder: TokenEncoder
+) -> None:
+    (tmp_path / "p.png").write_bytes(png())
+    full = Document(
+        id="../x",
+        text="Nests in burrows.",
+        title="Puffin",
+        section="Breeding",
+        images=(tmp_path / "p.png", png("blue")),
+        parent="birds",
+        url="https://u",
+        metadata={"lang": "en", "year": 1990, "ok": True, "none": None, "x": 0.5},
+    )
+    report = kb.add([full, {"id": "b", "text": "One.", "image": Image.new("RGB", (2, 2))}])
+    assert counts(report) == (2, 0, 0, 0)
+    kb.close()
+    with KnowledgeBase.open(tmp_path / "x.kb", encoder) as again:
+        assert len(again) == 2
+        found = again.get("../x")
+        assert found is not None and found.metadata["ok"] is True
+        images = [Path(str(image)).read_bytes() for image in found.images]
+        assert images == [png(), png("blue")]
+        assert Document(**{**_fields(found), "images": full.images}) == full
+        assert [document.id for document in again.documents()] == ["../x", "b"]
+        assert again.get("c") is None
+        stats = again.stats()
+        assert (stats.documents, stats.passages, stats.images) == (2, 3, 3)
+
+
+def _fields(document: Document) -> dict[str, Any]:
+    return {name: getattr(document, name) for name in Document.__slots__}
+
+
+def test_adding_twice_changes_nothing_and_loads_no_encoder(
+    tmp_path: Path, kb: KnowledgeBase, loaded: list[tuple[str, str | None]]
+) -> None:
+    documents = [Document(f"d{n}", text=f"Text {n}.", images=(png(),)) for n in range(5)]
+    kb.add(documents)
+    kb.close()
+    before = (tmp_path / "x.kb" / "kb.sqlite").read_bytes()
+    with KnowledgeBase.open(tmp_path / "x.kb") as again:
+        assert counts(again.add(documents)) == (0, 5, 0, 0)
+        assert (tmp_path / "x.kb" / "kb.sqlite").read_bytes() == before
+        assert loaded == []
+        again.add([Document("new", text="New.")])
+        again.add([Document("more", text="New.")])
+        assert loaded == [("fake", None)]
+
+
+def test_the_encoder_that_is_loaded_must_match_too(
+    tmp_path: Path, encoder: TokenEncoder, loaded: list[tuple[str, str | None]]
+) -> None:
+    changed = other(encoder, fingerprint="e" * 64, source="hub/x", revision="r")
+    KnowledgeBase.create(tmp_path / "y.kb", changed).close()
+    with KnowledgeBase.open(tmp_path / "y.kb") as kb, pytest.raises(Mismatch, match="with x@r"):
+        kb.add([{"id": "a", "text": "One."}])
+    assert loaded == [("hub/x", "r")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": "Two."},
+        {"title": "T"},
+        {"metadata": {"a": 2}},
+        {"images": (png("blue"),)},
+        {"parent": "p"},
+    ],
+)
+def test_other_content_replaces(kb: KnowledgeBase, change: dict[str, Any]) -> None:
+    first = Document("a", text="One.", images=(png(),), metadata={"a": 1})
+    kb.add([first, Document("b", text="B.")])
+    assert counts(kb.add([Document(**(_fields(first) | change))])) == (0, 0, 1, 0)
+    assert [document.id for document in kb.documents()] == ["a", "b"]
+    found = kb.get("a")
+    assert found is not None and found.metadata == change.get("metadata", {"a": 1})
+    assert kb.stats().passages == 2
+
+
+def test_of_one_id_the_last_stays(kb: KnowledgeBase) -> None:
+    report = kb.add([{"id": "a", "text": text} for text in ("One.", "Two.", "Two.", "Three.")])
+    assert counts(report) == (1, 1, 2, 0)
+    found = kb.get("a")
+    assert found is not None and found.text == "Three."
+
+
+def test_keys_are_never_used_again(kb: KnowledgeBase) -> None:
+    kb.add([{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}])
+    first = set(kb.store.owners())
+    assert kb.delete(["a", "b", "none"]) == 2
+    kb.add([{"id": "a", "text": "One."}])
+    assert len(kb) == 1 and not first & set(kb.store.owners())
+
+
+def test_bad_items_are_reported_and_the_rest_is_added(kb: KnowledgeBase, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(png()[:40])
+    bad: list[Any] = [
+        {"id": "e", "text": " "},
+        {"text": "no id"},
+        {"id": "i", "text": "t", "image": str(tmp_path / "bad.png")},
+        {"id": "j", "text": "t", "image": b"<html>"},
+        {"id": "s", "text": "\ud800"},
+        {"id": "k", "txt": "t"},
+        Document("n", text="a\0b"),
+        Document("m", text="t", metadata={"x": float("nan")}),
+        Document("l", text="t", images=(5,)),  # type: ignore[arg-type]
+        "text",
+    ]
+    report = kb.add([{"id": "a", "text": "One."}, *bad, {"id": "z", "text": "Two."}])
+    assert counts(report) == (2, 0, 0, len(bad))
+    assert [r.id for r in report.rejected] == [*"e", None, *"ijsknml", None]
+    assert report.rejected[0] == Rejected(
+        None, "e", "document 'e' has neither text nor image: give it one of them."
+    )
+    assert kb.stats().images == 0
+    for item in bad:
+        with pytest.raises(BadInput):
+            kb.add([item], strict=True)
+
+
+def test_a_missing_image_leaves_the_text(kb: KnowledgeBase, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.png")
+    documents = [{"id": "a", "text": "One.", "image": gone}, {"id": "b", "image": gone}]
+    report = kb.add(documents)
+    assert counts(report) == (1, 0, 0, 1)
+    assert report.missing_images == [("a", gone), ("b", gone)]
+    assert kb.get("a") == Document("a", text="One.")
+    (tmp_path / "gone.png").write_bytes(png())
+    assert counts(kb.add(documents)) == (1, 0, 1, 0)
+
+
+def test_long_documents_become_passages_that_each_fit(
+    tmp_path: Path, encoder: TokenEncoder
+) -> None:
+    seen: list[Passage] = []
+    sizes: list[int] = []
+
+    class Spy(type(encoder)):  # type: ignore[misc]
+        def encode_passages(self, passages: Sequence[Passage], **options: Any) -> Any:
+            seen.extend(passages)
+            sizes.append(len(passages))
+            return super().encode_passages(passages, **options)
+
+    with KnowledgeBase.create(tmp_path / "y.kb", Spy()) as kb:
+        kb.add([{"id": "a", "text": "w " * 1000, "title": "T"}], batch_size=4)
+        assert kb.stats().passages == len(seen) > 13
+    assert max(encoder.count_tokens(passage.text) for passage in seen) <= 77
+    assert max(sizes) == 4
+
+
+def test_progress_counts_what_is_safe(kb: KnowledgeBase) -> None:
+    safe: list[tuple[int, int]] = []
+    documents = [{"id": str(n), "text": f"{n}."} for n in range(10)]
+    kb.add(documents, batch_size=4, on_progress=lambda done: safe.append((done, len(kb))))
+    assert safe == [(4, 4), (8, 8), (10, 10)]
+
+
+def test_interrupted_the_same_call_goes_on(kb: KnowledgeBase) -> None:
+    def documents(stop: int) -> Iterator[dict[str, str]]:
+        for n in range(10):
+            if n == stop:
+                raise KeyboardInterrupt
+            yield {"id": str(n), "text": f"{n}."}
+
+    with pytest.raises(KeyboardInterrupt):
+        kb.add(documents(stop=7), batch_size=3)
+    assert len(kb) == 6
+    assert counts(kb.add(documents(stop=99), batch_size=3)) == (4, 6, 0, 0)
+
+
+def test_an_encoder_that_does_not_match_is_refused(
+    kb: KnowledgeBase, encoder: TokenEncoder
+) -> None:
+    kb.add([{"id": "a", "text": "One."}])
+    given = other(encoder, source="hub/ReT-H", revision="c3d4", fingerprint="e" * 64)
+    line = r"x\.kb was built with fake, asked for ReT-H@c3d4\. Leave out --retriever, or rebuild: "
+    with pytest.raises(Mismatch, match=line):
+        KnowledgeBase.open(kb.path, given)
+    with pytest.raises(Mismatch, match=line):
+        KnowledgeBase.create(kb.path, given, exist_ok=True)
+    with pytest.raises(Mismatch, match=r"fake \(f{12}\), asked for fake \(e{12}\)"):
+        KnowledgeBase.open(kb.path, other(encoder, fingerprint="e" * 64))
+    with pytest.raises(Mismatch):
+        KnowledgeBase.open(kb.path, other(encoder, K=8))
+    moved = other(encoder, source="/elsewhere/fake", revision="main")  # the same weights
+    KnowledgeBase.open(kb.path, moved).close()
+
+
+def test_other_splitting_is_refused(
+    kb: KnowledgeBase, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_vqa.retriever.knowledge_base.SPLITTING", "window-9")
+    with pytest.raises(Mismatch):
+        KnowledgeBase.open(kb.path, encoder)
+
+
+def test_a_broken_encoder_stores_nothing(tmp_path: Path, encoder: TokenEncoder) -> None:
+    for tokens in (np.full((1, 4, 64), np.nan, np.float32), np.ones((1, 4, 63), np.float32)):
+        broken = other(encoder, encode_passages=lambda self, passages, t=tokens: t)
+        with KnowledgeBase.create(tmp_path / "b.kb", broken, exist_ok=True) as kb:
+            with pytest.raises(RagVqaError, match="checkpoint damaged"):
+                kb.add([{"id": "a", "text": "One."}])
+            assert len(kb) == 0
+
+
+def test_create_refuses_what_is_there(tmp_path: Path, kb: KnowledgeBase, encoder: Any) -> None:
+    with pytest.raises(UsageError, match="rag-vqa kb add"):
+        KnowledgeBase.create(kb.path, encoder)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("x")
+    for path in (tmp_path / "folder", tmp_path / "folder" / "mine.txt"):
+        with pytest.raises(UsageError, match="other files"):
+            KnowledgeBase.create(path, encoder)
+    (tmp_path / "killed.kb" / "images").mkdir(parents=True)
+    (tmp_path / "killed.kb" / "kb.sqlite.new").write_bytes(b"half")
+    with KnowledgeBase.create(tmp_path / "killed.kb", encoder) as made:
+        assert len(made) == 0
+
+
+def test_a_missing_one_names_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"a\.kb does not exist\. Build one: rag-vqa kb build"):
+        KnowledgeBase.open(tmp_path / "a.kb")
+    with pytest.raises(Missing, match=r"is no knowledge base: kb\.sqlite is not in it"):
+        KnowledgeBase.open(tmp_path)
+
+
+def test_closed_it_says_so(kb: KnowledgeBase) -> None:
+    kb.close()
+    kb.close()
+    with pytest.raises(UsageError, match="closed"):
+        len(kb)
+
+
+def test_batch_size_must_be_positive(kb: KnowledgeBase) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        kb.add([], batch_size=0)

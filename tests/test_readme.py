@@ -1,0 +1,198 @@
+"""The README does what it says. Its rules, by what stands before or in a snippet:
+
+- python and console blocks run in order in one folder, python in one namespace, with the embedded
+  models; `rag-vqa …` goes through the command line in this process, and must end with 0.
+- `<!-- file: NAME -->` before a block: its text is that file.
+- `<!-- needs a download -->` before a block: console lines run offline, and must get as far as the
+  missing model (exit code 3); python is compiled, and what it imports must be there.
+- `make …` and `python …` are not run: their targets, variables, files and options must exist.
+"""
+
+import ast
+import importlib
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from rag_vqa.cli.app import app, run
+
+DOWNLOAD, FILE = "needs a download", "file: "
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
+)
+_ROW = re.compile(r"^\| `rag-vqa ([^`]+)` \|", re.M)
+
+
+@dataclass(frozen=True)
+class Snippet:
+    place: str  # README.md:12
+    kind: str
+    mark: str
+    body: str
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """Words of each command; what a console printed is left out."""
+        lines = self.body.replace("\\\n", " ").splitlines()
+        return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
+
+
+def snippets(file: Path) -> Iterator[Snippet]:
+    text = file.read_text("utf-8")
+    for found in _BLOCK.finditer(text):
+        line = text.count("\n", 0, found.start("kind")) + 1
+        yield Snippet(
+            f"{file.name}:{line}", found["kind"], (found["mark"] or "").strip(), found["body"]
+        )
+
+
+@pytest.fixture
+def readme(root: Path) -> Path:
+    return root / "README.md"
+
+
+def test_every_kind_of_snippet_has_a_rule(root) -> None:
+    for file in documents(root):
+        for snippet in snippets(file):
+            assert snippet.kind in ("console", "python", "json", "text"), snippet.place
+            assert snippet.kind != "console" or snippet.commands, f"{snippet.place}: no `$ ` line"
+            assert snippet.kind != "json" or snippet.mark.startswith(FILE), snippet.place
+
+
+def test_the_snippets_run_in_order(readme, root, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the command line sets its own
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    space: dict[str, Any] = {"__name__": "readme"}
+    for snippet in snippets(readme):
+        if snippet.mark.startswith(FILE):
+            Path(snippet.mark.removeprefix(FILE)).write_text(snippet.body, "utf-8")
+        elif snippet.kind == "python":
+            code = compile(snippet.body, snippet.place, "exec")
+            if snippet.mark == DOWNLOAD:
+                check_imports(snippet)
+            else:
+                exec(code, space)
+        elif snippet.kind == "console":
+            run_console(snippet, root, capsys)
+
+
+def run_console(snippet: Snippet, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in snippet.commands:
+        if words[0] != "rag-vqa":
+            check_command(words, root, snippet.place)
+            continue
+        capsys.readouterr()
+        code = run(words[1:])
+        shown = capsys.readouterr()
+        told = f"{snippet.place}: {shlex.join(words)} ended with {code}: {shown.err}"
+        assert code == (3 if snippet.mark == DOWNLOAD else 0), told
+        if snippet.mark != DOWNLOAD:
+            assert shown.out.strip() or "kb build" in shlex.join(words), f"{told}nothing printed"
+
+
+def test_commands_of_the_other_documents_exist(root) -> None:
+    for file in documents(root)[1:]:
+        for snippet in snippets(file):
+            for words in snippet.commands:
+                check_command(words, root, snippet.place)
+
+
+def test_every_verb_stands_in_the_table(readme) -> None:
+    assert sorted(_ROW.findall(readme.read_text("utf-8"))) == sorted(leaves("", command()))
+
+
+def test_every_option_named_is_one(readme, root) -> None:
+    known = {name for _, verb in walk("", command()) for p in verb.params for name in p.opts}
+    text = _BLOCK.sub("", readme.read_text("utf-8"))
+    named = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
+    assert named - known - {"--help"} == set()
+
+
+def test_the_presets_are_those_of_the_program(readme) -> None:
+    from rag_vqa.presets import PRESETS
+
+    rows = [
+        f"| `{preset.name}` | {preset.about} | {preset.retriever.rpartition('/')[2]} "
+        f"| {preset.reader.rpartition('/')[2]} | {preset.quantization} |"
+        for preset in PRESETS.values()
+    ]
+    text = readme.read_text("utf-8")
+    assert "\n".join(rows) in text, "the README's table of presets should read:\n" + "\n".join(rows)
+
+
+def test_the_tree_names_every_module(readme, root) -> None:
+    generator = runpy.run_path(str(root / ".ci" / "tree.py"))
+    text = readme.read_text("utf-8")
+    assert generator["placed"](text, generator["tree"]()) == text, "out of date: make readme"
+
+
+def test_links_lead_somewhere(root) -> None:
+    for file in documents(root):
+        for link in re.findall(r"\]\(([^)]+)\)", file.read_text("utf-8")):
+            if not link.startswith(("http", "#")):
+                assert (file.parent / link).exists(), f"{file.name}: {link}"
+
+
+def documents(root: Path) -> list[Path]:
+    return [root / "README.md", root / "CONTRIBUTING.md", root / "benchmarks" / "README.md"]
+
+
+def check_command(words: list[str], root: Path, place: str) -> None:
+    """What a command names is there. Raises AssertionError with its place."""
+    program, rest = Path(words[0]).name, words[1:]
+    makefile = (root / "Makefile").read_text("utf-8")
+    if program == "make":
+        targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
+        assert targets is not None
+        for word in rest:
+            name, sign, _ = word.partition("=")
+            known = re.search(rf"^{name} \?=", makefile, re.M) if sign else name in targets[1]
+            assert known, f"{place}: make does not know {name}"
+    elif program == "python":
+        module = rest[1] if rest[0] == "-m" else rest[0]
+        if module == "pytest":
+            return
+        found = find_spec(module) if rest[0] == "-m" else None
+        source = Path(str(found.origin)) if found else root / module
+        assert source.is_file(), f"{place}: there is no {module}"
+        for word in rest:
+            if word.startswith("--"):
+                assert f'"{word}"' in source.read_text("utf-8"), f"{place}: {module} has no {word}"
+    else:
+        assert program == "rag-vqa", f"{place}: no rule for {program}"
+        verb = next((c for name, c in walk("", command()) if name == rest[0]), None)
+        assert verb is not None, f"{place}: rag-vqa has no verb {rest[0]}"
+        options = {name for p in (*command().params, *verb.params) for name in p.opts}
+        assert {word for word in rest if word.startswith("-")} <= options, place
+
+
+def check_imports(snippet: Snippet) -> None:
+    for node in ast.walk(ast.parse(snippet.body)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{snippet.place}: no {alias.name}"
+
+
+def command() -> Any:
+    return typer.main.get_command(app)
+
+
+def walk(name: str, verb: Any) -> Iterator[tuple[str, Any]]:
+    yield name, verb
+    for word, inner in getattr(verb, "commands", {}).items():
+        yield from walk(f"{name} {word}".strip(), inner)
+
+
+def leaves(name: str, verb: Any) -> list[str]:
+    return [path for path, inner in walk(name, verb) if not hasattr(inner, "commands")]
