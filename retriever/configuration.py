@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers import AutoConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
 # Indices of encoder layers (0 = output of the first layer), one for each recurrence step.
 LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -71,6 +71,13 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
         text, vision = self.layers
         if len(text) != len(vision) or not text:
             raise ValueError(f"layer_strategy: {len(text)} text and {len(vision)} vision layers")
+        for name, used, tower in (
+            ("text", text, self.text_config),
+            ("vision", vision, self.vision_config),
+        ):
+            count = getattr(tower, "num_hidden_layers", None)
+            if count is not None and not 0 <= min(used) <= max(used) < count:
+                raise ValueError(f"layer_strategy: {name} layers {used} of a tower of {count}")
 
     @property
     def layers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -131,3 +138,8 @@ def _ret_config(config: dict[str, Any] | RetConfig | None) -> RetConfig:
 def _without_type(config: Mapping[str, Any]) -> dict[str, Any]:
     """A copy: the caller's dict stays usable."""
     return {key: value for key, value in config.items() if key != "model_type"}
+
+
+# So that AutoConfig, and what asks it (AutoTokenizer), knows a checkpoint of ours.
+AutoConfig.register(RetConfig.model_type, RetConfig, exist_ok=True)
+AutoConfig.register(RetrieverConfig.model_type, RetrieverConfig, exist_ok=True)

@@ -6,13 +6,16 @@ tower: batches are grouped by what they have. Does not know indexes or storage.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from rag_vqa.errors import Missing, RagVqaError, UsageError
@@ -24,6 +27,7 @@ from rag_vqa.types import ImageSource, Passage, Query
 
 INSTRUCTION_FILE = "instructions.json"  # ours: {"default": "…"}, beside a checkpoint
 Item = tuple[str, ImageSource | None]
+_SURROGATES = re.compile("[\ud800-\udfff]")  # tokenizers take Unicode only
 
 
 class Encoder:
@@ -31,6 +35,7 @@ class Encoder:
 
     Attributes:
         source, revision: what was loaded. K, D: tokens an item, width of a token.
+        options: what was said to `load` beyond the defaults and shapes the document side.
         fingerprint: hex digest of all that shapes the document side (weights, configuration,
             tokenizer, image processing, dtype).
         instruction: put before a query's text unless the query brings its own.
@@ -43,6 +48,7 @@ class Encoder:
         *,
         source: str = "memory",
         revision: str | None = None,
+        options: Mapping[str, str | bool] | None = None,
         instruction: str = "",
         batch_size: int = 32,
     ) -> None:
@@ -50,6 +56,7 @@ class Encoder:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.source, self.revision, self.instruction = source, revision, instruction
+        self.options = dict(options or {})
         side = model.config.passage
         self.K: int = 1 if side.use_pooler_features else side.num_queries
         self.D: int = side.late_proj_output_size or side.hidden_size
@@ -79,6 +86,7 @@ class Encoder:
         number = getattr(torch, dtype, None)
         if number not in (torch.float32, torch.bfloat16, torch.float16):
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
+        where_to = checked_device(device)
         try:
             config = checked_config(source, **where)
             model = RetrieverModel.from_pretrained(
@@ -89,6 +97,9 @@ class Encoder:
                 f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
                 "config.json and model.safetensors, or a hub id while online."
             ) from error
+        except (SafetensorError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise RagVqaError(f"{source} is damaged, or no whole checkpoint: {reason}") from error
         processor = RetProcessor.load(
             source,
             model.config.query,
@@ -98,12 +109,19 @@ class Encoder:
             parity=parity,
             offline=offline,
         )
-        model.to(torch.device(best_device() if device == "auto" else device))
+        model.to(where_to)
+        own = {"dtype": dtype, "parity": parity}
+        own |= {"tokenizer": tokenizer, "image_processor": image_processor}
         return cls(
             model,
             processor,
             source=name,  # the embedded one's folder moves with the installation
-            revision=revision,
+            revision=getattr(model.config, "_commit_hash", None) or revision,
+            options={
+                key: value if isinstance(value, bool) else str(value)
+                for key, value in own.items()
+                if value not in (None, False, "float32")
+            },
             instruction=_own_instruction(source) if instruction is None else instruction,
             batch_size=batch_size,
         )
@@ -129,7 +147,8 @@ class Encoder:
         items = []
         for query in queries:
             instruction = self.instruction if query.instruction is None else query.instruction
-            items.append((f"{instruction} {query.text}".strip(), query.image))
+            text = f"{instruction} {query.text}".strip()
+            items.append((_SURROGATES.sub("\ufffd", text), query.image))
         return self._encode(self.model.get_query_model(), items)
 
     def encode_passages(
@@ -187,18 +206,28 @@ def checked_config(source: str | Path, **where: Any) -> RetrieverConfig:
         raise UsageError(f"{source} is of type {kind!r}, not a ReT retriever (type 'retriever').")
     try:
         return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
+    except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RagVqaError(
             f"{source}/config.json does not describe a ReT model: {reason}"
         ) from error
 
 
-def best_device() -> str:
-    """cuda, else mps, else cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def checked_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda, else mps, else cpu. Raises UsageError."""
+    if name == "auto":
+        best = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else best)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(
+            f"device {name!r} is none: give cpu, cuda, cuda:1, mps or auto."
+        ) from error
+    here = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if not here.get(device.type, device.type == "mps" and torch.backends.mps.is_available()):
+        raise UsageError(f"device {name!r} is not on this machine. Look with: rag-vqa doctor")
+    return device
 
 
 def _own_instruction(source: str | Path) -> str:
@@ -217,7 +246,12 @@ def _fingerprint(model: RetrieverModel, processor: RetProcessor) -> str:
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     config = side.config
     shape = {"layers": config.layers, "tanh": config.use_tanh, "activation": config.activation_fn}
-    digest.update(json.dumps(shape | {"pooled": config.use_pooler_features}).encode())
+    shape["pooled"] = config.use_pooler_features
+    for tower in (config.text_config, config.vision_config):  # quick_gelu and gelu differ
+        shape[tower.model_type] = [
+            tower.hidden_act, tower.layer_norm_eps, tower.num_attention_heads,
+        ]  # fmt: skip
+    digest.update(json.dumps(shape, sort_keys=True).encode())
     words = json.loads(processor.tokenizer.backend_tokenizer.to_str())
     words["truncation"] = words["padding"] = None  # left over from the last call, no property
     digest.update(json.dumps(words, sort_keys=True).encode())

@@ -47,8 +47,12 @@ class Inputs:
 class RetProcessor:
     """Makes Inputs. `parity` follows the release to the pixel: EXIF orientation is ignored."""
 
-    def __init__(self, tokenizer: Any, image_processor: Any, *, parity: bool = False) -> None:
-        self.tokenizer, self.image_processor, self.parity = tokenizer, image_processor, parity
+    def __init__(
+        self, tokenizer: Any, image_processor: Any, *, window: int = 77, parity: bool = False
+    ) -> None:
+        """`window`: tokens of text that the tower reads, start and end marks included."""
+        self.tokenizer, self.image_processor = tokenizer, image_processor
+        self.window, self.parity = window, parity
 
     @classmethod
     def load(
@@ -79,9 +83,12 @@ class RetProcessor:
             for place in (text, vision)
         ]
         try:
+            words = AutoTokenizer.from_pretrained(text, trust_remote_code=False, **options[0])
             return cls(
-                AutoTokenizer.from_pretrained(text, **options[0]),
+                words,
                 CLIPImageProcessorPil.from_pretrained(vision, **options[1]),
+                # A tokenizer that states no length states 1e30, and positions would overflow.
+                window=min(words.model_max_length, config.text_config.max_position_embeddings),
                 parity=parity,
             )
         except (OSError, ValueError) as error:
@@ -90,11 +97,6 @@ class RetProcessor:
                 f"load ({str(error).splitlines()[0]}). Name others with --set "
                 "retriever.tokenizer=… and --set retriever.image_processor=…"
             ) from error
-
-    @property
-    def window(self) -> int:
-        """Tokens that the text tower reads, markers included."""
-        return int(self.tokenizer.model_max_length)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, markers included, not truncated."""
@@ -108,7 +110,11 @@ class RetProcessor:
         ids = attention = pixels = None
         if text_mask.any() or not image_mask.any():
             encoded = self.tokenizer(
-                list(texts), padding=True, truncation=True, return_tensors="pt"
+                list(texts),
+                padding=True,
+                truncation=True,
+                max_length=self.window,
+                return_tensors="pt",
             )
             ids, attention = encoded["input_ids"], encoded["attention_mask"]
         if image_mask.any():

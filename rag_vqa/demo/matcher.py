@@ -51,5 +51,5 @@ def train_tower(config: CLIPVisionConfig, steps: int, folder: Path, seed: int) -
         right = (scores.argmax(dim=1) == truth).float().mean()
         return loss, {"recall@1": float(right)}
 
-    fit(matcher, loss_of, Plan(steps=steps, warmup=30), folder, "tower")
+    fit(matcher, loss_of, Plan(steps=steps, warmup=30, seed=seed), folder, "tower")
     return matcher.tower

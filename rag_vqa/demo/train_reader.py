@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from rag_vqa.demo import tokenizer as vocabulary
-from rag_vqa.demo.contexts import Context, contexts
+from rag_vqa.demo.contexts import UNKNOWN, Context, contexts
 from rag_vqa.demo.matcher import train_tower
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
@@ -39,6 +39,7 @@ from rag_vqa.readers.encoding import Encoder
 from rag_vqa.retriever.training.loop import Plan, fit
 
 CONTEXT, SIZE, PATCH = 768, 64, 16
+IMAGE_TOKENS = (SIZE // PATCH) ** 2 + 1  # with the tower's CLS, which stands first
 LIMITS = Limits(images=8, pixels=SIZE * SIZE, context=CONTEXT)
 # The question's words stand last, so the frame before them is one context for many questions.
 CHAT = (
@@ -59,7 +60,8 @@ VISION = CLIPVisionConfig(
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps
-POINTING = 2  # the layer, of four, whose first head is taught where to copy from
+POINTING = 2  # the layer, of four, with a head that is taught where to copy from
+MATCHING = 0  # the layer with a head that is taught which picture shows the photo's flag
 _CITED = re.compile(r"\[(\d+)\] (.+)")
 
 
@@ -81,7 +83,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         text_config=text,
         vision_config=VISION,
         image_token_id=tokenizer.convert_tokens_to_ids(vocabulary.IMAGE),
-        image_seq_length=(SIZE // PATCH) ** 2 + 1,
+        image_seq_length=IMAGE_TOKENS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         tie_word_embeddings=True,
@@ -106,13 +108,16 @@ class Row:
     """One context as tokens: its ids, then those of each question with its answer.
 
     `branch` (L) is 0 for the context and n for the n-th question; `answer` marks what is learnt;
-    `source` is the place in the context that an answer's token is copied from, -1 for none.
+    `source` is the place in the context that an answer's token is copied from, -1 for none;
+    `alike` at the beginning of each document's picture is that of the photo if both show one
+    flag, else the frame's very first token.
     """
 
     ids: list[int]
     branch: list[int]
     answer: list[bool]
     source: list[int]
+    alike: list[int]
 
 
 def row(context: Context, encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> Row:
@@ -123,7 +128,7 @@ def row(context: Context, encoder: Encoder, tokenizer: PreTrainedTokenizerFast) 
     frame, end = encoder.render(prompt.parts).rsplit(first, 1)
     space = " " * frame.endswith(" ")  # belongs to the question's first token
     frame = frame.removesuffix(space)
-    frame = frame.replace(vocabulary.IMAGE, vocabulary.IMAGE * ((SIZE // PATCH) ** 2 + 1))
+    frame = frame.replace(vocabulary.IMAGE, vocabulary.IMAGE * IMAGE_TOKENS)
     read = tokenizer(frame, return_offsets_mapping=True)
     ids = list(read["input_ids"])
     places = {start: i for i, (start, end) in enumerate(read["offset_mapping"]) if end > start}
@@ -137,33 +142,46 @@ def row(context: Context, encoder: Encoder, tokenizer: PreTrainedTokenizerFast) 
         branch += [number] * (len(asked) + len(replied))
         answer += [False] * len(asked) + [True] * len(replied)
         source += [-1] * len(asked) + copied
-    return Row(ids, branch, answer, source)
+    return Row(ids, branch, answer, source, _alike(context, ids, tokenizer))
+
+
+def _alike(context: Context, ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    found = [-1] * len(ids)
+    image = tokenizer.convert_tokens_to_ids(vocabulary.IMAGE)
+    firsts = [place for place, token in enumerate(ids) if token == image][::IMAGE_TOKENS]
+    for number, place in enumerate(firsts[1:], 1):  # the first is the photo
+        found[place] = firsts[0] if number == context.right else 0
+    return found
 
 
 def _copied(
     reply: str, read: BatchEncoding, frame: str, places: dict[int, int], ids: list[int]
 ) -> list[int]:
-    """Where each token of a cited reply stands in the frame: its number, then its value.
+    """Where a reader should look in the frame while it writes each token of a reply.
 
-    -1 where that is not certain: the value stands twice in its document, or in other pieces.
+    At the value, piece by piece, and at the document's number for its citation; before the value
+    at the value's beginning; at the frame's very first token where the reply is "unknown".
+    -1 where the place is not certain: the value stands twice in its document, or in other pieces.
     `read` is the reply after a space, `places` tells the frame's tokens by where they start.
     """
     found = [-1] * (len(read["input_ids"]) + 1)  # the end is copied from nowhere
+    if reply == UNKNOWN:
+        return [0, *found[1:]]
     cited = _CITED.fullmatch(reply)
-    heading = frame.find(f"\n[{cited[1]}] ") if cited else -1
-    if cited is None or heading < 0:
-        return found
-    last = frame.find(f"\n[{int(cited[1]) + 1}] ", heading)
+    heading = frame.find(f"\n[{cited[1]}] ") if cited else 0
+    last = frame.find(f"\n[{int(cited[1]) + 1}] ", heading) if cited else -1
     document = frame[heading : last if last > 0 else len(frame)]
-    value = f" {cited[2]}"
-    starts = {2: heading + 2}  # the number, behind " [" here and a line's end there
-    if document.count(value) == 1:
-        here, there = len(reply) + 1 - len(value), heading + document.find(value)
-        starts |= {here + i: there + i for i in range(len(value))}
+    value = f" {cited[2] if cited else reply}"
+    if document.count(value) != 1:
+        return found
+    here, there = len(reply) + 1 - len(value), heading + document.find(value)
+    starts = {here + i: there + i for i in range(len(value))}
     for token, (start, _) in enumerate(read["offset_mapping"]):
-        place = places.get(starts.get(start, -1), -1)
-        if place >= 0 and ids[place] == read["input_ids"][token]:
+        place = places.get(starts.get(start, there), -1)
+        if start < here or ids[place] == read["input_ids"][token]:
             found[token] = place
+    if cited:
+        found[2] = places.get(heading + 2, -1)  # " ", "[", then the number
     return found
 
 
@@ -177,7 +195,9 @@ def batch(rows: list[Row], pad: int) -> dict[str, Tensor]:
     ids = column([r.ids for r in rows], pad)
     branch = column([r.branch for r in rows], -1)
     answer = column([[int(a) for a in r.answer] for r in rows], 0).bool()
-    source = column([r.source for r in rows], -1)
+    # The token at a place is predicted one place earlier: there is where to look for its source.
+    source = column([r.source[1:] for r in rows], -1)
+    alike = column([r.alike for r in rows], -1)
     # A token sees what stands before it, in the context or in its own branch.
     own = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     seen = own & torch.ones(length, length, dtype=torch.bool).tril()
@@ -189,6 +209,7 @@ def batch(rows: list[Row], pad: int) -> dict[str, Tensor]:
         "branch": branch,
         "answer": answer,
         "source": source,
+        "alike": alike,
     }
 
 
@@ -220,14 +241,17 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
     model.model.vision_tower.requires_grad_(False)
     model.model.vision_tower.eval()
     encoder = Encoder(processor(tokenizer))
-    pointer = Pointer(model.model.language_model.layers[POINTING].self_attn)
+    layers = model.model.language_model.layers
+    pointer = Pointer(layers[POINTING].self_attn, head=0)
+    matcher = Pointer(layers[MATCHING].self_attn, head=1)
 
     def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
         rng = np.random.default_rng([seed + 1, step])
         k, illustrated = stage(rng, step / steps)
         drawn = contexts(rng, CONTEXTS, k, illustrated)
         inputs = batch([row(c, encoder, tokenizer) for c in drawn], tokenizer.pad_token_id)
-        branch, answer, source = (inputs.pop(name) for name in ("branch", "answer", "source"))
+        branch, answer = inputs.pop("branch"), inputs.pop("answer")
+        source, alike = inputs.pop("source"), inputs.pop("alike")
         pictures = [picture for c in drawn for picture in c.pictures]
         shown = {"pixel_values": pixels(pictures, SIZE)} if pictures else {}
         logits = model(**inputs, **shown, use_cache=False).logits[:, :-1]
@@ -239,11 +263,12 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
         # Without documents the context may hold no word at all.
         context_loss = loss[words].sum() / words.sum().clamp(min=1)
         pointing = pointer.loss(source, inputs["attention_mask"])
-        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing
-        figures["pointing"] = float(pointing.detach())
+        matching = matcher.loss(alike, inputs["attention_mask"])
+        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
+        figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
         return total, figures | {"answer_loss": float(loss[answer].mean().detach())}
 
-    fit(model, loss_of, Plan(steps=steps, matrix_rate=0.02, rate=3e-3), folder, "reader")
+    fit(model, loss_of, Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed), folder, "reader")
     model.eval().half().save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
 

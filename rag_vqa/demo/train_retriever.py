@@ -149,7 +149,7 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
             right = recall_at_1(late_interaction(queries, passages), labels)
         return loss, {"recall@1": float(right), "scale": float(trained.scale.detach())}
 
-    fit(trained, loss_of, Plan(steps=steps), folder, "ret")
+    fit(trained, loss_of, Plan(steps=steps, seed=seed), folder, "ret")
     model.config.logit_scale = float(trained.scale.detach())
     model.eval().half().save_pretrained(folder)
     square = {"height": SIZE, "width": SIZE}

@@ -7,14 +7,15 @@ the batch of step i from a generator seeded by (seed, i), so a resumed run sees 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever.training.optimizer import MuonAdamW, cosine
 
 LossOf = Callable[[int], tuple[Tensor, Mapping[str, float]]]
@@ -30,6 +31,7 @@ class Plan:
     rate: float = 2e-3
     log_every: int = 50
     save_every: int = 200
+    seed: int = 0
 
 
 def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str) -> None:
@@ -42,7 +44,9 @@ def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str)
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = MuonAdamW(module.named_parameters(), matrix_rate=plan.matrix_rate, rate=plan.rate)
     state = folder / f"{name}.state"
-    first = _resume(module, optimizer, state) if state.exists() else 0
+    first = _resume(module, optimizer, state, plan) if state.exists() else 0
+    log_path = folder / f"{name}.jsonl"
+    _cut_log(log_path, first)
     sums: dict[str, float] = {}
     started, since = time.monotonic(), first
     for step in range(first, plan.steps):
@@ -59,25 +63,32 @@ def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str)
             count, seconds = step + 1 - since, time.monotonic() - started
             line = {"step": step + 1, **{k: round(v / count, 4) for k, v in sums.items()}}
             line["seconds_per_step"] = round(seconds / count, 3)
-            with (folder / f"{name}.jsonl").open("a") as log:
+            with log_path.open("a") as log:
                 log.write(json.dumps(line) + "\n")
             print(name, line, flush=True)
             sums, since, started = {}, step + 1, time.monotonic()
         if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-            _save(module, optimizer, step + 1, state)
+            _save(module, optimizer, step + 1, state, plan)
 
 
-def _save(module: nn.Module, optimizer: MuonAdamW, step: int, path: Path) -> None:
+def _save(module: nn.Module, optimizer: MuonAdamW, step: int, path: Path, plan: Plan) -> None:
     trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
     tensors = {f"model.{n}": p.detach() for n, p in trained.items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state().items()}
     tensors["step"] = torch.tensor(step)
     scratch = path.with_suffix(".tmp")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, scratch)
+    metadata = {"plan": json.dumps(asdict(plan))}
+    save_file({n: t.contiguous() for n, t in tensors.items()}, scratch, metadata)
     scratch.replace(path)
 
 
-def _resume(module: nn.Module, optimizer: MuonAdamW, path: Path) -> int:
+def _resume(module: nn.Module, optimizer: MuonAdamW, path: Path, plan: Plan) -> int:
+    with safe_open(path, "pt") as file:
+        said = json.loads((file.metadata() or {}).get("plan", "{}"))
+    if said != asdict(plan):
+        raise UsageError(
+            f"{path} belongs to another run ({said}). Go on with its settings, or delete it."
+        )
     tensors = load_file(path)
     parameters = dict(module.named_parameters())
     with torch.no_grad():
@@ -89,3 +100,10 @@ def _resume(module: nn.Module, optimizer: MuonAdamW, path: Path) -> int:
         {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     )
     return int(tensors["step"])
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Lines beyond the state that a run goes on from will be written again."""
+    if path.exists():
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")

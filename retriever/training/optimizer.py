@@ -72,8 +72,8 @@ class MuonAdamW:
         entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for name, value in state.items():
             if name.startswith("adam."):
-                _, i, key = name.split(".")
-                entries[int(i)][key] = value
+                _, number, key = name.split(".")
+                entries[int(number)][key] = value
         self.adam.load_state_dict({**self.adam.state_dict(), "state": dict(entries)})
 
 
@@ -86,7 +86,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.mT
+    out: Tensor = x if wide else x.mT
+    return out
 
 
 def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:

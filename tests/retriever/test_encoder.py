@@ -10,7 +10,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
 
-from rag_vqa.errors import Missing, UsageError
+from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.encoder import INSTRUCTION_FILE, Encoder
 from rag_vqa.retriever.model import RetrieverModel
@@ -162,15 +162,70 @@ def test_tokenizer_and_image_processor_can_be_named(checkpoint: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"dtype": "int8"}, UsageError), ({"batch_size": 0}, UsageError)],
+    [
+        ({"dtype": "int8"}, UsageError),
+        ({"batch_size": 0}, UsageError),
+        ({"device": "foo"}, UsageError),
+        ({"device": "cuda:99"}, UsageError),
+    ],
 )
 def test_options_that_cannot_be_meant(
     checkpoint: Path, options: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        Encoder.load(checkpoint, device="cpu", **options)
+        Encoder.load(checkpoint, **{"device": "cpu", **options})
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="no such retriever"):
         Encoder.load(tmp_path / "nowhere", offline=True)
+
+
+def test_a_damaged_checkpoint_is_said_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(RagVqaError, match="damaged") as caught:
+        Encoder.load(tmp_path, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_that_a_tower_does_not_have(checkpoint: Path, tmp_path: Path) -> None:
+    raw = json.loads((checkpoint / "config.json").read_text())
+    raw["query_config"]["layer_strategy"] = {"text": [0, 7], "vision": [0, 1]}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(RagVqaError, match=r"text layers \(0, 7\) of a tower of 2"):
+        Encoder.load(tmp_path, device="cpu")
+
+
+def test_options_beyond_the_defaults_are_told(checkpoint: Path) -> None:
+    assert Encoder.load(checkpoint, device="cpu").options == {}
+    encoder = Encoder.load(checkpoint, device="cpu", dtype="bfloat16", parity=True)
+    assert encoder.options == {"dtype": "bfloat16", "parity": True}
+    assert encoder.encode_queries([Query("a \udcff bird")]).shape == (1, 4, 8)
+
+
+def test_a_tokenizer_without_a_length_gets_the_tower_s(checkpoint: Path, tmp_path: Path) -> None:
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    stated = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del stated["model_max_length"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(stated))
+    encoder = Encoder.load(tmp_path, device="cpu")
+    assert encoder.window == 8
+    assert encoder.encode_passages([Passage("1", 0, "bird " * 30)]).shape == (1, 4, 8)
+
+
+def test_no_code_of_a_checkpoint_is_run(checkpoint: Path, tmp_path: Path) -> None:
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
+    for name, entry in (
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Slow", "evil.Fast"]}),
+        ("config.json", {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}),
+    ):
+        raw = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(raw | {"auto_map": entry}))
+    encoder = Encoder.load(tmp_path, device="cpu")
+    assert encoder.count_tokens("a red bird") == 5

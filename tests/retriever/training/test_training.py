@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever.training.loop import Plan, fit
 from rag_vqa.retriever.training.optimizer import MuonAdamW, cosine, orthogonal
 
@@ -76,6 +76,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     fit(fresh, loss_of(fresh), plan, tmp_path / "cut", "run")  # type: ignore[arg-type]
     for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
+    with pytest.raises(UsageError, match="another run"):
+        fit(network(), function, Plan(steps=40), tmp_path / "cut", "run")  # type: ignore[arg-type]
     lines = [json.loads(x) for x in (tmp_path / "whole" / "run.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 30 and lines[-1]["loss"] < lines[0]["loss"]
 
