@@ -1,6 +1,6 @@
 """What a reader can take. The reader states it, the prompt's budget keeps it.
 
-It knows three numbers. It does not know how they are found or kept, and imports nothing.
+It knows two numbers. It does not know how they are found or kept, and imports nothing.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,8 @@ class Limits:
 
     Attributes:
         images: pictures in one prompt, the question's among them.
-        pixels: of one picture; the reader scales larger ones down, so that `Reader.count`
-            of a prompt holds the tokens that the scaled pictures take.
         context: tokens of one prompt, image tokens among them; room for the answer is off.
     """
 
     images: int
-    pixels: int
     context: int

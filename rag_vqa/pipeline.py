@@ -38,12 +38,13 @@ class RagVqa:
 
     Args:
         kb: a knowledge base, or the path of one.
-        reader: a Reader, a model's folder or hub id (loaded when first needed), or None for the
-            embedded one, which is then logged.
+        reader: a Reader, a model's folder or hub id, or "demo", the embedded one (loaded when
+            first needed); None is "demo" too, which is then logged.
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
-        reader_options: passed to `LocalReader` as they are (device, dtype, max_new_tokens, …).
+        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …); None is not given.
+            What is not given is taken from `rag_vqa.presets`: revision and limits.
     Raises:
         UsageError: k is negative.
     """
@@ -190,9 +191,11 @@ class RagVqa:
 
             if self._reader is None:
                 _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
-            name, options = str(self._reader or EMBEDDED), self._reader_options
-            if name == EMBEDDED:
-                options = {"max_images": presets.preset(EMBEDDED).max_images, **options}
+            name = str(self._reader or EMBEDDED)
+            given = {key: v for key, v in self._reader_options.items() if v is not None}
+            options = {**presets.limits(name), **given}
+            options["revision"] = presets.revision(name, options.get("revision"))
+            _say_terms(name)
             self._reader = LocalReader(model_source(name, "reader"), **options)
         return self._reader
 
@@ -220,6 +223,14 @@ def citations(text: str, evidence: int) -> tuple[int, ...]:
     """
     found = (int(number) for number in _CITATION.findall(text))
     return tuple(dict.fromkeys(number for number in found if 1 <= number <= evidence))
+
+
+def _say_terms(model: str) -> None:
+    """Logs licence and size of a model that comes from the hub."""
+    if model != EMBEDDED and not Path(model).is_dir():
+        known = presets.MODELS.get(model)
+        free = known is None or known.commercial
+        _log.log(logging.INFO if free else logging.WARNING, "%s", presets.terms(model))
 
 
 def _timed(answer: Answer, seconds: Mapping[str, float]) -> Answer:

@@ -18,6 +18,7 @@ GB = 1e9
 # Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
 _BITS = {"none": 16.0, "int8": 8.0, "nf4": 4.127}
 _CONTEXT = 8192  # tokens of prompt and answer that memory is reckoned for
+_NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
 _RUNTIME = 1.0 * GB  # activations and the device's own context: a round figure, not measured
 
 # The instructions that ReT was trained with, one of the set of each task: PreFLMR's M2KR
@@ -125,6 +126,7 @@ class Preset:
     k: int
     max_pixels: int | None = None
     max_images: int | None = None
+    max_new_tokens: int | None = None
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -152,15 +154,20 @@ class Preset:
 
     @property
     def layer(self) -> dict[str, Any]:
-        """The preset as the lowest layer of settings."""
+        """The preset as the lowest layer of settings.
+
+        The embedded reader's limits are not in it: they come with that reader, see `limits`.
+        """
+        own = self.reader == EMBEDDED
         return {
             "k": self.k,
             "retriever": {"model": self.retriever},
             "reader": {
                 "model": self.reader,
                 "quantization": self.quantization,
-                "max_pixels": self.max_pixels,
-                "max_images": self.max_images,
+                "max_pixels": None if own else self.max_pixels,
+                "max_images": None if own else self.max_images,
+                "max_new_tokens": None if own else self.max_new_tokens,
             },
         }
 
@@ -171,7 +178,7 @@ PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
-               max_images=8),
+               max_images=8, max_new_tokens=48),
         Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
                max_pixels=512 * 512, max_images=1),
         Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
@@ -186,7 +193,7 @@ PRESETS: Mapping[str, Preset] = {
 
 def preset(name: str) -> Preset:
     """The preset of that name, or an error that lists them."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:  # a file may hold anything
         raise UsageError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}")
     return PRESETS[name]
 
@@ -194,12 +201,20 @@ def preset(name: str) -> Preset:
 def preset_layer(name: str | None) -> dict[str, Any]:
     """The lowest layer of settings.
 
-    None: the embedded models' limits, with no model named, so that using them is announced.
+    None: the demo's, with no model named, so that using the embedded ones is announced.
     """
     layer = preset(name or "demo").layer
     if name is None:
         del layer["retriever"]["model"], layer["reader"]["model"]
     return layer
+
+
+def limits(model: str) -> dict[str, Any]:
+    """Options of `LocalReader` for this model, where none are given."""
+    if model != EMBEDDED:
+        return {"max_new_tokens": _NEW_TOKENS}
+    demo = preset(EMBEDDED)
+    return {"max_images": demo.max_images, "max_new_tokens": demo.max_new_tokens}
 
 
 def revision(model: str | None, asked: str | None) -> str | None:

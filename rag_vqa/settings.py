@@ -47,14 +47,17 @@ class RetrieverSettings(_Section):
 
 
 class ReaderSettings(_Section):
-    """Which multimodal LLM, and how it runs. `max_pixels` counts one image; None: the model's."""
+    """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
+
+    None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
+    """
 
     model: str | None = None
     revision: str | None = None
     quantization: Literal["nf4", "int8", "none"] = "nf4"
     device: Device = "auto"
     dtype: Dtype | Literal["auto"] = "auto"
-    max_new_tokens: int = Field(default=128, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 
@@ -91,23 +94,40 @@ def load(
         assignments: `a.b=c`, as given to --set; later ones win.
         environment: None for the process's own; RAG_VQA_READER__MODEL sets reader.model.
         file: YAML with the same tree.
+
+    In each of them null is as good as not given.
+
     Raises:
         UsageError: an unknown key (the message names the nearest), a value that does not fit, or
             no file there.
     """
     from rag_vqa.presets import preset_layer
 
-    layers = [
+    given = [
         _read_file(file) if file else {},
         _from_environment(os.environ if environment is None else environment),
         _from_assignments(assignments),
         flags or {},
     ]
-    named = next((layer["preset"] for layer in reversed(layers) if layer.get("preset")), None)
+    layers = [_without_nulls(layer) for layer in given]
+    named = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
     merged: dict[str, Any] = {}
-    for layer in [preset_layer(named), *layers]:
+    for layer in [_without_nulls(preset_layer(named)), *layers]:
         merged = _lay(merged, layer)
     return validate(merged)
+
+
+def differences(settings: Settings) -> dict[str, Any]:
+    """What `settings` say beyond their preset, as a tree: it can be read back, and overridden."""
+    preset = {"preset": settings.preset}
+    base = load(preset, environment={}).model_dump(mode="json")
+    tree: dict[str, Any] = dict(_without_nulls(preset))
+    for name, value in settings.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            value = {key: v for key, v in value.items() if v != base[name][key]}
+        if value != base[name] and value != {}:
+            tree[name] = value
+    return _without_nulls(tree)
 
 
 def validate(tree: Layer) -> Settings:
@@ -158,18 +178,34 @@ def keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
 
 
 def _lay(below: Layer, above: Layer) -> dict[str, Any]:
-    """`above` wins, key by key. A new model drops what belonged to the model below it."""
+    """A layer on the ones below it: a new model drops what belonged to the model below."""
+    kept = dict(below)
+    for name, value in above.items():
+        lower, model = kept.get(name), value.get("model") if isinstance(value, Mapping) else None
+        if model is not None and isinstance(lower, Mapping) and model != lower.get("model"):
+            kept[name] = {key: v for key, v in lower.items() if key not in _OWNED}
+    return _merge(kept, above)
+
+
+def _merge(below: Layer, above: Layer) -> dict[str, Any]:
+    """`above` wins, key by key."""
     merged = dict(below)
     for name, value in above.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
-            lower = dict(merged[name])
-            if "model" in value and value["model"] != lower.get("model"):
-                for owned in _OWNED:
-                    lower.pop(owned, None)
-            merged[name] = _lay(lower, value)
-        else:
-            merged[name] = value
+        lower = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(lower, Mapping):
+            value = _merge(lower, value)
+        merged[name] = value
     return merged
+
+
+def _without_nulls(layer: Layer, prefix: str = "") -> dict[str, Any]:
+    """The layer without keys that are null; unknown ones stay, to be refused."""
+    known = keys()
+    return {
+        name: _without_nulls(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in layer.items()
+        if value is not None or not any(f"{key}.".startswith(f"{prefix}{name}.") for key in known)
+    }
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -191,7 +227,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, value in sorted(environment.items()):
         key = name.removeprefix(PREFIX).lower()
         if name.startswith(PREFIX) and key not in _RESERVED:
-            tree = _lay(tree, _nest(key.split("__"), value))
+            tree = _merge(tree, _nest(key.split("__"), value))
     return tree
 
 
@@ -201,7 +237,7 @@ def _from_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         key, sign, value = assignment.partition("=")
         if not sign or not key:
             raise UsageError(f"--set {assignment}: expected key=value, for instance --set k=3")
-        tree = _lay(tree, _nest(key.split("."), value))
+        tree = _merge(tree, _nest(key.split("."), value))
     return tree
 
 

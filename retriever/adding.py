@@ -17,7 +17,7 @@ from PIL.Image import Image
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, RagVqaError
-from rag_vqa.formats.document import Rejected, check, from_mapping, shown
+from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
 from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.passages import split
 from rag_vqa.retriever.store import Encoded, Store, digest
@@ -54,6 +54,7 @@ class Adding:
         self.report = AddReport()
         self._store, self._encoder = store, encoder
         self._batch_size, self._strict = batch_size, strict
+        self._given: dict[str, str] = {}  # id → digest of what was taken in this run
         # By id: the document, its passages, whether it replaces one that is stored.
         self._waiting: dict[str, tuple[Document, list[Passage], bool]] = {}
 
@@ -64,25 +65,33 @@ class Adding:
 
     def take(self, item: Document | Mapping[str, Any]) -> None:
         """Take one document in; commits whenever a batch of passages is full."""
+        line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
         try:
-            document, pictures = self._with_pictures(item)
-            if document.id in self._waiting:  # the later one replaces it
-                self.commit()
+            document, pictures = self._with_pictures(item, root)
+            content = digest(document)
+            if self._given.get(document.id, content) != content:
+                # To replace the first would encode both again in every run.
+                raise BadInput(
+                    f"the id {shown(document.id)} was given before, with other content: "
+                    "give each document its own."
+                )
             stored = self._store.digest_of(document.id)
-            if stored == digest(document):
+            if content in (stored, self._given.get(document.id)):
+                self._given[document.id] = content
                 self.report.unchanged += 1
                 return
             encoder = self._encoder()
             passages = split(document, encoder.count_tokens, encoder.window)
             for source, _ in pictures:  # a bad one costs its own document, not the batch
-                images.load(source)
+                images.load(source, root=root)
         except BadInput as error:
             if self._strict:
-                raise
-            self.report.rejected.append(Rejected(None, _id_of(item), str(error)))
+                raise error if line is None else BadInput(f"line {line}: {error}") from error
+            self.report.rejected.append(Rejected(line, _id_of(item), str(error)))
             return
         for _, data in pictures:
             self._store.keep_image(data)
+        self._given[document.id] = content
         self._waiting[document.id] = (document, passages, stored is not None)
         if sum(len(parts) for _, parts, _ in self._waiting.values()) >= self._batch_size:
             self.commit()
@@ -104,7 +113,7 @@ class Adding:
         self._waiting.clear()
 
     def _with_pictures(
-        self, item: Document | Mapping[str, Any]
+        self, item: Document | Mapping[str, Any], root: Path | None
     ) -> tuple[Document, list[tuple[ImageSource, bytes]]]:
         """The document with pictures by content, and these; those not there are left out."""
         if not isinstance(item, Document | Mapping):
@@ -114,7 +123,7 @@ class Adding:
         pictures = []
         for source in document.images:
             try:
-                pictures.append((source, _read(source)))
+                pictures.append((source, _read(source, root)))
             except Missing:
                 self.report.missing_images.append((document.id, str(source)))
         paths = tuple(self._store.image_path(data) for _, data in pictures)
@@ -136,13 +145,13 @@ class Adding:
         return tokens
 
 
-def _read(source: ImageSource) -> bytes:
+def _read(source: ImageSource, root: Path | None) -> bytes:
     """The bytes of a picture as they are stored: its file's own, PNG of one that was decoded."""
     if isinstance(source, Image):
         return images.encode(images.load(source))
     if not isinstance(source, str | Path | bytes):
         raise BadInput(f"an image is {shown(source)}: give a path, bytes or a PIL image.")
-    return images.read_bytes(source)
+    return images.read_bytes(source, root)
 
 
 def _id_of(item: object) -> str | None:

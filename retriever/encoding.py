@@ -5,7 +5,7 @@ It knows the names, shapes and meaning. It does not know towers, devices or batc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rag_vqa.types import Passage, Query
 
 Tokens = NDArray[np.float32]
+OPTIONS = ("dtype", "parity", "tokenizer", "image_processor")
 
 
 class TokenEncoder(Protocol):
@@ -22,6 +23,8 @@ class TokenEncoder(Protocol):
     Attributes:
         source: the path or hub id that the model was loaded from, as given.
         revision: commit or tag of the hub; None or "" where there is none.
+        options: what was said on loading beyond the defaults and shapes the document side, to be
+            said again: of OPTIONS.
         fingerprint: hash of everything on the document side that shapes a token.
         window: how many tokens its text tower reads, start and end marks included.
     """
@@ -30,6 +33,8 @@ class TokenEncoder(Protocol):
     def source(self) -> str: ...
     @property
     def revision(self) -> str | None: ...
+    @property
+    def options(self) -> Mapping[str, str | bool]: ...
     @property
     def fingerprint(self) -> str: ...
     @property

@@ -74,7 +74,8 @@ class KnowledgeBase:
             return cls.open(path, encoder)
         if (path / FILE).exists():
             raise UsageError(
-                f"{path} exists. Add to it: rag-vqa kb add, or give another name with --out."
+                f"{path} exists. Go on with it: rag-vqa kb build SOURCE --out {path}, or give "
+                "another name."
             )
         if path.exists() and (not path.is_dir() or _foreign(path)):
             raise UsageError(f"{path} holds other files: give another name with --out.")
@@ -103,7 +104,8 @@ class KnowledgeBase:
             from rag_vqa.retriever.encoder import Encoder
 
             revision = self.manifest.revision or None
-            encoder = Encoder.load(self.manifest.source, revision=revision)
+            options: dict[str, Any] = dict(self.manifest.options)
+            encoder = Encoder.load(self.manifest.source, revision=revision, **options)
             check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
@@ -118,10 +120,11 @@ class KnowledgeBase:
         """Add documents, or replace those whose content changed. Each batch is a commit.
 
         Interrupted, at most the batch in flight is lost, and the same call goes on from there. Of
-        documents of one id, the last one given stays.
+        one id the first document stays: a second of other content is refused.
 
         Args:
-            documents: Documents, or mappings of their fields ("image" may stand for "images").
+            documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
+                Document's fields ("image" may stand for "images").
             batch_size: passages encoded at once.
             on_progress: is told how many of the documents given are dealt with and safe.
             strict: the first document that is refused raises; else it is reported.
@@ -205,14 +208,16 @@ def check_encoder(path: Path, manifest: Manifest, encoder: TokenEncoder) -> None
         Mismatch: with both names.
     """
     asked = manifest_of(encoder)
-    if replace(asked, source=manifest.source, revision=manifest.revision) == manifest:
+    # The fingerprint says all that the name and the options say, wherever the files lie now.
+    renamed = replace(asked, source=manifest.source, revision=manifest.revision)
+    if replace(renamed, options=manifest.options) == manifest:
         return
     built, given = _label(manifest), _label(asked)
-    if built == given:  # one name, other weights, dtype or image processing: tell them apart
+    if built == given:  # one name, other weights: tell them apart
         built, given = (f"{_label(m)} ({m.fingerprint[:12]})" for m in (manifest, asked))
     raise Mismatch(
         f"{path} was built with {built}, asked for {given}. "
-        f"Leave out --retriever, or rebuild: rag-vqa kb build SOURCE --out {path}"
+        f"Leave out --retriever and its settings, or rebuild: rag-vqa kb build SOURCE --out {path}"
     )
 
 
@@ -221,6 +226,7 @@ def manifest_of(encoder: TokenEncoder) -> Manifest:
     return Manifest(
         source=encoder.source,
         revision=encoder.revision or "",
+        options=dict(encoder.options),
         fingerprint=encoder.fingerprint,
         splitting=SPLITTING,
         K=encoder.K,
@@ -229,9 +235,10 @@ def manifest_of(encoder: TokenEncoder) -> Manifest:
 
 
 def _label(manifest: Manifest) -> str:
-    """ReT-CLIP-ViT-L-14@a1b2"""
+    """ReT-CLIP-ViT-L-14@a1b2 dtype=bfloat16"""
     name = Path(manifest.source).name or manifest.source
-    return f"{name}@{manifest.revision[:12]}" if manifest.revision else name
+    name += f"@{manifest.revision[:12]}" if manifest.revision else ""
+    return " ".join([name, *(f"{key}={value}" for key, value in manifest.options.items())])
 
 
 def _foreign(folder: Path) -> bool:

@@ -75,6 +75,7 @@ class RetProcessor:
         from transformers import AutoTokenizer, CLIPImageProcessorPil
 
         own = str(source)
+        positions: int = getattr(config.text_config, "max_position_embeddings", 77)
         text = _first(tokenizer, own, "tokenizer_config.json", config.text_config)
         vision = _first(image_processor, own, "preprocessor_config.json", config.vision_config)
         # A revision pins the checkpoint's repository, never another one.
@@ -88,7 +89,7 @@ class RetProcessor:
                 words,
                 CLIPImageProcessorPil.from_pretrained(vision, **options[1]),
                 # A tokenizer that states no length states 1e30, and positions would overflow.
-                window=min(words.model_max_length, config.text_config.max_position_embeddings),
+                window=min(words.model_max_length, positions),
                 parity=parity,
             )
         except (OSError, ValueError) as error:

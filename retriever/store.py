@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.document import from_mapping
 from rag_vqa.images import content_hash
 from rag_vqa.retriever.database import Database
+from rag_vqa.retriever.encoding import OPTIONS
 from rag_vqa.types import Document, ImageSource, Passage, Scalar
 
 FILE = "kb.sqlite"
@@ -46,10 +47,14 @@ CREATE INDEX metadata_values ON metadata (name, value);
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What made the tokens: the retriever's document side, by name and by fingerprint."""
+    """What made the tokens: the retriever's document side, by name and by fingerprint.
+
+    `options` is what loading it takes beyond its name, see TokenEncoder.
+    """
 
     source: str
     revision: str
+    options: Mapping[str, str | bool]
     fingerprint: str
     splitting: str
     K: int
@@ -94,6 +99,7 @@ class Store:
         """Write an empty store; what is there is left to the caller to check."""
         (folder / IMAGES).mkdir(parents=True, exist_ok=True)
         meta = {name: str(value) for name, value in asdict(manifest).items()}
+        meta["options"] = json.dumps(dict(manifest.options), sort_keys=True)
         Database.create(folder / FILE, _SCHEMA, meta).close()
         return cls(folder)
 
@@ -218,7 +224,20 @@ class Store:
             raise self.db.corrupt("K and D are no numbers") from error
         if not (0 < K < 2**16 and 0 < D < 2**16):
             raise self.db.corrupt(f"K = {K} and D = {D} cannot be")
-        return Manifest(**{name: self.db.meta(name) for name in names}, K=K, D=D)
+        texts = {name: self.db.meta(name) for name in names}
+        return Manifest(**texts, options=self._options(), K=K, D=D)
+
+    def _options(self) -> dict[str, str | bool]:
+        try:
+            options = json.loads(self.db.meta("options"))
+        except (ValueError, RecursionError) as error:
+            raise self.db.corrupt("the retriever's options cannot be read") from error
+        # They become arguments of a call: nothing else may.
+        if not isinstance(options, dict) or not all(
+            name in OPTIONS and isinstance(value, str | bool) for name, value in options.items()
+        ):
+            raise self.db.corrupt("the retriever's options are none that there are")
+        return options
 
     def _document(self, identity: str, body: str) -> Document:
         try:

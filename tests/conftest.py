@@ -6,7 +6,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class FakeEncoder:
 
     source = "fake"
     revision = None
+    options: Mapping[str, str | bool] = {}
     fingerprint = "f" * 64
     instruction = ""
     K, D, window = 4, 64, 77
@@ -66,7 +67,7 @@ class FakeReader:
     """Says what it is told to, word by word, and remembers what it was asked."""
 
     name = "fake reader"
-    limits = Limits(images=4, pixels=1_000_000, context=4096)
+    limits = Limits(images=4, context=4096)
 
     def __init__(self, says: str = "In burrows [1]."):
         self.says = says
@@ -75,6 +76,9 @@ class FakeReader:
 
     def count(self, prompt: Prompt) -> int:
         return len(prompt.text.split())
+
+    def render(self, prompt: Prompt) -> str:
+        return f"<user>{prompt.text}</user>"
 
     def generate(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rag_vqa import presets
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.pipeline import RagVqa, citations
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -146,8 +147,31 @@ def test_the_embedded_reader_is_announced(
     monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append((a, k)))
     monkeypatch.setattr("rag_vqa.pipeline.model_source", lambda model, role: f"{role}:{model}")
     _ = RagVqa(kb, quantization="int8", max_images=2).reader
-    assert loaded == [(("reader:demo",), {"quantization": "int8", "max_images": 2})]
+    options = {"quantization": "int8", "max_images": 2, "max_new_tokens": 48, "revision": None}
+    assert loaded == [(("reader:demo",), options)]
     assert "embedded" in caplog.text
+    caplog.clear()
+    _ = RagVqa(kb, "demo", quantization="int8", max_images=2, max_new_tokens=None).reader
+    assert loaded[1] == loaded[0]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "level"),
+    [("Qwen/Qwen3-VL-8B-Instruct", "INFO"), ("Qwen/Qwen2.5-VL-3B-Instruct", "WARNING")],
+)
+def test_terms_are_logged_once_and_known_revisions_taken(
+    kb: KnowledgeBase, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    model: str, level: str,
+) -> None:  # fmt: skip
+    loaded = []
+    monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append(k))
+    caplog.set_level("INFO", "rag_vqa")
+    _ = RagVqa(kb, model).reader
+    _ = RagVqa(kb, model, revision="v2").reader
+    assert [options["revision"] for options in loaded] == [presets.MODELS[model].revision, "v2"]
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [(level, presets.terms(model))] * 2
 
 
 def test_released_retrievers_get_their_tasks_instruction(

@@ -90,7 +90,36 @@ def test_another_model_does_not_inherit_what_belonged_to_the_first() -> None:
              "RAG_VQA_READER__MAX_PIXELS": "99"}  # fmt: skip
     assert load(environment=below).reader.revision == "c0ffee"
     other = load(environment=below, flags={"reader": {"model": "x/y"}}).reader
-    assert (other.revision, other.max_pixels) == (None, 99)
+    assert (other.revision, other.max_pixels) == (None, None)
+
+
+def test_what_one_layer_says_stands_together_in_any_order() -> None:
+    environment = {"RAG_VQA_READER__MAX_PIXELS": "1000", "RAG_VQA_READER__MODEL": "x/y"}
+    assert load(environment=environment).reader.max_pixels == 1000
+    assignments = ["retriever.instruction=hi", "retriever.model=a/b"]
+    assert load(assignments=assignments).retriever.instruction == "hi"
+
+
+def test_null_is_as_good_as_not_given(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("k: null\nseed: null\nprompt: null\nreader: {model: null, max_images: null}\n")
+    assert load(file=file, flags={"preset": "laptop"}) == load(flags={"preset": "laptop"})
+    file.write_text("reader: {modle: null}\n")
+    with pytest.raises(UsageError, match=r"Did you mean reader\.model"):
+        load(file=file)
+
+
+@pytest.mark.parametrize("content", ["preset: 12", "preset: [laptop]", "preset: {a: 1}"])
+def test_a_preset_is_a_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(UsageError, match="There is no preset"):
+        load(file=tmp_path / "run.yaml")
+
+
+def test_differences_leave_out_what_the_preset_says_and_keep_zero() -> None:
+    given = {"preset": "12gb", "k": 0, "reader": {"quantization": "int8"}}
+    assert settings.differences(load(flags=given)) == given
+    assert settings.differences(load()) == {}
 
 
 def test_without_a_preset_no_model_is_named_and_with_demo_it_is() -> None:

@@ -89,7 +89,8 @@ def program(
         str | None, typer.Option(help="demo, laptop, 12gb, 24gb or 80gb: models and limits.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--config", help="Settings from a YAML file.", metavar="FILE")
+        Path | None, typer.Option("--config", help="Settings from a YAML file.", metavar="FILE",
+                                  envvar="RAG_VQA_CONFIG")
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="One setting: reader.quantization=int8.",

@@ -28,7 +28,7 @@ def ask(
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""
-    from rag_vqa.cli.models import open_pipeline
+    from rag_vqa.cli.models import open_pipeline, question
 
     run: Run = ctx.obj
     settings = run.settings(
@@ -38,10 +38,10 @@ def ask(
         reader__max_images=max_images, retriever__instruction=instruction,
     )  # fmt: skip
     picture, only = options.image_file(image), options.where_filter(where)
-    rag = open_pipeline(run, settings, path, yes=yes)
-    instruction = settings.retriever.instruction
+    query = question(settings, options.question_text(text), picture)
+    rag = open_pipeline(run, settings, path, where=only, yes=yes)
     if run.json:
-        print_json(answer_json(rag.ask(text, picture, instruction=instruction, where=only)))
+        [answer] = rag.ask_many([query], where=only)
+        print_json(answer_json(answer))
     else:
-        events = rag.stream(text, picture, instruction=instruction, where=only)
-        print_answer(events, quiet=run.quiet)
+        print_answer(rag, query, where=only, quiet=run.quiet)

@@ -118,7 +118,9 @@ class Build:
 
 
 def check_output(path: Path) -> None:
-    """Raises UsageError if nothing can be written at `path`."""
+    """Raises UsageError if no knowledge base can be written at `path`."""
+    from rag_vqa.retriever.store import FILE, IMAGES
+
     place = path
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -126,6 +128,11 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--out {path}: {place} is a file. Give another name.")
     if not os.access(place, os.W_OK):
         raise UsageError(f"--out {path}: {place} cannot be written to. Give another place.")
+    if place != path or (path / FILE).exists():
+        return
+    # What a killed build left may stand there: its pictures, and files named after the database.
+    if any(entry.name != IMAGES and not entry.name.startswith(FILE) for entry in path.iterdir()):
+        raise UsageError(f"--out {path}: the folder holds other files. Give another name.")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import typer
 from rag_vqa.cli import options
 from rag_vqa.cli.output import one_line, print_answer
 from rag_vqa.cli.run import Run
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.types import Query
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -37,6 +38,8 @@ def chat(
     from rag_vqa.cli.models import open_pipeline
 
     run: Run = ctx.obj
+    if run.json:
+        raise UsageError("chat has no --json. One answer as JSON: rag-vqa ask KB QUESTION --json")
     settings = run.settings(
         k=k, prompt__template=template, retriever__model=retriever, reader__model=reader,
         reader__quantization=quantization,
@@ -59,7 +62,7 @@ def _turn(
         if line.startswith("/"):
             run.note(_HELP)
         elif line:
-            print_answer(rag.stream(line, picture, instruction=instruction), quiet=run.quiet)
+            print_answer(rag, Query(line, picture, instruction), quiet=run.quiet)
     except RagVqaError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
     return picture

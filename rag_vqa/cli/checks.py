@@ -20,13 +20,16 @@ from rag_vqa.errors import Missing
 from rag_vqa.settings import embedded_model
 
 _PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "datasets", "evaluate")
-_FREE_DISK = 5e9
-_FREE_MEMORY = 2e9
+_FREE_DISK, _LEAST_DISK = 5e9, 1e9  # below the first a note, below the second bad
+_LEAST_MEMORY = 2e9
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `mend` is the command that helps, "" where nothing is wrong."""
+    """One thing looked at; `mend` is the command that helps, "" where nothing is wrong.
+
+    Good, with a mend: a note, of what may matter later.
+    """
 
     name: str
     good: bool
@@ -125,7 +128,9 @@ def _disk() -> Finding:
         cache = cache.parent
     free = shutil.disk_usage(cache).free
     mend = "" if free > _FREE_DISK else "rag-vqa --set cache_dir=/a/larger/disk …"
-    return Finding("disk", not mend, f"{free / 1e9:.0f} GB free where models are kept", mend)
+    return Finding(
+        "disk", free > _LEAST_DISK, f"{free / 1e9:.1f} GB free where models are kept", mend
+    )
 
 
 def _memory() -> Finding:
@@ -135,7 +140,8 @@ def _memory() -> Finding:
     except (ValueError, OSError, AttributeError):
         return Finding("memory", True, "this system does not say")
     detail = f"{total / 1e9:.0f} GB, {free / 1e9:.0f} GB of it unused"
-    return Finding("memory", total > _FREE_MEMORY, detail)
+    mend = "" if total > _LEAST_MEMORY else 'rag-vqa ask KB "…" --preset demo  # the smallest'
+    return Finding("memory", not mend, detail, mend)
 
 
 def _embedded(role: str) -> Finding:
@@ -143,15 +149,21 @@ def _embedded(role: str) -> Finding:
     try:
         folder = embedded_model("retriever" if role == "retriever" else "reader")
     except Missing:
-        return Finding(name, False, "not in this installation", "make demo-models")
+        return Finding(name, False, "not in this installation", _reinstall())
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        return Finding(name, False, "its weights are missing", "make demo-models")
+        return Finding(name, False, "its weights are missing", _reinstall())
     digest = hashlib.sha256()
     for file in weights:
         digest.update(file.read_bytes())
     size = sum(file.stat().st_size for file in weights)
     return Finding(name, True, f"{size / 1e6:.1f} MB · sha256 {digest.hexdigest()[:16]}")
+
+
+def _reinstall() -> str:
+    """What brings the embedded models: training in a checkout, else the package."""
+    is_checkout = (Path(__file__).parents[2] / "Makefile").is_file()
+    return "make demo-models" if is_checkout else "python -m pip install --force-reinstall rag-vqa"
 
 
 def _version(package: str) -> str | None:

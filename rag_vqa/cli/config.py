@@ -14,15 +14,19 @@ app = typer.Typer(no_args_is_help=True, help="Settings and presets.")
 
 @app.command()
 def show(ctx: typer.Context) -> None:
-    """The settings as they stand, all layers together; a start for run.yaml."""
+    """What is set beyond the preset, all layers together; a start for run.yaml. --json: all."""
     import yaml
 
+    from rag_vqa.settings import differences
+
     run: Run = ctx.obj
-    settings = run.settings().model_dump(mode="json")
+    settings = run.settings()
     if run.json:
-        print_json(settings)
-    else:
-        print(yaml.safe_dump(settings, sort_keys=False), end="")
+        print_json(settings.model_dump(mode="json"))
+        return
+    print("# What differs from the defaults. All keys: rag-vqa config show --json")
+    if tree := differences(settings):
+        print(yaml.safe_dump(tree, sort_keys=False), end="")
 
 
 @app.command()

@@ -9,6 +9,9 @@ import typer
 
 from rag_vqa.cli import options
 from rag_vqa.cli.run import Run
+from rag_vqa.errors import UsageError
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def demo(
@@ -36,10 +39,17 @@ def demo(
     from rag_vqa.cli import demonstration
 
     run: Run = ctx.obj
+    if evaluate:
+        given = {"QUESTION": text, "--image": image, "--kb": kb, "--photo": photo, "-k": k,
+                 "--quantization": quantization}  # fmt: skip
+        if ignored := [name for name, value in given.items() if value not in (None, "")]:
+            raise UsageError(f"--evaluate measures all there is: leave out {', '.join(ignored)}")
+        demonstration.evaluate(run)
+        return
+    if image is not None and photo is not None:
+        raise UsageError("--photo keeps the demo's own photo, and --image gives another: give one.")
+    if photo is not None and photo.suffix.lower() not in _PICTURES:
+        raise UsageError(f"--photo {photo}: end the name in one of {', '.join(_PICTURES)}")
     settings = run.settings(preset=run.flags.get("preset") or "demo", k=k,
                             reader__quantization=quantization)  # fmt: skip
-    picture = options.image_file(image)
-    if evaluate:
-        demonstration.evaluate(run)
-    else:
-        demonstration.show(run, settings, text, picture, kb, photo)
+    demonstration.show(run, settings, text, options.image_file(image), kb, photo)

@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.models import check_models, load_encoder, pipeline, reader_of
+from rag_vqa.cli.models import check_models, check_template, load_encoder, pipeline, reader_of
 from rag_vqa.cli.output import answer_json, one_line, print_answer, print_json, table
 from rag_vqa.cli.progress import progress
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
 from rag_vqa.settings import EMBEDDED
+from rag_vqa.types import Query
 
 if TYPE_CHECKING:
     from rag_vqa.settings import Settings
@@ -40,6 +41,7 @@ def show(
     for path in (keep_kb, keep_photo):
         if path is not None and path.exists():
             raise UsageError(f"{path} exists. Give another name.")
+    check_template(settings)
     check_models([reader_of(settings)], settings, yes=False)
     picture = image or bundled.sample_photo(COUNTRY, settings.seed)
     if keep_photo is not None and not isinstance(picture, Path):
@@ -56,7 +58,7 @@ def show(
             return
         shown = f"photo {one_line(str(image))}" if image else "a photo of a flag"
         run.note(f"{len(kb):,} documents · {shown} · {one_line(text)}")
-        print_answer(rag.stream(text, picture), quiet=run.quiet)
+        print_answer(rag, Query(text, picture), quiet=run.quiet)
     if keep_kb is None:
         run.note("\nGo on:  rag-vqa demo --kb flags.kb --photo flag.png")
         run.note(f'        rag-vqa ask flags.kb "{QUESTION}" --image flag.png')

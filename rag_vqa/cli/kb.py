@@ -36,7 +36,7 @@ def build(
 ) -> None:
     """Encode documents into a knowledge base. Interrupted, the same command goes on."""
     from rag_vqa.cli.building import Build, check_output
-    from rag_vqa.cli.models import new_retriever
+    from rag_vqa.cli.models import check_models, load_encoder, retriever_to_build
 
     run: Run = ctx.obj
     settings = run.settings(
@@ -44,8 +44,10 @@ def build(
     )
     options.existing(source, "file of documents", "Give a JSONL file.")
     if images is not None:
-        options.existing(images, "folder of images", "Give --images a folder.")
+        options.folder(images, "--images")
     check_output(out)
+    wanted = retriever_to_build(run, settings, out)
     job = Build(run, source, out, images, strict)
     job.survey()
-    raise typer.Exit(job.encode(new_retriever(run, settings, yes), settings.retriever.batch_size))
+    check_models([wanted], settings, yes)
+    raise typer.Exit(job.encode(load_encoder(settings, *wanted), settings.retriever.batch_size))

@@ -13,21 +13,27 @@ from rag_vqa.cli.consent import Named, ask_before_download
 from rag_vqa.cli.options import existing
 from rag_vqa.cli.output import one_line
 from rag_vqa.cli.run import Run
-from rag_vqa.errors import Mismatch, Missing
+from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.presets import PRESETS, revision
 from rag_vqa.settings import EMBEDDED, model_source
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.encoder import Encoder
-    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase, Where
     from rag_vqa.retriever.store import Manifest
     from rag_vqa.settings import Settings
     from rag_vqa.types import ImageSource, Query
 
 
 def open_pipeline(
-    run: Run, settings: Settings, path: Path, *, yes: bool = False, read: bool = True
+    run: Run,
+    settings: Settings,
+    path: Path,
+    *,
+    where: Where | None = None,
+    yes: bool = False,
+    read: bool = True,
 ) -> RagVqa:
     """A RagVqa over the knowledge base at `path`, its models agreed to; the reader loads later.
 
@@ -37,10 +43,14 @@ def open_pipeline(
         UsageError, Mismatch: what cannot go together, before any model loads.
         Missing: a model that is not here.
     """
-
+    if read:
+        check_template(settings)
+    if where and not settings.k:
+        raise UsageError("--where says what to retrieve, and -k 0 retrieves nothing: give one.")
     kb = _open(path)
     wanted: list[Named] = []
     if settings.k:
+        kb.search([], settings.k, where)  # checks the names of the filter
         wanted.append(_own_retriever(run, kb.manifest, settings, path))
     if read:
         wanted.append(reader_of(settings))
@@ -60,11 +70,11 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
     reader = settings.reader
     return RagVqa(
         kb,
-        model_source(reader.model, "reader"),
+        reader.model or EMBEDDED,
         quantization=reader.quantization,
         k=settings.k,
         template=settings.prompt.template,
-        revision=revision(reader.model, reader.revision),
+        revision=reader.revision,
         device=reader.device,
         dtype=reader.dtype,
         max_new_tokens=reader.max_new_tokens,
@@ -74,14 +84,32 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
     )
 
 
-def new_retriever(run: Run, settings: Settings, yes: bool) -> Encoder:
-    """The retriever for a knowledge base to be built."""
+def retriever_to_build(run: Run, settings: Settings, out: Path) -> Named:
+    """The retriever of the knowledge base at `out`: its own if there is one, else that asked for.
+
+    Raises:
+        UsageError, Mismatch: see `open_pipeline`.
+    """
+    from rag_vqa.retriever.store import FILE
+
+    if (out / FILE).exists():
+        with _open(out) as kb:
+            return _own_retriever(run, kb.manifest, settings, out)
     asked = settings.retriever
+    _check_revision(settings)
     if asked.model is None:
         run.note("Encoding with the embedded retriever. Choose another: --retriever, or --preset")
-    wanted = (asked.model or EMBEDDED, revision(asked.model, asked.revision))
-    check_models([wanted], settings, yes)
-    return load_encoder(settings, *wanted)
+    return asked.model or EMBEDDED, revision(asked.model, asked.revision)
+
+
+def check_template(settings: Settings) -> None:
+    """Raises UsageError if there is no such template, or it cannot be read."""
+    from rag_vqa.prompts.template import source_of, uses
+
+    try:
+        uses(source_of(settings.prompt.template))
+    except Missing as error:
+        raise UsageError(f"--template: {error}") from error
 
 
 def load_encoder(settings: Settings, model: str, commit: str | None) -> Encoder:
@@ -134,18 +162,25 @@ def _own_retriever(run: Run, manifest: Manifest, settings: Settings, path: Path)
     """What made the knowledge base; naming another one is refused before it is loaded."""
     built: Named = (manifest.source, manifest.revision or None)
     asked = settings.retriever.model
+    _check_revision(settings)
     if asked is None:
         return built
     named: Named = (asked, revision(asked, settings.retriever.revision))
     if _same(model_source(asked, "retriever"), model_source(built[0], "retriever")):
         return named
     if settings.preset and asked == PRESETS[settings.preset].retriever:
-        run.note(f"{path} was built with {_label(built)}: that one searches, not the preset's")
+        run.note(f"{path} was built with {_label(built)}: that one is used, not the preset's")
         return built
     raise Mismatch(
         f"{path} was built with {_label(built)}, asked for {_label(named)}. Leave out --retriever, "
         f"or rebuild: rag-vqa kb build SOURCE --out OTHER --retriever {one_line(asked)}"
     )
+
+
+def _check_revision(settings: Settings) -> None:
+    commit = settings.retriever.revision
+    if commit and settings.retriever.model is None:
+        raise UsageError(f"retriever.revision = {commit}: of which model? Name it: --retriever")
 
 
 def _same(first: str, second: str) -> bool:

@@ -84,6 +84,13 @@ def image_file(path: Path | None) -> Path | None:
     return path
 
 
+def question_text(text: str) -> str:
+    """The question, if there is one; else UsageError."""
+    if not text.strip():
+        raise UsageError('The question is empty. Give one, for instance "What is this?"')
+    return text
+
+
 def where_filter(conditions: list[str] | None) -> dict[str, Scalar] | None:
     """`["lang=en", "year=1990"]` as a filter; true, false, null and numbers are read as such.
 
@@ -99,6 +106,14 @@ def where_filter(conditions: list[str] | None) -> dict[str, Scalar] | None:
             raise UsageError(f"--where {condition}: expected name=value, for instance lang=en")
         found[name] = _scalar(value)
     return found
+
+
+def folder(path: Path, option: str) -> Path:
+    """The path, if it is a folder; else UsageError."""
+    if not path.is_dir():
+        problem = "this is a file" if path.exists() else "no such folder"
+        raise UsageError(f"{option} {path}: {problem}. Give a folder.")
+    return path
 
 
 def existing(path: Path, what: str, mend: str) -> Path:

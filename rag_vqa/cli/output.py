@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rag_vqa.types import Answer, Hit
+from rag_vqa.types import Answer, Hit, Query
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa, Where
 
 # Joiners of emoji and of several scripts, the only invisible characters that are let through.
 _JOINERS = "\u200c\u200d"
@@ -50,14 +53,23 @@ def print_json(value: Any) -> None:
     print("".join(json.dumps(c)[1:-1] if c != "\n" and _hidden(c) else c for c in text))
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    """Numbered evidence, scores in a column of their own."""
+def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
+    """Numbered evidence, scores in a column of their own.
+
+    Args:
+        kept: those in the prompt: their numbers there are shown, the others are marked. None:
+            nothing is read, and the numbers are ranks.
+    """
+    numbers = {hit.document.id: n for n, hit in enumerate(hits if kept is None else kept, 1)}
     names = [hit_name(hit) for hit in hits]
     width = min(max((len(name) for name in names), default=0), 60)
     for hit, name in zip(hits, names, strict=True):
+        number = numbers.get(hit.document.id)
         shown = name if len(name) <= width else name[: width - 1] + "…"
-        number = style(f"[{hit.rank}]", "number")
-        print(f"{number} {shown:<{width}}  {style(f'{hit.score:6.2f}', 'score')}", flush=True)
+        mark = style(f"[{number}]", "number") if number else "   "
+        unread = "" if number else f"  {style('not read', 'faint')}"
+        score = style(f"{hit.score:6.2f}", "score")
+        print(f"{mark} {shown:<{width}}  {score}{unread}", flush=True)
 
 
 def hit_name(hit: Hit) -> str:
@@ -89,6 +101,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "text": answer.text,
         "hits": [hit_json(hit) for hit in answer.hits],
         "prompt": answer.prompt.text,
+        "kept": [hit.document.id for hit in answer.prompt.kept],
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
         "finish": answer.finish,
@@ -97,16 +110,19 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def print_answer(events: Iterable[tuple[Hit, ...] | str | Answer], *, quiet: bool) -> Answer:
-    """Prints a stream as it comes (evidence, text, seconds) and returns the Answer it ends with."""
+def print_answer(
+    rag: RagVqa, query: Query, *, where: Where | None = None, quiet: bool = False
+) -> Answer:
+    """Prints an answer as it comes (evidence, text, seconds) and returns it."""
     answer: Answer | None = None
+    events = rag.stream(query.text, query.image, instruction=query.instruction, where=where)
     for event in events:
         if isinstance(event, Answer):
             answer = event
         elif isinstance(event, str):
             print(style(visible(event), "answer"), end="", flush=True)
-        else:
-            print_hits(event)
+        elif event:
+            print_hits(event, rag.prompt(query, event).kept)
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
     _end_answer(answer, quiet)
@@ -147,13 +163,9 @@ def _end_answer(answer: Answer, quiet: bool) -> None:
 
 
 def _say_dropped(answer: Answer) -> None:
-    """What did not fit into the prompt, and which number each of the others had there."""
-    kept, dropped = answer.prompt.kept, answer.prompt.dropped
-    for name, reason in dropped.items():
+    """What did not fit into the prompt, and why."""
+    for name, reason in answer.prompt.dropped.items():
         print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
-    if dropped and kept != answer.hits:
-        numbers = (f"[{number}] {hit_name(hit)}" for number, hit in enumerate(kept, 1))
-        print(f"numbered for the reader: {', '.join(numbers) or 'nothing'}", file=sys.stderr)
 
 
 def _hidden(character: str) -> bool:

@@ -26,7 +26,7 @@ def show(
     max_images: options.MaxImages = None,
     yes: options.Yes = False,
 ) -> None:
-    """Print the exact prompt, without asking. The reader loads, for its limits."""
+    """Print the exact prompt, without asking. The reader loads, for limits and template."""
     from rag_vqa.cli.models import open_pipeline, question
 
     run: Run = ctx.obj
@@ -35,11 +35,12 @@ def show(
         reader__max_images=max_images, retriever__instruction=instruction,
     )  # fmt: skip
     picture, only = options.image_file(image), options.where_filter(where)
-    rag = open_pipeline(run, settings, path, yes=yes)
-    query = question(settings, text, picture)
+    query = question(settings, options.question_text(text), picture)
+    rag = open_pipeline(run, settings, path, where=only, yes=yes)
     prompt = rag.prompt(query, rag.select([query], rag.retrieve([query], where=only))[0])
+    exact = rag.reader.render(prompt)
     if run.json:
         kept = [hit.document.id for hit in prompt.kept]
-        print_json({"prompt": prompt.text, "kept": kept, "dropped": dict(prompt.dropped)})
+        print_json({"prompt": exact, "kept": kept, "dropped": dict(prompt.dropped)})
     else:
-        print(visible(prompt.text))
+        print(visible(exact))

@@ -40,7 +40,7 @@ def search(
         raise UsageError("Nothing to look for: give a text, --image, or both.")
     if not settings.k:
         raise UsageError("-k 0: a search needs at least 1.")
-    rag = open_pipeline(run, settings, path, yes=yes, read=False)
+    rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)
     hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
     if run.json:
         print_json([hit_json(hit) for hit in hits])

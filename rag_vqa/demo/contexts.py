@@ -14,6 +14,7 @@ from rag_vqa.demo import pictures
 from rag_vqa.demo.countries import Country, invent_countries
 from rag_vqa.demo.entities import thin
 from rag_vqa.demo.facts import section_of
+from rag_vqa.demo.flag import draw
 from rag_vqa.demo.pictures import Picture
 from rag_vqa.demo.questions import Question, questions, unanswerable
 from rag_vqa.demo.texts import documents
@@ -22,7 +23,8 @@ from rag_vqa.types import Document, Hit, Passage, Query
 UNKNOWN = "unknown"
 ASKED = 5  # questions of one context
 # Shares of situations; where the retriever is right it is nearly always so at rank 1.
-FIRST, NO_FLAG, ASTRAY = 0.8, 0.08, 0.03
+FIRST, NO_FLAG, ASTRAY = 0.8, 0.2, 0.03
+TRIED = 12  # flags of which those that a photo without one is most like are shown
 SHORT = 0.15  # of prompts are the benchmarks' short form, whose answers cite nothing
 
 
@@ -58,14 +60,18 @@ def contexts(
 def _context(rng: np.random.Generator, k: int, illustrated: bool) -> Context:
     # Kin look alike, as what a retriever confuses does; strangers do not.
     most = max(k, 1)
-    kin = invent_countries(rng, most, kin=int(rng.integers(1, most + 1)))
+    if illustrated and rng.random() < NO_FLAG:
+        photo, answerable = pictures.no_flag(rng), False
+        kin = _likest(invent_countries(rng, TRIED, kin=1), photo)[:most]
+    else:
+        kin = invent_countries(rng, most, kin=int(rng.integers(1, most + 1)))
+        photo, answerable = _photo(rng, kin[0]) if illustrated else (None, True)
     target, others = kin[0], kin[1:]
     shown = replace(target, entity=thin(target.entity, rng, 0.1))
     order = [shown, *others][:k]
     if k > 1 and rng.random() > FIRST:
         place = int(rng.integers(1, k))
         order[0], order[place] = order[place], order[0]
-    photo, answerable = _photo(rng, target) if illustrated else (None, True)
     section = _section(rng, target)
     found = [
         replace(_document(rng, country, section), images=_drawings(rng, country) * illustrated)
@@ -91,10 +97,18 @@ def _context(rng: np.random.Generator, k: int, illustrated: bool) -> Context:
     )
 
 
+def _likest(countries: list[Country], photo: Picture) -> list[Country]:
+    """By how near the flag's mean colour is to the photo's: what a retriever would bring."""
+
+    def distance(country: Country) -> float:
+        flag = draw(country.flag, 16).mean(axis=(0, 1))
+        return float(np.square(flag - photo.mean(axis=(0, 1))).sum())
+
+    return sorted(countries, key=distance)
+
+
 def _photo(rng: np.random.Generator, target: Country) -> tuple[Picture, bool]:
     """A photo for the question, and whether it shows the target's flag."""
-    if rng.random() < NO_FLAG:
-        return pictures.no_flag(rng), False
     if rng.random() < ASTRAY:
         return invent_countries(rng, 1, kin=1)[0].photo(rng), False
     return target.photo(rng), True

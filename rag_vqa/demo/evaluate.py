@@ -21,15 +21,16 @@ from rag_vqa.demo.real_flags import split
 from rag_vqa.eval.answers import exact_match, is_unknown
 from rag_vqa.eval.intervals import bootstrap
 from rag_vqa.pipeline import RagVqa
+from rag_vqa.presets import limits
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.readers.reader import Reader
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.settings import EMBEDDED
 from rag_vqa.types import Example, Hit, Query
 
 QUANTIZATIONS: tuple[Literal["nf4", "none"], ...] = ("nf4", "none")
 DEPTHS = (1, 3)  # documents read
-IMAGES, NEW_TOKENS = 8, 48  # of the demo's reader: pictures in a prompt, tokens of an answer
 Result = dict[str, Any]
 
 
@@ -89,10 +90,9 @@ def demo_reader(folder: Path, quantization: Literal["nf4", "int8", "none"]) -> R
     return LocalReader(
         folder,
         quantization=quantization,
-        max_images=IMAGES,
-        max_new_tokens=NEW_TOKENS,
         device="cpu",
         offline=True,
+        **limits(EMBEDDED),
     )
 
 

@@ -35,12 +35,12 @@ from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
 from rag_vqa.limits import Limits
 from rag_vqa.prompts import build
-from rag_vqa.readers.encoding import Encoder
+from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.retriever.training.loop import Plan, fit
 
 CONTEXT, SIZE, PATCH = 768, 64, 16
 IMAGE_TOKENS = (SIZE // PATCH) ** 2 + 1  # with the tower's CLS, which stands first
-LIMITS = Limits(images=8, pixels=SIZE * SIZE, context=CONTEXT)
+LIMITS = Limits(images=8, context=CONTEXT)
 # The question's words stand last, so the frame before them is one context for many questions.
 CHAT = (
     "{{ bos_token }}{% for message in messages %}{% for part in message.content %}"
@@ -120,7 +120,7 @@ class Row:
     alike: list[int]
 
 
-def row(context: Context, encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> Row:
+def row(context: Context, encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast) -> Row:
     """Tokens of a context, through the builder and encoder that a reader's prompt goes through."""
     first = context.asked[0][0]
     # Nothing is dropped here: the contexts are made to fit.
@@ -240,7 +240,7 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.vision_tower.requires_grad_(False)
     model.model.vision_tower.eval()
-    encoder = Encoder(processor(tokenizer))
+    encoder = PromptEncoder(processor(tokenizer))
     layers = model.model.language_model.layers
     pointer = Pointer(layers[POINTING].self_attn, head=0)
     matcher = Pointer(layers[MATCHING].self_attn, head=1)

@@ -1,7 +1,7 @@
 """One record of a user → Document, or the reason why not.
 
 It knows the fields, their types, and which text cannot be stored. It does not know files: a
-picture's name is checked to stay in its folder, never opened.
+picture is named here; whether it lies in its folder is seen when it is opened (images.py).
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ class Rejected:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Document):
+    """A document as a file has it: at that line, its pictures (absolute paths) not to be trusted.
+
+    Attributes:
+        folder: what a picture may not leave, not through a link either: open it with this root.
+    """
+
+    line: int
+    folder: Path
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'text'?`, or nothing."""
     near = difflib.get_close_matches(name, list(known), 1)
@@ -41,29 +53,41 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def from_mapping(record: Mapping[str, Any], folder: Path | None = None) -> Document:
-    """Read a record of FIELDS; what is null counts as absent.
+def from_mapping(record: Mapping[str, Any]) -> Document:
+    """Read a caller's record of FIELDS; what is null counts as absent.
 
-    Args:
-        folder: where pictures lie. Their names are then relative to it and may not leave it.
-            None trusts the caller: names are paths as they stand, bytes and pictures also serve.
+    Images are trusted: names are paths as they stand, bytes and pictures also serve.
 
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
     """
+    document = Document(**_fields(record))
+    check(document)
+    return document
+
+
+def from_line(record: Mapping[str, Any], line: int, folder: Path) -> Record:
+    """Read a file's record of FIELDS: images are names of files in `folder`, an absolute path.
+
+    Raises:
+        BadInput: a field is unknown, missing, or not of its type.
+    """
+    fields = _fields(record)
+    fields["images"] = tuple(folder / _file_name(source) for source in fields["images"])
+    document = Record(**fields, line=line, folder=folder)
+    check(document)
+    return document
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Document is made of; its texts and metadata are not looked at yet."""
     for name in record:
         if name not in FIELDS:
             raise BadInput(f"unknown field {shown(name)}.{nearest(str(name), FIELDS)}")
     given = {name: value for name, value in record.items() if value is not None}
     texts = {name: given.get(name, "") for name in _TEXTS}
-    document = Document(
-        id=_id(given),
-        images=tuple(_images(given, folder)),
-        metadata=given.get("metadata", {}),
-        **texts,
-    )
-    check(document)
-    return document
+    metadata = given.get("metadata", {})
+    return {"id": _id(given), **texts, "images": _images(given), "metadata": metadata}
 
 
 def check(document: Document) -> None:
@@ -120,28 +144,19 @@ def _scalar(key: str, value: Scalar) -> None:
         raise BadInput(f"metadata {shown(key)} is beyond 64 bits: write it as text.")
 
 
-def _images(given: Mapping[str, Any], folder: Path | None) -> list[ImageSource]:
+def _images(given: Mapping[str, Any]) -> tuple[ImageSource, ...]:
     if "image" in given and "images" in given:
         raise BadInput("both image and images are given: keep one of them.")
     listed = given.get("images", [given["image"]] if "image" in given else [])
     if not isinstance(listed, list | tuple):
         raise BadInput(f"images is {shown(listed)}, not a list of names.")
-    sources = [source for source in listed if source not in ("", None)]
-    return sources if folder is None else [_inside(folder, source) for source in sources]
+    return tuple(source for source in listed if source not in ("", None))
 
 
-def _inside(folder: Path, name: object) -> Path:
-    """The file that `name` leads to, links followed, which must lie in `folder`."""
+def _file_name(name: object) -> str:
     if not isinstance(name, str):
         raise BadInput(f"an image is {shown(name)}, not the name of a file.")
     _text("the name of an image", name)
     if "://" in name or name.startswith("data:"):
         raise BadInput(f"image {shown(name)} is an address: only files are read.")
-    root = folder.resolve()
-    try:
-        path = (root / name).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links, a name too long
-        raise BadInput(f"image {shown(name)} leads nowhere: {error}") from error
-    if not path.is_relative_to(root):
-        raise BadInput(f"image {shown(name)} leaves the folder of images.")
-    return path
+    return name

@@ -1,4 +1,4 @@
-"""JSONL → Documents: one JSON object a line, plain or gzipped, read as a stream.
+"""JSONL → Records: one JSON object a line, plain or gzipped, read as a stream.
 
 It knows JSON and its odd corners. Lines are lines.py's, what a record means document.py's; it
 does not know knowledge bases.
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.document import FIELDS, Rejected, from_mapping, nearest, shown
+from rag_vqa.formats.document import FIELDS, Record, Rejected, from_line, nearest, shown
 from rag_vqa.formats.lines import read_lines
-from rag_vqa.types import Document
 
-__all__ = ["Rejected", "read_jsonl"]
+__all__ = ["Record", "Rejected", "read_jsonl"]
 
 Report = Callable[[Rejected], None]
 
@@ -27,13 +26,14 @@ def read_jsonl(
     images: str | Path | None = None,
     on_reject: Report | None = None,
     strict: bool = False,
-) -> Iterator[Document]:
+) -> Iterator[Record]:
     """Read documents of the fields {"id", "text", "title", "section", "image" or "images",
     "parent", "url", "metadata"}; only "id" must be there. Unknown fields are left out, each
     announced once by a warning.
 
     Args:
-        images: folder of the pictures, by default the file's own; no name may lead out of it.
+        images: folder of the pictures, by default the file's own. A name that leads out of it is
+            refused when the picture is opened.
         on_reject: is told of each line that is refused. Without it the first one raises.
         strict: the first refused line raises, and so does an unknown field.
 
@@ -43,7 +43,7 @@ def read_jsonl(
             `strict` the first refused line.
     """
     path = Path(path)
-    folder = path.parent if images is None else Path(images)
+    folder = (path.parent if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
     unknown: set[str] = set()
     read, first = 0, None
@@ -54,7 +54,7 @@ def read_jsonl(
             record = _record(line)
             if not strict:
                 record = _known(record, unknown, f"{path}, line {number}")
-            document = from_mapping(record, folder)
+            document = from_line(record, number, folder)
         except BadInput as error:
             if strict or on_reject is None:
                 raise BadInput(f"{path}, line {number}: {error}") from error

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import TemplateError
@@ -18,10 +19,10 @@ from PIL import Image
 from rag_vqa import images
 from rag_vqa.errors import ReaderError
 from rag_vqa.readers.neutralise import Neutraliser
-from rag_vqa.types import ImagePart, Part, Prompt, TextPart
+from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart
 
 
-class Encoder:
+class PromptEncoder:
     """Encodes prompts with one processor.
 
     Args:
@@ -39,6 +40,7 @@ class Encoder:
         self._context = context
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
         self._image_tokens = lru_cache(maxsize=256)(self._tokens_of_size)
+        self._file_size = lru_cache(maxsize=1024)(self._size_of_version)
         frame = self.render([TextPart("\0")], raw=True).split("\0")
         self._neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame)
 
@@ -53,8 +55,8 @@ class Encoder:
         if fewest > self._context:
             return fewest
         text = self.render(prompt.parts)
-        pictures = self._pictures(prompt)
-        of_pictures = sum(self._image_tokens(picture.size)[0] - 1 for picture in pictures)
+        pictures = (part.image for part in prompt.parts if isinstance(part, ImagePart))
+        of_pictures = sum(self._image_tokens(self._size(image))[0] - 1 for image in pictures)
         return len(self._ids(text)) + of_pictures
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:
@@ -87,8 +89,19 @@ class Encoder:
             ) from error
 
     def _pictures(self, prompt: Prompt) -> list[Image.Image]:
-        opened = (images.load(part.image) for part in prompt.parts if isinstance(part, ImagePart))
-        return [scaled(picture, self._max_pixels) for picture in opened]
+        return [self._picture(part.image) for part in prompt.parts if isinstance(part, ImagePart)]
+
+    def _picture(self, image: ImageSource) -> Image.Image:
+        return scaled(images.load(image), self._max_pixels)
+
+    def _size(self, image: ImageSource) -> tuple[int, int]:
+        """Width and height as the model sees it. The budget asks often: files are decoded once."""
+        version = _version(image) if isinstance(image, (str, Path)) else None
+        return self._picture(image).size if version is None else self._file_size(image, version)
+
+    def _size_of_version(self, image: str | Path, version: tuple[int, ...]) -> tuple[int, int]:
+        """`version` is for the cache alone, so that a file that changed is opened again."""
+        return self._picture(image).size
 
     def render(self, parts: Sequence[Part], raw: bool = False) -> str:
         """The chat as one string, a placeholder for each picture. `raw` leaves text as it is."""
@@ -174,6 +187,15 @@ def scaled(picture: Image.Image, max_pixels: int | None) -> Image.Image:
     width = min(max(1, int(width * by)), max_pixels)
     height = min(max(1, int(height * by)), max_pixels // width)
     return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _version(path: str | Path) -> tuple[int, ...] | None:
+    """Which file, and which state of it; None for what `images.load` is going to refuse."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):  # ValueError: NUL in the name
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _untrusted_role(part: Part) -> Literal["system", "user"] | None:

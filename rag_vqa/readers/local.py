@@ -14,11 +14,10 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 
-from rag_vqa import images
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.readers.choices import choice_scores
-from rag_vqa.readers.encoding import Encoder
+from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.readers.loading import (
     DTYPES,
     Quantization,
@@ -45,6 +44,8 @@ class LocalReader:
         max_new_tokens: of one answer.
         max_pixels: of one picture; larger ones are scaled down. None leaves that to the processor.
         max_images: in one prompt. None is 1: most models were trained so, and none says it.
+        max_context: tokens of a prompt and its answer, where the model itself takes as many;
+            memory grows with them.
         batch_size: prompts read at once.
         offline: take what is in the cache, ask nobody.
 
@@ -65,12 +66,13 @@ class LocalReader:
         max_new_tokens: int = 64,
         max_pixels: int | None = None,
         max_images: int | None = None,
+        max_context: int = 8192,
         batch_size: int = 16,
         offline: bool = False,
     ) -> None:
         model = str(model)
         _check(max_new_tokens=max_new_tokens, batch_size=batch_size)
-        _check(max_pixels=max_pixels, max_images=max_images)
+        _check(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
         _check_choice("quantization", quantization, ("nf4", "int8", "none"))
         _check_choice("dtype", dtype, DTYPES)
         check_source(model)
@@ -94,15 +96,22 @@ class LocalReader:
             eos_token_id=sorted(self._ends),
             pad_token_id=self._tokenizer.pad_token_id,
         )
-        context = config.get_text_config().max_position_embeddings - max_new_tokens
-        if context < 1:
-            raise UsageError(f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt")
-        self.limits = Limits(max_images or 1, max_pixels or images.MAX_PIXELS, context)
-        self._encoder = Encoder(processor, max_pixels, context)
+        context = min(config.get_text_config().max_position_embeddings, max_context)
+        if context <= max_new_tokens:
+            raise UsageError(
+                f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, for both share "
+                f"{context} tokens; lower it, or raise max_context if the model takes more"
+            )
+        self.limits = Limits(max_images or 1, context - max_new_tokens)
+        self._encoder = PromptEncoder(processor, max_pixels, self.limits.context)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens that the prompt takes, image tokens and chat template among them."""
         return self._encoder.count(prompt)
+
+    def render(self, prompt: Prompt) -> str:
+        """What the tokenizer is given: chat template, neutralised texts, image placeholders."""
+        return self._encoder.render(prompt.parts)
 
     def generate(
         self, prompts: Sequence[Prompt], on_text: OnText | None = None

@@ -32,7 +32,8 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
         )
     kind = PROCESSOR_MAPPING[type(config)]
     if "video_processor" in kind.get_attributes():  # with torchvision too: one way everywhere
-        processor = _without_video(kind).from_pretrained(model, **where)
+        kind = _without_video(kind)
+        processor = kind.from_pretrained(model, trust_remote_code=False, **where)
     else:
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, **where)
     if not getattr(processor, "chat_template", None):

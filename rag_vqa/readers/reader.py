@@ -33,6 +33,13 @@ class Reader(Protocol):
         """Tokens that the prompt takes, image tokens and chat template among them."""
         ...
 
+    def render(self, prompt: Prompt) -> str:
+        """The prompt as the model is given it, chat template included; for people to read.
+
+        Each picture is one placeholder, and untrusted texts are as they were made harmless.
+        """
+        ...
+
     def generate(
         self, prompts: Sequence[Prompt], on_text: OnText | None = None
     ) -> list[Completion]:

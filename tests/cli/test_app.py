@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from rag_vqa.cli import app as program
 from rag_vqa.cli.checks import Finding
@@ -59,7 +60,25 @@ def test_config_show_reads_back(cli, tmp_path) -> None:
     (tmp_path / "run.yaml").write_text(shown.out)
     again = cli("--config", tmp_path / "run.yaml", "config", "show")
     assert again.out == shown.out
+    assert yaml.safe_load(shown.out) == {"preset": "24gb", "k": 7}
+    assert "config show --json" in shown.out
     assert cli("config", "show", "--json").json["preset"] is None
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["--preset", "24gb"], ["--preset", "demo"], ["--json"]], ids=" ".join
+)
+def test_a_preset_wins_over_what_config_show_wrote(cli, tmp_path, given) -> None:
+    (tmp_path / "run.yaml").write_text(cli("config", "show", *given).out)
+    asked = cli("--config", tmp_path / "run.yaml", "--preset", "laptop", "config", "show", "--json")
+    assert asked.json["reader"]["model"] == "Qwen/Qwen3-VL-2B-Instruct"
+    assert asked.json["retriever"]["model"] == "aimagelab/ReT-CLIP-ViT-L-14"
+
+
+def test_the_settings_file_may_be_named_in_the_environment(cli, tmp_path, monkeypatch) -> None:
+    (tmp_path / "run.yaml").write_text("k: 9\n")
+    monkeypatch.setenv("RAG_VQA_CONFIG", str(tmp_path / "run.yaml"))
+    assert cli("config", "show", "--json").json["k"] == 9
 
 
 def test_presets_name_licence_revision_size_and_memory(cli) -> None:
@@ -94,3 +113,34 @@ def test_doctor_sees_two_faiss_and_a_broken_torchvision(monkeypatch) -> None:
     monkeypatch.setattr(checks, "_version", {"faiss-cpu": "1.15"}.get)
     assert checks._faiss().good
     assert checks._torchvision().good
+
+
+def test_doctor_notes_a_disk_that_is_low_and_refuses_one_that_is_full(monkeypatch) -> None:
+    from rag_vqa.cli import checks
+
+    found = []
+    for free in (6e9, 3e9, 5e8):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr(checks.shutil, "disk_usage", lambda path, usage=usage: usage)
+        found.append(checks._disk())
+    assert [finding.good for finding in found] == [True, True, False]
+    assert [bool(finding.mend) for finding in found] == [False, True, True]
+
+
+def test_doctor_on_little_memory_says_what_mends(monkeypatch) -> None:
+    from rag_vqa.cli import checks
+
+    monkeypatch.setattr(checks.os, "sysconf", lambda name: 1000)
+    assert not checks._memory().good
+    assert "rag-vqa" in checks._memory().mend
+
+
+def test_doctor_says_make_in_a_checkout_only(monkeypatch, tmp_path) -> None:
+    from rag_vqa.cli import checks
+
+    installed = tmp_path / "site-packages" / "rag_vqa" / "cli" / "checks.py"
+    monkeypatch.setattr(checks, "__file__", str(installed))
+    assert "pip install" in checks._reinstall()
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "Makefile").touch()
+    assert checks._reinstall() == "make demo-models"

@@ -65,6 +65,10 @@ def test_k_over_the_corpus_returns_all(cli, birds) -> None:
         (["--image", "none.jpg"], "no such file"),
         (["--image", "."], "folder"),
         (["--where", "lang"], "name=value"),
+        (["--where", "langg=de"], "lang"),
+        (["--where", "lang=de", "-k", "0"], "--where"),
+        (["--template", "nosuch"], "nosuch"),
+        (["--set", "retriever.revision=c0ffee"], "--retriever"),
         (["--set", "reader.modle=x"], "Did you mean reader.model?"),
         (["--set", "retriever.batch_size=0"], "batch_size"),
         (["--quantization", "fp3"], "quantization"),
@@ -85,6 +89,30 @@ def test_what_cannot_be_meant_ends_with_2_before_any_model_loads(
     assert len(done.err.splitlines()) == 1
     assert done.out == ""
     assert loads == []
+
+
+@pytest.mark.parametrize("verb", [["ask"], ["prompt", "show"]])
+def test_an_empty_question_is_refused_before_any_model_loads(cli, birds, loads, verb) -> None:
+    for text in ("", " \n"):
+        done = cli(*verb, birds, text)
+        assert (done.code, loads) == (2, [])
+        assert "question is empty" in done.err
+
+
+def test_the_demo_reader_is_the_same_named_or_not(cli, birds, reader, loads) -> None:
+    options = []
+    for named in ([], ["--reader", "demo"], ["--preset", "demo"]):
+        assert cli("ask", birds, QUESTION, *named).code == 0
+        options.append(reader.options)
+    assert options[0] == options[1] == options[2]
+    assert (options[0]["max_images"], options[0]["max_new_tokens"]) == (8, 48)
+    assert loads.count("embedded reader") == 3
+    cli("ask", birds, QUESTION, "--reader", "demo", "--max-images", 2, "--max-new-tokens", 9)
+    assert (reader.options["max_images"], reader.options["max_new_tokens"]) == (2, 9)
+    # Another reader has nothing of the demo's.
+    cli("ask", birds, QUESTION, "--preset", "demo", "--reader", "fake")
+    assert "max_images" not in reader.options
+    assert reader.options["max_new_tokens"] == 128
 
 
 def test_a_knowledge_base_that_is_not_there(cli, tmp_path, loads) -> None:
@@ -145,7 +173,7 @@ def test_prompt_show_is_what_ask_sends(cli, birds, reader) -> None:
     shown = cli("prompt", "show", birds, QUESTION, "-k", 2)
     assert reader.prompts == []
     cli("ask", birds, QUESTION, "-k", 2)
-    assert shown.out.rstrip("\n") == reader.prompts[0].text.rstrip("\n")
+    assert shown.out.rstrip("\n") == reader.render(reader.prompts[0]).rstrip("\n")
     kept = cli("prompt", "show", birds, QUESTION, "-k", 1, "--json").json["kept"]
     assert kept == ["puffin"]
 
@@ -154,17 +182,28 @@ def test_dropped_documents_are_named_and_numbers_stay_true(cli, birds, reader) -
     from rag_vqa.limits import Limits
 
     full = reader.count(_prompt(cli, birds, reader))
-    reader.limits = Limits(images=4, pixels=1_000_000, context=full - 1)
+    reader.limits = Limits(images=4, context=full - 1)
     done = cli("ask", birds, QUESTION, "-k", 2)
-    # The second document does not fit: [1] is the first, and nothing else is said to be read.
+    # The second document does not fit: it has no number, for the reader saw none.
+    first, second = done.out.splitlines()[:2]
+    assert first.startswith("[1] Atlantic puffin · Breeding")
+    assert second.startswith("    ")
+    assert second.endswith("not read")
     assert "not shown to the reader" in done.err
-    assert "[1] Atlantic puffin · Breeding" in done.err
-    assert "[2]" not in done.err
+    told = cli("ask", birds, QUESTION, "-k", 2, "--json").json
+    assert told["kept"] == ["puffin"]
+    assert [hit["id"] for hit in told["hits"]] == ["puffin", "swift"]
 
 
 def _prompt(cli, birds, reader):
     cli("ask", birds, QUESTION, "-k", 2)
     return reader.prompts[-1]
+
+
+def test_chat_has_no_json(cli, birds, loads) -> None:
+    done = cli("chat", birds, "--json")
+    assert (done.code, loads) == (2, [])
+    assert "--json" in done.err
 
 
 def test_chat_goes_on_after_an_error(cli, birds, monkeypatch, reader) -> None:

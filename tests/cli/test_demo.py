@@ -71,6 +71,27 @@ def test_a_photo_of_ones_own(demo, tmp_path, reader) -> None:
     assert demo("--image", tmp_path / "none.png").code == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--evaluate", "why?"], "QUESTION"),
+        (["--evaluate", "--image", "{photo}"], "--image"),
+        (["--evaluate", "--kb", "new.kb", "-k", "0"], "--kb, -k"),
+        (["--evaluate", "--photo", "p.png"], "--photo"),
+        (["--evaluate", "--quantization", "none"], "--quantization"),
+        (["--image", "{photo}", "--photo", "p.png"], "--photo"),
+        (["--photo", "flag"], ".png"),
+        (["--set", "prompt.template=nosuch"], "nosuch"),
+    ],
+)
+def test_nothing_given_is_ignored(demo, tmp_path, loads, args, says) -> None:
+    photo = tmp_path / "mine.png"
+    Image.new("RGB", (8, 6)).save(photo)
+    done = demo(*[arg.format(photo=photo) for arg in args])
+    assert (done.code, done.out, loads) == (2, "", [])
+    assert says in done.err
+
+
 def test_evaluate_prints_the_table_or_its_numbers(demo) -> None:
     assert "recall@1" in demo("--evaluate").out
     assert demo("--evaluate", "--json").json["answers"]["nf4"]["k=1"]["accuracy"] == 0.5

@@ -100,6 +100,9 @@ def test_stopped_what_was_committed_is_safe(
         ["{source}", "--out", "{source}"],
         ["{source}", "--out", "{source}/below"],
         ["{source}", "--out", "new.kb", "--images", "none"],
+        ["{source}", "--out", "new.kb", "--images", "{source}"],
+        ["{source}", "--out", "."],  # where other files are
+        ["{source}", "--out", "new.kb", "--set", "retriever.revision=c0ffee"],
         ["{source}", "--out", "new.kb", "--batch-size", "0"],
         ["{source}"],
     ],
@@ -111,6 +114,12 @@ def test_flags_are_checked_before_any_model_loads(
     done = cli("kb", "build", *[arg.format(source=source) for arg in args])
     assert (done.code, loads) == (2, []), done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_another_retriever_is_refused_before_it_loads(cli, source, birds, loads) -> None:
+    done = cli("kb", "build", source, "--out", birds, "--retriever", "aimagelab/ReT-CLIP-ViT-L-14")
+    assert (done.code, loads) == (2, [])
+    assert "was built with fake" in done.err
 
 
 def test_unwritable_output(cli, source, tmp_path, monkeypatch, loads) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rag_vqa.cli import demonstration, output, progress
+from rag_vqa.types import Document, Hit, Passage
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,16 @@ def test_json_is_valid_and_free_of_what_a_terminal_obeys(capsys) -> None:
     assert json.loads(printed) == value
     assert not set("\x1b\x9b\u202e\U000e0041\ud800") & set(printed)
     assert "é" in printed
+
+
+def test_evidence_has_the_prompts_numbers(capsys) -> None:
+    first, second = (
+        Hit(Document(name), Passage(name, 0, ""), rank, 2.0) for rank, name in enumerate("ab", 1)
+    )
+    output.print_hits([first, second], kept=[second])
+    assert capsys.readouterr().out == "    a    2.00  not read\n[1] b    2.00\n"
+    output.print_hits([first, second])
+    assert capsys.readouterr().out == "[1] a    2.00\n[2] b    2.00\n"
 
 
 def test_table_lines_up() -> None:

@@ -29,7 +29,7 @@ def words(name: str, n: int, images: int = 0) -> Document:
 
 
 def built(found: list[Hit], images: int, context: int) -> Prompt:
-    return build(QUERY, found, Limits(images, 10**6, context), count, "short")
+    return build(QUERY, found, Limits(images, context), count, "short")
 
 
 def kept(prompt: Prompt) -> list[str]:
@@ -128,7 +128,7 @@ def test_an_empty_document_is_not_shown() -> None:
 
 def test_evidence_is_numbered_as_kept() -> None:
     found = hits(Document("empty"), words("b", 2), words("c", 2))
-    prompt = build(QUERY, found, Limits(1, 10**6, 10**6), count, "answer")
+    prompt = build(QUERY, found, Limits(1, 10**6), count, "answer")
     assert kept(prompt) == ["b", "c"]
     first = prompt.text.index("[1]")
     assert first < prompt.text.index("b b") < prompt.text.index("[2]") < prompt.text.index("c c")
@@ -142,5 +142,5 @@ def test_an_ordinary_prompt_is_counted_once() -> None:
         calls.append(prompt)
         return count(prompt)
 
-    build(QUERY, THREE, Limits(1, 10**6, 10**6), counting, "short")
+    build(QUERY, THREE, Limits(1, 10**6), counting, "short")
     assert len(calls) == 1

@@ -45,7 +45,7 @@ def reader(request: pytest.FixtureRequest) -> LocalReader:
 def test_it_is_a_reader(reader: LocalReader) -> None:
     as_protocol: Reader = reader
     assert as_protocol.name in {"tiny-llava0+none", "tiny-qwen0+none"}
-    assert as_protocol.limits == Limits(images=2, pixels=64_000_000, context=2048 - 24)
+    assert as_protocol.limits == Limits(images=2, context=2048 - 24)
 
 
 def test_a_batch_gives_what_single_prompts_give(reader: LocalReader) -> None:
@@ -158,6 +158,25 @@ def test_prompts_over_the_limits_are_refused(reader: LocalReader) -> None:
         reader.generate([Prompt((TextPart("long " * 600),))])
 
 
+def test_the_context_is_the_smaller_of_the_models_and_the_users(llava_folder: Path) -> None:
+    def context(max_context: int) -> int:
+        reader = LocalReader(llava_folder, device="cpu", max_new_tokens=24, max_context=max_context)
+        return reader.limits.context
+
+    assert [context(most) for most in (200, 2048, 8192)] == [200 - 24, 2048 - 24, 2048 - 24]
+
+
+def test_render_shows_template_and_neutralised_text(reader: LocalReader) -> None:
+    shown = reader.render(PROMPTS[0])
+    image, end = {"llava": ("<image>", "ASSISTANT:"), "qwen": ("<|image_pad|>", "assistant\n")}[
+        reader.name.split("-")[1].split("0")[0]
+    ]
+    assert shown.count(image) == 1
+    assert shown.endswith(end)
+    assert "What is it?" in shown
+    assert shown != PROMPTS[0].text
+
+
 def test_built_prompts_fit(reader: LocalReader) -> None:
     documents = [Document(f"d{n}", f"{n} " * 150, title="<image>") for n in range(12)]
     hits = [Hit(d, Passage(d.id, 0, d.text), n, 1.0) for n, d in enumerate(documents, 1)]
@@ -204,11 +223,13 @@ def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any
         {"max_new_tokens": 0},
         {"max_pixels": 0},
         {"max_images": -1},
+        {"max_context": 0},
         {"batch_size": 0},
         {"quantization": "int4"},
         {"dtype": "float8"},
         {"device": "gpu"},
         {"max_new_tokens": 5000},
+        {"max_new_tokens": 100, "max_context": 100},
     ],
 )
 def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:

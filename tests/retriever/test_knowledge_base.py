@@ -12,15 +12,17 @@ import pytest
 from PIL import Image
 
 from rag_vqa.errors import (
-    BadInput,
+    CorruptKnowledgeBase,
     Mismatch,
     Missing,
     RagVqaError,
     UsageError,
 )
 from rag_vqa.retriever.encoding import TokenEncoder
-from rag_vqa.retriever.knowledge_base import KnowledgeBase, Rejected
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Document, Passage
+
+Asked = tuple[str, str | None, dict[str, Any]]  # source, revision, options
 
 
 def png(colour: str = "red") -> bytes:
@@ -42,14 +44,14 @@ def other(encoder: TokenEncoder, **attributes: Any) -> Any:
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch, encoder: TokenEncoder) -> list[tuple[str, str | None]]:
+def loaded(monkeypatch: pytest.MonkeyPatch, encoder: TokenEncoder) -> list[Asked]:
     """What `Encoder.load` was asked for; stands in for the module, which takes seconds."""
-    asked: list[tuple[str, str | None]] = []
+    asked: list[Asked] = []
 
     class Encoder:
         @classmethod
-        def load(cls, source: str, *, revision: str | None = None) -> TokenEncoder:
-            asked.append((source, revision))
+        def load(cls, source: str, *, revision: str | None, **options: Any) -> TokenEncoder:
+            asked.append((source, revision, options))
             return encoder
 
     module = SimpleNamespace(Encoder=Encoder)
@@ -96,7 +98,7 @@ def _fields(document: Document) -> dict[str, Any]:
 
 
 def test_adding_twice_changes_nothing_and_loads_no_encoder(
-    tmp_path: Path, kb: KnowledgeBase, loaded: list[tuple[str, str | None]]
+    tmp_path: Path, kb: KnowledgeBase, loaded: list[Asked]
 ) -> None:
     documents = [Document(f"d{n}", text=f"Text {n}.", images=(png(),)) for n in range(5)]
     kb.add(documents)
@@ -108,17 +110,38 @@ def test_adding_twice_changes_nothing_and_loads_no_encoder(
         assert loaded == []
         again.add([Document("new", text="New.")])
         again.add([Document("more", text="New.")])
-        assert loaded == [("fake", None)]
+        assert loaded == [("fake", None, {})]
 
 
 def test_the_encoder_that_is_loaded_must_match_too(
-    tmp_path: Path, encoder: TokenEncoder, loaded: list[tuple[str, str | None]]
+    tmp_path: Path, encoder: TokenEncoder, loaded: list[Asked]
 ) -> None:
     changed = other(encoder, fingerprint="e" * 64, source="hub/x", revision="r")
     KnowledgeBase.create(tmp_path / "y.kb", changed).close()
     with KnowledgeBase.open(tmp_path / "y.kb") as kb, pytest.raises(Mismatch, match="with x@r"):
         kb.add([{"id": "a", "text": "One."}])
-    assert loaded == [("hub/x", "r")]
+    assert loaded == [("hub/x", "r", {})]
+
+
+def test_the_encoder_is_loaded_with_the_options_that_it_was_built_with(
+    tmp_path: Path, encoder: TokenEncoder, loaded: list[Asked]
+) -> None:
+    options = {"dtype": "bfloat16", "parity": True, "tokenizer": "hub/t"}
+    KnowledgeBase.create(tmp_path / "y.kb", other(encoder, options=options)).close()
+    with KnowledgeBase.open(tmp_path / "y.kb") as kb:
+        assert kb.encoder is encoder  # the same fingerprint: what it calls itself is no matter
+    assert loaded == [("fake", None, options)]
+    line = "with fake dtype=bfloat16 parity=True tokenizer=hub/t, asked for fake. "
+    with pytest.raises(Mismatch, match=line):
+        KnowledgeBase.open(tmp_path / "y.kb", other(encoder, fingerprint="e" * 64))
+
+
+@pytest.mark.parametrize("options", ["", "[]", '{"device": "cuda"}', '{"dtype": 5}', "[" * 99_999])
+def test_options_in_the_file_that_are_none(kb: KnowledgeBase, options: str) -> None:
+    with kb.store.db.commit() as db:
+        db.execute("UPDATE meta SET value = ? WHERE name = 'options'", [options])
+    with pytest.raises(CorruptKnowledgeBase, match="the retriever's options"):
+        KnowledgeBase.open(kb.path)
 
 
 @pytest.mark.parametrize(
@@ -141,56 +164,12 @@ def test_other_content_replaces(kb: KnowledgeBase, change: dict[str, Any]) -> No
     assert kb.stats().passages == 2
 
 
-def test_of_one_id_the_last_stays(kb: KnowledgeBase) -> None:
-    report = kb.add([{"id": "a", "text": text} for text in ("One.", "Two.", "Two.", "Three.")])
-    assert counts(report) == (1, 1, 2, 0)
-    found = kb.get("a")
-    assert found is not None and found.text == "Three."
-
-
 def test_keys_are_never_used_again(kb: KnowledgeBase) -> None:
     kb.add([{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}])
     first = set(kb.store.owners())
     assert kb.delete(["a", "b", "none"]) == 2
     kb.add([{"id": "a", "text": "One."}])
     assert len(kb) == 1 and not first & set(kb.store.owners())
-
-
-def test_bad_items_are_reported_and_the_rest_is_added(kb: KnowledgeBase, tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(png()[:40])
-    bad: list[Any] = [
-        {"id": "e", "text": " "},
-        {"text": "no id"},
-        {"id": "i", "text": "t", "image": str(tmp_path / "bad.png")},
-        {"id": "j", "text": "t", "image": b"<html>"},
-        {"id": "s", "text": "\ud800"},
-        {"id": "k", "txt": "t"},
-        Document("n", text="a\0b"),
-        Document("m", text="t", metadata={"x": float("nan")}),
-        Document("l", text="t", images=(5,)),  # type: ignore[arg-type]
-        "text",
-    ]
-    report = kb.add([{"id": "a", "text": "One."}, *bad, {"id": "z", "text": "Two."}])
-    assert counts(report) == (2, 0, 0, len(bad))
-    assert [r.id for r in report.rejected] == [*"e", None, *"ijsknml", None]
-    assert report.rejected[0] == Rejected(
-        None, "e", "document 'e' has neither text nor image: give it one of them."
-    )
-    assert kb.stats().images == 0
-    for item in bad:
-        with pytest.raises(BadInput):
-            kb.add([item], strict=True)
-
-
-def test_a_missing_image_leaves_the_text(kb: KnowledgeBase, tmp_path: Path) -> None:
-    gone = str(tmp_path / "gone.png")
-    documents = [{"id": "a", "text": "One.", "image": gone}, {"id": "b", "image": gone}]
-    report = kb.add(documents)
-    assert counts(report) == (1, 0, 0, 1)
-    assert report.missing_images == [("a", gone), ("b", gone)]
-    assert kb.get("a") == Document("a", text="One.")
-    (tmp_path / "gone.png").write_bytes(png())
-    assert counts(kb.add(documents)) == (1, 0, 1, 0)
 
 
 def test_long_documents_become_passages_that_each_fit(
@@ -237,7 +216,7 @@ def test_an_encoder_that_does_not_match_is_refused(
 ) -> None:
     kb.add([{"id": "a", "text": "One."}])
     given = other(encoder, source="hub/ReT-H", revision="c3d4", fingerprint="e" * 64)
-    line = r"x\.kb was built with fake, asked for ReT-H@c3d4\. Leave out --retriever, or rebuild: "
+    line = r"x\.kb was built with fake, asked for ReT-H@c3d4\. Leave out --retriever and its "
     with pytest.raises(Mismatch, match=line):
         KnowledgeBase.open(kb.path, given)
     with pytest.raises(Mismatch, match=line):
@@ -268,7 +247,7 @@ def test_a_broken_encoder_stores_nothing(tmp_path: Path, encoder: TokenEncoder) 
 
 
 def test_create_refuses_what_is_there(tmp_path: Path, kb: KnowledgeBase, encoder: Any) -> None:
-    with pytest.raises(UsageError, match="rag-vqa kb add"):
+    with pytest.raises(UsageError, match=r"rag-vqa kb build SOURCE --out \S+x\.kb, or"):
         KnowledgeBase.create(kb.path, encoder)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("x")

@@ -39,6 +39,7 @@ from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 class Encoder:
     source, revision, fingerprint, instruction = "fake", None, "f" * 64, ""
+    options = {}
     K, D, window = 4, 64, 77
     def count_tokens(self, text):
         return 5

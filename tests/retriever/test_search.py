@@ -113,6 +113,24 @@ def test_an_unknown_name_is_refused_before_a_model_loads(
             cold.search([Query("One")], 1, {"lang": 2**70})
 
 
+def test_odd_strings_in_a_filter_match_nothing_or_are_refused(kb: KnowledgeBase) -> None:
+    odd = ["", "a\0b", "\u202e", "\U0001f3f4", "%", "' OR 1 --", "x" * 10**6]
+    metadata = {"lang": "en", "none": None}
+    kb.add([{"id": "a", "text": "One.", "metadata": metadata}])
+    for text in odd:
+        assert kb.search([Query("One")], 1, {"lang": text}) == [[]]
+        assert kb.search([Query("One")], 1, {"lang": [text, text]}) == [[]]
+    for text in ("\ud800", "en\udfff"):
+        for value in (text, ["en", text]):
+            with pytest.raises(UsageError, match="cannot be asked") as refused:
+                kb.search([Query("One")], 1, {"lang": value})
+            assert str(refused.value).isprintable()
+    for name in [*odd, "\ud800"]:
+        with pytest.raises(UsageError, match="No document has metadata") as refused:
+            kb.search([Query("One")], 1, {name: "en"})
+        assert str(refused.value).isprintable() and len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_must_be_positive(kb: KnowledgeBase, k: int) -> None:
     with pytest.raises(UsageError, match="at least 1"):
