@@ -95,7 +95,7 @@ class RagVqa:
         seconds = {"read": time.perf_counter() - start}
         return [
             Answer(
-                text=completion.text,
+                text=completion.text.strip(),
                 query=query,
                 hits=tuple(found),
                 prompt=prompt,

@@ -126,7 +126,7 @@ class Answer:
     """An answer with its evidence.
 
     Attributes:
-        text: as the reader wrote it.
+        text: as the reader wrote it, without spaces around it.
         hits: all that was retrieved and selected; `prompt.kept` are those the reader saw.
         citations: numbers [n] in the text that exist in the prompt.
         seconds: by stage: "retrieve", "select", "read".

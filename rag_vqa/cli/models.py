@@ -6,8 +6,9 @@ It knows in which order things can go wrong cheaply. It does not know any verb.
 from __future__ import annotations
 
 import filecmp
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.consent import Named, ask_before_download
 from rag_vqa.cli.options import existing
@@ -59,7 +60,7 @@ def open_pipeline(
     check_models(wanted, settings, yes)
     if settings.k:
         kb.close()
-        kb = _open(path, load_encoder(settings, *wanted[0]))
+        kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
     return pipeline(settings, kb)
 
 
@@ -112,21 +113,29 @@ def check_template(settings: Settings) -> None:
         raise UsageError(f"--template: {error}") from error
 
 
-def load_encoder(settings: Settings, model: str, commit: str | None) -> Encoder:
-    """The retriever `model` as the settings say."""
+def load_encoder(
+    settings: Settings,
+    model: str,
+    commit: str | None,
+    built_with: Mapping[str, str | bool] | None = None,
+) -> Encoder:
+    """The retriever `model` as the settings say; `built_with`, of a knowledge base, goes before."""
     from rag_vqa.retriever.encoder import Encoder
 
     asked = settings.retriever
+    shaping: dict[str, Any] = {
+        "dtype": asked.dtype,
+        "tokenizer": asked.tokenizer,
+        "image_processor": asked.image_processor,
+        "parity": asked.parity,
+    }
     return Encoder.load(
         model,
         revision=commit,
         device=asked.device,
-        dtype=asked.dtype,
         batch_size=asked.batch_size,
-        tokenizer=asked.tokenizer,
-        image_processor=asked.image_processor,
-        parity=asked.parity,
         offline=settings.offline,
+        **shaping | dict(built_with or {}),
     )
 
 

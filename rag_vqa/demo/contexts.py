@@ -60,6 +60,7 @@ def contexts(
 def _context(rng: np.random.Generator, k: int, illustrated: bool) -> Context:
     # Kin look alike, as what a retriever confuses does; strangers do not.
     most = max(k, 1)
+    photo: Picture | None
     if illustrated and rng.random() < NO_FLAG:
         photo, answerable = pictures.no_flag(rng), False
         kin = _likest(invent_countries(rng, TRIED, kin=1), photo)[:most]
