@@ -120,6 +120,7 @@ class RetModel(_RetPreTrained):
         pixel_values: Tensor | None = None,
         text_mask: Tensor | None = None,
         image_mask: Tensor | None = None,
+        image_index: Tensor | None = None,
         output_states: bool = False,
     ) -> RetOutput:
         """Encode a batch.
@@ -127,6 +128,7 @@ class RetModel(_RetPreTrained):
         Args:
             input_ids, attention_mask: (B, L); None = no item has text.
             pixel_values: (B, 3, S, S); None = no item has an image.
+            image_index: (B), where items share pictures: pixel_values is then (U, 3, S, S).
             text_mask, image_mask: (B), 1 = present, 0 = absent; None = all present.
                 Where all are 0 that tower and its attention do not run.
         """
@@ -146,8 +148,7 @@ class RetModel(_RetPreTrained):
                 vision = self.vision_model(
                     pixel_values=pixel_values.to(self.dtype), output_hidden_states=True
                 )
-        given = input_ids if input_ids is not None else pixel_values
-        assert given is not None
+        given = next(x for x in (input_ids, image_index, pixel_values) if x is not None)
         text_mask = None if text_mask is None else text_mask.to(self.dtype)
         image_mask = None if image_mask is None else image_mask.to(self.dtype)
         state, states = self.ret_cell.initial_state(len(given)), []
@@ -155,7 +156,9 @@ class RetModel(_RetPreTrained):
             state = self.ret_cell(
                 state,  # hidden_states[0] is the embedding: layer i is entry i + 1
                 None if text is None else self.text_adapter[step](text.hidden_states[i + 1]),
-                None if vision is None else self.vision_adapter[step](vision.hidden_states[j + 1]),
+                None
+                if vision is None
+                else _rows(self.vision_adapter[step](vision.hidden_states[j + 1]), image_index),
                 attention_mask,
                 text_mask,
                 image_mask,
@@ -238,3 +241,7 @@ class RetrieverModel(_RetPreTrained):
 
 def _any(mask: Tensor | None) -> bool:
     return mask is None or bool(mask.any())
+
+
+def _rows(shared: Tensor, index: Tensor | None) -> Tensor:
+    return shared if index is None else shared[index]

@@ -25,8 +25,9 @@ BLACK = (336, 336)  # the release's stand-in for an absent image
 class Inputs:
     """A batch for RetModel.forward: B items, L tokens, S pixels a side.
 
-    input_ids, attention_mask (B, L) int64; pixel_values (B, 3, S, S) float32;
-    text_mask, image_mask (B) float32, 0 = absent. Where all are absent the tensors are None.
+    input_ids, attention_mask (B, L) int64; pixel_values (U, 3, S, S) float32, each picture once,
+    image_index (B) int64, which of them an item has; text_mask, image_mask (B) float32, 0 =
+    absent. Where all are absent the tensors are None.
     """
 
     input_ids: Tensor | None
@@ -34,6 +35,7 @@ class Inputs:
     pixel_values: Tensor | None
     text_mask: Tensor
     image_mask: Tensor
+    image_index: Tensor | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
         """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
@@ -108,7 +110,7 @@ class RetProcessor:
         text_mask = torch.tensor([float(bool(text)) for text in texts])
         absent = [image is None or image == "" for image in images]
         image_mask = torch.tensor([float(not missing) for missing in absent])
-        ids = attention = pixels = None
+        ids = attention = pixels = index = None
         if text_mask.any() or not image_mask.any():
             encoded = self.tokenizer(
                 list(texts),
@@ -119,15 +121,17 @@ class RetProcessor:
             )
             ids, attention = encoded["input_ids"], encoded["attention_mask"]
         if image_mask.any():
-            pixels = self.pixels(
-                [
-                    Image.new("RGB", BLACK)
-                    if missing or image is None
-                    else load(image, exif=not self.parity)
-                    for image, missing in zip(images, absent, strict=True)
-                ]
-            )
-        return Inputs(ids, attention, pixels, text_mask, image_mask)
+            # Sections of one page share its picture: it is read and encoded once.
+            names = [str(i) if isinstance(i, str | Path) else id(i) for i in images]
+            first = {name: row for row, name in reversed([*enumerate(names)])}
+            order = {name: place for place, name in enumerate(first)}
+            index = torch.tensor([order[name] for name in names])
+            pixels = self.pixels([self._picture(images[row]) for row in first.values()])
+        return Inputs(ids, attention, pixels, text_mask, image_mask, index)
+
+    def _picture(self, image: ImageSource | None) -> Image.Image:
+        absent = image is None or image == ""
+        return Image.new("RGB", BLACK) if absent else load(image, exif=not self.parity)
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images → (B, 3, S, S) float32."""

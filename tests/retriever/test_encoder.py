@@ -229,3 +229,18 @@ def test_no_code_of_a_checkpoint_is_run(checkpoint: Path, tmp_path: Path) -> Non
         (tmp_path / name).write_text(json.dumps(raw | {"auto_map": entry}))
     encoder = Encoder.load(tmp_path, device="cpu")
     assert encoder.count_tokens("a red bird") == 5
+
+
+def test_a_shared_picture_is_encoded_once(encoder: Encoder, tmp_path: Path) -> None:
+    RED.save(tmp_path / "red.png")
+    sections = [Passage(str(i), 0, "a red bird " * (i % 2), tmp_path / "red.png") for i in range(3)]
+    seen: list[int] = []
+    tower = encoder.model.get_passage_model().vision_model
+    handle = tower.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    together = encoder.encode_passages(sections)
+    handle.remove()
+    assert set(seen) == {1}
+    for row, passage in enumerate(sections):
+        np.testing.assert_allclose(encoder.encode_passages([passage])[0], together[row], atol=1e-5)
