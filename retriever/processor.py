@@ -130,8 +130,9 @@ class RetProcessor:
         return Inputs(ids, attention, pixels, text_mask, image_mask, index)
 
     def _picture(self, image: ImageSource | None) -> Image.Image:
-        absent = image is None or image == ""
-        return Image.new("RGB", BLACK) if absent else load(image, exif=not self.parity)
+        if image is None or image == "":
+            return Image.new("RGB", BLACK)
+        return load(image, exif=not self.parity)
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images → (B, 3, S, S) float32."""
