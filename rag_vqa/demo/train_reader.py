@@ -48,15 +48,9 @@ CHAT = (
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}\nAnswer:{% endif %}"
 )
 VISION = CLIPVisionConfig(
-    hidden_size=128,
-    intermediate_size=512,
-    num_hidden_layers=4,
-    num_attention_heads=2,
-    image_size=SIZE,
-    patch_size=PATCH,
-    hidden_act="gelu",
-    projection_dim=128,
-)
+    hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=2,
+    image_size=SIZE, patch_size=PATCH, hidden_act="gelu", projection_dim=128,
+)  # fmt: skip
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps

@@ -44,7 +44,7 @@ def cli(
     reader: Any,
     loads: list[str],
 ) -> Cli:
-    def load_encoder(settings: Any, model: str, commit: str | None) -> Any:
+    def load_encoder(settings: Any, model: str, commit: str | None, built: Any = None) -> Any:
         loads.append(model)
         return encoder
 
