@@ -27,7 +27,7 @@ from rag_vqa.readers.reader import Reader
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.settings import EMBEDDED
-from rag_vqa.types import Example, Hit, Query
+from rag_vqa.types import Example, Hit, Passage, Query
 
 QUANTIZATIONS: tuple[Literal["nf4", "none"], ...] = ("nf4", "none")
 DEPTHS = (1, 3)  # documents read
@@ -178,8 +178,6 @@ def _unknown(
 
 
 def _gold(kb: KnowledgeBase, example: Example) -> list[Hit]:
-    from rag_vqa.types import Passage
-
     document = kb.get(example.relevant[0])
     assert document is not None
     return [Hit(document, Passage(document.id, 0, document.text), 1, 0.0)]

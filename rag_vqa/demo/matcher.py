@@ -19,6 +19,20 @@ from rag_vqa.retriever.training.loop import Plan, fit
 BATCH = 96
 
 
+def vision(size: int, patch: int) -> CLIPVisionConfig:
+    """The tower of both demo models, for pictures of `size` pixels in patches of `patch`."""
+    return CLIPVisionConfig(
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=size,
+        patch_size=patch,
+        hidden_act="gelu",
+        projection_dim=128,
+    )
+
+
 class Matcher(nn.Module):
     """A tower, a projection, and a learned temperature: (B, 3, S, S) → (B, 128) unit rows."""
 

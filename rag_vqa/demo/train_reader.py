@@ -20,7 +20,6 @@ from transformers import (
     AutoTokenizer,
     BatchEncoding,
     CLIPImageProcessorPil,
-    CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -30,7 +29,7 @@ from transformers import (
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.contexts import UNKNOWN, Context, contexts
-from rag_vqa.demo.matcher import train_tower
+from rag_vqa.demo.matcher import train_tower, vision
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
 from rag_vqa.limits import Limits
@@ -47,10 +46,7 @@ CHAT = (
     "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}\nAnswer:{% endif %}"
 )
-VISION = CLIPVisionConfig(
-    hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=2,
-    image_size=SIZE, patch_size=PATCH, hidden_act="gelu", projection_dim=128,
-)  # fmt: skip
+VISION = vision(SIZE, PATCH)
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps

@@ -18,13 +18,12 @@ from transformers import (
     AutoTokenizer,
     CLIPImageProcessorPil,
     CLIPTextConfig,
-    CLIPVisionConfig,
     PreTrainedTokenizerFast,
 )
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.countries import Country, invent_countries
-from rag_vqa.demo.matcher import train_tower
+from rag_vqa.demo.matcher import train_tower, vision
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.questions import questions
 from rag_vqa.demo.texts import documents
@@ -38,16 +37,7 @@ from rag_vqa.retriever.training.loop import Plan, fit
 
 WINDOW = 96  # tokens of text; CLIP's own is 77, but here a word can be a piece a letter
 SIZE, COUNTRIES, SECTIONS = 48, 48, 2  # pixels a side; of a batch: countries, sections of each
-VISION = CLIPVisionConfig(
-    hidden_size=128,
-    intermediate_size=512,
-    num_hidden_layers=4,
-    num_attention_heads=2,
-    image_size=SIZE,
-    patch_size=8,
-    hidden_act="gelu",
-    projection_dim=128,
-)
+VISION = vision(SIZE, patch=8)
 Pair = tuple[str, str, str, int]  # query text, passage text, label, row of the picture
 
 
