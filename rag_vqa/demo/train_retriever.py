@@ -5,7 +5,6 @@ drawings (matcher.py), then, with that tower frozen, a whole ReT that finds the 
 right country and the right section. What is written loads as any released checkpoint does.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,21 +22,21 @@ from transformers import (
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.countries import Country, invent_countries
-from rag_vqa.demo.matcher import train_tower, vision
+from rag_vqa.demo.matcher import SIZE, VISION, train_tower
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.questions import questions
 from rag_vqa.demo.texts import documents
+from rag_vqa.demo.training_options import options
 from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.encoder import INSTRUCTION_FILE
 from rag_vqa.retriever.loss import contrastive_loss, recall_at_1
 from rag_vqa.retriever.model import RetModel, RetrieverModel
 from rag_vqa.retriever.passages import split
 from rag_vqa.retriever.scoring import late_interaction
-from rag_vqa.retriever.training.loop import Plan, fit
+from rag_vqa.retriever.training.loop import Plan, autocast, fit
 
 WINDOW = 96  # tokens of text; CLIP's own is 77, but here a word can be a piece a letter
-SIZE, COUNTRIES, SECTIONS = 48, 48, 2  # pixels a side; of a batch: countries, sections of each
-VISION = vision(SIZE, patch=8)
+COUNTRIES, SECTIONS = 48, 2  # of a batch: countries, sections of each
 Pair = tuple[str, str, str, int]  # query text, passage text, label, row of the picture
 
 
@@ -106,20 +105,22 @@ class Trained(nn.Module):
         return self.log_scale.clamp(-1.4, 1.4).exp()
 
 
-def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
-    """Both stages, then the checkpoint into `folder`."""
+def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
+    """Both stages, the first in `tower_folder`, and the checkpoint into `folder`."""
     if not (folder / "tokenizer.json").exists():
         vocabulary.save(vocabulary.for_retriever(vocabulary.train(seed), WINDOW), folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tower = train_tower(VISION, tower_steps, folder, seed)
-    torch.manual_seed(seed + 1)
+    tower = train_tower(tower_folder)
+    torch.manual_seed(seed)
     model = RetrieverModel(configuration(tokenizer))
     model.query_model.vision_model.load_state_dict(tower.state_dict())
     model.query_model.vision_model.requires_grad_(False)
+    for tower in (model.query_model.text_model, model.query_model.vision_model):
+        tower.set_attn_implementation("eager")  # faster than sdpa at this size
     trained = Trained(model).train()
 
     def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        rng = np.random.default_rng([seed + 1, step])
+        rng = np.random.default_rng([seed, step])
         countries = invent_countries(rng, COUNTRIES)
         batch = pairs(countries, rng)
         photos = pixels([c.photo(rng) for c in countries], SIZE)
@@ -128,8 +129,9 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
 
         def encode(side: RetModel, texts: list[str], pictures: Tensor) -> Tensor:
             read = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-            out = side(read["input_ids"], read["attention_mask"], pictures[rows])
-            return F.normalize(out.ret_features, dim=-1)
+            with autocast():
+                out = side(read["input_ids"], read["attention_mask"], pictures, image_index=rows)
+            return F.normalize(out.ret_features.float(), dim=-1)
 
         queries = encode(model.get_query_model(), [pair[0] for pair in batch], photos)
         passages = encode(model.get_passage_model(), [pair[1] for pair in batch], drawings)
@@ -149,15 +151,8 @@ def train(folder: Path, seed: int, tower_steps: int, steps: int) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tower-steps", type=int, default=1100)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    train(given.out, given.seed, given.tower_steps, given.steps)
+    given = options(__doc__, seed=1, steps=2500)
+    train(given.out, given.tower, given.seed, given.steps)
 
 
 if __name__ == "__main__":
