@@ -96,7 +96,9 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
 class RetrieverConfig(PreTrainedConfig):  # type: ignore[misc]
     """Both sides and how they share. `simmetric_loss` is the release's spelling of the key.
 
-    `logit_scale` multiplies the scores inside the loss (our extension; the release has none).
+    `fg_loss` stands for the release's files, which hold it: whether tokens or single vectors are
+    compared follows from the features' shape. `logit_scale` multiplies the scores inside the loss
+    (our extension; the release has none).
     """
 
     model_type = "retriever"

@@ -17,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from rag_vqa.demo.pictures import clean, flags, no_flag, photo, pixels
 from rag_vqa.retriever.training.loop import Plan, autocast, fit
 
-SIZE, PATCH = 48, 8  # pixels
+SIZE, PATCH = 64, 8  # pixels
 IMAGE_TOKENS = (SIZE // PATCH) ** 2 + 1  # with the CLS token, which stands first
 BATCH, SCENES = 96, 16  # of a step: flags, and photos without one
 
@@ -55,7 +55,7 @@ class Matcher(nn.Module):
         return F.normalize(self.projection(pooled), dim=-1)
 
 
-def train_tower(folder: Path, seed: int = 0, steps: int = 4000) -> CLIPVisionModel:
+def train_tower(folder: Path, seed: int = 0, steps: int = 3000) -> CLIPVisionModel:
     """Train (or go on with) the tower; half of each batch are mutations of the other half."""
     torch.manual_seed(seed)
     matcher = Matcher(VISION)
