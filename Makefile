@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input -c
 MODELS := rag_vqa/demo/models
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check format readme demo-models clean
+.PHONY: demo test nightly check format readme demo-models clean
 .DELETE_ON_ERROR:
 
 demo: .venv/stamp-cpu
@@ -17,6 +17,10 @@ demo: .venv/stamp-cpu
 
 test: .venv/stamp-dev
 	$(BIN)/python -m pytest
+
+# Minutes to hours: the long forms of the fault tests.
+nightly: .venv/stamp-dev
+	$(BIN)/python -m pytest -m nightly
 
 # What CI runs.
 check: .venv/stamp-dev
