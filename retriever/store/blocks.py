@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rag_vqa.retriever.store.commit import Commit
 from rag_vqa.retriever.store.database import Database
+from rag_vqa.retriever.store.tables import COLUMNS, checksum
 
 Keys = NDArray[np.int64]
 
@@ -59,18 +60,18 @@ def blocks(db: Database, after: int = 0) -> Iterator[Block]:
     """All blocks numbered beyond `after`, in the order of their writing.
 
     Raises:
-        CorruptKnowledgeBase: one whose parts do not fit each other.
+        CorruptKnowledgeBase: one that is not as it was written.
     """
     query = (
-        "SELECT number, segment, first, rows, keys, documents, tokens, codes FROM blocks "
+        f"SELECT {', '.join(COLUMNS['blocks'])}, checksum FROM blocks "
         "WHERE number > ? ORDER BY number"
     )
-    for number, segment, first, rows, keys, documents, tokens, codes in db.stream(query, [after]):
-        try:
-            own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
-        except (TypeError, ValueError) as error:
-            raise db.corrupt(f"block {number} holds no keys: {error}") from error
-        if len(own) != rows or len(whose) != rows or not rows or first < 0:
+    for *values, check in db.stream(query, [after]):
+        number, segment, first, rows, keys, documents, tokens, codes = values
+        if checksum("blocks", values) != check:  # its parts fit each other, as they were written
+            raise db.corrupt(f"row {number!r} of blocks does not have its checksum")
+        own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
+        if not len(own) == len(whose) == rows:
             raise db.corrupt(f"block {number} is not of {rows} rows")
         yield Block(number, segment, first, own, whose, tokens, codes)
 

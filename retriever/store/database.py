@@ -22,6 +22,7 @@ from rag_vqa.retriever.store.tables import META, SCHEMA
 FORMAT = 2
 MAGIC = 0x52564B42  # SQLite's application_id: "RVKB"
 _BUSY_SECONDS = 20.0
+_PAGE = 4096  # bytes; no file of ours was ever smaller
 _CHUNK = 500  # values bound at once: SQLite takes at least 999
 _LOG = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Database:
         self.file = file
         self._lock = threading.RLock()
         self._writes = self._logged = False
+        if (size := file.stat().st_size) < _PAGE:
+            raise self.corrupt(f"it ends at byte {size}, in its first page")
         with self._explained():
             self._db = self._connect("mode=rw")  # never creates; read-only where it must
         try:
@@ -66,6 +69,7 @@ class Database:
             files.remove(left)
         db = sqlite3.connect(new, isolation_level=None)
         try:
+            db.execute(f"PRAGMA page_size = {_PAGE}")
             versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
             db.executescript(f"BEGIN; {versions} {META}; {';'.join(SCHEMA)};")
             start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
@@ -179,16 +183,22 @@ class Database:
         )
 
     def _settle(self) -> None:
-        """Read once. A log that was left and nobody may write: as it stands, where it is whole."""
+        """Read once; where a log was left whose shared memory cannot be had, do without."""
         try:
             self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
-            log = self.file.with_name(f"{self.file.name}-wal")
-            if error.sqlite_errorcode & 0xFF not in _REFUSED or log.exists():
+            if error.sqlite_errorcode & 0xFF not in _REFUSED:
                 raise
             self._db.close()
-            self._db = self._connect("mode=ro&immutable=1")
-            _LOG.warning("%s is read as it stands: open it again to see later commits.", self.file)
+            log = self.file.with_name(f"{self.file.name}-wal")
+            if log.exists() and log.stat().st_size:  # the disk is full: keep what it shares here
+                self._db = self._connect("mode=rw")
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                said = "%s is read by this process alone until it is closed: the disk is full."
+            else:
+                self._db = self._connect("mode=ro&immutable=1")
+                said = "%s is read as it stands: open it again to see later commits."
+            _LOG.warning(said, self.file)
         self._db.execute("PRAGMA trusted_schema = OFF")  # a file's triggers call nothing
         self._db.execute("PRAGMA cell_size_check = ON")
 
@@ -209,15 +219,18 @@ class Database:
     def _check_size(self) -> None:
         """SQLite reads a last page that is cut as if it ended in zeros."""
         with self.snapshot():  # none commits meanwhile
-            (pages,), (size,) = (
-                self.rows(f"PRAGMA {name}")[0] for name in ("page_count", "page_size")
-            )
-            log = self.file.with_name(f"{self.file.name}-wal")
-            if log.exists() and log.stat().st_size:
-                return  # the last pages may still be there only
-            found = self.file.stat().st_size
-        if found < pages * size:
-            raise self.corrupt(f"it ends at byte {found} of {pages * size}")
+            if cut := self._cut():
+                raise self.corrupt(cut)
+
+    def _cut(self) -> str:
+        """Where the file ends too early; "" if it does not, or a log may hold its last pages."""
+        log = self.file.with_name(f"{self.file.name}-wal")
+        if log.exists() and log.stat().st_size:
+            return ""
+        with self.file.open("rb") as file:
+            pages = int.from_bytes(file.read(32)[28:], "big")  # SQLite's file format, 1.3.8
+        found = self.file.stat().st_size
+        return f"it ends at byte {found} of {pages * _PAGE}" if found < pages * _PAGE else ""
 
     def _check_schema(self) -> None:
         """Tables that are not ours could call or hide anything."""
@@ -247,4 +260,4 @@ class Database:
                 f"{self.file} cannot be used: {error}. What was committed is safe: check its "
                 "rights and the disk's room, then run this again."
             )
-        return self.corrupt(str(error))
+        return self.corrupt(self._cut() or str(error))

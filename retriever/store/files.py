@@ -21,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def write_at(path: Path, offset: int, data: bytes | memoryview) -> None:
     """Bring bytes to the disk at `offset`. All else in the file stays; it is made if need be."""
     view = memoryview(data)
-    with _explained(path):
+    with explained(path):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             while view:
@@ -37,20 +37,20 @@ def write_whole(path: Path, data: bytes) -> None:
     new = path.with_name(path.name + NEW)
     remove(new)  # what a killed process left may be longer
     write_at(new, 0, data)
-    with _explained(path):
+    with explained(path):
         os.replace(new, path)  # noqa: PTH105  os alone, see above
 
 
 def replace(new: Path, path: Path) -> None:
     """Give a finished file its name, for good."""
-    with _explained(path):
+    with explained(path):
         os.replace(new, path)  # noqa: PTH105
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk."""
-    with _explained(folder):
+    with explained(folder):
         file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(file)
@@ -60,7 +60,7 @@ def sync_folder(folder: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file; none there is no error."""
-    with _explained(path):
+    with explained(path):
         try:
             os.unlink(path)  # noqa: PTH108
         except FileNotFoundError:
@@ -68,7 +68,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """The system's errors as ours."""
     try:
         yield

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rag_vqa.errors import RagVqaError
+from rag_vqa.retriever.store import files
 
 FILE = "writer.lock"
 _HELD = ".held"  # ends the name of the lock that needs no flock
@@ -38,12 +39,8 @@ def writing(folder: Path) -> Iterator[None]:
             f"cp -r {folder} ELSEWHERE"
         ) from error
     try:
-        if _flock(file, path):
-            _sign(file)
+        with _flocked(file, path) if _flock(file, path) else _linked(path):
             yield
-        else:
-            with _linked(path):
-                yield
     finally:
         os.close(file)
 
@@ -61,15 +58,22 @@ def _flock(file: int, path: Path) -> bool:
     return True
 
 
-def _sign(file: int) -> None:
-    os.ftruncate(file, 0)
-    os.pwrite(file, _me().encode(), 0)
+@contextmanager
+def _flocked(file: int, path: Path) -> Iterator[None]:
+    """With flock: the file says who holds it, and nothing while nobody does."""
+    with files.explained(path):
+        os.ftruncate(file, 0)
+        os.pwrite(file, _me().encode(), 0)
+    try:
+        yield
+    finally:
+        os.ftruncate(file, 0)
 
 
 def _holder(file: int) -> str:
-    """Who holds it: what it wrote, once it has."""
+    """Who holds it: what it wrote, once it has; one that was killed left its name there."""
     end = time.monotonic() + _PATIENCE
-    while not (name := os.pread(file, 300, 0).decode(errors="replace")):
+    while not (name := os.pread(file, 300, 0).decode(errors="replace")) or _dead(name):
         if time.monotonic() > end:
             return "an unknown process"
         time.sleep(0.02)
@@ -81,8 +85,9 @@ def _linked(path: Path) -> Iterator[None]:
     """Without flock: a name that only one process can give. A dead holder's is taken over, where
     it can be known to be dead: on its own host."""
     held, mine = path.with_name(path.name + _HELD), path.with_name(f"{path.name}.{os.getpid()}")
-    mine.write_text(_me(), "utf-8")
     try:
+        with files.explained(mine):
+            mine.write_text(_me(), "utf-8")
         for _ in range(2):
             try:
                 held.hardlink_to(mine)

@@ -22,7 +22,7 @@ from rag_vqa.retriever.store.content import UNREADABLE, Encoded, document_of, na
 from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.manifest import Manifest
 from rag_vqa.retriever.store.pictures import Pictures
-from rag_vqa.retriever.store.segments import CLOSED, Segments
+from rag_vqa.retriever.store.segments import CLOSED, Segments, Tokens
 from rag_vqa.retriever.store.tables import checksum
 from rag_vqa.types import Document, Passage, Scalar
 
@@ -150,8 +150,13 @@ class Store:
 
     def gone(self, after: int = -1) -> Keys:
         """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
-        found = self.db.rows("SELECT key FROM gone WHERE commits > ? ORDER BY key", [after])
-        return np.array([key for (key,) in found], np.int64)
+        query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"
+        keys = []
+        for key, commits, check in self.db.stream(query, [after]):
+            if checksum("gone", (key, commits)) != check:
+                raise self.db.corrupt(f"row {key!r} of gone does not have its checksum")
+            keys.append(key)
+        return np.array(keys, np.int64)
 
     def metadata_names(self) -> list[str]:
         """All names that occur in metadata."""
