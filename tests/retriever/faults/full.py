@@ -16,7 +16,7 @@ import motions
 from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-NEW = [motions.document(number, 2) for number in range(5, 45)]
+NEW = [motions.document(number, 2) for number in range(5, 30)]
 
 
 def child(path: Path, limit: int) -> str:
