@@ -25,6 +25,7 @@ class Document:
     Attributes:
         id: unique in its knowledge base.
         text: what is read; may be empty if there is an image.
+        retrieval_text: what is searched, where that is not `text` (another language, codes).
         images: sources of its pictures, in order.
         parent: the page, object or entity that it belongs to; "" if it stands alone.
         metadata: what `where=` filters on.
@@ -38,6 +39,7 @@ class Document:
     parent: str = ""
     url: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    retrieval_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a document goes through before it is found: pictures kept, split, encoded, committed.
 
 It knows the order of these steps, batches, and what is reported. It does not know how rows are
-stored (store.py) nor how a knowledge base is opened (knowledge_base.py).
+stored (store/) nor how a knowledge base is opened (knowledge_base.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from PIL.Image import Image
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, RagVqaError
 from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
+from rag_vqa.retriever import passages as splitting
 from rag_vqa.retriever.encoding import TokenEncoder
-from rag_vqa.retriever.passages import split
-from rag_vqa.retriever.store import Encoded, Store, digest
+from rag_vqa.retriever.store import Content, Encoded, Store, content_of
 from rag_vqa.types import Document, ImageSource, Passage
 
 
@@ -32,6 +32,9 @@ class AddReport:
         rejected: refused, with reasons.
         missing_images: (document id, name of a picture whose file is not there); the document
             itself was dealt with as if it had not named it.
+        encoded: passages that went through the encoder.
+        tokens, cut: of the documents that were not split: tokens of their texts, and how many of
+            them lie beyond the encoder's window.
     """
 
     added: int = 0
@@ -39,24 +42,47 @@ class AddReport:
     replaced: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[tuple[str, str]] = field(default_factory=list)
+    encoded: int = 0
+    tokens: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A document on its way; `passages` is None where those that are stored stay."""
+
+    document: Document
+    content: Content
+    passages: list[Passage] | None
+    known: bool
+    length: int = 0
+    cut: int = 0
 
 
 class Adding:
     """One run of adding: documents wait in a batch until it is committed.
 
     `encoder` is asked for only when something must be encoded: a run that changes nothing loads
-    no model.
+    no model. A dry run looks at all documents, counts, and writes nothing.
+
+    Attributes:
+        given: what was taken in this run: hash of the content by id.
     """
 
     def __init__(
-        self, store: Store, encoder: Callable[[], TokenEncoder], batch_size: int, strict: bool
+        self,
+        store: Store,
+        encoder: Callable[[], TokenEncoder],
+        batch_size: int,
+        strict: bool,
+        dry_run: bool = False,
     ) -> None:
         self.report = AddReport()
+        self.given: dict[str, bytes] = {}
         self._store, self._encoder = store, encoder
-        self._batch_size, self._strict = batch_size, strict
-        self._given: dict[str, str] = {}  # id → digest of what was taken in this run
-        # By id: the document, its passages, whether it replaces one that is stored.
-        self._waiting: dict[str, tuple[Document, list[Passage], bool]] = {}
+        self._batch_size, self._strict, self._dry = batch_size, strict, dry_run
+        self._waiting: list[_Waiting] = []
+        self._size = 0  # of the batch: passages, and documents without
 
     @property
     def safe(self) -> bool:
@@ -68,49 +94,84 @@ class Adding:
         line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
         try:
             document, pictures = self._with_pictures(item, root)
-            content = digest(document)
-            if self._given.get(document.id, content) != content:
-                # To replace the first would encode both again in every run.
-                raise BadInput(
-                    f"the id {shown(document.id)} was given before, with other content: "
-                    "give each document its own."
-                )
-            stored = self._store.digest_of(document.id)
-            if content in (stored, self._given.get(document.id)):
-                self._given[document.id] = content
+            new = self._new(document)
+            if new is None:
                 self.report.unchanged += 1
                 return
-            encoder = self._encoder()
-            passages = split(document, encoder.count_tokens, encoder.window)
-            for source, _ in pictures:  # a bad one costs its own document, not the batch
-                images.load(source, root=root)
+            if new.passages is not None or self._dry:
+                for source, _ in pictures:  # a bad one costs its own document, not the batch
+                    images.load(source, root=root)
         except BadInput as error:
             if self._strict:
                 raise error if line is None else BadInput(f"line {line}: {error}") from error
             self.report.rejected.append(Rejected(line, _id_of(item), str(error)))
             return
+        self.given[new.document.id] = new.content.hash
+        if self._dry:
+            self._count(new)
+            return
         for _, data in pictures:
-            self._store.keep_image(data)
-        self._given[document.id] = content
-        self._waiting[document.id] = (document, passages, stored is not None)
-        if sum(len(parts) for _, parts, _ in self._waiting.values()) >= self._batch_size:
+            self._store.pictures.keep(data)
+        self._waiting.append(new)
+        self._size += max(1, len(new.passages or ()))
+        if self._size >= self._batch_size:
             self.commit()
 
     def commit(self) -> None:
         """Encode and write what waits, in one commit."""
         if not self._waiting:
             return
-        passages = [p for _, parts, _ in self._waiting.values() for p in parts]
-        tokens = self._tokens(passages)
+        tokens = self._tokens([p for new in self._waiting for p in new.passages or ()])
         batch, start = [], 0
-        for document, parts, _ in self._waiting.values():
-            batch.append(Encoded(document, parts, tokens[start : start + len(parts)]))
-            start += len(parts)
+        for new in self._waiting:
+            end = start + len(new.passages or ())
+            part = None if new.passages is None else tokens[start:end]
+            batch.append(
+                Encoded(new.document, new.content, new.passages, part, None, new.length, new.cut)
+            )
+            start = end
         self._store.put(batch)
-        replaced = sum(known for _, _, known in self._waiting.values())
-        self.report.replaced += replaced
-        self.report.added += len(batch) - replaced
-        self._waiting.clear()
+        for new in self._waiting:
+            self._count(new)
+        self._waiting, self._size = [], 0
+
+    def _new(self, document: Document) -> _Waiting | None:
+        """What is to be done about a document whose pictures have their names; None: nothing."""
+        identity, content = document.id, content_of(document)
+        if self.given.get(identity, content.hash) != content.hash:
+            # To replace the first would encode both again in every run.
+            raise BadInput(
+                f"the id {shown(identity)} was given before, with other content: "
+                "give each document its own."
+            )
+        stored = self._store.hashes_of(identity)
+        if identity in self.given or (stored is not None and stored[0] == content.hash):
+            self.given[identity] = content.hash
+            return None
+        if stored is not None and stored[1] == content.shape:
+            return _Waiting(document, content, None, known=True)
+        if self._dry:
+            splitting.check(document)
+            return _Waiting(document, content, None, known=stored is not None)
+        passages, length, cut = self._split(document)
+        return _Waiting(document, content, passages, stored is not None, length, cut)
+
+    def _split(self, document: Document) -> tuple[list[Passage], int, int]:
+        """Passages; of a text that is not split, its tokens and how many of them are cut off."""
+        encoder = self._encoder()
+        count, window = encoder.count_tokens, encoder.window
+        if self._store.manifest.splitting != splitting.SPLITTINGS["none"]:
+            return splitting.split(document, count, window), 0, 0
+        passage = splitting.whole(document)
+        length = splitting.length(passage.text, count)
+        return [passage], length, max(0, length - (window - count("")))
+
+    def _count(self, new: _Waiting) -> None:
+        self.report.replaced += new.known
+        self.report.added += not new.known
+        self.report.encoded += len(new.passages or ())
+        self.report.tokens += new.length
+        self.report.cut += new.cut
 
     def _with_pictures(
         self, item: Document | Mapping[str, Any], root: Path | None
@@ -126,7 +187,7 @@ class Adding:
                 pictures.append((source, _read(source, root)))
             except Missing:
                 self.report.missing_images.append((document.id, str(source)))
-        paths = tuple(self._store.image_path(data) for _, data in pictures)
+        paths = tuple(self._store.pictures.path_of(data) for _, data in pictures)
         return replace(document, images=paths), pictures
 
     def _tokens(self, passages: list[Passage]) -> NDArray[np.float16]:

@@ -1,48 +1,56 @@
-"""A folder of documents with the tokens of their passages: create, open, add, get, delete.
+"""A folder of documents with the tokens of their passages: what users do with it.
 
-It knows which retriever its tokens belong to. It does not know what an added document goes
-through (adding.py), how rows are stored (store.py) or searched (search.py).
+It knows which retriever its tokens belong to, and who may write. It does not know what an added
+document goes through (adding.py), how rows are stored (store/) or searched (search.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rag_vqa.errors import Mismatch, UsageError
+from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
+from rag_vqa.retriever import filters, matching, merging, syncing
 from rag_vqa.retriever.adding import Adding, AddReport
 from rag_vqa.retriever.encoding import TokenEncoder
-from rag_vqa.retriever.passages import SPLITTING
-from rag_vqa.retriever.store import FILE, IMAGES, Manifest, Store
-from rag_vqa.types import Document, Hit, Query, Scalar
+from rag_vqa.retriever.filters import Where
+from rag_vqa.retriever.sizes import Stats, stats_of
+from rag_vqa.retriever.store import FILE, Store, compact, copying, foreign, lock, migrate, verify
+from rag_vqa.retriever.store.compact import Compacted
+from rag_vqa.retriever.store.verify import Damage
+from rag_vqa.retriever.syncing import SyncReport
+from rag_vqa.types import Document, Hit, Passage, Query
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.search import Retriever
 
-__all__ = ["AddReport", "KnowledgeBase", "Rejected", "Stats", "Where"]
-
-Where = Mapping[str, Scalar | Sequence[Scalar]]
+__all__ = [
+    "AddReport", "Compacted", "Damage", "KnowledgeBase", "Rejected", "Shown", "Stats",
+    "SyncReport", "Where",
+]  # fmt: skip
+Items = Iterable[Document | Mapping[str, Any]]
+Progress = Callable[[int], None]
+Hits = list[list[Hit]]  # in the class, `list` is a method
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """Sizes of a knowledge base; `bytes` on disk, pictures included."""
+class Shown:
+    """A document with the passages that it is found by."""
 
-    documents: int
-    passages: int
-    images: int
-    bytes: int
-    retriever: str
-    K: int
-    D: int
+    document: Document
+    passages: tuple[Passage, ...]
 
 
 class KnowledgeBase:
     """Documents that can be searched by text and image. `with` closes it.
+
+    Any number of processes may read one at a time as one writes: each search sees the last commit
+    as a whole. A second writer is refused at once, with the name of the first.
 
     Attributes:
         path: its folder.
@@ -55,45 +63,72 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder = encoder
+        matching.check_splitting(self.path, self.manifest)
         if encoder is not None:
-            check_encoder(self.path, self.manifest, encoder)
+            matching.check_encoder(self.path, self.manifest, encoder)
 
     @classmethod
-    def create(cls, path: str | Path, encoder: TokenEncoder, exist_ok: bool = False) -> Self:
+    def create(
+        cls,
+        path: str | Path,
+        encoder: TokenEncoder,
+        exist_ok: bool = False,
+        split: str | None = None,
+        keep_tokens: bool | None = None,
+    ) -> Self:
         """Make an empty knowledge base for the tokens of `encoder`.
 
         Args:
             exist_ok: open the one that is there, so that the same command goes on.
+            split: "window": texts are cut so that the encoder reads all of them, the default;
+                "none": a document is one passage, and what is cut off is counted.
+            keep_tokens: False: keep int8 codes of the tokens alone, a third of the bytes. None:
+                True, or as what is there was created; so with `split`.
 
         Raises:
-            UsageError: there is something at `path` already.
+            UsageError: there is something at `path` already, or it was created otherwise.
             Mismatch: what is there was made by another retriever.
         """
         path = Path(path)
-        if exist_ok and (path / FILE).exists():
-            return cls.open(path, encoder)
-        if (path / FILE).exists():
+        if not (path / FILE).exists():
+            if path.exists() and (not path.is_dir() or foreign(path)):
+                raise UsageError(f"{path} holds other files: give another name with --out.")
+            kept = True if keep_tokens is None else keep_tokens
+            manifest = matching.manifest_of(encoder, split or "window", kept)
+            path.mkdir(parents=True, exist_ok=True)
+            with lock.writing(path):
+                if not (path / FILE).exists():
+                    Store.create(path, manifest)
+        elif not exist_ok:
             raise UsageError(
                 f"{path} exists. Go on with it: rag-vqa kb build SOURCE --out {path}, or give "
                 "another name."
             )
-        if path.exists() and (not path.is_dir() or _foreign(path)):
-            raise UsageError(f"{path} holds other files: give another name with --out.")
-        return cls(Store.create(path, manifest_of(encoder)), encoder)
+        kb = cls.open(path, encoder)
+        try:
+            matching.check_kept(path, kb.manifest, split, keep_tokens)
+        except UsageError:
+            kb.close()
+            raise
+        return kb
 
     @classmethod
     def open(cls, path: str | Path, encoder: TokenEncoder | None = None) -> Self:
-        """Open a knowledge base. Without an encoder, its own is loaded when first needed.
+        """Open a knowledge base. Without an encoder, its own is loaded when first needed. One of
+        an older format is brought to the present one first.
 
         Raises:
             Missing: there is none at `path`.
             CorruptKnowledgeBase: it is damaged, or not ours.
             Mismatch: the encoder is not the one that it was built with.
         """
-        store = Store(Path(path))
+        path = Path(path)
+        if migrate.format_of(path / FILE) == 1:
+            migrate.migrate(path)
+        store = Store(path)
         try:
             return cls(store, encoder)
-        except Mismatch:
+        except RagVqaError:
             store.db.close()
             raise
 
@@ -106,21 +141,22 @@ class KnowledgeBase:
             revision = self.manifest.revision or None
             options: dict[str, Any] = dict(self.manifest.options)
             encoder = Encoder.load(self.manifest.source, revision=revision, **options)
-            check_encoder(self.path, self.manifest, encoder)
+            matching.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
 
     def add(
         self,
-        documents: Iterable[Document | Mapping[str, Any]],
+        documents: Items,
         batch_size: int = 64,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Progress | None = None,
         strict: bool = False,
     ) -> AddReport:
         """Add documents, or replace those whose content changed. Each batch is a commit.
 
         Interrupted, at most the batch in flight is lost, and the same call goes on from there. Of
-        one id the first document stays: a second of other content is refused.
+        one id the first document stays: a second of other content is refused. Only what changes a
+        passage is encoded: new metadata, parent or url are not.
 
         Args:
             documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
@@ -132,36 +168,126 @@ class KnowledgeBase:
         Raises:
             UsageError: batch_size < 1.
             BadInput: a document is refused, under `strict`.
+            RagVqaError: another process is writing.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}: give at least 1.")
-        adding = Adding(self.store, lambda: self.encoder, batch_size, strict)
-        done = 0
-        for done, item in enumerate(documents, 1):
-            adding.take(item)
-            if adding.safe and on_progress is not None:
-                on_progress(done)
-        if not adding.safe:
-            adding.commit()
-            if on_progress is not None:
-                on_progress(done)
+        adding = self._adding(batch_size, strict)
+        with self.store.writing():
+            done = 0
+            for done, item in enumerate(documents, 1):
+                adding.take(item)
+                if adding.safe and on_progress is not None:
+                    on_progress(done)
+            if not adding.safe:
+                adding.commit()
+                if on_progress is not None:
+                    on_progress(done)
         return adding.report
 
-    def get(self, identity: str) -> Document | None:
-        """The document of that id, None if there is none."""
-        return self.store.documents([identity]).get(identity)
+    def sync(
+        self,
+        records: Items,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        rejected: Sequence[Rejected] = (),
+        batch_size: int = 64,
+        on_progress: Progress | None = None,
+        strict: bool = False,
+    ) -> SyncReport:
+        """Make the knowledge base hold the documents of `records` and no others.
+
+        Compared by content: only what changed is encoded. Deletions come last; where a record
+        without an id was refused there are none. Interrupted, the same call goes on.
+
+        Args:
+            records: the whole source, as for `add`.
+            dry_run: say what would change, and change nothing.
+            force: delete even if it is over 5% of the documents.
+            rejected: the list that the reader of `records` fills with what it refuses.
+
+        Raises:
+            UsageError: over 5% would be deleted, without `force`; batch_size < 1.
+            BadInput, RagVqaError: see `add`.
+        """
+        adding = self._adding(batch_size, strict, dry_run)
+        options: dict[str, Any] = {"force": force, "on_progress": on_progress}
+        if dry_run:
+            return syncing.sync(self.store, adding, records, rejected, dry_run=True, **options)
+        with self.store.writing():
+            return syncing.sync(self.store, adding, records, rejected, dry_run=False, **options)
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Remove documents in one commit; how many there were. Unknown ids are no error."""
-        return self.store.delete([ids] if isinstance(ids, str) else list(ids))
+        with self.store.writing():
+            return self.store.delete([ids] if isinstance(ids, str) else list(ids))
+
+    def merge(self, paths: Iterable[str | Path]) -> AddReport:
+        """Take over the documents of other knowledge bases, in order, without encoding: parts
+        built one by one become what one build makes. An id that is here with other content is
+        rejected.
+
+        Raises:
+            Mismatch: one was not built with this one's retriever and options.
+            Missing, CorruptKnowledgeBase: one is not there, or damaged.
+        """
+        report = AddReport()
+        with self.store.writing():
+            for path in paths:
+                with type(self).open(path) as other:
+                    merging.merge(self.store, other.store, report)
+        return report
+
+    def compact(self) -> Compacted:
+        """Free the bytes of deleted documents. Readers go on meanwhile."""
+        with self.store.writing():
+            return compact.compact(self.store)
+
+    def snapshot(self, path: str | Path) -> None:
+        """Copy the last commit to a new folder, while others read and write.
+
+        Raises:
+            UsageError: there is something at `path`.
+        """
+        copying.copy(self.store, Path(path))
+
+    def verify(self) -> tuple[Damage, ...]:
+        """Compute all checksums again and compare what must agree; empty if all is sound."""
+        return tuple(verify.verify(self.store))
+
+    def get(self, identity: str) -> Document | None:
+        """The document of that id, None if there is none."""
+        found = self.store.document(identity)
+        return None if found is None else found[1]
+
+    def show(self, identity: str) -> Shown | None:
+        """The document of that id with its passages, None if there is none."""
+        with self.store.db.snapshot():
+            found = self.store.document(identity)
+            if found is None:
+                return None
+            row, document = found
+            return Shown(document, tuple(p for _, p in self.store.passages_of(row)))
 
     def documents(self) -> Iterator[Document]:
         """All documents, in the order of their first adding."""
-        return self.store.all_documents()
+        return self.list()
 
-    def search(
-        self, queries: Sequence[Query], k: int, where: Where | None = None
-    ) -> list[list[Hit]]:
+    def list(
+        self, where: Where | None = None, limit: int | None = None, after: str | None = None
+    ) -> Iterator[Document]:
+        """Documents in the order of their first adding.
+
+        Args:
+            where: see `search`.
+            limit: no more than these.
+            after: the id of a document: those behind it, to go on where a list ended.
+
+        Raises:
+            UsageError: no document of the id `after`, or an unknown name in `where`.
+        """
+        return islice(filters.documents(self.store, where, after), limit)
+
+    def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> Hits:
         """The k best documents of each query; see `Retriever.search`."""
         return self.retriever.search(queries, k, where)
 
@@ -176,11 +302,7 @@ class KnowledgeBase:
 
     def stats(self) -> Stats:
         """Counts and sizes."""
-        documents, passages = self.store.count()
-        pictures = [file.stat().st_size for file in (self.path / IMAGES).iterdir()]
-        size = (self.path / FILE).stat().st_size + sum(pictures)
-        label, K, D = _label(self.manifest), self.manifest.K, self.manifest.D
-        return Stats(documents, passages, len(pictures), size, label, K, D)
+        return stats_of(self.store)
 
     def __len__(self) -> int:
         return self.store.count()[0]
@@ -200,49 +322,7 @@ class KnowledgeBase:
     ) -> None:
         self.close()
 
-
-def check_encoder(path: Path, manifest: Manifest, encoder: TokenEncoder) -> None:
-    """Refuse an encoder whose document side is not the one that made the tokens at `path`.
-
-    Raises:
-        Mismatch: with both names.
-    """
-    asked = manifest_of(encoder)
-    # The fingerprint says all that the name and the options say, wherever the files lie now.
-    renamed = replace(asked, source=manifest.source, revision=manifest.revision)
-    if replace(renamed, options=manifest.options) == manifest:
-        return
-    built, given = _label(manifest), _label(asked)
-    if built == given:  # one name, other weights: tell them apart
-        built, given = (f"{_label(m)} ({m.fingerprint[:12]})" for m in (manifest, asked))
-    raise Mismatch(
-        f"{path} was built with {built}, asked for {given}. "
-        f"Leave out --retriever and its settings, or rebuild: rag-vqa kb build SOURCE --out {path}"
-    )
-
-
-def manifest_of(encoder: TokenEncoder) -> Manifest:
-    """What a knowledge base of this encoder's tokens records."""
-    return Manifest(
-        source=encoder.source,
-        revision=encoder.revision or "",
-        options=dict(encoder.options),
-        fingerprint=encoder.fingerprint,
-        splitting=SPLITTING,
-        K=encoder.K,
-        D=encoder.D,
-    )
-
-
-def _label(manifest: Manifest) -> str:
-    """ReT-CLIP-ViT-L-14@a1b2 dtype=bfloat16"""
-    name = Path(manifest.source).name or manifest.source
-    name += f"@{manifest.revision[:12]}" if manifest.revision else ""
-    return " ".join([name, *(f"{key}={value}" for key, value in manifest.options.items())])
-
-
-def _foreign(folder: Path) -> bool:
-    """Whether a folder without a knowledge base holds more than what a killed `create` left."""
-    return any(
-        entry.name != IMAGES and not entry.name.startswith(FILE) for entry in folder.iterdir()
-    )
+    def _adding(self, batch_size: int, strict: bool, dry_run: bool = False) -> Adding:
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}: give at least 1.")
+        return Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)

@@ -1,7 +1,7 @@
-"""Document → Passages: windows of its text, title in front, each with at most one image.
+"""Document → Passages: windows of its text, title in front, each with at most one image; or one.
 
-It knows how text is cut so that the encoder loses none of it. It does not know the tokenizer
-(it is given a counter) nor how passages are stored.
+It knows how text is cut so that the encoder loses none of it, and how much is lost uncut. It does
+not know the tokenizer (it is given a counter) nor how passages are stored.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from itertools import zip_longest
 from rag_vqa.errors import BadInput
 from rag_vqa.types import Document, Passage
 
-# Part of what a knowledge base records: other passages mean other tokens, so change it with them.
-SPLITTING = "window-1"
+# What a knowledge base records: other passages mean other tokens, so change a name with them.
+SPLITTINGS = {"window": "window-1", "none": "none-1"}
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|(?<=[。！？])|\n+")
 # No tokenizer packs more characters into a token on average, so longer texts need no counting:
 # counting one word of a megabyte is what would take minutes.
 _WIDEST_TOKEN = 24
+_COUNTED = 1000  # characters counted at once, where a whole text is counted
 
 Fits = Callable[[str], bool]
 
@@ -42,19 +43,63 @@ def split(document: Document, count: Callable[[str], int], window: int) -> list[
     >>> [p.text for p in split(Document("a", "One two. Three four five.", title="T"), words, 4)]
     ['T\\nOne two.', 'T\\nThree four five.']
     """
-    if not document.text.strip() and not document.images:
-        raise BadInput(f"document {document.id!r} has neither text nor image: give it one of them.")
+    check(document)
 
     def fits(text: str) -> bool:
         return len(text) <= window * _WIDEST_TOKEN and count(text) <= window
 
     head = _head(document, count, window)
-    texts = _windows(document.text.strip(), lambda body: fits(_join(head, body)), window)
+    texts = _windows(_seen(document), lambda body: fits(_join(head, body)), window)
     first = document.images[0] if document.images else None
     return [
         Passage(document.id, position, _join(head, text), first if image is None else image)
         for position, (text, image) in enumerate(zip_longest(texts, document.images))
     ]
+
+
+def whole(document: Document) -> Passage:
+    """A document as one passage, with its first image, for benchmarks: the encoder reads what
+    fits its window. `length` says how much that is not.
+
+    Raises:
+        BadInput: the document has neither text nor image.
+    """
+    check(document)
+    head = " · ".join(part for part in (document.title.strip(), document.section.strip()) if part)
+    image = document.images[0] if document.images else None
+    return Passage(document.id, 0, _join(head, _seen(document)), image)
+
+
+def length(text: str, count: Callable[[str], int]) -> int:
+    """Tokens of a text of any length, without start and end marks.
+
+    >>> length("One two. " * 1000, lambda text: len(text.split()) + 2)
+    2000
+    """
+    marks, total, waiting = count(""), 0, ""
+    for word in text.split():
+        for start in range(0, len(word), _COUNTED):
+            piece = word[start : start + _COUNTED]
+            if len(waiting) + len(piece) > _COUNTED:
+                total += count(waiting) - marks
+                waiting = ""
+            waiting = f"{waiting} {piece}" if waiting else piece
+    return total + count(waiting) - marks
+
+
+def check(document: Document) -> None:
+    """Refuse a document that there is nothing to encode of.
+
+    Raises:
+        BadInput: it has neither text nor image.
+    """
+    if not _seen(document) and not document.images:
+        raise BadInput(f"document {document.id!r} has neither text nor image: give it one of them.")
+
+
+def _seen(document: Document) -> str:
+    """What is searched: `retrieval_text` stands for `text` where it is given."""
+    return document.retrieval_text.strip() or document.text.strip()
 
 
 def _head(document: Document, count: Callable[[str], int], window: int) -> str:

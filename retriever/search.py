@@ -1,7 +1,7 @@
 """Retriever: queries → the best documents of a knowledge base, by late interaction.
 
 It knows how passages become documents, ties, filters, and when its index is out of date. It does
-not know how scores are computed (index/) nor what is on disk (store.py).
+not know how scores are computed (index/) nor what is on disk (store/).
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.document import nearest, shown
+from rag_vqa.retriever import filters
+from rag_vqa.retriever.filters import Where
 from rag_vqa.retriever.index import NO_KEY, Index, make_index
-from rag_vqa.types import Document, Hit, Passage, Query, Scalar
+from rag_vqa.retriever.store.blocks import Block, blocks, runs
+from rag_vqa.retriever.store.segments import SegmentGone
+from rag_vqa.types import Document, Hit, Passage, Query
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 Keys = NDArray[np.int64]
-Found = list[tuple[float, str, int]]  # score, document, key of its best passage
+Found = list[tuple[float, str, int, int]]  # score, id and row of a document, key of its passage
 
 
 class Retriever:
     """Searches one knowledge base; several may be open on it at once.
 
-    The tokens of all passages are held in memory (K · D · 2 bytes each) and follow the knowledge
-    base: what was committed before a search began is found by it.
+    Its index follows the knowledge base: what was committed before a search began is found by it.
     """
 
     def __init__(self, kb: KnowledgeBase, engine: str = "exact") -> None:
-        self._kb, self._store = kb, kb.store
-        self._index: Index = make_index(engine)
-        self._owners: dict[int, str] = {}  # key → document, of all rows in the index
-        self._commits = -1
+        self._kb, self._store, self._engine = kb, kb.store, engine
         self._lock = threading.Lock()
+        self._begin(generation=-1)
 
     def search(
         self,
         queries: Sequence[Query],
         k: int,
-        where: Mapping[str, Scalar | Sequence[Scalar]] | None = None,
+        where: Where | None = None,
     ) -> list[list[Hit]]:
         """The k best documents of each query, each with the passage that matched best.
 
@@ -59,44 +59,69 @@ class Retriever:
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least 1.")
         if where:
-            self._among(where)  # a name that is wrong is told before any model loads
+            filters.rows(self._store, where)  # a name that is wrong is told before any model loads
         if not queries or not len(self._kb):
             return [[] for _ in queries]
         tokens = self._kb.encoder.encode_queries(queries)
-        with self._lock, self._store.db.snapshot():
+        with self._lock:
+            while True:
+                commits = self._store.db.number("commits")
+                try:
+                    return self._search(tokens, k, where)
+                except SegmentGone:  # compacted away after the snapshot was begun
+                    if self._store.db.number("commits") == commits:
+                        raise
+
+    def _search(self, tokens: NDArray[np.float32], k: int, where: Where | None) -> list[list[Hit]]:
+        """All of it on one commit."""
+        with self._store.db.snapshot():
             self._refresh()
             found = self._best(tokens, k, self._among(where) if where else None)
-            keys = [key for row in found for _, _, key in row]
-            passages = self._store.passages(keys)
-            documents = self._store.documents(sorted({p.document for p in passages.values()}))
-        return [_hits(row, passages, documents) for row in found]
+            passages = self._store.passages([key for hits in found for *_, key in hits])
+            documents = self._store.documents(sorted({row for row, _ in passages.values()}))
+        return [_hits(hits, passages, documents) for hits in found]
+
+    def _begin(self, generation: int) -> None:
+        """An empty index, for the rows of one generation of segments."""
+        self._index: Index = make_index(self._engine)
+        self._generation, self._commits, self._block = generation, -1, 0
+        self._keys: Keys = np.empty(0, np.int64)  # (N,) ascending: the rows in the index …
+        self._rows: Keys = np.empty(0, np.int64)  # (N,) … and the rows of their documents
 
     def _refresh(self) -> None:
         """Bring the index to the commit of this snapshot. Keys only grow and are never reused."""
-        commits = self._store.db.commits()
+        db = self._store.db
+        commits, generation = db.number("commits"), db.number("generation")
         if commits == self._commits:
             return
-        owners = self._store.owners()
-        gone = np.array([key for key in self._owners if key not in owners], np.int64)
-        keys, tokens = self._store.tokens(after=max(self._owners, default=0))
-        self._index.delete(gone)
-        self._index.add(tokens, keys)
-        self._owners, self._commits = owners, commits
+        if generation != self._generation:  # compacted: let the old files go
+            self._begin(generation)
+        try:
+            self._take(list(blocks(db, after=self._block)))
+            self._drop(self._store.gone(after=self._commits))
+        except BaseException:  # half of a change: the next search begins anew
+            self._begin(generation=-1)
+            raise
+        self._commits = commits
 
-    def _among(self, where: Mapping[str, Scalar | Sequence[Scalar]]) -> Keys:
+    def _take(self, new: Sequence[Block]) -> None:
+        for run in runs(new):
+            tokens, codes = self._store.segments.read(run.segment, run.first, len(run.keys))
+            self._index.add(tokens, run.keys, codes)
+            self._keys = np.concatenate([self._keys, run.keys])
+            self._rows = np.concatenate([self._rows, run.documents])
+        self._block = new[-1].number if new else self._block
+
+    def _drop(self, gone: Keys) -> None:
+        if not len(gone):
+            return
+        self._index.delete(gone)
+        left = ~np.isin(self._keys, gone)
+        self._keys, self._rows = self._keys[left], self._rows[left]
+
+    def _among(self, where: Where) -> Keys:
         """Keys of the passages whose documents pass the filter."""
-        names = self._store.metadata_names()
-        chosen: Keys | None = None
-        for name, value in where.items():
-            if name not in names:
-                known = f"there is: {', '.join(names)}" if names else "no document has any"
-                raise UsageError(
-                    f"No document has metadata {shown(name)}; {known}.{nearest(name, names)}"
-                )
-            values = [value] if isinstance(value, str | int | float | None) else list(value)
-            keys = self._store.keys_where(name, values)
-            chosen = keys if chosen is None else np.intersect1d(chosen, keys)
-        return np.empty(0, np.int64) if chosen is None else chosen
+        return self._keys[np.isin(self._rows, filters.rows(self._store, where))]
 
     def _best(self, tokens: NDArray[np.float32], k: int, among: Keys | None) -> list[Found]:
         """The k best documents of each query (Q, K, D). Asks for ever more passages: several may
@@ -117,18 +142,20 @@ class Retriever:
 
     def _documents(self, keys: Keys, scores: NDArray[np.float32]) -> Found:
         """Passages (n,) best first → documents by falling score, then id."""
-        best: dict[str, tuple[float, str, int]] = {}
-        for key, score in zip(keys.tolist(), scores.tolist(), strict=True):
-            if key != NO_KEY:
-                owner = self._owners[key]
-                best.setdefault(owner, (score, owner, key))
-        return sorted(best.values(), key=lambda hit: (-hit[0], hit[1]))
+        there = keys != NO_KEY
+        keys, scores = keys[there], scores[there]
+        rows = self._rows[np.searchsorted(self._keys, keys)]
+        _, first = np.unique(rows, return_index=True)  # of each document its best passage
+        ids = self._store.ids(rows[first].tolist())
+        best = zip(scores[first].tolist(), rows[first].tolist(), keys[first].tolist(), strict=True)
+        found = [(score, ids[row], row, key) for score, row, key in best]
+        return sorted(found, key=lambda hit: (-hit[0], hit[1]))
 
 
 def _hits(
-    found: Found, passages: Mapping[int, Passage], documents: Mapping[str, Document]
+    found: Found, passages: Mapping[int, tuple[int, Passage]], documents: Mapping[int, Document]
 ) -> list[Hit]:
     return [
-        Hit(documents[owner], passages[key], rank, score, {"retrieve": score})
-        for rank, (score, owner, key) in enumerate(found, 1)
+        Hit(documents[row], passages[key][1], rank, score, {"retrieve": score})
+        for rank, (score, _, row, key) in enumerate(found, 1)
     ]

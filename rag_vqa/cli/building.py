@@ -119,7 +119,7 @@ class Build:
 
 def check_output(path: Path) -> None:
     """Raises UsageError if no knowledge base can be written at `path`."""
-    from rag_vqa.retriever.store import FILE, IMAGES
+    from rag_vqa.retriever.store import FILE, foreign
 
     place = path
     while not place.exists() and place != place.parent:
@@ -130,8 +130,7 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--out {path}: {place} cannot be written to. Give another place.")
     if place != path or (path / FILE).exists():
         return
-    # What a killed build left may stand there: its pictures, and files named after the database.
-    if any(entry.name != IMAGES and not entry.name.startswith(FILE) for entry in path.iterdir()):
+    if foreign(path):
         raise UsageError(f"--out {path}: the folder holds other files. Give another name.")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from rag_vqa.errors import BadInput
 from rag_vqa.types import Document, ImageSource, Scalar
 
-_TEXTS = ("text", "title", "section", "parent", "url")
+_TEXTS = ("text", "retrieval_text", "title", "section", "parent", "url")
 FIELDS = ("id", *_TEXTS, "image", "images", "metadata")
 
 

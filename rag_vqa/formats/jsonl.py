@@ -27,9 +27,9 @@ def read_jsonl(
     on_reject: Report | None = None,
     strict: bool = False,
 ) -> Iterator[Record]:
-    """Read documents of the fields {"id", "text", "title", "section", "image" or "images",
-    "parent", "url", "metadata"}; only "id" must be there. Unknown fields are left out, each
-    announced once by a warning.
+    """Read documents of the fields {"id", "text", "retrieval_text", "title", "section", "image"
+    or "images", "parent", "url", "metadata"}; only "id" must be there. Unknown fields are left
+    out, each announced once by a warning.
 
     Args:
         images: folder of the pictures, by default the file's own. A name that leads out of it is

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
+from rag_vqa.retriever.codes import Codes, decode
 from rag_vqa.retriever.index.protocol import NO_KEY, Keys, Scores, Tokens
 
 # Similarities computed at once: 1 MB of fp32, which stays in a core's cache.
@@ -43,17 +44,23 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, tokens: Tokens, keys: Keys) -> None:
-        """Add rows (N, K, D) under keys (N,); see `Index.add`.
+    def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None = None) -> None:
+        """Add rows (N, K, D) under keys (N,); see `Index.add`. Codes serve where there is no more.
 
         The first rows are kept as they are where they are fp16 already, so that loading a large
         knowledge base takes its memory once: leave that array alone afterwards.
         """
+        if tokens is None:
+            if codes is None:
+                raise UsageError("Rows are added as tokens, as codes, or as both.")
+            tokens = decode(codes)
         tokens, keys = np.asarray(tokens), np.asarray(keys, np.int64)
         self._check(tokens, keys)
         if not len(keys):
             return
-        rows = torch.from_numpy(np.ascontiguousarray(tokens, np.float16)).to(self._device)
+        held = np.ascontiguousarray(tokens, np.float16)
+        # torch takes no array that is read-only, as mapped ones are.
+        rows = torch.from_numpy(held if held.flags.writeable else held.copy()).to(self._device)
         rows = torch.cat([self._tokens, rows]) if len(self) else rows  # no copy of a first load
         keys = np.concatenate([self._keys, keys])
         if (keys[:-1] > keys[1:]).any():

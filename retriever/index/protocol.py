@@ -8,6 +8,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_vqa.retriever.codes import Codes
+
 Keys = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Tokens = NDArray[np.floating]
@@ -21,12 +23,16 @@ class Index(Protocol):
     def __len__(self) -> int:
         """How many rows it holds."""
 
-    def add(self, tokens: Tokens, keys: Keys) -> None:
+    def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None = None) -> None:
         """Add rows.
 
         Args:
-            tokens: (N, K, D), the K and D of the rows already there.
+            tokens: (N, K, D), the K and D of the rows already there. The array may be read-only
+                and mapped from a file, and may be kept by reference: its owner leaves it alone.
+                None where only codes are kept.
             keys: (N,) distinct, not negative, not in use.
+            codes: (N,) rows of `codes.row_type(K, D)`, which `codes.encode` makes of the tokens;
+                None for an engine to make what it needs of `tokens`.
 
         Raises:
             UsageError: a shape, a value or a key that cannot be meant.

@@ -59,6 +59,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch, encoder: TokenEncoder) -> list[Asked
     return asked
 
 
+def keys_of(kb: KnowledgeBase) -> set[int]:
+    return {key for (key,) in kb.store.db.rows("SELECT key FROM passages")}
+
+
 def counts(report: Any) -> tuple[int, int, int, int]:
     return report.added, report.unchanged, report.replaced, len(report.rejected)
 
@@ -138,8 +142,8 @@ def test_the_encoder_is_loaded_with_the_options_that_it_was_built_with(
 
 @pytest.mark.parametrize("options", ["", "[]", '{"device": "cuda"}', '{"dtype": 5}', "[" * 99_999])
 def test_options_in_the_file_that_are_none(kb: KnowledgeBase, options: str) -> None:
-    with kb.store.db.commit() as db:
-        db.execute("UPDATE meta SET value = ? WHERE name = 'options'", [options])
+    with kb.store.db.commit() as commit:
+        commit.set_meta("options", options)
     with pytest.raises(CorruptKnowledgeBase, match="the retriever's options"):
         KnowledgeBase.open(kb.path)
 
@@ -166,10 +170,10 @@ def test_other_content_replaces(kb: KnowledgeBase, change: dict[str, Any]) -> No
 
 def test_keys_are_never_used_again(kb: KnowledgeBase) -> None:
     kb.add([{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}])
-    first = set(kb.store.owners())
+    first = keys_of(kb)
     assert kb.delete(["a", "b", "none"]) == 2
     kb.add([{"id": "a", "text": "One."}])
-    assert len(kb) == 1 and not first & set(kb.store.owners())
+    assert len(kb) == 1 and not first & keys_of(kb)
 
 
 def test_long_documents_become_passages_that_each_fit(
@@ -232,8 +236,10 @@ def test_an_encoder_that_does_not_match_is_refused(
 def test_other_splitting_is_refused(
     kb: KnowledgeBase, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_vqa.retriever.knowledge_base.SPLITTING", "window-9")
-    with pytest.raises(Mismatch):
+    monkeypatch.setattr("rag_vqa.retriever.matching.SPLITTINGS", {"window": "window-9"})
+    with pytest.raises(
+        Mismatch, match=r"split by 'window-1', this rag-vqa knows window-9\. Rebuild"
+    ):
         KnowledgeBase.open(kb.path, encoder)
 
 

@@ -1,0 +1,263 @@
+"""One SQLite file of ours: opened, checked, read in snapshots, written in commits.
+
+It knows transactions, versions, checksums, and what SQLite's errors mean to a user. It does not
+know what the rows mean (store.py) nor who may write (lock.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError, UsageError
+from rag_vqa.retriever.store import files, journal
+from rag_vqa.retriever.store.commit import Commit, meta_checksum
+from rag_vqa.retriever.store.tables import META, SCHEMA
+
+FORMAT = 2
+MAGIC = 0x52564B42  # SQLite's application_id: "RVKB"
+_BUSY_SECONDS = 20.0
+_PAGE = 4096  # bytes; no file of ours was ever smaller
+_CHUNK = 500  # values bound at once: SQLite takes at least 999
+_LOG = logging.getLogger(__name__)
+
+# What SQLite says of a file that is sound but cannot be had just now.
+_REFUSED = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+class Database:
+    """An open file. All errors of SQLite leave as ours; one thread at a time is served."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._lock = threading.RLock()
+        self._writes = self._logged = False
+        if (size := file.stat().st_size) < _PAGE:
+            raise self.corrupt(f"it ends at byte {size}, in its first page")
+        with self._explained():
+            self._db = self._connect("mode=rw")  # never creates; read-only where it must
+        try:
+            with self._explained():
+                self._settle()
+            self._check_version()
+            self._check_size()
+            with self.snapshot():
+                self._check_schema()
+                self.check_meta()
+        except RagVqaError:
+            self._db.close()
+            raise
+
+    @classmethod
+    def create(cls, file: Path, meta: Mapping[str, str]) -> None:
+        """Write a file of empty tables: it is there whole, or not at all."""
+        new = file.with_name(file.name + files.NEW)
+        for left in new.parent.glob(f"{new.name}*"):
+            files.remove(left)
+        db = sqlite3.connect(new, isolation_level=None)
+        try:
+            db.execute(f"PRAGMA page_size = {_PAGE}")
+            versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
+            db.executescript(f"BEGIN; {versions} {META}; {';'.join(SCHEMA)};")
+            start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
+            db.execute("INSERT INTO meta VALUES ('checksum', ?)", [meta_checksum(db)])
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise RagVqaError(
+                f"{new} cannot be written: {error}. Check its rights and the disk's room."
+            ) from error
+        finally:
+            db.close()
+        files.replace(new, file)
+
+    def close(self) -> None:
+        """Let go of the file; a second call does nothing."""
+        with self._lock:
+            if self._logged:
+                journal.end(self._db)
+                self._logged = False
+            self._db.close()
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, as tuples."""
+        with self._lock, self._explained():
+            return self._db.execute(query, values).fetchall()
+
+    def stream(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """Rows of a query one at a time, where they are too many for a list."""
+        with self._lock, self._explained():
+            yield from self._db.execute(query, values)
+
+    def rows_in(self, query: str, values: Sequence[Any]) -> Iterator[Any]:
+        """Rows of a query whose `IN ({})` is filled with any number of values."""
+        for start in range(0, len(values), _CHUNK):
+            part = values[start : start + _CHUNK]
+            yield from self.rows(query.format(", ".join("?" * len(part))), part)
+
+    def meta(self, name: str) -> str:
+        """One of the values that `create` was given, or "commits", "digest", "generation"."""
+        found = self.rows("SELECT value FROM meta WHERE name = ?", [name])
+        if not found or not isinstance(found[0][0], str):
+            raise self.corrupt(f"meta lacks {name!r}")
+        value: str = found[0][0]
+        return value
+
+    def number(self, name: str, base: int = 10) -> int:
+        """One of meta's numbers. "commits" grows whenever anything changes, "generation" whenever
+        rows of tokens move."""
+        try:
+            return int(self.meta(name), base)
+        except ValueError as error:
+            raise self.corrupt(f"its {name} is no number") from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads within see one commit."""
+        with self._lock, self._explained():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def commit(self) -> Iterator[Commit]:
+        """All writes within happen, or none."""
+        with self._lock, self._explained():
+            if not self._writes:
+                self._logged = journal.begin(self._db, self.file)
+                self._writes = True
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                commit = Commit(self._db, self.number("commits") + 1)
+                yield commit
+                commit.finish(self.number("digest", 16))
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def copy_to(self, file: Path) -> None:
+        """The commit of this snapshot as a file of its own."""
+        with self._lock, self._explained():
+            other = sqlite3.connect(file, isolation_level=None)
+            try:
+                self._db.backup(other)
+                other.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                other.close()
+
+    def corrupt(self, what: str) -> CorruptKnowledgeBase:
+        """The error that says so, for the caller to raise."""
+        return CorruptKnowledgeBase(
+            f"{self.file} is damaged: {what}. Restore it from a copy, or build it again: "
+            f"rag-vqa kb build SOURCE --out {self.file.parent}"
+        )
+
+    def check_meta(self) -> None:
+        """Raise unless the manifest and the counters are as written. Within a snapshot."""
+        with self._lock, self._explained():
+            found = self.rows("SELECT value FROM meta WHERE name = 'checksum'")
+            if not found or found[0][0] != meta_checksum(self._db):
+                raise self.corrupt("its manifest does not have its checksum (table meta)")
+
+    def _connect(self, options: str) -> sqlite3.Connection:
+        uri = f"{self.file.absolute().as_uri()}?{options}"
+        return sqlite3.connect(
+            uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
+    def _settle(self) -> None:
+        """Read once; where a log was left whose shared memory cannot be had, do without."""
+        try:
+            self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _REFUSED:
+                raise
+            self._db.close()
+            log = self.file.with_name(f"{self.file.name}-wal")
+            if log.exists() and log.stat().st_size:  # the disk is full: keep what it shares here
+                self._db = self._connect("mode=rw")
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                said = "%s is read by this process alone until it is closed: the disk is full."
+            else:
+                self._db = self._connect("mode=ro&immutable=1")
+                said = "%s is read as it stands: open it again to see later commits."
+            _LOG.warning(said, self.file)
+        self._db.execute("PRAGMA trusted_schema = OFF")  # a file's triggers call nothing
+        self._db.execute("PRAGMA cell_size_check = ON")
+
+    def _check_version(self) -> None:
+        (magic,), (version,) = (
+            self.rows(f"PRAGMA {name}")[0] for name in ("application_id", "user_version")
+        )
+        if magic != MAGIC:
+            raise self.corrupt("it is another program's database")
+        if version > FORMAT:
+            raise RagVqaError(
+                f"{self.file} has format {version}, this rag-vqa reads up to {FORMAT}. "
+                "Upgrade: pip install -U rag-vqa"
+            )
+        if version < FORMAT:  # format 1 was migrated before (migrate.py)
+            raise self.corrupt(f"there is no format {version}")
+
+    def _check_size(self) -> None:
+        """SQLite reads a last page that is cut as if it ended in zeros."""
+        with self.snapshot():  # none commits meanwhile
+            if cut := self._cut():
+                raise self.corrupt(cut)
+
+    def _cut(self) -> str:
+        """Where the file ends too early; "" if it does not, or a log may hold its last pages."""
+        log = self.file.with_name(f"{self.file.name}-wal")
+        if log.exists() and log.stat().st_size:
+            return ""
+        with self.file.open("rb") as file:
+            pages = int.from_bytes(file.read(32)[28:], "big")  # SQLite's file format, 1.3.8
+        found = self.file.stat().st_size
+        return f"it ends at byte {found} of {pages * _PAGE}" if found < pages * _PAGE else ""
+
+    def _check_schema(self) -> None:
+        """Tables that are not ours could call or hide anything."""
+        found = {sql for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
+        if found != {META, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}:
+            raise self.corrupt("its tables are not those of a knowledge base")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except (sqlite3.ProgrammingError, UnicodeEncodeError, OverflowError) as error:
+            # Closed already, or a value that no row can hold: half a character, 65 bits, a list.
+            raise UsageError(f"{self.file} cannot be asked that: {error}") from error
+        except sqlite3.Error as error:
+            raise self._said(error) from error
+
+    def _said(self, error: sqlite3.Error) -> RagVqaError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return RagVqaError(
+                f"Another process is writing {self.file}. Wait for it, then run this again."
+            )
+        if code in _REFUSED:
+            return RagVqaError(
+                f"{self.file} cannot be used: {error}. What was committed is safe: check its "
+                "rights and the disk's room, then run this again."
+            )
+        return self.corrupt(self._cut() or str(error))

@@ -1,0 +1,67 @@
+"""Pictures of documents, each a file named by the hash of its bytes, so that none is there twice.
+
+It knows names and files. It does not open a picture (images.py) nor know documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag_vqa.images import content_hash
+from rag_vqa.retriever.store import files
+from rag_vqa.retriever.store.segments import corrupt
+
+FOLDER = "images"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Pictures:
+    """The pictures under one knowledge base."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+
+    def path_of(self, data: bytes) -> Path:
+        """Where a picture of these bytes lies, or would."""
+        return self.folder / content_hash(data)
+
+    def named(self, name: object) -> Path | None:
+        """The path of that name; None if it is none: else it could be any path."""
+        good = isinstance(name, str) and _HASH.fullmatch(name)
+        return self.folder / str(name) if good else None
+
+    def keep(self, data: bytes) -> Path:
+        """Store a picture, whole or not at all; safe once `sync` was called."""
+        path = self.path_of(data)
+        if not path.exists():
+            files.write_whole(path, data)
+        return path
+
+    def keep_copy(self, source: Path) -> Path:
+        """Store a picture of another knowledge base.
+
+        Raises:
+            CorruptKnowledgeBase: it is not the picture that it is named after.
+        """
+        try:
+            data = source.read_bytes()
+        except OSError as error:
+            raise corrupt(source, 0, f"it cannot be read ({error.strerror})") from error
+        if content_hash(data) != source.name:
+            raise corrupt(source, 0, "its bytes are not those that it is named after")
+        return self.keep(data)
+
+    def sync(self) -> None:
+        """Bring the names of new pictures to the disk."""
+        files.sync_folder(self.folder)
+
+    def there(self) -> Iterator[Path]:
+        """All pictures, whoever names them."""
+        if self.folder.is_dir():
+            yield from (path for path in self.folder.iterdir() if _HASH.fullmatch(path.name))
+
+    def left(self) -> Iterator[Path]:
+        """What killed writers left half written."""
+        yield from (path for path in self.folder.iterdir() if path.name.endswith(files.NEW))

@@ -1,0 +1,266 @@
+"""Documents and passages as rows, their tokens in segments, their pictures by content.
+
+It knows what one commit writes and how it is read again. It does not know encoders, splitting or
+scores; compacting, verifying and copying have modules of their own beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
+from rag_vqa.retriever.codes import encode
+from rag_vqa.retriever.store import files, lock, manifest
+from rag_vqa.retriever.store.blocks import Block, Keys, record
+from rag_vqa.retriever.store.collect import FILE, collect
+from rag_vqa.retriever.store.commit import Commit
+from rag_vqa.retriever.store.content import UNREADABLE, Encoded, document_of, name_of
+from rag_vqa.retriever.store.database import Database
+from rag_vqa.retriever.store.manifest import Manifest
+from rag_vqa.retriever.store.pictures import Pictures
+from rag_vqa.retriever.store.segments import CLOSED, Segments, Tokens
+from rag_vqa.retriever.store.tables import checksum
+from rag_vqa.types import Document, Passage, Scalar
+
+_CHUNK = 400
+_DOCUMENT = "row, id, body, hash, shape, tokens, cut, checksum"
+_PASSAGE = "key, document, position, text, image, checksum"
+
+
+class Store:
+    """An open knowledge base's files. Readers need no lock; who writes takes `writing` first."""
+
+    def __init__(self, folder: Path, file: str = FILE) -> None:
+        self.folder = folder
+        if not (folder / file).is_file():
+            what = "is no knowledge base: kb.sqlite is not in it" if folder.exists() else ""
+            raise Missing(
+                f"{folder} {what or 'does not exist'}. "
+                f"Build one: rag-vqa kb build SOURCE --out {folder}"
+            )
+        self.db = Database(folder / file)
+        self._collected = False
+        try:
+            self.manifest = manifest.read(self.db)
+            kept = self.manifest.keep_tokens
+            self.segments = Segments(folder, self.manifest.K, self.manifest.D, kept)
+            self.pictures = Pictures(folder)
+            self._check_segments()
+        except Exception:
+            self.db.close()
+            raise
+
+    @classmethod
+    def create(cls, folder: Path, made: Manifest, file: str = FILE) -> None:
+        """Write an empty store; what is there is left to the caller to check, and to lock."""
+        for inner in (Pictures(folder).folder, Segments(folder, made.K, made.D, True).folder):
+            inner.mkdir(parents=True, exist_ok=True)
+        files.sync_folder(folder)
+        Database.create(folder / file, manifest.written(made))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer. The first time, what killed writers left is removed."""
+        with lock.writing(self.folder):
+            for folder in (self.pictures.folder, self.segments.folder):
+                folder.mkdir(exist_ok=True)  # empty ones get lost where folders are copied
+            if not self._collected:
+                collect(self)
+                self._collected = True
+            yield
+
+    def count(self) -> tuple[int, int]:
+        """Documents and passages."""
+        tables = ("documents", "passages")
+        documents, passages = (self.db.rows(f"SELECT count(*) FROM {t}")[0][0] for t in tables)
+        return documents, passages
+
+    def hashes_of(self, identity: str) -> tuple[bytes, bytes] | None:
+        """`Content.hash` and `.shape` of the document stored, None if there is none of that id."""
+        found = self.db.rows("SELECT hash, shape FROM documents WHERE id = ?", [identity])
+        return found[0] if found else None
+
+    def put(self, batch: Sequence[Encoded]) -> None:
+        """Write documents in one commit; one of the same id is replaced with all its passages."""
+        if any(new.document.images for new in batch):
+            self.pictures.sync()
+        with self.db.commit() as commit:
+            owners: list[int] = []
+            key = first = commit.issue("passages")
+            for new in batch:
+                row = self._put_document(commit, new)
+                for passage in new.passages or ():
+                    name = name_of(passage.image)
+                    commit.insert("passages", key, row, passage.position, passage.text, name)
+                    owners.append(row)
+                    key += 1
+            if owners:
+                keys = np.arange(first, key, dtype=np.int64)
+                self._append(commit, batch, keys, np.array(owners, np.int64))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove documents in one commit; how many there were. Their bytes stay until compacted."""
+        gone = 0
+        with self.db.commit() as commit:
+            for identity in ids:
+                row = self._row(commit, identity)
+                if row is not None:
+                    self._drop_passages(commit, row)
+                    commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
+                    gone += commit.remove("documents", "row", row)
+        return gone
+
+    def documents(self, rows: Sequence[int]) -> dict[int, Document]:
+        """Those of the documents that are there, by row."""
+        query = f"SELECT {_DOCUMENT} FROM documents WHERE row IN ({{}})"
+        return {values[0]: self._document(values) for values in self.db.rows_in(query, rows)}
+
+    def document(self, identity: str) -> tuple[int, Document] | None:
+        """The row and the document of that id, None if there is none."""
+        found = self.db.rows(f"SELECT {_DOCUMENT} FROM documents WHERE id = ?", [identity])
+        return (found[0][0], self._document(found[0])) if found else None
+
+    def all_documents(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """Documents of rows beyond `after` in the order of their first adding, in chunks."""
+        query = f"SELECT {_DOCUMENT} FROM documents WHERE row > ? ORDER BY row LIMIT ?"
+        while chunk := self.db.rows(query, [after, _CHUNK]):
+            yield from ((values[0], self._document(values)) for values in chunk)
+            after = chunk[-1][0]
+
+    def ids(self, rows: Sequence[int]) -> dict[int, str]:
+        """Ids by row."""
+        return dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+
+    def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
+        """By key: the row of the document, and the passage."""
+        query = f"SELECT {_PASSAGE} FROM passages WHERE key IN ({{}})"
+        found = list(self.db.rows_in(query, keys))
+        ids = self.ids(sorted({values[1] for values in found}))
+        return {values[0]: (values[1], self._passage(values, ids)) for values in found}
+
+    def passages_of(self, row: int) -> list[tuple[int, Passage]]:
+        """Keys and passages of one document, in their order."""
+        query = f"SELECT {_PASSAGE} FROM passages WHERE document = ? ORDER BY position"
+        ids = self.ids([row])
+        return [(values[0], self._passage(values, ids)) for values in self.db.rows(query, [row])]
+
+    def gone(self, after: int = -1) -> Keys:
+        """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
+        query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"
+        keys = []
+        for key, commits, check in self.db.stream(query, [after]):
+            if checksum("gone", (key, commits)) != check:
+                raise self.db.corrupt(f"row {key!r} of gone does not have its checksum")
+            keys.append(key)
+        return np.array(keys, np.int64)
+
+    def metadata_names(self) -> list[str]:
+        """All names that occur in metadata."""
+        return [name for (name,) in self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")]
+
+    def rows_where(self, name: str, values: Sequence[Scalar]) -> Keys:
+        """Rows (n,), ascending, of documents whose metadata has one of the values."""
+        query = "SELECT document FROM metadata WHERE name = ? AND value IS ?"
+        rows = {row for value in values for (row,) in self.db.rows(query, [name, value])}
+        return np.array(sorted(rows), np.int64)
+
+    def _put_document(self, commit: Commit, new: Encoded) -> int:
+        """Write its row, the one that it has already if it has; passages stay if they may."""
+        row, made, lengths = self._row(commit, new.document.id), new.content, (new.length, new.cut)
+        if row is None:
+            row = commit.issue("documents")
+        else:
+            if new.passages is not None:
+                self._drop_passages(commit, row)
+            else:
+                query = "SELECT tokens, cut FROM documents WHERE row = ?"
+                lengths = commit.db.execute(query, [row]).fetchone()
+            commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
+            commit.remove("documents", "row", row)
+        commit.insert("documents", row, new.document.id, made.body, made.hash, made.shape, *lengths)
+        rows = [(row, name, value) for name, value in new.document.metadata.items()]
+        commit.db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
+        return row
+
+    def _append(
+        self, commit: Commit, batch: Sequence[Encoded], keys: Keys, documents: Keys
+    ) -> None:
+        fresh = [new for new in batch if new.passages]
+        tokens = None
+        if self.manifest.keep_tokens:
+            tokens = np.concatenate([_given(new.tokens) for new in fresh]).astype("<f2", copy=False)
+        codes = np.concatenate(
+            [encode(_given(new.tokens)) if new.codes is None else new.codes for new in fresh]
+        )
+        segment, first = self.open_segment(commit)
+        hashes = self.segments.append(segment, first, tokens, codes)
+        number = commit.issue("blocks")
+        record(commit, Block(number, segment, first, keys, documents, *hashes))
+
+    def open_segment(self, commit: Commit) -> tuple[int, int]:
+        """The segment that takes further rows, begun if need be, and its committed rows."""
+        query = "SELECT number, rows FROM segments ORDER BY number DESC LIMIT 1"
+        last = commit.db.execute(query).fetchone()
+        if last is not None and last[1] < CLOSED:
+            return int(last[0]), int(last[1])
+        number = commit.issue("segments")
+        self.segments.begin(number)
+        commit.insert("segments", number, 0)
+        return number, 0
+
+    def _row(self, commit: Commit, identity: str) -> int | None:
+        found = commit.db.execute("SELECT row FROM documents WHERE id = ?", [identity]).fetchone()
+        return None if found is None else int(found[0])
+
+    def _drop_passages(self, commit: Commit, row: int) -> None:
+        keys = commit.db.execute("SELECT key FROM passages WHERE document = ?", [row]).fetchall()
+        commit.remove("passages", "document", row)
+        for (key,) in keys:
+            commit.insert("gone", key, commit.number)
+
+    def _check_segments(self) -> None:
+        while True:  # a compaction may remove what was just listed: then there is a newer list
+            generation = self.db.number("generation")
+            try:
+                for number, rows in self.db.rows("SELECT number, rows FROM segments"):
+                    self.segments.check(number, rows)
+                return
+            except CorruptKnowledgeBase:
+                if self.db.number("generation") == generation:
+                    raise
+
+    def _document(self, values: Sequence[object]) -> Document:
+        *covered, check = values
+        if checksum("documents", covered) != check:  # type: ignore[arg-type]
+            raise self.db.corrupt(f"document {values[1]!r} does not have its checksum")
+        try:
+            return document_of(str(values[2]), self.image)
+        except UNREADABLE as error:
+            raise self.db.corrupt(f"document {values[1]!r} cannot be read: {error}") from error
+
+    def _passage(self, values: Sequence[object], ids: Mapping[int, str]) -> Passage:
+        *covered, check = values
+        key, row, position, text, image = covered
+        if checksum("passages", covered) != check:  # type: ignore[arg-type]
+            raise self.db.corrupt(f"passage {key!r} does not have its checksum")
+        if not isinstance(row, int) or row not in ids:
+            raise self.db.corrupt(f"passage {key!r} belongs to no document")
+        picture = None if image is None else self.image(image)
+        return Passage(ids[row], int(str(position)), str(text), picture)
+
+    def image(self, name: object) -> Path:
+        """Where the picture of that name lies."""
+        path = self.pictures.named(name)
+        if path is None:
+            raise self.db.corrupt(f"{name!r} is not the name of a stored image")
+        return path
+
+
+def _given(tokens: Tokens | None) -> Tokens:
+    if tokens is None:
+        raise UsageError("Passages come with tokens, or with codes where only those are kept.")
+    return tokens

@@ -1,0 +1,145 @@
+"""Verification: everything that the last commit wrote is computed again and compared.
+
+It knows what must hold in a sound knowledge base. It changes nothing and mends nothing. SQLite's
+own check finds few flipped bits: hence the checksum of each row and the digest over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag_vqa.errors import RagVqaError
+from rag_vqa.images import content_hash
+from rag_vqa.retriever.store.blocks import Keys, blocks
+from rag_vqa.retriever.store.content import content_of
+from rag_vqa.retriever.store.tables import COLUMNS, checksum, summed
+
+if TYPE_CHECKING:
+    from rag_vqa.retriever.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is not as it was written; `offset` in bytes, where it can be told."""
+
+    file: Path
+    offset: int | None
+    what: str
+
+
+def verify(store: Store) -> list[Damage]:
+    """All damage that there is; nothing if the knowledge base is sound."""
+    found: list[Damage] = []
+    with store.db.snapshot():
+        for check in (_database, _rows, _documents, _keys, _segments, _pictures):
+            try:
+                found += check(store)
+            except RagVqaError as error:  # what this check reads cannot be read at all
+                found.append(Damage(store.db.file, None, str(error)))
+    return found
+
+
+def _database(store: Store) -> Iterator[Damage]:
+    """SQLite's own check, and the manifest's checksum."""
+    for (line,) in store.db.rows("PRAGMA integrity_check"):
+        if line != "ok":
+            yield Damage(store.db.file, None, str(line))
+    store.db.check_meta()
+
+
+def _rows(store: Store) -> Iterator[Damage]:
+    """Each row's checksum, and the digest over all."""
+    total = 0
+    for table, columns in COLUMNS.items():
+        for *values, check in store.db.stream(
+            f"SELECT {', '.join(columns)}, checksum FROM {table}"
+        ):
+            computed = checksum(table, values)
+            total = summed(total, [computed], [])
+            if computed != check:
+                yield _damage(store, f"row {values[0]!r} of {table} does not have its checksum")
+    if total != store.db.number("digest", 16):
+        yield _damage(store, "the rows are not those of the last commit: wrong digest")
+
+
+def _documents(store: Store) -> Iterator[Damage]:
+    """Bodies against what is derived from them: hashes, and the rows that `where=` looks at."""
+    derived = 0
+    for row, document in store.all_documents():
+        made = content_of(document)
+        if (made.hash, made.shape) != store.hashes_of(document.id):
+            yield _damage(store, f"document {document.id!r} does not have its hash")
+        query = "SELECT name, value FROM metadata WHERE document = ? ORDER BY name"
+        # As text: True and 1 and 1.0 are equal, and SQLite has no truth.
+        stored = [(name, repr(value)) for name, value in store.db.rows(query, [row])]
+        due = [(name, repr(int(value) if isinstance(value, bool) else value))
+               for name, value in sorted(document.metadata.items())]  # fmt: skip
+        derived += len(due)
+        if stored != due:
+            yield _damage(store, f"the metadata of document {document.id!r} is not its body's")
+    if derived != store.db.rows("SELECT count(*) FROM metadata")[0][0]:
+        yield _damage(store, "there is metadata of no document")
+
+
+def _keys(store: Store) -> Iterator[Damage]:
+    """Each key of a block has its passage and that its document, unless it is gone."""
+    found = list(blocks(store.db))
+    keys, owners = _joined([b.keys for b in found]), _joined([b.documents for b in found])
+    if len(np.unique(keys)) < len(keys):
+        yield _damage(store, "a key is in two blocks")
+    live = ~np.isin(keys, store.gone())
+    if len(store.gone()) != len(keys) - int(live.sum()):
+        yield _damage(store, "a key is gone that is in no block")
+    query = "SELECT key, document FROM passages ORDER BY key"
+    stored = np.array(store.db.rows(query), np.int64).reshape(-1, 2)
+    order = np.argsort(keys[live])
+    if not np.array_equal(stored, np.stack([keys[live][order], owners[live][order]], 1)):
+        yield _damage(store, "the passages are not those of the blocks")
+    documents = np.array(store.db.rows("SELECT row FROM documents ORDER BY row"), np.int64).ravel()
+    if not np.array_equal(np.unique(stored[:, 1]), documents):
+        yield _damage(store, "a document has no passage, or a passage no document")
+
+
+def _segments(store: Store) -> Iterator[Damage]:
+    """Headers, sizes, and the bytes of each block."""
+    ends: dict[int, int] = {}
+    for block in blocks(store.db):
+        if block.first != ends.get(block.segment, 0):
+            yield _damage(store, f"block {block.number} does not begin where its segment ended")
+        ends[block.segment] = block.first + len(block)
+    if list(ends.items()) != store.db.rows("SELECT number, rows FROM segments ORDER BY number"):
+        yield _damage(store, "the segments do not end where their blocks do")
+    for number, rows in ends.items():
+        store.segments.check(number, rows)
+    for block in blocks(store.db):
+        hashes = store.segments.hashes(block.segment, block.first, len(block))
+        due = (block.tokens, block.codes)
+        for kind, is_, was in zip(("tokens", "codes"), hashes, due, strict=True):
+            if is_ != was:
+                path = store.segments.path(block.segment, kind)
+                what = f"{len(block)} rows from here do not have their checksum"
+                yield Damage(path, store.segments.offset(kind, block.first), what)
+
+
+def _pictures(store: Store) -> Iterator[Damage]:
+    """The bytes of each picture that a document names."""
+    for path in sorted({image for _, d in store.all_documents() for image in d.images}, key=str):
+        file = Path(str(path))
+        try:
+            if content_hash(file.read_bytes()) != file.name:
+                yield Damage(file, 0, "its bytes are not those that it is named after")
+        except OSError as error:
+            yield Damage(file, 0, f"it cannot be read: {error.strerror}")
+
+
+def _joined(parts: list[Keys]) -> Keys:
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _damage(store: Store, what: str) -> Damage:
+    return Damage(store.db.file, None, what)
