@@ -91,7 +91,9 @@ def read_records(
                 read += 1
                 yield record
     if not read:
-        nothing = "it is empty." if wanted is None else f"none of the {len(wanted)} wanted is there."
+        nothing = (
+            "it is empty." if wanted is None else f"none of the {len(wanted)} wanted is there."
+        )
         raise BadInput(f"{path} holds no documents: {first or nothing}")
 
 
