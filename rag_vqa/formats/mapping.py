@@ -19,7 +19,7 @@ from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import FIELDS, nearest, shown
 from rag_vqa.types import Scalar
 
-_IMAGES = ("image", "images")
+IMAGES = ("image", "images")
 _MAPPABLE = tuple(field for field in FIELDS if field != "metadata")
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
@@ -78,7 +78,7 @@ def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None)
         raise UsageError(
             f"which column is the id? Say --map id=COLUMN; there are {_listed(columns)}."
         )
-    if all(field in fields for field in _IMAGES):
+    if all(field in fields for field in IMAGES):
         raise UsageError("both image and images have columns: keep one of them.")
     taken = {name for names in fields.values() for name in names}
     return Columns(fields, tuple(name for name in columns if name not in taken))
@@ -93,21 +93,16 @@ def fields_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for field, names in columns.fields.items():
         cells = [row[name] for name in names if row[name] not in (None, "")]
-        if field in _IMAGES:
+        if field in IMAGES:
             fields["images"] = [picture for cell in cells for picture in _pictures(cell)]
         elif field == "id":
-            fields[field] = text_id(cells[0]) if cells else None
+            fields[field] = cells[0] if cells else None
         elif len(cells) == 1:
             fields[field] = cells[0]
         else:
             fields[field] = "\n".join(_text(field, cell) for cell in cells)
     fields["metadata"] = {n: row[n] for n in columns.metadata if row[n] not in (None, "")}
     return fields
-
-
-def text_id(value: object) -> object:
-    """An id as text where a column or a benchmark counts its items by integers."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def scalar(text: str) -> Scalar:
