@@ -48,10 +48,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def shown(value: object) -> str:
+def shown(value: object, limit: int = 60) -> str:
     """A user's value as it may stand in a message: escaped, and not longer than a line."""
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def from_mapping(record: Mapping[str, Any]) -> Document:
