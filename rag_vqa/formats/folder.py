@@ -65,20 +65,25 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str] | BadInput]]:
     waiting = [""]  # no recursion: a path may have two thousand parts
     while waiting:
         inside = waiting.pop()
-        if inside and Path(root, inside.rstrip("/")).is_symlink():
-            yield inside, BadInput("links to folders are not followed: give that folder itself.")
-            continue
         names: list[str] = []
         folders: list[str] = []
+        links: list[str] = []
         try:
-            with os.scandir(root / inside) as entries:
+            with os.scandir(f"{root}/{inside}") as entries:
                 for entry in entries:
-                    if not entry.name.startswith("."):
-                        (folders if _is_folder(entry) else names).append(entry.name)
+                    if entry.name.startswith("."):
+                        continue
+                    if not _is_folder(entry):
+                        names.append(entry.name)
+                    else:
+                        (links if entry.is_symlink() else folders).append(entry.name)
         except OSError as error:
             yield inside, BadInput(f"the folder cannot be read ({error.strerror}).")
             continue
         yield inside, names
+        for name in sorted(links):
+            why = "links to folders are not followed: give that folder itself."
+            yield f"{inside}{name}/", BadInput(why)
         waiting += [f"{inside}{name}/" for name in sorted(folders, reverse=True)]
 
 
