@@ -17,7 +17,7 @@ from pathlib import Path
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import shown
 from rag_vqa.formats.items import Contents, Item
-from rag_vqa.formats.lines import LINE_LIMIT, read_lines
+from rag_vqa.formats.lines import LINE_LIMIT, read_lines, suffix
 from rag_vqa.formats.mapping import Columns, fields_of, resolve, scalar
 
 SUFFIXES = (".csv", ".tsv", ".tab")
@@ -36,7 +36,7 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
         UsageError: the mapping does not fit the columns.
     """
     lines = _Lines(path)
-    separator = "\t" if _suffix(path) in (".tsv", ".tab") else None
+    separator = "\t" if suffix(path) in (".tsv", ".tab") else None
     header, separator = _header(path, lines, separator)
     columns = resolve(header, mapping)
     return Contents(header, columns.metadata, (), lambda: _items(path, header, columns, separator))
@@ -74,10 +74,6 @@ class _Lines(Iterator[str]):
                 f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start} of line "
                 f"{self.number}. Save the file as UTF-8."
             ) from error
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:

@@ -53,9 +53,7 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
         BadInput: no Parquet, a damaged file, or files whose columns differ.
         UsageError: the mapping does not fit the columns.
     """
-    if not path.exists():
-        raise Missing(f"{path} does not exist: check the path.")
-    parts = _saved(path) if path.is_dir() and is_dataset(path) else _files(path)
+    parts = _parts(path)
     schema = parts[0].schema
     for part in parts[1:]:
         if part.schema.names != schema.names:
@@ -68,6 +66,17 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
     kept = tuple(n for n in columns.metadata if n not in unknown)
     chosen = replace(columns, metadata=kept)
     return Contents(tuple(schema.names), kept, unknown, lambda: _items(path, parts, chosen))
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """Names of the columns; raises as `contents` does."""
+    return tuple(_parts(path)[0].schema.names)
+
+
+def _parts(path: Path) -> list[_Part]:
+    if not path.exists():
+        raise Missing(f"{path} does not exist: check the path.")
+    return _saved(path) if path.is_dir() and is_dataset(path) else _files(path)
 
 
 def _files(path: Path) -> list[_Part]:
@@ -104,6 +113,8 @@ def _saved(path: Path) -> list[_Part]:
     with _readable(path):
         loaded = datasets.load_from_disk(str(path.resolve()))
     splits = loaded if isinstance(loaded, dict) else {path.name: loaded}
+    if not splits:
+        raise BadInput(f"{path} holds no documents: no split is in it.")
     return [
         _Part(name, split.features.arrow_schema, _rows_of(split)) for name, split in splits.items()
     ]
