@@ -55,14 +55,14 @@ def looks_like(record: object) -> bool:
 
 def _items(path: Path, unit: Unit, pictures: bool) -> Iterator[Item]:
     for number, (url, page) in enumerate(read_members(path), 1):
-        place = f"page {number} ({shown(url)})"
+        place = shown(url)
         try:
             documents = list(_documents(url, page, unit, pictures))
         except BadInput as error:
-            yield Item(number, error, place)
+            yield Item(number, error, place, "page")
             continue
         for fields in documents:
-            yield Item(number, fields, place)
+            yield Item(number, fields, place, "page")
 
 
 def _documents(
@@ -80,10 +80,12 @@ def _documents(
     if unit == "page":
         # The first section bears the page's title.
         parts = [
-            f"{t}\n{x}" if n else x for n, (t, x) in enumerate(zip(titles, texts, strict=True))
+            f"{title}\n{text}" if number else text
+            for number, (title, text) in enumerate(zip(titles, texts, strict=True))
+            if text.strip()
         ]
         names = [name for section in sorted(images) for name in images[section]]
-        text = "\n\n".join(part for part in parts if part.strip())
+        text = "\n\n".join(parts)
         yield {**base, "id": url, "text": text, "images": list(dict.fromkeys(names))}
         return
     for number, (title, text) in enumerate(zip(titles, texts, strict=True)):

@@ -22,18 +22,21 @@ class Item:
     """What will be one document: its fields, or why it has none.
 
     Attributes:
-        line: its line or row in its file; None if it has none.
-        place: where it is, for messages; "" means that its line says it all.
+        line: its line or row in its file; None if it is a file of its own.
+        place: what else tells where it is: its file among several, its key.
+        unit: what `line` counts.
     """
 
     line: int | None
     fields: Mapping[str, Any] | BadInput
     place: str = ""
+    unit: str = "line"
 
     @property
     def where(self) -> str:
         """Its place for a message that names the source already."""
-        return self.place or f"line {self.line}"
+        counted = "" if self.line is None else f"{self.unit} {self.line}"
+        return ", ".join(part for part in (self.place, counted) if part)
 
 
 @dataclass(frozen=True, slots=True)

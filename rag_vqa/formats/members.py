@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ _BLOCK = 2**20
 # Wikipedia's JSON packs to a third; a bomb of spaces to a thousandth.
 _BOMB_RATIO = 200
 _BOMB_FLOOR = 64 * 2**20
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = "0123456789+-.eE"
 
 
 def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
@@ -56,13 +58,14 @@ def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
                 text.take(":")
                 yield name, text.value()
                 if text.skip() == "}":
+                    text.drain()
                     return
                 text.take(",")
             except _Broken as error:
                 yield str(name), BadInput(f"{error} The rest of the file is not read.")
                 return
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                yield str(name), BadInput(f"the ZIP is damaged or cut here ({error}).")
+                yield str(name), BadInput(f"the ZIP is damaged here or before ({error}).")
                 return
 
 
@@ -103,12 +106,18 @@ class _Text:
     def skip(self) -> str:
         """The next character that is no space, still to be taken; "" at the end."""
         while True:
-            while self._at < len(self._window) and self._window[self._at] in _SPACE:
-                self._at += 1
+            if space := _SPACE.match(self._window, self._at):
+                self._at = space.end()
             if self._at < len(self._window):
                 return self._window[self._at]
             if self._done:
                 return ""
+            self.more()
+
+    def drain(self) -> None:
+        """Read to the end, where a ZIP has its checksum."""
+        while not self._done:
+            self._at = len(self._window)
             self.more()
 
     def take(self, mark: str) -> None:
@@ -133,10 +142,14 @@ class _Text:
                     self._lengthen(error)
                     continue
                 value, end = error, found
-            if end < len(self._window) or self._done:  # else a number may go on
+            if self._done or not isinstance(value, int | float) or self._is_over(end):
                 self._at = end
                 return value
             self.more()
+
+    def _is_over(self, end: int) -> bool:
+        """Whether the number that ends here ends here, and not where the window was cut."""
+        return bool(self._window[end:].strip(_NUMBER))
 
     def _end(self) -> int | None:
         """Where the value ends that is JSON but refused; None if it is longer than the window."""

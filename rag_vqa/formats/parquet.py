@@ -143,16 +143,16 @@ def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Ite
     import pyarrow
 
     for part in parts:
-        inside = f"{part.name}, " if len(parts) > 1 else ""
+        place = part.name if len(parts) > 1 else ""
         number = 1
         try:
             for batch in part.batches():
                 for fields in _fields(batch, columns):
-                    yield Item(number, fields, f"{inside}row {number}")
+                    yield Item(number, fields, place, "row")
                     number += 1
         except (pyarrow.ArrowException, OSError) as error:
             why = f"damaged here, and not read any further: {shown(str(error))}"
-            yield Item(number, BadInput(why), f"{inside}row {number}")
+            yield Item(number, BadInput(why), place, "row")
 
 
 def _fields(batch: pyarrow.RecordBatch, columns: Columns) -> Iterator[Mapping[str, Any] | BadInput]:

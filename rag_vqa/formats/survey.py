@@ -1,7 +1,7 @@
 """What a source holds in all: one pass that counts, before hours are spent on it.
 
 It knows how to count and how to guess at English. It opens no picture (whether a file is there is
-all it asks) and changes nothing. Memory is eight bytes a document.
+all it asks) and changes nothing. Memory is some twenty bytes a document.
 
 The guess is cheap and only as good as that. A text looks non-English if over a fifth of its letters
 are none of A to Z, as in other scripts, or if under 8% of its first words are common words of

@@ -98,9 +98,9 @@ def test_the_place_of_a_refused_row(tmp_path: Path) -> None:
     records, rejected = read(tmp_path)
     assert [record.id for record in records] == ["1", "2"]
     assert [(r.line, r.id, r.reason[:29]) for r in rejected] == [
-        (2, " ", "a.parquet, row 2: the id is e"),
-        (2, None, "b.parquet, row 2: the id is m"),
-        (3, "3", "b.parquet, row 3: text holds "),
+        (2, " ", "a.parquet: the id is empty: g"),
+        (2, None, "b.parquet: the id is missing:"),
+        (3, "3", "b.parquet: text holds a NUL c"),
     ]
     with pytest.raises(BadInput, match=r"a\.parquet, row 2: the id is empty"):
         list(read_records(contents(tmp_path, None).items(), tmp_path, tmp_path))
@@ -111,7 +111,7 @@ def test_text_that_is_not_utf_8_costs_its_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", pa.table({"id": ["1", "2", "3"], "text": raw}))
     records, (rejected,) = read(path)
     assert [record.id for record in records] == ["1", "3"]
-    assert (rejected.line, rejected.reason) == (2, "row 2: not UTF-8: byte 0xe9.")
+    assert (rejected.line, rejected.reason) == (2, "not UTF-8: byte 0xe9.")
 
 
 def test_metadata_as_our_own_records_have_it(tmp_path: Path) -> None:
