@@ -35,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 Items = Iterable[Document | Mapping[str, Any]]
 Progress = Callable[[int], None]
+Loading = Callable[[], TokenEncoder]
 Hits = list[list[Hit]]  # in the class, `list` is a method
 
 
@@ -57,15 +58,19 @@ class KnowledgeBase:
         manifest: which retriever made its tokens.
     """
 
-    def __init__(self, store: Store, encoder: TokenEncoder | None = None) -> None:
+    def __init__(self, store: Store, encoder: TokenEncoder | Loading | None = None) -> None:
         self.store = store
         self.path = store.folder
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
-        self._encoder = encoder
+        self._encoder: TokenEncoder | None = None
+        self._load: Loading | None = None
         matching.check_splitting(self.path, self.manifest)
-        if encoder is not None:
+        if callable(encoder):
+            self._load = encoder
+        elif encoder is not None:
             matching.check_encoder(self.path, self.manifest, encoder)
+            self._encoder = encoder
 
     @classmethod
     def create(
@@ -113,9 +118,11 @@ class KnowledgeBase:
         return kb
 
     @classmethod
-    def open(cls, path: str | Path, encoder: TokenEncoder | None = None) -> Self:
-        """Open a knowledge base. Without an encoder, its own is loaded when first needed. One of
-        an older format is brought to the present one first.
+    def open(cls, path: str | Path, encoder: TokenEncoder | Loading | None = None) -> Self:
+        """Open a knowledge base. One of an older format is brought to the present one first.
+
+        Args:
+            encoder: or what loads it when it is first needed; by default its own, so loaded.
 
         Raises:
             Missing: there is none at `path`.
@@ -136,14 +143,17 @@ class KnowledgeBase:
     def encoder(self) -> TokenEncoder:
         """The encoder, loaded now if there is none yet."""
         if self._encoder is None:
-            from rag_vqa.retriever.encoder import Encoder
-
-            revision = self.manifest.revision or None
-            options: dict[str, Any] = dict(self.manifest.options)
-            encoder = Encoder.load(self.manifest.source, revision=revision, **options)
+            encoder = (self._load or self._own)()
             matching.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
+
+    def _own(self) -> TokenEncoder:
+        from rag_vqa.retriever.encoder import Encoder
+
+        revision = self.manifest.revision or None
+        options: dict[str, Any] = dict(self.manifest.options)
+        return Encoder.load(self.manifest.source, revision=revision, **options)
 
     def add(
         self,
@@ -151,6 +161,7 @@ class KnowledgeBase:
         batch_size: int = 64,
         on_progress: Progress | None = None,
         strict: bool = False,
+        report: AddReport | None = None,
     ) -> AddReport:
         """Add documents, or replace those whose content changed. Each batch is a commit.
 
@@ -164,6 +175,7 @@ class KnowledgeBase:
             batch_size: passages encoded at once.
             on_progress: is told how many of the documents given are dealt with and safe.
             strict: the first document that is refused raises; else it is reported.
+            report: is filled as it goes, for a caller who may be interrupted, and returned.
 
         Raises:
             UsageError: batch_size < 1.
@@ -171,6 +183,7 @@ class KnowledgeBase:
             RagVqaError: another process is writing.
         """
         adding = self._adding(batch_size, strict)
+        adding.report = adding.report if report is None else report
         with self.store.writing():
             done = 0
             for done, item in enumerate(documents, 1):

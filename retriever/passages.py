@@ -124,40 +124,58 @@ def _windows(text: str, fits: Fits, window: int) -> list[str]:
         return []
     if fits(text):  # as written: its line breaks stay
         return [text]
+    sentences = [" ".join(words) for words in map(str.split, _SENTENCE_END.split(text)) if words]
+    return _packed(sentences, fits, window)
+
+
+def _packed(pieces: list[str], fits: Fits, window: int) -> list[str]:
+    """Pieces joined into windows; one that does not fit is cut. `pieces` is used up."""
     windows: list[str] = []
-    for piece in _pieces(text, fits, window):
-        joined = f"{windows[-1]} {piece}" if windows else piece
-        if windows and fits(joined):
-            windows[-1] = joined
-        else:
-            windows.append(piece)
+    start, size = 0, 1
+    while start < len(pieces):
+        size = _most(pieces, start, " ", fits, size, len(pieces))
+        if size:
+            windows.append(" ".join(pieces[start : start + size]))
+            start += size
+        else:  # what its last part leaves free is used by what follows
+            parts = [*_cut(pieces[start].split(), " ", fits, window)]
+            *full, pieces[start] = _packed(parts, fits, window)
+            windows += full
     return windows
 
 
-def _pieces(text: str, fits: Fits, window: int) -> Iterator[str]:
-    """Sentences; those that do not fit, in parts that do."""
-    for sentence in _SENTENCE_END.split(text):
-        words = sentence.split()
-        if words and fits(whole := " ".join(words)):
-            yield whole
-        elif words:
-            yield from _cut(words, " ", fits, window)
-
-
-def _cut(units: Sequence[str], joiner: str, fits: Fits, most: int) -> Iterator[str]:
+def _cut(units: Sequence[str], joiner: str, fits: Fits, limit: int) -> Iterator[str]:
     """Runs of words (or of characters) as long as fit; every unit is at least one token wide."""
-    start = 0
+    start, size = 0, 1
     while start < len(units):
-        low, high = 1, min(most, len(units) - start)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if fits(joiner.join(units[start : start + middle])):
-                low = middle
-            else:
-                high = middle - 1
-        run = joiner.join(units[start : start + low])
-        start += low
-        if low == 1 and len(run) > 1 and not fits(run):
-            yield from _cut(run, "", fits, most * _WIDEST_TOKEN)
-        else:
+        size = _most(units, start, joiner, fits, size, limit)
+        run = joiner.join(units[start : start + max(1, size)])
+        start += max(1, size)
+        if size or len(run) == 1:
             yield run
+        else:
+            yield from _cut(run, "", fits, limit * _WIDEST_TOKEN)
+
+
+def _most(units: Sequence[str], start: int, joiner: str, fits: Fits, guess: int, limit: int) -> int:
+    """How many units from `start` on fit together, 0 if not even one.
+
+    Counting tokens is what takes long: the search sets out from a guess, the size of the run
+    before, and asks two or three times where runs are alike.
+    """
+
+    def fit(size: int) -> bool:
+        return fits(joiner.join(units[start : start + size]))
+
+    most = min(limit, len(units) - start)
+    low, high, step = 0, most + 1, 1  # low fits, high does not
+    size = min(max(1, guess), most)
+    while low + 1 < high:
+        if fit(size):
+            low = size
+            step, size = (2 * step, low + step) if high > most else (step, (low + high) // 2)
+        else:
+            high = size
+            step, size = (2 * step, high - step) if low == 0 else (step, (low + high) // 2)
+        size = min(max(size, low + 1), high - 1)
+    return low

@@ -20,11 +20,12 @@ from typer.core import TyperGroup
 from rag_vqa.cli import ask, chat, config, demo, doctor, kb, prompt, search
 from rag_vqa.cli.output import visible
 from rag_vqa.cli.run import Run
+from rag_vqa.cli.stopping import Stopped
 from rag_vqa.errors import RagVqaError
 
 # Typer carries its own copy of click in some versions: its classes are reached through Typer's.
 _ClickError: Any = typer.BadParameter.__mro__[2]
-INTERRUPTED = 130
+IN_PART, INTERRUPTED = 4, 130
 
 
 def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
@@ -136,6 +137,9 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("^C stopped.", file=sys.stderr)
         return INTERRUPTED
+    except Stopped:
+        print("Stopped before anything was written.", file=sys.stderr)
+        return IN_PART
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

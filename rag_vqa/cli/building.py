@@ -1,4 +1,5 @@
-"""The job behind `kb build`: look first, then encode; what was refused is written down.
+"""The jobs behind `kb build`, `kb add` and `kb sync`: look first, then encode; what was refused is
+written down.
 
 It knows files, progress and signals. How a document is stored is the knowledge base's matter.
 """
@@ -8,111 +9,175 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rag_vqa.cli.output import print_json
+from rag_vqa.cli.planning import plan, preview
 from rag_vqa.cli.progress import progress
 from rag_vqa.cli.run import Run
+from rag_vqa.cli.sourcing import Shard, Sourcing, look_through, said
+from rag_vqa.cli.stopping import Stopped
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.jsonl import Rejected, read_jsonl
+from rag_vqa.formats.document import Record, Rejected
 
 if TYPE_CHECKING:
-    from rag_vqa.retriever.encoder import Encoder
-    from rag_vqa.retriever.knowledge_base import KnowledgeBase
-    from rag_vqa.types import Document
+    from rag_vqa.formats.survey import Survey
+    from rag_vqa.retriever.encoding import TokenEncoder
+    from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase, SyncReport
 
 REJECTS, MISSING = "rejects.jsonl", "missing.csv"
 DONE, IN_PART, INTERRUPTED = 0, 4, 130
-
-
-class _Stopped(BaseException):
-    """SIGTERM or SIGUSR1: like ^C, all that was committed is safe."""
+PREVIEWED = 3  # documents
 
 
 @dataclass
 class Build:
-    """One run of `kb build`."""
+    """One run over a source."""
 
     run: Run
-    source: Path
+    sourcing: Sourcing
     out: Path
-    images: Path | None
-    strict: bool
-    total: int = 0
+    shard: Shard = field(default_factory=Shard)
     rejected: list[Rejected] = field(default_factory=list)
 
+    def open(self) -> None:
+        """Finds out what the source is; what is wrong with the flags is told here."""
+        self.source = self.sourcing.open(self.rejected)
+
     def survey(self) -> None:
-        """Reads through the source, so that hours are not spent on a file that is wrong."""
-        with_image = missing = 0
-        for document in self._documents([]):
-            self.total += 1
-            with_image += bool(document.images)
-            missing += any(not Path(str(image)).is_file() for image in document.images)
-        pictures = f" · {with_image:,} with image" if with_image else ""
-        gone = f" ({missing:,} missing → {self.out / MISSING})" if missing else ""
-        self.run.note(f"{self.total:,} documents{pictures}{gone}")
+        """Reads through the source and says what is there, before any model loads."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the reading that counts will tell
+            self.found: Survey = look_through(self.source)
+        self.total = self.shard.size(self.found.documents)
+        for line in said(self.source, self.found, self.out):
+            self.run.note(line)
+        if self.shard.count > 1:
+            self.run.note(f"part {self.shard.number} of {self.shard.count}: {self.total:,} of them")
 
-    def encode(self, encoder: Encoder, batch_size: int) -> int:
+    def documents(self) -> Iterator[Record]:
+        """The records of this part, from the beginning."""
+        self.rejected.clear()
+        return self.shard.of(self.source.records(), self.found.documents)
+
+    def plan(self, encoder: TokenEncoder, split: str, kept: bool) -> None:
+        """What the job will take, of a few documents encoded; short jobs are only begun."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            planned = plan(self.documents(), self.total, encoder, split, kept)
+        if planned is not None:
+            self.run.note(planned)
+
+    def preview(self, encoder: TokenEncoder, split: str) -> None:
+        """Shows the first three documents as they would be encoded and read."""
+        for line in preview(islice(self.documents(), PREVIEWED), encoder, split):
+            print(line)
+
+    def add(self, kb: KnowledgeBase, batch_size: int) -> int:
         """Encodes and stores; the exit code: done, in part by a signal, interrupted."""
-        from rag_vqa.retriever.knowledge_base import KnowledgeBase
+        from rag_vqa.retriever.knowledge_base import AddReport
 
-        with KnowledgeBase.create(self.out, encoder, exist_ok=True) as kb:
-            try:
-                with _signals(), progress("encode", self.total, quiet=self.run.quiet) as advance:
-                    report = kb.add(
-                        self._documents(self.rejected, warn=True),
-                        batch_size=batch_size,
-                        on_progress=advance,
-                        strict=self.strict,
-                    )
-            except (KeyboardInterrupt, _Stopped) as stop:
-                self._write_rejects()
-                return self._stopped(kb, stop)
-            self.rejected += report.rejected
-            self._write_rejects()
-            self._write_missing(report.missing_images)
-            self._finished(kb, report.added, report.unchanged, report.replaced)
+        report = AddReport()
+
+        def work(advance: Callable[[int], None]) -> None:
+            kb.add(
+                self.documents(),
+                batch_size=batch_size,
+                on_progress=advance,
+                strict=self.sourcing.strict,
+                report=report,
+            )
+
+        return self._run(kb, "encode", work, report) or self._added(kb, report)
+
+    def sync(self, kb: KnowledgeBase, batch_size: int, dry_run: bool, force: bool) -> int:
+        """Makes the knowledge base say what the source says; the exit code as of `add`."""
+        done: list[SyncReport] = []
+
+        def work(advance: Callable[[int], None]) -> None:
+            done.append(
+                kb.sync(
+                    self.documents(),
+                    dry_run=dry_run,
+                    force=force,
+                    rejected=self.rejected,
+                    batch_size=batch_size,
+                    on_progress=advance,
+                    strict=self.sourcing.strict,
+                )
+            )
+
+        return self._run(kb, "compare", work, None) or self._synced(kb, done[0], dry_run)
+
+    def _run(
+        self,
+        kb: KnowledgeBase,
+        name: str,
+        work: Callable[[Callable[[int], None]], None],
+        report: AddReport | None,
+    ) -> int:
+        quiet = self.run.quiet
+        try:
+            with warnings.catch_warnings(), progress(name, self.total, quiet=quiet) as advance:
+                if quiet:
+                    warnings.simplefilter("ignore")
+                work(advance)
+        except (KeyboardInterrupt, Stopped) as stop:
+            if report is not None:
+                self._write(report.rejected, report.missing_images)
+            by_hand = isinstance(stop, KeyboardInterrupt)
+            print(
+                f"{'^C stopped' if by_hand else 'Stopped'}: {len(kb):,} documents are safe. "
+                "The same command goes on from here.",
+                file=sys.stderr,
+            )
+            return INTERRUPTED if by_hand else IN_PART
         return DONE
 
-    def _documents(self, rejected: list[Rejected], *, warn: bool = False) -> Iterator[Document]:
-        with warnings.catch_warnings():
-            if not warn:
-                warnings.simplefilter("ignore")
-            yield from read_jsonl(self.source, self.images, rejected.append, self.strict)
+    def _added(self, kb: KnowledgeBase, report: AddReport) -> int:
+        self._write(report.rejected, report.missing_images)
+        counts = {"added": report.added, "replaced": report.replaced,
+                  "unchanged": report.unchanged, "refused": len(self.rejected)}  # fmt: skip
+        if report.cut:
+            share = report.cut / report.tokens
+            self.run.note(f"{share:.1%} of the text lies beyond the retriever's window, unread")
+        self._say(kb, counts, {})
+        if not self.run.json:
+            self.run.note(f'Ask it: rag-vqa ask {self.out} "…" --image FILE')
+        return DONE
 
-    def _stopped(self, kb: KnowledgeBase, stop: BaseException) -> int:
-        by_hand = isinstance(stop, KeyboardInterrupt)
-        print(
-            f"{'^C stopped' if by_hand else 'Stopped'}: {len(kb):,} documents are safe. "
-            "The same command goes on from here.",
-            file=sys.stderr,
-        )
-        return INTERRUPTED if by_hand else IN_PART
+    def _synced(self, kb: KnowledgeBase, report: SyncReport, dry_run: bool) -> int:
+        if not dry_run:
+            self.rejected = report.rejected
+            self._write([], report.missing_images)
+        counts = {"added": report.added, "changed": report.changed, "deleted": report.deleted,
+                  "unchanged": report.unchanged, "refused": len(report.rejected)}  # fmt: skip
+        if report.kept:
+            self.run.note(
+                f"{report.kept:,} documents are not in the source and were kept: records without "
+                "an id were refused, and may be these"
+            )
+        self._say(kb, counts, {"encoded": report.encoded, "dry_run": dry_run})
+        return DONE
 
-    def _finished(self, kb: KnowledgeBase, added: int, unchanged: int, replaced: int) -> None:
-        counts = {"added": added, "replaced": replaced, "unchanged": unchanged,
-                  "refused": len(self.rejected)}  # fmt: skip
+    def _say(self, kb: KnowledgeBase, counts: Mapping[str, int], more: Mapping[str, Any]) -> None:
         if self.run.json:
-            from rag_vqa.cli.output import print_json
-
-            print_json({"path": str(self.out), **counts, "documents": len(kb)})
+            print_json({"path": str(self.out), **counts, "documents": len(kb), **more})
             return
         said = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        refused = f" → {self.out / REJECTS}" if self.rejected else ""
+        refused = f" → {self.out / REJECTS}" if self.rejected and not more.get("dry_run") else ""
         self.run.note(f"{self.out}: {len(kb):,} documents ({said or 'nothing new'}{refused})")
-        self.run.note(f'Ask it: rag-vqa ask {self.out} "…" --image FILE')
 
-    def _write_rejects(self) -> None:
-        lines = [json.dumps(asdict(rejected)) + "\n" for rejected in self.rejected]
+    def _write(self, rejected: list[Rejected], missing: list[tuple[str, str]]) -> None:
+        self.rejected += rejected
+        lines = [json.dumps(asdict(refusal)) + "\n" for refusal in self.rejected]
         (self.out / REJECTS).write_text("".join(lines), "utf-8")
-
-    def _write_missing(self, missing: list[tuple[str, str]]) -> None:
         with (self.out / MISSING).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("document", "image"), *missing])
 
@@ -128,21 +193,5 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--out {path}: {place} is a file. Give another name.")
     if not os.access(place, os.W_OK):
         raise UsageError(f"--out {path}: {place} cannot be written to. Give another place.")
-    if place != path or (path / FILE).exists():
-        return
-    if foreign(path):
+    if place == path and not (path / FILE).exists() and foreign(path):
         raise UsageError(f"--out {path}: the folder holds other files. Give another name.")
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise _Stopped
-
-    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,7 +6,7 @@ It knows in which order things can go wrong cheaply. It does not know any verb.
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,20 @@ def open_pipeline(
     return pipeline(settings, kb)
 
 
+def open_knowledge_base(path: Path) -> KnowledgeBase:
+    """The knowledge base at `path`, without its retriever. Raises UsageError if there is none."""
+    return _open(path)
+
+
+def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> KnowledgeBase:
+    """The knowledge base at `path`; its retriever was agreed to, and loads when first needed."""
+    kb = _open(path)
+    built = _own_retriever(run, kb.manifest, settings, path)
+    kb.close()
+    check_models([built], settings, yes)
+    return _open(path, lambda: load_encoder(settings, *built, kb.manifest.options))
+
+
 def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
     """A RagVqa over an open knowledge base, as the settings say."""
     from rag_vqa.pipeline import RagVqa
@@ -85,8 +99,11 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
     )
 
 
-def retriever_to_build(run: Run, settings: Settings, out: Path) -> Named:
-    """The retriever of the knowledge base at `out`: its own if there is one, else that asked for.
+def retriever_to_build(
+    run: Run, settings: Settings, out: Path
+) -> tuple[Named, Mapping[str, str | bool]]:
+    """The retriever of the knowledge base at `out`, with what it was built with: its own if there
+    is one, else that asked for.
 
     Raises:
         UsageError, Mismatch: see `open_pipeline`.
@@ -95,12 +112,12 @@ def retriever_to_build(run: Run, settings: Settings, out: Path) -> Named:
 
     if (out / FILE).exists():
         with _open(out) as kb:
-            return _own_retriever(run, kb.manifest, settings, out)
+            return _own_retriever(run, kb.manifest, settings, out), kb.manifest.options
     asked = settings.retriever
     _check_revision(settings)
     if asked.model is None:
         run.note("Encoding with the embedded retriever. Choose another: --retriever, or --preset")
-    return asked.model or EMBEDDED, revision(asked.model, asked.revision)
+    return (asked.model or EMBEDDED, revision(asked.model, asked.revision)), {}
 
 
 def check_template(settings: Settings) -> None:
@@ -154,7 +171,7 @@ def check_models(models: list[Named], settings: Settings, yes: bool) -> None:
     ask_before_download(models, offline=settings.offline, yes=yes)
 
 
-def _open(path: Path, encoder: Encoder | None = None) -> KnowledgeBase:
+def _open(path: Path, encoder: Encoder | Callable[[], Encoder] | None = None) -> KnowledgeBase:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
     build = f"Build one: rag-vqa kb build SOURCE --out {path}"
