@@ -1,0 +1,97 @@
+"""kb list, show, stats, verify, delete, compact, snapshot: what they print and how they end."""
+
+import pytest
+
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+
+def test_list(cli, birds) -> None:
+    assert cli("kb", "list", birds).out.splitlines() == [
+        "puffin  Atlantic puffin · Breeding",
+        "stork  White stork · Breeding",
+        "swift  Common swift · Flight",
+    ]
+    first = cli("kb", "list", birds, "--limit", 2)
+    assert len(first.out.splitlines()) == 2 and "--after stork" in first.err
+    assert [d["id"] for d in cli("kb", "list", birds, "--after", "stork", "--json").json] == [
+        "swift"
+    ]
+    assert [d["id"] for d in cli("kb", "list", birds, "--where", "lang=de", "--json").json] == [
+        "swift"
+    ]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("list", "{kb}", "--limit", "0"),
+        ("list", "{kb}", "--after", "nobody"),
+        ("list", "{kb}", "--where", "colour=red"),
+        ("show", "{kb}", "nobody"),
+        ("stats", "none.kb"),
+        ("snapshot", "{kb}", "{kb}"),
+    ],
+)
+def test_what_cannot_be_meant(cli, birds, args) -> None:
+    done = cli("kb", *[arg.format(kb=birds) for arg in args])
+    assert done.code == 2 and len(done.err.splitlines()) == 1, done.err
+
+
+def test_show(cli, birds) -> None:
+    done = cli("kb", "show", birds, "stork")
+    assert "title: White stork" in done.out and "storks nest on roofs" in done.out
+    assert "passage 0" in done.out
+    shown = cli("kb", "show", birds, "stork", "--json").json
+    assert shown["metadata"] == {"lang": "en"}
+    assert [p["text"] for p in shown["passages"]] == [
+        "White stork · Breeding\nstorks nest on roofs and chimneys"
+    ]
+
+
+def test_text_of_documents_cannot_steer_the_terminal(cli, birds, encoder) -> None:
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([{"id": "evil", "title": "\x1b[2J", "text": "\x1b]0;x\x07"}])
+    for verb in (("list", birds), ("show", birds, "evil")):
+        assert "\x1b" not in cli("kb", *verb).out
+
+
+def test_stats(cli, birds) -> None:
+    stats = cli("kb", "stats", birds, "--json").json
+    assert (stats["documents"], stats["passages"], stats["K"], stats["D"]) == (3, 3, 4, 64)
+    assert "documents    3" in cli("kb", "stats", birds).out
+
+
+def test_delete_is_idempotent(cli, birds) -> None:
+    done = cli("kb", "delete", birds, "stork", "nobody")
+    assert done.code == 0 and "1 deleted, 2 documents left · 1 of these ids" in done.err
+    again = cli("kb", "delete", birds, "stork", "--json").json
+    assert (again["deleted"], again["documents"]) == (0, 2)
+
+
+def test_compact_frees_what_was_deleted(cli, birds) -> None:
+    cli("kb", "delete", birds, "stork")
+    before = cli("kb", "stats", birds, "--json").json
+    freed = cli("kb", "compact", birds, "--json").json
+    after = cli("kb", "stats", birds, "--json").json
+    assert (before["gone"], after["gone"], freed["rows"]) == (1, 0, 1)
+    assert freed["bytes"] == before["token_bytes"] - after["token_bytes"] > 0
+    assert cli("search", birds, "puffins", "-k", 1, "--json").json[0]["id"] == "puffin"
+
+
+def test_snapshot(cli, birds, tmp_path) -> None:
+    copy = tmp_path / "copy.kb"
+    assert cli("kb", "snapshot", birds, copy, "--json").json["documents"] == 3
+    assert cli("kb", "list", copy, "--json").json == cli("kb", "list", birds, "--json").json
+
+
+def test_verify_tells_damage_by_file_and_ends_with_1(cli, birds) -> None:
+    assert cli("kb", "verify", birds, "--json").json == {
+        "sound": True, "documents": 3, "damage": [],
+    }  # fmt: skip
+    tokens = next(birds.rglob("*.tokens"))
+    content = bytearray(tokens.read_bytes())
+    content[-5] ^= 1  # a token; a flipped header does not even open
+    tokens.write_bytes(content)
+    done = cli("kb", "verify", birds)
+    assert done.code == 1 and tokens.name in done.out and "damaged" in done.out
+    assert "kb build" in done.err

@@ -1,0 +1,162 @@
+"""kb build, add and sync over sources: what is said before, what is shown, what is done."""
+
+import json
+
+import pytest
+
+from rag_vqa.cli.sourcing import Shard
+from rag_vqa.errors import UsageError
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "museum.csv"
+    path.write_text(
+        "inv_no,title,description,year\n"
+        'A1,Vase,"A blue vase, with cranes.",1780\n'
+        "A2,Bowl,A bowl of jade.,1650\n"
+        "A3,Cup,A silver cup.,1901\n"
+        "A4,Plate,A plate.,1902\n"
+    )
+    return path
+
+
+MAPPED = ("--map", "id=inv_no", "--map", "text=description")
+
+
+def test_csv_by_columns(cli, table, tmp_path) -> None:
+    out = tmp_path / "m.kb"
+    done = cli("kb", "build", table, "--out", out, *MAPPED)
+    assert (done.code, done.out) == (0, "")
+    assert "4 documents (csv)" in done.err and "metadata: year" in done.err
+    found = cli("search", out, "Vase A blue vase, with cranes.", "-k", 1, "--json").json[0]
+    assert (found["id"], found["title"], found["metadata"]) == ("A1", "Vase", {"year": 1780})
+
+
+def test_a_dry_run_shows_three_documents_and_builds_nothing(cli, table, tmp_path) -> None:
+    out = tmp_path / "m.kb"
+    done = cli("kb", "build", table, "--out", out, *MAPPED, "--dry-run")
+    assert done.code == 0 and not out.exists()
+    assert done.out.count("\n  encoded: ") == 3 and "A4" not in done.out
+    assert (
+        "A1\n  read:    Vase\n           A blue vase, with cranes.\n           year = 1780"
+        in done.out
+    )
+    assert "encoded: Vase A blue vase, with cranes. [8 tokens]" in done.out
+
+
+def test_a_column_that_is_not_there(cli, table, tmp_path, loads) -> None:
+    done = cli("kb", "build", table, "--out", tmp_path / "m.kb", "--map", "id=inv_nr")
+    assert (done.code, loads) == (2, [])
+    assert "inv_no" in done.err and len(done.err.splitlines()) == 1
+
+
+def test_what_a_source_holds_is_said(cli, tmp_path) -> None:
+    rows = [{"id": f"d{n}", "text": "слово и ещё несколько слов " * 5} for n in range(10)]
+    rows += [rows[0], {"id": "p", "text": "x", "image": "none.png"}]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    done = cli("kb", "build", source, "--out", tmp_path / "d.kb")
+    assert "12 documents (jsonl) · 1 with image (1 missing → " in done.err
+    assert "1 documents have an id that was there before" in done.err
+    assert "look non-English, for instance d0" in done.err
+
+
+@pytest.mark.parametrize(("total", "count"), [(10, 3), (3, 5), (0, 2), (7, 1)])
+def test_shards_are_runs_that_together_are_all(total, count) -> None:
+    parts = [Shard(number, count) for number in range(1, count + 1)]
+    taken = [list(part.of(iter(range(total)), total)) for part in parts]
+    assert [x for part in taken for x in part] == list(range(total))
+    assert [len(part) for part in taken] == [part.size(total) for part in parts]
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_shards_that_cannot_be_meant(text) -> None:
+    with pytest.raises(UsageError, match="--shard"):
+        Shard.parse(text)
+
+
+def test_parts_merged_are_what_one_build_makes(cli, tmp_path, encoder) -> None:
+    rows = [{"id": f"d{n}", "text": f"document number {n}"} for n in range(11)]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    assert cli("kb", "build", source, "--out", tmp_path / "one.kb").code == 0
+    parts = [tmp_path / f"part{n}.kb" for n in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        assert cli("kb", "build", source, "--out", part, "--shard", f"{number}/3").code == 0
+    merged = cli("kb", "merge", *parts, "--out", tmp_path / "all.kb", "--json").json
+    assert merged["documents"] == 11
+    one, all_ = (cli("kb", "list", tmp_path / name, "--json").json for name in ("one.kb", "all.kb"))
+    assert one == all_
+    for question in ("document number 3", "number 10"):
+        hits = [
+            [
+                (hit["id"], hit["score"])
+                for hit in cli("search", tmp_path / name, question, "--json").json
+            ]
+            for name in ("one.kb", "all.kb")
+        ]
+        assert hits[0] == hits[1]
+    again = cli("kb", "merge", *parts, "--out", tmp_path / "all.kb", "--json").json
+    assert (again["added"], again["documents"]) == (0, 11)
+
+
+def test_sync_says_and_does_what_changed(cli, tmp_path, encoder, loads) -> None:
+    out = tmp_path / "d.kb"
+    rows = [{"id": f"d{n}", "text": f"document number {n}"} for n in range(40)]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    cli("kb", "build", source, "--out", out)
+    loads.clear()
+    rows[0]["metadata"] = {"lang": "en"}
+    jsonl(source, rows)
+    done = cli("kb", "sync", source, "--out", out, "--json").json
+    assert (done["changed"], done["unchanged"], done["encoded"]) == (1, 39, 0)
+    assert loads == []  # metadata alone encodes nothing
+    rows[1]["text"] = "another text"
+    changed = [*rows[:39], {"id": "new", "text": "a new one"}]
+    jsonl(source, changed)
+    dry = cli("kb", "sync", source, "--out", out, "--dry-run", "--json").json
+    assert dry["dry_run"] and dry["documents"] == 40
+    done = cli("kb", "sync", source, "--out", out, "--json").json
+    assert [done[x] for x in ("added", "changed", "deleted", "unchanged", "encoded")] == [
+        1, 1, 1, 38, 2,
+    ]  # fmt: skip
+    assert [dry[x] for x in ("added", "changed", "deleted", "unchanged")] == [1, 1, 1, 38]
+    assert done["documents"] == 40
+    with KnowledgeBase.open(out, encoder) as kb:
+        assert kb.get("d39") is None and kb.get("new") is not None
+
+
+def test_a_rash_sync_deletes_nothing_without_force(cli, tmp_path) -> None:
+    out = tmp_path / "d.kb"
+    rows = [{"id": f"d{n}", "text": f"document number {n}"} for n in range(40)]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    cli("kb", "build", source, "--out", out)
+    jsonl(source, rows[:30])
+    done = cli("kb", "sync", source, "--out", out)
+    assert done.code == 2 and "--force" in done.err and "10 of 40" in done.err
+    assert cli("kb", "stats", out, "--json").json["documents"] == 40
+    assert cli("kb", "sync", source, "--out", out, "--force", "--json").json["deleted"] == 10
+
+
+def test_add_goes_into_what_is_there(cli, birds, tmp_path) -> None:
+    source = jsonl(tmp_path / "more.jsonl", [{"id": "auk", "text": "auks dive"}])
+    done = cli("kb", "add", source, "--out", birds, "--json").json
+    assert (done["added"], done["documents"]) == (1, 4)
+    missing = cli("kb", "add", source, "--out", tmp_path / "none.kb")
+    assert missing.code == 2 and "kb build" in missing.err
+
+
+def test_codes_alone_and_unsplit(cli, table, tmp_path) -> None:
+    out = tmp_path / "m.kb"
+    done = cli("kb", "build", table, "--out", out, *MAPPED, "--codes-only", "--split", "none")
+    assert done.code == 0
+    stats = cli("kb", "stats", out, "--json").json
+    assert (stats["keep_tokens"], stats["splitting"]) == (False, "none-1")
+    assert cli("search", out, "Cup A silver cup.", "-k", 1, "--json").json[0]["id"] == "A3"
+    wrong = cli("kb", "build", table, "--out", tmp_path / "n.kb", "--split", "page")
+    assert wrong.code == 2
