@@ -139,10 +139,11 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--synced", type=int, default=40_000)
     parser.add_argument("--changed", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.004, help="of the encoder, a passage")
+    parser.add_argument("--seconds", type=float, default=0.01, help="of the encoder, a passage")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--folder", type=Path, help="where there is room; by default a new one")
     parser.add_argument("--out", type=Path, help="a file for the JSON; else it is printed")
+    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
@@ -153,7 +154,11 @@ def main() -> None:
     try:
         found = {
             "date": datetime.date.today().isoformat(),
-            "machine": {"cpus": os.cpu_count(), "processor": platform.machine()},
+            "machine": {
+                "cpus": os.cpu_count(),
+                "system": f"{platform.system()} {platform.machine()}",
+            },
+            "note": options.note,
             "documents": options.documents,
             "with_fp16": apart(folder, "build", "a.kb", options.documents, True),
             "opened": apart(folder, "opening", "a.kb", options.repeats),
