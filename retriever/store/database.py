@@ -253,7 +253,8 @@ class Database:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return RagVqaError(
-                f"Another process is writing {self.file}. Wait for it, then run this again."
+                f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
+                "seconds. Wait for it, then run this again."
             )
         if code in _REFUSED:
             return RagVqaError(

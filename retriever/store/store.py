@@ -132,13 +132,18 @@ class Store:
             after = chunk[-1][0]
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
-        """Ids by row."""
-        return dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+        """Ids by row, of rows that passages name."""
+        found = dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+        if len(found) < len(set(rows)):
+            raise self.db.corrupt("a passage belongs to no document")
+        return found
 
     def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
-        """By key: the row of the document, and the passage."""
+        """By key of a row of tokens: the row of the document, and the passage."""
         query = f"SELECT {_PASSAGE} FROM passages WHERE key IN ({{}})"
         found = list(self.db.rows_in(query, keys))
+        if len(found) < len(set(keys)):
+            raise self.db.corrupt("a row of tokens has no passage")
         ids = self.ids(sorted({values[1] for values in found}))
         return {values[0]: (values[1], self._passage(values, ids)) for values in found}
 
@@ -247,10 +252,8 @@ class Store:
         key, row, position, text, image = covered
         if checksum("passages", covered) != check:  # type: ignore[arg-type]
             raise self.db.corrupt(f"passage {key!r} does not have its checksum")
-        if not isinstance(row, int) or row not in ids:
-            raise self.db.corrupt(f"passage {key!r} belongs to no document")
         picture = None if image is None else self.image(image)
-        return Passage(ids[row], int(str(position)), str(text), picture)
+        return Passage(ids[int(str(row))], int(str(position)), str(text), picture)
 
     def image(self, name: object) -> Path:
         """Where the picture of that name lies."""

@@ -209,6 +209,25 @@ def test_over_a_network_a_rollback_journal_serves(
     assert kb.verify() == ()
 
 
+def test_a_reader_that_does_not_let_go(
+    kb: KnowledgeBase, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb.close()
+    monkeypatch.setattr(journal, "_PATIENCE", 10)
+    monkeypatch.setattr("rag_vqa.retriever.store.database._BUSY_SECONDS", 0.1)
+    with (
+        KnowledgeBase.open(kb.path, encoder) as reader,
+        KnowledgeBase.open(kb.path, encoder) as writer,
+    ):
+        with reader.store.db.snapshot():
+            assert len(reader) == 0  # only now it holds on to its commit
+            with pytest.raises(RagVqaError, match=r"uses .* did not let go for 0 seconds"):
+                writer.add([{"id": "a", "text": "One."}])
+        writer.add([{"id": "b", "text": "Two."}])
+        assert [d.id for d in reader.documents()] == ["b"]
+        assert writer.verify() == ()
+
+
 def test_a_long_snapshot_sees_one_commit(kb: KnowledgeBase, encoder: TokenEncoder) -> None:
     kb.add([{"id": "a", "text": "One."}])
     with KnowledgeBase.open(kb.path, encoder) as reader, reader.store.db.snapshot():
