@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.store import lock
+from rag_vqa.retriever.store import files, lock
 from rag_vqa.retriever.store.collect import FILE, foreign
 from rag_vqa.retriever.store.manifest import Manifest
 from rag_vqa.retriever.store.store import Store
@@ -22,7 +22,7 @@ def create(folder: Path, made: Manifest) -> None:
     """
     if folder.exists() and (not folder.is_dir() or foreign(folder)):
         raise UsageError(f"{folder} holds other files: give another name with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     with lock.writing(folder):
         if not (folder / FILE).exists():
             Store.create(folder, made)

@@ -176,6 +176,17 @@ def test_keys_are_never_used_again(kb: KnowledgeBase) -> None:
     assert len(kb) == 1 and not first & keys_of(kb)
 
 
+def test_what_changes_nothing_commits_nothing(kb: KnowledgeBase) -> None:
+    kb.add([{"id": "a", "text": "One."}])
+    before = kb.store.db.number("commits")
+    assert kb.delete(["none", "other"]) == kb.delete([]) == 0
+    kb.add([{"id": "a", "text": "One."}])
+    kb.merge([kb.path])
+    assert kb.store.db.number("commits") == before
+    assert kb.delete(["a", "a", "none"]) == 1
+    assert (len(kb), kb.verify()) == (0, ())
+
+
 def test_long_documents_become_passages_that_each_fit(
     tmp_path: Path, encoder: TokenEncoder
 ) -> None:
