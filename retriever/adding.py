@@ -6,7 +6,7 @@ stored (store/) nor how a knowledge base is opened (knowledge_base.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from rag_vqa import images
-from rag_vqa.errors import BadInput, Missing, RagVqaError
+from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
 from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
 from rag_vqa.retriever import passages as splitting
 from rag_vqa.retriever.encoding import TokenEncoder
@@ -77,6 +77,8 @@ class Adding:
         strict: bool,
         dry_run: bool = False,
     ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}: give at least 1.")
         self.report = AddReport()
         self.given: dict[str, bytes] = {}
         self._store, self._encoder = store, encoder
@@ -88,6 +90,22 @@ class Adding:
     def safe(self) -> bool:
         """Whether all that was taken is dealt with and committed."""
         return not self._waiting
+
+    def take_all(
+        self,
+        items: Iterable[Document | Mapping[str, Any]],
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        """Take documents in and commit them; tells how many are dealt with and safe."""
+        done = 0
+        for done, item in enumerate(items, 1):
+            self.take(item)
+            if self.safe and on_progress is not None:
+                on_progress(done)
+        if not self.safe:
+            self.commit()
+            if on_progress is not None:
+                on_progress(done)
 
     def take(self, item: Document | Mapping[str, Any]) -> None:
         """Take one document in; commits whenever a batch of passages is full."""

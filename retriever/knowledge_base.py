@@ -7,7 +7,7 @@ document goes through (adding.py), how rows are stored (store/) or searched (sea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +20,12 @@ from rag_vqa.retriever.adding import Adding, AddReport
 from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.filters import Where
 from rag_vqa.retriever.sizes import Stats, stats_of
-from rag_vqa.retriever.store import FILE, Store, compact, copying, foreign, lock, migrate, verify
+from rag_vqa.retriever.store import FILE, Store, compact, copying, creating, migrate, verify
 from rag_vqa.retriever.store.compact import Compacted
+from rag_vqa.retriever.store.content import Shown
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.syncing import SyncReport
-from rag_vqa.types import Document, Hit, Passage, Query
+from rag_vqa.types import Document, Hit, Query
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.search import Retriever
@@ -37,14 +38,6 @@ Items = Iterable[Document | Mapping[str, Any]]
 Progress = Callable[[int], None]
 Loading = Callable[[], TokenEncoder]
 Hits = list[list[Hit]]  # in the class, `list` is a method
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A document with the passages that it is found by."""
-
-    document: Document
-    passages: tuple[Passage, ...]
 
 
 class KnowledgeBase:
@@ -96,14 +89,8 @@ class KnowledgeBase:
         """
         path = Path(path)
         if not (path / FILE).exists():
-            if path.exists() and (not path.is_dir() or foreign(path)):
-                raise UsageError(f"{path} holds other files: give another name with --out.")
             kept = True if keep_tokens is None else keep_tokens
-            manifest = matching.manifest_of(encoder, split or "window", kept)
-            path.mkdir(parents=True, exist_ok=True)
-            with lock.writing(path):
-                if not (path / FILE).exists():
-                    Store.create(path, manifest)
+            creating.create(path, matching.manifest_of(encoder, split or "window", kept))
         elif not exist_ok:
             raise UsageError(
                 f"{path} exists. Go on with it: rag-vqa kb build SOURCE --out {path}, or give "
@@ -182,18 +169,10 @@ class KnowledgeBase:
             BadInput: a document is refused, under `strict`.
             RagVqaError: another process is writing.
         """
-        adding = self._adding(batch_size, strict)
+        adding = Adding(self.store, lambda: self.encoder, batch_size, strict)
         adding.report = adding.report if report is None else report
         with self.store.writing():
-            done = 0
-            for done, item in enumerate(documents, 1):
-                adding.take(item)
-                if adding.safe and on_progress is not None:
-                    on_progress(done)
-            if not adding.safe:
-                adding.commit()
-                if on_progress is not None:
-                    on_progress(done)
+            adding.take_all(documents, on_progress)
         return adding.report
 
     def sync(
@@ -222,12 +201,9 @@ class KnowledgeBase:
             UsageError: over 5% would be deleted, without `force`; batch_size < 1.
             BadInput, RagVqaError: see `add`.
         """
-        adding = self._adding(batch_size, strict, dry_run)
-        options: dict[str, Any] = {"force": force, "on_progress": on_progress}
-        if dry_run:
-            return syncing.sync(self.store, adding, records, rejected, dry_run=True, **options)
-        with self.store.writing():
-            return syncing.sync(self.store, adding, records, rejected, dry_run=False, **options)
+        adding = Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)
+        with nullcontext() if dry_run else self.store.writing():
+            return syncing.sync(self.store, adding, records, rejected, dry_run, force, on_progress)
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Remove documents in one commit; how many there were. Unknown ids are no error."""
@@ -334,8 +310,3 @@ class KnowledgeBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _adding(self, batch_size: int, strict: bool, dry_run: bool = False) -> Adding:
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}: give at least 1.")
-        return Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)

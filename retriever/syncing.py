@@ -47,21 +47,13 @@ def sync(
     adding: Adding,
     records: Iterable[Document | Mapping[str, Any]],
     refused: Sequence[Rejected],
-    *,
     dry_run: bool,
     force: bool,
     on_progress: Callable[[int], None] | None,
 ) -> SyncReport:
     """See `KnowledgeBase.sync`. Deletions come last: interrupted before, nothing is lost."""
     before, _ = store.count()
-    done = 0
-    for done, record in enumerate(records, 1):
-        adding.take(record)
-        if adding.safe and on_progress is not None:
-            on_progress(done)
-    adding.commit()
-    if on_progress is not None:
-        on_progress(done)
+    adding.take_all(records, on_progress)
     report = adding.report
     rejected = [*refused, *report.rejected]
     vanished = _vanished(store, {*adding.given, *(refusal.id for refusal in rejected)})

@@ -53,6 +53,14 @@ class Encoded:
     cut: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A document with the passages that it is found by."""
+
+    document: Document
+    passages: tuple[Passage, ...]
+
+
 def content_of(document: Document) -> Content:
     """Of a document whose pictures are kept."""
     images = [name_of(image) for image in document.images]

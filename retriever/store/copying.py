@@ -30,7 +30,7 @@ def copy(store: Store, folder: Path) -> None:
     there = folder.exists()
     if there and (not folder.is_dir() or foreign(folder) or (folder / FILE).exists()):
         raise UsageError(f"{folder} exists and is not empty: give another name for the copy.")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     with lock.writing(folder):
         while True:
             generation = store.db.number("generation")
@@ -48,7 +48,7 @@ def _copy(store: Store, folder: Path) -> None:
     segments = Segments(folder, made.K, made.D, made.keep_tokens)
     pictures = Pictures(folder)
     for inner in (segments.folder, pictures.folder):
-        inner.mkdir(exist_ok=True)
+        files.make_folder(inner)
     new = folder / f"{store.db.file.name}{files.NEW}"
     files.remove(new)
     with store.db.snapshot():

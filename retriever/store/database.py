@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +67,19 @@ class Database:
         new = file.with_name(file.name + files.NEW)
         for left in new.parent.glob(f"{new.name}*"):
             files.remove(left)
-        db = sqlite3.connect(new, isolation_level=None)
+        start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
+        versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
         try:
-            db.execute(f"PRAGMA page_size = {_PAGE}")
-            versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
-            db.executescript(f"BEGIN; {versions} {META}; {';'.join(SCHEMA)};")
-            start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
-            db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
-            db.execute("INSERT INTO meta VALUES ('checksum', ?)", [meta_checksum(db)])
-            db.execute("COMMIT")
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
+                db.execute(f"PRAGMA page_size = {_PAGE}")
+                db.executescript(f"BEGIN; {versions} {META}; {';'.join(SCHEMA)};")
+                db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
+                db.execute("INSERT INTO meta VALUES ('checksum', ?)", [meta_checksum(db)])
+                db.execute("COMMIT")
         except sqlite3.Error as error:
             raise RagVqaError(
                 f"{new} cannot be written: {error}. Check its rights and the disk's room."
             ) from error
-        finally:
-            db.close()
         files.replace(new, file)
 
     def close(self) -> None:
@@ -253,7 +251,8 @@ class Database:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return RagVqaError(
-                f"Another process is writing {self.file}. Wait for it, then run this again."
+                f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
+                "seconds. Wait for it, then run this again."
             )
         if code in _REFUSED:
             return RagVqaError(

@@ -48,6 +48,12 @@ def replace(new: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; one that is there is no error."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk."""
     with explained(folder):

@@ -17,13 +17,13 @@ _LOG = logging.getLogger(__name__)
 _NETWORK = ("nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "gpfs", "beegfs", "ceph", "9p", "afs",
             "fuse.sshfs", "fuse.glusterfs", "pvfs2", "orangefs", "panfs")  # fmt: skip
 _MOUNTS = Path("/proc/self/mountinfo")
-_BRIEFLY = 500  # milliseconds; readers hold their snapshots for no longer than a search takes
+_PATIENCE = 5000  # milliseconds: a reader holds its snapshot for as long as a search takes
 
 
 def begin(db: sqlite3.Connection, file: Path) -> bool:
     """Make commits durable, and log them where that works; whether they are logged."""
     kind = network(file.absolute())
-    logged = not kind and _switch(db, "WAL")
+    logged = not kind and _switch(db, "WAL", _PATIENCE)
     if not logged:
         why = f"on {kind} the memory that a write-ahead log shares is not to be had"
         _LOG.warning(
@@ -39,12 +39,12 @@ def end(db: sqlite3.Connection) -> None:
     """Back to one file, unless others have it open: then the next writer does it."""
     # A disk that is full now: the log stays, and is read by whoever comes next.
     with suppress(sqlite3.OperationalError):
-        _switch(db, "DELETE")
+        _switch(db, "DELETE", 0)
 
 
-def _switch(db: sqlite3.Connection, mode: str) -> bool:
-    (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
-    db.execute(f"PRAGMA busy_timeout = {_BRIEFLY}")
+def _switch(db: sqlite3.Connection, mode: str, patience: int) -> bool:
+    (before,) = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute(f"PRAGMA busy_timeout = {patience}")
     try:
         (got,) = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
     except sqlite3.OperationalError as error:
@@ -53,7 +53,7 @@ def _switch(db: sqlite3.Connection, mode: str) -> bool:
             raise
         return False
     finally:
-        db.execute(f"PRAGMA busy_timeout = {patience}")
+        db.execute(f"PRAGMA busy_timeout = {before}")
     return bool(got == mode.lower())
 
 

@@ -58,7 +58,7 @@ class Store:
     def create(cls, folder: Path, made: Manifest, file: str = FILE) -> None:
         """Write an empty store; what is there is left to the caller to check, and to lock."""
         for inner in (Pictures(folder).folder, Segments(folder, made.K, made.D, True).folder):
-            inner.mkdir(parents=True, exist_ok=True)
+            files.make_folder(inner)
         files.sync_folder(folder)
         Database.create(folder / file, manifest.written(made))
 
@@ -67,7 +67,7 @@ class Store:
         """Be the one writer. The first time, what killed writers left is removed."""
         with lock.writing(self.folder):
             for folder in (self.pictures.folder, self.segments.folder):
-                folder.mkdir(exist_ok=True)  # empty ones get lost where folders are copied
+                files.make_folder(folder)  # empty ones get lost where folders are copied
             if not self._collected:
                 collect(self)
                 self._collected = True
@@ -86,6 +86,8 @@ class Store:
 
     def put(self, batch: Sequence[Encoded]) -> None:
         """Write documents in one commit; one of the same id is replaced with all its passages."""
+        if not batch:
+            return
         if any(new.document.images for new in batch):
             self.pictures.sync()
         with self.db.commit() as commit:
@@ -104,15 +106,15 @@ class Store:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents in one commit; how many there were. Their bytes stay until compacted."""
-        gone = 0
-        with self.db.commit() as commit:
-            for identity in ids:
-                row = self._row(commit, identity)
-                if row is not None:
+        query = "SELECT row FROM documents WHERE id IN ({})"
+        rows = [row for (row,) in self.db.rows_in(query, list(dict.fromkeys(ids)))]
+        if rows:
+            with self.db.commit() as commit:
+                for row in rows:
                     self._drop_passages(commit, row)
                     commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
-                    gone += commit.remove("documents", "row", row)
-        return gone
+                    commit.remove("documents", "row", row)
+        return len(rows)
 
     def documents(self, rows: Sequence[int]) -> dict[int, Document]:
         """Those of the documents that are there, by row."""
@@ -132,13 +134,18 @@ class Store:
             after = chunk[-1][0]
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
-        """Ids by row."""
-        return dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+        """Ids by row, of rows that passages name."""
+        found = dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+        if len(found) < len(set(rows)):
+            raise self.db.corrupt("a passage belongs to no document")
+        return found
 
     def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
-        """By key: the row of the document, and the passage."""
+        """By key of a row of tokens: the row of the document, and the passage."""
         query = f"SELECT {_PASSAGE} FROM passages WHERE key IN ({{}})"
         found = list(self.db.rows_in(query, keys))
+        if len(found) < len(set(keys)):
+            raise self.db.corrupt("a row of tokens has no passage")
         ids = self.ids(sorted({values[1] for values in found}))
         return {values[0]: (values[1], self._passage(values, ids)) for values in found}
 
@@ -247,10 +254,8 @@ class Store:
         key, row, position, text, image = covered
         if checksum("passages", covered) != check:  # type: ignore[arg-type]
             raise self.db.corrupt(f"passage {key!r} does not have its checksum")
-        if not isinstance(row, int) or row not in ids:
-            raise self.db.corrupt(f"passage {key!r} belongs to no document")
         picture = None if image is None else self.image(image)
-        return Passage(ids[row], int(str(position)), str(text), picture)
+        return Passage(ids[int(str(row))], int(str(position)), str(text), picture)
 
     def image(self, name: object) -> Path:
         """Where the picture of that name lies."""

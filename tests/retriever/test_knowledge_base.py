@@ -176,6 +176,17 @@ def test_keys_are_never_used_again(kb: KnowledgeBase) -> None:
     assert len(kb) == 1 and not first & keys_of(kb)
 
 
+def test_what_changes_nothing_commits_nothing(kb: KnowledgeBase) -> None:
+    kb.add([{"id": "a", "text": "One."}])
+    before = kb.store.db.number("commits")
+    assert kb.delete(["none", "other"]) == kb.delete([]) == 0
+    kb.add([{"id": "a", "text": "One."}])
+    kb.merge([kb.path])
+    assert kb.store.db.number("commits") == before
+    assert kb.delete(["a", "a", "none"]) == 1
+    assert (len(kb), kb.verify()) == (0, ())
+
+
 def test_long_documents_become_passages_that_each_fit(
     tmp_path: Path, encoder: TokenEncoder
 ) -> None:
@@ -283,3 +294,78 @@ def test_closed_it_says_so(kb: KnowledgeBase) -> None:
 def test_batch_size_must_be_positive(kb: KnowledgeBase) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         kb.add([], batch_size=0)
+
+
+def test_lists_go_on_where_they_ended(kb: KnowledgeBase) -> None:
+    kb.add([{"id": f"d{n}", "text": "T.", "metadata": {"odd": n % 2}} for n in range(1000)])
+    kb.delete("d3")
+    names = [f"d{n}" for n in range(1000) if n != 3]
+
+    def listed(**options: Any) -> list[str]:
+        return [document.id for document in kb.list(**options)]
+
+    assert listed() == names
+    assert listed(limit=3) == ["d0", "d1", "d2"]
+    assert listed(after="d2", limit=2) == ["d4", "d5"]
+    assert listed(where={"odd": 1}) == [f"d{n}" for n in range(1, 1000, 2) if n != 3]
+    assert listed(where={"odd": 1}, after="d996") == ["d997", "d999"]
+    assert listed(limit=0) == listed(after="d999") == listed(where={"odd": 7}) == []
+    with pytest.raises(UsageError, match="No document has the id 'd3'"):
+        listed(after="d3")
+    with pytest.raises(UsageError, match="Did you mean 'odd'"):
+        listed(where={"od": 1})
+
+
+def test_a_document_is_shown_with_its_passages(kb: KnowledgeBase) -> None:
+    kb.add([{"id": "a", "text": "w " * 150, "title": "T", "images": [png("red"), png("blue")]}])
+    shown = kb.show("a")
+    assert shown is not None and shown.document == kb.get("a")
+    assert [p.position for p in shown.passages] == [0, 1, 2]
+    assert all(p.document == "a" and p.text.startswith("T\n") for p in shown.passages)
+    assert [p.image for p in shown.passages] == [*shown.document.images, shown.document.images[0]]
+    assert kb.show("b") is None
+
+
+def test_a_compaction_frees_what_was_deleted(kb: KnowledgeBase) -> None:
+    kb.add(
+        [{"id": str(n), "text": f"{n}.", "image": png("red" if n else "blue")} for n in range(9)]
+    )
+    kb.delete(["0", "1", "2"])
+    keys, before = keys_of(kb), kb.stats()
+    assert (before.gone, before.images) == (3, 2)
+    freed = kb.compact()
+    row = 4 * 64 * 2 + 4 * 64 + 4 * 2 + 4 * 4  # K · D fp16; K · D int8, K scales, K sums
+    assert (freed.rows, freed.pictures, freed.bytes) == (3, 1, 3 * row)
+    after = kb.stats()
+    assert (after.gone, after.images, after.documents) == (0, 1, 6)
+    assert keys_of(kb) == keys  # a key is for ever
+    assert kb.compact().rows == 0
+    kb.add([{"id": "new", "text": "New."}])
+    assert min(keys_of(kb) - keys) > 9
+
+
+def test_a_copy_is_the_last_commit(
+    tmp_path: Path, kb: KnowledgeBase, encoder: TokenEncoder
+) -> None:
+    kb.add([{"id": str(n), "text": f"{n}.", "image": png()} for n in range(5)])
+    kb.delete("0")
+    kb.snapshot(tmp_path / "deep" / "copy.kb")
+    kb.add([{"id": "later", "text": "Later."}])
+    with KnowledgeBase.open(tmp_path / "deep" / "copy.kb", encoder) as copy:
+        assert [document.id for document in copy.documents()] == ["1", "2", "3", "4"]
+        assert copy.verify() == ()
+        copy.add([{"id": "own", "text": "Its own."}])
+        assert copy.verify() == kb.verify() == ()
+    for taken in (kb.path, tmp_path / "deep"):
+        with pytest.raises(UsageError, match="not empty"):
+            kb.snapshot(taken)
+
+
+def test_many_commits_of_few_documents_fill_segments(
+    kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_vqa.retriever.store.store.CLOSED", 5)
+    kb.add([{"id": str(n), "text": f"{n}."} for n in range(14)], batch_size=3)
+    ends = kb.store.db.rows("SELECT number, rows FROM segments")
+    assert ends == [(1, 6), (2, 6), (3, 2)]  # the commit that fills a segment stays whole
+    assert kb.verify() == ()

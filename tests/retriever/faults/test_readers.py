@@ -34,6 +34,7 @@ def read(path: Path, motions, seen: list[int], over: threading.Event) -> None:
     with KnowledgeBase.open(path, motions.Encoder()) as kb:
         while not over.is_set():
             seen.append(answered(kb, motions))
+            time.sleep(0.005)  # the writer may have to share a core with four readers
         seen.append(answered(kb, motions))
 
 
