@@ -31,13 +31,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Document):
-    """A document as a file has it: at that line, its pictures (absolute paths) not to be trusted.
+    """A document as a file has it: its pictures (absolute paths, bytes) are not to be trusted.
 
     Attributes:
+        line: its line or row in its file; None if it is a file of its own.
         folder: what a picture may not leave, not through a link either: open it with this root.
     """
 
-    line: int
+    line: int | None
     folder: Path
 
 
@@ -47,10 +48,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def shown(value: object) -> str:
+def shown(value: object, limit: int = 60) -> str:
     """A user's value as it may stand in a message: escaped, and not longer than a line."""
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def from_mapping(record: Mapping[str, Any]) -> Document:
@@ -66,14 +67,19 @@ def from_mapping(record: Mapping[str, Any]) -> Document:
     return document
 
 
-def from_line(record: Mapping[str, Any], line: int, folder: Path) -> Record:
+def from_line(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
     """Read a file's record of FIELDS: images are names of files in `folder`, an absolute path.
+
+    Formats that hold pictures themselves give their bytes.
 
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
     """
     fields = _fields(record)
-    fields["images"] = tuple(folder / _file_name(source) for source in fields["images"])
+    fields["images"] = tuple(
+        source if isinstance(source, bytes) else folder / _file_name(source)
+        for source in fields["images"]
+    )
     document = Record(**fields, line=line, folder=folder)
     check(document)
     return document

@@ -6,19 +6,22 @@ does not know knowledge bases.
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.document import FIELDS, Record, Rejected, from_line, nearest, shown
+from rag_vqa.formats.document import FIELDS, Record, Rejected, nearest, shown
+from rag_vqa.formats.items import Contents, Item, Report, read_records
 from rag_vqa.formats.lines import read_lines
 
 __all__ = ["Record", "Rejected", "read_jsonl"]
 
-Report = Callable[[Rejected], None]
+# Lines looked at on opening, for the names of their fields.
+SAMPLE = 100
 
 
 def read_jsonl(
@@ -45,28 +48,68 @@ def read_jsonl(
     path = Path(path)
     folder = (path.parent if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
-    unknown: set[str] = set()
-    read, first = 0, None
+    return read_records(_items(path, strict), path, folder, on_reject, strict)
+
+
+def contents(path: Path, strict: bool) -> Contents:
+    """What a JSONL file of our own fields holds."""
+    columns = field_names(path)
+    unknown = tuple(name for name in columns if name not in FIELDS)
+    return Contents(columns, (), unknown, lambda: _items(path, strict))
+
+
+def field_names(path: Path) -> tuple[str, ...]:
+    """Names of the fields of the first lines, in order of appearance."""
+    names: dict[str, None] = {}
+    for _, record in itertools.islice(objects(path), SAMPLE):
+        if not isinstance(record, BadInput):
+            names.update(dict.fromkeys(record))
+    return tuple(names)
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
+    """The object of each line with its number, or why there is none; blank lines are passed over.
+
+    Raises:
+        Missing: no such file.
+        BadInput: no regular file, UTF-16 or UTF-32, or a gzip bomb.
+    """
     for number, line in read_lines(path):
         if isinstance(line, bytes) and not line.strip():
             continue
         try:
-            record = _record(line)
-            if not strict:
-                record = _known(record, unknown, f"{path}, line {number}")
-            document = from_line(record, number, folder)
+            yield number, _record(line)
         except BadInput as error:
-            if strict or on_reject is None:
-                raise BadInput(f"{path}, line {number}: {error}") from error
-            rejected = Rejected(number, _id_of(line), str(error))
-            first = first or rejected
-            on_reject(rejected)
-        else:
-            read += 1
-            yield document
-    if not read:
-        why = f"line {first.line} was refused: {first.reason}" if first else "it is empty."
-        raise BadInput(f"{path} holds no documents: {why}")
+            yield number, error
+
+
+def decode(text: str, start: int = 0) -> tuple[Any, int]:
+    """The JSON value at `start` of a text, and where it ends.
+
+    Raises:
+        BadInput: a field that stands twice, NaN, or nesting without end.
+        json.JSONDecodeError: no JSON.
+
+    >>> decode('[1] ')
+    ([1], 3)
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # an integer of thousands of digits
+        raise BadInput(f"not JSON that can be read: {error}") from error
+    except RecursionError as error:
+        raise BadInput("nested too deeply: a document is flat.") from error
+    return value, end
+
+
+def _items(path: Path, strict: bool) -> Iterator[Item]:
+    unknown: set[str] = set()
+    for number, record in objects(path):
+        if not strict and not isinstance(record, BadInput):
+            record = _known(record, unknown, f"{path}, line {number}")
+        yield Item(number, record)
 
 
 def _known(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, Any]:
@@ -74,7 +117,7 @@ def _known(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, A
     for name in record.keys() - set(FIELDS) - unknown:
         unknown.add(name)
         text = f"{where}: field {shown(name)} is unknown and left out.{nearest(name, FIELDS)}"
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
     return {name: value for name, value in record.items() if name in FIELDS}
 
 
@@ -87,14 +130,12 @@ def _record(line: bytes | BadInput) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadInput(f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start}.") from error
     try:
-        record = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        record, end = decode(text, len(text) - len(text.lstrip(_SPACE)))
+        if rest := text[end:].strip(_SPACE):
+            raise json.JSONDecodeError("Extra data", text, text.index(rest[0], end))
     except json.JSONDecodeError as error:
         cut = "" if line.endswith(b"\n") else " The file's last line is cut."
         raise BadInput(f"not JSON: {error.msg} at column {error.colno}.{cut}") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise BadInput(f"not JSON that can be read: {error}") from error
-    except RecursionError as error:
-        raise BadInput("nested too deeply: a document is flat.") from error
     if not isinstance(record, dict):
         raise BadInput(f"{shown(record)} is not an object of fields.")
     return record
@@ -113,10 +154,5 @@ def _no_number(name: str) -> NoReturn:
     raise BadInput(f"{name} is not JSON: leave the value out or write null.")
 
 
-def _id_of(line: bytes | BadInput) -> str | None:
-    """The id of a refused line, where it can be told."""
-    try:
-        identity = _record(line).get("id")
-    except BadInput:
-        return None
-    return identity if isinstance(identity, str) else None
+_SPACE = " \t\r\n"
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)

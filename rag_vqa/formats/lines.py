@@ -22,6 +22,15 @@ _BOMB_FLOOR = 64 * 2**20
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
+def suffix(path: Path) -> str:
+    """What kind of file a name says it is, packed or not.
+
+    >>> suffix(Path("docs.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | BadInput]]:
     """Lines with their numbers from 1, line ends kept; a BadInput stands for one not readable.
 

@@ -1,0 +1,136 @@
+"""CSV and TSV → Items: a header, then a row a document; quoted cells may hold line ends.
+
+It knows dialects, quotes and the number of cells. Lines are lines.py's, columns mapping.py's.
+
+The separator is a tab in .tsv and .tab; else the one of comma, semicolon and tab that the header
+has most of. Quotes are doubled inside quotes, as spreadsheets and RFC 4180 do. The text is UTF-8,
+with or without a byte order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rag_vqa.errors import BadInput
+from rag_vqa.formats.document import shown
+from rag_vqa.formats.items import Contents, Item
+from rag_vqa.formats.lines import LINE_LIMIT, read_lines, suffix
+from rag_vqa.formats.mapping import Columns, fields_of, resolve, scalar
+
+SUFFIXES = (".csv", ".tsv", ".tab")
+_SEPARATORS = ",;\t"
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+# A cell of text with line ends has hundreds of lines; a quote that is never closed takes the rest.
+_LINES_OF_A_ROW = 10_000
+
+
+def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Contents:
+    """Read the header.
+
+    Raises:
+        Missing: no such file.
+        BadInput: no header, two columns of one name, or text that is not UTF-8.
+        UsageError: the mapping does not fit the columns.
+    """
+    lines = _Lines(path)
+    separator = "\t" if suffix(path) in (".tsv", ".tab") else None
+    header, separator = _header(path, lines, separator)
+    columns = resolve(header, mapping)
+    return Contents(header, columns.metadata, (), lambda: _items(path, header, columns, separator))
+
+
+class _BadLine(BadInput):
+    """One line cannot be read; those behind it can."""
+
+
+class _Lines(Iterator[str]):
+    """Lines of a file as the csv module asks for them; it goes on behind a line that raised."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = read_lines(path)
+        self.number = self.begin = self._size = 0
+
+    def begin_row(self) -> None:
+        self.begin, self._size = self.number + 1, 0
+
+    def __next__(self) -> str:
+        self.number, line = next(self._lines)
+        if isinstance(line, BadInput):
+            raise _BadLine(str(line))
+        self._size += len(line)
+        lines = self.number - self.begin
+        if lines and (lines >= _LINES_OF_A_ROW or self._size > LINE_LIMIT):
+            raise _BadLine(
+                f"a quote opens in line {self.begin} and is not closed by line {self.number}: "
+                "close it there. The lines between them are lost."
+            )
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise _BadLine(
+                f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start} of line "
+                f"{self.number}. Save the file as UTF-8."
+            ) from error
+
+
+def _rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
+    # The module's own limit of a cell is 128 kB and for the whole process: raised, never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        lines.begin_row()
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadInput(f"not CSV: {error}. A quote in a cell is written twice, inside quotes.")
+        except _BadLine as error:
+            yield error
+
+
+def _header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str, ...], str]:
+    """Names of the columns, and what stands between them."""
+    try:
+        first = next((line for line in lines if line.strip()), "")
+    except _BadLine as error:
+        raise BadInput(f"{path}, line {lines.number}: {error}") from error
+    if not first:
+        raise BadInput(f"{path} holds no documents: it is empty.")
+    bare = _QUOTED.sub("", first)
+    separator = separator or max(_SEPARATORS, key=bare.count)
+    try:
+        (row,) = csv.reader([first], delimiter=separator, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise BadInput(f"{path}, line {lines.number}: the header is not CSV: {error}.") from error
+    names = tuple(name.strip() for name in row)
+    for place, name in enumerate(names, 1):
+        if not name:
+            raise BadInput(f"{path}: column {place} has no name: give it one in the header.")
+        if names.index(name) + 1 < place:
+            raise BadInput(f"{path}: two columns are called {shown(name)}: rename one of them.")
+    return names, separator
+
+
+def _items(path: Path, header: tuple[str, ...], columns: Columns, separator: str) -> Iterator[Item]:
+    lines = _Lines(path)
+    _header(path, lines, separator)
+    for row in _rows(lines, separator):
+        if isinstance(row, BadInput):
+            yield Item(lines.begin, row)
+        elif any(cell and not cell.isspace() for cell in row):
+            yield Item(lines.begin, _fields(row, header, columns))
+
+
+def _fields(
+    row: list[str], header: tuple[str, ...], columns: Columns
+) -> dict[str, object] | BadInput:
+    if len(row) != len(header):
+        why = f"{len(row)} cells where the header has {len(header)}"
+        return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")
+    cells = dict(zip(header, row, strict=True))
+    typed = {name: scalar(cells[name]) for name in columns.metadata}
+    return fields_of({**cells, **typed}, columns)

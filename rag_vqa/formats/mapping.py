@@ -1,0 +1,140 @@
+"""Columns of a table → fields of a document, as the user says.
+
+It knows names and cells. It does not know files: csv.py and parquet.py give it rows.
+
+A column that bears the name of a field is that field. `--map FIELD=COLUMN[,COLUMN]` names others;
+a column that is named there is not taken by its own name as well. All other columns become
+metadata. Texts of several columns are joined by line ends, pictures of several are listed. A cell
+of text holds several pictures with `|` between them, or with `;` if there is no `|`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.formats.document import FIELDS, nearest, shown
+from rag_vqa.types import Scalar
+
+IMAGES = ("image", "images")
+_MAPPABLE = tuple(field for field in FIELDS if field != "metadata")
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns make which field, and which become metadata."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    metadata: tuple[str, ...]
+
+
+def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What `--map` was given.
+
+    >>> parse_mapping(["id=inv_no", "text=title, description"])
+    {'id': ('inv_no',), 'text': ('title', 'description')}
+
+    Raises:
+        UsageError: no FIELD=COLUMN, or a field that is named twice.
+    """
+    mapping: dict[str, tuple[str, ...]] = {}
+    for pair in pairs:
+        field, equals, columns = pair.partition("=")
+        names = tuple(name.strip() for name in columns.split(","))
+        if not equals or not field.strip() or not all(names):
+            raise UsageError(f"--map {shown(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN.")
+        if field.strip() in mapping:
+            raise UsageError(f"--map {field.strip()} is given twice: name its columns in one.")
+        mapping[field.strip()] = names
+    return mapping
+
+
+def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> Columns:
+    """Give each column of a table its place.
+
+    Raises:
+        UsageError: a field or a column is unknown, two columns for the id, or none.
+    """
+    fields: dict[str, tuple[str, ...]] = {}
+    for field, names in (mapping or {}).items():
+        if field not in _MAPPABLE:
+            hint = nearest(field, _MAPPABLE) or f" There are {', '.join(_MAPPABLE)}."
+            raise UsageError(f"--map {field}=…: a document has no such field.{hint}")
+        for name in names:
+            if name not in columns:
+                hint = nearest(name, columns) or f" There are {_listed(columns)}."
+                raise UsageError(f"--map {field}={name}: there is no such column.{hint}")
+        fields[field] = tuple(names)
+    taken = {name for names in fields.values() for name in names}
+    for field in _MAPPABLE:
+        if field in columns and field not in fields and field not in taken:
+            fields[field] = (field,)
+    if len(fields.get("id", ())) != 1:
+        raise UsageError(
+            f"which column is the id? Say --map id=COLUMN; there are {_listed(columns)}."
+        )
+    if all(field in fields for field in IMAGES):
+        raise UsageError("both image and images have columns: keep one of them.")
+    taken = {name for names in fields.values() for name in names}
+    return Columns(fields, tuple(name for name in columns if name not in taken))
+
+
+def fields_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """One row as fields of document.py; empty cells are left out.
+
+    Raises:
+        BadInput: a text is none.
+    """
+    fields: dict[str, Any] = {}
+    for field, names in columns.fields.items():
+        cells = [row[name] for name in names if row[name] not in (None, "")]
+        if field in IMAGES:
+            fields["images"] = [picture for cell in cells for picture in _pictures(cell)]
+        elif field == "id":
+            fields[field] = cells[0] if cells else None
+        elif len(cells) == 1:
+            fields[field] = cells[0]
+        else:
+            fields[field] = "\n".join(_text(field, cell) for cell in cells)
+    fields["metadata"] = {n: row[n] for n in columns.metadata if row[n] not in (None, "")}
+    return fields
+
+
+def scalar(text: str) -> Scalar:
+    """A cell of text as a number, if that number is written in just these characters.
+
+    So nothing is lost: a postcode keeps its zero, and 12.10 is not taken for 12.1.
+
+    >>> [scalar(text) for text in ("1990", "-0.5", "007", "12.10", "1e3", "true", "")]
+    [1990, -0.5, '007', '12.10', '1e3', 'true', '']
+    """
+    if _INTEGER.fullmatch(text):
+        number: int | float = int(text)
+        return number if str(number) == text and -(2**63) <= number < 2**63 else text
+    if len(text) <= 20 and _DECIMAL.fullmatch(text):
+        number = float(text)
+        return number if repr(number) == text else text
+    return text
+
+
+def _pictures(cell: object) -> list[Any]:
+    if isinstance(cell, str):
+        parts = cell.split("|" if "|" in cell else ";")
+        return [part.strip() for part in parts if part.strip()]
+    return list(cell) if isinstance(cell, list) else [cell]
+
+
+def _text(field: str, cell: object) -> str:
+    if not isinstance(cell, str):
+        raise BadInput(f"{field} is {shown(cell)}, not text.")
+    return cell
+
+
+def _listed(columns: Sequence[str]) -> str:
+    names = ", ".join(columns[:20])
+    return names if len(columns) <= 20 else f"{names} and {len(columns) - 20} more"

@@ -1,0 +1,161 @@
+"""What a source holds in all: one pass that counts, before hours are spent on it.
+
+It knows how to count and how to guess at English. It opens no picture (whether a file is there is
+all it asks) and changes nothing. Memory is some twenty bytes a document.
+
+The guess is cheap and only as good as that. A text looks non-English if over a fifth of its letters
+are none of A to Z, as in other scripts, or if under 8% of its first words are common words of
+English that other languages in Latin letters do not share. Of these, a text of under MIN_WORDS
+words is not judged: a name is the same in all languages.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from rag_vqa.formats.document import Record, Rejected
+from rag_vqa.formats.source import Source
+
+MIN_WORDS: Final = 20
+_HEAD: Final = 2_000  # characters of a document that are looked at
+NAMED: Final = 5  # of what is wrong, so many are told by name
+_WORD: Final = re.compile(r"[^\W\d_]+")
+# Common in English; those that are common in a neighbour too (in, on, was, as, an, for, at) are not
+# among them.
+_ENGLISH: Final = frozenset(
+    _WORD.findall(
+        "the of and to is with by from that this which it its are were be been has have had his "
+        "her their they he she but not or also first other when where into after between most "
+        "such these than can used many there who"
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Counts over a whole source.
+
+    Attributes:
+        documents: those that could be read.
+        refused: items that could not; `refusals` are the first of them.
+        with_image: documents that name a picture, whether it is there or not.
+        images_missing: pictures whose file is not there; `missing` are the first names.
+        duplicates: documents whose id was there before.
+        characters: of all texts.
+        longest: characters of the longest text; `longest_id` is whose.
+        judged: documents with enough text to guess at their language.
+        foreign: those of them that look non-English; `foreign_ids` are the first.
+    """
+
+    documents: int
+    refused: int
+    refusals: tuple[str, ...]
+    with_image: int
+    images_missing: int
+    missing: tuple[str, ...]
+    duplicates: int
+    characters: int
+    longest: int
+    longest_id: str
+    judged: int
+    foreign: int
+    foreign_ids: tuple[str, ...]
+
+    @property
+    def foreign_share(self) -> float:
+        """Share of the judged documents that look non-English to a tower that reads English."""
+        return self.foreign / self.judged if self.judged else 0.0
+
+
+class _First:
+    """How many there were, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count, self.names = 0, list[str]()
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < NAMED:
+            self.names.append(name)
+
+
+def survey(source: Source) -> Survey:
+    """Read through a source once. Refused items are counted here, not reported again.
+
+    Raises:
+        BadInput: there are no documents; under `strict` the first item that is refused.
+    """
+    refused, missing, foreign = _First(), _First(), _First()
+    hashes = array("q")
+    with_image = characters = longest = judged = 0
+    longest_id = ""
+    counting = replace(source, on_reject=lambda rejected: refused.add(_told(rejected)))
+    for record in counting.records():
+        hashes.append(hash(record.id))
+        characters += len(record.text)
+        if len(record.text) > longest:
+            longest, longest_id = len(record.text), record.id
+        with_image += bool(record.images)
+        for name in _missing(record):
+            missing.add(name)
+        looks = looks_foreign(f"{record.title}\n{record.text[:_HEAD]}")
+        judged += looks is not None
+        if looks:
+            foreign.add(record.id)
+    return Survey(
+        documents=len(hashes),
+        refused=refused.count,
+        refusals=tuple(refused.names),
+        with_image=with_image,
+        images_missing=missing.count,
+        missing=tuple(missing.names),
+        duplicates=len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64))),
+        characters=characters,
+        longest=longest,
+        longest_id=longest_id,
+        judged=judged,
+        foreign=foreign.count,
+        foreign_ids=tuple(foreign.names),
+    )
+
+
+def _told(rejected: Rejected) -> str:
+    return rejected.reason if rejected.line is None else f"line {rejected.line}: {rejected.reason}"
+
+
+def looks_foreign(text: str) -> bool | None:
+    """Whether a text looks non-English; None if there is too little of it to tell.
+
+    >>> looks_foreign("Ваза из фарфора"), looks_foreign("Vase")
+    (True, None)
+    """
+    words = _WORD.findall(text)
+    letters = len(joined := "".join(words))
+    if not letters:
+        return None
+    latin = len(joined.encode("ascii", "ignore"))
+    if letters - latin > letters / 5:
+        return True
+    if len(words) < MIN_WORDS:
+        return None
+    common = sum(word.lower() in _ENGLISH for word in words)
+    return common < 0.08 * len(words)
+
+
+def _missing(record: Record) -> list[str]:
+    """Names of its pictures that are not there."""
+    paths = [image for image in record.images if isinstance(image, Path)]
+    return [str(path) for path in paths if not _is_there(path)]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
