@@ -28,7 +28,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from rag_vqa import metadata
+from rag_vqa import metadata, signatures
 from rag_vqa.errors import BadImage, Missing
 from rag_vqa.types import ImageSource
 
@@ -55,19 +55,7 @@ _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
     (re.compile(rb"BM"), BmpImageFile),
     (re.compile(rb"II\*\0|MM\0\*"), TiffImageFile),
 )
-# Only to say what was given instead of a picture.
-_REFUSED: Final = (
-    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
-    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
-    (re.compile(rb"%PDF"), "PDF"),
-    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "EPS"),
-    (re.compile(rb"8BPS"), "PSD"),
-    (re.compile(rb"SIMPLE  ="), "FITS"),
-    (re.compile(rb"\0\0[\1\2]\0"), "ICO"),
-    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<.*<svg|(?:\xef\xbb\xbf)?\s*<svg", re.DOTALL | re.I), "SVG"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)", re.I), "HTML"),
-)
+_HEIC: Final = re.compile(rb"....ftyp(?:hei[cxms]|mif1)", re.DOTALL)
 _FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 
@@ -117,6 +105,8 @@ def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) ->
             data, turn, scans = metadata.bare_jpeg(data)
         elif opener is TiffImageFile:
             data, turn = metadata.bare_tiff(data)
+        elif _HEIC.match(data):  # turned by its decoder, as the format itself says
+            data, turn = metadata.bare_heic(data), 1
         image = opener(_Metered(data))
     except _DAMAGED as error:
         raise _bad(name, f"damaged header ({_reason(error)})") from error
@@ -219,10 +209,22 @@ def _opener(data: bytes, name: str) -> _Opener:
     for magic, opener in _OPENERS:
         if magic.match(data):
             return opener
-    head = data[:1024]
-    found = next((format for magic, format in _REFUSED if magic.match(head)), None)
+    if _HEIC.match(data):
+        return _heic(name)
+    found = signatures.format_of(data[:1024])
     reason = "not a picture" if found is None else f"{found} is not read"
     raise _bad(name, f"{reason}; {_FORMATS}: save it as one of them")
+
+
+def _heic(name: str) -> _Opener:
+    """The extra's decoder; Pillow's registry is not told of it."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        extra = "HEIC needs an extra: pip install 'rag-vqa[heic]', or save it as JPEG"
+        raise _bad(name, extra) from error
+    opener: _Opener = HeifImageFile
+    return opener
 
 
 def _turn(image: Image.Image) -> int:

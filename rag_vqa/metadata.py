@@ -1,16 +1,19 @@
 """Cuts out of a picture's file what is no pixel, before a decoder sees it; reads its orientation.
 
-It knows the markers of JPEG, the directory of TIFF and one tag of EXIF. It decodes no pixel, and
-only images.py needs it. The reason: Pillow reads metadata on opening, where thousands of entries
-may each name the same megabytes, and turns TIFFs whether asked or not.
+It knows the markers of JPEG, the directory of TIFF, the boxes of HEIC and one tag of EXIF. It
+decodes no pixel, and only images.py needs it. The reason: decoders read metadata on opening, where
+thousands of entries may each name the same megabytes, and turn TIFFs whether asked or not.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Iterator
 from typing import Final, Literal
 
 _SEGMENTS: Final = 10_000  # photographs have under a hundred
+_HEIC_META: Final = 256 * 2**10  # photographs have under 20 kB; one profile goes to each picture
 _ORIENTATION: Final = 274  # TIFF 6.0; EXIF 2.32, table 4
 # What a TIFF decoder needs: layout, compression, colours, strips, tiles, JPEG tables, YCbCr.
 _PIXEL_TAGS: Final = {
@@ -78,6 +81,70 @@ def bare_tiff(data: bytes) -> tuple[bytes, int]:
     body = data[8:] + b"\0" * (len(data) % 2)  # a directory begins at an even place
     head = data[:4] + struct.pack(f"{order}I", 8 + len(body))
     return b"".join((head, body, struct.pack(f"{order}H", len(kept)), *kept, b"\0" * 4)), turn
+
+
+def bare_heic(data: bytes) -> bytes:
+    """The file with its metadata cut off from its pictures (ISO/IEC 14496-12, 23008-12).
+
+    Its decoder reads every item, and copies metadata and colour profiles to every picture. So the
+    items together may not be more than the file, and the box that describes them is a small one.
+
+    Raises:
+        ValueError: boxes or items lead out of the file, overlap, or are more than photographs have.
+    """
+    parts, at = [], 0
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"meta":
+            if end - start > _HEIC_META:
+                raise ValueError("too much metadata")
+            inner = list(_boxes(data, start + 4, end))
+            for name, first, last in inner:
+                if name == b"iloc":
+                    _check_items(data[first:last], len(data))
+            # References "describes", and the one type of item that may be packed.
+            bare = data[start:end].replace(b"cdsc", b"free").replace(b"mime", b"free")
+            parts += [data[at:start], bare]
+            at = end
+    return b"".join((*parts, data[at:]))
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box, where its content begins and where it ends."""
+    while at < end:
+        if at + 8 > end:
+            raise ValueError("truncated box")
+        size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
+        if size == 1:
+            size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
+        after = at + size if size else end
+        if after < start or after > end:
+            raise ValueError("truncated box")
+        yield kind, start, after
+        at = after
+
+
+def _check_items(iloc: bytes, whole: int) -> None:
+    """Count the bytes of all extents of all items; one of length 0 is all of the file."""
+    stream = io.BytesIO(iloc)
+
+    def number(size: int) -> int:
+        piece = stream.read(size)
+        if len(piece) < size:
+            raise ValueError("truncated list of items")
+        return int.from_bytes(piece, "big")
+
+    version, _, sizes = number(1), number(3), number(2)
+    offset, length, base = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index = sizes & 15 if version in (1, 2) else 0
+    wide = 4 if version == 2 else 2
+    total = 0
+    for _ in range(number(wide)):
+        number(wide + (2 if version in (1, 2) else 0) + 2 + base)
+        for _ in range(number(2)):
+            number(index + offset)
+            total += number(length) or whole
+            if total > whole:
+                raise ValueError("items overlap, or are truncated")
 
 
 def exif_orientation(exif: bytes) -> int:

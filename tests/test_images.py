@@ -120,7 +120,7 @@ def refused(
         (b"<svg><rect width='9' height='9'/></svg>", "SVG is not read"),
         (b"%PDF-1.7\n", "PDF is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is not read"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not read"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0mif1hevc", "a sequence of HEIC pictures is not read"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF is not read"),
         (b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 30000, 30000, 8, 3), "PSD is not read"),
         (b"SIMPLE  =                    T".ljust(2880), "FITS is not read"),

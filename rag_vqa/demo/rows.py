@@ -20,6 +20,7 @@ from rag_vqa.prompts import build
 from rag_vqa.readers.encoding import PromptEncoder
 
 CONTEXT = 1024
+ROUND = 64  # tokens
 LIMITS = Limits(images=8, context=CONTEXT)
 _CITED = re.compile(r"\[(\d+)\] (.+)")
 
@@ -108,7 +109,8 @@ def _copied(
 
 def batch(rows: list[Row], pad: int) -> dict[str, Tensor]:
     """(B, L) ids and positions, (B, 1, L, L) attention, (B, L) marks of context and answers."""
-    length = max(len(r.ids) for r in rows)
+    # Rounded up: a new length makes bfloat16 kernels compile anew, which takes longer than a step.
+    length = -(-max(len(r.ids) for r in rows) // ROUND) * ROUND
 
     def column(values: list[list[int]], fill: int) -> Tensor:
         return torch.tensor([v + [fill] * (length - len(v)) for v in values])

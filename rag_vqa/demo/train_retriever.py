@@ -37,6 +37,8 @@ from rag_vqa.retriever.training.loop import Plan, autocast, fit
 
 WINDOW = 96  # tokens of text; CLIP's own is 77, but here a word can be a piece a letter
 COUNTRIES, SECTIONS = 48, 2  # of a batch: countries, sections of each
+# Of pairs and of tokens: a new shape makes bfloat16 kernels compile anew, longer than a step takes.
+ROUND = 16
 Pair = tuple[str, str, str, int]  # query text, passage text, label, row of the picture
 
 
@@ -123,12 +125,15 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         rng = np.random.default_rng([seed, step])
         countries = invent_countries(rng, COUNTRIES)
         batch = pairs(countries, rng)
+        batch = batch[: len(batch) // ROUND * ROUND]
         photos = pixels([c.photo(rng) for c in countries], SIZE)
         drawings = pixels([c.drawing(rng) for c in countries], SIZE)
         rows = torch.tensor([pair[3] for pair in batch])
 
         def encode(side: RetModel, texts: list[str], pictures: Tensor) -> Tensor:
-            read = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+            read = tokenizer(
+                texts, padding=True, truncation=True, pad_to_multiple_of=ROUND, return_tensors="pt"
+            )
             with autocast():
                 out = side(read["input_ids"], read["attention_mask"], pictures, image_index=rows)
             return F.normalize(out.ret_features.float(), dim=-1)

@@ -1,7 +1,7 @@
 """One big JSON object, in a file or alone in a ZIP → its members, one at a time.
 
 It knows where a member begins and ends. It does not know what members mean. Memory is that of the
-largest member, which may have MEMBER_LIMIT characters, and of one block of the file.
+largest member, which may have MEMBER_LIMIT characters.
 
 A member that is JSON but may not be (a field that stands twice, NaN) is reported, and the next one
 is read. Behind anything that is no JSON nothing can be trusted: it is reported, and ends the file.
@@ -91,7 +91,8 @@ class _Text:
         """Lengthen the window by as much as it holds, so that a long member is not read anew
         for every block of it.
         """
-        size = max(_BLOCK, len(self._window) - self._at)
+        have = len(self._window) - self._at
+        size = max(_BLOCK, min(have, MEMBER_LIMIT + 1 - have))
         block = self._stream.read(size)
         self._taken += len(block)
         if self._taken > self._limit:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIX = ".parquet"
-_ROWS = 64  # a batch: with pictures of a megabyte, 64 MB
+_ROWS = 4  # a batch: a cell may have megabytes, and a small file a million of them
 _DATASET = ("state.json", "dataset_dict.json")
 
 

@@ -95,6 +95,8 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
+    if not path.is_dir() and not path.is_file():  # before it is opened: a pipe would block
+        raise BadInput(f"{path} is not a regular file.")
     found = _kind(path) if kind == "auto" else kind
     _check_options(found, images is not None, mapping is not None, unit is not None)
     home = path if path.is_dir() else path.parent

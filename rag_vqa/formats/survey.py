@@ -28,10 +28,12 @@ NAMED: Final = 5  # of what is wrong, so many are told by name
 _WORD: Final = re.compile(r"[^\W\d_]+")
 # Common in English; those that are common in a neighbour too (in, on, was, as, an, for, at) are not
 # among them.
-_ENGLISH: Final = re.compile(
-    "the|of|and|to|is|with|by|from|that|this|which|it|its|are|were|be|been|has|have|had|his|her|"
-    "their|they|he|she|but|not|or|also|first|other|when|where|into|after|between|most|such|these|"
-    "than|can|used|many|there|who"
+_ENGLISH: Final = frozenset(
+    _WORD.findall(
+        "the of and to is with by from that this which it its are were be been has have had his "
+        "her their they he she but not or also first other when where into after between most "
+        "such these than can used many there who"
+    )
 )
 
 
@@ -134,15 +136,15 @@ def looks_foreign(text: str) -> bool | None:
     (True, None)
     """
     words = _WORD.findall(text)
-    letters = sum(map(len, words))
+    letters = len(joined := "".join(words))
     if not letters:
         return None
-    latin = sum(c.isascii() for word in words for c in word)
+    latin = len(joined.encode("ascii", "ignore"))
     if letters - latin > letters / 5:
         return True
     if len(words) < MIN_WORDS:
         return None
-    common = sum(_ENGLISH.fullmatch(word.lower()) is not None for word in words)
+    common = sum(word.lower() in _ENGLISH for word in words)
     return common < 0.08 * len(words)
 
 

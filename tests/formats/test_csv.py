@@ -177,7 +177,7 @@ def test_gzip_that_is_cut_or_a_bomb(tmp_path: Path) -> None:
     assert 1_000 < len(records) < 5_000 and "damaged or cut" in rejected[-1].reason
     with gzip.open(tmp_path / "bomb.csv.gz", "wb", compresslevel=1) as file:
         file.write(GOOD)
-        for _ in range(200):
+        for _ in range(70):
             file.write(b" " * 2**20 + b"\n")
     with pytest.raises(BadInput, match="gzip bomb"):
         read(tmp_path / "bomb.csv.gz")

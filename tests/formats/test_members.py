@@ -76,7 +76,7 @@ def test_damage_of_a_zip_is_found(tmp_path: Path, packing: int) -> None:
 
 
 def test_a_zip_bomb_is_stopped(tmp_path: Path) -> None:
-    path = zipped(tmp_path, "kb.json", data=b'{"a": 1,' + b" " * (100 * 2**20))
+    path = zipped(tmp_path, "kb.json", data=b'{"a": 1,' + b" " * (70 * 2**20))
     with pytest.raises(BadInput, match="ZIP bomb"):
         list(read_members(path))
 
@@ -142,6 +142,21 @@ def test_memory_is_that_of_one_member(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * 2**20
+
+
+def test_memory_of_a_member_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "kb.json"
+    with path.open("wb") as file:
+        file.write('{"a": 1, "b": "🏴'.encode())
+        for _ in range(100):
+            file.write(b"x" * 2**20)
+        file.write(b'"}')
+    tracemalloc.start()
+    _, (_, error) = read_members(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(error, BadInput) and "over 16 million characters" in str(error)
+    assert peak < 250 * 2**20  # one flag makes four bytes of each of 16 million, and they grow
 
 
 def test_what_is_no_object(tmp_path: Path) -> None:

@@ -291,3 +291,10 @@ def test_what_is_no_file_is_refused_at_once(
     path = {"pipe": tmp_path / "pipe", "folder": tmp_path / "empty", "device": Path("/dev/zero")}
     with pytest.raises(RagVqaError, match=r"not a regular file|not a folder|holds no documents"):
         read(open_source(path[given], kind))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.zip", "a"])
+def test_a_pipe_of_any_name_does_not_block(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BadInput, match="not a regular file"):
+        open_source(tmp_path / name)
