@@ -47,7 +47,7 @@ class Survey:
         with_image: documents that name a picture, whether it is there or not.
         images_missing: pictures whose file is not there; `missing` are the first names.
         duplicates: documents whose id was there before.
-        characters: of all texts.
+        characters: of all texts that are searched.
         longest: characters of the longest text; `longest_id` is whose.
         judged: documents with enough text to guess at their language.
         foreign: those of them that look non-English; `foreign_ids` are the first.
@@ -98,13 +98,14 @@ def survey(source: Source) -> Survey:
     counting = replace(source, on_reject=lambda rejected: refused.add(_told(rejected)))
     for record in counting.records():
         hashes.append(hash(record.id))
-        characters += len(record.text)
-        if len(record.text) > longest:
-            longest, longest_id = len(record.text), record.id
+        text = record.retrieval_text or record.text
+        characters += len(text)
+        if len(text) > longest:
+            longest, longest_id = len(text), record.id
         with_image += bool(record.images)
         for name in _missing(record):
             missing.add(name)
-        looks = looks_foreign(f"{record.title}\n{record.text[:_HEAD]}")
+        looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
         judged += looks is not None
         if looks:
             foreign.add(record.id)
