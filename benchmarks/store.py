@@ -118,8 +118,10 @@ def syncing(path: Path, number: int, changed: int, seconds: float) -> dict[str, 
         "seconds_a_passage": seconds,
         "full_build": full,
         "sync": synced,
-        "sync_share_of_build": synced["wall"] / full["wall"],
-        "sync_share_without_encoding": (synced["wall"] - changed * seconds) / full["wall"],
+        # Of this process' time and the encoder's: waiting for other work is left out.
+        "sync_share_of_build": (
+            (synced["cpu"] + changed * seconds) / (full["cpu"] + number * seconds)
+        ),
     }
 
 

@@ -197,8 +197,10 @@ class Adding:
         """The document with pictures by content, and these; those not there are left out."""
         if not isinstance(item, Document | Mapping):
             raise BadInput(f"{shown(item)} is neither a Document nor a mapping of its fields.")
-        document = item if isinstance(item, Document) else from_mapping(item)
-        check(document)
+        if isinstance(item, Document):
+            check(document := item)
+        else:
+            document = from_mapping(item)
         pictures = []
         for source in document.images:
             try:

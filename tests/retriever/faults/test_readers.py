@@ -57,7 +57,7 @@ def readers(tmp_path: Path, root: Path, motions, compactions: int, queries: int)
         try:
             for state in range(states):
                 assert writer.stdout.readline() == f"{state + 2}\n"
-                while sum(map(len, seen)) < queries * state // states:
+                while sum(map(len, seen)) < queries * (state + 1) // states:
                     time.sleep(0.001)
                     assert not any(job.done() for job in jobs)
                 writer.stdin.write("\n")
