@@ -104,11 +104,11 @@ def retriever_to_build(run: Run, settings: Settings, out: Path) -> Named:
 
 
 def check_template(settings: Settings) -> None:
-    """Raises UsageError if there is no such template, or it cannot be read."""
-    from rag_vqa.prompts.template import source_of, uses
+    """Raises UsageError if there is no such template, or it does not work."""
+    from rag_vqa.prompts.builder import check
 
     try:
-        uses(source_of(settings.prompt.template))
+        check(settings.prompt.template)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
 

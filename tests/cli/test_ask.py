@@ -115,6 +115,17 @@ def test_the_demo_reader_is_the_same_named_or_not(cli, birds, reader, loads) -> 
     assert reader.options["max_new_tokens"] == 128
 
 
+def test_a_template_that_fails_on_use_is_refused_before_any_model_loads(
+    cli, birds, loads, tmp_path
+) -> None:
+    (tmp_path / "loud.jinja").write_text("{{ question|upper }}")
+    for verb in (["ask"], ["chat"], ["prompt", "show"]):
+        text = [] if verb == ["chat"] else [QUESTION]
+        done = cli(*verb, birds, *text, "--template", tmp_path / "loud.jinja")
+        assert (done.code, len(done.err.splitlines()), loads) == (2, 1, [])
+        assert "no filter" in done.err
+
+
 def test_a_knowledge_base_that_is_not_there(cli, tmp_path, loads) -> None:
     done = cli("ask", tmp_path / "none.kb", QUESTION)
     assert (done.code, loads) == (2, [])
