@@ -1,6 +1,7 @@
 """Processor and encoder on a tiny checkpoint: masks, grouping, overrides, fingerprints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ def encoder(checkpoint: Path) -> Encoder:
 
 RED = Image.new("RGB", (20, 30), (200, 30, 30))
 BLUE = Image.new("RGB", (30, 20), (30, 30, 200))
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"default": null}', "\xff"])
+def test_a_damaged_instruction_file_is_named(
+    checkpoint: Path, tmp_path: Path, content: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint, folder)
+    (folder / INSTRUCTION_FILE).write_bytes(content.encode("latin-1"))
+    with pytest.raises(RagVqaError, match=r"instructions\.json.*Mend it"):
+        Encoder.load(folder, device="cpu")
+    Encoder.load(folder, device="cpu", instruction="look for")  # it is not needed then
 
 
 def test_a_mixed_batch_gives_what_single_items_give(encoder: Encoder) -> None:
