@@ -39,6 +39,8 @@ class Model:
         whole: parameters that quantisation leaves in 16 bits: vision tower, embeddings, output.
         cache: bytes a token of context takes in the attention cache, 16 bits.
         instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
+        processors: a retriever's tokenizer and image processor, where its configuration names
+            none that can be had: the model that its towers were made from.
     """
 
     id: str
@@ -51,14 +53,24 @@ class Model:
     whole: int = 0
     cache: int = 0
     instructions: Mapping[str, str] | None = None
+    processors: str = ""
 
 
-def _ret(name: str, parameters: int, note: str = "revision not verified") -> Model:
-    tasks = {"question": QUESTION, "image": IMAGE}
-    # Stored in float32.
+def _ret(name: str, parameters: int, processors: str, note: str = "revision not verified") -> Model:
     return Model(
-        f"aimagelab/{name}", "apache-2.0", parameters, 4 * parameters, note=note, instructions=tasks
+        f"aimagelab/{name}",
+        "apache-2.0",
+        parameters,
+        4 * parameters,  # stored in float32
+        note=note,
+        instructions={"question": QUESTION, "image": IMAGE},
+        processors=processors,
     )
+
+
+def _processors(id: str, licence: str) -> Model:
+    """Of a CLIP model tokenizer and image processor alone; their files add up to 3.6 MB."""
+    return Model(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
 
 
 def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) -> Model:
@@ -73,13 +85,21 @@ def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) ->
     )
 
 
+_CLIP_L, _CLIP_H, _CLIP_G = (
+    "openai/clip-vit-large-patch14",
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+)
 _UNREAD = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
 MODELS: Mapping[str, Model] = {
     model.id: model
     for model in (
-        _ret("ReT-CLIP-ViT-L-14", 521_101_572),
-        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _UNREAD),
-        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _UNREAD),
+        _ret("ReT-CLIP-ViT-L-14", 521_101_572, _CLIP_L),
+        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _CLIP_H, _UNREAD),
+        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _CLIP_G, _UNREAD),
+        _processors(_CLIP_L, "not stated on its card"),
+        _processors(_CLIP_H, "mit"),
+        _processors(_CLIP_G, "mit"),
         _qwen3(
             "2B",
             "89644892e4d85e24eaac8bacfd4f463576704203",
@@ -131,11 +151,12 @@ class Preset:
     @property
     def models(self) -> tuple[Model, ...]:
         """What it downloads: nothing for the embedded one."""
-        return tuple(MODELS[name] for name in (self.retriever, self.reader) if name in MODELS)
+        names = (self.retriever, self.reader, processors(self.retriever))
+        return tuple(MODELS[name] for name in names if name in MODELS)
 
     @property
     def download(self) -> float:
-        """Bytes of weights, of both models."""
+        """Bytes of it all."""
         return sum(model.download for model in self.models)
 
     @property
@@ -147,7 +168,7 @@ class Preset:
         """
         if not self.models:
             return _RUNTIME
-        retriever, reader = self.models
+        retriever, reader = MODELS[self.retriever], MODELS[self.reader]
         linear = (reader.parameters - reader.whole) * _BITS[self.quantization] / 8
         cache = reader.cache * _CONTEXT
         return retriever.parameters * 4 + linear + reader.whole * 2 + cache + _RUNTIME
@@ -231,10 +252,26 @@ def instruction(model: str | None, has_text: bool, asked: str | None = None) -> 
     return known.instructions["question" if has_text else "image"]
 
 
+def processors(model: str) -> str:
+    """What tokenizer and image processor of a retriever can be taken from; "" if not known."""
+    known = MODELS.get(model)
+    return known.processors if known else ""
+
+
 def terms(model: str) -> str:
     """One line on licence and size, said before a download."""
     known = MODELS.get(model)
     if known is None:
         return f"{model}: licence and size not known to rag-vqa, read its model card"
     limits = "" if known.commercial else ", NON-COMMERCIAL USE ONLY"
-    return f"{model}: {known.download / GB:.1f} GB, licence {known.licence}{limits}"
+    note = f" ({known.note})" if known.note else ""
+    return f"{model}: {size(known.download)}, licence {known.licence}{limits}{note}"
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> size(17.53e9), size(3.6e6)
+    ('17.5 GB', '4 MB')
+    """
+    return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"

@@ -253,8 +253,11 @@ class RetrieverModel(_RetPreTrained):
     ) -> RetrieverOutput:
         """Loss over a batch of B pairs; labels (B) name what counts as the same passage.
 
-        As in the release, the query side gets no text_mask.
+        As in the release, the query side gets no text_mask: where a query has no text it reads
+        the tokenizer's marks, in every batch.
         """
+        if query.get("input_ids") is None:
+            raise ValueError("the query side needs input_ids: of an absent text, the marks alone")
         inputs = {name: value for name, value in query.items() if name != "text_mask"}
         queries = self.query_model(**inputs).ret_features
         passages = self.passage_model(**passage).ret_features

@@ -181,5 +181,10 @@ def test_a_non_commercial_licence_is_said() -> None:
     assert "not known" in presets.terms("some/other")
 
 
+def test_where_a_licence_was_not_read_on_the_models_own_card_terms_say_so() -> None:
+    for name in ("ReT-OpenCLIP-ViT-H-14", "ReT-OpenCLIP-ViT-G-14"):
+        assert "licence read on ReT-CLIP-ViT-L-14's card only" in presets.terms(f"aimagelab/{name}")
+
+
 def test_model_source_of_folders_and_ids_is_as_given() -> None:
     assert settings.model_source("some/other", "reader") == "some/other"

@@ -46,6 +46,8 @@ def presets(ctx: typer.Context) -> None:
 
 
 def _as_row(preset: Any) -> dict[str, str]:
+    from rag_vqa.presets import size
+
     return {
         "preset": preset.name,
         "for": preset.about,
@@ -53,17 +55,19 @@ def _as_row(preset: Any) -> dict[str, str]:
         "reader": preset.reader.rpartition("/")[2],
         "weights": preset.quantization,
         "k": str(preset.k),
-        "download": _gb(preset.download) if preset.download else "none",
-        "memory": _gb(preset.memory),
+        "download": size(preset.download) if preset.download else "none",
+        "memory": size(preset.memory),
     }
 
 
 def _model_row(model: Any) -> dict[str, str]:
+    from rag_vqa.presets import size
+
     return {
         "model": model.id,
         "licence": model.licence + ("" if model.commercial else ", NON-COMMERCIAL"),
         "revision": (model.revision or "newest")[:12],
-        "download": _gb(model.download),
+        "download": size(model.download),
         "note": model.note,
     }
 
@@ -78,7 +82,3 @@ def _as_json(preset: Any) -> dict[str, Any]:
         "download": preset.download,
         "memory": preset.memory,
     }
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

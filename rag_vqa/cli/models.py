@@ -15,7 +15,7 @@ from rag_vqa.cli.options import existing
 from rag_vqa.cli.output import one_line
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import Mismatch, Missing, UsageError
-from rag_vqa.presets import PRESETS, revision
+from rag_vqa.presets import PRESETS, processors, revision
 from rag_vqa.settings import EMBEDDED, model_source
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def open_pipeline(
         wanted.append(reader_of(settings))
         if settings.reader.model is None:
             run.note("Reading with the embedded model. Choose another: --reader, or --preset")
-    check_models(wanted, settings, yes)
+    check_models(wanted, settings, yes, kb.manifest.options)
     if settings.k:
         kb.close()
         kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
@@ -146,8 +146,22 @@ def question(settings: Settings, text: str, image: ImageSource | None) -> Query:
     return Query(text, image, settings.retriever.instruction)
 
 
-def check_models(models: list[Named], settings: Settings, yes: bool) -> None:
-    """Every model is here, or its download was agreed to. See `ask_before_download`."""
+def check_models(
+    models: list[Named],
+    settings: Settings,
+    yes: bool,
+    built_with: Mapping[str, str | bool] | None = None,
+) -> None:
+    """Every model is here, or its download was agreed to. See `ask_before_download`.
+
+    A retriever's tokenizer and image processor too, unless others are named, by the settings or by
+    a knowledge base (`built_with`).
+    """
+    asked = settings.retriever
+    named = {"tokenizer": asked.tokenizer, "image_processor": asked.image_processor}
+    named |= dict(built_with or {})
+    if not (named["tokenizer"] and named["image_processor"]):
+        models = [*models, *((processors(m), None) for m, _ in models if processors(m))]
     for model, _ in models:
         if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
             raise Missing(f"{model}: no such folder. Give a model's folder, a hub id, or demo.")
