@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from PIL import Image
 from torch import Tensor
 
@@ -154,11 +154,9 @@ def _first(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
     if (folder / marker).exists():
         return own
     named = str(getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", ""))
-    return (
-        named
-        if (named and Path(named).is_dir()) or _is_hub_id(named)
-        else processors(own) or named or own
-    )
+    if named and (Path(named).is_dir() or _is_hub_id(named)):
+        return named
+    return processors(own) or named or own
 
 
 def _is_hub_id(name: str) -> bool:
@@ -166,4 +164,4 @@ def _is_hub_id(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return bool(name)
+    return True

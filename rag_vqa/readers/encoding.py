@@ -136,8 +136,9 @@ class PromptEncoder:
         return safe
 
     def _ids(self, text: str) -> list[int]:
-        add = self._adds_special(text)
-        return list(self._tokenizer(text, add_special_tokens=add)["input_ids"])
+        # Not verbose: whether it is too long is the budget's matter.
+        read = self._tokenizer(text, add_special_tokens=self._adds_special(text), verbose=False)
+        return list(read["input_ids"])
 
     def _adds_special(self, text: str) -> bool:
         """Most chat templates write <s> themselves; a second one would be another prompt."""

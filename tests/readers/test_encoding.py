@@ -1,6 +1,7 @@
 """Prompts to inputs: counts, placeholders, hostile texts, proportions of pictures."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,18 @@ def test_a_chat_template_that_takes_no_parts(qwen_folder: Path, chat: str) -> No
     processor.chat_template = chat
     with pytest.raises(ReaderError, match="chat template does not take"):
         PromptEncoder(processor)
+
+
+def test_a_long_question_is_counted_without_a_warning(qwen_folder: Path, caplog: Any) -> None:
+    processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
+    processor.tokenizer.model_max_length = 8
+    log = logging.getLogger("transformers")
+    log.addHandler(caplog.handler)
+    try:
+        assert PromptEncoder(processor).count(prompt("why? " * 10)) > 8
+    finally:
+        log.removeHandler(caplog.handler)
+    assert caplog.records == []
 
 
 def test_megabytes_are_over_the_context_without_being_read(qwen_folder: Path) -> None:
