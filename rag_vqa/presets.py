@@ -16,8 +16,8 @@ from rag_vqa.settings import EMBEDDED
 Quantization = Literal["nf4", "int8", "none"]
 GB = 1e9
 # Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
-_BITS = {"none": 16.0, "int8": 8.0, "nf4": 4.127}
-_CONTEXT = 8192  # tokens of prompt and answer that memory is reckoned for
+_BITS = {"int8": 8.0, "nf4": 4.127}
+_CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
 _NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
 _RUNTIME = 1.0 * GB  # activations and the device's own context: a round figure, not measured
 
@@ -36,8 +36,8 @@ class Model:
     Attributes:
         revision: the commit that was looked up; None: not verified, the repository's newest.
         download: bytes of weights.
-        whole: parameters that quantisation leaves in 16 bits: vision tower, embeddings, output.
-        cache: bytes a token of context takes in the attention cache, 16 bits.
+        whole: parameters that quantisation leaves alone: vision tower, embeddings, output.
+        cache: numbers that a token of context takes in the attention cache.
         instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
         processors: a retriever's tokenizer and image processor, where its configuration names
             none that can be had: the model that its towers were made from.
@@ -105,21 +105,21 @@ MODELS: Mapping[str, Model] = {
             "89644892e4d85e24eaac8bacfd4f463576704203",
             2_127_532_032,
             whole=406_957_056 + 151_936 * 2048,  # tied with the output layer
-            cache=28 * 8 * 128 * 2 * 2,
+            cache=28 * 8 * 128 * 2,
         ),
         _qwen3(
             "8B",
             "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
             8_767_123_696,
             whole=576_388_336 + 2 * 151_936 * 4096,
-            cache=36 * 8 * 128 * 2 * 2,
+            cache=36 * 8 * 128 * 2,
         ),
         _qwen3(
             "32B",
             "0cfaf48183f594c314753d30a4c4974bc75f3ccb",
             33_357_390_064,
             whole=595_266_800 + 2 * 151_936 * 5120,
-            cache=64 * 8 * 128 * 2 * 2,
+            cache=64 * 8 * 128 * 2,
         ),
         # In no preset; known so that its terms are said before it is downloaded.
         Model(
@@ -136,7 +136,13 @@ MODELS: Mapping[str, Model] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """Models and limits for one size of machine; `retriever` and `reader` are ids of MODELS."""
+    """Models and limits for one size of machine.
+
+    Attributes:
+        retriever, reader: ids of MODELS.
+        max_context: tokens of prompt and answer.
+        on_cpu: the reader computes in 32 bits, as it does there, and not in 16.
+    """
 
     name: str
     about: str
@@ -147,6 +153,8 @@ class Preset:
     max_pixels: int | None = None
     max_images: int | None = None
     max_new_tokens: int | None = None
+    max_context: int = _CONTEXT
+    on_cpu: bool = False
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -164,14 +172,16 @@ class Preset:
         """Bytes needed to ask, computed, not measured.
 
         The retriever's weights in float32 + the reader's language layers at the quantisation's
-        bits + the rest of it in 16 bits + an attention cache for 8,192 tokens + 1 GB to run in.
+        bits + the rest of it and the attention cache for `max_context` tokens in the bytes that it
+        computes in + 1 GB to run in.
         """
         if not self.models:
             return _RUNTIME
         retriever, reader = MODELS[self.retriever], MODELS[self.reader]
-        linear = (reader.parameters - reader.whole) * _BITS[self.quantization] / 8
-        cache = reader.cache * _CONTEXT
-        return retriever.parameters * 4 + linear + reader.whole * 2 + cache + _RUNTIME
+        number = 4 if self.on_cpu else 2
+        linear = (reader.parameters - reader.whole) * _BITS.get(self.quantization, 8 * number) / 8
+        cache = reader.cache * self.max_context
+        return retriever.parameters * 4 + linear + (reader.whole + cache) * number + _RUNTIME
 
     @property
     def layer(self) -> dict[str, Any]:
@@ -189,6 +199,7 @@ class Preset:
                 "max_pixels": None if own else self.max_pixels,
                 "max_images": None if own else self.max_images,
                 "max_new_tokens": None if own else self.max_new_tokens,
+                "max_context": None if own else self.max_context,
             },
         }
 
@@ -201,7 +212,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
                max_images=8, max_new_tokens=48),
         Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
-               max_pixels=512 * 512, max_images=1),
+               max_pixels=512 * 512, max_images=1, max_context=4096, on_cpu=True),
         Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
                max_pixels=768 * 768, max_images=3),
         Preset("24gb", "one GPU of 24 GB", _H, "Qwen/Qwen3-VL-8B-Instruct", "int8", k=5,

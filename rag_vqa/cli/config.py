@@ -42,7 +42,7 @@ def presets(ctx: typer.Context) -> None:
     print()
     models = {model.id: model for preset in PRESETS.values() for model in preset.models}
     print(table([_model_row(model) for model in models.values()]))
-    print("\nMemory is computed: weights + attention cache for 8,192 tokens + 1 GB, not measured.")
+    print("\nMemory is computed: weights + attention cache of the context + 1 GB, not measured.")
 
 
 def _as_row(preset: Any) -> dict[str, str]:
@@ -55,6 +55,7 @@ def _as_row(preset: Any) -> dict[str, str]:
         "reader": preset.reader.rpartition("/")[2],
         "weights": preset.quantization,
         "k": str(preset.k),
+        "context": f"{preset.max_context:,}",
         "download": size(preset.download) if preset.download else "none",
         "memory": size(preset.memory),
     }
