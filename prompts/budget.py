@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import BadImage, ReaderError, UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.types import Hit, ImagePart, ImageSource, Prompt
 
@@ -20,10 +20,13 @@ Count = Callable[[Prompt], int]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A hit as the prompt shows it: all of its text, and those of its images that fit."""
+    """A hit as the prompt shows it: all of its text, and those of its images that fit.
+
+    `images` have the numbers that they have in the document, from 1.
+    """
 
     hit: Hit
-    images: tuple[ImageSource, ...] = ()
+    images: tuple[tuple[int, ImageSource], ...] = ()
 
 
 Draw = Callable[[Sequence[Shown]], Prompt]
@@ -46,9 +49,10 @@ def fit(draw: Draw, hits: Sequence[Hit], limits: Limits, count: Count) -> Prompt
     """
     asked = _question_images(draw(()), limits)
     dropped: dict[str, str] = {}
-    shown = [Shown(hit, hit.document.images) for hit in hits]
-    reason = f"the reader takes {limits.images} image(s) a prompt"
-    shown = _cut_images(shown, limits.images - asked, reason, dropped)
+    room = limits.images - asked
+    shown = [Shown(hit, tuple(enumerate(hit.document.images, 1))) for hit in hits]
+    shown = _readable(shown, room, count, dropped)
+    shown = _cut_images(shown, room, f"the reader takes {limits.images} image(s) a prompt", dropped)
     prompt = draw(shown)
     if count(prompt) > limits.context:
         prompt = draw(_cut_to_context(draw, shown, limits.context, count, dropped))
@@ -63,6 +67,30 @@ def _question_images(alone: Prompt, limits: Limits) -> int:
             "leave out --image, or raise --max-images"
         )
     return images
+
+
+def _readable(shown: list[Shown], room: int, count: Count, dropped: dict[str, str]) -> list[Shown]:
+    """Without the images that cannot be read; those that there is no `room` for are not opened."""
+    kept = []
+    for each in shown:
+        images = []
+        for number, image in each.images:
+            reason = _refusal(image, each.hit.document.id, count) if room > 0 else None
+            if reason is None:
+                images.append((number, image))
+                room -= 1
+            else:
+                dropped[f"{each.hit.document.id}#{number}"] = reason
+        kept.append(Shown(each.hit, tuple(images)))
+    return kept
+
+
+def _refusal(image: ImageSource, document: str, count: Count) -> str | None:
+    try:
+        count(Prompt((ImagePart(image, document),)))
+    except (BadImage, ReaderError) as error:
+        return str(error)
+    return None
 
 
 def _cut_to_context(
@@ -95,10 +123,11 @@ def _cut_images(shown: list[Shown], room: int, reason: str, dropped: dict[str, s
         images = each.images[:room]
         room -= len(images)
         if not images and not document.text.strip():
-            why = f"no text, and {reason}" if each.images else "it has neither text nor image"
-            dropped[document.id] = why
+            why = reason if each.images else "its images cannot be read"
+            lacks = f"no text, and {why}" if document.images else "it has neither text nor image"
+            dropped[document.id] = lacks
             continue
-        for number in range(len(images) + 1, len(each.images) + 1):
+        for number, _ in each.images[len(images) :]:
             dropped[f"{document.id}#{number}"] = reason
         kept.append(Shown(each.hit, images))
     return kept

@@ -15,7 +15,7 @@ from rag_vqa.limits import Limits
 from rag_vqa.prompts import budget
 from rag_vqa.prompts.budget import Shown
 from rag_vqa.prompts.template import Hole, render, source_of, uses
-from rag_vqa.types import Hit, ImagePart, Prompt, Query, TextPart
+from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,18 @@ def build(
     return replace(budget.fit(draw, (), limits, count), dropped=unseen)
 
 
+def check(template: str) -> None:
+    """Draws the template on invented questions and documents: nothing is opened, no model loads.
+
+    Raises:
+        UsageError, Missing: as `build`.
+    """
+    bare, full = Document("1", "text"), Document("2", "text", "title", "section", (b"picture",))
+    hits = [Hit(d, Passage(d.id, 0, d.text), rank, 1.0) for rank, d in enumerate((bare, full), 1)]
+    for image in (None, b"picture"):
+        build(Query("question", image), hits, Limits(2, 1), lambda prompt: 0, template)
+
+
 def _evidence(number: int, shown: Shown) -> Evidence:
     document = shown.hit.document
     title, section = _hole(document.title), _hole(document.section)
@@ -89,7 +101,7 @@ def _evidence(number: int, shown: Shown) -> Evidence:
         section=section,
         heading=heading if any(heading) else (),
         text=_hole(document.text),
-        images=tuple(Hole(ImagePart(image, document.id)) for image in shown.images),
+        images=tuple(Hole(ImagePart(image, document.id)) for _, image in shown.images),
     )
 
 

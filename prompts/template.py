@@ -9,15 +9,16 @@ neither documents nor budgets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import StrictUndefined, Template, TemplateError, Undefined, meta
+from jinja2 import StrictUndefined, Template, Undefined, meta
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rag_vqa.errors import Missing, UsageError
+from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.types import Part, TextPart
 
 NAMES = ("answer", "short", "closed-book")
@@ -78,10 +79,8 @@ def _packaged(name: str) -> str:
 @lru_cache(maxsize=64)
 def uses(source: str) -> frozenset[str]:
     """Names that the template takes from outside, e.g. {"question", "documents"}."""
-    try:
+    with _told("cannot be read"):
         return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
-    except TemplateError as error:
-        raise UsageError(f"the prompt template cannot be read: {error}") from error
 
 
 def render(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
@@ -91,21 +90,28 @@ def render(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
         UsageError: the template is wrong; the message says where.
     """
     template = _compiled(source)
-    try:
+    with _told("does not work", f"; it is given {', '.join(sorted(values))}"):
         pieces = list(template.root_render_func(template.new_context(dict(values))))
         return tuple(_joined(_parts(pieces)))
-    except (TemplateError, TypeError) as error:
-        raise UsageError(
-            f"the prompt template does not work: {error}; it is given {', '.join(sorted(values))}"
-        ) from error
 
 
 @lru_cache(maxsize=64)
 def _compiled(source: str) -> Template:
-    try:
+    with _told("cannot be read"):
         return _ENVIRONMENT.from_string(source)
-    except TemplateError as error:
-        raise UsageError(f"the prompt template cannot be read: {error}") from error
+
+
+@contextmanager
+def _told(what: str, more: str = "") -> Iterator[None]:
+    """Whatever a template raises, as one line: it is a program of the user's, and may do anything
+    that the sandbox lets it, such as divide by zero."""
+    try:
+        yield
+    except RagVqaError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"the prompt template {what}: {reason}{more}") from error
 
 
 def _parts(pieces: Iterable[object]) -> Iterator[Part]:

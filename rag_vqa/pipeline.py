@@ -164,7 +164,12 @@ class RagVqa:
         k: int | None = None,
         where: Where | None = None,
     ) -> list[Hit]:
-        """Retrieval alone: the k best documents, best first. No reader is loaded."""
+        """Retrieval alone: the k best documents, best first. No reader is loaded.
+
+        Raises UsageError where there is neither text nor image.
+        """
+        if not text.strip() and image in (None, ""):
+            raise UsageError('nothing to look for: give a text, an image, or both: search("…")')
         return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
 
     def prompt(self, query: Query, hits: Sequence[Hit]) -> Prompt:

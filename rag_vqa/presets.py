@@ -16,8 +16,8 @@ from rag_vqa.settings import EMBEDDED
 Quantization = Literal["nf4", "int8", "none"]
 GB = 1e9
 # Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
-_BITS = {"none": 16.0, "int8": 8.0, "nf4": 4.127}
-_CONTEXT = 8192  # tokens of prompt and answer that memory is reckoned for
+_BITS = {"int8": 8.0, "nf4": 4.127}
+_CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
 _NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
 _RUNTIME = 1.0 * GB  # activations and the device's own context: a round figure, not measured
 
@@ -36,9 +36,11 @@ class Model:
     Attributes:
         revision: the commit that was looked up; None: not verified, the repository's newest.
         download: bytes of weights.
-        whole: parameters that quantisation leaves in 16 bits: vision tower, embeddings, output.
-        cache: bytes a token of context takes in the attention cache, 16 bits.
+        whole: parameters that quantisation leaves alone: vision tower, embeddings, output.
+        cache: numbers that a token of context takes in the attention cache.
         instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
+        processors: a retriever's tokenizer and image processor, where its configuration names
+            none that can be had: the model that its towers were made from.
     """
 
     id: str
@@ -51,14 +53,24 @@ class Model:
     whole: int = 0
     cache: int = 0
     instructions: Mapping[str, str] | None = None
+    processors: str = ""
 
 
-def _ret(name: str, parameters: int, note: str = "revision not verified") -> Model:
-    tasks = {"question": QUESTION, "image": IMAGE}
-    # Stored in float32.
+def _ret(name: str, parameters: int, processors: str, note: str = "revision not verified") -> Model:
     return Model(
-        f"aimagelab/{name}", "apache-2.0", parameters, 4 * parameters, note=note, instructions=tasks
+        f"aimagelab/{name}",
+        "apache-2.0",
+        parameters,
+        4 * parameters,  # stored in float32
+        note=note,
+        instructions={"question": QUESTION, "image": IMAGE},
+        processors=processors,
     )
+
+
+def _processors(id: str, licence: str) -> Model:
+    """Of a CLIP model tokenizer and image processor alone; their files add up to 3.6 MB."""
+    return Model(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
 
 
 def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) -> Model:
@@ -73,33 +85,41 @@ def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) ->
     )
 
 
+_CLIP_L, _CLIP_H, _CLIP_G = (
+    "openai/clip-vit-large-patch14",
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+)
 _UNREAD = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
 MODELS: Mapping[str, Model] = {
     model.id: model
     for model in (
-        _ret("ReT-CLIP-ViT-L-14", 521_101_572),
-        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _UNREAD),
-        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _UNREAD),
+        _ret("ReT-CLIP-ViT-L-14", 521_101_572, _CLIP_L),
+        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _CLIP_H, _UNREAD),
+        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _CLIP_G, _UNREAD),
+        _processors(_CLIP_L, "not stated on its card"),
+        _processors(_CLIP_H, "mit"),
+        _processors(_CLIP_G, "mit"),
         _qwen3(
             "2B",
             "89644892e4d85e24eaac8bacfd4f463576704203",
             2_127_532_032,
             whole=406_957_056 + 151_936 * 2048,  # tied with the output layer
-            cache=28 * 8 * 128 * 2 * 2,
+            cache=28 * 8 * 128 * 2,
         ),
         _qwen3(
             "8B",
             "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
             8_767_123_696,
             whole=576_388_336 + 2 * 151_936 * 4096,
-            cache=36 * 8 * 128 * 2 * 2,
+            cache=36 * 8 * 128 * 2,
         ),
         _qwen3(
             "32B",
             "0cfaf48183f594c314753d30a4c4974bc75f3ccb",
             33_357_390_064,
             whole=595_266_800 + 2 * 151_936 * 5120,
-            cache=64 * 8 * 128 * 2 * 2,
+            cache=64 * 8 * 128 * 2,
         ),
         # In no preset; known so that its terms are said before it is downloaded.
         Model(
@@ -116,7 +136,13 @@ MODELS: Mapping[str, Model] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """Models and limits for one size of machine; `retriever` and `reader` are ids of MODELS."""
+    """Models and limits for one size of machine.
+
+    Attributes:
+        retriever, reader: ids of MODELS.
+        max_context: tokens of prompt and answer.
+        on_cpu: the reader computes in 32 bits, as it does there, and not in 16.
+    """
 
     name: str
     about: str
@@ -127,15 +153,18 @@ class Preset:
     max_pixels: int | None = None
     max_images: int | None = None
     max_new_tokens: int | None = None
+    max_context: int = _CONTEXT
+    on_cpu: bool = False
 
     @property
     def models(self) -> tuple[Model, ...]:
         """What it downloads: nothing for the embedded one."""
-        return tuple(MODELS[name] for name in (self.retriever, self.reader) if name in MODELS)
+        names = (self.retriever, self.reader, processors(self.retriever))
+        return tuple(MODELS[name] for name in names if name in MODELS)
 
     @property
     def download(self) -> float:
-        """Bytes of weights, of both models."""
+        """Bytes of it all."""
         return sum(model.download for model in self.models)
 
     @property
@@ -143,14 +172,16 @@ class Preset:
         """Bytes needed to ask, computed, not measured.
 
         The retriever's weights in float32 + the reader's language layers at the quantisation's
-        bits + the rest of it in 16 bits + an attention cache for 8,192 tokens + 1 GB to run in.
+        bits + the rest of it and the attention cache for `max_context` tokens in the bytes that it
+        computes in + 1 GB to run in.
         """
         if not self.models:
             return _RUNTIME
-        retriever, reader = self.models
-        linear = (reader.parameters - reader.whole) * _BITS[self.quantization] / 8
-        cache = reader.cache * _CONTEXT
-        return retriever.parameters * 4 + linear + reader.whole * 2 + cache + _RUNTIME
+        retriever, reader = MODELS[self.retriever], MODELS[self.reader]
+        number = 4 if self.on_cpu else 2
+        linear = (reader.parameters - reader.whole) * _BITS.get(self.quantization, 8 * number) / 8
+        cache = reader.cache * self.max_context
+        return retriever.parameters * 4 + linear + (reader.whole + cache) * number + _RUNTIME
 
     @property
     def layer(self) -> dict[str, Any]:
@@ -168,6 +199,7 @@ class Preset:
                 "max_pixels": None if own else self.max_pixels,
                 "max_images": None if own else self.max_images,
                 "max_new_tokens": None if own else self.max_new_tokens,
+                "max_context": None if own else self.max_context,
             },
         }
 
@@ -180,7 +212,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
                max_images=8, max_new_tokens=48),
         Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
-               max_pixels=512 * 512, max_images=1),
+               max_pixels=512 * 512, max_images=1, max_context=4096, on_cpu=True),
         Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
                max_pixels=768 * 768, max_images=3),
         Preset("24gb", "one GPU of 24 GB", _H, "Qwen/Qwen3-VL-8B-Instruct", "int8", k=5,
@@ -231,10 +263,26 @@ def instruction(model: str | None, has_text: bool, asked: str | None = None) -> 
     return known.instructions["question" if has_text else "image"]
 
 
+def processors(model: str) -> str:
+    """What tokenizer and image processor of a retriever can be taken from; "" if not known."""
+    known = MODELS.get(model)
+    return known.processors if known else ""
+
+
 def terms(model: str) -> str:
     """One line on licence and size, said before a download."""
     known = MODELS.get(model)
     if known is None:
         return f"{model}: licence and size not known to rag-vqa, read its model card"
     limits = "" if known.commercial else ", NON-COMMERCIAL USE ONLY"
-    return f"{model}: {known.download / GB:.1f} GB, licence {known.licence}{limits}"
+    note = f" ({known.note})" if known.note else ""
+    return f"{model}: {size(known.download)}, licence {known.licence}{limits}{note}"
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> size(17.53e9), size(3.6e6)
+    ('17.5 GB', '4 MB')
+    """
+    return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,7 +22,10 @@ PREFIX = "RAG_VQA_"
 # RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself; they are not part of the tree.
 _RESERVED = {"config", "debug"}
 # What is said of one model and not of another that is named in its place.
-_OWNED = ("revision", "tokenizer", "image_processor", "instruction", "max_pixels", "max_images")
+_OWNED = (
+    "revision", "tokenizer", "image_processor", "instruction",
+    "max_pixels", "max_images", "max_context",
+)  # fmt: skip
 Device: TypeAlias = str
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Layer: TypeAlias = Mapping[str, Any]
@@ -30,6 +33,9 @@ Layer: TypeAlias = Mapping[str, Any]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+_AnySection = TypeVar("_AnySection", bound=_Section)
 
 
 class RetrieverSettings(_Section):
@@ -60,6 +66,7 @@ class ReaderSettings(_Section):
     max_new_tokens: int | None = Field(default=None, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
     max_images: int | None = Field(default=None, ge=1)
+    max_context: int | None = Field(default=None, ge=1)
 
 
 class PromptSettings(_Section):
@@ -97,6 +104,9 @@ def load(
 
     In each of them null is as good as not given.
 
+    Returns: the settings; `model_fields_set`, of the tree and of each section, holds what was
+        given, other than by the preset.
+
     Raises:
         UsageError: an unknown key (the message names the nearest), a value that does not fit, or
             no file there.
@@ -111,10 +121,21 @@ def load(
     ]
     layers = [_without_nulls(layer) for layer in given]
     named = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
-    merged: dict[str, Any] = {}
-    for layer in [_without_nulls(preset_layer(named)), *layers]:
-        merged = _lay(merged, layer)
-    return validate(merged)
+    said: dict[str, Any] = {}
+    merged = _without_nulls(preset_layer(named))
+    for layer in layers:
+        said, merged = _lay(said, layer), _lay(merged, layer)
+    return _marked(validate(merged), said)
+
+
+def stated(settings: Settings) -> list[str]:
+    """Dotted keys that were given, other than by the preset."""
+    return [
+        key
+        for key in keys()
+        for section, _, name in [key.rpartition(".")]
+        if name in (getattr(settings, section) if section else settings).model_fields_set
+    ]
 
 
 def differences(settings: Settings) -> dict[str, Any]:
@@ -163,6 +184,15 @@ def embedded_model(role: Literal["retriever", "reader"]) -> Path:
 def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str:
     """What to load for a setting's `model`: the embedded folder, a folder, or a hub id."""
     return str(embedded_model(role)) if model in (None, EMBEDDED) else str(model)
+
+
+def _marked(section: _AnySection, said: Layer) -> _AnySection:
+    """The same values; the fields that are set are those of `said`."""
+    values = {
+        name: _marked(value, said.get(name, {})) if isinstance(value, _Section) else value
+        for name, value in section
+    }
+    return type(section).model_construct(_fields_set=set(said), **values)
 
 
 def keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
@@ -227,7 +257,14 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, value in sorted(environment.items()):
         key = name.removeprefix(PREFIX).lower()
         if name.startswith(PREFIX) and key not in _RESERVED:
-            tree = _merge(tree, _nest(key.split("__"), value))
+            path = key.split("__")
+            if not any(f"{known}.".startswith(f"{'.'.join(path)}.") for known in keys()):
+                dotted = ".".join(path)
+                raise UsageError(
+                    f"There is no setting {dotted}, which {name} in the environment sets."
+                    f"{_nearest(dotted)}"
+                )
+            tree = _merge(tree, _nest(path, value))
     return tree
 
 

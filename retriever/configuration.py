@@ -5,10 +5,14 @@ The extensions are explicit layer lists and `logit_scale`; the release knows nei
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+
+from rag_vqa.errors import RagVqaError, UsageError
 
 # Indices of encoder layers (0 = output of the first layer), one for each recurrence step.
 LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -131,6 +135,32 @@ class RetrieverConfig(PreTrainedConfig):  # type: ignore[misc]
     def passage(self) -> RetConfig:
         """The passage side's configuration."""
         return _ret_config(self.passage_config)
+
+
+def checked_config(source: str | Path, **where: Any) -> RetrieverConfig:
+    """The configuration of a ReT checkpoint; `where` is a revision, a cache, and the like.
+
+    Raises:
+        UsageError: it is of another kind, ReT-2 among them.
+        RagVqaError: it says what cannot be.
+        OSError: of transformers, where there is none.
+    """
+    raw, _ = RetrieverConfig.get_config_dict(str(source), **where)
+    kind, names = str(raw.get("model_type")), str(raw.get("architectures"))
+    if "ret2" in (kind + names).lower().replace("-", "").replace("_", ""):
+        raise UsageError(
+            f"{source} is a ReT-2 checkpoint; they are not supported yet. "
+            "Use aimagelab/ReT-CLIP-ViT-L-14 or another first-generation ReT."
+        )
+    if kind != RetrieverConfig.model_type:
+        raise UsageError(f"{source} is of type {kind!r}, not a ReT retriever (type 'retriever').")
+    try:
+        return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RagVqaError(
+            f"{source}/config.json does not describe a ReT model: {reason}"
+        ) from error
 
 
 def _ret_config(config: dict[str, Any] | RetConfig | None) -> RetConfig:

@@ -9,17 +9,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from rag_vqa.errors import Missing, RagVqaError, UsageError
-from rag_vqa.retriever.configuration import RetrieverConfig
 from rag_vqa.retriever.model import RetModel, RetrieverModel
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.settings import model_source
@@ -88,10 +86,7 @@ class Encoder:
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
         where_to = checked_device(device)
         try:
-            config = checked_config(source, **where)
-            model = RetrieverModel.from_pretrained(
-                str(source), config=config, dtype=number, **where
-            )
+            model = RetrieverModel.from_pretrained(str(source), dtype=number, **where)
         except OSError as error:
             raise Missing(
                 f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
@@ -193,26 +188,6 @@ class Encoder:
             start += len(batch)
 
 
-def checked_config(source: str | Path, **where: Any) -> RetrieverConfig:
-    """The configuration of a ReT checkpoint. Raises UsageError for any other, ReT-2 among them."""
-    raw, _ = RetrieverConfig.get_config_dict(str(source), **where)
-    kind, names = str(raw.get("model_type")), str(raw.get("architectures"))
-    if "ret2" in (kind + names).lower().replace("-", "").replace("_", ""):
-        raise UsageError(
-            f"{source} is a ReT-2 checkpoint; they are not supported yet. "
-            "Use aimagelab/ReT-CLIP-ViT-L-14 or another first-generation ReT."
-        )
-    if kind != RetrieverConfig.model_type:
-        raise UsageError(f"{source} is of type {kind!r}, not a ReT retriever (type 'retriever').")
-    try:
-        return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RagVqaError(
-            f"{source}/config.json does not describe a ReT model: {reason}"
-        ) from error
-
-
 def checked_device(name: str) -> torch.device:
     """The device of that name; "auto" is cuda, else mps, else cpu. Raises UsageError."""
     if name == "auto":
@@ -232,7 +207,15 @@ def checked_device(name: str) -> torch.device:
 
 def _own_instruction(source: str | Path) -> str:
     file = Path(source) / INSTRUCTION_FILE
-    return str(json.loads(file.read_text())["default"]) if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    try:
+        said = json.loads(file.read_text("utf-8"))
+    except ValueError as error:  # broken JSON, or not UTF-8
+        raise RagVqaError(f"{file} is damaged ({error}). Mend it, or delete it.") from error
+    if not (isinstance(said, dict) and isinstance(said.get("default"), str)):
+        raise RagVqaError(f'{file} should read {{"default": "…"}}. Mend it, or delete it.')
+    return str(said["default"])
 
 
 def _fingerprint(model: RetrieverModel, processor: RetProcessor) -> str:

@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 
 from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.cell import RetCell
-from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig, checked_config
 from rag_vqa.retriever.loss import contrastive_loss
 
 
@@ -59,6 +59,25 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         """Keep torch's own initialisation: ReT was trained from it (towers do their own)."""
 
+    @classmethod
+    def from_pretrained(cls, source: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load from a folder or the hub; safetensors only.
+
+        float32 unless `dtype` says otherwise (the release's published use).
+        Raises RagVqaError where tensors are missing, left over or of another shape.
+        """
+        kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
+        kwargs["output_loading_info"] = True
+        model, info = super().from_pretrained(source, *args, **kwargs)
+        faults = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
+        if faults:
+            shown = "; ".join(f"{name}: {', '.join(keys[:3])}" for name, keys in faults.items())
+            raise RagVqaError(
+                f"{source} does not fit its configuration ({shown}). "
+                f"Is it a whole checkpoint of {cls.__name__}?"
+            )
+        return model  # type: ignore[no-any-return]
+
 
 class RetModel(_RetPreTrained):
     """One side: (text, image) → K tokens of width D."""
@@ -95,6 +114,19 @@ class RetModel(_RetPreTrained):
             setattr(self, name, build())
         else:
             object.__setattr__(self, name, shared)
+
+    def save_pretrained(self, folder: Any, **kwargs: Any) -> None:
+        """Save this side alone, with the towers that it uses, whichever side owns them."""
+        if "state_dict" not in kwargs:
+            kwargs["state_dict"] = self._whole_state()
+        super().save_pretrained(folder, **kwargs)
+
+    def _whole_state(self) -> dict[str, Tensor]:
+        state = dict(self.state_dict())
+        for name in ("text_model", "vision_model"):
+            tower = getattr(self, name).state_dict()
+            state |= {f"{name}.{key}": tensor for key, tensor in tower.items()}
+        return state
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         # `.to()` and `.half()` of one side alone take the shared towers along.
@@ -196,20 +228,17 @@ class RetrieverModel(_RetPreTrained):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, source: Any, *args: Any, **kwargs: Any) -> "RetrieverModel":
-        """Load a released or own checkpoint from a folder or the hub; safetensors only.
+    def from_pretrained(cls, source: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load a released or own checkpoint; see above.
 
-        float32 unless `dtype` says otherwise (the release's published use).
-        Raises RagVqaError where tensors are missing, left over or of another shape.
+        Raises UsageError where it is none of ReT's first generation.
         """
-        kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
-        kwargs["output_loading_info"] = True
-        model, info = super().from_pretrained(source, *args, **kwargs)
-        faults = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
-        if faults:
-            shown = "; ".join(f"{name}: {', '.join(keys[:3])}" for name, keys in faults.items())
-            raise RagVqaError(f"{source} does not fit its configuration ({shown}).")
-        return model  # type: ignore[no-any-return]
+        if "config" not in kwargs:
+            names = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder",
+                     "token")  # fmt: skip
+            where = {name: kwargs[name] for name in names if name in kwargs}
+            kwargs["config"] = checked_config(source, **where)
+        return super().from_pretrained(source, *args, **kwargs)
 
     def get_query_model(self) -> RetModel:
         """The side that encodes queries."""
@@ -224,8 +253,11 @@ class RetrieverModel(_RetPreTrained):
     ) -> RetrieverOutput:
         """Loss over a batch of B pairs; labels (B) name what counts as the same passage.
 
-        As in the release, the query side gets no text_mask.
+        As in the release, the query side gets no text_mask: where a query has no text it reads
+        the tokenizer's marks, in every batch.
         """
+        if query.get("input_ids") is None:
+            raise ValueError("the query side needs input_ids: of an absent text, the marks alone")
         inputs = {name: value for name, value in query.items() if name != "text_mask"}
         queries = self.query_model(**inputs).ret_features
         passages = self.passage_model(**passage).ret_features

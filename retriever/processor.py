@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from PIL import Image
 from torch import Tensor
 
 from rag_vqa.errors import Missing
 from rag_vqa.images import load
+from rag_vqa.presets import processors
 from rag_vqa.retriever.configuration import RetConfig
 from rag_vqa.types import ImageSource
 
@@ -27,11 +30,12 @@ class Inputs:
 
     input_ids, attention_mask (B, L) int64; pixel_values (U, 3, S, S) float32, each picture once,
     image_index (B) int64, which of them an item has; text_mask, image_mask (B) float32, 0 =
-    absent. Where all are absent the tensors are None.
+    absent. An absent text is the tokenizer's start and end marks; where all pictures are absent
+    pixel_values and image_index are None.
     """
 
-    input_ids: Tensor | None
-    attention_mask: Tensor | None
+    input_ids: Tensor
+    attention_mask: Tensor
     pixel_values: Tensor | None
     text_mask: Tensor
     image_mask: Tensor
@@ -70,7 +74,8 @@ class RetProcessor:
     ) -> Self:
         """Find tokenizer and image processor: the given ones, the checkpoint's own, the towers'.
 
-        Released configurations may name paths of their authors' machines: then `tokenizer` and
+        Released configurations may name paths of their authors' machines: then those that are
+        known for the checkpoint (`presets.processors`) are taken. Of others `tokenizer` and
         `image_processor` take a folder or a hub id. Raises Missing where neither loads.
         """
         # CLIPImageProcessor's PIL form: no torchvision, bit-identical for RGB.
@@ -110,16 +115,16 @@ class RetProcessor:
         text_mask = torch.tensor([float(bool(text)) for text in texts])
         absent = [image is None or image == "" for image in images]
         image_mask = torch.tensor([float(not missing) for missing in absent])
-        ids = attention = pixels = index = None
-        if text_mask.any() or not image_mask.any():
-            encoded = self.tokenizer(
-                list(texts),
-                padding=True,
-                truncation=True,
-                max_length=self.window,
-                return_tensors="pt",
-            )
-            ids, attention = encoded["input_ids"], encoded["attention_mask"]
+        # Also where all texts are absent: joint training has the query side read the marks, and
+        # what text_mask rules out does not run anyway.
+        words = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.window,
+            return_tensors="pt",
+        )
+        pixels = index = None
         if image_mask.any():
             # Sections of one page share its picture: it is read and encoded once.
             names = [str(i) if isinstance(i, str | Path) else id(i) for i in images]
@@ -127,7 +132,9 @@ class RetProcessor:
             order = {name: place for place, name in enumerate(first)}
             index = torch.tensor([order[name] for name in names])
             pixels = self.pixels([self._picture(images[row]) for row in first.values()])
-        return Inputs(ids, attention, pixels, text_mask, image_mask, index)
+        return Inputs(
+            words["input_ids"], words["attention_mask"], pixels, text_mask, image_mask, index
+        )
 
     def _picture(self, image: ImageSource | None) -> Image.Image:
         if image is None or image == "":
@@ -146,5 +153,15 @@ def _first(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
     folder = Path(own)
     if (folder / marker).exists():
         return own
-    named = getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", "")
-    return str(named or own)
+    named = str(getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", ""))
+    if named and (Path(named).is_dir() or _is_hub_id(named)):
+        return named
+    return processors(own) or named or own
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True

@@ -189,3 +189,9 @@ def test_released_retrievers_get_their_tasks_instruction(
         "Identify the document that is connected to this image.:",
         "Find:",
     ]
+
+
+def test_a_search_for_nothing_is_refused(rag) -> None:
+    for nothing in ({}, {"text": " \n"}, {"image": ""}):
+        with pytest.raises(UsageError, match="nothing to look for"):
+            rag.search(**nothing)

@@ -61,6 +61,23 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(
     assert nearest in str(error.value)
 
 
+def test_a_key_of_the_environment_is_said_to_come_from_there() -> None:
+    with pytest.raises(UsageError, match=r"setting foo, which RAG_VQA_FOO in the environment"):
+        load(environment={"RAG_VQA_FOO": "1"})
+    with pytest.raises(UsageError, match=r"^reader = 'x': "):  # a section is known, and no text
+        load(environment={"RAG_VQA_READER": "x"})
+
+
+def test_what_was_given_is_told_from_what_the_preset_says(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("preset: laptop\nseed: 0\nreader: {model: null}\n")
+    flags = {"retriever": {"model": presets.PRESETS["laptop"].retriever}}
+    given = load(file=file, environment={"RAG_VQA_READER__DTYPE": "auto"}, flags=flags)
+    assert settings.stated(given) == ["preset", "retriever.model", "reader.dtype", "seed"]
+    assert settings.stated(load()) == []
+    assert "model" not in load(flags={"preset": "laptop"}).reader.model_fields_set
+
+
 @pytest.mark.parametrize(
     "assignment", ["k=-1", "k=many", "reader.quantization=fp3", "retriever.batch_size=0", "k", "=3"]
 )
@@ -159,6 +176,17 @@ def test_memory_by_hand() -> None:
     assert presets.PRESETS["12gb"].memory == pytest.approx(expected)
 
 
+def test_memory_on_a_cpu_by_hand() -> None:
+    # laptop: the reader computes in float32 there, and takes 4,096 tokens.
+    retriever = 521_101_572 * 4
+    whole = 406_957_056 + 151_936 * 2048  # output layer and embeddings are one
+    linear = (2_127_532_032 - whole) * 4.127 / 8
+    cache = 28 * 2 * 8 * 128 * 4 * 4096
+    expected = retriever + linear + whole * 4 + cache + 1e9
+    assert presets.PRESETS["laptop"].memory == pytest.approx(expected)
+    assert load(flags={"preset": "laptop"}).reader.max_context == 4096
+
+
 def test_revisions_come_with_known_models_only() -> None:
     known = "Qwen/Qwen3-VL-8B-Instruct"
     assert presets.revision(known, None) == "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"
@@ -179,6 +207,11 @@ def test_a_non_commercial_licence_is_said() -> None:
     assert "NON-COMMERCIAL" not in presets.terms("Qwen/Qwen3-VL-2B-Instruct")
     assert "17.5 GB, licence apache-2.0" in presets.terms("Qwen/Qwen3-VL-8B-Instruct")
     assert "not known" in presets.terms("some/other")
+
+
+def test_where_a_licence_was_not_read_on_the_models_own_card_terms_say_so() -> None:
+    for name in ("ReT-OpenCLIP-ViT-H-14", "ReT-OpenCLIP-ViT-G-14"):
+        assert "licence read on ReT-CLIP-ViT-L-14's card only" in presets.terms(f"aimagelab/{name}")
 
 
 def test_model_source_of_folders_and_ids_is_as_given() -> None:

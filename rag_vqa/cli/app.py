@@ -11,8 +11,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -61,6 +60,14 @@ class _Program(TyperGroup):
         valued = {o for p in options if not getattr(p, "is_flag", False) for o in p.opts}
         parsed: list[str] = super().parse_args(ctx, hoist(args, flags, valued))
         return parsed
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (
+            KeyboardInterrupt
+        ) as error:  # Typer would make an exit of it, and nobody would say so
+            raise typer.Abort from error
 
 
 app = typer.Typer(
@@ -123,17 +130,14 @@ app.add_typer(config.app, name="config")
 
 def run(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
+    given = sys.argv[1:] if args is None else list(args)
+    debug = "--debug" in given or bool(os.environ.get("RAG_VQA_DEBUG"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.excepthook = _unexpected
     warnings.formatwarning = lambda message, *where, **more: f"note: {visible(str(message))}\n"
     try:
-        result = app(args, prog_name="rag-vqa", standalone_mode=False)
-    except RagVqaError as error:
-        return _failed(str(error), error.exit_code)
-    except _ClickError as error:
-        return _misused(error)
+        result = app(given, prog_name="rag-vqa", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         print("^C stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -144,36 +148,27 @@ def run(args: Sequence[str] | None = None) -> int:
         # The reader of our output went away, as `head` does: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _failed(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except Exception as error:  # noqa: BLE001  whatever it is, the person gets one line
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(cast(Any, error).ctx.get_help())
+            return 0
+        if debug:
+            traceback.print_exc()
+        message, code = _told(error)
+        print(f"error: {visible(message)}", file=sys.stderr)
+        return code
     return result if isinstance(result, int) else 0
 
 
-def _failed(message: str, code: int) -> int:
-    if _debugging():
-        traceback.print_exc()
-    print(f"error: {visible(message)}", file=sys.stderr)
-    return code
-
-
-def _misused(error: Any) -> int:
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.ctx.get_help())
-        return 0
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "rag-vqa"
-    message = error.format_message().rstrip(".")
-    return _failed(f"{message}. See: {path} --help", error.exit_code)
-
-
-def _debugging() -> bool:
-    return "--debug" in sys.argv or bool(os.environ.get("RAG_VQA_DEBUG"))
-
-
-def _unexpected(
-    kind: type[BaseException], error: BaseException, where: TracebackType | None
-) -> None:
-    if _debugging():
-        traceback.print_exception(kind, error, where)
-    text = " ".join(f"{kind.__name__}: {error}".split())
-    print(f"error: unexpected {visible(text)} For the traceback: --debug", file=sys.stderr)
+def _told(error: Exception) -> tuple[str, int]:
+    """What is said of an error, and the exit code."""
+    if isinstance(error, RagVqaError):
+        return str(error), error.exit_code
+    if isinstance(error, _ClickError):
+        usage: Any = error
+        path = usage.ctx.command_path if getattr(usage, "ctx", None) else "rag-vqa"
+        return f"{usage.format_message().rstrip('.')}. See: {path} --help", usage.exit_code
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}", 1
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"unexpected {text} For the traceback: --debug", 1

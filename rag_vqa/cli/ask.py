@@ -31,12 +31,7 @@ def ask(
     from rag_vqa.cli.models import open_pipeline, question
 
     run: Run = ctx.obj
-    settings = run.settings(
-        k=k, prompt__template=template, retriever__model=retriever, reader__model=reader,
-        reader__quantization=quantization, reader__device=device, retriever__device=device,
-        reader__max_new_tokens=max_new_tokens, reader__max_pixels=max_pixels,
-        reader__max_images=max_images, retriever__instruction=instruction,
-    )  # fmt: skip
+    settings = options.settings_of(ctx)
     picture, only = options.image_file(image), options.where_filter(where)
     query = question(settings, options.question_text(text), picture)
     rag = open_pipeline(run, settings, path, where=only, yes=yes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,10 +11,6 @@ from rag_vqa.cli import options
 from rag_vqa.cli.output import one_line, print_answer
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.types import Query
-
-if TYPE_CHECKING:
-    from rag_vqa.pipeline import RagVqa
 
 _HELP = "A question, /image FILE, /image (none), or /quit"
 
@@ -25,47 +20,47 @@ def chat(
     path: options.KnowledgeBasePath,
     image: options.Image = None,
     k: options.K = None,
+    where: options.Where = None,
+    instruction: options.Instruction = None,
     template: options.Template = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     quantization: options.Quantization = None,
+    device: options.Device = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.
 
     Each question stands alone. /image FILE changes the picture, /quit ends.
     """
-    from rag_vqa.cli.models import open_pipeline
+    from rag_vqa.cli.models import open_pipeline, question
 
     run: Run = ctx.obj
     if run.json:
         raise UsageError("chat has no --json. One answer as JSON: rag-vqa ask KB QUESTION --json")
-    settings = run.settings(
-        k=k, prompt__template=template, retriever__model=retriever, reader__model=reader,
-        reader__quantization=quantization,
-    )  # fmt: skip
-    picture = options.image_file(image)
-    rag = open_pipeline(run, settings, path, yes=yes)
+    settings = options.settings_of(ctx)
+    picture, only = options.image_file(image), options.where_filter(where)
+    rag = open_pipeline(run, settings, path, where=only, yes=yes)
     run.note(_HELP)
-    while (line := _next_line(run)) not in (None, "/quit"):
-        picture = _turn(run, rag, line or "", picture, settings.retriever.instruction)
+    while (line := _next_line(run)) is not None and line != "/quit":
+        try:  # a line that fails does not end the chat
+            if line.startswith("/image"):
+                picture = _picture(line)
+            elif line.startswith("/"):
+                run.note(_HELP)
+            elif line:
+                query = question(settings, line, picture)
+                print_answer(rag, query, where=only, quiet=run.quiet)
+        except RagVqaError as error:
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
 
 
-def _turn(
-    run: Run, rag: RagVqa, line: str, picture: Path | None, instruction: str | None
-) -> Path | None:
-    """One line: answered, or the picture it names. A line that fails does not end the chat."""
-    try:
-        if line.startswith("/image"):
-            name = line.removeprefix("/image").strip()
-            return options.image_file(Path(name).expanduser() if name else None)
-        if line.startswith("/"):
-            run.note(_HELP)
-        elif line:
-            print_answer(rag, Query(line, picture, instruction), quiet=run.quiet)
-    except RagVqaError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-    return picture
+def _picture(line: str) -> Path | None:
+    name = line.removeprefix("/image").strip()
+    return options.image_file(Path(name).expanduser() if name else None)
 
 
 def _next_line(run: Run) -> str | None:

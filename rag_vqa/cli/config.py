@@ -42,10 +42,12 @@ def presets(ctx: typer.Context) -> None:
     print()
     models = {model.id: model for preset in PRESETS.values() for model in preset.models}
     print(table([_model_row(model) for model in models.values()]))
-    print("\nMemory is computed: weights + attention cache for 8,192 tokens + 1 GB, not measured.")
+    print("\nMemory is computed: weights + attention cache of the context + 1 GB, not measured.")
 
 
 def _as_row(preset: Any) -> dict[str, str]:
+    from rag_vqa.presets import size
+
     return {
         "preset": preset.name,
         "for": preset.about,
@@ -53,17 +55,20 @@ def _as_row(preset: Any) -> dict[str, str]:
         "reader": preset.reader.rpartition("/")[2],
         "weights": preset.quantization,
         "k": str(preset.k),
-        "download": _gb(preset.download) if preset.download else "none",
-        "memory": _gb(preset.memory),
+        "context": f"{preset.max_context:,}",
+        "download": size(preset.download) if preset.download else "none",
+        "memory": size(preset.memory),
     }
 
 
 def _model_row(model: Any) -> dict[str, str]:
+    from rag_vqa.presets import size
+
     return {
         "model": model.id,
         "licence": model.licence + ("" if model.commercial else ", NON-COMMERCIAL"),
         "revision": (model.revision or "newest")[:12],
-        "download": _gb(model.download),
+        "download": size(model.download),
         "note": model.note,
     }
 
@@ -78,7 +83,3 @@ def _as_json(preset: Any) -> dict[str, Any]:
         "download": preset.download,
         "memory": preset.memory,
     }
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rag_vqa.cli.output import one_line
 from rag_vqa.errors import Missing
-from rag_vqa.presets import terms
+from rag_vqa.presets import MODELS, terms
 from rag_vqa.settings import EMBEDDED
 
 Named = tuple[str, str | None]  # a model and its revision
@@ -56,6 +56,10 @@ def present(model: str, revision: str | None = None) -> bool:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return False
+    known = MODELS.get(model)
+    if known and not known.parameters:  # its tokenizer and image processor are all that is wanted
+        names = ("tokenizer_config.json", "preprocessor_config.json")
+        return all((folder / name).is_file() for name in names)
     return _whole(folder)
 
 

@@ -11,13 +11,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.models import check_models, check_template, load_encoder, pipeline, reader_of
+from rag_vqa.cli.models import (
+    check_models,
+    check_template,
+    load_encoder,
+    pipeline,
+    question,
+    reader_of,
+)
 from rag_vqa.cli.output import answer_json, one_line, print_answer, print_json, table
 from rag_vqa.cli.progress import progress
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
 from rag_vqa.settings import EMBEDDED
-from rag_vqa.types import Query
 
 if TYPE_CHECKING:
     from rag_vqa.settings import Settings
@@ -44,6 +50,7 @@ def show(
     check_template(settings)
     check_models([reader_of(settings)], settings, yes=False)
     picture = image or bundled.sample_photo(COUNTRY, settings.seed)
+    query = question(settings, text, picture)
     if keep_photo is not None and not isinstance(picture, Path):
         picture.save(keep_photo)
     with ExitStack() as stack:
@@ -54,11 +61,11 @@ def show(
         stack.enter_context(kb)
         rag = pipeline(settings, kb)
         if run.json:
-            print_json(answer_json(rag.ask(text, picture)))
+            print_json(answer_json(rag.ask_many([query])[0]))
             return
         shown = f"photo {one_line(str(image))}" if image else "a photo of a flag"
         run.note(f"{len(kb):,} documents · {shown} · {one_line(text)}")
-        print_answer(rag, Query(text, picture), quiet=run.quiet)
+        print_answer(rag, query, quiet=run.quiet)
     if keep_kb is None:
         run.note("\nGo on:  rag-vqa demo --kb flags.kb --photo flag.png")
         run.note(f'        rag-vqa ask flags.kb "{QUESTION}" --image flag.png')

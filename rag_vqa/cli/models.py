@@ -15,7 +15,7 @@ from rag_vqa.cli.options import existing
 from rag_vqa.cli.output import one_line
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import Mismatch, Missing, UsageError
-from rag_vqa.presets import PRESETS, revision
+from rag_vqa.presets import processors, revision
 from rag_vqa.settings import EMBEDDED, model_source
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def open_pipeline(
         wanted.append(reader_of(settings))
         if settings.reader.model is None:
             run.note("Reading with the embedded model. Choose another: --reader, or --preset")
-    check_models(wanted, settings, yes)
+    check_models(wanted, settings, yes, kb.manifest.options)
     if settings.k:
         kb.close()
         kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
@@ -95,6 +95,7 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
         max_new_tokens=reader.max_new_tokens,
         max_pixels=reader.max_pixels,
         max_images=reader.max_images,
+        max_context=reader.max_context,
         offline=settings.offline,
     )
 
@@ -121,11 +122,11 @@ def retriever_to_build(
 
 
 def check_template(settings: Settings) -> None:
-    """Raises UsageError if there is no such template, or it cannot be read."""
-    from rag_vqa.prompts.template import source_of, uses
+    """Raises UsageError if there is no such template, or it does not work."""
+    from rag_vqa.prompts.builder import check
 
     try:
-        uses(source_of(settings.prompt.template))
+        check(settings.prompt.template)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
 
@@ -163,8 +164,22 @@ def question(settings: Settings, text: str, image: ImageSource | None) -> Query:
     return Query(text, image, settings.retriever.instruction)
 
 
-def check_models(models: list[Named], settings: Settings, yes: bool) -> None:
-    """Every model is here, or its download was agreed to. See `ask_before_download`."""
+def check_models(
+    models: list[Named],
+    settings: Settings,
+    yes: bool,
+    built_with: Mapping[str, str | bool] | None = None,
+) -> None:
+    """Every model is here, or its download was agreed to. See `ask_before_download`.
+
+    A retriever's tokenizer and image processor too, unless others are named, by the settings or by
+    a knowledge base (`built_with`).
+    """
+    asked = settings.retriever
+    named = built_with or {}
+    given = [getattr(asked, x) or named.get(x) for x in ("tokenizer", "image_processor")]
+    if not all(given):
+        models = [*models, *((processors(m), None) for m, _ in models if processors(m))]
     for model, _ in models:
         if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
             raise Missing(f"{model}: no such folder. Give a model's folder, a hub id, or demo.")
@@ -173,9 +188,13 @@ def check_models(models: list[Named], settings: Settings, yes: bool) -> None:
 
 def _open(path: Path, encoder: Encoder | Callable[[], Encoder] | None = None) -> KnowledgeBase:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.store import FILE
 
-    build = f"Build one: rag-vqa kb build SOURCE --out {path}"
-    return KnowledgeBase.open(existing(path, "knowledge base", build), encoder)
+    build = "rag-vqa kb build SOURCE --out"
+    if not (existing(path, "knowledge base", f"Build one: {build} {path}") / FILE).is_file():
+        kind = "a folder without one" if path.is_dir() else "a file"
+        raise UsageError(f"{path}: no knowledge base, but {kind}. Build one: {build} NAME")
+    return KnowledgeBase.open(path, encoder)
 
 
 def reader_of(settings: Settings) -> Named:
@@ -189,12 +208,13 @@ def _own_retriever(run: Run, manifest: Manifest, settings: Settings, path: Path)
     built: Named = (manifest.source, manifest.revision or None)
     asked = settings.retriever.model
     _check_revision(settings)
+    _check_options(settings, manifest, path)
     if asked is None:
         return built
     named: Named = (asked, revision(asked, settings.retriever.revision))
     if _same(model_source(asked, "retriever"), model_source(built[0], "retriever")):
         return named
-    if settings.preset and asked == PRESETS[settings.preset].retriever:
+    if "model" not in settings.retriever.model_fields_set:
         run.note(f"{path} was built with {_label(built)}: that one is used, not the preset's")
         return built
     raise Mismatch(
@@ -207,6 +227,19 @@ def _check_revision(settings: Settings) -> None:
     commit = settings.retriever.revision
     if commit and settings.retriever.model is None:
         raise UsageError(f"retriever.revision = {commit}: of which model? Name it: --retriever")
+
+
+def _check_options(settings: Settings, manifest: Manifest, path: Path) -> None:
+    """What shapes documents stays as the knowledge base was built: asking for other is refused."""
+    asked = settings.retriever
+    built: dict[str, object] = {"dtype": "float32", "parity": False, **manifest.options}
+    for name in sorted(asked.model_fields_set & built.keys()):
+        wanted = getattr(asked, name)
+        if wanted != built[name]:
+            raise Mismatch(
+                f"{path} was built with retriever.{name} = {built[name]}, asked for {wanted}. "
+                "Leave it out, or build another knowledge base with it"
+            )
 
 
 def _same(first: str, second: str) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
 from rag_vqa.types import Scalar
+
+if TYPE_CHECKING:
+    from rag_vqa.settings import Settings
 
 KnowledgeBasePath = Annotated[Path, typer.Argument(metavar="KB", help="A knowledge base.")]
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")]
@@ -67,6 +71,28 @@ MaxImages = Annotated[
     int | None,
     typer.Option("--max-images", metavar="N", help="In one prompt."),
 ]
+
+
+# Which settings an option sets; the others are a verb's own matter.
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "k": ("k",),
+    "instruction": ("retriever__instruction",),
+    "retriever": ("retriever__model",),
+    "reader": ("reader__model",),
+    "quantization": ("reader__quantization",),
+    "device": ("reader__device", "retriever__device"),
+    "template": ("prompt__template",),
+    "max_new_tokens": ("reader__max_new_tokens",),
+    "max_pixels": ("reader__max_pixels",),
+    "max_images": ("reader__max_images",),
+}
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """The settings of a verb: all layers, and what its options say, whichever of these it has."""
+    run: Run = ctx.obj
+    given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
+    return run.settings(**given)
 
 
 def image_file(path: Path | None) -> Path | None:

@@ -31,10 +31,7 @@ def search(
     from rag_vqa.cli.models import open_pipeline
 
     run: Run = ctx.obj
-    settings = run.settings(
-        k=k, retriever__model=retriever, retriever__device=device,
-        retriever__instruction=instruction,
-    )  # fmt: skip
+    settings = options.settings_of(ctx)
     picture, only = options.image_file(image), options.where_filter(where)
     if not text.strip() and picture is None:
         raise UsageError("Nothing to look for: give a text, --image, or both.")

@@ -21,6 +21,8 @@ from rag_vqa.errors import ReaderError
 from rag_vqa.readers.neutralise import Neutraliser
 from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart
 
+SLIMMEST = 100  # sides of a picture as one to so many: Qwen's processors refuse 1 to 200
+
 
 class PromptEncoder:
     """Encodes prompts with one processor.
@@ -70,19 +72,20 @@ class PromptEncoder:
         for prompt, text in zip(prompts, texts, strict=True):
             self._check_control(prompt, text)
         pictures = [self._pictures(prompt) for prompt in prompts]
-        inputs = self._process(texts, [picture for row in pictures for picture in row])
+        inputs = self._process(
+            texts,
+            [picture for row in pictures for picture in row],
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=self._adds_special(texts[0]),
+        )
         self._check_pictures(inputs["input_ids"], pictures)
         return inputs
 
-    def _process(self, texts: list[str], pictures: list[Image.Image]) -> Any:
+    def _process(self, texts: list[str], pictures: list[Image.Image], **options: Any) -> Any:
         try:
-            return self._processor(
-                text=list(texts),  # the processor writes into the list that it is given
-                images=pictures or None,
-                padding=True,
-                return_tensors="pt",
-                add_special_tokens=self._adds_special(texts[0]),
-            )
+            # The processor writes into the list of texts that it is given.
+            return self._processor(text=list(texts), images=pictures or None, **options)
         except ValueError as error:
             raise ReaderError(
                 f"the reader's processor refuses a picture or prompt: {error}"
@@ -92,7 +95,7 @@ class PromptEncoder:
         return [self._picture(part.image) for part in prompt.parts if isinstance(part, ImagePart)]
 
     def _picture(self, image: ImageSource) -> Image.Image:
-        return scaled(images.load(image), self._max_pixels)
+        return scaled(_widened(images.load(image)), self._max_pixels)
 
     def _size(self, image: ImageSource) -> tuple[int, int]:
         """Width and height as the model sees it. The budget asks often: files are decoded once."""
@@ -133,8 +136,9 @@ class PromptEncoder:
         return safe
 
     def _ids(self, text: str) -> list[int]:
-        add = self._adds_special(text)
-        return list(self._tokenizer(text, add_special_tokens=add)["input_ids"])
+        # Not verbose: whether it is too long is the budget's matter.
+        read = self._tokenizer(text, add_special_tokens=self._adds_special(text), verbose=False)
+        return list(read["input_ids"])
 
     def _adds_special(self, text: str) -> bool:
         """Most chat templates write <s> themselves; a second one would be another prompt."""
@@ -165,12 +169,20 @@ class PromptEncoder:
     def _tokens_of_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(tokens, image placeholders among them) of a picture, which depend on its size alone."""
         token = self._processor.image_token
-        ids = self._process_alone(token, Image.new("RGB", size))
+        inputs = self._process([token], [Image.new("RGB", size)], add_special_tokens=False)
+        ids = list(inputs["input_ids"][0])
         return len(ids), ids.count(self._processor.image_token_id)
 
-    def _process_alone(self, text: str, picture: Image.Image) -> list[int]:
-        inputs = self._processor(text=[text], images=[picture], add_special_tokens=False)
-        return list(inputs["input_ids"][0])
+
+def _widened(picture: Image.Image) -> Image.Image:
+    """A strip more than SLIMMEST times as long as wide, at that ratio and about as many pixels."""
+    short, long = sorted(picture.size)
+    if long <= SLIMMEST * short:
+        return picture
+    width = math.isqrt(short * long // SLIMMEST)
+    sides = (width, SLIMMEST * width)
+    by_height = picture.height > picture.width
+    return picture.resize(sides if by_height else sides[::-1], Image.Resampling.BICUBIC)
 
 
 def scaled(picture: Image.Image, max_pixels: int | None) -> Image.Image:

@@ -6,6 +6,7 @@ ever run as code.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any, Literal
 from rag_vqa.errors import Missing, ReaderError, UsageError
 
 Quantization = Literal["nf4", "int8", "none"]
+# Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
+# one says at every layer of int8 that it computes in 16 bits.
+_CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -122,6 +126,8 @@ def load_model(
 def _quantization(config: Any, quantization: Quantization, dtype: Any) -> Any:
     if quantization == "none":
         return None
+    for name in _CHATTER:
+        logging.getLogger(name).setLevel(logging.ERROR)
     from transformers import BitsAndBytesConfig
 
     skip = _unquantised(config)

@@ -75,7 +75,9 @@ class Neutraliser:
         spans = [match.span() for match in self._markers.finditer(text)]
         if spans:
             return spans
-        read = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        read = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
         if self._ids.isdisjoint(read["input_ids"]):
             return []
         pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)

@@ -44,15 +44,41 @@ def test_python_dash_m_ends_with_the_exit_code() -> None:
     assert done.stderr.startswith("error: k = ")
 
 
-def test_an_unexpected_error_is_one_line_and_debug_shows_where(capsys, monkeypatch) -> None:
-    error = ValueError("two\nlines")
-    program._unexpected(ValueError, error, None)
-    assert capsys.readouterr().err.splitlines() == [
+@pytest.fixture
+def broken(monkeypatch) -> None:
+    """A verb that fails as nobody foresaw."""
+
+    def findings():
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("rag_vqa.cli.checks.findings", findings)
+
+
+def test_an_unexpected_error_is_one_line(cli, broken) -> None:
+    done = cli("doctor")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines() == [
         "error: unexpected ValueError: two lines For the traceback: --debug"
     ]
+
+
+def test_debug_shows_where_an_error_came_from(cli, broken, monkeypatch) -> None:
+    told = [cli("doctor", "--debug")]
     monkeypatch.setenv("RAG_VQA_DEBUG", "1")
-    program._unexpected(ValueError, error, None)
-    assert len(capsys.readouterr().err.splitlines()) > 1
+    told.append(cli("doctor"))
+    for done in told:
+        assert done.code == 1
+        assert "in findings" in done.err
+        assert done.err.splitlines()[-1].startswith("error: unexpected ValueError")
+
+
+def test_an_interrupt_says_so_once(cli, monkeypatch) -> None:
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rag_vqa.cli.checks.findings", interrupt)
+    done = cli("doctor")
+    assert (done.code, done.err) == (130, "^C stopped.\n")
 
 
 def test_config_show_reads_back(cli, tmp_path) -> None:

@@ -2,8 +2,12 @@
 
 import io
 import sys
+from inspect import signature
 
 import pytest
+
+from rag_vqa.cli.ask import ask
+from rag_vqa.cli.chat import chat
 
 QUESTION = "where do puffins nest"
 
@@ -115,6 +119,17 @@ def test_the_demo_reader_is_the_same_named_or_not(cli, birds, reader, loads) -> 
     assert reader.options["max_new_tokens"] == 128
 
 
+def test_a_template_that_fails_on_use_is_refused_before_any_model_loads(
+    cli, birds, loads, tmp_path
+) -> None:
+    (tmp_path / "loud.jinja").write_text("{{ question|upper }}")
+    for verb in (["ask"], ["chat"], ["prompt", "show"]):
+        text = [] if verb == ["chat"] else [QUESTION]
+        done = cli(*verb, birds, *text, "--template", tmp_path / "loud.jinja")
+        assert (done.code, len(done.err.splitlines()), loads) == (2, 1, [])
+        assert "no filter" in done.err
+
+
 def test_a_knowledge_base_that_is_not_there(cli, tmp_path, loads) -> None:
     done = cli("ask", tmp_path / "none.kb", QUESTION)
     assert (done.code, loads) == (2, [])
@@ -133,6 +148,41 @@ def test_a_preset_gives_way_to_the_knowledge_bases_own_retriever(cli, birds, mon
     done = cli("ask", birds, QUESTION, "--preset", "laptop")
     assert done.code == 0
     assert "was built with fake" in done.err
+
+
+def test_a_retriever_that_is_named_does_not_give_way_though_the_preset_has_it_too(
+    cli, birds, loads
+) -> None:
+    released = "aimagelab/ReT-CLIP-ViT-L-14"
+    for named in (["--retriever", released], ["--set", f"retriever.model={released}"]):
+        done = cli("ask", birds, QUESTION, "--preset", "laptop", *named)
+        assert (done.code, loads) == (2, [])
+        assert "was built with fake" in done.err
+
+
+@pytest.mark.parametrize("stated", ["dtype=float32", "parity=false", "tokenizer=other"])
+def test_what_shaped_the_documents_cannot_be_contradicted(
+    cli, tmp_path, encoder, loads, stated
+) -> None:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    encoder.options = {"dtype": "bfloat16", "parity": True, "tokenizer": "own"}
+    path = tmp_path / "bf.kb"
+    with KnowledgeBase.create(path, encoder) as kb:
+        kb.add([{"id": "1", "text": "puffins"}])
+    done = cli("search", path, "x", "--set", f"retriever.{stated}")
+    assert (done.code, loads) == (2, [])
+    assert f"retriever.{stated.partition('=')[0]} = " in done.err
+    same = "--set=retriever.dtype=bfloat16"
+    assert cli("search", path, "x", same).code == cli("search", path, "x").code == 0
+
+
+@pytest.mark.parametrize(("place", "kind"), [("/dev/null", "a file"), (".", "a folder")])
+def test_what_is_no_knowledge_base_is_a_usage_error(cli, loads, place, kind) -> None:
+    done = cli("search", place, "x")
+    assert (done.code, len(done.err.splitlines()), loads) == (2, 1, [])
+    assert kind in done.err
+    assert "rag-vqa kb build" in done.err
 
 
 def test_documents_cannot_steer_the_terminal(cli, birds, encoder) -> None:
@@ -215,9 +265,25 @@ def test_chat_goes_on_after_an_error(cli, birds, monkeypatch, reader) -> None:
     assert [prompt.text.count("storks?") for prompt in reader.prompts] == [0, 1]
 
 
-def test_interrupted_is_130(cli, birds, reader) -> None:
+def test_chat_has_the_options_of_ask() -> None:
+    assert set(signature(ask).parameters) - set(signature(chat).parameters) == {"text"}
+    assert set(signature(chat).parameters) <= set(signature(ask).parameters)
+
+
+def test_chat_honours_them(cli, birds, monkeypatch, reader) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
+    done = cli("chat", birds, "--where", "lang=de", "--max-pixels", 99, "--max-images", 2,
+               "--max-new-tokens", 9, "--device", "cpu")  # fmt: skip
+    assert done.code == 0
+    assert [hit.document.id for hit in reader.prompts[0].kept] == ["swift"]
+    asked = ("max_pixels", "max_images", "max_new_tokens", "device")
+    assert [reader.options[name] for name in asked] == [99, 2, 9, "cpu"]
+
+
+def test_interrupted_is_130_and_says_so(cli, birds, reader) -> None:
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     reader.generate = interrupt
-    assert cli("ask", birds, QUESTION).code == 130
+    done = cli("ask", birds, QUESTION)
+    assert (done.code, done.err.splitlines()[-1]) == (130, "^C stopped.")

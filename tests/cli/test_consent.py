@@ -81,6 +81,37 @@ def test_a_cached_model_counts_only_when_all_its_shards_are_there(tmp_path, monk
     assert present("a/b")
 
 
+def test_of_a_retrievers_clip_only_tokenizer_and_image_processor_are_wanted(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: str(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert not present("openai/clip-vit-large-patch14")
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert present("openai/clip-vit-large-patch14")
+    assert not present("aimagelab/ReT-CLIP-ViT-L-14")
+
+
+def test_a_retrievers_tokenizer_is_asked_for_with_it(online, monkeypatch) -> None:
+    from rag_vqa.cli.models import check_models
+    from rag_vqa.settings import load
+
+    ret = ("aimagelab/ReT-OpenCLIP-ViT-H-14", None)
+    clip = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", None)
+    asked = []
+    monkeypatch.setattr(
+        "rag_vqa.cli.models.ask_before_download", lambda models, **_: asked.append(models)
+    )
+    check_models([ret], load(environment={}), yes=False)
+    one = {"tokenizer": "a/b"}
+    check_models([ret], load({"retriever": one}, environment={}), yes=False)
+    both = {"tokenizer": "a/b", "image_processor": "a/b"}
+    check_models([ret], load({"retriever": both}, environment={}), yes=False)
+    check_models([ret], load(environment={}), yes=False, built_with=both)
+    check_models([("demo", None)], load(environment={}), yes=False)
+    assert asked == [[ret, clip], [ret, clip], [ret], [ret], [("demo", None)]]
+
+
 def test_a_name_that_is_neither_folder_nor_id() -> None:
     assert not present("not a valid/hub/id")
     assert not present("nobody/nothing")

@@ -82,6 +82,13 @@ def test_a_photo_of_ones_own(demo, tmp_path, reader) -> None:
         (["--image", "{photo}", "--photo", "p.png"], "--photo"),
         (["--photo", "flag"], ".png"),
         (["--set", "prompt.template=nosuch"], "nosuch"),
+        (["--evaluate", "--seed", "3"], "seed"),
+        (["--evaluate", "--set", "reader.dtype=float32"], "reader.dtype"),
+        (["--evaluate", "--preset", "12gb"], "preset"),
+        (["--image", "{photo}", "--seed", "3"], "seed"),
+        (["--set", "retriever.model=a/b"], "retriever.model"),
+        (["--set", "retriever.model=demo", "--set", "retriever.revision=1"], "retriever.revision"),
+        (["--preset", "laptop"], "preset"),
     ],
 )
 def test_nothing_given_is_ignored(demo, tmp_path, loads, args, says) -> None:
@@ -90,6 +97,27 @@ def test_nothing_given_is_ignored(demo, tmp_path, loads, args, says) -> None:
     done = demo(*[arg.format(photo=photo) for arg in args])
     assert (done.code, done.out, loads) == (2, "", [])
     assert says in done.err
+
+
+def test_a_preset_of_the_environment_is_not_ignored_either(demo, monkeypatch) -> None:
+    monkeypatch.setenv("RAG_VQA_PRESET", "laptop")
+    assert (demo().code, demo("--evaluate").code) == (2, 2)
+
+
+def test_what_the_demo_can_honour_it_does(demo, reader, monkeypatch) -> None:
+    done = demo("--preset", "demo", "--set", "reader.max_new_tokens=7", "--seed", 3, "-k", 1)
+    assert (done.code, reader.options["max_new_tokens"]) == (0, 7)
+    assert demo("--evaluate", "--offline", "--preset", "demo").code == 0
+    asked = []
+
+    def ask_many(rag, queries):
+        asked.extend(queries)
+        return [""]
+
+    monkeypatch.setattr("rag_vqa.pipeline.RagVqa.ask_many", ask_many)
+    monkeypatch.setattr("rag_vqa.cli.demonstration.answer_json", str)
+    demo("--json", "--set", "retriever.instruction=Find:")
+    assert asked[0].instruction == "Find:"
 
 
 def test_evaluate_prints_the_table_or_its_numbers(demo) -> None:

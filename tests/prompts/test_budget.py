@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.prompts import build
 from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
@@ -144,3 +144,32 @@ def test_an_ordinary_prompt_is_counted_once() -> None:
 
     build(QUERY, THREE, Limits(1, 10**6), counting, "short")
     assert len(calls) == 1
+
+
+def test_an_image_that_cannot_be_read_makes_room_for_the_next() -> None:
+    opened = []
+
+    def refusing(prompt: Prompt) -> int:
+        alone = [part.image for part in prompt.parts if isinstance(part, ImagePart)]
+        opened.extend(alone)
+        if "a0.png" in alone or "m.png" in alone:
+            raise ReaderError("too thin")
+        return count(prompt)
+
+    pictured = Document("map", images=("m.png",))
+    found = hits(words("a", 10, images=3), pictured, words("b", 20, images=2))
+    prompt = build(QUERY, found, Limits(4, 10**6), refusing, "short")
+    assert kept(prompt) == ["a", "b"]
+    assert sources(prompt) == ["question", "a", "a", "b"]
+    assert prompt.dropped["a#1"] == prompt.dropped["map#1"] == "too thin"
+    assert prompt.dropped["map"] == "no text, and its images cannot be read"
+    assert set(prompt.dropped) == {"a#1", "map#1", "map", "b#2"}
+    assert "b1.png" not in opened  # there is no room for it
+
+
+def test_the_questions_own_image_is_not_dropped() -> None:
+    def refusing(prompt: Prompt) -> int:
+        raise ReaderError("too thin")
+
+    with pytest.raises(ReaderError, match="too thin"):
+        build(QUERY, THREE, Limits(1, 10**6), refusing, "short")

@@ -8,6 +8,8 @@ import pytest
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.prompts import build
+from rag_vqa.prompts.builder import check
+from rag_vqa.prompts.template import NAMES
 from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
 
 ROOMY = Limits(images=9, context=10**6)
@@ -201,13 +203,41 @@ class TestOwnTemplate:
             "{% if %}",
             "{% include 'secret' %}",
             "{{ ''.__class__.__mro__ }}",
+            "{{ 1/0 }}",
+            "{{ {}['x'] }}{{ 'a' < 1 }}",
+            "{{ range(1000000000) | list }}",
+            "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+            "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
         ],
     )
     def test_cannot_launder_or_reach_out(self, tmp_path: Path, source: str) -> None:
         own = tmp_path / "own.jinja"
         own.write_text(source, encoding="utf-8")
+        for use in (lambda: built(THREE, str(own)), lambda: check(str(own))):
+            with pytest.raises(UsageError, match="template") as told:
+                use()
+            assert len(str(told.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "{% if image %}{{ question | upper }}{% endif %}",
+            "{% if not image %}{{ question | upper }}{% endif %}",
+            "{{ question }}{% for d in documents if d.images %}{{ d.images | join }}{% endfor %}",
+            "{{ documents[0].text }}",
+        ],
+    )
+    def test_what_fails_on_some_questions_is_found_beforehand(
+        self, tmp_path: Path, source: str
+    ) -> None:
+        own = tmp_path / "own.jinja"
+        own.write_text(source, encoding="utf-8")
         with pytest.raises(UsageError, match="template"):
-            built(THREE, str(own))
+            check(str(own))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_those_that_come_along_pass(self, name: str) -> None:
+        check(name)
 
     def test_a_missing_one_is_named(self) -> None:
         with pytest.raises(Missing, match=r"'anwser'.*answer, short, closed-book"):

@@ -1,6 +1,7 @@
 """Prompts to inputs: counts, placeholders, hostile texts, proportions of pictures."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,34 @@ def test_scaled(size: tuple[int, int]) -> None:
         assert width / height == pytest.approx(size[0] / size[1], rel=0.25)
 
 
+@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (20, 4000), (1, 201)])
+def test_a_strip_is_read(encoder: PromptEncoder, size: tuple[int, int]) -> None:
+    # Qwen's processors refuse sides of more than 1 to 200.
+    strip = Prompt((ImagePart(Image.new("RGB", size)), TextPart("What is it?")))
+    assert encoder.encode([strip])["input_ids"].shape[1] == encoder.count(strip)
+
+
+def test_a_strip_keeps_its_direction_and_about_its_pixels(encoder: PromptEncoder) -> None:
+    for size in ((20, 4000), (4000, 20)):
+        width, height = encoder._picture(Image.new("RGB", size)).size
+        assert max(width, height) == 100 * min(width, height)
+        assert (width < height) == (size[0] < size[1])
+        assert width * height == pytest.approx(20 * 4000, rel=0.1)
+    assert encoder._picture(Image.new("RGB", (10, 1000))).size == (10, 1000)
+
+
+def test_a_picture_that_the_processor_refuses_is_told_in_one_line(qwen_folder: Path) -> None:
+    processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("too thin")
+
+    refusing = PromptEncoder(processor)
+    processor.image_processor.preprocess = refuse
+    with pytest.raises(ReaderError, match="too thin"):
+        refusing.count(prompt("x"))
+
+
 def test_a_text_only_model_has_no_processor(tmp_path: Path) -> None:
     from transformers import LlamaConfig
 
@@ -240,6 +269,18 @@ def test_a_chat_template_that_takes_no_parts(qwen_folder: Path, chat: str) -> No
     processor.chat_template = chat
     with pytest.raises(ReaderError, match="chat template does not take"):
         PromptEncoder(processor)
+
+
+def test_a_long_question_is_counted_without_a_warning(qwen_folder: Path, caplog: Any) -> None:
+    processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
+    processor.tokenizer.model_max_length = 8
+    log = logging.getLogger("transformers")
+    log.addHandler(caplog.handler)
+    try:
+        assert PromptEncoder(processor).count(prompt("why? " * 10)) > 8
+    finally:
+        log.removeHandler(caplog.handler)
+    assert caplog.records == []
 
 
 def test_megabytes_are_over_the_context_without_being_read(qwen_folder: Path) -> None:

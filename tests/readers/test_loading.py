@@ -1,5 +1,6 @@
 """What is loaded as a reader and what is refused; which of its layers are quantised."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ def test_quantised_models_read(quantised: list[LocalReader]) -> None:
             reader.count(prompt) for prompt in PROMPTS
         ]
         assert sum(reader.choice_probability(PROMPTS[:1], ["a", "b"])[0]) == pytest.approx(1)
+
+
+def test_bitsandbytes_says_nothing(quantised: list[LocalReader], caplog: Any) -> None:
+    for reader in quantised:
+        reader.generate(PROMPTS[:1])
+    assert [record for record in caplog.records if record.name.startswith("bitsandbytes")] == []
+    # Its request for a package is logged when it is first imported: before this test, or never.
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
 
 
 def test_only_the_language_model_is_quantised(quantised: list[LocalReader]) -> None:

@@ -1,6 +1,7 @@
 """Processor and encoder on a tiny checkpoint: masks, grouping, overrides, fingerprints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.encoder import INSTRUCTION_FILE, Encoder
 from rag_vqa.retriever.model import RetrieverModel
+from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.types import Passage, Query
 
 WORDS = ["<s>", "</s>", "a", "red", "bird", "find", "where", "does", "it", "nest"]
@@ -75,6 +77,18 @@ def encoder(checkpoint: Path) -> Encoder:
 
 RED = Image.new("RGB", (20, 30), (200, 30, 30))
 BLUE = Image.new("RGB", (30, 20), (30, 30, 200))
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"default": null}', "\xff"])
+def test_a_damaged_instruction_file_is_named(
+    checkpoint: Path, tmp_path: Path, content: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint, folder)
+    (folder / INSTRUCTION_FILE).write_bytes(content.encode("latin-1"))
+    with pytest.raises(RagVqaError, match=r"instructions\.json.*Mend it"):
+        Encoder.load(folder, device="cpu")
+    Encoder.load(folder, device="cpu", instruction="look for")  # it is not needed then
 
 
 def test_a_mixed_batch_gives_what_single_items_give(encoder: Encoder) -> None:
@@ -158,6 +172,46 @@ def test_tokenizer_and_image_processor_can_be_named(checkpoint: Path, tmp_path: 
         Encoder.load(bare, device="cpu", offline=True)
     named = Encoder.load(bare, device="cpu", tokenizer=checkpoint, image_processor=checkpoint)
     assert named.count_tokens("a red bird") == 5
+
+
+@pytest.mark.parametrize(
+    ("named", "taken"),
+    [
+        ("/work/somebody/clip", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        ("", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        ("a/b", "a/b"),
+    ],
+)
+def test_a_path_of_its_authors_gives_way_to_what_is_known_of_a_released_model(
+    named: str, taken: str
+) -> None:
+    config = RetConfig(text_config={"_name_or_path": named}, vision_config={"_name_or_path": named})
+    with pytest.raises(Missing) as told:  # offline, and nothing is in the cache
+        RetProcessor.load("aimagelab/ReT-OpenCLIP-ViT-H-14", config, offline=True)
+    assert f"its tokenizer ({taken!r}) or image processor ({taken!r})" in str(told.value)
+
+
+def test_an_absent_text_is_the_marks_whatever_the_batch_holds(encoder: Encoder) -> None:
+    alone = encoder.processor([""], [RED])
+    mixed = encoder.processor(["", "a red bird"], [RED, BLUE])
+    assert alone.input_ids.tolist() == [[0, 1]]
+    assert mixed.input_ids[0].tolist() == [0, 1, 1, 1, 1]
+    assert mixed.attention_mask[0].tolist() == [1, 1, 0, 0, 0]
+
+
+@torch.no_grad()
+def test_joint_training_reads_a_query_as_alone_in_any_batch(checkpoint: Path) -> None:
+    loaded = Encoder.load(checkpoint, device="cpu")
+    cpu, dtype = torch.device("cpu"), torch.float32
+    # As the release: the query side reads the marks of an absent text, without a text_mask.
+    marks = loaded.processor([""], [RED]).to(cpu, dtype) | {"text_mask": None}
+    expected = loaded.model.get_query_model()(**marks).ret_features[0]
+    for texts, images in (([""], [RED]), (["", "a red bird"], [RED, BLUE]), (["", ""], [RED, RED])):
+        side = loaded.processor(texts, images).to(cpu, dtype)
+        out = loaded.model(side, side, list(range(len(texts))))
+        torch.testing.assert_close(out.query_features[0], expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="needs input_ids"):
+        loaded.model({"pixel_values": marks["pixel_values"]}, side, [0])
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.retriever.encoder import checked_config
 from rag_vqa.retriever.export import export_released
-from rag_vqa.retriever.model import RetrieverModel
+from rag_vqa.retriever.model import RetModel, RetrieverModel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SHARED = GOLDEN / "a_vit_b_shared_backbones"
@@ -93,11 +92,32 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         RetrieverModel.from_pretrained(folder)
 
 
+def test_one_side_does_not_load_out_of_a_checkpoint_of_two(tmp_path: Path) -> None:
+    # transformers alone would give random towers, and say so in a log.
+    with pytest.raises(RagVqaError, match=r"whole checkpoint of RetModel"):
+        RetModel.from_pretrained(SHARED)
+
+
+@torch.no_grad()
+def test_one_side_is_saved_with_the_towers_of_the_other(
+    model: RetrieverModel, tmp_path: Path
+) -> None:
+    golden = load_file(SHARED / "golden.safetensors")
+    for name, side in (("query", model.get_query_model()), ("passage", model.get_passage_model())):
+        side.save_pretrained(tmp_path / name)
+        prefix = f"{name}.in."
+        given = {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
+        again = RetModel.from_pretrained(tmp_path / name).eval()
+        torch.testing.assert_close(
+            again(**given).ret_features, golden[f"{name}.full.ret_features"], atol=1e-5, rtol=1e-5
+        )
+
+
 @pytest.mark.parametrize("kind", ["ret2", "ReT-2", "clip"])
 def test_other_checkpoints_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     word = "not a ReT retriever" if kind == "clip" else "ReT-2 .* not supported yet"
     with pytest.raises(UsageError, match=word):
-        checked_config(broken(tmp_path, model_type=kind))
+        RetrieverModel.from_pretrained(broken(tmp_path, model_type=kind))
 
 
 def test_release_compatible_export(model: RetrieverModel, tmp_path: Path) -> None:
