@@ -69,7 +69,7 @@ def build(
     wanted, built_with = retriever_to_build(run, settings, out)
     with stopping():
         job.survey()
-        check_models([wanted], settings, yes)
+        check_models([wanted], settings, yes, built_with)
         encoder = load_encoder(settings, *wanted, built_with)
         if dry_run:
             return job.preview(encoder, split or "window")

@@ -74,7 +74,7 @@ def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> Knowle
     kb = _open(path)
     built = _own_retriever(run, kb.manifest, settings, path)
     kb.close()
-    check_models([built], settings, yes)
+    check_models([built], settings, yes, kb.manifest.options)
     return _open(path, lambda: load_encoder(settings, *built, kb.manifest.options))
 
 
