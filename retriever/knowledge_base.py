@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rag_vqa.errors import RagVqaError, UsageError
@@ -57,7 +57,7 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        self._load: Loading | None = None
+        self._load: Loading = partial(matching.load_own, store.manifest)
         matching.check_splitting(self.path, self.manifest)
         if callable(encoder):
             self._load = encoder
@@ -130,17 +130,10 @@ class KnowledgeBase:
     def encoder(self) -> TokenEncoder:
         """The encoder, loaded now if there is none yet."""
         if self._encoder is None:
-            encoder = (self._load or self._own)()
+            encoder = self._load()
             matching.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
-
-    def _own(self) -> TokenEncoder:
-        from rag_vqa.retriever.encoder import Encoder
-
-        revision = self.manifest.revision or None
-        options: dict[str, Any] = dict(self.manifest.options)
-        return Encoder.load(self.manifest.source, revision=revision, **options)
 
     def add(
         self,
@@ -303,10 +296,5 @@ class KnowledgeBase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -1,12 +1,13 @@
 """Whether a knowledge base and a retriever belong together, and what is said if they do not.
 
-It knows manifests and encoders by their names and fingerprints. It loads neither.
+It knows manifests and encoders by their names and fingerprints.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rag_vqa.errors import Mismatch, UsageError
 from rag_vqa.formats.document import nearest, shown
@@ -93,6 +94,14 @@ def manifest_of(encoder: TokenEncoder, split: str = "window", keep_tokens: bool 
         D=encoder.D,
         keep_tokens=keep_tokens,
     )
+
+
+def load_own(manifest: Manifest) -> TokenEncoder:
+    """The retriever that made a knowledge base, as it was then, on the best device."""
+    from rag_vqa.retriever.encoder import Encoder
+
+    options: dict[str, Any] = dict(manifest.options)
+    return Encoder.load(manifest.source, revision=manifest.revision or None, **options)
 
 
 def label(manifest: Manifest) -> str:
