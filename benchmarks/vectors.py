@@ -5,6 +5,7 @@ expansion by a perturbation, and a synthetic set of several aspects a document. 
 does not know engines or clocks.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from rag_vqa.retriever.passages import split
 from rag_vqa.types import Passage, Query
 
 Half = NDArray[np.float16]
+K, D, ASPECTS = 32, 128, 4  # of the synthetic set
+BLOCK = 2**15
+SPREAD = 0.5
 GROUP = 12  # countries encoded at once: the sections of one share its picture
 
 
@@ -72,3 +76,52 @@ def _query(country: Country, rng: np.random.Generator) -> Query:
     every = questions(country.entity, rng)
     asked = every[int(rng.integers(len(every)))]
     return Query(asked.text, Image.fromarray(country.photo(rng)))
+
+
+def expanded(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
+    """Blocks of tokens: the vectors themselves, then copies of theirs until `documents` are there.
+
+    A copy of a document takes each of its tokens, adds Gaussian noise of SPREAD times the standard
+    deviation that tokens of the same place have over all documents, and is brought to unit length.
+    """
+    rng = np.random.default_rng(seed)
+    rows = vectors.tokens
+    # Memory stays that of a block whatever the number of documents.
+    deviation = np.asarray(rows[:: max(1, len(rows) // 2000)], np.float32).std(axis=0)
+    for start in range(0, documents, BLOCK):
+        places = np.arange(start, min(start + BLOCK, documents))
+        block = np.asarray(rows[places % len(rows)], np.float32)
+        noise = rng.standard_normal(block.shape, np.float32)
+        block += noise * deviation * SPREAD * (places >= len(rows))[:, None, None]
+        yield (block / np.linalg.norm(block, axis=-1, keepdims=True)).astype(np.float16)
+
+
+def aspects(documents: int, queries: int, seed: int = 7) -> Vectors:
+    """Documents of four meanings each, eight tokens a meaning; queries about one or two of them.
+
+    A meaning is one of documents / 4 topics; a topic lies near one of 64 areas, so that documents
+    may resemble a query by the areas of their other meanings. Nothing was tuned on this.
+    """
+    rng = np.random.default_rng(seed)
+    areas = _unit(rng.standard_normal((64, D), np.float32))
+    own = _unit(rng.standard_normal((max(1, documents // 4), D), np.float32))
+    topics = _unit(0.8 * areas[rng.integers(len(areas), size=len(own))] + 0.6 * own)
+    places = _unit(rng.standard_normal((K, D), np.float32))  # what all tokens of one place share
+    tokens = np.empty((documents, K, D), np.float16)
+    chosen = rng.integers(len(topics), size=(documents, ASPECTS))
+    for start in range(0, documents, BLOCK):
+        here = topics[chosen[start : start + BLOCK]].repeat(K // ASPECTS, axis=1)
+        noise = rng.standard_normal(here.shape, np.float32) / np.sqrt(D)
+        tokens[start : start + BLOCK] = _unit(here + 0.7 * places + 0.8 * noise)
+    asked = np.empty((queries, K, D), np.float16)
+    for row, document in enumerate(rng.integers(documents, size=queries)):
+        wanted = rng.choice(ASPECTS, size=int(rng.integers(1, 3)), replace=False)
+        about = topics[chosen[document, rng.choice(wanted, size=K)]]
+        noise = rng.standard_normal(about.shape, np.float32) / np.sqrt(D)
+        asked[row] = _unit(about + 0.7 * places + 0.8 * noise)
+    return Vectors("several aspects", tokens, asked)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return found

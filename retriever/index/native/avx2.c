@@ -50,7 +50,7 @@ PART void codes_block(const Query *query, const int16_t *bytes, const int16_t *v
 }
 
 HERE static float score_codes(const Query *query, const uint8_t *row) {
-    const size_t K = query->K, D = query->D, numbers = K * D;
+    const size_t J = query->J, D = query->D, numbers = J * D;
     float *lanes = query->room, *scales = query->room + query->lanes;
     size_t n = 0;
     for (; n + 16 <= numbers; n += 16)
@@ -58,7 +58,7 @@ HERE static float score_codes(const Query *query, const uint8_t *row) {
             (__m256i *)(query->wide + n),
             _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + n))));
     for (; n < numbers; n++) query->wide[n] = (int8_t)row[n];
-    for (size_t j = 0; j < K; j++) {
+    for (size_t j = 0; j < J; j++) {
         uint16_t half;
         memcpy(&half, row + numbers + 2 * j, 2);
         scales[j] = _cvtsh_ss(half);
@@ -67,9 +67,9 @@ HERE static float score_codes(const Query *query, const uint8_t *row) {
         const int16_t *bytes = (const int16_t *)query->bytes + group * 2;
         __m256 best[2] = {_mm256_set1_ps(-INFINITY), _mm256_set1_ps(-INFINITY)};
         size_t j = 0;
-        for (; j + TOKENS <= K; j += TOKENS)
+        for (; j + TOKENS <= J; j += TOKENS)
             codes_block(query, bytes, query->wide + j * D, scales + j, TOKENS, best);
-        for (; j < K; j++) codes_block(query, bytes, query->wide + j * D, scales + j, 1, best);
+        for (; j < J; j++) codes_block(query, bytes, query->wide + j * D, scales + j, 1, best);
         UNROLL for (int w = 0; w < 2; w++)
             _mm256_storeu_ps(
                 lanes + group + WIDTH * w,
@@ -95,7 +95,7 @@ PART void halves_block(const Query *query, size_t group, const float *row, const
 }
 
 HERE static float score_halves(const Query *query, const uint16_t *row) {
-    const size_t K = query->K, D = query->D, numbers = K * D;
+    const size_t J = query->J, D = query->D, numbers = J * D;
     float *lanes = query->room, *floats = query->room + query->lanes;
     size_t n = 0;
     for (; n + 8 <= numbers; n += 8)
@@ -105,33 +105,15 @@ HERE static float score_halves(const Query *query, const uint16_t *row) {
     for (size_t group = 0; group < query->lanes; group += 2 * WIDTH) {
         __m256 best[2] = {_mm256_set1_ps(-INFINITY), _mm256_set1_ps(-INFINITY)};
         size_t j = 0;
-        for (; j + TOKENS <= K; j += TOKENS)
+        for (; j + TOKENS <= J; j += TOKENS)
             halves_block(query, group, floats + j * D, TOKENS, best);
-        for (; j < K; j++) halves_block(query, group, floats + j * D, 1, best);
+        for (; j < J; j++) halves_block(query, group, floats + j * D, 1, best);
         UNROLL for (int w = 0; w < 2; w++) _mm256_storeu_ps(lanes + group + WIDTH * w, best[w]);
     }
     return sum_lanes(lanes, query->lanes);
 }
 
-/* Tables are (M, 32) nearly always: one register holds what a centroid is worth to every token. */
-HERE void look_up_avx2(const uint8_t *tables, size_t width, size_t mask, const uint16_t *codes, size_t K,
-                       size_t count, uint32_t *totals) {
-    for (size_t n = 0; n < count; n++, codes += K) {
-        __m256i sums = _mm256_setzero_si256();
-        for (size_t i = 0; i < width; i += 32) {
-            __m256i best = _mm256_setzero_si256();
-            for (size_t j = 0; j < K; j++)
-                best = _mm256_max_epu8(
-                    best, _mm256_loadu_si256((const __m256i *)(tables + (codes[j] & mask) * width + i)));
-            sums = _mm256_add_epi64(sums, _mm256_sad_epu8(best, _mm256_setzero_si256()));
-        }
-        uint64_t parts[4];
-        _mm256_storeu_si256((__m256i *)parts, sums);
-        totals[n] = (uint32_t)(parts[0] + parts[1] + parts[2] + parts[3]);
-    }
-}
-
-const Kernel avx2 = {"avx2", runs_here, 2, pack, score_codes, score_halves, look_up_avx2};
+const Kernel avx2 = {"avx2", runs_here, 2, pack, score_codes, score_halves};
 
 #else
 
@@ -140,6 +122,6 @@ static int never(size_t D) {
     return 0;
 }
 
-const Kernel avx2 = {"avx2", never, 2, NULL, NULL, NULL, NULL};
+const Kernel avx2 = {"avx2", never, 2, NULL, NULL, NULL};
 
 #endif

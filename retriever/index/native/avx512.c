@@ -12,6 +12,7 @@
 #define PART HERE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8") /* else the sums leave their registers */
 #define TOKENS 8 /* of a row at once: with two registers of lanes, 16 sums, enough to hide latency */
+#define FEW 4    /* or these: rows of few tokens are common, too */
 
 static int runs_here(size_t D) {
     return D % 4 == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -52,22 +53,25 @@ PART void codes_block(const Query *query, const uint8_t *bytes, const int8_t *va
 
 PART __m512 codes_group(const Query *query, size_t group, const uint8_t *row, const int width,
                         __m512 sum) {
-    const size_t K = query->K, D = query->D;
+    const size_t J = query->J, D = query->D;
     const int8_t *values = (const int8_t *)row;
     __m512 best[2] = {_mm512_set1_ps(-INFINITY), _mm512_set1_ps(-INFINITY)};
-    for (size_t j = 0; j < K;) {
-        const size_t tokens = K - j < TOKENS ? 1 : TOKENS;
+    for (size_t j = 0; j < J;) {
+        const size_t left = J - j, tokens = left >= TOKENS ? TOKENS : left >= FEW ? FEW : 1;
         int32_t offsets[TOKENS];
         float scales[TOKENS];
         for (size_t t = 0; t < tokens; t++) {
             uint16_t half;
-            memcpy(&half, row + K * D + 2 * (j + t), 2);
-            memcpy(&offsets[t], row + K * D + 2 * K + 4 * (j + t), 4);
+            memcpy(&half, row + J * D + 2 * (j + t), 2);
+            memcpy(&offsets[t], row + J * D + 2 * J + 4 * (j + t), 4);
             offsets[t] *= -128; /* Σ (q + 128) d − 128 Σ d = Σ q d */
             scales[t] = _cvtsh_ss(half);
         }
         if (tokens == TOKENS)
             codes_block(query, query->bytes + group * 4, values + j * D, offsets, scales, TOKENS,
+                        width, best);
+        else if (tokens == FEW)
+            codes_block(query, query->bytes + group * 4, values + j * D, offsets, scales, FEW,
                         width, best);
         else
             codes_block(query, query->bytes + group * 4, values + j * D, offsets, scales, 1, width,
@@ -111,18 +115,18 @@ PART void halves_block(const Query *query, size_t group, const float *row, const
 
 PART __m512 halves_group(const Query *query, size_t group, const float *row, const int width,
                          __m512 sum) {
-    const size_t K = query->K;
+    const size_t J = query->J;
     __m512 best[2] = {_mm512_set1_ps(-INFINITY), _mm512_set1_ps(-INFINITY)};
     size_t j = 0;
-    for (; j + TOKENS <= K; j += TOKENS)
+    for (; j + TOKENS <= J; j += TOKENS)
         halves_block(query, group, row + j * query->D, TOKENS, width, best);
-    for (; j < K; j++) halves_block(query, group, row + j * query->D, 1, width, best);
+    for (; j < J; j++) halves_block(query, group, row + j * query->D, 1, width, best);
     UNROLL for (int w = 0; w < width; w++) sum = _mm512_add_ps(sum, best[w]);
     return sum;
 }
 
 HERE static float score_halves(const Query *query, const uint16_t *row) {
-    const size_t numbers = query->K * query->D;
+    const size_t numbers = query->J * query->D;
     float *floats = query->room + query->lanes;
     float lanes[LANES];
     size_t n = 0, group = 0;
@@ -138,7 +142,7 @@ HERE static float score_halves(const Query *query, const uint16_t *row) {
     return sum_lanes(lanes, LANES);
 }
 
-const Kernel avx512 = {"avx512-vnni", runs_here, 1, pack, score_codes, score_halves, look_up_avx2};
+const Kernel avx512 = {"avx512-vnni", runs_here, 1, pack, score_codes, score_halves};
 
 #else
 
@@ -147,6 +151,6 @@ static int never(size_t D) {
     return 0;
 }
 
-const Kernel avx512 = {"avx512-vnni", never, 1, NULL, NULL, NULL, NULL};
+const Kernel avx512 = {"avx512-vnni", never, 1, NULL, NULL, NULL};
 
 #endif

@@ -15,13 +15,13 @@
 
 /* One query, packed for a kernel. */
 typedef struct {
-    size_t K, D;          /* of a row and of the query */
+    size_t K, J, D;       /* tokens of the query and of a row, and their width */
     size_t lanes;         /* K, up to a multiple of LANES */
     uint8_t *bytes;       /* whole numbers, in the kernel's own order; NULL for fp16 rows */
     float *scales;        /* (lanes) what one unit is worth; 0 for padding */
     float *values;        /* (D, lanes) fp32, for fp16 rows; else NULL */
-    float *room;          /* (K, D) and (lanes): a row as floats, sums; one query, one thread */
-    int16_t *wide;        /* (K, D): a row as 16-bit numbers */
+    float *room;          /* (J, D + 1) and (lanes): a row, its scales, sums; one thread */
+    int16_t *wide;        /* (J, D): a row as 16-bit numbers */
 } Query;
 
 typedef struct {
@@ -31,17 +31,10 @@ typedef struct {
     void (*pack)(Query *query, const int8_t *numbers);             /* (K, D) → bytes */
     float (*score_codes)(const Query *query, const uint8_t *row);  /* values, scales, sums */
     float (*score_halves)(const Query *query, const uint16_t *row);
-    /* For each of `count` rows of K codes: the sum over `width` query tokens of the best of the
-       row's tables, out of tables (mask + 1, width): a code is taken modulo their number, a power
-       of two, so that none reads beyond them. width is a multiple of 32. */
-    void (*look_up)(const uint8_t *tables, size_t width, size_t mask, const uint16_t *codes, size_t K,
-                    size_t count, uint32_t *sums);
 } Kernel;
 
 extern const Kernel portable, avx2, avx512;
 
-void look_up_avx2(const uint8_t *tables, size_t width, size_t mask, const uint16_t *codes, size_t K,
-                  size_t count, uint32_t *sums);
 float from_half(uint16_t half);
 float sum_lanes(const float *lanes, size_t count);
 

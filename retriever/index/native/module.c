@@ -27,6 +27,8 @@ static int check(int holds, const char *what) {
     return holds;
 }
 
+static int fits(Py_ssize_t size) { return size > 0 && size <= MOST; }
+
 static int positions_fit(const Py_buffer *positions, size_t rows) {
     const int64_t *at = positions->buf;
     for (Py_ssize_t n = 0; n < positions->len / 8; n++)
@@ -39,16 +41,16 @@ static void release(Py_buffer *buffers, size_t count) {
 }
 
 /* A query with room for `numbers` (bytes each) of packed numbers; NULL where memory is short. */
-static Query *new_query(size_t K, size_t D, size_t bytes_per_number) {
+static Query *new_query(size_t K, size_t J, size_t D, size_t bytes_per_number) {
     Query *query = calloc(1, sizeof *query);
     if (!query) return NULL;
     const size_t lanes = (K + LANES - 1) / LANES * LANES;
-    query->K = K, query->D = D, query->lanes = lanes;
+    query->K = K, query->J = J, query->D = D, query->lanes = lanes;
     query->bytes = calloc(D * lanes, bytes_per_number ? bytes_per_number : 1);
     query->values = bytes_per_number ? NULL : calloc(D * lanes, sizeof(float));
     query->scales = calloc(lanes, sizeof(float));
-    query->room = malloc((K * D + 2 * lanes) * sizeof(float));
-    query->wide = malloc(K * D * sizeof(int16_t));
+    query->room = malloc((J * (D + 1) + lanes) * sizeof(float));
+    query->wide = malloc(J * D * sizeof(int16_t));
     return query;
 }
 
@@ -124,18 +126,18 @@ static void scan_rows(const Kernel *kernel, Query *const *queries, Best *bests, 
 }
 
 PyDoc_STRVAR(scan_doc,
-    "scan(rows, K, D, numbers, scales, keys, positions, scores, places, kernel) -> None\n\n"
-    "The m best rows of codes (N) for each query, in no order: numbers (Q, K, D) int8 worth\n"
+    "scan(rows, K, J, D, numbers, scales, keys, positions, scores, places, kernel) -> None\n\n"
+    "The m best rows of codes (N) of J tokens for each query, in no order: numbers (Q, K, D) int8 worth\n"
     "scales (Q, K) fp32; keys (N) int64 settle ties; positions (n) int64, or None for all.\n"
     "Fills scores (Q, m) fp32 and places (Q, m) int64 from the left, and leaves the rest.");
 
 static PyObject *scan(PyObject *self, PyObject *args) {
     Py_buffer b[7] = {{0}}; /* rows, numbers, scales, keys, scores, places, positions */
-    Py_ssize_t K, D;
+    Py_ssize_t K, J, D;
     PyObject *chosen, *done = NULL;
     const char *name;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*nny*y*y*Ow*w*s", &b[0], &K, &D, &b[1], &b[2], &b[3], &chosen,
+    if (!PyArg_ParseTuple(args, "y*nnny*y*y*Ow*w*s", &b[0], &K, &J, &D, &b[1], &b[2], &b[3], &chosen,
                           &b[4], &b[5], &name))
         return NULL;
     const Kernel *kernel = NULL;
@@ -143,9 +145,9 @@ static PyObject *scan(PyObject *self, PyObject *args) {
     Best *bests = NULL;
     size_t Q = 0;
     if (chosen != Py_None && PyObject_GetBuffer(chosen, &b[6], PyBUF_SIMPLE)) goto out;
-    if (!check(K > 0 && D > 0 && K <= MOST && D <= MOST, "K and D must be positive")) goto out;
+    if (!check(fits(K) && fits(J) && fits(D), "K, J and D must be positive")) goto out;
     if (!(kernel = find_kernel(name, (size_t)D))) goto out;
-    const size_t bytes = (size_t)(K * D + 6 * K), N = (size_t)b[0].len / bytes;
+    const size_t bytes = (size_t)(J * D + 6 * J), N = (size_t)b[0].len / bytes;
     Q = (size_t)b[1].len / (size_t)(K * D);
     const size_t m = Q ? (size_t)b[4].len / 4 / Q : 0;
     if (!check((size_t)b[0].len == N * bytes && (size_t)b[1].len == Q * (size_t)(K * D) &&
@@ -157,7 +159,7 @@ static PyObject *scan(PyObject *self, PyObject *args) {
     queries = calloc(Q, sizeof *queries);
     bests = calloc(Q, sizeof *bests);
     for (size_t q = 0; queries && bests && q < Q; q++) {
-        queries[q] = new_query((size_t)K, (size_t)D, kernel->bytes_per_number);
+        queries[q] = new_query((size_t)K, (size_t)J, (size_t)D, kernel->bytes_per_number);
         if (!is_whole(queries[q])) goto memory;
         kernel->pack(queries[q], (const int8_t *)b[1].buf + q * (size_t)(K * D));
         memcpy(queries[q]->scales, (const float *)b[2].buf + q * (size_t)K, (size_t)K * 4);
@@ -195,7 +197,7 @@ static PyObject *rescore(PyObject *self, PyObject *args) {
         return NULL;
     const Kernel *kernel;
     Query *query = NULL;
-    if (!check(K > 0 && D > 0 && K <= MOST && D <= MOST, "K and D must be positive")) goto out;
+    if (!check(fits(K) && fits(D), "K and D must be positive")) goto out;
     if (!(kernel = find_kernel(name, (size_t)D))) goto out;
     const size_t numbers = (size_t)(K * D), N = (size_t)b[0].len / 2 / numbers;
     const size_t count = (size_t)b[2].len / 8;
@@ -204,7 +206,7 @@ static PyObject *rescore(PyObject *self, PyObject *args) {
                "buffers do not fit one another") ||
         !check(positions_fit(&b[2], N), "a position lies beyond the rows"))
         goto out;
-    query = new_query((size_t)K, (size_t)D, 0);
+    query = new_query((size_t)K, (size_t)K, (size_t)D, 0);
     if (!is_whole(query) || !query->values) {
         PyErr_NoMemory();
         goto out;
@@ -230,38 +232,6 @@ out:
     return done;
 }
 
-PyDoc_STRVAR(look_up_doc,
-    "look_up(codes, K, tables, width, sums, kernel) -> None\n\n"
-    "Sums (N) uint32 over a query's tokens of the best of a row's tables: codes (N, K) uint16\n"
-    "number rows of tables (M, width) uint8, modulo M; M is a power of two, width a multiple of 32.");
-
-static PyObject *look_up(PyObject *self, PyObject *args) {
-    Py_buffer b[3] = {{0}}; /* codes, tables, sums */
-    Py_ssize_t K, width;
-    PyObject *done = NULL;
-    const char *name;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*ny*nw*s", &b[0], &K, &b[1], &width, &b[2], &name)) return NULL;
-    const Kernel *kernel = find_kernel(name, 4);
-    if (!kernel || !check(K > 0 && K <= MOST && width > 0 && width <= MOST && width % 32 == 0,
-                          "K must be positive, width a multiple of 32"))
-        goto out;
-    const size_t N = (size_t)b[0].len / 2 / (size_t)K, M = (size_t)b[1].len / (size_t)width;
-    if (!check((size_t)b[0].len == N * (size_t)K * 2 && (size_t)b[1].len == M * (size_t)width &&
-                   (size_t)b[2].len == N * 4,
-               "buffers do not fit one another") ||
-        !check(M > 0 && (M & (M - 1)) == 0, "M must be a power of two"))
-        goto out;
-    const uint16_t *codes = b[0].buf;
-    Py_BEGIN_ALLOW_THREADS
-    kernel->look_up(b[1].buf, (size_t)width, M - 1, codes, (size_t)K, N, b[2].buf);
-    Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
-out:
-    release(b, 3);
-    return done;
-}
-
 PyDoc_STRVAR(kernels_doc, "names(D) -> tuple\n\nKernels that run here for tokens of width D, the best first.");
 
 static PyObject *names(PyObject *self, PyObject *args) {
@@ -284,7 +254,6 @@ static PyObject *names(PyObject *self, PyObject *args) {
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS, scan_doc},
     {"rescore", rescore, METH_VARARGS, rescore_doc},
-    {"look_up", look_up, METH_VARARGS, look_up_doc},
     {"names", names, METH_VARARGS, kernels_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -53,11 +53,11 @@ static void multiply(const float *query, size_t lanes, const float *token, size_
 }
 
 static float score_codes(const Query *query, const uint8_t *row) {
-    const size_t K = query->K, D = query->D, lanes = query->lanes;
+    const size_t J = query->J, D = query->D, lanes = query->lanes;
     float *best = query->room, *token = query->room + lanes;
-    for (size_t j = 0; j < K; j++) {
+    for (size_t j = 0; j < J; j++) {
         uint16_t half;
-        memcpy(&half, row + K * D + 2 * j, 2);
+        memcpy(&half, row + J * D + 2 * j, 2);
         const float scale = from_half(half);
         for (size_t d = 0; d < D; d++) token[d] = ((const int8_t *)row)[j * D + d];
         for (size_t group = 0; group < lanes; group += LANES) {
@@ -79,9 +79,9 @@ static float score_codes(const Query *query, const uint8_t *row) {
 }
 
 static float score_halves(const Query *query, const uint16_t *row) {
-    const size_t K = query->K, D = query->D, lanes = query->lanes;
+    const size_t J = query->J, D = query->D, lanes = query->lanes;
     float *best = query->room, *token = query->room + lanes;
-    for (size_t j = 0; j < K; j++) {
+    for (size_t j = 0; j < J; j++) {
         for (size_t d = 0; d < D; d++) token[d] = from_half(row[j * D + d]);
         for (size_t group = 0; group < lanes; group += LANES) {
             float dots[LANES];
@@ -93,19 +93,4 @@ static float score_halves(const Query *query, const uint16_t *row) {
     return sum_lanes(best, lanes);
 }
 
-static void look_up(const uint8_t *tables, size_t width, size_t mask, const uint16_t *codes, size_t K,
-                    size_t count, uint32_t *sums) {
-    for (size_t n = 0; n < count; n++, codes += K) {
-        sums[n] = 0;
-        for (size_t i = 0; i < width; i++) {
-            uint8_t best = 0;
-            for (size_t j = 0; j < K; j++) {
-                const uint8_t here = tables[(codes[j] & mask) * width + i];
-                if (here > best) best = here;
-            }
-            sums[n] += best;
-        }
-    }
-}
-
-const Kernel portable = {"portable", always, 4, pack, score_codes, score_halves, look_up};
+const Kernel portable = {"portable", always, 4, pack, score_codes, score_halves};

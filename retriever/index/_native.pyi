@@ -1,0 +1,29 @@
+"""Signatures of the compiled module; see native/module.c."""
+
+from collections.abc import Buffer
+
+def scan(
+    rows: Buffer,
+    K: int,
+    J: int,
+    D: int,
+    numbers: Buffer,
+    scales: Buffer,
+    keys: Buffer,
+    positions: Buffer | None,
+    scores: Buffer,
+    places: Buffer,
+    kernel: str,
+    /,
+) -> None: ...
+def rescore(
+    tokens: Buffer,
+    K: int,
+    D: int,
+    query: Buffer,
+    positions: Buffer,
+    scores: Buffer,
+    kernel: str,
+    /,
+) -> None: ...
+def names(D: int, /) -> tuple[str, ...]: ...
