@@ -10,9 +10,11 @@ def scan(
     numbers: Buffer,
     scales: Buffer,
     keys: Buffer,
-    positions: Buffer | None,
+    start: int,
+    at: Buffer | None,
     scores: Buffer,
     places: Buffer,
+    held: Buffer,
     kernel: str,
     /,
 ) -> None: ...

@@ -35,6 +35,23 @@ class Numbers:
         return cls(np.rint(queries / scales[..., None]).astype(np.int8), scales)
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The m best rows so far: of each query `held` (Q), their scores and places (Q, m) first.
+
+    A scan adds to it in place. They are in no order that means anything.
+    """
+
+    scores: Scores
+    places: Positions
+    held: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, Q: int, m: int) -> Best:
+        """Room for m rows of each query."""
+        return cls(np.empty((Q, m), np.float32), np.empty((Q, m), np.int64), np.zeros(Q, np.int64))
+
+
 class Arithmetic(Protocol):
     """What engines on a CPU are made of.
 
@@ -49,13 +66,21 @@ class Arithmetic(Protocol):
     def releases(self) -> bool: ...
 
     def scan(
-        self, codes: Codes, numbers: Numbers, keys: Keys, at: Positions | None, m: int
-    ) -> tuple[Scores, Positions]:
-        """The m best of the rows at those positions (None: all), by the scores of codes. Rows may
-        have another number of tokens than queries.
+        self,
+        best: Best,
+        codes: Codes,
+        numbers: Numbers,
+        keys: Keys,
+        start: int,
+        at: Positions | None,
+    ) -> None:
+        """Offer rows to the best, by the scores of codes.
 
-        Returns: scores and positions, both (Q, min(m, rows)), in no order; of equal scores those
-        of lower keys (N,).
+        Args:
+            codes: (N,), of J tokens each: queries may have another number.
+            keys: of all positions: of equal scores the lower key is better.
+            start: position of the first row.
+            at: (n,) which rows, counted from the first; None for all.
         """
 
     def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.retriever.index import _native
-from rag_vqa.retriever.index.arithmetic import Numbers
+from rag_vqa.retriever.index.arithmetic import Best, Numbers
 from rag_vqa.retriever.index.protocol import Codes, Keys, Positions, Scores, Tokens
 
 
@@ -20,16 +20,21 @@ class Compiled:
     releases: bool = True
 
     def scan(
-        self, codes: Codes, numbers: Numbers, keys: Keys, at: Positions | None, m: int
-    ) -> tuple[Scores, Positions]:
+        self,
+        best: Best,
+        codes: Codes,
+        numbers: Numbers,
+        keys: Keys,
+        start: int,
+        at: Positions | None,
+    ) -> None:
         """See `Arithmetic.scan`."""
-        (Q, K, D), J = numbers.values.shape, codes.dtype["scales"].shape[0]
-        m = min(m, len(codes) if at is None else len(at))
-        scores, places = np.empty((Q, m), np.float32), np.empty((Q, m), np.int64)
-        if m:
-            values, scales = numbers.values, numbers.scales
-            _native.scan(codes, K, J, D, values, scales, keys, at, scores, places, self.name)
-        return scores, places
+        K, D = numbers.values.shape[1:]
+        J = codes.dtype["scales"].shape[0]
+        _native.scan(
+            *(codes, K, J, D, numbers.values, numbers.scales, keys, start, at),
+            *(best.scores, best.places, best.held, self.name),
+        )
 
     def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
         """See `Arithmetic.rescore`."""

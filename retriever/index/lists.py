@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rag_vqa.retriever.index.protocol import Positions
 
 LISTS = 4096
-PROBED = 24  # lists that are looked into for each mean of a query
+PROBED = 32  # lists that are looked into for each mean of a query
 LEARNED_FROM = 40 * LISTS  # means; FAISS wants 39 a list
 _ROUNDS = 6
 _ROWS = 2**15  # assigned at once

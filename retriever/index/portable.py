@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.index.arithmetic import PORTABLE, Numbers
+from rag_vqa.retriever.index.arithmetic import PORTABLE, Best, Numbers
 from rag_vqa.retriever.index.protocol import Codes, Keys, Positions, Scores, Tokens
 
 # Similarities computed at once: 1 MB of fp32, which stays in a core's cache.
@@ -27,23 +27,29 @@ class Portable:
     releases: bool = False
 
     def scan(
-        self, codes: Codes, numbers: Numbers, keys: Keys, at: Positions | None, m: int
-    ) -> tuple[Scores, Positions]:
+        self,
+        best: Best,
+        codes: Codes,
+        numbers: Numbers,
+        keys: Keys,
+        start: int,
+        at: Positions | None,
+    ) -> None:
         """See `Arithmetic.scan`."""
-        (Q, K, _), J = numbers.values.shape, codes.dtype["scales"].shape[0]
+        Q, K, _ = numbers.values.shape
+        J = codes.dtype["scales"].shape[0]
         at = np.arange(len(codes)) if at is None else at
-        scores = np.empty((Q, len(at)), np.float32)
         queries = torch.from_numpy(numbers.values.astype(np.float32))
         worth = torch.from_numpy(numbers.scales)
         step = max(1, _BLOCK // (Q * K * J))
-        for start in range(0, len(at), step):
-            rows = codes[at[start : start + step]]
+        for first in range(0, len(at), step):
+            here = at[first : first + step]
+            rows = codes[here]
             scales = torch.from_numpy(rows["scales"].astype(np.float32))
             values = torch.from_numpy(rows["values"].astype(np.float32))
-            part = _maxima(queries, values, scales) * worth
-            scores[:, start : start + step] = part.sum(-1).T.numpy()
-        order = np.lexsort((np.broadcast_to(keys[at], scores.shape), -scores), axis=1)[:, :m]
-        return np.take_along_axis(scores, order, 1), at[order]
+            scores = (_maxima(queries, values, scales) * worth).sum(-1).T.numpy()
+            for query in range(Q):
+                _offer(best, query, scores[query], here + start, keys)
 
     def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
         """See `Arithmetic.rescore`."""
@@ -54,6 +60,15 @@ class Portable:
             rows = torch.from_numpy(tokens[at[start : start + step]].astype(np.float32))
             scores[start : start + step] = _maxima(queries, rows).sum(-1)[:, 0].numpy()
         return scores
+
+
+def _offer(best: Best, query: int, scores: Scores, places: Positions, keys: Keys) -> None:
+    held = best.held[query]
+    scores = np.concatenate([best.scores[query, :held], scores])
+    places = np.concatenate([best.places[query, :held], places])
+    order = np.lexsort((keys[places], -scores))[: best.scores.shape[1]]
+    best.scores[query, : len(order)], best.places[query, : len(order)] = scores[order], places[order]
+    best.held[query] = len(order)
 
 
 def _maxima(

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from rag_vqa.retriever.index import ranking
-from rag_vqa.retriever.index.arithmetic import Arithmetic, Numbers
+from rag_vqa.retriever.index.arithmetic import Arithmetic, Best, Numbers
 from rag_vqa.retriever.index.protocol import Codes, Positions, Scores
 from rag_vqa.retriever.index.rows import Block, Rows
 
 _PIECE = 8192  # rows that a thread scans at once
 
 Found = tuple[Scores, Positions]
+Piece = tuple[Block, Positions | None, int]  # rows of a block from one on
 
 
 def full(block: Block) -> Codes:
@@ -39,37 +40,37 @@ def scan(
         codes: which codes of a block are scanned.
     """
     numbers = Numbers.of(queries)
-
-    def piece(block: Block, here: Positions | None, start: int) -> Found:
-        part, held = slice(start, start + _PIECE), codes(block)
-        if here is not None:
-            scores, places = using.scan(held, numbers, block.keys, here[part], m)
-            return scores, places + block.start
-        scores, places = using.scan(held[part], numbers, block.keys[part], None, m)
-        return scores, places + (block.start + start)
-
+    m = min(m, len(rows) if at is None else len(at))
     pieces = [
-        (block, here, start)
+        (block, here, first)
         for block, here in rows.parts(at)
-        for start in range(0, len(block) if here is None else len(here), _PIECE)
+        for first in range(0, len(block) if here is None else len(here), _PIECE)
     ]
-    threads = torch.get_num_threads() if using.releases else 1
-    if threads > 1 and len(pieces) > 1:
+
+    def some(pieces: list[Piece]) -> Best:
+        best = Best.none(len(queries), m)
+        for block, here, first in pieces:
+            part, held, start = slice(first, first + _PIECE), codes(block), block.start
+            if here is None:
+                held, start = held[part], start + first
+            chosen = None if here is None else here[part]
+            using.scan(best, held, numbers, rows.keys, start, chosen)
+        return best
+
+    threads = min(torch.get_num_threads() if using.releases else 1, len(pieces))
+    if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(lambda given: piece(*given), pieces))
+            found = list(pool.map(some, [pieces[t::threads] for t in range(threads)]))
     else:
-        found = [piece(*given) for given in pieces]
-    scores = np.concatenate([some for some, _ in found], axis=1)
-    places = np.concatenate([some for _, some in found], axis=1)
-    return [_best(rows, *row, m) for row in zip(scores, places, strict=True)]
+        found = [some(pieces)]
+    return [_together(rows, found, query, m) for query in range(len(queries))]
 
 
-def _best(rows: Rows, scores: Scores, places: Positions, m: int) -> Found:
+def _together(rows: Rows, found: list[Best], query: int, m: int) -> Found:
+    """The m best of a query, out of those that each thread found."""
+    scores = np.concatenate([best.scores[query, : best.held[query]] for best in found])
+    places = np.concatenate([best.places[query, : best.held[query]] for best in found])
     if len(scores) > m:
-        # Only what may be among the m best is sorted by key: pieces bring many times m.
-        least = np.partition(scores, len(scores) - m)[len(scores) - m]
-        kept = np.flatnonzero(scores >= least)
-        scores, places = scores[kept], places[kept]
         chosen = ranking.best(scores, rows.keys[places], m)
         scores, places = scores[chosen], places[chosen]
     ascending = np.argsort(places)

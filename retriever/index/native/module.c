@@ -29,10 +29,13 @@ static int check(int holds, const char *what) {
 
 static int fits(Py_ssize_t size) { return size > 0 && size <= MOST; }
 
-static int positions_fit(const Py_buffer *positions, size_t rows) {
+/* Whether of `sets` times `each` positions the first `held` of each set (NULL: all) are rows. */
+static int positions_fit(const Py_buffer *positions, size_t sets, size_t each, const int64_t *held,
+                         size_t rows) {
     const int64_t *at = positions->buf;
-    for (Py_ssize_t n = 0; n < positions->len / 8; n++)
-        if (at[n] < 0 || (uint64_t)at[n] >= rows) return 0;
+    for (size_t set = 0; set < sets; set++)
+        for (size_t n = 0; n < (held ? (size_t)held[set] : each); n++)
+            if (at[set * each + n] < 0 || (uint64_t)at[set * each + n] >= rows) return 0;
     return 1;
 }
 
@@ -115,47 +118,57 @@ static void fetch(const uint8_t *row, size_t bytes) {
 }
 
 static void scan_rows(const Kernel *kernel, Query *const *queries, Best *bests, size_t Q,
-                      const uint8_t *rows, size_t bytes, const int64_t *positions, size_t count) {
+                      const uint8_t *rows, size_t bytes, const int64_t *positions, size_t count,
+                      int64_t start) {
     for (size_t n = 0; n < count; n++) {
         const int64_t place = positions ? positions[n] : (int64_t)n;
         const uint8_t *row = rows + (size_t)place * bytes;
         if (positions && n + 1 < count) fetch(rows + (size_t)positions[n + 1] * bytes, bytes);
         for (size_t q = 0; q < Q; q++)
-            offer(&bests[q], kernel->score_codes(queries[q], row), place);
+            offer(&bests[q], kernel->score_codes(queries[q], row), start + place);
     }
 }
 
 PyDoc_STRVAR(scan_doc,
-    "scan(rows, K, J, D, numbers, scales, keys, positions, scores, places, kernel) -> None\n\n"
-    "The m best rows of codes (N) of J tokens for each query, in no order: numbers (Q, K, D) int8 worth\n"
-    "scales (Q, K) fp32; keys (N) int64 settle ties; positions (n) int64, or None for all.\n"
-    "Fills scores (Q, m) fp32 and places (Q, m) int64 from the left, and leaves the rest.");
+    "scan(rows, K, J, D, numbers, scales, keys, start, at, scores, places, held, kernel) -> None\n\n"
+    "Offers rows of codes (N) of J tokens to the m best of each query: numbers (Q, K, D) int8 worth\n"
+    "scales (Q, K) fp32. The first row has position `start`; `at` (n) int64 are rows from there, or\n"
+    "None for all. keys int64, of all positions, settle ties. scores (Q, m) fp32 and places (Q, m)\n"
+    "int64 hold the best so far, in no order but that of an earlier call, held (Q) int64 of them.");
 
 static PyObject *scan(PyObject *self, PyObject *args) {
-    Py_buffer b[7] = {{0}}; /* rows, numbers, scales, keys, scores, places, positions */
-    Py_ssize_t K, J, D;
+    Py_buffer b[8] = {{0}}; /* rows, numbers, scales, keys, scores, places, held, at */
+    Py_ssize_t K, J, D, start;
     PyObject *chosen, *done = NULL;
     const char *name;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*nnny*y*y*Ow*w*s", &b[0], &K, &J, &D, &b[1], &b[2], &b[3], &chosen,
-                          &b[4], &b[5], &name))
+    if (!PyArg_ParseTuple(args, "y*nnny*y*y*nOw*w*w*s", &b[0], &K, &J, &D, &b[1], &b[2], &b[3],
+                          &start, &chosen, &b[4], &b[5], &b[6], &name))
         return NULL;
     const Kernel *kernel = NULL;
     Query **queries = NULL;
     Best *bests = NULL;
     size_t Q = 0;
-    if (chosen != Py_None && PyObject_GetBuffer(chosen, &b[6], PyBUF_SIMPLE)) goto out;
-    if (!check(fits(K) && fits(J) && fits(D), "K, J and D must be positive")) goto out;
+    if (chosen != Py_None && PyObject_GetBuffer(chosen, &b[7], PyBUF_SIMPLE)) goto out;
+    if (!check(fits(K) && fits(J) && fits(D) && start >= 0, "sizes must be positive")) goto out;
     if (!(kernel = find_kernel(name, (size_t)D))) goto out;
     const size_t bytes = (size_t)(J * D + 6 * J), N = (size_t)b[0].len / bytes;
+    const size_t all = (size_t)b[3].len / 8;
     Q = (size_t)b[1].len / (size_t)(K * D);
     const size_t m = Q ? (size_t)b[4].len / 4 / Q : 0;
     if (!check((size_t)b[0].len == N * bytes && (size_t)b[1].len == Q * (size_t)(K * D) &&
-                   (size_t)b[2].len == Q * (size_t)K * 4 && (size_t)b[3].len == N * 8 &&
-                   (size_t)b[4].len == Q * m * 4 && (size_t)b[5].len == Q * m * 8 && m > 0,
+                   (size_t)b[2].len == Q * (size_t)K * 4 && (size_t)b[3].len == all * 8 &&
+                   (size_t)b[4].len == Q * m * 4 && (size_t)b[5].len == Q * m * 8 &&
+                   (size_t)b[6].len == Q * 8 && m > 0 && (size_t)start + N <= all,
                "buffers do not fit one another"))
         goto out;
-    if (!check(positions_fit(&b[6], N), "a position lies beyond the rows")) goto out;
+    int64_t *held = b[6].buf;
+    for (size_t q = 0; q < Q; q++)
+        if (!check(held[q] >= 0 && (uint64_t)held[q] <= m, "more are held than there is room for"))
+            goto out;
+    if (!check(positions_fit(&b[5], Q, m, held, all), "a place lies beyond the keys") ||
+        !check(positions_fit(&b[7], 1, (size_t)b[7].len / 8, NULL, N), "a position lies beyond the rows"))
+        goto out;
     queries = calloc(Q, sizeof *queries);
     bests = calloc(Q, sizeof *bests);
     for (size_t q = 0; queries && bests && q < Q; q++) {
@@ -163,14 +176,16 @@ static PyObject *scan(PyObject *self, PyObject *args) {
         if (!is_whole(queries[q])) goto memory;
         kernel->pack(queries[q], (const int8_t *)b[1].buf + q * (size_t)(K * D));
         memcpy(queries[q]->scales, (const float *)b[2].buf + q * (size_t)K, (size_t)K * 4);
-        bests[q] = (Best){(float *)b[4].buf + q * m, (int64_t *)b[5].buf + q * m, b[3].buf, m, 0};
+        bests[q] = (Best){(float *)b[4].buf + q * m, (int64_t *)b[5].buf + q * m, b[3].buf, m,
+                          (size_t)held[q]};
     }
     if (!queries || !bests) goto memory;
-    const int64_t *positions = chosen == Py_None ? NULL : b[6].buf;
-    const size_t count = chosen == Py_None ? N : (size_t)b[6].len / 8;
+    const int64_t *at = chosen == Py_None ? NULL : b[7].buf;
+    const size_t count = chosen == Py_None ? N : (size_t)b[7].len / 8;
     Py_BEGIN_ALLOW_THREADS
-    scan_rows(kernel, queries, bests, Q, b[0].buf, bytes, positions, count);
+    scan_rows(kernel, queries, bests, Q, b[0].buf, bytes, at, count, start);
     Py_END_ALLOW_THREADS
+    for (size_t q = 0; q < Q; q++) held[q] = (int64_t)bests[q].held;
     done = Py_NewRef(Py_None);
     goto out;
 memory:
@@ -178,7 +193,7 @@ memory:
 out:
     for (size_t q = 0; queries && q < Q; q++) free_query(queries[q]);
     free(queries), free(bests);
-    release(b, 7);
+    release(b, 8);
     return done;
 }
 
@@ -204,7 +219,7 @@ static PyObject *rescore(PyObject *self, PyObject *args) {
     if (!check((size_t)b[0].len == N * numbers * 2 && (size_t)b[1].len == numbers * 4 &&
                    (size_t)b[2].len == count * 8 && (size_t)b[3].len == count * 4,
                "buffers do not fit one another") ||
-        !check(positions_fit(&b[2], N), "a position lies beyond the rows"))
+        !check(positions_fit(&b[2], 1, count, NULL, N), "a position lies beyond the rows"))
         goto out;
     query = new_query((size_t)K, (size_t)K, (size_t)D, 0);
     if (!is_whole(query) || !query->values) {
