@@ -1,6 +1,10 @@
 """Signatures of the compiled module; see native/module.c."""
 
-from collections.abc import Buffer
+from typing import Any
+
+from numpy.typing import NDArray
+
+Buffer = NDArray[Any]
 
 def scan(
     rows: Buffer,

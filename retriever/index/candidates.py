@@ -118,7 +118,9 @@ class FaissIndex:
         rng = np.random.default_rng(0)
         found = []
         for block in self._rows.blocks:
-            some = rng.permutation(len(block))[: 1 + LEARNED_FROM * len(block) // len(self._rows.keys)]
+            some = rng.permutation(len(block))[
+                : 1 + LEARNED_FROM * len(block) // len(self._rows.keys)
+            ]
             found.append(decode(_means_of(block)[np.sort(some)]).reshape(-1, self._rows.shape[1]))
         return rng.permutation(np.concatenate(found))[:LEARNED_FROM]
 

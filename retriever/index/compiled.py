@@ -1,4 +1,7 @@
-"""The arithmetic of native/, given arrays. It knows dtypes and who allocates; C checks the sizes."""
+"""The arithmetic of native/, given arrays.
+
+It knows dtypes and who allocates. It does not know sizes: C checks them.
+"""
 
 from __future__ import annotations
 
@@ -39,5 +42,6 @@ class Compiled:
     def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
         """See `Arithmetic.rescore`."""
         scores = np.empty(len(at), np.float32)
-        _native.rescore(tokens, *query.shape, query, at, scores, self.name)
+        K, D = query.shape
+        _native.rescore(tokens, K, D, query, at, scores, self.name)
         return scores

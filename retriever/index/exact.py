@@ -59,7 +59,7 @@ class ExactIndex:
         at = self._rows.among(among)
         total = len(self._rows) if at is None else len(at)
         if not total:
-            return ranking.padded([(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries), k)
+            return ranking.padded([ranking.NOTHING] * len(queries), k)
         using = arithmetic(queries.shape[2], self._kernel)
         found: list[tuple[Keys, Scores]] = []
         for start in range(0, len(queries), _TOGETHER):
@@ -103,4 +103,3 @@ class ExactIndex:
                 return keys[order], scores[order]
             m = min(total, len(places) * _WIDER)
             (scanned,) = scan(self._rows, using, query[None], at, m)
-

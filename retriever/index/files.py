@@ -27,11 +27,30 @@ def save_rows(path: Path, rows: Rows, more: Arrays | None = None) -> None:
     at = rows.among(None)
     for number, (block, here) in enumerate(rows.parts(at)):
         chosen = slice(None) if here is None else here
-        arrays[f"keys.{number}"] = block.keys[chosen]
+        keys = rows.keys[block.start : block.start + len(block)]
+        arrays[f"keys.{number}"] = np.ascontiguousarray(keys[chosen])
         arrays[f"codes.{number}"] = np.ascontiguousarray(block.codes[chosen]).view(np.uint8)
         if block.tokens is not None:
             arrays[f"tokens.{number}"] = np.ascontiguousarray(block.tokens[chosen])
     save(path, arrays)
+
+
+def save_tokens(path: Path, tokens: NDArray[np.float16], keys: Keys) -> None:
+    """Write rows (N, K, D) of an engine that keeps no codes."""
+    save(path, {"tokens": tokens, "keys": keys})
+
+
+def load_tokens(path: Path, add: Add) -> None:
+    """Read what `save_tokens` wrote, and give it to `add`."""
+    arrays = load(path)
+    try:
+        tokens, keys = arrays["tokens"], arrays["keys"]
+        if tokens.dtype != np.float16 or keys.dtype != np.int64:
+            raise CorruptKnowledgeBase(f"{path} is no index: its arrays have other types.")
+        if len(keys):
+            add(tokens, keys, None)
+    except (KeyError, UsageError) as error:
+        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}") from error
 
 
 def load_rows(path: Path, add: Add) -> Arrays:

@@ -67,7 +67,10 @@ def _offer(best: Best, query: int, scores: Scores, places: Positions, keys: Keys
     scores = np.concatenate([best.scores[query, :held], scores])
     places = np.concatenate([best.places[query, :held], places])
     order = np.lexsort((keys[places], -scores))[: best.scores.shape[1]]
-    best.scores[query, : len(order)], best.places[query, : len(order)] = scores[order], places[order]
+    best.scores[query, : len(order)], best.places[query, : len(order)] = (
+        scores[order],
+        places[order],
+    )
     best.held[query] = len(order)
 
 

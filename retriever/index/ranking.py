@@ -15,6 +15,8 @@ from rag_vqa.retriever.index.arithmetic import Arithmetic
 from rag_vqa.retriever.index.protocol import NO_KEY, Keys, Positions, Scores, Tokens
 from rag_vqa.retriever.index.rows import Rows
 
+NOTHING: tuple[Keys, Scores] = (np.empty(0, np.int64), np.empty(0, np.float32))
+
 
 def checked(queries: Tokens, k: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Queries (Q, K, D) as fp32 in one piece; `shape` is the index's (K, D), (0, 0) if empty.

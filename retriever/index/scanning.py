@@ -1,4 +1,7 @@
-"""Scans of all blocks of an index by codes, on all cores. It knows pieces and threads, no engine."""
+"""Scans of all blocks of an index by codes, on all cores.
+
+It knows pieces and threads. It does not know engines.
+"""
 
 from __future__ import annotations
 
