@@ -29,9 +29,8 @@ GROUP = 12  # countries encoded at once: the sections of one share its picture
 
 @dataclass(frozen=True)
 class Vectors:
-    """Tokens (N, K, D) and queries (Q, K, D) of one source."""
+    """Tokens (N, K, D) and queries (Q, K, D)."""
 
-    name: str
     tokens: Half
     queries: Half
 
@@ -46,7 +45,7 @@ def real(documents: int, queries: int, cache: Path, seed: int = 0) -> Vectors:
         for file, rows in zip(files, _encode(encoder, documents, queries, seed), strict=True):
             np.save(file, rows, allow_pickle=False)
     tokens, asked = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
-    return Vectors("demo retriever", tokens, np.asarray(asked))
+    return Vectors(tokens, np.asarray(asked))
 
 
 def _encode(encoder: Encoder, wanted: int, queries: int, seed: int) -> tuple[Half, Half]:
@@ -92,11 +91,11 @@ def expanded(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
         places = np.arange(start, min(start + BLOCK, documents))
         block = np.asarray(rows[places % len(rows)], np.float32)
         noise = rng.standard_normal(block.shape, np.float32)
-        block += noise * deviation * SPREAD * (places >= len(rows))[:, None, None]
+        block += noise * (SPREAD * deviation) * (places >= len(rows))[:, None, None]
         yield (block / np.linalg.norm(block, axis=-1, keepdims=True)).astype(np.float16)
 
 
-def aspects(documents: int, queries: int, seed: int = 7) -> Vectors:
+def aspects(documents: int, queries: int, seed: int = 7) -> tuple[Iterator[Half], Half]:
     """Documents of four meanings each, eight tokens a meaning; queries about one or two of them.
 
     A meaning is one of documents / 4 topics; a topic lies near one of 64 areas, so that documents
@@ -107,19 +106,23 @@ def aspects(documents: int, queries: int, seed: int = 7) -> Vectors:
     own = _unit(rng.standard_normal((max(1, documents // 4), D), np.float32))
     topics = _unit(0.8 * areas[rng.integers(len(areas), size=len(own))] + 0.6 * own)
     places = _unit(rng.standard_normal((K, D), np.float32))  # what all tokens of one place share
-    tokens = np.empty((documents, K, D), np.float16)
     chosen = rng.integers(len(topics), size=(documents, ASPECTS))
-    for start in range(0, documents, BLOCK):
-        here = topics[chosen[start : start + BLOCK]].repeat(K // ASPECTS, axis=1)
-        noise = rng.standard_normal(here.shape, np.float32) / np.sqrt(D)
-        tokens[start : start + BLOCK] = _unit(here + 0.7 * places + 0.8 * noise)
+
+    def near(meanings: NDArray[np.float32]) -> Half:
+        noise = rng.standard_normal(meanings.shape, np.float32) / np.float32(np.sqrt(D))
+        return _unit(meanings + 0.7 * places + 0.8 * noise).astype(np.float16)
+
     asked = np.empty((queries, K, D), np.float16)
     for row, document in enumerate(rng.integers(documents, size=queries)):
         wanted = rng.choice(ASPECTS, size=int(rng.integers(1, 3)), replace=False)
         about = topics[chosen[document, rng.choice(wanted, size=K)]]
-        noise = rng.standard_normal(about.shape, np.float32) / np.sqrt(D)
-        asked[row] = _unit(about + 0.7 * places + 0.8 * noise)
-    return Vectors("several aspects", tokens, asked)
+        asked[row] = near(about)
+
+    def blocks() -> Iterator[Half]:
+        for start in range(0, documents, BLOCK):
+            yield near(topics[chosen[start : start + BLOCK]].repeat(K // ASPECTS, axis=1))
+
+    return blocks(), asked
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
