@@ -13,12 +13,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.codes import Codes, decode, encode
+from rag_vqa.retriever.codes import Codes, decode, encode, row_type
 from rag_vqa.retriever.index import ranking
 from rag_vqa.retriever.index.arithmetic import Arithmetic, arithmetic
+from rag_vqa.retriever.index.derived import Derived
 from rag_vqa.retriever.index.files import load_rows, save_rows
 from rag_vqa.retriever.index.lists import LEARNED_FROM, Lists
-from rag_vqa.retriever.index.means import means
+from rag_vqa.retriever.index.means import MEANS, means
 from rag_vqa.retriever.index.protocol import Keys, Positions, Scores, Tokens
 from rag_vqa.retriever.index.rows import Block, Rows
 from rag_vqa.retriever.index.scanning import scan
@@ -33,13 +34,22 @@ _BY_CODES, _CODES_PER_ROW = 150, 2
 class FaissIndex:
     """See the module. Nothing is learned below 2^17 rows, and nothing ever learned again.
 
-    `kernel` names one of `arithmetic.kernels`, None the best that runs here.
+    Args:
+        kernel: one of `arithmetic.kernels`; None: the best that runs here.
+        derived: a file that `keep` wrote. Rows of keys that it knows are added at once; those of
+            others are worked out as ever.
+
+    Raises:
+        Missing, CorruptKnowledgeBase: of the file; see `Index.open`.
     """
 
-    def __init__(self, kernel: str | None = None) -> None:
-        self._rows = Rows(_coarse)
+    def __init__(self, kernel: str | None = None, derived: Path | None = None) -> None:
+        self._rows = Rows(self._coarse)
         self._kernel = kernel
+        self._derived = None if derived is None else Derived.read(derived)
         self._lists: Lists | None = None
+        if self._derived is not None and self._derived.centres is not None:
+            self._lists = Lists(self._derived.centres)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -74,6 +84,17 @@ class FaissIndex:
             index._lists = Lists(np.asarray(centres, np.float32))
             index._list_new()
         return index
+
+    def keep(self, path: Path) -> None:
+        """Write what was worked out of the rows: 544 bytes each, of (32, 128). For `derived`."""
+        at = self._rows.ascending
+        held = [_means_of(block) for block in self._rows.blocks]
+        coarse = np.concatenate(held)[at] if held else np.empty(0, row_type(1, 1))
+        if self._lists is None:
+            Derived(self._rows.keys[at], coarse).write(path)
+        else:
+            ids = self._lists.ids[at]
+            Derived(self._rows.keys[at], coarse, self._lists.centres, ids).write(path)
 
     def _search(
         self, using: Arithmetic, query: NDArray[np.float32], k: int, at: Positions | None
@@ -110,7 +131,13 @@ class FaissIndex:
             self._lists = Lists.learn(self._sample())
         for block in self._rows.blocks:
             first = max(0, len(self._lists) - block.start)
-            if first < len(block):
+            if first == len(block):
+                continue
+            keys = self._rows.keys[block.start + first : block.start + len(block)]
+            known = None if self._derived is None else self._derived.take(keys)
+            if known is not None and self._derived is not None and self._derived.ids is not None:
+                self._lists.restore(self._derived.ids[known])
+            else:
                 self._lists.append(decode(_means_of(block)[first:]))
 
     def _sample(self) -> NDArray[np.float32]:
@@ -118,16 +145,17 @@ class FaissIndex:
         rng = np.random.default_rng(0)
         found = []
         for block in self._rows.blocks:
-            some = rng.permutation(len(block))[
-                : 1 + LEARNED_FROM * len(block) // len(self._rows.keys)
-            ]
+            wanted = LEARNED_FROM // MEANS * len(block) // len(self._rows.keys) + 1
+            some = rng.permutation(len(block))[:wanted]
             found.append(decode(_means_of(block)[np.sort(some)]).reshape(-1, self._rows.shape[1]))
         return rng.permutation(np.concatenate(found))[:LEARNED_FROM]
 
-
-def _coarse(block: Block) -> Codes:
-    """Codes of a block's means."""
-    return encode(means(decode(block.codes) if block.tokens is None else block.tokens))
+    def _coarse(self, block: Block, keys: Keys) -> Codes:
+        """Codes of a block's means."""
+        known = None if self._derived is None else self._derived.take(keys)
+        if known is not None and self._derived is not None:
+            return self._derived.coarse[known]
+        return encode(means(decode(block.codes) if block.tokens is None else block.tokens))
 
 
 def _means_of(block: Block) -> Codes:

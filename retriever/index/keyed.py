@@ -34,6 +34,11 @@ class Keyed:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def ascending(self) -> Positions:
+        """Positions of rows that are there, by rising key."""
+        return self._order
+
     def append(self, keys: Keys, shape: tuple[int, int]) -> None:
         """Give the next positions to rows that were checked."""
         self.keys = np.concatenate([self.keys, keys])

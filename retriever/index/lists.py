@@ -62,6 +62,15 @@ class Lists:
             _, found = self._quantizer.search(part.reshape(-1, D), 1)
             self._ids.append(found.reshape(len(part), J).astype(np.uint16))
 
+    def restore(self, ids: NDArray[np.uint16]) -> None:
+        """Put the next rows into lists that were theirs before (n, J)."""
+        self._ids.append(ids)
+
+    @property
+    def ids(self) -> NDArray[np.uint16]:
+        """(N, J), the list of each mean of each row."""
+        return np.concatenate(self._ids)
+
     def near(self, means: Vectors, alive: NDArray[np.bool_]) -> Positions:
         """Positions, ascending, of rows in the lists nearest to a query's means (J, D), of those
         that are `alive` (N)."""
@@ -75,7 +84,7 @@ class Lists:
     def _sort(self) -> None:
         if self._sorted == len(self):
             return
-        ids = np.concatenate(self._ids)  # (N, J)
+        ids = self.ids
         flat = ids.reshape(-1)
         self._order = (np.argsort(flat, kind="stable") // ids.shape[1]).astype(np.int32)
         counts = np.bincount(flat, minlength=len(self.centres))

@@ -32,7 +32,7 @@ class Block:
 class Rows(Keyed):
     """Rows by position and by key; `coarse` makes a block's coarse codes."""
 
-    def __init__(self, coarse: Callable[[Block], Codes] | None = None) -> None:
+    def __init__(self, coarse: Callable[[Block, Keys], Codes] | None = None) -> None:
         super().__init__()
         self._coarse = coarse
         self.blocks: list[Block] = []
@@ -49,7 +49,7 @@ class Rows(Keyed):
             codes = encode(half)
         block = Block(len(self.keys), half, np.ascontiguousarray(codes))
         if self._coarse is not None:
-            block = replace(block, coarse=self._coarse(block))
+            block = replace(block, coarse=self._coarse(block, keys))
         if self.blocks and _joins(self.blocks[-1], block):
             block = _join(self.blocks.pop(), block)
         self.blocks.append(block)

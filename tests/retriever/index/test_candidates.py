@@ -1,10 +1,15 @@
 """Candidates by means, and by lists: what they find, and that they go on as rows come and go."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rag_vqa.errors import CorruptKnowledgeBase, Missing
+from rag_vqa.retriever.codes import encode
 from rag_vqa.retriever.index import candidates, lists
 from rag_vqa.retriever.index.candidates import FaissIndex
+from rag_vqa.retriever.index.derived import Derived
 from rag_vqa.retriever.index.means import MEANS, means
 
 pytest.importorskip("faiss")
@@ -88,6 +93,50 @@ def test_with_lists_rows_still_come_and_go(world, tmp_path) -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(given, wanted)
+
+
+def test_what_was_worked_out_is_not_worked_out_again(world, tmp_path, monkeypatch) -> None:
+    rows, queries = world
+    keys = np.random.default_rng(3).permutation(3000)
+    index = FaissIndex()
+    index.add(rows[:2500], keys[:2500])
+    index.delete(keys[:10])
+    index.keep(tmp_path / "derived")
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "means", lambda tokens: pytest.fail("worked out again"))
+        patch.setattr(lists.Lists, "append", lambda *given: pytest.fail("assigned again"))
+        again = FaissIndex(derived=tmp_path / "derived")
+        again.add(rows[1000:2500], keys[1000:2500])
+        again.add(rows[10:1000], keys[10:1000])
+    for given, wanted in zip(again.search(queries, 10), index.search(queries, 10), strict=True):
+        np.testing.assert_array_equal(given, wanted)
+    again.add(rows[2500:], keys[2500:])
+    again.add(rows[:10], keys[:10])
+    found = keys.argsort()[again.search(queries, 10)[0]]
+    assert recall(found, truth(rows, queries, 10)) >= 0.95
+    FaissIndex().keep(tmp_path / "none")
+    none = FaissIndex(derived=tmp_path / "none")
+    none.add(rows[:20], keys[:20])
+    assert len(none) == 20
+
+
+def test_a_damaged_file_of_what_was_worked_out_is_refused(world, tmp_path) -> None:
+    rows, _ = world
+    index = FaissIndex()
+    index.add(rows, np.arange(3000))
+    path = tmp_path / "derived"
+    with pytest.raises(Missing):
+        FaissIndex(derived=path)
+    index.keep(path)
+    whole = path.read_bytes()
+    for cut in (0, 8, 100, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CorruptKnowledgeBase, match="derived"):
+            FaissIndex(derived=path)
+    found = Derived(np.arange(2), encode(np.zeros((2, 1, 4))), np.zeros((1, 4), np.float32))
+    replace(found, ids=np.ones((2, 1), np.uint16)).write(path)
+    with pytest.raises(CorruptKnowledgeBase, match="no centre"):
+        FaissIndex(derived=path)
 
 
 def test_a_filter_beyond_the_lists_still_finds_k(world) -> None:
