@@ -1,6 +1,6 @@
 """How fast and how exactly the index engines search, against torch and FAISS, on one core.
 
-Two sources of vectors (vectors.py), engines in turn for every query, medians, ratios to torch in
+Two sources of vectors (vectors.py), engines and peers (peers.py) in turn for every query, medians, ratios to torch in
 fp32. Rows lie in files that are mapped, as a knowledge base's do. It knows engines, a clock and
 the process's memory. It does not know documents; no figure of it is a test.
 
@@ -17,7 +17,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,88 +27,14 @@ import numpy as np
 import torch
 import vectors
 from numpy.typing import NDArray
+from peers import Mapped, Search, faiss_tokens, plaid, torch_fp32
 
 import rag_vqa
-from rag_vqa.retriever.codes import Codes, encode, row_type
 from rag_vqa.retriever.index import Index, make_index
 from rag_vqa.retriever.index.arithmetic import arithmetic
 
-K, D, BLOCK = 32, 128, vectors.BLOCK
+BLOCK, D = vectors.BLOCK, vectors.D
 MOST_FP32 = 200_000  # documents that torch can hold in fp32 here: 3.3 GB
-LISTS, PER_TOKEN, PROBED, RERANKED = 2048, 200, 8, 1000  # of FAISS over all tokens
-Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-
-
-class Mapped:
-    """Tokens and codes in two files, block by block, as segments of a knowledge base are."""
-
-    def __init__(self, folder: Path, documents: int, blocks: Iterator[vectors.Half]) -> None:
-        self.documents = documents
-        shape, kind = (documents, K, D), row_type(K, D)
-        mode: Any = "w+"
-        tokens = np.memmap(folder / "tokens", np.float16, mode, shape=shape)
-        codes = np.memmap(folder / "codes", kind, mode, shape=(documents,))
-        start = 0
-        for block in blocks:
-            part = slice(start, start := start + len(block))
-            tokens[part], codes[part] = block, encode(block)
-        tokens.flush()
-        codes.flush()
-        self.tokens: vectors.Half = np.memmap(folder / "tokens", np.float16, "r", shape=shape)
-        self.codes: Codes = np.memmap(folder / "codes", kind, "r", shape=(documents,))
-
-    def fill(self, index: Index, with_codes: bool = True) -> None:
-        for start in range(0, self.documents, BLOCK):
-            part = slice(start, min(start + BLOCK, self.documents))
-            codes = self.codes[part] if with_codes else None
-            index.add(self.tokens[part], np.arange(part.start, part.stop), codes)
-
-
-def torch_fp32(mapped: Mapped) -> Search:
-    """Late interaction in fp32, 256 documents at a time, which is the quickest here."""
-    rows = torch.empty((mapped.documents, K, D))
-    for start in range(0, mapped.documents, BLOCK):
-        part = mapped.tokens[start : start + BLOCK]
-        rows[start : start + len(part)] = torch.from_numpy(np.asarray(part, np.float32))
-    scores = torch.empty(mapped.documents)
-
-    def search(query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        asked = torch.from_numpy(query).T.contiguous()
-        for start in range(0, len(rows), 256):
-            part = rows[start : start + 256]
-            similar = (part.view(-1, D) @ asked).view(len(part), K, K)
-            torch.sum(similar.amax(1), -1, out=scores[start : start + 256])
-        return scores.topk(min(k, len(rows))).indices.numpy()
-
-    return search
-
-
-def faiss_tokens(mapped: Mapped) -> Search:
-    """FAISS over all tokens: an inverted file, PER_TOKEN tokens a query token, their documents
-    ranked by the sum of the best, RERANKED of them scored in fp16 by our own kernel."""
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(D), D, LISTS, faiss.METRIC_INNER_PRODUCT)
-    flat = mapped.tokens.reshape(-1, D)
-    rng = np.random.default_rng(0)
-    index.train(np.asarray(flat[np.sort(rng.permutation(len(flat))[: 40 * LISTS])], np.float32))
-    for start in range(0, len(flat), BLOCK):
-        index.add(np.asarray(flat[start : start + BLOCK], np.float32))
-    index.nprobe = PROBED
-    using = arithmetic(D)
-
-    def search(query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        similar, found = index.search(query, PER_TOKEN)
-        floor = similar.min(axis=1)  # what a document that a token did not bring has at most
-        sums = np.zeros(mapped.documents, np.float32)
-        for row, ids in enumerate(found):
-            there = ids >= 0
-            owners, gains = ids[there] // K, similar[row, there] - floor[row]
-            first = np.unique(owners, return_index=True)[1]  # sorted best first: the best of each
-            sums[owners[first]] += gains[first]
-        some = np.argpartition(-sums, min(RERANKED, len(sums) - 1))[:RERANKED]
-        scores = using.rescore(mapped.tokens, query, np.sort(some))
-        return np.sort(some)[np.argsort(-scores, kind="stable")[:k]]
-
-    return search
 
 
 def ours(index: Index) -> Search:
@@ -173,7 +98,9 @@ def filters(
     return result
 
 
-def measure(mapped: Mapped, queries: NDArray[np.float32], peers: bool) -> dict[str, Any]:
+def measure(
+    mapped: Mapped, queries: NDArray[np.float32], peers: bool, python: Path | None
+) -> dict[str, Any]:
     indexes: dict[str, Index] = {}
     building: dict[str, dict[str, float]] = {}
     for engine in ("exact", "faiss"):
@@ -184,6 +111,8 @@ def measure(mapped: Mapped, queries: NDArray[np.float32], peers: bool) -> dict[s
         ways = {"torch fp32": torch_fp32(mapped), **ways}
         if peers:
             ways["faiss on tokens"] = faiss_tokens(mapped)
+        if python is not None:
+            ways["PLAID"] = plaid(python, mapped.folder, mapped.documents, queries)
     times, found = in_turn(ways, queries, 10)
     _, hundred = in_turn(ways, queries[:40], 100)
     truth = next(iter(ways))  # torch, or where it has no room the exact engine
@@ -232,27 +161,30 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--real", type=int, default=20_000, help="documents that are encoded")
+    parser.add_argument("--source", choices=["demo", "aspects", "both"], default="both")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "rag-vqa-index")
     parser.add_argument("--json", type=Path, help="a file that results are added to")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--plaid", type=Path, help="the Python of an environment with colbert-ai")
     parser.add_argument("--note", default="", help="kept with the figures: what else was running")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     faiss.omp_set_num_threads(given.threads)
 
     N = given.documents
-    real = vectors.real(min(N, given.real), 300, given.cache)
-    sources = {
-        f"demo retriever, {len(real.tokens):,} encoded": (vectors.expanded(real, N), real.queries),
-        "several aspects": vectors.aspects(N, given.queries),
-    }
+    sources = {}
+    if given.source != "aspects":
+        real = vectors.real(min(N, given.real), 300, given.cache)
+        sources["demo retriever"] = (vectors.expanded(real, N), real.queries)
+    if given.source != "demo":
+        sources["several aspects"] = vectors.aspects(N, given.queries)
     results = {}
     for name, (blocks, queries) in sources.items():
         with tempfile.TemporaryDirectory(dir=given.cache) as folder:
             mapped = Mapped(Path(folder), N, blocks)
             asked = np.asarray(queries[: given.queries], np.float32)
-            results[name] = measure(mapped, asked, not given.no_peers)
+            results[name] = measure(mapped, asked, not given.no_peers, given.plaid)
             show(f"{name}, N = {N:,}", results[name])
     if given.json:
         write(given.json, N, given.note, results)
@@ -261,7 +193,8 @@ def main() -> None:
 def write(path: Path, documents: int, note: str, results: dict[str, Any]) -> None:
     """Put these results beside those of other sizes."""
     held = json.loads(path.read_text()) if path.exists() else {}
-    held[f"{documents}"] = {
+    name = f"{documents:,} documents of {' and '.join(results)}, threads {torch.get_num_threads()}"
+    held[name] = {
         "date": datetime.date.today().isoformat(),
         "command": " ".join(["python", *sys.argv]),
         "machine": machine(),
