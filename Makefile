@@ -56,7 +56,7 @@ clean:
 	$(PIP) $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
-.venv/stamp-cpu: .venv/stamp-torch pyproject.toml
+.venv/stamp-cpu: .venv/stamp-torch pyproject.toml setup.py $(wildcard retriever/index/native/*)
 	$(PIP) -e '.[cpu]'
 	@touch $@
 

@@ -1,9 +1,13 @@
 """Isolation and fakes that every test may use. No test touches the network or the real cache."""
 
 import os
+import shutil
 
 # Before anything of Hugging Face is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before Triton is imported: without a card its kernels are interpreted.
+if shutil.which("nvidia-smi") is None:
+    os.environ["TRITON_INTERPRET"] = "1"
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

@@ -80,7 +80,7 @@ def test_every_file_that_is_no_module_is_package_data(project, root) -> None:
     }
     for package, home in homes.items():
         for file in home.iterdir():
-            if file.is_file() and file.suffix not in (".py", ".pyc"):
+            if file.is_file() and file.suffix not in (".py", ".pyc", ".so", ".pyd"):
                 assert file in packed, f"{package}: {file.name} would be missing from the wheel"
 
 

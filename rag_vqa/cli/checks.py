@@ -40,7 +40,7 @@ class Finding:
 def findings() -> list[Finding]:
     """Every check, in order."""
     checks: tuple[Callable[[], Finding], ...] = (
-        _python, _packages, _device, _faiss, _torchvision, _bitsandbytes, _disk, _memory,
+        _python, _packages, _device, _search, _faiss, _torchvision, _bitsandbytes, _disk, _memory,
         lambda: _embedded("retriever"), lambda: _embedded("reader"),
     )  # fmt: skip
     return [check() for check in checks]
@@ -80,6 +80,17 @@ def _device() -> Finding:
     mend = "python -m pip install --force-reinstall torch  # a CUDA build" if has_card else ""
     note = ", though this machine has an NVIDIA driver" if has_card else ""
     return Finding("device", not has_card, f"cpu · {cores} cores{note}", mend)
+
+
+def _search() -> Finding:
+    from rag_vqa.retriever.index.arithmetic import PORTABLE, kernels
+
+    width = 128  # of released checkpoints' tokens
+    best, *others = kernels(width)
+    if best == PORTABLE:
+        mend = "apt install gcc python3-dev && python -m pip install --force-reinstall rag-vqa"
+        return Finding("search", True, "by torch, several times slower: nothing compiled", mend)
+    return Finding("search", True, f"compiled, kernel {best} (also: {', '.join(others)})")
 
 
 def _faiss() -> Finding:

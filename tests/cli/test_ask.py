@@ -242,7 +242,8 @@ def test_dropped_documents_are_named_and_numbers_stay_true(cli, birds, reader) -
     assert "not shown to the reader" in done.err
     told = cli("ask", birds, QUESTION, "-k", 2, "--json").json
     assert told["kept"] == ["puffin"]
-    assert [hit["id"] for hit in told["hits"]] == ["puffin", "swift"]
+    # The others share as many words with the question: which of them is second is no matter here.
+    assert told["hits"][0]["id"] == "puffin" and len(told["hits"]) == 2
 
 
 def _prompt(cli, birds, reader):
