@@ -1,4 +1,5 @@
-"""python kills.py FOLDER ROUNDS SEED: kills a writer at random moments and looks at what is left.
+"""python kills.py FOLDER ROUNDS SEED: kills a writer at random moments of each of its
+operations and looks at what is left.
 
 Each round forks a child of this process, which has imported everything already. The child tells
 through a pipe what it begins and what is safe; the parent kills it, then compares.
@@ -29,19 +30,25 @@ def child(path: Path, seed: int, pipe: int) -> None:
         tell("done")
 
 
-def one_round(path: Path, seed: int, state: Versions, patience: float) -> tuple[Versions, str]:
-    """The state that is found, and what the child was at."""
+def one_round(
+    path: Path, seed: int, state: Versions, target: str, patience: float
+) -> tuple[Versions, str]:
+    """The state that is found, and what the child was at: killed so long after it began `target`,
+    or after its start."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         child(path, seed, writing)
         os._exit(1)
     os.close(writing)
-    time.sleep(patience)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    told: list[str] = []
     with os.fdopen(reading) as lines:
-        told = lines.read().splitlines()
+        while target != "create" and (not told or told[-1] != f"begin {target}"):
+            told.append(lines.readline().rstrip())
+        time.sleep(patience)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        told += lines.read().splitlines()
     kind, allowed = "create", [state]
     steps = Plan(seed).steps()
     for line in told:
@@ -60,6 +67,7 @@ def one_round(path: Path, seed: int, state: Versions, patience: float) -> tuple[
     return found, kind
 
 
+TARGETS = ("add", "delete", "compact")
 slowest = 0.0
 
 
@@ -88,8 +96,9 @@ def main(folder: Path, rounds: int, seed: int) -> None:
     for number in range(rounds):
         if number % 10 == 0:  # a new one: killed while it is made, too
             path, state = folder / f"{number}.kb", {}
-        patience = chance.uniform(0, 0.02 if number % 10 == 0 else 0.25)
-        state, kind = one_round(path, seed * 1_000_003 + number, state, patience)
+        target = TARGETS[number % 3] if number % 10 else "create"
+        patience = 10 ** chance.uniform(-4, -1.3)  # 0.1 to 50 ms: some take one, some take many
+        state, kind = one_round(path, seed * 1_000_003 + number, state, target, patience)
         killed[kind] = killed.get(kind, 0) + 1
     print(json.dumps({"rounds": rounds, "killed": killed, "slowest": slowest}))
 
