@@ -50,6 +50,7 @@ class RetrieverSettings(_Section):
     batch_size: int = Field(default=32, ge=1)
     parity: bool = False
     instruction: str | None = None
+    index: Literal["auto", "exact", "faiss", "triton"] = "auto"
 
 
 class ReaderSettings(_Section):

@@ -49,7 +49,10 @@ class KnowledgeBase:
     Attributes:
         path: its folder.
         manifest: which retriever made its tokens.
+        engine: of its index, to be set before the first search; see `retriever.index.make_index`.
     """
+
+    engine = "auto"
 
     def __init__(self, store: Store, encoder: TokenEncoder | Loading | None = None) -> None:
         self.store = store
@@ -279,7 +282,7 @@ class KnowledgeBase:
         if self._retriever is None:
             from rag_vqa.retriever.search import Retriever
 
-            self._retriever = Retriever(self)
+            self._retriever = Retriever(self, self.engine)
         return self._retriever
 
     def stats(self) -> Stats:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever import filters
+from rag_vqa.retriever import choosing, filters
 from rag_vqa.retriever.filters import Where
-from rag_vqa.retriever.index import NO_KEY, Index, make_index
+from rag_vqa.retriever.index import NO_KEY, Choice, Index
 from rag_vqa.retriever.store.blocks import Block, blocks, runs
 from rag_vqa.retriever.store.segments import SegmentGone
 from rag_vqa.types import Document, Hit, Passage, Query
@@ -32,12 +32,24 @@ class Retriever:
     """Searches one knowledge base; several may be open on it at once.
 
     Its index follows the knowledge base: what was committed before a search began is found by it.
+    Rows stay in their mapped files.
+
+    Attributes:
+        choice: the engine, and why; `engine` "auto" goes by the number of passages.
     """
 
-    def __init__(self, kb: KnowledgeBase, engine: str = "exact") -> None:
-        self._kb, self._store, self._engine = kb, kb.store, engine
+    def __init__(self, kb: KnowledgeBase, engine: str = "auto") -> None:
+        self._kb, self._store = kb, kb.store
+        self.choice: Choice = choosing.choose(kb.store, engine)
         self._lock = threading.Lock()
         self._begin(generation=-1)
+
+    def keep(self) -> None:
+        """Bring the index up to date and write down what it worked out, so that the next one that
+        is opened need not. Raises RagVqaError if another process is writing."""
+        with self._lock, self._store.writing(), self._store.db.snapshot():
+            self._refresh()
+            choosing.keep(self._store, self._index)
 
     def search(
         self,
@@ -83,7 +95,7 @@ class Retriever:
 
     def _begin(self, generation: int) -> None:
         """An empty index, for the rows of one generation of segments."""
-        self._index: Index = make_index(self._engine)
+        self._index: Index = choosing.empty_index(self._store, self.choice)
         self._generation, self._commits, self._block = generation, -1, 0
         self._keys: Keys = np.empty(0, np.int64)  # (N,) ascending: the rows in the index …
         self._rows: Keys = np.empty(0, np.int64)  # (N,) … and the rows of their documents

@@ -25,6 +25,7 @@ def ask(
     max_new_tokens: options.MaxNewTokens = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
+    index: options.Index = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""

@@ -96,6 +96,12 @@ class Build:
 
         return self._run(kb, "encode", work, report) or self._added(kb, report)
 
+    def _index(self, kb: KnowledgeBase) -> None:
+        """What the search of very many passages needs is worked out now, not at the first one."""
+        if kb.retriever.choice.engine == "faiss":
+            self.run.note(f"index: {kb.retriever.choice.reason}")
+            kb.retriever.keep()
+
     def sync(self, kb: KnowledgeBase, batch_size: int, dry_run: bool, force: bool) -> int:
         """Makes the knowledge base say what the source says; the exit code as of `add`."""
         done: list[SyncReport] = []
@@ -142,6 +148,7 @@ class Build:
 
     def _added(self, kb: KnowledgeBase, report: AddReport) -> int:
         self._write(report.rejected, report.missing_images)
+        self._index(kb)
         counts = {"added": report.added, "replaced": report.replaced,
                   "unchanged": report.unchanged, "refused": len(self.rejected)}  # fmt: skip
         if report.cut:
@@ -156,6 +163,7 @@ class Build:
         if not dry_run:
             self.rejected = report.rejected
             self._write([], report.missing_images)
+            self._index(kb)
         counts = {"added": report.added, "changed": report.changed, "deleted": report.deleted,
                   "unchanged": report.unchanged, "refused": len(report.rejected)}  # fmt: skip
         if report.kept:

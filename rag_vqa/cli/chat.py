@@ -30,6 +30,7 @@ def chat(
     max_new_tokens: options.MaxNewTokens = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
+    index: options.Index = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.

@@ -61,6 +61,9 @@ def open_pipeline(
     if settings.k:
         kb.close()
         kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
+        kb.engine = settings.retriever.index
+        if kb.retriever.choice.engine != "exact" or "slow" in kb.retriever.choice.reason:
+            run.note(kb.retriever.choice.reason)
     return pipeline(settings, kb)
 
 

@@ -47,6 +47,10 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps."),
 ]
+Index = Annotated[
+    str | None,
+    typer.Option("--index", metavar="auto|exact|faiss|triton", help="How passages are searched."),
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Download models without asking."),
@@ -78,6 +82,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "k": ("k",),
     "instruction": ("retriever__instruction",),
     "retriever": ("retriever__model",),
+    "index": ("retriever__index",),
     "reader": ("reader__model",),
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),

@@ -22,6 +22,7 @@ def search(
     instruction: options.Instruction = None,
     retriever: options.Retriever = None,
     device: options.Device = None,
+    index: options.Index = None,
     yes: options.Yes = False,
 ) -> None:
     """Find documents by text, by image, or by both.

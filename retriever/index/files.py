@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from rag_vqa.retriever.codes import Codes, row_type
 from rag_vqa.retriever.index.protocol import Keys, Tokens
 from rag_vqa.retriever.index.rows import Rows
 
+DIGEST = "digest"
 Arrays = Mapping[str, NDArray[Any]]
 Add = Callable[[Tokens | None, Keys, Codes | None], None]
 
@@ -74,9 +76,9 @@ def load_rows(path: Path, add: Add) -> Arrays:
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Write named arrays to one file, whole or not at all."""
+    """Write named arrays to one file with a digest of them, whole or not at all."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    save_file(dict(arrays), new)
+    save_file({**arrays, DIGEST: _digest(arrays)}, new)
     new.replace(path)
 
 
@@ -92,4 +94,16 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = load_file(path)
     except SafetensorError as error:
         raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}") from error
+    written = arrays.pop(DIGEST, np.empty(0))
+    if not np.array_equal(written, _digest(arrays)):
+        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: its digest is another.")
     return arrays
+
+
+def _digest(arrays: Arrays) -> NDArray[np.uint8]:
+    """Of names, types, shapes and bytes: a flipped bit would change answers in silence."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return np.frombuffer(found.digest(), np.uint8)

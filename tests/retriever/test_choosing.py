@@ -1,0 +1,69 @@
+"""The engine of a knowledge base: by its size or as asked, with the same answers, also kept."""
+
+import pytest
+
+from rag_vqa.errors import UsageError
+from rag_vqa.retriever import choosing
+from rag_vqa.retriever.index import MANY
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.types import Query
+
+QUERIES = [Query("document number 3"), Query("number 117"), Query("other words")]
+
+
+@pytest.fixture
+def path(tmp_path, encoder):
+    with KnowledgeBase.create(tmp_path / "many.kb", encoder) as kb:
+        kb.add({"id": f"d{n}", "text": f"document number {n}"} for n in range(200))
+    return tmp_path / "many.kb"
+
+
+def found(path, encoder, engine, k=7):
+    with KnowledgeBase.open(path, encoder) as kb:
+        kb.engine = engine
+        hits = kb.search(QUERIES, k)
+        return kb.retriever, [
+            [(hit.document.id, round(hit.score, 5)) for hit in row] for row in hits
+        ]
+
+
+def test_auto_goes_by_the_number_of_passages(path, encoder, monkeypatch) -> None:
+    assert found(path, encoder, "auto")[0].choice.engine == "exact"
+    monkeypatch.setattr("rag_vqa.retriever.store.store.Store.count", lambda store: (1, MANY + 1))
+    assert found(path, encoder, "auto")[0].choice.engine == "faiss"
+
+
+def test_every_engine_gives_the_same(path, encoder) -> None:
+    assert found(path, encoder, "faiss")[1] == found(path, encoder, "exact")[1]
+
+
+def test_an_engine_that_is_none(path, encoder) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'exact'"):
+        found(path, encoder, "exakt")
+
+
+def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> None:
+    with KnowledgeBase.open(path, encoder) as kb:
+        kb.engine = "faiss"
+        kb.retriever.keep()
+    kept = path / choosing.KEPT
+    before = found(path, encoder, "faiss")[1]
+    with monkeypatch.context() as patch:  # nothing is worked out again
+        patch.setattr("rag_vqa.retriever.index.candidates.means", lambda *_: pytest.fail("again"))
+        with KnowledgeBase.open(path, encoder) as kb:
+            kb.engine = "faiss"
+            kb.retriever._refresh()
+    whole = kept.read_bytes()
+    for damaged in (whole[:100], whole[:-9] + b"\x00" + whole[-8:]):
+        kept.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="worked out anew"):
+            assert found(path, encoder, "faiss")[1] == before
+    kept.write_bytes(whole)
+    with KnowledgeBase.open(path, encoder) as kb:
+        kb.engine = "faiss"
+        kb.retriever.keep()
+        kb.delete("d3")
+        kb.add([{"id": "new", "text": "quite other words"}])
+        assert kb.search([Query("quite other words")], 1)[0][0].document.id == "new"
+        assert not kb.verify()
+    assert found(path, encoder, "faiss")[1] == found(path, encoder, "exact")[1]
