@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever import filters, matching, merging, syncing
-from rag_vqa.retriever.adding import Adding, AddReport
+from rag_vqa.retriever.adding import Adding
 from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.filters import Where
+from rag_vqa.retriever.report import AddReport
 from rag_vqa.retriever.sizes import Stats, stats_of
 from rag_vqa.retriever.store import FILE, Store, compact, copying, creating, migrate, verify
 from rag_vqa.retriever.store.compact import Compacted
@@ -145,7 +146,7 @@ class KnowledgeBase:
     def add(
         self,
         documents: Items,
-        batch_size: int = 64,
+        batch_size: int = 256,
         on_progress: Progress | None = None,
         strict: bool = False,
         report: AddReport | None = None,
@@ -159,7 +160,8 @@ class KnowledgeBase:
         Args:
             documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
                 Document's fields ("image" may stand for "images").
-            batch_size: passages encoded at once.
+            batch_size: passages of a commit, at most: fewer at first, and where the encoder is
+                slow. How many go through its model at once is the encoder's matter.
             on_progress: is told how many of the documents given are dealt with and safe.
             strict: the first document that is refused raises; else it is reported.
             report: is filled as it goes, for a caller who may be interrupted, and returned.
@@ -182,7 +184,7 @@ class KnowledgeBase:
         dry_run: bool = False,
         force: bool = False,
         rejected: Sequence[Rejected] = (),
-        batch_size: int = 64,
+        batch_size: int = 256,
         on_progress: Progress | None = None,
         strict: bool = False,
     ) -> SyncReport:

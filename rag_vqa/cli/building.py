@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from rag_vqa.formats.survey import Survey
     from rag_vqa.retriever.encoding import TokenEncoder
     from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase, SyncReport
+    from rag_vqa.settings import Settings
 
 REJECTS, MISSING = "rejects.jsonl", "missing.csv"
 DONE, IN_PART, INTERRUPTED = 0, 4, 130
 PREVIEWED = 3  # documents
+SORTED = 8  # batches of a commit: as many are sorted by length, so that little is padding
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Build:
         for line in preview(islice(self.documents(), PREVIEWED), encoder, split):
             print(line)
 
-    def add(self, kb: KnowledgeBase, batch_size: int) -> int:
+    def add(self, kb: KnowledgeBase, settings: Settings) -> int:
         """Encodes and stores; the exit code: done, in part by a signal, interrupted."""
         from rag_vqa.retriever.knowledge_base import AddReport
 
@@ -88,7 +90,7 @@ class Build:
         def work(advance: Callable[[int], None]) -> None:
             kb.add(
                 self.documents(),
-                batch_size=batch_size,
+                batch_size=SORTED * settings.retriever.batch_size,
                 on_progress=advance,
                 strict=self.sourcing.strict,
                 report=report,
@@ -96,7 +98,7 @@ class Build:
 
         return self._run(kb, "encode", work, report) or self._added(kb, report)
 
-    def sync(self, kb: KnowledgeBase, batch_size: int, dry_run: bool, force: bool) -> int:
+    def sync(self, kb: KnowledgeBase, settings: Settings, dry_run: bool, force: bool) -> int:
         """Makes the knowledge base say what the source says; the exit code as of `add`."""
         done: list[SyncReport] = []
 
@@ -107,7 +109,7 @@ class Build:
                     dry_run=dry_run,
                     force=force,
                     rejected=self.rejected,
-                    batch_size=batch_size,
+                    batch_size=SORTED * settings.retriever.batch_size,
                     on_progress=advance,
                     strict=self.sourcing.strict,
                 )
