@@ -142,8 +142,9 @@ class Adding:
 
     def _decide(self, new: Waiting, batch: Batch) -> None:
         """Wait for its pictures; a bad one refuses it."""
-        if self._undecided.pop(new.document.id, None) is None:
+        if self._undecided.get(new.document.id, (None,))[0] is not new:
             return
+        del self._undecided[new.document.id]
         try:
             for image in new.document.images:
                 batch.pictures[Path(str(image))].opened()
