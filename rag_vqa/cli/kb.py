@@ -47,6 +47,12 @@ def build(
     ] = False,
     retriever: options.Retriever = None,
     device: options.Device = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="all|LIST", help="One process each: cuda:0,cuda:1 …")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="ray: on a cluster, see RAY_ADDRESS.")
+    ] = "local",
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     yes: options.Yes = False,
@@ -68,17 +74,20 @@ def build(
         splitting_of(split)
     building.check_output(out)
     given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
+    split_up = building.in_parts(engine, devices, shard, dry_run)
     job = building.Build(run, given, out, sourcing.Shard.parse(shard))
     job.open()
     wanted, built_with = retriever_to_build(run, settings, out)
     with stopping():
         job.survey()
         check_models([wanted], settings, yes)
+        kept = False if codes_only else None
+        if split_up:
+            raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
         encoder = load_encoder(settings, *wanted, built_with)
         if dry_run:
             return job.preview(encoder, split or "window")
         job.plan(encoder, split or "window", not codes_only)
-        kept = False if codes_only else None
         with KnowledgeBase.create(out, encoder, exist_ok=True, split=split, keep_tokens=kept) as kb:
             raise typer.Exit(job.add(kb, settings))
 
