@@ -11,6 +11,7 @@ there once.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import uuid
@@ -54,6 +55,7 @@ def build(parts: Parts) -> int:
     parts = _absolute(parts)
     parts.check()
     parts.folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     left = [{"number": n} for n in range(1, parts.count + 1) if not parts.path(n).exists()]

@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 
 from rag_vqa import images
 from rag_vqa.cli import cluster
+from rag_vqa.cli.app import run
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.store.places import Places
 
@@ -37,17 +41,17 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def program(*args: object) -> list[str]:
-    return [sys.executable, "-m", "rag_vqa", *map(str, args)]
-
-
-def ran(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(program(*args), capture_output=True, text=True)
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The real command, in this process: no stand-in reaches those that it starts."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    return lambda *args: run(["kb", "build", *map(str, args)])
 
 
 def tokens(path: Path) -> tuple[list[Any], Any]:
     """Of all passages in the order of their documents: what they are, and (N, K, D)."""
-    with KnowledgeBase.open(path) as kb, kb.store.db.snapshot():
+    with KnowledgeBase.open(path) as kb:
         assert kb.verify() == ()
         rows = kb.store.db.rows(
             "SELECT key, d.id, position, text, image FROM passages JOIN documents AS d "
@@ -67,23 +71,17 @@ def same(one: Path, other: Path) -> None:
         assert sorted(lines) == sorted(lines_) and len(lines) > 1
 
 
-def built_at_once(source: Path, checkpoint: Path) -> Path:
-    out = source.with_name("one.kb")
-    done = ran("kb", "build", source, "--out", out, "--retriever", checkpoint, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def test_two_devices_make_what_one_makes(source: Path, checkpoint: Path, tmp_path: Path) -> None:
-    one, out = built_at_once(source, checkpoint), tmp_path / "two.kb"
-    build = ("kb", "build", source, "--out", out, "--retriever", checkpoint)
-    done = ran(*build, "--devices", "cpu,cpu", "--json")
-    assert done.returncode == 0, done.stderr
-    assert (json.loads(done.stdout)["added"], json.loads(done.stdout)["refused"]) == (20, 4)
-    same(one, out)
+def test_two_devices_make_what_one_makes(source, checkpoint, tmp_path, build, capsys) -> None:
+    one, two = tmp_path / "one.kb", tmp_path / "two.kb"
+    assert build(source, "--out", one, "--retriever", checkpoint, "--device", "cpu") == 0
+    capsys.readouterr()
+    given = (source, "--out", two, "--retriever", checkpoint, "--devices", "cpu,cpu", "--json")
+    assert build(*given) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["added"], said["unchanged"], said["refused"], said["documents"]) == (20, 0, 4, 20)
+    same(one, two)
     assert not (tmp_path / "two.kb.parts").exists()
-    again = ran(*build, "--devices", "cpu,cpu")
-    assert again.returncode == 2 and "kb add" in again.stderr
+    assert build(*given) == 2 and "kb add" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -91,8 +89,8 @@ def test_stopped_it_goes_on(source: Path, checkpoint: Path, tmp_path: Path) -> N
     rows = [{"id": f"d{n}", "text": "a red bird"} for n in range(60_000)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "two.kb"
-    build = program("kb", "build", source, "--out", out, "--retriever", checkpoint,
-                    "--devices", "cpu,cpu", "--batch-size", 1)  # fmt: skip
+    build = [sys.executable, "-m", "rag_vqa", "kb", "build", source, "--out", out,
+             "--retriever", checkpoint, "--devices", "cpu,cpu", "--batch-size", "1"]  # fmt: skip
     with subprocess.Popen(build, stderr=subprocess.PIPE, text=True) as running:
         parts = [tmp_path / "two.kb.parts" / f"{number}-of-2" for number in (1, 2)]
         while not all((part / "kb.sqlite").exists() and held(part) for part in parts):
@@ -137,25 +135,31 @@ def test_parts_of_another_count_are_not_mixed(cli, source, tmp_path) -> None:
     assert done.code == 2 and "parts of 3, not of 2" in done.err
 
 
-def test_a_part_that_fails_is_named_and_the_rest_is_kept(source, checkpoint, tmp_path) -> None:
+@pytest.mark.slow
+def test_a_part_that_fails_is_named(source, checkpoint, tmp_path, build, capfd) -> None:
     out = tmp_path / "x.kb"
     (tmp_path / "x.kb.parts").mkdir()
     (tmp_path / "x.kb.parts" / "2-of-2").write_text("in the way")
-    done = ran("kb", "build", source, "--out", out, "--retriever", checkpoint,
-               "--devices", "cpu,cpu")  # fmt: skip
-    assert done.returncode == 1 and "Part 2 of 2 ended with exit code" in done.stderr
-    assert "part 2 on cpu: " in done.stderr and not out.exists()
+    assert build(source, "--out", out, "--retriever", checkpoint, "--devices", "cpu,cpu") == 1
+    said = capfd.readouterr().err
+    assert "Part 2 of 2 ended with exit code" in said and "part 2 on cpu: " in said
+    assert not out.exists()
 
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_that_loses_a_node_halfway(
-    source: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[..., int],
 ) -> None:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    one, out = built_at_once(source, checkpoint), tmp_path / "two.kb"
+    one, out = tmp_path / "one.kb", tmp_path / "two.kb"
+    assert build(source, "--out", one, "--retriever", checkpoint, "--device", "cpu") == 0
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
@@ -163,35 +167,24 @@ def test_a_cluster_that_loses_a_node_halfway(
         nodes.wait_for_nodes()
         ray.init(address=nodes.address, log_to_driver=False)
         assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
-        lost, where = [], cluster.progress
+        lost, shown = [], cluster.progress
 
-        def progress(*args: Any, **options: Any) -> Any:
-            """Of the program; the second node is killed once a part is whole."""
-            shown = where(*args, **options)
-            enter = shown.__enter__()
+        @contextmanager
+        def progress(*args: Any, **options: Any) -> Iterator[Callable[[int], None]]:
+            """The program's; once two parts are whole the second node is killed."""
+            with shown(*args, **options) as advance:
 
-            class Watching:
-                def __enter__(self) -> Any:
-                    return self.advance
-
-                def __exit__(self, *error: object) -> None:
-                    shown.__exit__(None, None, None)
-
-                def advance(self, done: int) -> None:
-                    enter(done)
-                    if not lost and done >= 2:
+                def told(done: int) -> None:
+                    advance(done)
+                    if done >= 2 and not lost:
                         nodes.remove_node(second, allow_graceful=False)
                         lost.append(done)
 
-            return Watching()
+                yield told
 
         monkeypatch.setattr(cluster, "progress", progress)
         monkeypatch.setattr(cluster, "PART", 2)
-        from rag_vqa.cli.app import run
-
-        code = run(["kb", "build", str(source), "--out", str(out), "--retriever", str(checkpoint),
-                    "--engine", "ray"])  # fmt: skip
-        assert code == 0
+        assert build(source, "--out", out, "--retriever", checkpoint, "--engine", "ray") == 0
         assert lost and lost[0] < cluster.count(23)  # with parts still to be built
         assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:
