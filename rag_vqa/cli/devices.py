@@ -91,7 +91,7 @@ def _build(parts: Parts, number: int, device: str, done: Any) -> None:
         try:
             encoder = parts.encoder(device, parts.count)
             code = parts.build(number, encoder, parts.path(number), tell)
-        except RagVqaError as error:
+        except (RagVqaError, OSError) as error:
             print(f"part {number} on {device}: {error}", file=sys.stderr)
-            code = error.exit_code
+            code = error.exit_code if isinstance(error, RagVqaError) else 1
     sys.exit(code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,17 +135,16 @@ def merged(out: Path, parts: list[Path]) -> AddReport:
 
 
 def failed(codes: Mapping[int, int], folder: Path) -> int:
-    """The exit code of parts that were stopped. Raises RagVqaError if one failed."""
-    bad = {
-        number: code for number, code in codes.items() if code not in (DONE, IN_PART, INTERRUPTED)
-    }
+    """The exit code of processes that ended, by part. Raises RagVqaError if one failed."""
+    stopped = (IN_PART, INTERRUPTED, -signal.SIGTERM)  # the last: before it could answer
+    bad = {number: code for number, code in codes.items() if code not in (DONE, *stopped)}
     if bad:
         number = min(bad)
         raise RagVqaError(
             f"Part {number} of {len(codes)} ended with exit code {bad[number]}; what all of them "
             f"have so far is safe in {folder}. The same command goes on from here."
         )
-    return max(codes.values())
+    return IN_PART if any(codes.values()) else DONE
 
 
 def _count_of(path: Path) -> int | None:
