@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rag_vqa.errors import RagVqaError, UsageError
@@ -58,11 +57,9 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        self._load: Loading | None = None
+        self._load = encoder if callable(encoder) else None
         matching.check_splitting(self.path, self.manifest)
-        if callable(encoder):
-            self._load = encoder
-        elif encoder is not None:
+        if encoder is not None and not callable(encoder):
             matching.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
 
@@ -90,7 +87,7 @@ class KnowledgeBase:
         """
         path = Path(path)
         if not (path / FILE).exists():
-            kept = True if keep_tokens is None else keep_tokens
+            kept = keep_tokens is not False
             creating.create(path, matching.manifest_of(encoder, split or "window", kept))
         elif not exist_ok:
             raise UsageError(
@@ -139,9 +136,8 @@ class KnowledgeBase:
     def _own(self) -> TokenEncoder:
         from rag_vqa.retriever.encoder import Encoder
 
-        revision = self.manifest.revision or None
-        options: dict[str, Any] = dict(self.manifest.options)
-        return Encoder.load(self.manifest.source, revision=revision, **options)
+        made, options = self.manifest, dict[str, Any](self.manifest.options)
+        return Encoder.load(made.source, revision=made.revision or None, **options)
 
     def add(
         self,
@@ -160,8 +156,7 @@ class KnowledgeBase:
         Args:
             documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
                 Document's fields ("image" may stand for "images").
-            batch_size: passages of a commit, at most: fewer at first, and where the encoder is
-                slow. How many go through its model at once is the encoder's matter.
+            batch_size: passages of a commit at most; fewer at first, and of a slow encoder.
             on_progress: is told how many of the documents given are dealt with and safe.
             strict: the first document that is refused raises; else it is reported.
             report: is filled as it goes, for a caller who may be interrupted, and returned.
@@ -234,11 +229,8 @@ class KnowledgeBase:
             return compact.compact(self.store)
 
     def snapshot(self, path: str | Path) -> None:
-        """Copy the last commit to a new folder, while others read and write.
-
-        Raises:
-            UsageError: there is something at `path`.
-        """
+        """Copy the last commit to a new folder, while others read and write. Raises UsageError
+        if there is something at `path`."""
         copying.copy(self.store, Path(path))
 
     def verify(self) -> tuple[Damage, ...]:
@@ -273,8 +265,7 @@ class KnowledgeBase:
             limit: no more than these.
             after: the id of a document: those behind it, to go on where a list ended.
 
-        Raises:
-            UsageError: no document of the id `after`, or an unknown name in `where`.
+        Raises UsageError: no document of the id `after`, or an unknown name in `where`.
         """
         return islice(filters.documents(self.store, where, after), limit)
 
@@ -305,10 +296,5 @@ class KnowledgeBase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
