@@ -18,8 +18,9 @@ demo: .venv/stamp-cpu
 test: .venv/stamp-dev
 	$(BIN)/python -m pytest
 
-# Minutes to hours: the long forms of the fault tests.
+# Minutes to hours: the long forms of the fault tests, and a cluster of two Ray nodes.
 nightly: .venv/stamp-dev
+	$(PIP) -e '.[cpu,dev,ray]'
 	$(BIN)/python -m pytest -m nightly
 
 # What CI runs.

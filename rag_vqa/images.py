@@ -78,7 +78,9 @@ _DAMAGED: Final = (
 )  # fmt: skip
 
 
-def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) -> Image.Image:
+def load(
+    source: ImageSource, *, exif: bool = True, root: Path | None = None, name: str = ""
+) -> Image.Image:
     """A picture as RGB, decoded in full; of an animation the first frame, metadata left behind.
 
     Args:
@@ -86,6 +88,7 @@ def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) ->
             its file; any other was prepared by its owner and is only converted.
         exif: turn the picture upright as its EXIF orientation says. False follows the ReT release.
         root: the folder that a path is relative to and may not leave, not through a link either.
+        name: what errors call it, where `source` itself does not say.
 
     Alpha is dropped, not composited, and ICC profiles are not applied, as in the ReT release
     (transformers 4.45); 16-bit samples keep their high byte.
@@ -94,7 +97,7 @@ def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) ->
         BadImage: no picture, a damaged or a dangerous one; one line with file and reason.
         Missing: there is no such file.
     """
-    name = _name(source)
+    name = _line(name) or _name(source)
     if isinstance(source, Image.Image):
         return _decode(source, name, _turn(source) if exif else 1)
     data = read_bytes(source, root)
@@ -110,8 +113,7 @@ def load(source: ImageSource, *, exif: bool = True, root: Path | None = None) ->
         image = opener(_Metered(data))
     except _DAMAGED as error:
         raise _bad(name, f"damaged header ({_reason(error)})") from error
-    if turn is None:
-        turn = _turn(image)
+    turn = _turn(image) if turn is None else turn
     return _decode(image, name, turn if exif else 1, scans)
 
 
@@ -228,10 +230,9 @@ def _heic(name: str) -> _Opener:
 
 
 def _turn(image: Image.Image) -> int:
-    """EXIF orientation of a picture fresh from its file; 1 for one that its owner prepared."""
-    if not isinstance(image, ImageFile.ImageFile):
-        return 1
-    if isinstance(image, TiffImageFile):  # Pillow turns it on decoding
+    """EXIF orientation of a picture fresh from its file; 1 for one that its owner prepared, and
+    for TIFF, which Pillow turns on decoding."""
+    if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
         return 1
     exif = image.info.get("exif", b"")
     return metadata.exif_orientation(exif) if isinstance(exif, bytes) else 1

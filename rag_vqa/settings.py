@@ -39,7 +39,10 @@ _AnySection = TypeVar("_AnySection", bound=_Section)
 
 
 class RetrieverSettings(_Section):
-    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced."""
+    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced.
+
+    `workers`: processes that open pictures of documents; None: as many as there are cores for.
+    """
 
     model: str | None = None
     revision: str | None = None
@@ -48,6 +51,7 @@ class RetrieverSettings(_Section):
     device: Device = "auto"
     dtype: Dtype = "float32"
     batch_size: int = Field(default=32, ge=1)
+    workers: int | None = Field(default=None, ge=0)
     parity: bool = False
     instruction: str | None = None
     index: Literal["auto", "exact", "faiss", "triton"] = "auto"

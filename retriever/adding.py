@@ -6,10 +6,12 @@ stored (store/) nor how a knowledge base is opened (knowledge_base.py).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,51 +21,26 @@ from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
 from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
 from rag_vqa.retriever import passages as splitting
-from rag_vqa.retriever.encoding import TokenEncoder
-from rag_vqa.retriever.store import Content, Encoded, Store, content_of
+from rag_vqa.retriever.encoding import OpensPictures, TokenEncoder
+from rag_vqa.retriever.opening import Opener
+from rag_vqa.retriever.report import AddReport
+from rag_vqa.retriever.store import Store, content_of
+from rag_vqa.retriever.waiting import Batch, Picture, Waiting, encoded
 from rag_vqa.types import Document, ImageSource, Passage
 
-
-@dataclass(slots=True)
-class AddReport:
-    """What became of the documents given: each is counted once.
-
-    Attributes:
-        rejected: refused, with reasons.
-        missing_images: (document id, name of a picture whose file is not there); the document
-            itself was dealt with as if it had not named it.
-        encoded: passages that went through the encoder.
-        tokens, cut: of the documents that were not split: tokens of their texts, and how many of
-            them lie beyond the encoder's window.
-    """
-
-    added: int = 0
-    unchanged: int = 0
-    replaced: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
-    missing_images: list[tuple[str, str]] = field(default_factory=list)
-    encoded: int = 0
-    tokens: int = 0
-    cut: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A document on its way; `passages` is None where those that are stored stay."""
-
-    document: Document
-    content: Content
-    passages: list[Passage] | None
-    known: bool
-    length: int = 0
-    cut: int = 0
+_FIRST = 32  # passages of the first commit at most: how fast the encoder is, it shows
+_QUICK, _SLOW = 2.5, 5.0  # seconds of a commit: below, the next is twice as large; above, half
+_AHEAD = 2  # batches whose pictures workers open meanwhile
+_HELD = 128 * 2**20  # bytes of picture files that a batch holds, about
 
 
 class Adding:
     """One run of adding: documents wait in a batch until it is committed.
 
     `encoder` is asked for only when something must be encoded: a run that changes nothing loads
-    no model. A dry run looks at all documents, counts, and writes nothing.
+    no model. A dry run looks at all documents, counts, and writes nothing. Where workers open the
+    pictures, two further batches are taken in before one is encoded, so that theirs are open by
+    then. Commits grow from few passages to `batch_size`, as long as they are quick.
 
     Attributes:
         given: what was taken in this run: hash of the content by id.
@@ -83,13 +60,11 @@ class Adding:
         self.given: dict[str, bytes] = {}
         self._store, self._encoder = store, encoder
         self._batch_size, self._strict, self._dry = batch_size, strict, dry_run
-        self._waiting: list[_Waiting] = []
-        self._size = 0  # of the batch: passages, and documents without
-
-    @property
-    def safe(self) -> bool:
-        """Whether all that was taken is dealt with and committed."""
-        return not self._waiting
+        self._limit = min(batch_size, _FIRST)
+        self._filling, self._full = Batch(), deque[Batch]()
+        self._undecided: dict[str, tuple[Waiting, Batch]] = {}  # by id: pictures not yet open
+        self._opener: Opener | None = None
+        self._taken = 0
 
     def take_all(
         self,
@@ -97,18 +72,29 @@ class Adding:
         on_progress: Callable[[int], None] | None,
     ) -> None:
         """Take documents in and commit them; tells how many are dealt with and safe."""
-        done = 0
-        for done, item in enumerate(items, 1):
-            self.take(item)
-            if self.safe and on_progress is not None:
-                on_progress(done)
-        if not self.safe:
-            self.commit()
-            if on_progress is not None:
-                on_progress(done)
+        told = on_progress or (lambda done: None)
+        try:
+            for self._taken, item in enumerate(items, 1):
+                self._take(item)
+                if not self._full and not self._filling.documents:
+                    told(self._taken)
+                while len(self._full) > self._ahead:
+                    told(self._commit(self._full.popleft()))
+            self._close_batch()
+            while self._full:
+                told(self._commit(self._full.popleft()))
+        finally:
+            if self._opener is not None:
+                self._opener.close()
 
-    def take(self, item: Document | Mapping[str, Any]) -> None:
-        """Take one document in; commits whenever a batch of passages is full."""
+    @property
+    def _ahead(self) -> int:
+        """Batches that may wait for their pictures; none while the pace is being found."""
+        workers = self._opener is not None and self._opener.workers
+        return _AHEAD if workers and self._limit == self._batch_size else 0
+
+    def _take(self, item: Document | Mapping[str, Any]) -> None:
+        """Take one document in; what is wrong with its pictures may show later."""
         line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
         try:
             document, pictures = self._with_pictures(item, root)
@@ -116,46 +102,98 @@ class Adding:
             if new is None:
                 self.report.unchanged += 1
                 return
-            if new.passages is not None or self._dry:
-                for source, _ in pictures:  # a bad one costs its own document, not the batch
-                    images.load(source, root=root)
+            new.line = line
+            if self._dry:
+                for picture in pictures.values():
+                    images.load(picture.data, name=picture.name)
+            else:
+                self._begin(new, pictures)
         except BadInput as error:
-            if self._strict:
-                raise error if line is None else BadInput(f"line {line}: {error}") from error
-            self.report.rejected.append(Rejected(line, _id_of(item), str(error)))
+            self._refuse(line, _id_of(item), error)
             return
         self.given[new.document.id] = new.content.hash
         if self._dry:
             self._count(new)
             return
-        for _, data in pictures:
-            self._store.pictures.keep(data)
-        self._waiting.append(new)
-        self._size += max(1, len(new.passages or ()))
-        if self._size >= self._batch_size:
-            self.commit()
+        self._filling.documents.append(new)
+        self._filling.size += max(1, len(new.passages or ()))
+        if self._filling.size >= self._limit or self._filling.bytes >= _HELD:
+            self._close_batch()
 
-    def commit(self) -> None:
-        """Encode and write what waits, in one commit."""
-        if not self._waiting:
+    def _begin(self, new: Waiting, pictures: Mapping[Path, _Read]) -> None:
+        """Begin to open its pictures: a bad one costs its own document, not the batch."""
+        batch, begun = self._filling, dict[Path, Picture]()
+        for path, (data, name) in pictures.items():
+            if path not in batch.pictures:
+                stays = new.passages is None
+                begun[path] = Picture(data, _nothing if stays else self._opening(data, name))
+        batch.pictures |= begun
+        if pictures:
+            self._undecided[new.document.id] = new, batch
+
+    def _opening(self, data: bytes, name: str) -> Callable[[], Image | None]:
+        encoder = self._encoder()
+        if not isinstance(encoder, OpensPictures):
+            images.load(data, name=name)
+            return _nothing
+        if self._opener is None:
+            self._opener = encoder.opener()
+        return self._opener.begin(data, name)
+
+    def _decide(self, new: Waiting, batch: Batch) -> None:
+        """Wait for its pictures; a bad one refuses it."""
+        if self._undecided.get(new.document.id, (None,))[0] is not new:
             return
-        tokens = self._tokens([p for new in self._waiting for p in new.passages or ()])
-        batch, start = [], 0
-        for new in self._waiting:
-            end = start + len(new.passages or ())
-            part = None if new.passages is None else tokens[start:end]
-            batch.append(
-                Encoded(new.document, new.content, new.passages, part, None, new.length, new.cut)
-            )
-            start = end
-        self._store.put(batch)
-        for new in self._waiting:
-            self._count(new)
-        self._waiting, self._size = [], 0
+        del self._undecided[new.document.id]
+        try:
+            for image in new.document.images:
+                batch.pictures[Path(str(image))].opened()
+        except BadInput as error:
+            new.refused = True
+            del self.given[new.document.id]  # another of its id may be good
+            self._refuse(new.line, new.document.id, error)
 
-    def _new(self, document: Document) -> _Waiting | None:
+    def _refuse(self, line: int | None, identity: str | None, error: BadInput) -> None:
+        if self._strict:
+            for undecided in [*self._undecided.values()]:  # one given earlier is to be told of
+                self._decide(*undecided)
+            raise error if line is None else BadInput(f"line {line}: {error}") from error
+        self.report.rejected.append(Rejected(line, identity, str(error)))
+
+    def _close_batch(self) -> None:
+        if self._filling.documents:
+            self._filling.taken = self._taken
+            self._full.append(self._filling)
+            self._filling = Batch()
+
+    def _commit(self, batch: Batch) -> int:
+        """Encode and write a batch in one commit; how many of those given are safe by now."""
+        start = monotonic()
+        for new in batch.documents:
+            self._decide(new, batch)
+        documents = [new for new in batch.documents if not new.refused]
+        for new in documents:
+            for image in new.document.images:
+                self._store.pictures.keep(batch.pictures[Path(str(image))].data)
+        passages = [batch.opened(p) for new in documents for p in new.passages or ()]
+        self._store.put([*encoded(documents, self._tokens(passages))])
+        for new in documents:
+            self._count(new)
+        self._pace(monotonic() - start)
+        return batch.taken
+
+    def _pace(self, seconds: float) -> None:
+        """A commit is what an interruption can cost, and what a signal may have to wait for."""
+        if seconds < _QUICK:
+            self._limit = min(2 * self._limit, self._batch_size)
+        elif seconds > _SLOW:
+            self._limit = max(self._limit // 2, 1)
+
+    def _new(self, document: Document) -> Waiting | None:
         """What is to be done about a document whose pictures have their names; None: nothing."""
         identity, content = document.id, content_of(document)
+        if identity in self._undecided:
+            self._decide(*self._undecided[identity])
         if self.given.get(identity, content.hash) != content.hash:
             # To replace the first would encode both again in every run.
             raise BadInput(
@@ -167,12 +205,12 @@ class Adding:
             self.given[identity] = content.hash
             return None
         if stored is not None and stored[1] == content.shape:
-            return _Waiting(document, content, None, known=True)
+            return Waiting(document, content, None, known=True)
         if self._dry:
             splitting.check(document)
-            return _Waiting(document, content, None, known=stored is not None)
+            return Waiting(document, content, None, known=stored is not None)
         passages, length, cut = self._split(document)
-        return _Waiting(document, content, passages, stored is not None, length, cut)
+        return Waiting(document, content, passages, stored is not None, length, cut)
 
     def _split(self, document: Document) -> tuple[list[Passage], int, int]:
         """Passages; of a text that is not split, its tokens and how many of them are cut off."""
@@ -184,7 +222,7 @@ class Adding:
         length = splitting.length(passage.text, count)
         return [passage], length, max(0, length - (window - count("")))
 
-    def _count(self, new: _Waiting) -> None:
+    def _count(self, new: Waiting) -> None:
         self.report.replaced += new.known
         self.report.added += not new.known
         self.report.encoded += len(new.passages or ())
@@ -193,7 +231,7 @@ class Adding:
 
     def _with_pictures(
         self, item: Document | Mapping[str, Any], root: Path | None
-    ) -> tuple[Document, list[tuple[ImageSource, bytes]]]:
+    ) -> tuple[Document, dict[Path, _Read]]:
         """The document with pictures by content, and these; those not there are left out."""
         if not isinstance(item, Document | Mapping):
             raise BadInput(f"{shown(item)} is neither a Document nor a mapping of its fields.")
@@ -201,14 +239,16 @@ class Adding:
             check(document := item)
         else:
             document = from_mapping(item)
-        pictures = []
+        pictures, paths = dict[Path, _Read](), []
         for source in document.images:
             try:
-                pictures.append((source, _read(source, root)))
+                read = _read(source, root)
             except Missing:
                 self.report.missing_images.append((document.id, str(source)))
-        paths = tuple(self._store.pictures.path_of(data) for _, data in pictures)
-        return replace(document, images=paths), pictures
+                continue
+            paths.append(self._store.pictures.path_of(read.data))
+            pictures[paths[-1]] = read
+        return replace(document, images=tuple(paths)), pictures
 
     def _tokens(self, passages: list[Passage]) -> NDArray[np.float16]:
         """(N, K, D), checked: a broken encoder must not poison what is stored."""
@@ -216,23 +256,35 @@ class Adding:
         tokens = np.empty((len(passages), K, D), np.float16)
         for start in range(0, len(passages), self._batch_size):
             part = passages[start : start + self._batch_size]
-            encoded = self._encoder().encode_passages(part)
-            if encoded.shape != (len(part), K, D) or not np.isfinite(encoded).all():
+            found = self._encoder().encode_passages(part)
+            if found.shape != (len(part), K, D) or not np.isfinite(found).all():
                 raise RagVqaError(
-                    f"The retriever gave tokens of shape {encoded.shape}, or not all of them "
+                    f"The retriever gave tokens of shape {found.shape}, or not all of them "
                     f"finite; {(len(part), K, D)} was due. Is its checkpoint damaged?"
                 )
-            tokens[start : start + len(part)] = encoded
+            tokens[start : start + len(part)] = found
         return tokens
 
 
-def _read(source: ImageSource, root: Path | None) -> bytes:
-    """The bytes of a picture as they are stored: its file's own, PNG of one that was decoded."""
+class _Read(NamedTuple):
+    """A picture's file, and what errors call it."""
+
+    data: bytes
+    name: str
+
+
+def _read(source: ImageSource, root: Path | None) -> _Read:
+    """A picture as it is stored: the bytes of its file, PNG of one that was decoded."""
     if isinstance(source, Image):
-        return images.encode(images.load(source))
+        return _Read(images.encode(images.load(source)), "<image>")
     if not isinstance(source, str | Path | bytes):
         raise BadInput(f"an image is {shown(source)}: give a path, bytes or a PIL image.")
-    return images.read_bytes(source, root)
+    name = "" if isinstance(source, bytes) else str(source)
+    return _Read(images.read_bytes(source, root), name)
+
+
+def _nothing() -> None:
+    """Of a picture that is not opened here."""
 
 
 def _id_of(item: object) -> str | None:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.model import RetModel, RetrieverModel
+from rag_vqa.retriever.opening import Opener, Opening
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.settings import model_source
 from rag_vqa.types import ImageSource, Passage, Query
@@ -33,6 +34,7 @@ class Encoder:
 
     Attributes:
         source, revision: what was loaded. K, D: tokens an item, width of a token.
+        workers: processes that open pictures, see `load`.
         options: what was said to `load` beyond the defaults and shapes the document side.
         fingerprint: hex digest of all that shapes the document side (weights, configuration,
             tokenizer, image processing, dtype).
@@ -49,11 +51,15 @@ class Encoder:
         options: Mapping[str, str | bool] | None = None,
         instruction: str = "",
         batch_size: int = 32,
+        workers: int = 0,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
+        if workers < 0:
+            raise UsageError(f"workers is {workers}; it must be at least 0.")
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.source, self.revision, self.instruction = source, revision, instruction
+        self.workers = workers
         self.options = dict(options or {})
         side = model.config.passage
         self.K: int = 1 if side.use_pooler_features else side.num_queries
@@ -69,6 +75,7 @@ class Encoder:
         device: str = "auto",
         dtype: str = "float32",
         batch_size: int = 32,
+        workers: int = 0,
         tokenizer: str | Path | None = None,
         image_processor: str | Path | None = None,
         instruction: str | None = None,
@@ -76,6 +83,11 @@ class Encoder:
         offline: bool = False,
     ) -> Self:
         """Load a checkpoint from a folder or the hub; "demo" is the embedded one.
+
+        Args:
+            batch_size: items that go through the model at once.
+            workers: processes that open pictures as documents are added; 0: none but this one. A
+                script that gives some guards its start by `if __name__ == "__main__":`.
 
         Raises Missing (not there), UsageError (no ReT checkpoint, unknown device or dtype).
         """
@@ -119,6 +131,14 @@ class Encoder:
             },
             instruction=_own_instruction(source) if instruction is None else instruction,
             batch_size=batch_size,
+            workers=workers,
+        )
+
+    def opener(self) -> Opener:
+        """What opens pictures of documents as this encoder's image processor wants them."""
+        processor = self.processor
+        return Opener(
+            Opening.of(processor.image_processor, exif=not processor.parity), self.workers
         )
 
     @property

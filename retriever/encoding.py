@@ -6,11 +6,12 @@ It knows the names, shapes and meaning. It does not know towers, devices or batc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_vqa.retriever.opening import Opener
 from rag_vqa.types import Passage, Query
 
 Tokens = NDArray[np.float32]
@@ -52,3 +53,12 @@ class TokenEncoder(Protocol):
 
     def encode_passages(self, passages: Sequence[Passage]) -> Tokens:
         """Passages to (N, K, D) float32, unit rows."""
+
+
+@runtime_checkable
+class OpensPictures(Protocol):
+    """An encoder that says how pictures are opened for it: they are read once, ahead of it, and
+    its passages come with them. One that does not gets passages with paths, and opens them."""
+
+    def opener(self) -> Opener:
+        """What opens them, once for each run of adding, which closes it."""

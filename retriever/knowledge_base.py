@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever import filters, matching, merging, syncing
-from rag_vqa.retriever.adding import Adding, AddReport
+from rag_vqa.retriever.adding import Adding
 from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.filters import Where
+from rag_vqa.retriever.report import AddReport
 from rag_vqa.retriever.sizes import Stats, stats_of
 from rag_vqa.retriever.store import FILE, Store, compact, copying, creating, migrate, verify
 from rag_vqa.retriever.store.compact import Compacted
@@ -60,11 +61,10 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        self._load: Loading = partial(matching.load_own, store.manifest)
+        own = partial(matching.load_own, store.manifest)
+        self._load: Loading = encoder if callable(encoder) else own
         matching.check_splitting(self.path, self.manifest)
-        if callable(encoder):
-            self._load = encoder
-        elif encoder is not None:
+        if encoder is not None and not callable(encoder):
             matching.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
 
@@ -92,7 +92,7 @@ class KnowledgeBase:
         """
         path = Path(path)
         if not (path / FILE).exists():
-            kept = True if keep_tokens is None else keep_tokens
+            kept = keep_tokens is not False
             creating.create(path, matching.manifest_of(encoder, split or "window", kept))
         elif not exist_ok:
             raise UsageError(
@@ -141,7 +141,7 @@ class KnowledgeBase:
     def add(
         self,
         documents: Items,
-        batch_size: int = 64,
+        batch_size: int = 256,
         on_progress: Progress | None = None,
         strict: bool = False,
         report: AddReport | None = None,
@@ -155,7 +155,7 @@ class KnowledgeBase:
         Args:
             documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
                 Document's fields ("image" may stand for "images").
-            batch_size: passages encoded at once.
+            batch_size: passages of a commit at most; fewer at first, and of a slow encoder.
             on_progress: is told how many of the documents given are dealt with and safe.
             strict: the first document that is refused raises; else it is reported.
             report: is filled as it goes, for a caller who may be interrupted, and returned.
@@ -178,7 +178,7 @@ class KnowledgeBase:
         dry_run: bool = False,
         force: bool = False,
         rejected: Sequence[Rejected] = (),
-        batch_size: int = 64,
+        batch_size: int = 256,
         on_progress: Progress | None = None,
         strict: bool = False,
     ) -> SyncReport:
@@ -228,11 +228,8 @@ class KnowledgeBase:
             return compact.compact(self.store)
 
     def snapshot(self, path: str | Path) -> None:
-        """Copy the last commit to a new folder, while others read and write.
-
-        Raises:
-            UsageError: there is something at `path`.
-        """
+        """Copy the last commit to a new folder, while others read and write. Raises UsageError
+        if there is something at `path`."""
         copying.copy(self.store, Path(path))
 
     def verify(self) -> tuple[Damage, ...]:
@@ -267,8 +264,7 @@ class KnowledgeBase:
             limit: no more than these.
             after: the id of a document: those behind it, to go on where a list ended.
 
-        Raises:
-            UsageError: no document of the id `after`, or an unknown name in `where`.
+        Raises UsageError: no document of the id `after`, or an unknown name in `where`.
         """
         return islice(filters.documents(self.store, where, after), limit)
 

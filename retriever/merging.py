@@ -14,7 +14,7 @@ import numpy as np
 
 from rag_vqa.errors import Mismatch
 from rag_vqa.formats.document import Rejected, shown
-from rag_vqa.retriever.adding import AddReport
+from rag_vqa.retriever.report import AddReport
 from rag_vqa.retriever.store import Encoded, Store, content_of
 from rag_vqa.retriever.store.places import Places
 from rag_vqa.types import Document

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.output import print_json
 from rag_vqa.cli.planning import plan, preview
-from rag_vqa.cli.progress import progress
+from rag_vqa.cli.progress import Advance, progress
 from rag_vqa.cli.run import Run
 from rag_vqa.cli.sourcing import Shard, Sourcing, look_through, said
 from rag_vqa.cli.stopping import Stopped
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
     from rag_vqa.formats.survey import Survey
     from rag_vqa.retriever.encoding import TokenEncoder
     from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase, SyncReport
+    from rag_vqa.settings import Settings
 
 REJECTS, MISSING = "rejects.jsonl", "missing.csv"
 DONE, IN_PART, INTERRUPTED = 0, 4, 130
 PREVIEWED = 3  # documents
+SORTED = 8  # batches of a commit: as many are sorted by length, so that little is padding
 
 
 @dataclass
 class Build:
-    """One run over a source."""
+    """One run over a source. `tells` hears of its progress in place of the terminal."""
 
     run: Run
     sourcing: Sourcing
     out: Path
     shard: Shard = field(default_factory=Shard)
     rejected: list[Rejected] = field(default_factory=list)
+    tells: Advance | None = None
 
     def open(self) -> None:
         """Finds out what the source is; what is wrong with the flags is told here."""
@@ -55,16 +58,20 @@ class Build:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the reading that counts will tell
             self.found: Survey = look_through(self.source)
-        self.total = self.shard.size(self.found.documents)
+        self.known(self.found.documents)
         for line in said(self.source, self.found, self.out):
             self.run.note(line)
         if self.shard.count > 1:
             self.run.note(f"part {self.shard.number} of {self.shard.count}: {self.total:,} of them")
 
+    def known(self, documents: int) -> None:
+        """How many the source holds, where that was found out before."""
+        self.there, self.total = documents, self.shard.size(documents)
+
     def documents(self) -> Iterator[Record]:
         """The records of this part, from the beginning."""
         self.rejected.clear()
-        return self.shard.of(self.source.records(), self.found.documents)
+        return self.shard.of(self.source.records(), self.there)
 
     def plan(self, encoder: TokenEncoder, split: str, kept: bool) -> None:
         """What the job will take, of a few documents encoded; short jobs are only begun."""
@@ -79,7 +86,7 @@ class Build:
         for line in preview(islice(self.documents(), PREVIEWED), encoder, split):
             print(line)
 
-    def add(self, kb: KnowledgeBase, batch_size: int) -> int:
+    def add(self, kb: KnowledgeBase, settings: Settings) -> int:
         """Encodes and stores; the exit code: done, in part by a signal, interrupted."""
         from rag_vqa.retriever.knowledge_base import AddReport
 
@@ -88,13 +95,13 @@ class Build:
         def work(advance: Callable[[int], None]) -> None:
             kb.add(
                 self.documents(),
-                batch_size=batch_size,
+                batch_size=SORTED * settings.retriever.batch_size,
                 on_progress=advance,
                 strict=self.sourcing.strict,
                 report=report,
             )
 
-        return self._run(kb, "encode", work, report) or self._added(kb, report)
+        return self._run(kb, "encode", work, report) or self.added(kb, report)
 
     def _index(self, kb: KnowledgeBase) -> None:
         """What the search of very many passages needs is worked out now, not at the first one."""
@@ -102,7 +109,26 @@ class Build:
             self.run.note(f"index: {kb.retriever.choice.reason}")
             kb.retriever.keep()
 
-    def sync(self, kb: KnowledgeBase, batch_size: int, dry_run: bool, force: bool) -> int:
+    def in_parts(
+        self,
+        settings: Settings,
+        wanted: tuple[str, str | None],
+        split: str | None,
+        kept: bool | None,
+        devices: str | None,
+    ) -> int:
+        """Builds parts on these devices, or on a cluster, and merges them; the exit code."""
+        from rag_vqa.cli import cluster
+        from rag_vqa.cli import devices as here
+        from rag_vqa.cli.parts import Parts
+
+        names = [] if devices is None else here.named(devices)
+        count = len(names) or cluster.count(self.total)
+        parts = Parts(self.run, self.sourcing, self.out, settings, wanted, split, kept,
+                      self.total, count)  # fmt: skip
+        return here.build(parts, names) if names else cluster.build(parts)
+
+    def sync(self, kb: KnowledgeBase, settings: Settings, dry_run: bool, force: bool) -> int:
         """Makes the knowledge base say what the source says; the exit code as of `add`."""
         done: list[SyncReport] = []
 
@@ -113,7 +139,7 @@ class Build:
                     dry_run=dry_run,
                     force=force,
                     rejected=self.rejected,
-                    batch_size=batch_size,
+                    batch_size=SORTED * settings.retriever.batch_size,
                     on_progress=advance,
                     strict=self.sourcing.strict,
                 )
@@ -133,20 +159,22 @@ class Build:
             with warnings.catch_warnings(), progress(name, self.total, quiet=quiet) as advance:
                 if quiet:
                     warnings.simplefilter("ignore")
-                work(advance)
+                work(self.tells or advance)
         except (KeyboardInterrupt, Stopped) as stop:
             if report is not None:
                 self._write(report.rejected, report.missing_images)
             by_hand = isinstance(stop, KeyboardInterrupt)
-            print(
-                f"{'^C stopped' if by_hand else 'Stopped'}: {len(kb):,} documents are safe. "
-                "The same command goes on from here.",
-                file=sys.stderr,
-            )
+            if self.tells is None:
+                print(
+                    f"{'^C stopped' if by_hand else 'Stopped'}: {len(kb):,} documents are safe. "
+                    "The same command goes on from here.",
+                    file=sys.stderr,
+                )
             return INTERRUPTED if by_hand else IN_PART
         return DONE
 
-    def _added(self, kb: KnowledgeBase, report: AddReport) -> int:
+    def added(self, kb: KnowledgeBase, report: AddReport) -> int:
+        """Writes down what was refused, and says what was done."""
         self._write(report.rejected, report.missing_images)
         self._index(kb)
         counts = {"added": report.added, "replaced": report.replaced,
@@ -188,6 +216,18 @@ class Build:
         (self.out / REJECTS).write_text("".join(lines), "utf-8")
         with (self.out / MISSING).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("document", "image"), *missing])
+
+
+def in_parts(engine: str, devices: str | None, shard: str | None, dry_run: bool) -> bool:
+    """Whether a build is one of several parts. Raises UsageError for what does not go together."""
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: give local or ray.")
+    given = {"--devices": devices, "--engine ray": engine == "ray", "--shard": shard}
+    asked = [name for name, value in given.items() if value]
+    if len(asked) > 1 or (dry_run and (devices or engine == "ray")):
+        both = " and ".join([*asked, *["--dry-run"] * dry_run][:2])
+        raise UsageError(f"{both} do not go together: leave out one of them.")
+    return devices is not None or engine == "ray"
 
 
 def check_output(path: Path) -> None:

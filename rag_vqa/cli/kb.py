@@ -47,7 +47,14 @@ def build(
     ] = False,
     retriever: options.Retriever = None,
     device: options.Device = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="all|LIST", help="One process each: cuda:0,cuda:1 …")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="ray: on a cluster, see RAY_ADDRESS.")
+    ] = "local",
     batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Encode documents into a knowledge base. Interrupted, the same command goes on."""
@@ -58,25 +65,31 @@ def build(
 
     run: Run = ctx.obj
     settings = run.settings(
-        retriever__model=retriever, retriever__device=device, retriever__batch_size=batch_size
+        retriever__model=retriever,
+        retriever__device=device,
+        retriever__batch_size=batch_size,
+        retriever__workers=workers,
     )
     if split is not None:
         splitting_of(split)
     building.check_output(out)
     given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
+    split_up = building.in_parts(engine, devices, shard, dry_run)
     job = building.Build(run, given, out, sourcing.Shard.parse(shard))
     job.open()
     wanted, built_with = retriever_to_build(run, settings, out)
     with stopping():
         job.survey()
         check_models([wanted], settings, yes, built_with)
+        kept = False if codes_only else None
+        if split_up:
+            raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
         encoder = load_encoder(settings, *wanted, built_with)
         if dry_run:
             return job.preview(encoder, split or "window")
         job.plan(encoder, split or "window", not codes_only)
-        kept = False if codes_only else None
         with KnowledgeBase.create(out, encoder, exist_ok=True, split=split, keep_tokens=kept) as kb:
-            raise typer.Exit(job.add(kb, settings.retriever.batch_size))
+            raise typer.Exit(job.add(kb, settings))
 
 
 @app.command()
@@ -92,6 +105,7 @@ def add(
     strict: sourcing.Strict = False,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Add documents to a knowledge base that is there; equal ones cost nothing."""
@@ -99,13 +113,15 @@ def add(
     from rag_vqa.cli.models import open_to_write
 
     run: Run = ctx.obj
-    settings = run.settings(retriever__device=device, retriever__batch_size=batch_size)
+    settings = run.settings(
+        retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
+    )
     given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
     job = Build(run, given, out)
     job.open()
     with stopping(), open_to_write(run, settings, out, yes) as kb:
         job.survey()
-        raise typer.Exit(job.add(kb, settings.retriever.batch_size))
+        raise typer.Exit(job.add(kb, settings))
 
 
 @app.command()
@@ -125,6 +141,7 @@ def sync(
     ] = False,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Make a knowledge base say what SOURCE says: encode what changed, delete what vanished."""
@@ -132,13 +149,15 @@ def sync(
     from rag_vqa.cli.models import open_to_write
 
     run: Run = ctx.obj
-    settings = run.settings(retriever__device=device, retriever__batch_size=batch_size)
+    settings = run.settings(
+        retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
+    )
     given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
     job = Build(run, given, out)
     job.open()
     with stopping(), open_to_write(run, settings, out, yes) as kb:
         job.survey()
-        raise typer.Exit(job.sync(kb, settings.retriever.batch_size, dry_run, force))
+        raise typer.Exit(job.sync(kb, settings, dry_run, force))
 
 
 app.command()(kb_change.delete)

@@ -75,18 +75,14 @@ def merge(
     """Make one knowledge base of several, without encoding: what one build would have made."""
     from rag_vqa.cli.building import check_output
     from rag_vqa.cli.models import open_knowledge_base
-    from rag_vqa.retriever.knowledge_base import AddReport
-    from rag_vqa.retriever.store import FILE
+    from rag_vqa.cli.parts import merged
 
     run: Run = ctx.obj
     check_output(out)
     for part in parts:
         options.existing(part, "knowledge base", "Name the parts in their order.")
-    if not (out / FILE).exists():
-        with open_knowledge_base(parts[0]) as first:
-            first.snapshot(out)
+    report = merged(out, parts)
     with open_knowledge_base(out) as kb:
-        report: AddReport = kb.merge(parts)
         documents = len(kb)
     for refusal in report.rejected:
         run.note(f"refused: {refusal.reason}")

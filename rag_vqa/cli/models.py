@@ -142,6 +142,7 @@ def load_encoder(
 ) -> Encoder:
     """The retriever `model` as the settings say; `built_with`, of a knowledge base, goes before."""
     from rag_vqa.retriever.encoder import Encoder
+    from rag_vqa.retriever.opening import default_workers
 
     asked = settings.retriever
     shaping: dict[str, Any] = {
@@ -155,6 +156,7 @@ def load_encoder(
         revision=commit,
         device=asked.device,
         batch_size=asked.batch_size,
+        workers=default_workers() if asked.workers is None else asked.workers,
         offline=settings.offline,
         **shaping | dict(built_with or {}),
     )

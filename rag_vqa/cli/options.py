@@ -59,6 +59,10 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="N", help="Items encoded at once."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Processes that open pictures; 0: none."),
+]
 Template = Annotated[
     str | None,
     typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),

@@ -72,6 +72,7 @@ def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:
 def test_stopped_what_was_committed_is_safe(
     cli, source, tmp_path, encoder, monkeypatch, number, code, says
 ) -> None:
+    monkeypatch.setattr("rag_vqa.cli.building.SORTED", 1)
     encode, calls = encoder.encode_passages, []
 
     def stop_at_the_third(passages, on_progress=None):

@@ -8,66 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
 
 from rag_vqa.errors import Missing, RagVqaError, UsageError
-from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.configuration import RetConfig
 from rag_vqa.retriever.encoder import INSTRUCTION_FILE, Encoder
-from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.types import Passage, Query
-
-WORDS = ["<s>", "</s>", "a", "red", "bird", "find", "where", "does", "it", "nest"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny-ret")
-    torch.manual_seed(0)
-    text = {
-        "vocab_size": len(WORDS),
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "max_position_embeddings": 8,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": 1,
-        "_name_or_path": "/somebody/else/clip",
-    }
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 16,
-        "patch_size": 8,
-    }
-    side = {
-        "text_config": text,
-        "vision_config": vision,
-        "layer_strategy": {"text": [0, 1], "vision": [0, 1]},
-        "hidden_size": 64,
-        "num_queries": 4,
-        "late_proj_output_size": 8,
-    }
-    config = RetrieverConfig(query_config=RetConfig(**side), passage_config=RetConfig(**side))
-    RetrieverModel(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="a"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, model_max_length=8, bos_token="<s>", eos_token="</s>",
-        pad_token="</s>",
-    ).save_pretrained(folder)  # fmt: skip
-    size = {"height": 16, "width": 16}
-    CLIPImageProcessorPil(size=size, crop_size=size).save_pretrained(folder)
-    (folder / INSTRUCTION_FILE).write_text(json.dumps({"default": "find"}))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +165,7 @@ def test_joint_training_reads_a_query_as_alone_in_any_batch(checkpoint: Path) ->
     [
         ({"dtype": "int8"}, UsageError),
         ({"batch_size": 0}, UsageError),
+        ({"workers": -1}, UsageError),
         ({"device": "foo"}, UsageError),
         ({"device": "cuda:99"}, UsageError),
     ],

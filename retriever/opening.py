@@ -1,0 +1,189 @@
+"""Pictures opened ahead of the model: checked, decoded and made small, here or in other processes.
+
+It knows processes, and what a CLIP image processor does first. It does not know models or
+documents: a worker imports this and Pillow, and no torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from types import TracebackType
+from typing import Any, Self
+
+from PIL import Image
+
+from rag_vqa import images
+
+# A picture takes milliseconds, the worst that images.py lets through a few seconds.
+STUCK = 60.0
+_MOST = 8  # workers by default: one model seldom takes more pictures than these bring
+
+Waiting = Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How pictures are opened for one image processor.
+
+    A picture so opened goes through the whole processor to the pixels, byte for byte, that it
+    would have had otherwise; only it is small by then, and can wait.
+
+    Attributes:
+        exif: turn it upright.
+        size: (height, width) that all of it becomes; None where `edge` is given, or neither.
+        edge: what its shorter side becomes; the middle square is kept if `square`.
+        resample: Pillow's number of the filter.
+    """
+
+    exif: bool = True
+    size: tuple[int, int] | None = None
+    edge: int | None = None
+    square: bool = False
+    resample: int = Image.Resampling.BICUBIC
+
+    @classmethod
+    def of(cls, processor: Any, *, exif: bool) -> Self:
+        """That of a Hugging Face CLIP image processor. What resizes in a way that CLIP's never
+        did is left to the processor: then pictures wait as large as they are."""
+        size = processor.size
+        edge, fixed = size.shortest_edge, (size.height, size.width)
+        if not processor.do_resize or size.longest_edge or not (edge or all(fixed)):
+            return cls(exif)
+        if not edge:
+            return cls(exif, fixed, resample=int(processor.resample))
+        crop = processor.crop_size
+        square = bool(processor.do_center_crop) and (crop.height, crop.width) == (edge, edge)
+        return cls(exif, None, edge, square, int(processor.resample))
+
+    def open(self, data: bytes, name: str) -> Image.Image:
+        """The picture of a file's bytes, small; `name` is what errors call it. Raises BadImage."""
+        return self._small(images.load(data, exif=self.exif, name=name))
+
+    def _small(self, picture: Image.Image) -> Image.Image:
+        filter_ = Image.Resampling(self.resample)
+        if self.size is not None:
+            height, width = self.size
+            return picture.resize((width, height), filter_)
+        if self.edge is None:
+            return picture
+        short, long = sorted(picture.size)
+        ends = self.edge, int(self.edge * long / short)  # rounded down, as the processor does
+        width, height = ends if picture.width <= picture.height else ends[::-1]
+        picture = picture.resize((width, height), filter_)
+        if not self.square:
+            return picture
+        left, top = (width - self.edge) // 2, (height - self.edge) // 2
+        return picture.crop((left, top, left + self.edge, top + self.edge))
+
+
+class Opener:
+    """Opens pictures, in `workers` processes or, where that is 0, in this one. `with` ends them.
+
+    They start with the first picture. Where one of them dies or is stuck, all are ended and the
+    rest is opened here, which is said once.
+    """
+
+    def __init__(self, opening: Opening, workers: int = 0) -> None:
+        self._opening, self.workers = opening, workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._processes: set[multiprocessing.process.BaseProcess] = set()
+
+    def begin(self, data: bytes, name: str) -> Waiting:
+        """Begin to open a picture; what is returned waits for it, and raises BadImage.
+
+        Without workers it is opened now, and BadImage is raised now.
+        """
+        if not self.workers:
+            picture = self._opening.open(data, name)
+            return lambda: picture
+        try:
+            future = self._started().submit(_open, self._opening, data, name)
+        except (BrokenProcessPool, OSError) as error:
+            self._give_up(error)
+            return self.begin(data, name)
+        return lambda: self._wait(future, data, name)
+
+    def _wait(self, future: Future[Image.Image], data: bytes, name: str) -> Image.Image:
+        try:
+            return future.result(timeout=STUCK if self.workers else 0)
+        except (BrokenProcessPool, TimeoutError, CancelledError) as error:
+            self._give_up(error)
+        return self._opening.open(data, name)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            before = {*multiprocessing.active_children()}
+            # spawn: torch has threads by now, and a forked child may inherit a lock that they hold
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, _worker)
+            self._pool.submit(os.getpid)  # the first job starts all of them
+            self._processes = {*multiprocessing.active_children()} - before
+        return self._pool
+
+    def _give_up(self, error: Exception) -> None:
+        if self.workers:
+            reason = "is stuck" if isinstance(error, TimeoutError) else "has ended"
+            warnings.warn(
+                f"a process that opens pictures {reason}: they are opened one by one from here on, "
+                "more slowly. If memory ran out, give fewer: --workers 2",
+                stacklevel=2,
+            )
+        self.close()
+        self.workers = 0
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are at."""
+        pool, self._pool = self._pool, None
+        for process in self._processes:
+            process.kill()
+        self._processes = set()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def default_workers() -> int:
+    """As many as this process may use cores, less two for the model and its reader; at most 8."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    return min(_MOST, max(0, cores - 2))
+
+
+def _worker() -> None:
+    """Signals to a whole group are the parent's to answer, and a worker leaves with it."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _open(opening: Opening, data: bytes, name: str) -> Image.Image:
+    return opening.open(data, name)

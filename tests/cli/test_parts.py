@@ -1,0 +1,201 @@
+"""kb build in parts: on the devices of this machine, what one build makes; stopped, it goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rag_vqa import images
+from rag_vqa.cli import cluster
+from rag_vqa.cli.app import run
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.store.places import Places
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Every third with a picture, one without its file, two refused; texts of all lengths."""
+    for number in range(4):
+        picture = Image.new("RGB", (20, 30), (60 * number, 0, 9))
+        (tmp_path / f"{number}.png").write_bytes(images.encode(picture))
+    rows: list[Any] = [{"id": f"d{n}", "text": "a red bird " * (n % 4 + 1)} for n in range(23)]
+    for number in range(0, 23, 3):
+        rows[number]["image"] = f"{number % 5}.png"
+    rows.insert(5, {"id": 7, "text": "a"})
+    rows[20] = {"id": "d19", "text": "nest", "image": "0.png"}
+    (tmp_path / "0.png").write_bytes(images.encode(Image.new("RGB", (9, 9)))[:40])
+    path = tmp_path / "docs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The real command, in this process: no stand-in reaches those that it starts."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    return lambda *args: run(["kb", "build", *map(str, args)])
+
+
+def tokens(path: Path) -> tuple[list[Any], Any]:
+    """Of all passages in the order of their documents: what they are, and (N, K, D)."""
+    with KnowledgeBase.open(path) as kb:
+        assert kb.verify() == ()
+        rows = kb.store.db.rows(
+            "SELECT key, d.id, position, text, image FROM passages JOIN documents AS d "
+            "ON d.row = document ORDER BY d.row, position"
+        )
+        found, _ = Places(kb.store).rows(np.array([row[0] for row in rows], np.int64))
+    return [row[1:] for row in rows], found
+
+
+def same(one: Path, other: Path) -> None:
+    (rows, numbers), (rows_, numbers_) = tokens(one), tokens(other)
+    assert rows == rows_
+    # Other neighbours in a batch, other padding: the last bits may differ, and no more.
+    np.testing.assert_allclose(numbers.astype(np.float32), numbers_.astype(np.float32), atol=2e-3)
+    for name in ("rejects.jsonl", "missing.csv"):
+        lines, lines_ = ((path / name).read_text().splitlines() for path in (one, other))
+        assert sorted(lines) == sorted(lines_) and len(lines) > 1
+
+
+def test_two_devices_make_what_one_makes(source, checkpoint, tmp_path, build, capsys) -> None:
+    one, two = tmp_path / "one.kb", tmp_path / "two.kb"
+    assert build(source, "--out", one, "--retriever", checkpoint, "--device", "cpu") == 0
+    capsys.readouterr()
+    given = (source, "--out", two, "--retriever", checkpoint, "--devices", "cpu,cpu", "--json")
+    assert build(*given) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["added"], said["unchanged"], said["refused"], said["documents"]) == (20, 0, 4, 20)
+    same(one, two)
+    assert not (tmp_path / "two.kb.parts").exists()
+    assert build(*given) == 2 and "kb add" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_stopped_it_goes_on(source: Path, checkpoint: Path, tmp_path: Path) -> None:
+    rows = [{"id": f"d{n}", "text": "a red bird"} for n in range(60_000)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "two.kb"
+    build = [sys.executable, "-m", "rag_vqa", "kb", "build", source, "--out", out,
+             "--retriever", checkpoint, "--devices", "cpu,cpu", "--batch-size", "1"]  # fmt: skip
+    with subprocess.Popen(build, stderr=subprocess.PIPE, text=True) as running:
+        parts = [tmp_path / "two.kb.parts" / f"{number}-of-2" for number in (1, 2)]
+        while not all((part / "kb.sqlite").exists() and held(part) for part in parts):
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.send_signal(signal.SIGUSR1)
+        assert running.stderr is not None and "are safe" in running.stderr.read()
+    assert running.returncode == 4
+    before = [held(part) for part in parts]
+    assert 0 < sum(before) < 60_000
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows[:200]))
+    shutil.rmtree(parts[0].parent)
+    assert subprocess.run(build, capture_output=True).returncode == 0
+    assert held(out) == 200
+
+
+def held(path: Path) -> int:
+    with KnowledgeBase.open(path) as kb:
+        return len(kb)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--devices", "cpu,cpu", "--shard", "1/2"), "--devices and --shard"),
+        (("--devices", "cpu", "--engine", "ray"), "--devices and --engine ray"),
+        (("--engine", "ray", "--dry-run"), "--engine ray and --dry-run"),
+        (("--engine", "spark"), "local or ray"),
+        (("--devices", "cuda:99"), "is not on this machine"),
+        (("--devices", "cpu,gpu"), "'gpu' is none"),
+    ],
+)
+def test_what_cannot_be_meant(cli, source, tmp_path, loads, flags, says) -> None:
+    done = cli("kb", "build", source, "--out", tmp_path / "x.kb", *flags)
+    assert done.code == 2 and says in done.err and loads == []
+    assert not (tmp_path / "x.kb").exists()
+
+
+def test_parts_of_another_count_are_not_mixed(cli, source, tmp_path) -> None:
+    (tmp_path / "x.kb.parts" / "1-of-3").mkdir(parents=True)
+    done = cli("kb", "build", source, "--out", tmp_path / "x.kb", "--devices", "cpu,cpu")
+    assert done.code == 2 and "parts of 3, not of 2" in done.err
+
+
+@pytest.mark.slow
+def test_a_part_that_fails_is_named(source, checkpoint, tmp_path, build, capfd) -> None:
+    out = tmp_path / "x.kb"
+    (tmp_path / "x.kb.parts").mkdir()
+    (tmp_path / "x.kb.parts" / "2-of-2").write_text("in the way")
+    assert build(source, "--out", out, "--retriever", checkpoint, "--devices", "cpu,cpu") == 1
+    said = capfd.readouterr().err
+    assert "Part 2 of 2 ended with exit code" in said and "part 2 on cpu: " in said
+    assert not out.exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_loses_a_node_halfway(
+    source: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[..., int],
+) -> None:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    one, out = tmp_path / "one.kb", tmp_path / "two.kb"
+    assert build(source, "--out", one, "--retriever", checkpoint, "--device", "cpu") == 0
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        ray.init(address=nodes.address, log_to_driver=False)
+        assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
+        lost, shown = [], cluster.progress
+
+        @contextmanager
+        def progress(*args: Any, **options: Any) -> Iterator[Callable[[int], None]]:
+            """The program's; once two parts are whole the second node is killed."""
+            with shown(*args, **options) as advance:
+
+                def told(done: int) -> None:
+                    advance(done)
+                    if done >= 2 and not lost:
+                        nodes.remove_node(second, allow_graceful=False)
+                        lost.append(done)
+
+                yield told
+
+        monkeypatch.setattr(cluster, "progress", progress)
+        monkeypatch.setattr(cluster, "PART", 2)
+        assert build(source, "--out", out, "--retriever", checkpoint, "--engine", "ray") == 0
+        assert lost and lost[0] < cluster.count(23)  # with parts still to be built
+        assert sum(node["Alive"] for node in ray.nodes()) == 1
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    same(one, out)
+    assert not (tmp_path / "two.kb.parts").exists()
+
+
+def test_without_ray_it_is_said_how_to_get_it(cli, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = cli("kb", "build", source, "--out", tmp_path / "x.kb", "--engine", "ray")
+    assert done.code == 3 and "rag-vqa[ray]" in done.err

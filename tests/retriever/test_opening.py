@@ -1,0 +1,155 @@
+"""Pictures opened ahead: the pixels that the whole image processor makes; processes that die."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rag_vqa import images
+from rag_vqa.errors import BadImage
+from rag_vqa.retriever import opening
+from rag_vqa.retriever.opening import Opener, Opening
+
+SIZES = [(224, 224), (640, 480), (481, 640), (100, 31), (1, 9), (225, 224), (2000, 300)]
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+        {"size": {"shortest_edge": 70}, "crop_size": {"height": 64, "width": 64}},
+        {"size": {"height": 48, "width": 48}, "do_center_crop": False},
+        {"size": {"height": 48, "width": 40}, "do_center_crop": False, "resample": 2},
+        {"size": {"height": 80, "width": 80}, "crop_size": {"height": 64, "width": 64}},
+        {"size": {"shortest_edge": 64, "longest_edge": 90}, "do_center_crop": False},
+    ],
+)
+def test_an_opened_picture_has_the_pixels_of_the_whole_processor(options) -> None:
+    from transformers import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(**options)
+    how = Opening.of(processor, exif=True)
+    for size in SIZES:
+        picture = noise(*size)
+        opened = how.open(images.encode(picture), "x")
+        due, found = (processor(p)["pixel_values"][0] for p in (picture, opened))
+        assert due.dtype == found.dtype and due.tobytes() == found.tobytes()
+
+
+def test_what_waits_is_small() -> None:
+    from transformers import CLIPImageProcessorPil
+
+    how = Opening.of(CLIPImageProcessorPil(), exif=True)
+    assert how.open(images.encode(noise(900, 400)), "x").size == (224, 224)
+
+
+def test_a_worker_imports_no_torch() -> None:
+    code = (
+        "import sys, rag_vqa.retriever.opening; print({'torch', 'transformers'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def opener() -> Iterator[Opener]:
+    with Opener(Opening(size=(8, 8)), workers=1) as one:
+        yield one
+
+
+def test_workers_give_what_this_process_gives(opener: Opener) -> None:
+    files = [images.encode(noise(n, 20)) for n in range(1, 9)]
+    waiting = [opener.begin(data, "x") for data in files]
+    here = Opener(Opening(size=(8, 8)))
+    for data, wait in zip(files, waiting, strict=True):
+        assert wait().tobytes() == here.begin(data, "x")().tobytes()
+    bad = opener.begin(files[0][:50], "cut.png")  # refused when waited for, by the file's name
+    with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
+        bad()
+    with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
+        here.begin(files[0][:50], "cut.png")
+
+
+def test_a_dead_worker_is_said_once_and_the_rest_opened_here(opener: Opener) -> None:
+    data = images.encode(noise(30, 20))
+    due = opener.begin(data, "x")().tobytes()
+    waiting = [opener.begin(data, "x") for _ in range(3)]
+    for child in multiprocessing.active_children():
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
+    with pytest.warns(UserWarning, match="has ended.*--workers") as said:
+        found = [wait() for wait in [*waiting, *(opener.begin(data, "x") for _ in range(2))]]
+    assert len(said) == 1 and {picture.tobytes() for picture in found} == {due}
+
+
+def test_a_stuck_worker_is_left_behind(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images.encode(noise(30, 20))
+    due = opener.begin(data, "x")().tobytes()
+    children = multiprocessing.active_children()
+    for child in children:
+        os.kill(child.pid or 0, signal.SIGSTOP)
+    monkeypatch.setattr(opening, "STUCK", 0.2)
+    with pytest.warns(UserWarning, match="is stuck"):
+        assert opener.begin(data, "x")().tobytes() == due
+    assert not any(child.is_alive() for child in children)
+
+
+def test_no_process_is_left_and_none_answers_the_parent_s_signals(opener: Opener) -> None:
+    data = images.encode(noise(30, 20))
+    opener.begin(data, "x")()
+    (child,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        os.kill(child.pid or 0, number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert opener.begin(data, "x")().size == (8, 8)
+    opener.close()
+    assert not child.is_alive()
+
+
+PROGRAM = """
+import multiprocessing, sys
+from PIL import Image
+from rag_vqa import images
+from rag_vqa.retriever.opening import Opener, Opening
+if __name__ == "__main__":
+    opener = Opener(Opening(size=(8, 8)), 1)
+    opener.begin(images.encode(Image.new("RGB", (9, 9))), "x")()
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_worker_leaves_with_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, tmp_path / "program.py"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        state = Path(f"/proc/{worker}/stat")
+        if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, and not yet collected by whoever collects orphans
+        time.sleep(0.1)
+    raise AssertionError("the worker lives on")
