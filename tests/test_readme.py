@@ -146,7 +146,12 @@ def test_links_lead_somewhere(root) -> None:
 
 
 def documents(root: Path) -> list[Path]:
-    return [root / "README.md", root / "CONTRIBUTING.md", root / "benchmarks" / "README.md"]
+    more = ["CONTRIBUTING.md", "benchmarks/README.md", *(f"docs/{f.name}" for f in docs(root))]
+    return [root / "README.md", *(root / name for name in more)]
+
+
+def docs(root: Path) -> list[Path]:
+    return sorted((root / "docs").glob("*.md"))
 
 
 def check_command(words: list[str], root: Path, place: str) -> None:
@@ -175,7 +180,9 @@ def check_command(words: list[str], root: Path, place: str) -> None:
                 assert f'"{word}"' in text, f"{place}: {module} has no {word}"
     else:
         assert program == "rag-vqa", f"{place}: no rule for {program}"
-        verb = next((c for name, c in walk("", command()) if name == rest[0]), None)
+        named = (" ".join(rest[:2]), rest[0])  # kb build, or search
+        verbs = dict(walk("", command()))
+        verb = next((verbs[name] for name in named if name in verbs), None)
         assert verb is not None, f"{place}: rag-vqa has no verb {rest[0]}"
         options = {name for p in (*command().params, *verb.params) for name in p.opts}
         assert {word for word in rest if word.startswith("-")} <= options, place
