@@ -112,7 +112,9 @@ class Shard:
 
     def of(self, records: Iterator[Record], total: int) -> Iterator[Record]:
         """Its records: runs, so that parts merged in order are what one build makes."""
-        return islice(records, self._end(total, self.number - 1), self._end(total, self.number))
+        # The last part reads to the end: what is refused there is told, too.
+        stop = None if self.number == self.count else self._end(total, self.number)
+        return islice(records, self._end(total, self.number - 1), stop)
 
     def _end(self, total: int, number: int) -> int:
         return total * number // self.count

@@ -67,6 +67,17 @@ def test_what_a_source_holds_is_said(cli, tmp_path) -> None:
     assert "look non-English, for instance d0" in done.err
 
 
+@pytest.mark.parametrize("shard", [None, "2/2"])
+def test_a_bad_last_line_is_written_down(cli, tmp_path, shard) -> None:
+    source = jsonl(tmp_path / "docs.jsonl", [{"id": f"d{n}", "text": "x"} for n in range(4)])
+    with source.open("a") as file:
+        file.write("broken\n")
+    out = tmp_path / "d.kb"
+    done = cli("kb", "build", source, "--out", out, *(("--shard", shard) if shard else ()))
+    assert "1 refused" in done.err.splitlines()[-2]
+    assert json.loads((out / "rejects.jsonl").read_text())["line"] == 5
+
+
 @pytest.mark.parametrize(("total", "count"), [(10, 3), (3, 5), (0, 2), (7, 1)])
 def test_shards_are_runs_that_together_are_all(total, count) -> None:
     parts = [Shard(number, count) for number in range(1, count + 1)]
