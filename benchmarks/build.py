@@ -78,7 +78,7 @@ def start_up(workers: int) -> float:
 def apart(*job: object) -> dict[str, Any]:
     """One measurement in a process of its own: memory is counted from nothing."""
     command = [sys.executable, __file__, "--job", json.dumps(job)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
