@@ -125,6 +125,17 @@ def test_no_process_is_left_and_none_answers_the_parent_s_signals(opener: Opener
     assert not any(child.is_alive() for child in children)
 
 
+def test_ended_with_pictures_on_their_way(opener: Opener) -> None:
+    data = images.encode(noise(500, 400))  # more than a pipe holds
+    for wait in [opener.begin(data, "x") for _ in range(4)]:
+        wait()
+    for _ in range(20):
+        opener.begin(data, "x")
+    time.sleep(0.02)  # in the middle of one
+    opener.close()
+    assert multiprocessing.active_children() == []
+
+
 PROGRAM = """
 import multiprocessing, sys
 from PIL import Image
