@@ -56,11 +56,9 @@ def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dic
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     if report.added != number:
         raise RuntimeError(f"{report.added} of {number} documents were added: nothing to compare")
-    own, children = (resource.getrusage(who).ru_maxrss / 1024 for who in (
-        resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))  # fmt: skip
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"workers": workers, "documents": number, "wall": wall, "cpu_of_main_process": cpu,
-            "documents_a_second": number / wall, "peak_memory_mb": own,
-            "peak_memory_mb_of_a_worker": children if workers else 0.0}  # fmt: skip
+            "documents_a_second": number / wall, "peak_memory_mb": own}  # fmt: skip
 
 
 def start_up(workers: int) -> float:
@@ -78,7 +76,7 @@ def start_up(workers: int) -> float:
 def apart(*job: object) -> dict[str, Any]:
     """One measurement in a process of its own: memory is counted from nothing."""
     command = [sys.executable, __file__, "--job", json.dumps(job)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -100,7 +98,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             name: statistics.median(
                 run[name] for run in runs if (run["workers"], run["documents"]) == (workers, number)
             )
-            for name in ("documents_a_second", "peak_memory_mb", "peak_memory_mb_of_a_worker")
+            for name in ("documents_a_second", "peak_memory_mb")
         }
         for workers in options.workers
         for number in (half, options.documents)

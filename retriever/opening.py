@@ -106,7 +106,7 @@ class Opener:
             picture = self._opening.open(data, name)
             return lambda: picture
         try:
-            future = self._started().submit(_open, self._opening, data, name)
+            future = self._submit(data, name)
         except (BrokenProcessPool, OSError) as error:
             self._give_up(error)
             return self.begin(data, name)
@@ -119,15 +119,17 @@ class Opener:
             self._give_up(error)
         return self._opening.open(data, name)
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _submit(self, data: bytes, name: str) -> Future[Image.Image]:
         if self._pool is None:
-            before = {*multiprocessing.active_children()}
             # spawn: torch has threads by now, and a forked child may inherit a lock that they hold
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, context, _worker)
-            self._pool.submit(os.getpid)  # the first job starts all of them
-            self._processes = {*multiprocessing.active_children()} - before
-        return self._pool
+        if len(self._processes) == self.workers:
+            return self._pool.submit(_open, self._opening, data, name)
+        before = {*multiprocessing.active_children()}  # a job starts one, where all have work
+        future = self._pool.submit(_open, self._opening, data, name)
+        self._processes |= {*multiprocessing.active_children()} - before
+        return future
 
     def _give_up(self, error: Exception) -> None:
         if self.workers:

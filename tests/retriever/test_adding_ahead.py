@@ -17,7 +17,7 @@ from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase
 from rag_vqa.retriever.store.places import Places
 
-WORKERS = [0, 1]
+WORKERS = [0, 2]
 
 
 def png(number: int) -> bytes:

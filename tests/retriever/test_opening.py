@@ -68,8 +68,8 @@ def test_a_worker_imports_no_torch() -> None:
 
 @pytest.fixture
 def opener() -> Iterator[Opener]:
-    with Opener(Opening(size=(8, 8)), workers=1) as one:
-        yield one
+    with Opener(Opening(size=(8, 8)), workers=2) as two:
+        yield two
 
 
 def test_workers_give_what_this_process_gives(opener: Opener) -> None:
@@ -111,15 +111,29 @@ def test_a_stuck_worker_is_left_behind(opener: Opener, monkeypatch: pytest.Monke
 
 def test_no_process_is_left_and_none_answers_the_parent_s_signals(opener: Opener) -> None:
     data = images.encode(noise(30, 20))
-    opener.begin(data, "x")()
-    (child,) = multiprocessing.active_children()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        os.kill(child.pid or 0, number)
+    for wait in [opener.begin(data, "x") for _ in range(20)]:
+        wait()
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    for child in children:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(child.pid or 0, number)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert opener.begin(data, "x")().size == (8, 8)
     opener.close()
-    assert not child.is_alive()
+    assert not any(child.is_alive() for child in children)
+
+
+def test_ended_with_pictures_on_their_way(opener: Opener) -> None:
+    data = images.encode(noise(500, 400))  # more than a pipe holds
+    for wait in [opener.begin(data, "x") for _ in range(4)]:
+        wait()
+    for _ in range(20):
+        opener.begin(data, "x")
+    time.sleep(0.02)  # in the middle of one
+    opener.close()
+    assert multiprocessing.active_children() == []
 
 
 PROGRAM = """
