@@ -27,6 +27,8 @@ from rag_vqa import images
 STUCK = 60.0
 _MOST = 8  # workers by default: one model seldom takes more pictures than these bring
 
+_LARGE = 8_000_000  # pixels
+
 Waiting = Callable[[], Image.Image]
 
 
@@ -66,9 +68,10 @@ class Opening:
 
     def open(self, data: bytes, name: str) -> Image.Image:
         """The picture of a file's bytes, small; `name` is what errors call it. Raises BadImage."""
-        return self._small(images.load(data, exif=self.exif, name=name))
+        return self.small(images.load(data, exif=self.exif, name=name))
 
-    def _small(self, picture: Image.Image) -> Image.Image:
+    def small(self, picture: Image.Image) -> Image.Image:
+        """What the processor's resizing and cropping leave of a picture."""
         filter_ = Image.Resampling(self.resample)
         if self.size is not None:
             height, width = self.size
@@ -78,11 +81,15 @@ class Opening:
         short, long = sorted(picture.size)
         ends = self.edge, int(self.edge * long / short)  # rounded down, as the processor does
         width, height = ends if picture.width <= picture.height else ends[::-1]
-        picture = picture.resize((width, height), filter_)
         if not self.square:
-            return picture
+            return picture.resize((width, height), filter_)
         left, top = (width - self.edge) // 2, (height - self.edge) // 2
-        return picture.crop((left, top, left + self.edge, top + self.edge))
+        right, bottom = left + self.edge, top + self.edge
+        if width * height > _LARGE:  # a strip: 1 × 10,000 would become 1.5 GB to be cut to a square
+            x, y = picture.width / width, picture.height / height
+            box = (left * x, top * y, right * x, bottom * y)
+            return picture.resize((self.edge, self.edge), filter_, box)
+        return picture.resize((width, height), filter_).crop((left, top, right, bottom))
 
 
 class Opener:

@@ -19,6 +19,7 @@ from rag_vqa.errors import Missing
 from rag_vqa.images import load
 from rag_vqa.presets import processors
 from rag_vqa.retriever.configuration import RetConfig
+from rag_vqa.retriever.opening import Opening
 from rag_vqa.types import ImageSource
 
 BLACK = (336, 336)  # the release's stand-in for an absent image
@@ -139,7 +140,8 @@ class RetProcessor:
     def _picture(self, image: ImageSource | None) -> Image.Image:
         if image is None or image == "":
             return Image.new("RGB", BLACK)
-        return load(image, exif=not self.parity)
+        opening = Opening.of(self.image_processor, exif=not self.parity)
+        return opening.small(load(image, exif=opening.exif))
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images → (B, 3, S, S) float32."""
