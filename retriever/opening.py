@@ -87,8 +87,10 @@ class Opening:
         right, bottom = left + self.edge, top + self.edge
         if width * height > _LARGE:  # a strip: 1 × 10,000 would become 1.5 GB to be cut to a square
             x, y = picture.width / width, picture.height / height
-            box = (left * x, top * y, right * x, bottom * y)
-            return picture.resize((self.edge, self.edge), filter_, box)
+            # In Pillow's own order, for the same bytes: across, then down.
+            across = (left * x, 0, right * x, picture.height)
+            picture = picture.resize((self.edge, picture.height), filter_, across)
+            return picture.resize((self.edge,) * 2, filter_, (0, top * y, self.edge, bottom * y))
         return picture.resize((width, height), filter_).crop((left, top, right, bottom))
 
 
