@@ -85,13 +85,26 @@ class Opening:
             return picture.resize((width, height), filter_)
         left, top = (width - self.edge) // 2, (height - self.edge) // 2
         right, bottom = left + self.edge, top + self.edge
-        if width * height > _LARGE:  # a strip: 1 × 10,000 would become 1.5 GB to be cut to a square
-            x, y = picture.width / width, picture.height / height
-            # In Pillow's own order, for the same bytes: across, then down.
-            across = (left * x, 0, right * x, picture.height)
-            picture = picture.resize((self.edge, picture.height), filter_, across)
-            return picture.resize((self.edge,) * 2, filter_, (0, top * y, self.edge, bottom * y))
+        if width * height > _LARGE:
+            return self._middle(picture, (left, top, right, bottom), width, height)
         return picture.resize((width, height), filter_).crop((left, top, right, bottom))
+
+    def _middle(
+        self, picture: Image.Image, square: tuple[int, int, int, int], width: int, height: int
+    ) -> Image.Image:
+        """The square out of a strip enlarged to (width, height), without enlarging all of it: 1 ×
+        10,000 would become 1.5 GB. In Pillow's own order, for the same bytes: across, then down.
+        """
+        left, top, right, bottom = square
+        x, y = picture.width / width, picture.height / height
+        # What no filter reaches is cut off first; Lanczos, the widest, reaches 3 pixels.
+        first, last = max(0, int(top * y) - 4), min(picture.height, int(bottom * y) + 5)
+        picture = picture.crop((0, first, picture.width, last))
+        filter_, edge = Image.Resampling(self.resample), right - left
+        picture = picture.resize(
+            (edge, picture.height), filter_, (left * x, 0, right * x, picture.height)
+        )
+        return picture.resize((edge, edge), filter_, (0, top * y - first, edge, bottom * y - first))
 
 
 class Opener:

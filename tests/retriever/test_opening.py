@@ -71,8 +71,10 @@ def test_the_longest_strip_takes_little_memory(monkeypatch) -> None:
     monkeypatch.setattr(
         Image.Image, "resize", lambda image, size, *a: made.append(size) or resize(image, size, *a)
     )
-    Opening.of(CLIPImageProcessorPil(), exif=True).small(noise(1, 10_000))
-    assert made == [(224, 10_000), (224, 224)]
+    small = Opening.of(CLIPImageProcessorPil(), exif=True).small
+    for size in ((1, 10_000), (10_000, 1), (1, 1_000_000)):
+        assert small(noise(*size)).size == (224, 224)
+    assert all(width * height < 10_000 * 224 for width, height in made)
 
 
 def test_what_waits_is_small() -> None:
