@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ from PIL.Image import Image
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
 from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
+from rag_vqa.retriever import given
 from rag_vqa.retriever import passages as splitting
 from rag_vqa.retriever.encoding import OpensPictures, TokenEncoder
+from rag_vqa.retriever.given import Given
 from rag_vqa.retriever.opening import Opener
 from rag_vqa.retriever.report import AddReport
 from rag_vqa.retriever.store import Store, content_of
 from rag_vqa.retriever.waiting import Batch, Picture, Waiting, encoded
-from rag_vqa.types import Document, ImageSource, Passage
+from rag_vqa.types import Document, Passage
 
 _FIRST = 32  # passages of the first commit at most: how fast the encoder is, it shows
 _QUICK, _SLOW = 2.5, 5.0  # seconds of a commit: below, the next is twice as large; above, half
@@ -44,6 +46,8 @@ class Adding:
 
     Attributes:
         given: what was taken in this run: hash of the content by id.
+        holds: a document that is stored stays as it is, where it would lose a picture whose file
+            is missing.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Adding:
             raise UsageError(f"batch_size is {batch_size}: give at least 1.")
         self.report = AddReport()
         self.given: dict[str, bytes] = {}
+        self.holds = False
         self._store, self._encoder = store, encoder
         self._batch_size, self._strict, self._dry = batch_size, strict, dry_run
         self._limit = min(batch_size, _FIRST)
@@ -97,7 +102,10 @@ class Adding:
         """Take one document in; what is wrong with its pictures may show later."""
         line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
         try:
+            missing = len(self.report.missing_images)
             document, pictures = self._with_pictures(item, root)
+            if self.holds and len(self.report.missing_images) > missing and self._held(document):
+                return
             new = self._new(document)
             if new is None:
                 self.report.unchanged += 1
@@ -109,7 +117,7 @@ class Adding:
             else:
                 self._begin(new, pictures)
         except BadInput as error:
-            self._refuse(line, _id_of(item), error)
+            self._refuse(line, given.identity(item), error)
             return
         self.given[new.document.id] = new.content.hash
         if self._dry:
@@ -120,7 +128,17 @@ class Adding:
         if self._filling.size >= self._limit or self._filling.bytes >= _HELD:
             self._close_batch()
 
-    def _begin(self, new: Waiting, pictures: Mapping[Path, _Read]) -> None:
+    def _held(self, document: Document) -> bool:
+        """Whether what is stored stays: a disk that is not there must not cost its pictures."""
+        found = self._store.document(document.id)
+        if found is None or len(found[1].images) <= len(document.images):
+            return False
+        self.given[document.id] = b""
+        self.report.unchanged += 1
+        self.report.held += 1
+        return True
+
+    def _begin(self, new: Waiting, pictures: Mapping[Path, Given]) -> None:
         """Begin to open its pictures: a bad one costs its own document, not the batch."""
         batch, begun = self._filling, dict[Path, Picture]()
         for path, (data, name) in pictures.items():
@@ -231,7 +249,7 @@ class Adding:
 
     def _with_pictures(
         self, item: Document | Mapping[str, Any], root: Path | None
-    ) -> tuple[Document, dict[Path, _Read]]:
+    ) -> tuple[Document, dict[Path, Given]]:
         """The document with pictures by content, and these; those not there are left out."""
         if not isinstance(item, Document | Mapping):
             raise BadInput(f"{shown(item)} is neither a Document nor a mapping of its fields.")
@@ -239,10 +257,10 @@ class Adding:
             check(document := item)
         else:
             document = from_mapping(item)
-        pictures, paths = dict[Path, _Read](), []
+        pictures, paths = dict[Path, Given](), []
         for source in document.images:
             try:
-                read = _read(source, root)
+                read = given.picture(source, root)
             except Missing:
                 self.report.missing_images.append((document.id, str(source)))
                 continue
@@ -266,27 +284,5 @@ class Adding:
         return tokens
 
 
-class _Read(NamedTuple):
-    """A picture's file, and what errors call it."""
-
-    data: bytes
-    name: str
-
-
-def _read(source: ImageSource, root: Path | None) -> _Read:
-    """A picture as it is stored: the bytes of its file, PNG of one that was decoded."""
-    if isinstance(source, Image):
-        return _Read(images.encode(images.load(source)), "<image>")
-    if not isinstance(source, str | Path | bytes):
-        raise BadInput(f"an image is {shown(source)}: give a path, bytes or a PIL image.")
-    name = "" if isinstance(source, bytes) else str(source)
-    return _Read(images.read_bytes(source, root), name)
-
-
 def _nothing() -> None:
     """Of a picture that is not opened here."""
-
-
-def _id_of(item: object) -> str | None:
-    identity = item.get("id") if isinstance(item, Mapping) else getattr(item, "id", None)
-    return identity if isinstance(identity, str) else None

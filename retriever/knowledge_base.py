@@ -184,11 +184,12 @@ class KnowledgeBase:
     ) -> SyncReport:
         """Make the knowledge base hold the documents of `records` and no others.
 
-        Compared by content: only what changed is encoded. Deletions come last; where a record
-        without an id was refused there are none. Interrupted, the same call goes on.
+        Only what changed is encoded. Deletions come last; where a record without an id was refused
+        there are none. Where a picture's file is missing, what is stored keeps its picture.
 
         Args:
-            records: the whole source, as for `add`.
+            records: the whole source, as for `add`. What can be read again (no iterator) is read
+                twice, so that a rash sync is refused before anything is changed.
             dry_run: say what would change, and change nothing.
             force: delete even if it is over 5% of the documents.
             rejected: the list that the reader of `records` fills with what it refuses.

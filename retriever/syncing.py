@@ -6,13 +6,14 @@ adding.py's. In memory are ids and hashes, never the documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever.adding import Adding
+from rag_vqa.retriever.given import identity
 from rag_vqa.retriever.store import Store
 from rag_vqa.types import Document
 
@@ -29,7 +30,8 @@ class SyncReport:
         kept: not in the source, and not deleted: records without an id were refused, and may be
             these.
         rejected: refused, with reasons. What is stored under their ids stays.
-        missing_images: see AddReport.
+        missing_images, held: see AddReport.
+        rash: over 5% of the documents are not in the source, which needs `force`.
     """
 
     added: int
@@ -40,6 +42,8 @@ class SyncReport:
     encoded: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[tuple[str, str]] = field(default_factory=list)
+    held: int = 0
+    rash: bool = False
 
 
 def sync(
@@ -53,6 +57,11 @@ def sync(
 ) -> SyncReport:
     """See `KnowledgeBase.sync`. Deletions come last: interrupted before, nothing is lost."""
     before, _ = store.count()
+    if not (isinstance(records, Iterator) or dry_run or force):
+        there = {identity(record) for record in records} | {refusal.id for refusal in refused}
+        if None not in there:  # else nothing will be deleted
+            _check(len(_vanished(store, there)), before, "nothing was changed")
+    adding.holds = True
     adding.take_all(records, on_progress)
     report = adding.report
     rejected = [*refused, *report.rejected]
@@ -60,13 +69,15 @@ def sync(
     kept = 0
     if any(refusal.id is None for refusal in rejected):
         vanished, kept = [], len(vanished)
+    rash = len(vanished) > _RASH * before
     if not dry_run:
-        _check(len(vanished), before, force)
+        if not force:
+            _check(len(vanished), before, "none was deleted; what was added and changed is kept")
         for start in range(0, len(vanished), _DELETED):
             store.delete(vanished[start : start + _DELETED])
     return SyncReport(
         report.added, report.replaced, len(vanished), report.unchanged, kept, report.encoded,
-        rejected, report.missing_images,
+        rejected, report.missing_images, report.held, rash,
     )  # fmt: skip
 
 
@@ -75,9 +86,9 @@ def _vanished(store: Store, there: set[str | None]) -> list[str]:
     return [identity for (identity,) in stored if identity not in there]
 
 
-def _check(vanished: int, before: int, force: bool) -> None:
-    if vanished > _RASH * before and not force:
+def _check(vanished: int, before: int, done: str) -> None:
+    if vanished > _RASH * before:
         raise UsageError(
-            f"{vanished:,} of {before:,} documents are not in the source, over {_RASH:.0%}: none "
-            "was deleted; what was added and changed is kept. If they are to go, add --force."
+            f"{vanished:,} of {before:,} documents are not in the source, over {_RASH:.0%}: "
+            f"{done}. If they are to go, add --force."
         )

@@ -135,7 +135,7 @@ class Build:
         def work(advance: Callable[[int], None]) -> None:
             done.append(
                 kb.sync(
-                    self.documents(),
+                    _Again(self.documents),
                     dry_run=dry_run,
                     force=force,
                     rejected=self.rejected,
@@ -199,7 +199,15 @@ class Build:
                 f"{report.kept:,} documents are not in the source and were kept: records without "
                 "an id were refused, and may be these"
             )
-        self._say(kb, counts, {"encoded": report.encoded, "dry_run": dry_run})
+        if report.held:
+            self.run.note(
+                f"{report.held:,} documents stay as they were: their pictures are missing "
+                f"→ {self.out / MISSING}"
+            )
+        if dry_run and report.rash:
+            self.run.note("over 5% of the documents would be deleted: that needs --force")
+        more = {"encoded": report.encoded, "held": report.held, "rash": report.rash}
+        self._say(kb, counts, {**more, "dry_run": dry_run})
         return DONE
 
     def _say(self, kb: KnowledgeBase, counts: Mapping[str, int], more: Mapping[str, Any]) -> None:
@@ -228,6 +236,16 @@ def in_parts(engine: str, devices: str | None, shard: str | None, dry_run: bool)
         both = " and ".join([*asked, *["--dry-run"] * dry_run][:2])
         raise UsageError(f"{both} do not go together: leave out one of them.")
     return devices is not None or engine == "ray"
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A source that can be read again, from its beginning each time."""
+
+    read: Callable[[], Iterator[Record]]
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.read()
 
 
 def check_output(path: Path) -> None:

@@ -126,20 +126,21 @@ def question_text(text: str) -> str:
     return text
 
 
-def where_filter(conditions: list[str] | None) -> dict[str, Scalar] | None:
-    """`["lang=en", "year=1990"]` as a filter; true, false, null and numbers are read as such.
+def where_filter(conditions: list[str] | None) -> dict[str, Scalar | list[Scalar]] | None:
+    """`["lang=en", "year=1990"]` as a filter. What looks like a number, true, false or null is
+    found as such and as text; in quotes as text alone.
 
-    >>> where_filter(["lang=en", "year=1990", "old=true", "code='7'"])
-    {'lang': 'en', 'year': 1990, 'old': True, 'code': '7'}
+    >>> where_filter(["lang=en", "year=1990", "code='7'", "old=true"])
+    {'lang': 'en', 'year': [1990, '1990'], 'code': '7', 'old': [True, 'true']}
     """
     if not conditions:
         return None
-    found: dict[str, Scalar] = {}
+    found: dict[str, Scalar | list[Scalar]] = {}
     for condition in conditions:
         name, sign, value = condition.partition("=")
         if not sign or not name:
             raise UsageError(f"--where {condition}: expected name=value, for instance lang=en")
-        found[name] = _scalar(value)
+        found[name] = _values(value)
     return found
 
 
@@ -158,15 +159,11 @@ def existing(path: Path, what: str, mend: str) -> Path:
     return path
 
 
-def _scalar(text: str) -> Scalar:
+def _values(text: str) -> Scalar | list[Scalar]:
+    from rag_vqa.formats.mapping import scalar
+
     named: dict[str, Scalar] = {"true": True, "false": False, "null": None}
-    if text in named:
-        return named[text]
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    value = named.get(text, scalar(text))
+    return text if value == text else [value, text]

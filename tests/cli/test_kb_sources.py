@@ -154,6 +154,33 @@ def test_a_rash_sync_deletes_nothing_without_force(cli, tmp_path) -> None:
     assert cli("kb", "sync", source, "--out", out, "--force", "--json").json["deleted"] == 10
 
 
+def test_a_source_that_was_cut_deletes_nothing(cli, tmp_path) -> None:
+    out = tmp_path / "d.kb"
+    rows = [{"id": f"d{n}", "text": f"document number {n}"} for n in range(100)]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    cli("kb", "build", source, "--out", out)
+    jsonl(source, rows[:97])
+    with source.open("a") as file:
+        file.write('{"id": "d9')
+    done = cli("kb", "sync", source, "--out", out)
+    assert done.code == 0 and "3 documents are not in the source and were kept" in done.err
+    assert cli("kb", "stats", out, "--json").json["documents"] == 100
+    assert (out / "rejects.jsonl").read_text().count("\n") == 1
+
+
+def test_a_filter_finds_what_the_table_said(cli, tmp_path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("id,text,code,flag,year\na,x,007,true,1990\nb,y,7,false,12.10\n")
+    out = tmp_path / "t.kb"
+    cli("kb", "build", table, "--out", out)
+    for condition, found in {
+        "code=007": "a", "code=7": "b", "flag=true": "a", "year=1990": "a", "year=12.10": "b",
+    }.items():  # fmt: skip
+        listed = cli("kb", "list", out, "--where", condition, "--json").json
+        assert [document["id"] for document in listed] == [found], condition
+    assert cli("kb", "list", out, "--where", "year='1990'", "--json").json == []
+
+
 def test_add_goes_into_what_is_there(cli, birds, tmp_path) -> None:
     source = jsonl(tmp_path / "more.jsonl", [{"id": "auk", "text": "auks dive"}])
     done = cli("kb", "add", source, "--out", birds, "--json").json

@@ -98,13 +98,33 @@ def test_a_dry_run_says_the_same_and_changes_nothing(kb: KnowledgeBase, tmp_path
 
 
 def test_over_five_percent_needs_force(kb: KnowledgeBase) -> None:
-    with pytest.raises(UsageError, match=r"3 of 40 documents .*, over 5%: none was .* --force"):
-        kb.sync(source(d0={"text": "New."})[:37])
+    rash = source(d0={"text": "New."})[:37]
+    nothing = r"3 of 40 documents .*, over 5%: nothing was changed. .* --force"
+    for _ in range(2):  # nor does a second run find the guard worn out
+        with pytest.raises(UsageError, match=nothing):
+            kb.sync([*rash, *({"id": f"new{n}", "text": "x"} for n in range(500))])
+        assert len(kb) == 40 and texts(kb)["d0"] == "Text 0."
+    assert kb.sync(rash, dry_run=True).rash and not kb.sync(source(), dry_run=True).rash
+    with pytest.raises(UsageError, match=r"over 5%: none was deleted; what was added .* --force"):
+        kb.sync(iter(rash))  # read once: it is known at its end
     assert len(kb) == 40
     assert texts(kb)["d0"] == "New."  # as it says
     assert kb.sync(source()[:38]).deleted == 2
     assert kb.sync(source()[:30], force=True).deleted == 8
     assert len(kb) == 30
+
+
+def test_a_picture_whose_file_is_missing_stays(kb: KnowledgeBase, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(png("red"))
+    pictured = source(d0={"image": str(tmp_path / "p.png")})
+    assert kb.sync(pictured).changed == 1
+    (tmp_path / "p.png").rename(tmp_path / "away.png")  # a disk that is not mounted
+    report = kb.sync(pictured)
+    assert (report.changed, report.unchanged, report.held) == (0, 40, 1)
+    assert report.missing_images == [("d0", str(tmp_path / "p.png"))]
+    assert len(found.images if (found := kb.get("d0")) else ()) == 1
+    gone = kb.sync(source())  # that it has none is another matter
+    assert (gone.changed, gone.held) == (1, 0)
 
 
 def test_what_was_refused_is_not_deleted(kb: KnowledgeBase) -> None:
