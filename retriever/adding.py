@@ -78,6 +78,8 @@ class Adding:
     ) -> None:
         """Take documents in and commit them; tells how many are dealt with and safe."""
         told = on_progress or (lambda done: None)
+        if isinstance(items, str | bytes | Mapping | Document):
+            raise UsageError(f"{shown(items)} is not a list of documents: give [document].")
         try:
             for self._taken, item in enumerate(items, 1):
                 self._take(item)

@@ -57,3 +57,10 @@ def _in_order(store: Store, chosen: Sequence[int]) -> Iterator[Document]:
     for at in range(0, len(chosen), _CHUNK):
         found = store.documents(chosen[at : at + _CHUNK])
         yield from (found[row] for row in sorted(found))
+
+
+def at_least_0(limit: int | None) -> int | None:
+    """How many are asked for. Raises UsageError for fewer than none."""
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit is {limit}: give 0 or more, or None for all.")
+    return limit

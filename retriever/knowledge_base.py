@@ -267,7 +267,7 @@ class KnowledgeBase:
 
         Raises UsageError: no document of the id `after`, or an unknown name in `where`.
         """
-        return islice(filters.documents(self.store, where, after), limit)
+        return islice(filters.documents(self.store, where, after), filters.at_least_0(limit))
 
     def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> Hits:
         """The k best documents of each query; see `Retriever.search`."""

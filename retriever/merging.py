@@ -30,7 +30,7 @@ def merge(into: Store, other: Store, report: AddReport) -> None:
         Mismatch: the two were not built alike.
         CorruptKnowledgeBase: what would be taken is damaged.
     """
-    _check(into, other)
+    check(into, other)
     with other.db.snapshot():
         places = Places(other)
         found = other.all_documents()
@@ -41,8 +41,12 @@ def merge(into: Store, other: Store, report: AddReport) -> None:
             report.added += len(batch)
 
 
-def _check(into: Store, other: Store) -> None:
-    """What two stores must share: all but the name that the retriever was loaded by."""
+def check(into: Store, other: Store) -> None:
+    """What two stores must share: all but the name that the retriever was loaded by.
+
+    Raises:
+        Mismatch: they do not.
+    """
     mine = into.manifest
     named = replace(other.manifest, source=mine.source, revision=mine.revision)
     if replace(named, options=mine.options) != mine:

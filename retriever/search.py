@@ -70,6 +70,8 @@ class Retriever:
         """
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least 1.")
+        if isinstance(queries, str | Query):
+            raise UsageError("Queries come in a list: give [Query(text, image)].")
         if where:
             filters.rows(self._store, where)  # a name that is wrong is told before any model loads
         if not queries or not len(self._kb):

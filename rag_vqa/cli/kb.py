@@ -77,11 +77,11 @@ def build(
     split_up = building.in_parts(engine, devices, shard, dry_run)
     job = building.Build(run, given, out, sourcing.Shard.parse(shard))
     job.open()
-    wanted, built_with = retriever_to_build(run, settings, out)
+    kept = False if codes_only else None
+    wanted, built_with = retriever_to_build(run, settings, out, split, kept)
     with stopping():
         job.survey()
         check_models([wanted], settings, yes, built_with)
-        kept = False if codes_only else None
         if split_up:
             raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
         encoder = load_encoder(settings, *wanted, built_with)

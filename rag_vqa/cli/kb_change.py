@@ -73,14 +73,21 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="What they become.")],
 ) -> None:
     """Make one knowledge base of several, without encoding: what one build would have made."""
-    from rag_vqa.cli.building import check_output
+    from contextlib import ExitStack
+
+    from rag_vqa.cli.building import IN_PART, check_output
     from rag_vqa.cli.models import open_knowledge_base
     from rag_vqa.cli.parts import merged
+    from rag_vqa.retriever.merging import check
 
     run: Run = ctx.obj
     check_output(out)
     for part in parts:
         options.existing(part, "knowledge base", "Name the parts in their order.")
+    with ExitStack() as stack:  # what cannot be merged is told before anything is written
+        first, *others = (stack.enter_context(open_knowledge_base(part)) for part in parts)
+        for other in others:
+            check(first.store, other.store)
     report = merged(out, parts)
     with open_knowledge_base(out) as kb:
         documents = len(kb)
@@ -88,7 +95,9 @@ def merge(
         run.note(f"refused: {refusal.reason}")
     if run.json:
         counts = {"added": report.added, "unchanged": report.unchanged}
-        return print_json({"path": str(out), **counts, "refused": len(report.rejected),
-                           "documents": documents})  # fmt: skip
-    run.note(f"{out}: {documents:,} documents of {len(parts)} parts")
-    return None
+        refused = [refusal.id for refusal in report.rejected]
+        print_json({"path": str(out), **counts, "refused": refused, "documents": documents})
+    else:
+        run.note(f"{out}: {documents:,} documents of {len(parts)} parts")
+    if report.rejected:
+        raise typer.Exit(IN_PART)

@@ -72,9 +72,20 @@ def open_knowledge_base(path: Path) -> KnowledgeBase:
     return _open(path)
 
 
+def probe_writing(path: Path) -> None:
+    """Raises RagVqaError, with its name, if another process writes the knowledge base at `path`:
+    before minutes are spent on a source."""
+    from rag_vqa.retriever.store import FILE, lock
+
+    if (path / FILE).exists():
+        with lock.writing(path):
+            pass
+
+
 def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> KnowledgeBase:
     """The knowledge base at `path`; its retriever was agreed to, and loads when first needed."""
     kb = _open(path)
+    probe_writing(path)
     built = _own_retriever(run, kb.manifest, settings, path)
     kb.close()
     check_models([built], settings, yes, kb.manifest.options)
@@ -104,7 +115,7 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
 
 
 def retriever_to_build(
-    run: Run, settings: Settings, out: Path
+    run: Run, settings: Settings, out: Path, split: str | None, kept: bool | None
 ) -> tuple[Named, Mapping[str, str | bool]]:
     """The retriever of the knowledge base at `out`, with what it was built with: its own if there
     is one, else that asked for.
@@ -112,10 +123,13 @@ def retriever_to_build(
     Raises:
         UsageError, Mismatch: see `open_pipeline`.
     """
+    from rag_vqa.retriever.matching import check_kept
     from rag_vqa.retriever.store import FILE
 
     if (out / FILE).exists():
+        probe_writing(out)
         with _open(out) as kb:
+            check_kept(out, kb.manifest, split, kept)
             return _own_retriever(run, kb.manifest, settings, out), kb.manifest.options
     asked = settings.retriever
     _check_revision(settings)

@@ -27,6 +27,8 @@ def copy(store: Store, folder: Path) -> None:
     Raises:
         UsageError: it holds other things, or a knowledge base.
     """
+    if store.folder.resolve() in folder.resolve().parents:
+        raise UsageError(f"{folder} lies within the knowledge base: give a place outside of it.")
     there = folder.exists()
     if there and (not folder.is_dir() or foreign(folder) or (folder / FILE).exists()):
         raise UsageError(f"{folder} exists and is not empty: give another name for the copy.")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 
@@ -95,3 +96,53 @@ def test_verify_tells_damage_by_file_and_ends_with_1(cli, birds) -> None:
     done = cli("kb", "verify", birds)
     assert done.code == 1 and tokens.name in done.out and "damaged" in done.out
     assert "kb build" in done.err
+
+
+def test_a_merge_that_cannot_be_leaves_nothing_behind(cli, birds, tmp_path) -> None:
+    other = tmp_path / "other.kb"
+    source = tmp_path / "d.jsonl"
+    source.write_text('{"id": "a", "text": "x"}\n')
+    cli("kb", "build", source, "--out", other, "--codes-only")
+    done = cli("kb", "merge", birds, other, "--out", tmp_path / "all.kb")
+    assert done.code == 2 and not (tmp_path / "all.kb").exists()
+    assert cli("kb", "merge", birds, tmp_path, "--out", tmp_path / "all.kb").code == 2
+    assert not (tmp_path / "all.kb").exists()
+
+
+def test_a_merge_of_two_contents_under_one_id_is_in_part(cli, birds, tmp_path) -> None:
+    source = tmp_path / "d.jsonl"
+    source.write_text('{"id": "stork", "text": "another stork"}\n')
+    cli("kb", "build", source, "--out", tmp_path / "b.kb")
+    done = cli("kb", "merge", birds, tmp_path / "b.kb", "--out", tmp_path / "all.kb", "--json")
+    assert (done.code, done.json["refused"], done.json["documents"]) == (4, ["stork"], 3)
+
+
+def test_a_copy_within_the_knowledge_base_is_refused(cli, birds) -> None:
+    done = cli("kb", "snapshot", birds, birds / "segments" / "copy")
+    assert done.code == 2 and "outside" in done.err
+
+
+def test_who_writes_is_told_before_the_source_is_read(cli, birds, tmp_path, loads) -> None:
+    source = tmp_path / "d.jsonl"
+    source.write_text('{"id": "a", "text": "x"}\n')
+    with KnowledgeBase.open(birds) as kb, kb.store.writing():
+        for verb in ("build", "add", "sync"):
+            done = cli("kb", verb, source, "--out", birds)
+            assert done.code == 1 and "writ" in done.err and loads == [], verb
+            assert "1 documents" not in done.err
+    mismatch = cli("kb", "build", source, "--out", birds, "--codes-only")
+    assert mismatch.code == 2 and "1 documents" not in mismatch.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda kb: kb.search("puffins", 1),
+        lambda kb: kb.add({"id": "a", "text": "x"}),
+        lambda kb: kb.add("docs.jsonl"),
+        lambda kb: kb.list(limit=-1),
+    ],
+)
+def test_what_python_cannot_mean(birds, encoder, wrong) -> None:
+    with KnowledgeBase.open(birds, encoder) as kb, pytest.raises(UsageError):
+        wrong(kb)
