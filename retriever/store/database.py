@@ -187,9 +187,14 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _REFUSED:
                 raise
+            if self._left("journal"):  # the file holds half a commit, which only SQLite undoes
+                raise RagVqaError(
+                    f"{self.file} was left within a commit, which cannot be undone here: {error}. "
+                    "Open it once with write rights, where there is room: "
+                    f"rag-vqa kb stats {self.file.parent}"
+                ) from error
             self._db.close()
-            log = self.file.with_name(f"{self.file.name}-wal")
-            if log.exists() and log.stat().st_size:  # the disk is full: keep what it shares here
+            if self._left("wal"):  # the disk is full: keep what it shares here
                 self._db = self._connect("mode=rw")
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 said = "%s is read by this process alone until it is closed: the disk is full."
@@ -199,6 +204,11 @@ class Database:
             _LOG.warning(said, self.file)
         self._db.execute("PRAGMA trusted_schema = OFF")  # a file's triggers call nothing
         self._db.execute("PRAGMA cell_size_check = ON")
+
+    def _left(self, kind: str) -> bool:
+        """Whether SQLite's file of that kind lies beside this one, with anything in it."""
+        beside = self.file.with_name(f"{self.file.name}-{kind}")
+        return beside.exists() and beside.stat().st_size > 0
 
     def _check_version(self) -> None:
         (magic,), (version,) = (
@@ -222,8 +232,7 @@ class Database:
 
     def _cut(self) -> str:
         """Where the file ends too early; "" if it does not, or a log may hold its last pages."""
-        log = self.file.with_name(f"{self.file.name}-wal")
-        if log.exists() and log.stat().st_size:
+        if self._left("wal"):
             return ""
         with self.file.open("rb") as file:
             pages = int.from_bytes(file.read(32)[28:], "big")  # SQLite's file format, 1.3.8
