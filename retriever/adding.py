@@ -100,6 +100,8 @@ class Adding:
             document, pictures = self._with_pictures(item, root)
             new = self._new(document)
             if new is None:
+                for picture in () if self._dry else pictures.values():
+                    self._store.pictures.keep(picture.data)  # the stored one may be damaged
                 self.report.unchanged += 1
                 return
             new.line = line

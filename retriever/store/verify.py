@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_vqa.errors import RagVqaError
-from rag_vqa.images import content_hash
 from rag_vqa.retriever.store.blocks import Keys, blocks
 from rag_vqa.retriever.store.content import content_of
+from rag_vqa.retriever.store.pictures import read
 from rag_vqa.retriever.store.tables import COLUMNS, checksum, summed
 
 if TYPE_CHECKING:
@@ -130,11 +130,9 @@ def _pictures(store: Store) -> Iterator[Damage]:
     """The bytes of each picture that a document names."""
     for path in sorted({image for _, d in store.all_documents() for image in d.images}, key=str):
         file = Path(str(path))
-        try:
-            if content_hash(file.read_bytes()) != file.name:
-                yield Damage(file, 0, "its bytes are not those that it is named after")
-        except OSError as error:
-            yield Damage(file, 0, f"it cannot be read: {error.strerror}")
+        _, wrong = read(file)
+        if wrong:
+            yield Damage(file, 0, wrong)
 
 
 def _joined(parts: list[Keys]) -> Keys:
