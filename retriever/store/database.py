@@ -173,6 +173,9 @@ class Database:
             found = self.rows("SELECT value FROM meta WHERE name = 'checksum'")
             if not found or found[0][0] != meta_checksum(self._db):
                 raise self.corrupt("its manifest does not have its checksum (table meta)")
+            bad = "typeof(seq) <> 'integer' OR seq < 0"
+            if self.rows(f"SELECT name FROM sqlite_sequence WHERE {bad}"):
+                raise self.corrupt("what it counts is no number (table sqlite_sequence)")
 
     def _connect(self, options: str) -> sqlite3.Connection:
         uri = f"{self.file.absolute().as_uri()}?{options}"
