@@ -71,7 +71,7 @@ def read(path: Path) -> tuple[bytes, str]:
     A link out of its folder, a pipe, a device or a huge file is not read.
     """
     try:
-        data = read_bytes(path.name, root=path.parent)
+        data = _bytes(path)
     except (BadImage, Missing) as error:
         return b"", f"it cannot be read ({error})"
     sound = content_hash(data) == path.name
@@ -79,9 +79,11 @@ def read(path: Path) -> tuple[bytes, str]:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    try:
-        if path.lstat().st_size != len(data):  # most that is missing or cut is found by this alone
-            return False
-    except FileNotFoundError:
+    try:  # most that is missing or cut is found by its size
+        return path.lstat().st_size == len(data) and _bytes(path) == data
+    except (FileNotFoundError, BadImage, Missing):
         return False
-    return read(path)[0] == data
+
+
+def _bytes(path: Path) -> bytes:
+    return read_bytes(path.name, root=path.parent)
