@@ -110,6 +110,8 @@ class Adding:
                 return
             new = self._new(document)
             if new is None:
+                for picture in () if self._dry else pictures.values():
+                    self._store.pictures.keep(picture.data)  # the stored one may be damaged
                 self.report.unchanged += 1
                 return
             new.line = line

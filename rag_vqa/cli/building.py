@@ -7,6 +7,7 @@ It knows files, progress and signals. How a document is stored is the knowledge 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -219,11 +220,15 @@ class Build:
         self.run.note(f"{self.out}: {len(kb):,} documents ({said or 'nothing new'}{refused})")
 
     def _write(self, rejected: list[Rejected], missing: list[tuple[str, str]]) -> None:
+        """Whole, under new names: what lies there may be a link to any file of the user's."""
+        from rag_vqa.retriever.store import files
+
         self.rejected += rejected
         lines = [json.dumps(asdict(refusal)) + "\n" for refusal in self.rejected]
-        (self.out / REJECTS).write_text("".join(lines), "utf-8")
-        with (self.out / MISSING).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("document", "image"), *missing])
+        files.write_whole(self.out / REJECTS, "".join(lines).encode())
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([("document", "image"), *missing])
+        files.write_whole(self.out / MISSING, table.getvalue().encode())
 
 
 def in_parts(engine: str, devices: str | None, shard: str | None, dry_run: bool) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rag_vqa.retriever.store.commit import Commit
 from rag_vqa.retriever.store.database import Database
-from rag_vqa.retriever.store.tables import COLUMNS, checksum
+from rag_vqa.retriever.store.tables import COLUMNS, fault
 
 Keys = NDArray[np.int64]
 
@@ -66,13 +66,17 @@ def blocks(db: Database, after: int = 0) -> Iterator[Block]:
         f"SELECT {', '.join(COLUMNS['blocks'])}, checksum FROM blocks "
         "WHERE number > ? ORDER BY number"
     )
+    last = -1
     for *values, check in db.stream(query, [after]):
         number, segment, first, rows, keys, documents, tokens, codes = values
-        if checksum("blocks", values) != check:  # its parts fit each other, as they were written
-            raise db.corrupt(f"row {number!r} of blocks does not have its checksum")
-        own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
-        if not len(own) == len(whose) == rows:
+        if what := fault("blocks", values, check):  # its parts fit each other, as written
+            raise db.corrupt(f"row {number!r} of blocks {what}")
+        if not len(keys) == len(documents) == 8 * rows > 0:
             raise db.corrupt(f"block {number} is not of {rows} rows")
+        own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
+        if (own <= np.concatenate([[last], own[:-1]])).any():  # a search looks them up by order
+            raise db.corrupt(f"the keys of block {number} do not ascend")
+        last = int(own[-1])
         yield Block(number, segment, first, own, whose, tokens, codes)
 
 

@@ -55,7 +55,7 @@ def _copy(store: Store, folder: Path) -> None:
     files.remove(new)
     with store.db.snapshot():
         store.db.copy_to(new)
-        for number, rows in store.db.rows("SELECT number, rows FROM segments"):
+        for number, rows in store.ends():
             store.segments.check(number, rows)
             for kind, path in store.segments.paths(number).items():
                 _copy_bytes(path, segments.path(number, kind), segments.offset(kind, rows))

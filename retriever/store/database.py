@@ -173,6 +173,9 @@ class Database:
             found = self.rows("SELECT value FROM meta WHERE name = 'checksum'")
             if not found or found[0][0] != meta_checksum(self._db):
                 raise self.corrupt("its manifest does not have its checksum (table meta)")
+            bad = "typeof(seq) <> 'integer' OR seq < 0"
+            if self.rows(f"SELECT name FROM sqlite_sequence WHERE {bad}"):
+                raise self.corrupt("what it counts is no number (table sqlite_sequence)")
 
     def _connect(self, options: str) -> sqlite3.Connection:
         uri = f"{self.file.absolute().as_uri()}?{options}"
@@ -187,9 +190,14 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _REFUSED:
                 raise
+            if self._left("journal"):  # the file holds half a commit, which only SQLite undoes
+                raise RagVqaError(
+                    f"{self.file} was left within a commit, which cannot be undone here: {error}. "
+                    "Open it once with write rights, where there is room: "
+                    f"rag-vqa kb stats {self.file.parent}"
+                ) from error
             self._db.close()
-            log = self.file.with_name(f"{self.file.name}-wal")
-            if log.exists() and log.stat().st_size:  # the disk is full: keep what it shares here
+            if self._left("wal"):  # the disk is full: keep what it shares here
                 self._db = self._connect("mode=rw")
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 said = "%s is read by this process alone until it is closed: the disk is full."
@@ -199,6 +207,11 @@ class Database:
             _LOG.warning(said, self.file)
         self._db.execute("PRAGMA trusted_schema = OFF")  # a file's triggers call nothing
         self._db.execute("PRAGMA cell_size_check = ON")
+
+    def _left(self, kind: str) -> bool:
+        """Whether SQLite's file of that kind lies beside this one, with anything in it."""
+        beside = self.file.with_name(f"{self.file.name}-{kind}")
+        return beside.exists() and beside.stat().st_size > 0
 
     def _check_version(self) -> None:
         (magic,), (version,) = (
@@ -222,8 +235,7 @@ class Database:
 
     def _cut(self) -> str:
         """Where the file ends too early; "" if it does not, or a log may hold its last pages."""
-        log = self.file.with_name(f"{self.file.name}-wal")
-        if log.exists() and log.stat().st_size:
+        if self._left("wal"):
             return ""
         with self.file.open("rb") as file:
             pages = int.from_bytes(file.read(32)[28:], "big")  # SQLite's file format, 1.3.8

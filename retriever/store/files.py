@@ -19,10 +19,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_at(path: Path, offset: int, data: bytes | memoryview) -> None:
-    """Bring bytes to the disk at `offset`. All else in the file stays; it is made if need be."""
+    """Bring bytes to the disk at `offset`. All else in the file stays; it is made if need be.
+
+    A link is not followed: whoever made the folder could lead it to any file of the user's.
+    """
     view = memoryview(data)
     with explained(path):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             while view:
                 written = os.pwrite(file, view, offset)

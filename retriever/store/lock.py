@@ -9,7 +9,9 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,14 +33,18 @@ def writing(folder: Path) -> Iterator[None]:
         RagVqaError: another process holds it (named), or the folder cannot be written to.
     """
     path = folder / FILE
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:  # never through a link: what it leads to would be emptied
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
+        if path.is_symlink():
+            raise _no_lock(path) from error
         raise RagVqaError(
             f"{folder} cannot be written to: {error.strerror}. Give it rights, or copy it: "
             f"cp -r {folder} ELSEWHERE"
         ) from error
     try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise _no_lock(path)
         with _flocked(file, path) if _flock(file, path) else _linked(path):
             yield
     finally:
@@ -84,10 +90,10 @@ def _holder(file: int) -> str:
 def _linked(path: Path) -> Iterator[None]:
     """Without flock: a name that only one process can give. A dead holder's is taken over, where
     it can be known to be dead: on its own host."""
-    held, mine = path.with_name(path.name + _HELD), path.with_name(f"{path.name}.{os.getpid()}")
+    held, mine = path.with_name(path.name + _HELD), _fresh(path)
     try:
-        with files.explained(mine):
-            mine.write_text(_me(), "utf-8")
+        with files.explained(mine), mine.open("x", encoding="utf-8") as file:
+            file.write(_me())
         for _ in range(2):
             try:
                 held.hardlink_to(mine)
@@ -99,17 +105,17 @@ def _linked(path: Path) -> Iterator[None]:
                 _clear(held, holder)
         else:
             raise _busy(path, _read(held))
-        try:
-            yield
-        finally:
-            held.unlink(missing_ok=True)
     finally:
         mine.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        held.unlink(missing_ok=True)
 
 
 def _clear(held: Path, holder: str) -> None:
     """Take a dead holder's lock away, and put it back if it was another's by then."""
-    aside = held.with_name(f"{held.name}.{os.getpid()}")
+    aside = _fresh(held)
     try:
         held.rename(aside)
     except FileNotFoundError:
@@ -117,6 +123,11 @@ def _clear(held: Path, holder: str) -> None:
     if _read(aside) != holder:
         held.hardlink_to(aside)
     aside.unlink()
+
+
+def _fresh(path: Path) -> Path:
+    """A name beside it that no other process gives, on no other host either, as a pid would be."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}")
 
 
 def _read(held: Path) -> str:
@@ -148,3 +159,7 @@ def _busy(path: Path, holder: str) -> RagVqaError:
     return RagVqaError(
         f"Another process is writing {path.parent}: {holder}. Wait for it, then run this again."
     )
+
+
+def _no_lock(path: Path) -> RagVqaError:
+    return RagVqaError(f"{path} is no plain file, as a lock must be. Remove it: rm {path}")

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag_vqa.images import content_hash
+from rag_vqa.errors import BadImage, Missing
+from rag_vqa.images import content_hash, read_bytes
 from rag_vqa.retriever.store import files
 from rag_vqa.retriever.store.segments import corrupt
 
@@ -35,7 +36,7 @@ class Pictures:
     def keep(self, data: bytes) -> Path:
         """Store a picture, whole or not at all; safe once `sync` was called."""
         path = self.path_of(data)
-        if not path.exists():
+        if not _holds(path, data):  # what is damaged there is mended
             files.write_whole(path, data)
         return path
 
@@ -45,12 +46,9 @@ class Pictures:
         Raises:
             CorruptKnowledgeBase: it is not the picture that it is named after.
         """
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise corrupt(source, 0, f"it cannot be read ({error.strerror})") from error
-        if content_hash(data) != source.name:
-            raise corrupt(source, 0, "its bytes are not those that it is named after")
+        data, wrong = read(source)
+        if wrong:
+            raise corrupt(source, 0, wrong)
         return self.keep(data)
 
     def sync(self) -> None:
@@ -65,3 +63,27 @@ class Pictures:
     def left(self) -> Iterator[Path]:
         """What killed writers left half written."""
         yield from (path for path in self.folder.iterdir() if path.name.endswith(files.NEW))
+
+
+def read(path: Path) -> tuple[bytes, str]:
+    """The bytes of a kept picture, and what is wrong with them; "" if nothing is.
+
+    A link out of its folder, a pipe, a device or a huge file is not read.
+    """
+    try:
+        data = _bytes(path)
+    except (BadImage, Missing) as error:
+        return b"", f"it cannot be read ({error})"
+    sound = content_hash(data) == path.name
+    return data, "" if sound else "its bytes are not those that it is named after"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:  # most that is missing or cut is found by its size
+        return path.lstat().st_size == len(data) and _bytes(path) == data
+    except (FileNotFoundError, BadImage, Missing):
+        return False
+
+
+def _bytes(path: Path) -> bytes:
+    return read_bytes(path.name, root=path.parent)

@@ -127,6 +127,8 @@ class Segments:
                 yield path
 
     def _header(self, number: int, kind: str) -> bytes:
+        if not 0 <= number < 2**32:  # only who forges it gets there
+            raise corrupt(self.path(number, kind), 0, "no segment has such a number")
         fields = (_MAGIC, kind.encode(), number, *self._shape, self._types[kind].itemsize)
         head = _FIELDS.pack(*fields).ljust(HEADER - 16, b"\0")
         return head + hash_of(head)

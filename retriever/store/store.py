@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.manifest import Manifest
 from rag_vqa.retriever.store.pictures import Pictures
 from rag_vqa.retriever.store.segments import CLOSED, Segments, Tokens
-from rag_vqa.retriever.store.tables import checksum
+from rag_vqa.retriever.store.tables import fault
 from rag_vqa.types import Document, Passage, Scalar
 
 _CHUNK = 400
@@ -135,7 +136,8 @@ class Store:
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
         """Ids by row, of rows that passages name."""
-        found = dict(self.db.rows_in("SELECT row, id FROM documents WHERE row IN ({})", rows))
+        query = "SELECT row, id FROM documents WHERE typeof(id) = 'text' AND row IN ({})"
+        found = dict(self.db.rows_in(query, rows))
         if len(found) < len(set(rows)):
             raise self.db.corrupt("a passage belongs to no document")
         return found
@@ -143,7 +145,7 @@ class Store:
     def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
         """By key of a row of tokens: the row of the document, and the passage."""
         query = f"SELECT {_PASSAGE} FROM passages WHERE key IN ({{}})"
-        found = list(self.db.rows_in(query, keys))
+        found = [self._sound_passage(values) for values in self.db.rows_in(query, keys)]
         if len(found) < len(set(keys)):
             raise self.db.corrupt("a row of tokens has no passage")
         ids = self.ids(sorted({values[1] for values in found}))
@@ -153,26 +155,39 @@ class Store:
         """Keys and passages of one document, in their order."""
         query = f"SELECT {_PASSAGE} FROM passages WHERE document = ? ORDER BY position"
         ids = self.ids([row])
-        return [(values[0], self._passage(values, ids)) for values in self.db.rows(query, [row])]
+        found = [self._sound_passage(values) for values in self.db.rows(query, [row])]
+        return [(values[0], self._passage(values, ids)) for values in found]
 
     def gone(self, after: int = -1) -> Keys:
         """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
         query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"
         keys = []
         for key, commits, check in self.db.stream(query, [after]):
-            if checksum("gone", (key, commits)) != check:
-                raise self.db.corrupt(f"row {key!r} of gone does not have its checksum")
+            if what := fault("gone", (key, commits), check):
+                raise self.db.corrupt(f"row {key!r} of gone {what}")
             keys.append(key)
         return np.array(keys, np.int64)
 
+    def ends(self) -> Iterator[tuple[int, int]]:
+        """Numbers of the segments, and the rows of each that count."""
+        for *values, check in self.db.rows("SELECT number, rows, checksum FROM segments"):
+            if what := fault("segments", values, check):
+                raise self.db.corrupt(f"row {values[0]!r} of segments {what}")
+            yield values[0], values[1]
+
     def metadata_names(self) -> list[str]:
         """All names that occur in metadata."""
-        return [name for (name,) in self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")]
+        found = self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")
+        if not all(isinstance(name, str) for (name,) in found):
+            raise self.db.corrupt("a name of metadata is no text")
+        return [name for (name,) in found]
 
     def rows_where(self, name: str, values: Sequence[Scalar]) -> Keys:
         """Rows (n,), ascending, of documents whose metadata has one of the values."""
         query = "SELECT document FROM metadata WHERE name = ? AND value IS ?"
         rows = {row for value in values for (row,) in self.db.rows(query, [name, value])}
+        if not all(isinstance(row, int) for row in rows):
+            raise self.db.corrupt(f"the metadata {name!r} is not of documents")
         return np.array(sorted(rows), np.int64)
 
     def _put_document(self, commit: Commit, new: Encoded) -> int:
@@ -233,29 +248,32 @@ class Store:
         while True:  # a compaction may remove what was just listed: then there is a newer list
             generation = self.db.number("generation")
             try:
-                for number, rows in self.db.rows("SELECT number, rows FROM segments"):
+                for number, rows in self.ends():
                     self.segments.check(number, rows)
                 return
             except CorruptKnowledgeBase:
                 if self.db.number("generation") == generation:
                     raise
 
-    def _document(self, values: Sequence[object]) -> Document:
+    def _document(self, values: Sequence[Any]) -> Document:
         *covered, check = values
-        if checksum("documents", covered) != check:  # type: ignore[arg-type]
-            raise self.db.corrupt(f"document {values[1]!r} does not have its checksum")
+        if what := fault("documents", covered, check):
+            raise self.db.corrupt(f"document {values[1]!r} {what}")
         try:
-            return document_of(str(values[2]), self.image)
+            return document_of(values[2], self.image)
         except UNREADABLE as error:
             raise self.db.corrupt(f"document {values[1]!r} cannot be read: {error}") from error
 
-    def _passage(self, values: Sequence[object], ids: Mapping[int, str]) -> Passage:
+    def _sound_passage(self, values: Sequence[Any]) -> Sequence[Any]:
         *covered, check = values
-        key, row, position, text, image = covered
-        if checksum("passages", covered) != check:  # type: ignore[arg-type]
-            raise self.db.corrupt(f"passage {key!r} does not have its checksum")
+        if what := fault("passages", covered, check):
+            raise self.db.corrupt(f"passage {values[0]!r} {what}")
+        return covered
+
+    def _passage(self, values: Sequence[Any], ids: Mapping[int, str]) -> Passage:
+        _, row, position, text, image = values
         picture = None if image is None else self.image(image)
-        return Passage(ids[int(str(row))], int(str(position)), str(text), picture)
+        return Passage(ids[row], position, text, picture)
 
     def image(self, name: object) -> Path:
         """Where the picture of that name lies."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 
 Value = int | float | str | bytes | None
 
@@ -36,15 +37,16 @@ SCHEMA = (
     """CREATE TABLE gone (
     key INTEGER PRIMARY KEY, commits INTEGER NOT NULL, checksum BLOB NOT NULL)""",
 )
-# Of each table with checksums: the columns that its checksum covers, the row's key first.
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "documents": ("row", "id", "body", "hash", "shape", "tokens", "cut"),
-    "passages": ("key", "document", "position", "text", "image"),
-    "segments": ("number", "rows"),
-    "blocks": (
-        "number", "segment", "first", "rows", "keys", "documents", "tokens", "codes",
-    ),
-    "gone": ("key", "commits"),
+# Of each table with checksums: the columns that its checksum covers, the row's key first, and what
+# they hold. SQLite keeps any type in any column, and whoever forges a row forges its checksum too.
+COLUMNS: Mapping[str, Mapping[str, type | UnionType]] = {
+    "documents": {"row": int, "id": str, "body": str, "hash": bytes, "shape": bytes,
+                  "tokens": int, "cut": int},
+    "passages": {"key": int, "document": int, "position": int, "text": str, "image": str | None},
+    "segments": {"number": int, "rows": int},
+    "blocks": {"number": int, "segment": int, "first": int, "rows": int, "keys": bytes,
+               "documents": bytes, "tokens": bytes | None, "codes": bytes},
+    "gone": {"key": int, "commits": int},
 }  # fmt: skip
 _DIGEST = 2**128
 
@@ -65,6 +67,21 @@ def checksum(table: str, values: Sequence[Value]) -> bytes:
         data = value if isinstance(value, bytes) else str(value).encode()
         parts += (f"{type(value).__name__}{len(data)}:".encode(), data)
     return hash_of(b"\0".join(parts))
+
+
+def fault(table: str, values: Sequence[Value], check: object) -> str:
+    """What is wrong with a row of COLUMNS[table] and its checksum; "" if it can be as written.
+
+    >>> fault("gone", (1, "x"), checksum("gone", (1, "x")))
+    "has 'x' as its commits"
+    """
+    if checksum(table, values) != check:
+        return "does not have its checksum"
+    for (name, kind), value in zip(COLUMNS[table].items(), values, strict=True):
+        # All numbers count or name something: none is negative.
+        if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
+            return f"has {value!r:.40} as its {name}"
+    return ""
 
 
 def summed(digest: int, added: Iterable[bytes], removed: Iterable[bytes]) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_vqa.errors import RagVqaError
-from rag_vqa.images import content_hash
 from rag_vqa.retriever.store.blocks import Keys, blocks
 from rag_vqa.retriever.store.content import content_of
-from rag_vqa.retriever.store.tables import COLUMNS, checksum, summed
+from rag_vqa.retriever.store.pictures import read
+from rag_vqa.retriever.store.tables import COLUMNS, checksum, fault, summed
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.store.store import Store
@@ -53,16 +53,15 @@ def _database(store: Store) -> Iterator[Damage]:
 
 
 def _rows(store: Store) -> Iterator[Damage]:
-    """Each row's checksum, and the digest over all."""
+    """Each row's checksum and types, and the digest over all."""
     total = 0
     for table, columns in COLUMNS.items():
         for *values, check in store.db.stream(
             f"SELECT {', '.join(columns)}, checksum FROM {table}"
         ):
-            computed = checksum(table, values)
-            total = summed(total, [computed], [])
-            if computed != check:
-                yield _damage(store, f"row {values[0]!r} of {table} does not have its checksum")
+            total = summed(total, [checksum(table, values)], [])
+            if what := fault(table, values, check):
+                yield _damage(store, f"row {values[0]!r} of {table} {what}")
     if total != store.db.number("digest", 16):
         yield _damage(store, "the rows are not those of the last commit: wrong digest")
 
@@ -90,12 +89,10 @@ def _keys(store: Store) -> Iterator[Damage]:
     """Each key of a block has its passage and that its document, unless it is gone."""
     found = list(blocks(store.db))
     keys, owners = _joined([b.keys for b in found]), _joined([b.documents for b in found])
-    if len(np.unique(keys)) < len(keys):
-        yield _damage(store, "a key is in two blocks")
     live = ~np.isin(keys, store.gone())
     if len(store.gone()) != len(keys) - int(live.sum()):
         yield _damage(store, "a key is gone that is in no block")
-    query = "SELECT key, document FROM passages ORDER BY key"
+    query = "SELECT key, document FROM passages WHERE typeof(document) = 'integer' ORDER BY key"
     stored = np.array(store.db.rows(query), np.int64).reshape(-1, 2)
     order = np.argsort(keys[live])
     if not np.array_equal(stored, np.stack([keys[live][order], owners[live][order]], 1)):
@@ -130,11 +127,9 @@ def _pictures(store: Store) -> Iterator[Damage]:
     """The bytes of each picture that a document names."""
     for path in sorted({image for _, d in store.all_documents() for image in d.images}, key=str):
         file = Path(str(path))
-        try:
-            if content_hash(file.read_bytes()) != file.name:
-                yield Damage(file, 0, "its bytes are not those that it is named after")
-        except OSError as error:
-            yield Damage(file, 0, f"it cannot be read: {error.strerror}")
+        _, wrong = read(file)
+        if wrong:
+            yield Damage(file, 0, wrong)
 
 
 def _joined(parts: list[Keys]) -> Keys:

@@ -53,6 +53,18 @@ def test_bad_lines_and_missing_pictures_are_written_down(cli, source, tmp_path) 
     assert row.endswith("no.jpg")
 
 
+def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> None:
+    out, victim = tmp_path / "new.kb", tmp_path / "victim"
+    cli("kb", "build", source, "--out", out)
+    victim.write_text("precious")
+    for name in ("rejects.jsonl", "missing.csv"):
+        (out / name).unlink()
+        (out / name).symlink_to(victim)
+    assert cli("kb", "build", source, "--out", out).code == 0
+    assert victim.read_text() == "precious"
+    assert (out / "missing.csv").read_bytes() == b"document,image\r\n"  # as RFC 4180 ends a line
+
+
 def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:
     source.write_text("not json\n" + source.read_text())
     done = cli("kb", "build", source, "--out", tmp_path / "new.kb", "--strict")

@@ -146,6 +146,50 @@ with KnowledgeBase.open(sys.argv[1]) as kb:
 """
 
 
+def _read_only(path: Path, root: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the script above where no file of the folder can be written."""
+    command = [sys.executable, "-c", _READ_ONLY, str(path)]
+    if os.getuid() == 0:  # whom no permission stops, unless that power is put down
+        if shutil.which("setpriv") is None:
+            pytest.skip("root needs setpriv to be stopped by permissions")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    for file in path.iterdir():
+        if file.is_file():
+            file.chmod(0o400)
+    path.chmod(0o500)
+    try:
+        return subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
+        )
+    finally:
+        path.chmod(0o700)
+
+
+def test_half_a_commit_is_not_read_where_it_cannot_be_undone(
+    tmp_path: Path,
+    kb: KnowledgeBase,
+    encoder: TokenEncoder,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "network", lambda file: "nfs4")  # a rollback journal
+    kb.add([{"id": f"d{n}", "text": f"Text {n}."} for n in range(300)])
+    left = tmp_path / "left.kb"
+    kb.store.db._db.execute("PRAGMA cache_size = 5")  # pages reach the file before the commit
+    with kb.store.db.commit() as commit:
+        for row in range(1, 251):
+            commit.remove("documents", "row", row)
+        shutil.copytree(kb.path, left)  # what a kill at this moment leaves
+    done = _read_only(left, root)
+    assert done.returncode == 1
+    assert "was left within a commit, which cannot be undone here" in done.stderr
+    (left / "kb.sqlite").chmod(0o600)
+    (left / "kb.sqlite-journal").chmod(0o600)
+    with KnowledgeBase.open(left, encoder) as mended:
+        assert len(mended) == 300
+        assert mended.verify() == ()
+
+
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])  # WAL: others still read when it was closed
 def test_it_is_read_where_nothing_can_be_written(kb: KnowledgeBase, root: Path, mode: str) -> None:
     kb.add([{"id": "a", "text": "One."}])
@@ -153,20 +197,7 @@ def test_it_is_read_where_nothing_can_be_written(kb: KnowledgeBase, root: Path, 
     db = sqlite3.connect(kb.path / "kb.sqlite")
     db.execute(f"PRAGMA journal_mode = {mode}")
     db.close()
-    command = [sys.executable, "-c", _READ_ONLY, str(kb.path)]
-    if os.getuid() == 0:  # whom no permission stops, unless that power is put down
-        if shutil.which("setpriv") is None:
-            pytest.skip("root needs setpriv to be stopped by permissions")
-        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    (kb.path / "kb.sqlite").chmod(0o400)
-    (kb.path / "writer.lock").chmod(0o400)
-    kb.path.chmod(0o500)
-    try:
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
-        )
-    finally:
-        kb.path.chmod(0o700)
+    done = _read_only(kb.path, root)
     assert done.returncode == 0, done.stderr
     read, refused = done.stdout.splitlines()
     assert read == "['a'] ()"

@@ -1,0 +1,44 @@
+"""The lock's own file: never another's through a link, never one name for two hosts."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from rag_vqa.errors import RagVqaError
+from rag_vqa.retriever.store import files, lock
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "x.kb").mkdir()
+    (tmp_path / "x.kb" / "writer.lock").symlink_to(victim)
+    with pytest.raises(RagVqaError, match="no plain file"), lock.writing(tmp_path / "x.kb"):
+        pass
+    with pytest.raises(RagVqaError, match="cannot be written"):
+        files.write_at(tmp_path / "x.kb" / "writer.lock", 0, b"x")
+    assert victim.read_text() == "precious"
+
+
+def test_a_pipe_is_no_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "writer.lock")
+    with pytest.raises(RagVqaError, match="no plain file"), lock.writing(tmp_path):
+        pass
+
+
+def test_two_hosts_may_have_the_same_pid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers count from 1. Without flock, the second's failure must not free the first's."""
+    monkeypatch.setattr(lock, "_flock", lambda file, path: False)
+    pid = 4_194_305  # beyond Linux's largest, see proc_sys_kernel(5)
+    monkeypatch.setattr(lock.os, "getpid", lambda: pid)
+    monkeypatch.setattr(socket, "gethostname", lambda: "one")
+    with lock.writing(tmp_path):
+        monkeypatch.setattr(socket, "gethostname", lambda: "two")
+        for _ in range(2):  # on "two", no process of that pid runs
+            with pytest.raises(RagVqaError, match=f"process {pid} on one"), lock.writing(tmp_path):
+                pass
+    with lock.writing(tmp_path):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["writer.lock"]
