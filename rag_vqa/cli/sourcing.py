@@ -57,6 +57,15 @@ class Sourcing:
     subset: Path | None = None
     strict: bool = False
 
+    def absolute(self) -> Sourcing:
+        """The same from any folder."""
+        return replace(
+            self,
+            path=self.path.resolve(),
+            images=None if self.images is None else self.images.resolve(),
+            subset=None if self.subset is None else self.subset.resolve(),
+        )
+
     def open(self, rejected: list[Rejected]) -> Source:
         """The source; each reading of it fills `rejected` with what it refuses.
 
