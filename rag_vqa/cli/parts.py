@@ -146,10 +146,10 @@ class Parts:
         report = merged(self.out, paths)
         # The first part was copied whole: to a merge it is unchanged, to the person it is new.
         report.added, report.unchanged = report.added + report.unchanged, 0
-        # Each part reads the source from its beginning, and refuses the same lines again.
-        lines = dict.fromkeys(line for path in paths for line in _lines(path / REJECTS))
         job = Build(self.run, self.sourcing, self.out)
-        job.rejected = [Rejected(**json.loads(line)) for line in lines]
+        job.rejected = [
+            Rejected(**json.loads(line)) for path in paths for line in _lines(path / REJECTS)
+        ]
         rows = (row for path in paths for row in [*csv.reader(_lines(path / MISSING))][1:])
         report.missing_images += [(document, image) for document, image in rows]
         with open_knowledge_base(self.out) as kb:
