@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
@@ -107,6 +108,20 @@ class Opening:
         return picture.resize((edge, edge), filter_, (0, top * y - first, edge, bottom * y - first))
 
 
+class _Remembering(SpawnContext):
+    """Knows every process it makes before that starts. A pool starts its own one by one, as jobs
+    come, and a signal may end the call that has just started one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]
+        process = SpawnProcess(*args, **options)
+        self.made.append(process)
+        return process
+
+
 class Opener:
     """Opens pictures, in `workers` processes or, where that is 0, in this one. `with` ends them.
 
@@ -117,7 +132,8 @@ class Opener:
     def __init__(self, opening: Opening, workers: int = 0) -> None:
         self._opening, self.workers = opening, workers
         self._pool: ProcessPoolExecutor | None = None
-        self._processes: set[multiprocessing.process.BaseProcess] = set()
+        # spawn: torch has threads by now, and a forked child may inherit a lock that they hold
+        self._context = _Remembering()
 
     def begin(self, data: bytes, name: str) -> Waiting:
         """Begin to open a picture; what is returned waits for it, and raises BadImage.
@@ -143,15 +159,8 @@ class Opener:
 
     def _submit(self, data: bytes, name: str) -> Future[Image.Image]:
         if self._pool is None:
-            # spawn: torch has threads by now, and a forked child may inherit a lock that they hold
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, context, _worker)
-        if len(self._processes) == self.workers:
-            return self._pool.submit(_open, self._opening, data, name)
-        before = {*multiprocessing.active_children()}  # a job starts one, where all have work
-        future = self._pool.submit(_open, self._opening, data, name)
-        self._processes |= {*multiprocessing.active_children()} - before
-        return future
+            self._pool = ProcessPoolExecutor(self.workers, self._context, _worker)
+        return self._pool.submit(_open, self._opening, data, name)
 
     def _give_up(self, error: Exception) -> None:
         if self.workers:
@@ -167,9 +176,10 @@ class Opener:
     def close(self) -> None:
         """End the processes at once, whatever they are at."""
         pool, self._pool = self._pool, None
-        for process in self._processes:
-            process.kill()
-        self._processes = set()
+        for process in self._context.made:
+            if process.pid is not None:  # else it was never started
+                process.kill()
+        self._context.made.clear()
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -70,9 +70,9 @@ class Build:
         self.there, self.total = documents, self.shard.size(documents)
 
     def documents(self) -> Iterator[Record]:
-        """The records of this part, from the beginning."""
+        """The records of this part, from the beginning; what it refuses is told anew."""
         self.rejected.clear()
-        return self.shard.of(self.source.records(), self.there)
+        return self.shard.of(self.source.records(), self.there, self.rejected.clear)
 
     def plan(self, encoder: TokenEncoder, split: str, kept: bool) -> None:
         """What the job will take, of a few documents encoded; short jobs are only begun."""

@@ -53,12 +53,11 @@ def build(parts: Parts) -> int:
     except ImportError as error:
         raise Missing("--engine ray needs an extra: pip install 'rag-vqa[ray]'") from error
     parts = _absolute(parts)
-    parts.check()
-    parts.folder.mkdir(parents=True, exist_ok=True)
+    parts.begin()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    left = [{"number": n} for n in range(1, parts.count + 1) if not parts.path(n).exists()]
+    left = [{"number": n} for n in parts.left()]
     there = parts.count - len(left)
     try:
         if left:
@@ -81,21 +80,21 @@ def _build(batch: dict[str, Any], parts: Parts) -> dict[str, Any]:
     """On a node: build the parts of these numbers, each under a name that nobody else has."""
     for number in map(int, batch["number"]):
         whole = parts.path(number)
-        if whole.exists():
+        if parts.there(number):
             continue
         attempt = whole.with_name(f"{uuid.uuid4().hex}-of-{parts.count}")
         code = parts.build(number, _encoder(parts), attempt)
         if code != DONE:
             raise RagVqaError(f"Part {number} of {parts.count} was stopped on its node.")
-        _appear(attempt, whole)
+        _appear(parts, number, attempt)
     return batch
 
 
-def _appear(attempt: Path, whole: Path) -> None:
+def _appear(parts: Parts, number: int, attempt: Path) -> None:
     try:
-        attempt.rename(whole)
+        attempt.rename(parts.path(number))
     except OSError:
-        if not whole.exists():
+        if not parts.there(number):
             raise
         shutil.rmtree(attempt)  # another attempt was faster, and holds the same
 
@@ -114,16 +113,10 @@ def _loaded(settings: str, model: str, commit: str | None) -> Encoder:
 
 def _absolute(parts: Parts) -> Parts:
     """Other processes work in other folders."""
-    given = parts.sourcing
     model, commit = parts.wanted
     return replace(
         parts,
         out=parts.out.resolve(),
-        sourcing=replace(
-            given,
-            path=given.path.resolve(),
-            images=None if given.images is None else given.images.resolve(),
-            subset=None if given.subset is None else given.subset.resolve(),
-        ),
+        sourcing=parts.sourcing.absolute(),
         wanted=(str(Path(model).resolve()) if Path(model).is_dir() else model, commit),
     )

@@ -44,8 +44,7 @@ def named(text: str) -> list[str]:
 
 def build(parts: Parts, devices: list[str]) -> int:
     """Build all parts and merge them; the exit code. Stopped, the same command goes on."""
-    parts.check()
-    parts.folder.mkdir(parents=True, exist_ok=True)
+    parts.begin()
     context = multiprocessing.get_context("spawn")
     done = context.RawArray("q", parts.count)  # no lock that a killed process could keep
     processes = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.cli import begun
 from rag_vqa.cli.building import DONE, IN_PART, INTERRUPTED, MISSING, REJECTS, Build
 from rag_vqa.cli.run import Run
 from rag_vqa.cli.sourcing import Shard, Sourcing
@@ -55,23 +57,57 @@ class Parts:
     def path(self, number: int) -> Path:
         return self.folder / f"{number}-of-{self.count}"
 
-    def check(self) -> None:
-        """Raises UsageError where these parts cannot be what is to be done."""
+    def there(self, number: int) -> bool:
+        """Whether part `number` is there; a folder that is being removed is none."""
         from rag_vqa.retriever.store import FILE
 
+        return (self.path(number) / FILE).exists()
+
+    def left(self) -> list[int]:
+        """The parts that are not there. What lies in their place, half removed, goes."""
+        missing = [n for n in range(1, self.count + 1) if not self.there(n)]
+        for path in map(self.path, missing):
+            if path.exists():
+                shutil.rmtree(path)
+        return missing
+
+    def begin(self) -> None:
+        """Make the folder of the parts, or go on in it.
+
+        Raises:
+            UsageError: what is to be built is there, or the parts are those of another build.
+        """
+        from rag_vqa.retriever.store import FILE
+
+        if self._gone.exists():  # its removal was cut short
+            shutil.rmtree(self._gone)
+        now = self._begun()
         if not self.folder.is_dir():
             if (self.out / FILE).exists():
                 raise UsageError(
                     f"{self.out} is there, and parts make a new one. Add to it: rag-vqa kb add "
                     f"SOURCE --out {self.out}"
                 )
+            self.folder.mkdir(parents=True)
+        elif any(path.is_dir() for path in self.folder.iterdir()):
+            if told := now.differences(self.folder):
+                raise UsageError(
+                    f"{self.folder} holds parts of another build: {'; '.join(told)}. Go on with "
+                    "the source and the options that it was begun with, or begin anew: "
+                    f"rm -r {shlex.quote(str(self.folder))}"
+                )
             return
-        others = [path for path in self.folder.iterdir() if self.count != _count_of(path)]
-        if others:
-            raise UsageError(
-                f"{self.folder} holds parts of {_count_of(others[0])}, not of {self.count}: go on "
-                "with as many devices as it was begun with, or remove it."
-            )
+        now.write(self.folder)
+
+    def _begun(self) -> begun.Begun:
+        files = begun.state(self.sourcing, [self.out, self.folder])
+        retriever = " ".join(filter(None, self.wanted))
+        return begun.Begun(self.count, self.total, begun.named(self.sourcing), files, self.split,
+                           self.kept, retriever)  # fmt: skip
+
+    @property
+    def _gone(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.parts.gone")
 
     def encoder(self, device: str | None = None, sharers: int = 1) -> Encoder:
         """The retriever on a device; `sharers` processes share the machine's cores."""
@@ -110,15 +146,16 @@ class Parts:
         report = merged(self.out, paths)
         # The first part was copied whole: to a merge it is unchanged, to the person it is new.
         report.added, report.unchanged = report.added + report.unchanged, 0
-        # Each part reads the source from its beginning, and refuses the same lines again.
-        lines = dict.fromkeys(line for path in paths for line in _lines(path / REJECTS))
         job = Build(self.run, self.sourcing, self.out)
-        job.rejected = [Rejected(**json.loads(line)) for line in lines]
+        job.rejected = [
+            Rejected(**json.loads(line)) for path in paths for line in _lines(path / REJECTS)
+        ]
         rows = (row for path in paths for row in [*csv.reader(_lines(path / MISSING))][1:])
         report.missing_images += [(document, image) for document, image in rows]
         with open_knowledge_base(self.out) as kb:
             code = job.added(kb, report)
-        shutil.rmtree(self.folder)
+        self.folder.rename(self._gone)  # first: parts in part would be taken for parts
+        shutil.rmtree(self._gone)
         return code
 
 
@@ -145,11 +182,6 @@ def failed(codes: Mapping[int, int], folder: Path) -> int:
             f"have so far is safe in {folder}. The same command goes on from here."
         )
     return IN_PART if any(codes.values()) else DONE
-
-
-def _count_of(path: Path) -> int | None:
-    count = path.name.rpartition("-of-")[2]
-    return int(count) if count.isdecimal() else None
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ It knows flags. How files are read is the matter of formats/.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -56,6 +56,15 @@ class Sourcing:
     unit: str | None = None
     subset: Path | None = None
     strict: bool = False
+
+    def absolute(self) -> Sourcing:
+        """The same from any folder."""
+        return replace(
+            self,
+            path=self.path.resolve(),
+            images=None if self.images is None else self.images.resolve(),
+            subset=None if self.subset is None else self.subset.resolve(),
+        )
 
     def open(self, rejected: list[Rejected]) -> Source:
         """The source; each reading of it fills `rejected` with what it refuses.
@@ -110,11 +119,20 @@ class Shard:
         """Its documents, of `total`."""
         return self._end(total, self.number) - self._end(total, self.number - 1)
 
-    def of(self, records: Iterator[Record], total: int) -> Iterator[Record]:
-        """Its records: runs, so that parts merged in order are what one build makes."""
+    def of(
+        self, records: Iterator[Record], total: int, skipped: Callable[[], object] | None = None
+    ) -> Iterator[Record]:
+        """Its records: runs, so that parts merged in order are what one build makes.
+
+        What is refused between two runs is met by the later part, behind all by the last one.
+        `skipped` is called once the parts before have been read past: what was refused is theirs.
+        """
+        for _ in islice(records, self._end(total, self.number - 1)):
+            pass
+        if skipped is not None:
+            skipped()
         # The last part reads to the end: what is refused there is told, too.
-        stop = None if self.number == self.count else self._end(total, self.number)
-        return islice(records, self._end(total, self.number - 1), stop)
+        yield from islice(records, None if self.number == self.count else self.size(total))
 
     def _end(self, total: int, number: int) -> int:
         return total * number // self.count

@@ -80,7 +80,9 @@ class _Writer:
 
     def take(self, block: Block, keep: NDArray[np.bool_]) -> None:
         """Take the rows of a block that are to be kept."""
-        tokens, codes = self._store.segments.read_sound(block)
+        segments = self._store.segments
+        segments.check_block(block)
+        tokens, codes = segments.read(block.segment, block.first, len(block))
         if keep.any():
             kept = None if tokens is None else tokens[keep]
             self._parts.append((block.keys[keep], block.documents[keep], kept, codes[keep]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_vqa.retriever.codes import Codes
-from rag_vqa.retriever.store.blocks import Keys, blocks
+from rag_vqa.retriever.store.blocks import Keys, blocks, runs
 from rag_vqa.retriever.store.segments import Tokens
 
 if TYPE_CHECKING:
@@ -27,19 +27,25 @@ class Places:
 
     def __init__(self, store: Store) -> None:
         found = list(blocks(store.db))
-        self._rows = [store.segments.read_sound(block) for block in found]
-        self._keys: Keys = np.concatenate([np.empty(0, np.int64), *(b.keys for b in found)])
-        self._block = np.repeat(np.arange(len(found)), [len(b) for b in found])
-        self._row = np.concatenate([np.empty(0, np.int64), *(np.arange(len(b)) for b in found)])
+        for block in found:
+            store.segments.check_block(block)
+        # A mapping holds a descriptor: one of each run, since a slow build makes very many blocks.
+        joined = list(runs(found))
+        sizes = [len(run.keys) for run in joined]
+        self._rows = [
+            store.segments.read(run.segment, run.first, size)
+            for run, size in zip(joined, sizes, strict=True)
+        ]
+        self._keys: Keys = np.concatenate([np.empty(0, np.int64), *(run.keys for run in joined)])
+        self._run = np.repeat(np.arange(len(joined)), sizes)
+        self._row = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])
         order = np.argsort(self._keys)
-        self._keys, self._block, self._row = (
-            a[order] for a in (self._keys, self._block, self._row)
-        )
+        self._keys, self._run, self._row = (a[order] for a in (self._keys, self._run, self._row))
 
     def rows(self, keys: Keys) -> tuple[Tokens | None, Codes]:
         """Tokens (n, K, D), if they are kept, and codes (n,) of keys (n,) that are there, n > 0."""
         at = np.searchsorted(self._keys, keys)
-        parts = [(self._rows[self._block[i]], int(self._row[i])) for i in at.tolist()]
+        parts = [(self._rows[self._run[i]], int(self._row[i])) for i in at.tolist()]
         codes = np.stack([codes[row] for (_, codes), row in parts])
         if parts[0][0][0] is None:
             return None, codes

@@ -94,19 +94,15 @@ class Segments:
         tokens, codes = self.read(number, first, rows)
         return None if tokens is None else hash_of(_bytes(tokens)), hash_of(_bytes(codes))
 
-    def read_sound(self, block: Block) -> tuple[Tokens | None, Codes]:
-        """`read` of a block whose bytes are still those that were written.
-
-        Raises:
-            CorruptKnowledgeBase: they are not. What is copied must not get a new checksum.
-        """
-        place = (block.segment, block.first, len(block))
+    def check_block(self, block: Block) -> None:
+        """Raise CorruptKnowledgeBase unless a block's bytes are still those that were written:
+        what is copied must not get a new checksum."""
+        found = self.hashes(block.segment, block.first, len(block))
         due = (block.tokens, block.codes)
-        for kind, is_, was in zip(("tokens", "codes"), self.hashes(*place), due, strict=True):
+        for kind, is_, was in zip(("tokens", "codes"), found, due, strict=True):
             if is_ != was:
                 path, offset = self.path(block.segment, kind), self.offset(kind, block.first)
                 raise corrupt(path, offset, "the rows from here do not have their checksum")
-        return self.read(*place)
 
     def check(self, number: int, rows: int) -> None:
         """Raise unless the files are there with sound headers and at least so many rows."""

@@ -78,6 +78,29 @@ def test_a_bad_last_line_is_written_down(cli, tmp_path, shard) -> None:
     assert json.loads((out / "rejects.jsonl").read_text())["line"] == 5
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_each_part_tells_what_it_refuses_itself(cli, tmp_path, count) -> None:
+    """Of bad lines before, between and behind documents, each is told once in all; a part's own
+    lie among its documents."""
+    good = [json.dumps({"id": f"d{n}", "text": "x"}) for n in range(6)]
+    lines = ["broken"]
+    for line in good:
+        lines += [line, "broken"]
+    source = tmp_path / "docs.jsonl"
+    source.write_text("".join(line + "\n" for line in lines))
+    told = []
+    for number in range(1, count + 1):
+        out = tmp_path / f"{number}.kb"
+        cli("kb", "build", source, "--out", out, "--shard", f"{number}/{count}")
+        told.append(
+            [json.loads(row)["line"] for row in (out / "rejects.jsonl").read_text().splitlines()]
+        )
+        built = [row["id"] for row in cli("kb", "list", out, "--json").json]
+        if number < count:  # line 2n + 2 is document n; the bad line before it is its own
+            assert told[-1] == [2 * int(name[1:]) + 1 for name in built]
+    assert [line for part in told for line in part] == [1, 3, 5, 7, 9, 11, 13]
+
+
 @pytest.mark.parametrize(("total", "count"), [(10, 3), (3, 5), (0, 2), (7, 1)])
 def test_shards_are_runs_that_together_are_all(total, count) -> None:
     parts = [Shard(number, count) for number in range(1, count + 1)]

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,13 @@ from PIL import Image
 from rag_vqa import images
 from rag_vqa.cli import cluster
 from rag_vqa.cli.app import run
+from rag_vqa.cli.parts import Parts
+from rag_vqa.cli.run import Run
+from rag_vqa.cli.sourcing import Sourcing
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.store.places import Places
+from rag_vqa.settings import Settings
 
 
 @pytest.fixture
@@ -129,17 +135,109 @@ def test_what_cannot_be_meant(cli, source, tmp_path, loads, flags, says) -> None
     assert not (tmp_path / "x.kb").exists()
 
 
-def test_parts_of_another_count_are_not_mixed(cli, source, tmp_path) -> None:
-    (tmp_path / "x.kb.parts" / "1-of-3").mkdir(parents=True)
-    done = cli("kb", "build", source, "--out", tmp_path / "x.kb", "--devices", "cpu,cpu")
-    assert done.code == 2 and "parts of 3, not of 2" in done.err
+@pytest.fixture
+def parts(tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Parts]:
+    """Of the source as it is now; those that are asked for are built here."""
+    monkeypatch.setattr("rag_vqa.cli.models.load_encoder", lambda *_: encoder)
+
+    def made(source: Path, count: int = 2, build: tuple[int, ...] = (), **other: Any) -> Parts:
+        total = len(source.read_text().splitlines())
+        given = Parts(Run(quiet=True), Sourcing(source), tmp_path / "x.kb", Settings(),
+                      ("fake", None), None, None, total, count)  # fmt: skip
+        given = replace(given, **other)
+        given.begin()
+        for number in build:
+            cluster._build({"number": [number]}, given)
+        return given
+
+    cluster._loaded.cache_clear()
+    return made
+
+
+def lines(path: Path, ids: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"id": i, "text": f"a bird {i}"}) + "\n" for i in ids))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "other", "says"),
+    [
+        (["d0", "d1", "d2", "d3", "d4", "d5"], {}, "documents was 4, is 6"),
+        (["e0", "e1", "e2", "e3"], {}, "files was 1 of"),
+        (None, {"count": 3}, "parts was 2, is 3"),
+        (None, {"wanted": ("fake", "1" * 40)}, "retriever was fake, is fake 1111"),
+        (None, {"split": "none"}, "split was None, is none"),
+        (None, {"kept": False}, "tokens_kept was None, is False"),
+    ],
+)
+def test_parts_of_another_build_are_not_mixed(tmp_path, parts, change, other, says) -> None:
+    source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2", "d3"])
+    parts(source, build=(1,))
+    if change:
+        lines(source, change)
+        os.utime(source, ns=(1, 1))  # never the time of before
+    with pytest.raises(UsageError, match=says) as refused:
+        parts(source, **other)
+    assert f"rm -r {tmp_path / 'x.kb.parts'}" in str(refused.value)
+
+
+def test_another_source_of_the_same_bytes_is_not_mixed_either(tmp_path, parts) -> None:
+    parts(lines(tmp_path / "docs.jsonl", ["d0", "d1"]), build=(1,))
+    with pytest.raises(UsageError, match=r"other\.jsonl"):
+        parts(lines(tmp_path / "other.jsonl", ["d0", "d1"]))
+
+
+def test_the_same_build_goes_on_and_its_own_files_are_no_change(tmp_path, parts, monkeypatch):
+    source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2"])
+    monkeypatch.chdir(tmp_path)
+    folder = {"sourcing": Sourcing(Path(), kind="jsonl")}  # the output lies in it
+    first = parts(source, **folder)
+    (first.path(1) / "segments").mkdir(parents=True)
+    again = parts(source, **folder)
+    assert again.left() == [1, 2] and not again.path(1).exists()
+    again.path(1).mkdir()
+    (tmp_path / "more.txt").write_text("x")
+    with pytest.raises(UsageError, match="files was 1 of"):
+        parts(source, **folder)
+
+
+def test_parts_half_removed_are_not_taken_for_parts(tmp_path, parts, encoder, monkeypatch) -> None:
+    """Killed while it clears up, or a part half removed by hand: the same command goes on."""
+    source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2", "d3"])
+    monkeypatch.setattr(
+        "rag_vqa.cli.models.open_knowledge_base", lambda path: KnowledgeBase.open(path, encoder)
+    )
+    made = parts(source, build=(1, 2))
+    (made.path(1) / "kb.sqlite").unlink()
+    made = parts(source)
+    assert made.left() == [1]
+    made = parts(source, build=(1,))
+    remove = shutil.rmtree
+
+    def killed(folder: Path) -> None:
+        next(folder.rglob("kb.sqlite")).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made.merge()
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with pytest.raises(UsageError, match="kb add"):  # it was built
+        parts(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs.jsonl", "x.kb"]
+    with KnowledgeBase.open(tmp_path / "x.kb", encoder) as kb:
+        assert [d.id for d in kb.documents()] == ["d0", "d1", "d2", "d3"]
 
 
 @pytest.mark.slow
-def test_a_part_that_fails_is_named(source, checkpoint, tmp_path, build, capfd) -> None:
+def test_a_part_that_fails_is_named(
+    source, checkpoint, tmp_path, build, capfd, monkeypatch
+) -> None:
     out = tmp_path / "x.kb"
-    (tmp_path / "x.kb.parts").mkdir()
-    (tmp_path / "x.kb.parts" / "2-of-2").write_text("in the way")
+    begin = Parts.begin
+    monkeypatch.setattr(
+        Parts, "begin", lambda parts: begin(parts) or parts.path(2).write_text("in the way")
+    )
     assert build(source, "--out", out, "--retriever", checkpoint, "--devices", "cpu,cpu") == 1
     said = capfd.readouterr().err
     assert "Part 2 of 2 ended with exit code" in said and "part 2 on cpu: " in said

@@ -1,5 +1,6 @@
 """Parts built one by one, merged, are what one build makes; what does not belong is refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,22 @@ def test_damage_is_not_taken_over(tmp_path: Path, encoder: TokenEncoder) -> None
         with pytest.raises(CorruptKnowledgeBase, match=r"000001\.codes is damaged at byte 64"):
             kb.merge([tmp_path / "b"])
         assert len(kb) == 0
+
+
+def test_a_part_of_very_many_commits_needs_few_open_files(
+    tmp_path: Path, encoder: TokenEncoder
+) -> None:
+    """Each commit makes a block of its own; a segment of them is mapped once."""
+    with KnowledgeBase.create(tmp_path / "b", encoder) as part:
+        part.add(({"id": f"d{n}", "text": f"Bird {n}."} for n in range(60)), batch_size=1)
+    resource = pytest.importorskip("resource")  # not on Windows
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with KnowledgeBase.create(tmp_path / "a", encoder) as kb:
+        lowest = os.open(os.devnull, os.O_RDONLY)  # descriptors are given from the lowest
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 40, hard))
+        try:
+            report = kb.merge([tmp_path / "b"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert report.added == len(kb) == 60 and kb.verify() == ()

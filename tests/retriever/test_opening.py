@@ -1,5 +1,6 @@
 """Pictures opened ahead: the pixels that the whole image processor makes; processes that die."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -8,7 +9,9 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +163,67 @@ def test_ended_with_pictures_on_their_way(opener: Opener) -> None:
     time.sleep(0.02)  # in the middle of one
     opener.close()
     assert multiprocessing.active_children() == []
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+class Slow:  # in place of an Opening
+    def open(self, data, name):
+        Path(name + ".begun").touch()
+        time.sleep(30)
+        Path(name).touch()
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_every_worker_is_ended_whatever_it_is_at(tmp_path, monkeypatch, stopped) -> None:
+    """`stopped`: a signal comes when the pool has just started one, before it can be noted."""
+    (tmp_path / "slow_pictures.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    opener = Opener(importlib.import_module("slow_pictures").Slow(), workers=3)
+    names = [str(tmp_path / name) for name in "abc"]
+    for name in names[:2]:
+        opener.begin(b"", name)
+    if stopped:
+        submit = ProcessPoolExecutor.submit
+
+        def signalled(*args: Any, **options: Any) -> None:
+            submit(*args, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            opener.begin(b"", names[2])
+    else:
+        opener.begin(b"", names[2])
+    while not all(Path(name + ".begun").exists() for name in names):
+        time.sleep(0.05)
+    opener.close()
+    assert multiprocessing.active_children() == []
+    assert not any(Path(name).exists() for name in names)  # nobody was waited for
+
+
+def test_processes_of_others_are_left_alone(opener: Opener) -> None:
+    """Even such as start while the pool starts its own."""
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    submit = ProcessPoolExecutor.submit
+
+    def beside(*args: Any, **options: Any) -> Any:
+        if other.pid is None:
+            other.start()
+        return submit(*args, **options)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProcessPoolExecutor, "submit", beside)
+            opener.begin(images.encode(noise(30, 20)), "x")()
+        opener.close()
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 PROGRAM = """
