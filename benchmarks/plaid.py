@@ -8,6 +8,7 @@ JSON out. It imports nothing of this repository, as ColBERT pins other versions 
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -67,7 +68,8 @@ def build(tokens: Any, config: ColBERTConfig) -> None:
 
 def main() -> None:
     tokens_file, count, queries_file, folder = sys.argv[1:]
-    answers, sys.stdout = sys.stdout, sys.stderr  # ColBERT prints
+    answers = os.fdopen(os.dup(1), "w")  # ColBERT prints, and the C++ below it does
+    os.dup2(2, 1)
     torch.set_num_threads(1)
     tokens = np.memmap(tokens_file, np.float16, "r", shape=(int(count), K, D))
     queries = torch.from_numpy(np.load(queries_file, allow_pickle=False).astype(np.float32))

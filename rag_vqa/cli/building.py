@@ -54,13 +54,13 @@ class Build:
         """Finds out what the source is; what is wrong with the flags is told here."""
         self.source = self.sourcing.open(self.rejected)
 
-    def survey(self) -> None:
+    def survey(self, dry_run: bool = False) -> None:
         """Reads through the source and says what is there, before any model loads."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the reading that counts will tell
             self.found: Survey = look_through(self.source)
         self.known(self.found.documents)
-        for line in said(self.source, self.found, self.out):
+        for line in said(self.source, self.found, None if dry_run else self.out):
             self.run.note(line)
         if self.shard.count > 1:
             self.run.note(f"part {self.shard.number} of {self.shard.count}: {self.total:,} of them")

@@ -80,7 +80,7 @@ def build(
     kept = False if codes_only else None
     wanted, built_with = retriever_to_build(run, settings, out, split, kept)
     with stopping():
-        job.survey()
+        job.survey(dry_run)
         check_models([wanted], settings, yes, built_with)
         if split_up:
             raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
@@ -156,7 +156,7 @@ def sync(
     job = Build(run, given, out)
     job.open()
     with stopping(), open_to_write(run, settings, out, yes) as kb:
-        job.survey()
+        job.survey(dry_run)
         raise typer.Exit(job.sync(kb, settings, dry_run, force))
 
 

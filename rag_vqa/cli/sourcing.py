@@ -145,14 +145,16 @@ def look_through(source: Source) -> Survey:
     return survey(replace(source))
 
 
-def said(source: Source, found: Survey, out: Path) -> Iterator[str]:
-    """What a person should know of a source before it is encoded, a line each."""
+def said(source: Source, found: Survey, out: Path | None) -> Iterator[str]:
+    """What a person should know of a source before it is encoded, a line each; `out` is where
+    lists of what is amiss will be written, None if they will not."""
     from rag_vqa.cli.building import MISSING, REJECTS
     from rag_vqa.cli.output import one_line
 
     pictures = f" · {found.with_image:,} with image" if found.with_image else ""
-    gone = f" ({found.images_missing:,} missing → {out / MISSING})" if found.images_missing else ""
-    refused = f" · {found.refused:,} refused → {out / REJECTS}" if found.refused else ""
+    lists = ("", "") if out is None else (f" → {out / MISSING}", f" → {out / REJECTS}")
+    gone = f" ({found.images_missing:,} missing{lists[0]})" if found.images_missing else ""
+    refused = f" · {found.refused:,} refused{lists[1]}" if found.refused else ""
     yield f"{found.documents:,} documents ({source.kind}){pictures}{gone}{refused}"
     if source.metadata:
         yield f"metadata: {one_line(', '.join(source.metadata))}"

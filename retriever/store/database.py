@@ -253,6 +253,8 @@ class Database:
         """SQLite's errors as ours."""
         try:
             yield
+        except UnicodeDecodeError as error:
+            raise self.corrupt(f"it holds text that is no text: {error}") from error
         except (sqlite3.ProgrammingError, UnicodeEncodeError, OverflowError) as error:
             # Closed already, or a value that no row can hold: half a character, 65 bits, a list.
             raise UsageError(f"{self.file} cannot be asked that: {error}") from error

@@ -266,3 +266,14 @@ def test_a_long_snapshot_sees_one_commit(kb: KnowledgeBase, encoder: TokenEncode
         kb.add([{"id": "b", "text": "Two."}])
         assert len(reader) == 1
     assert len(kb) == 2
+
+
+def test_text_that_is_no_text_is_damage(kb: KnowledgeBase) -> None:
+    kb.add([{"id": "a", "text": "One."}])
+    kb.close()
+    file = kb.path / "kb.sqlite"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"CREATE TABLE") + 8] ^= 0x80
+    file.write_bytes(content)
+    with pytest.raises(CorruptKnowledgeBase, match=r"kb\.sqlite"):
+        KnowledgeBase.open(kb.path)
