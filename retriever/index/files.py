@@ -92,8 +92,8 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         raise Missing(f"{path} does not exist: it is written by `Index.save`.")
     try:
         arrays: dict[str, NDArray[Any]] = load_file(path)
-    except SafetensorError as error:
-        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}") from error
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a type numpy has not
+        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}.") from error
     written = arrays.pop(DIGEST, np.empty(0))
     if not np.array_equal(written, _digest(arrays)):
         raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: its digest is another.")
