@@ -123,7 +123,7 @@ class FaissIndex:
 
         By how many rows are there to choose from, so that no answer tells what was deleted.
         """
-        if self._lists is None or (at is not None and len(at) <= _LISTED):
+        if self._lists is None or (len(self._rows) if at is None else len(at)) <= _LISTED:
             return at
         alive = np.zeros(len(self._lists), np.bool_)
         alive[slice(None) if at is None else at] = True

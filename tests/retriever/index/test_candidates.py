@@ -198,6 +198,25 @@ def test_only_rows_that_are_new_are_worked_out(world, tmp_path, monkeypatch) -> 
     assert sum(counted) == 1000
 
 
+def test_deletes_leave_no_trace_in_answers(world, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(lists, "PROBED", 1)  # so that lists lose much, where they are looked into
+    monkeypatch.setattr(candidates, "_BY_MEANS", 20)
+    monkeypatch.setattr(candidates, "_MEANS_PER_ROW", 2)
+    rows = unit(np.random.default_rng(4).normal(size=(1100, K, D))).astype(np.float16)
+    queries = unit(np.random.default_rng(5).normal(size=(20, K, D))).astype(np.float32)
+    index, keys = FaissIndex(), np.arange(1100)
+    index.add(rows, keys)
+    index.delete(keys[::7])  # 942 are left: fewer than lists are looked into for
+    index.save(tmp_path / "index")
+    left = np.setdiff1d(keys, keys[::7])
+    plain = FaissIndex()
+    plain.add(rows[left], left)
+    given = index.search(queries, 10)
+    for other in (FaissIndex.open(tmp_path / "index"), plain):
+        for one, two in zip(other.search(queries, 10), given, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
 def test_a_filter_beyond_the_lists_still_finds_k(world) -> None:
     rows, queries = world
     index = FaissIndex()
