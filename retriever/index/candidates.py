@@ -31,7 +31,7 @@ _LISTED = 2**17
 # Rows passed on by means, and by codes: at least, and for each row asked for.
 _BY_MEANS, _MEANS_PER_ROW = 1000, 10
 _BY_CODES, _CODES_PER_ROW = 150, 2
-_ROWS = 2**15  # worked on at once, so that mapped rows are not copied whole
+_ROWS = 2**13  # worked on at once, so that mapped rows are not copied whole
 
 
 class FaissIndex:
