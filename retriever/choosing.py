@@ -10,9 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.errors import CorruptKnowledgeBase
+from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError
 from rag_vqa.retriever.index import Choice, Index, auto, make_index
-from rag_vqa.retriever.store import Store
+from rag_vqa.retriever.index.files import NEW
+from rag_vqa.retriever.store import Store, files
 
 # What candidates are found by, of rows by key: it holds for good, and can be made again.
 KEPT = "candidates.safetensors"
@@ -38,11 +39,19 @@ def empty_index(store: Store, choice: Choice) -> Index:
 
 
 def keep(store: Store, index: Index) -> None:
-    """Write down what an index worked out, for the next one. The caller holds the lock."""
+    """Write down what an index worked out, for the next one. The caller holds the lock.
+
+    It can be made again: that it could not be written is a warning."""
     from rag_vqa.retriever.index.candidates import FaissIndex
 
-    if isinstance(index, FaissIndex):
+    if not isinstance(index, FaissIndex):
+        return
+    try:
+        for left in store.folder.glob(f"{KEPT}.*{NEW}"):  # by a killed process: ours is the lock
+            files.remove(left)
         index.keep(_file(store))
+    except RagVqaError as error:
+        warnings.warn(f"{error} Until then searches begin by working it out.", stacklevel=2)
 
 
 def _file(store: Store) -> Path:

@@ -7,6 +7,8 @@ on. What is lost is lost in the first two; benchmarks/index.py measures it.
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 from rag_vqa.retriever.codes import Codes, decode, encode, row_type
 from rag_vqa.retriever.index import ranking
 from rag_vqa.retriever.index.arithmetic import Arithmetic, arithmetic
-from rag_vqa.retriever.index.derived import Derived
+from rag_vqa.retriever.index.derived import NOWHERE, Derived, checksums
 from rag_vqa.retriever.index.files import load_rows, save_rows
-from rag_vqa.retriever.index.lists import LEARNED_FROM, Lists
+from rag_vqa.retriever.index.lists import LEARNED_FROM, Lists, learned
 from rag_vqa.retriever.index.means import MEANS, means
 from rag_vqa.retriever.index.protocol import Keys, Positions, Scores, Tokens
 from rag_vqa.retriever.index.rows import Block, Rows
@@ -29,6 +31,7 @@ _LISTED = 2**17
 # Rows passed on by means, and by codes: at least, and for each row asked for.
 _BY_MEANS, _MEANS_PER_ROW = 1000, 10
 _BY_CODES, _CODES_PER_ROW = 150, 2
+_ROWS = 2**13  # worked on at once, so that mapped rows are not copied whole
 
 
 class FaissIndex:
@@ -36,8 +39,8 @@ class FaissIndex:
 
     Args:
         kernel: one of `arithmetic.kernels`; None: the best that runs here.
-        derived: a file that `keep` wrote. Rows of keys that it knows are added at once; those of
-            others are worked out as ever.
+        derived: a file that `keep` wrote. Rows that it knows are added at once; others are
+            worked out as ever.
 
     Raises:
         Missing, CorruptKnowledgeBase: of the file; see `Index.open`.
@@ -47,9 +50,8 @@ class FaissIndex:
         self._rows = Rows(self._coarse)
         self._kernel = kernel
         self._derived = None if derived is None else Derived.read(derived)
+        self._places: NDArray[np.intp] = np.empty(0, np.intp)  # (N,) of rows: where in `_derived`
         self._lists: Lists | None = None
-        if self._derived is not None and self._derived.centres is not None:
-            self._lists = Lists(self._derived.centres)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -86,15 +88,17 @@ class FaissIndex:
         return index
 
     def keep(self, path: Path) -> None:
-        """Write what was worked out of the rows: 544 bytes each, of (32, 128). For `derived`."""
-        at = self._rows.ascending
-        held = [_means_of(block) for block in self._rows.blocks]
-        coarse = np.concatenate(held)[at] if held else np.empty(0, row_type(1, 1))
-        if self._lists is None:
-            Derived(self._rows.keys[at], coarse).write(path)
-        else:
-            ids = self._lists.ids[at]
-            Derived(self._rows.keys[at], coarse, self._lists.centres, ids).write(path)
+        """Write what was worked out of the rows: 552 bytes each, of (32, 128), and 8
+        more with lists. For `derived`."""
+        at, blocks = self._rows.ascending, self._rows.blocks
+        checks, coarse = np.empty(0, np.uint64), np.empty(0, row_type(1, 1))
+        if blocks:
+            checks = np.concatenate([checksums(block.codes) for block in blocks])[at]
+            coarse = np.concatenate([_means_of(block) for block in blocks])[at]
+        found = Derived(self._rows.keys[at], checks, coarse)
+        if self._lists is not None:
+            found = replace(found, centres=self._lists.centres, ids=self._lists.ids[at])
+        found.write(path)
 
     def _search(
         self, using: Arithmetic, query: NDArray[np.float32], k: int, at: Positions | None
@@ -115,8 +119,11 @@ class FaissIndex:
     def _narrowed(
         self, query: NDArray[np.float32], at: Positions | None, wanted: int
     ) -> Positions | None:
-        """Of those positions, those in lists near to the query, if there are enough."""
-        if self._lists is None or (at is not None and len(at) <= _LISTED):
+        """Of those positions, those in lists near to the query, if there are enough.
+
+        By how many rows are there to choose from, so that no answer tells what was deleted.
+        """
+        if self._lists is None or (len(self._rows) if at is None else len(at)) <= _LISTED:
             return at
         alive = np.zeros(len(self._lists), np.bool_)
         alive[slice(None) if at is None else at] = True
@@ -128,17 +135,35 @@ class FaissIndex:
         if self._lists is None:
             if len(self._rows.keys) <= _LISTED:
                 return
-            self._lists = Lists.learn(self._sample())
+            self._lists = Lists(self._centres())
         for block in self._rows.blocks:
-            first = max(0, len(self._lists) - block.start)
-            if first == len(block):
-                continue
-            keys = self._rows.keys[block.start + first : block.start + len(block)]
-            known = None if self._derived is None else self._derived.take(keys)
-            if known is not None and self._derived is not None and self._derived.ids is not None:
-                self._lists.restore(self._derived.ids[known])
-            else:
-                self._lists.append(decode(_means_of(block)[first:]))
+            first, end = max(block.start, len(self._lists)), block.start + len(block)
+            for start in range(first, end, _ROWS):
+                part = slice(start, min(start + _ROWS, end))
+                coarse = _means_of(block)[part.start - block.start : part.stop - block.start]
+                self._lists.append(self._lists_of(self._lists, self._places[part], coarse))
+
+    def _centres(self) -> NDArray[np.float32]:
+        """Those that were kept, if they were learned from rows like these; or new ones."""
+        kept = None if self._derived is None else self._derived.centres
+        if kept is not None and 2 * np.count_nonzero(self._places != NOWHERE) >= len(self._places):
+            return kept
+        if self._derived is not None:
+            self._derived = replace(self._derived, centres=None, ids=None)
+        return learned(self._sample())
+
+    def _lists_of(
+        self, lists: Lists, places: NDArray[np.intp], coarse: Codes
+    ) -> NDArray[np.uint16]:
+        """The list of each mean of rows (n)."""
+        ids = None if self._derived is None else self._derived.ids
+        found = np.empty(coarse["scales"].shape, np.uint16)
+        new = places == NOWHERE if ids is not None else np.ones(len(places), np.bool_)
+        if ids is not None:
+            found[~new] = ids[places[~new]]
+        if new.any():
+            found[new] = lists.of(decode(coarse[new]))
+        return found
 
     def _sample(self) -> NDArray[np.float32]:
         """Means of rows spread over all blocks (n, D)."""
@@ -151,11 +176,31 @@ class FaissIndex:
         return rng.permutation(np.concatenate(found))[:LEARNED_FROM]
 
     def _coarse(self, block: Block, keys: Keys) -> Codes:
-        """Codes of a block's means."""
-        known = None if self._derived is None else self._derived.take(keys)
-        if known is not None and self._derived is not None:
-            return self._derived.coarse[known]
-        return encode(means(decode(block.codes) if block.tokens is None else block.tokens))
+        """Codes of a block's means: those that were kept, the others worked out."""
+        K, D = block.codes.dtype["values"].shape
+        coarse = np.empty(len(block), row_type(min(MEANS, K), D))
+        places = self._known(block, keys, coarse.dtype)
+        for start in range(0, len(block), _ROWS):
+            part = slice(start, start + _ROWS)
+            new = start + np.flatnonzero(places[part] == NOWHERE)
+            old = start + np.flatnonzero(places[part] != NOWHERE)
+            if self._derived is not None and len(old):
+                coarse[old] = self._derived.coarse[places[old]]
+            if len(new):
+                rows = decode(block.codes[new]) if block.tokens is None else block.tokens[new]
+                coarse[new] = encode(means(rows))
+        self._places = np.concatenate([self._places, places])
+        return coarse
+
+    def _known(self, block: Block, keys: Keys, kind: np.dtype[np.void]) -> NDArray[np.intp]:
+        """Where in what was kept a block's rows are."""
+        if self._derived is None:
+            return np.full(len(block), NOWHERE, np.intp)
+        if len(self._derived.keys) and self._derived.coarse.dtype != kind:
+            warnings.warn("What was kept is of other rows. It is worked out anew.", stacklevel=2)
+            self._derived = None
+            return np.full(len(block), NOWHERE, np.intp)
+        return self._derived.find(keys, block.codes)
 
 
 def _means_of(block: Block) -> Codes:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
+from rag_vqa.errors import CorruptKnowledgeBase, Missing, RagVqaError, UsageError
 from rag_vqa.retriever.codes import Codes, row_type
 from rag_vqa.retriever.index.protocol import Keys, Tokens
 from rag_vqa.retriever.index.rows import Rows
 
 DIGEST = "digest"
+NEW = ".new"  # ends the name of a file that is not whole yet
 Arrays = Mapping[str, NDArray[Any]]
 Add = Callable[[Tokens | None, Keys, Codes | None], None]
 
@@ -76,10 +77,25 @@ def load_rows(path: Path, add: Add) -> Arrays:
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Write named arrays to one file with a digest of them, whole or not at all."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    save_file({**arrays, DIGEST: _digest(arrays)}, new)
-    new.replace(path)
+    """Write named arrays to one file with a digest of them, whole or not at all.
+
+    Raises:
+        RagVqaError: the disk is full, or the file cannot be written for another reason.
+    """
+    new = path.with_name(f"{path.name}.{os.getpid()}{NEW}")
+    try:
+        try:
+            save_file({**arrays, DIGEST: _digest(arrays)}, new)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())  # or a power loss could leave the name without the bytes
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except (SafetensorError, OSError) as error:  # a full disk is the former
+        raise RagVqaError(
+            f"{path} cannot be written: {error}. Make room on the disk or check the rights, then "
+            "run the same command again."
+        ) from error
 
 
 def load(path: Path) -> dict[str, NDArray[Any]]:
@@ -92,8 +108,8 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         raise Missing(f"{path} does not exist: it is written by `Index.save`.")
     try:
         arrays: dict[str, NDArray[Any]] = load_file(path)
-    except SafetensorError as error:
-        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}") from error
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a type numpy has not
+        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}.") from error
     written = arrays.pop(DIGEST, np.empty(0))
     if not np.array_equal(written, _digest(arrays)):
         raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: its digest is another.")

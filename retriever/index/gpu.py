@@ -19,6 +19,9 @@ from rag_vqa.retriever.index.keyed import JOINED, Keyed
 from rag_vqa.retriever.index.protocol import Keys, Positions, Scores, Tokens
 
 _SCORES = 2**26  # held at once, 256 MB: as many queries go together
+# Of fewer than this share of the rows copies are scored; of more, all rows as they lie: a copy of
+# most rows would cost the memory of all, at every search once a single row is deleted.
+_COPIED = 1 / 4
 
 
 class TritonIndex:
@@ -70,12 +73,16 @@ class TritonIndex:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
         queries = ranking.checked(queries, k, self._keyed.shape)
         at = self._keyed.among(among)
-        total = len(self) if at is None else len(at)
-        step = max(1, _SCORES // max(1, total))
+        there, every = len(self) if at is None else len(at), len(self._keyed.keys)
+        if not there:
+            return ranking.padded([ranking.NOTHING] * len(queries), k)
+        copied = at if there < _COPIED * every else None
+        away = None if at is None or copied is not None else self._away(at)
+        step = max(1, _SCORES // (every if copied is None else there))
         found: list[tuple[Keys, Scores]] = []
         for start in range(0, len(queries), step):
             batch = torch.from_numpy(queries[start : start + step]).to(self._device)
-            found += self._search(batch, k, at) if total else [ranking.NOTHING] * len(batch)
+            found += self._search(batch, min(k, there), copied, away)
         return ranking.padded(found, k)
 
     def save(self, path: Path) -> None:
@@ -93,10 +100,17 @@ class TritonIndex:
         load_tokens(path, index.add)
         return index
 
+    def _away(self, at: Positions) -> torch.Tensor:
+        """Which rows (N) are not at those positions, on the device."""
+        away = np.ones(len(self._keyed.keys), np.bool_)
+        away[at] = False
+        return torch.from_numpy(away).to(self._device)
+
     def _search(
-        self, queries: torch.Tensor, k: int, at: Positions | None
+        self, queries: torch.Tensor, k: int, at: Positions | None, away: torch.Tensor | None
     ) -> list[tuple[Keys, Scores]]:
-        """Keys and scores of the best rows at those positions (None: all) for each query."""
+        """Keys and scores of the k best rows for each query: of copies of those at positions, or
+        of all (None) but those `away` (N)."""
         from rag_vqa.retriever.index.fused import late_interaction
 
         parts, keys, start = [], self._keyed.keys, 0
@@ -109,8 +123,10 @@ class TritonIndex:
             if len(rows):
                 parts.append(late_interaction(queries, rows))
         scores = torch.cat(parts, 1)
+        if away is not None:
+            scores.masked_fill_(away, -torch.inf)
         # All that is no worse than the k-th: of equal scores a sort on the device keeps any.
-        least = scores.topk(min(k, scores.shape[1])).values[:, -1:]
+        least = scores.topk(k).values[:, -1:]
         found = []
         for row, end in zip(scores, least, strict=True):
             columns = (row >= end).nonzero()[:, 0]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.retriever.codes import encode
 from rag_vqa.retriever.index.keyed import JOINED, Keyed
+from rag_vqa.retriever.index.mapped import together
 from rag_vqa.retriever.index.protocol import Codes, Keys, Positions, Tokens
 
 
@@ -38,7 +40,8 @@ class Rows(Keyed):
         self.blocks: list[Block] = []
 
     def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None) -> None:
-        """Add a block; see `Index.add`. A small one is joined to the last, if that is small."""
+        """Add a block; see `Index.add`. It is joined to the last where both are mapped and lie
+        side by side, or are small: many blocks would be slow to search."""
         keys = np.asarray(keys, np.int64)
         self.check(tokens, keys, codes)
         if not len(keys):
@@ -50,9 +53,10 @@ class Rows(Keyed):
         block = Block(len(self.keys), half, np.ascontiguousarray(codes))
         if self._coarse is not None:
             block = replace(block, coarse=self._coarse(block, keys))
-        if self.blocks and _joins(self.blocks[-1], block):
-            block = _join(self.blocks.pop(), block)
-        self.blocks.append(block)
+        if self.blocks and (joined := _joined(self.blocks[-1], block)) is not None:
+            self.blocks[-1] = joined
+        else:
+            self.blocks.append(block)
         self.append(keys, codes.dtype["values"].shape)
 
     def parts(self, at: Positions | None) -> Iterator[tuple[Block, Positions | None]]:
@@ -66,15 +70,21 @@ class Rows(Keyed):
                 yield block, at[first:last] - block.start
 
 
-def _joins(last: Block, block: Block) -> bool:
-    alike = (last.tokens is None) == (block.tokens is None)
-    return alike and len(last) + len(block) <= JOINED
-
-
-def _join(last: Block, block: Block) -> Block:
-    tokens = coarse = None
+def _joined(last: Block, block: Block) -> Block | None:
+    """Both as one block, if they are alike; a copy only if they are small."""
+    if (last.tokens is None) != (block.tokens is None):
+        return None
+    small = len(last) + len(block) <= JOINED
+    codes, tokens, coarse = _one(last.codes, block.codes, small), None, None
     if last.tokens is not None and block.tokens is not None:
-        tokens = np.concatenate([last.tokens, block.tokens])
+        tokens = _one(last.tokens, block.tokens, small)
+    if codes is None or (tokens is None) != (block.tokens is None):
+        return None
     if last.coarse is not None and block.coarse is not None:
         coarse = np.concatenate([last.coarse, block.coarse])
-    return Block(last.start, tokens, np.concatenate([last.codes, block.codes]), coarse)
+    return Block(last.start, tokens, codes, coarse)
+
+
+def _one(last: NDArray[Any], block: NDArray[Any], small: bool) -> NDArray[Any] | None:
+    joined = together(last, block)
+    return np.concatenate([last, block]) if joined is None and small else joined

@@ -1,7 +1,9 @@
 """Verification: everything that the last commit wrote is computed again and compared.
 
 It knows what must hold in a sound knowledge base. It changes nothing and mends nothing. SQLite's
-own check finds few flipped bits: hence the checksum of each row and the digest over all.
+own check finds few flipped bits: hence the checksum of each row and the digest over all. What an
+index keeps beside the rows (choosing.py) is not read: it is taken only of rows that it has the
+checksum of, to find candidates, and what is damaged in it is worked out anew.
 """
 
 from __future__ import annotations

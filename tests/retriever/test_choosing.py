@@ -1,10 +1,14 @@
 """The engine of a knowledge base: by its size or as asked, with the same answers, also kept."""
 
+import errno
+
+import numpy as np
 import pytest
 
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever import choosing
 from rag_vqa.retriever.index import MANY
+from rag_vqa.retriever.index.files import load, save
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Query
 
@@ -67,3 +71,35 @@ def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> No
         assert kb.search([Query("quite other words")], 1)[0][0].document.id == "new"
         assert not kb.verify()
     assert found(path, encoder, "faiss")[1] == found(path, encoder, "exact")[1]
+
+
+def test_a_full_disk_costs_only_what_was_to_be_kept(path, encoder) -> None:
+    resource = pytest.importorskip("resource")
+    with KnowledgeBase.open(path, encoder) as kb:
+        kb.engine = "faiss"
+        (path / f"{choosing.KEPT}.1234567.new").write_bytes(b"of a process that was killed")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        kb.search(QUERIES, 1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+        try:
+            with pytest.warns(UserWarning, match=f"{choosing.KEPT} cannot be written"):
+                kb.retriever.keep()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not list(path.glob(f"{choosing.KEPT}*"))
+        kb.retriever.keep()
+        assert [file.name for file in path.glob(f"{choosing.KEPT}*")] == [choosing.KEPT]
+        assert not kb.verify()
+
+
+def test_a_failing_save_leaves_what_was_there(tmp_path, monkeypatch) -> None:
+    save(tmp_path / "rows", {"a": np.arange(3)})
+
+    def failing(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", failing)
+    with pytest.raises(RagVqaError, match="rows cannot be written"):
+        save(tmp_path / "rows", {"a": np.arange(4)})
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+    assert load(tmp_path / "rows")["a"].tolist() == [0, 1, 2]

@@ -10,6 +10,7 @@ import pytest
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.encoding import TokenEncoder
+from rag_vqa.retriever.index.mapped import mapping
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Hit, Passage, Query
 
@@ -163,3 +164,23 @@ def test_it_follows_what_another_commits(kb: KnowledgeBase, encoder: TokenEncode
         assert {hit.document.text for hit in hits} == {"Cliff.", "Puffin."}
         kb.delete(["b", "c"])
         assert reader.search([Query("Puffin")], 9) == [[]]
+
+
+@pytest.mark.parametrize("engine", ["exact", "faiss"])
+def test_a_reader_that_follows_small_commits_copies_no_rows(
+    kb: KnowledgeBase, encoder: TokenEncoder, engine: str
+) -> None:
+    if engine == "faiss":
+        pytest.importorskip("faiss")
+    with KnowledgeBase.open(kb.path, encoder) as reader:
+        reader.engine = engine
+        for n in range(8):
+            kb.add([{"id": f"d{n}", "text": f"word{n}"}])
+            hits = reader.search([Query(f"word{n}")], 9)
+            with KnowledgeBase.open(kb.path, encoder) as fresh:
+                assert hits == fresh.search([Query(f"word{n}")], 9)
+        (block,) = reader.retriever._index._rows.blocks  # type: ignore[attr-defined]
+        assert mapping(block.tokens) is not None and mapping(block.codes) is not None
+        kb.delete([f"d{n}" for n in range(4)])
+        kb.compact()
+        assert len(reader.search([Query("word7")], 9)[0]) == 4

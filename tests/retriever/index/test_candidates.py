@@ -9,7 +9,7 @@ from rag_vqa.errors import CorruptKnowledgeBase, Missing
 from rag_vqa.retriever.codes import encode
 from rag_vqa.retriever.index import candidates, lists
 from rag_vqa.retriever.index.candidates import FaissIndex
-from rag_vqa.retriever.index.derived import Derived
+from rag_vqa.retriever.index.derived import Derived, checksums
 from rag_vqa.retriever.index.means import MEANS, means
 
 pytest.importorskip("faiss")
@@ -104,7 +104,7 @@ def test_what_was_worked_out_is_not_worked_out_again(world, tmp_path, monkeypatc
     index.keep(tmp_path / "derived")
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "means", lambda tokens: pytest.fail("worked out again"))
-        patch.setattr(lists.Lists, "append", lambda *given: pytest.fail("assigned again"))
+        patch.setattr(lists.Lists, "of", lambda *given: pytest.fail("assigned again"))
         again = FaissIndex(derived=tmp_path / "derived")
         again.add(rows[1000:2500], keys[1000:2500])
         again.add(rows[10:1000], keys[10:1000])
@@ -133,10 +133,88 @@ def test_a_damaged_file_of_what_was_worked_out_is_refused(world, tmp_path) -> No
         path.write_bytes(whole[:cut])
         with pytest.raises(CorruptKnowledgeBase, match="derived"):
             FaissIndex(derived=path)
-    found = Derived(np.arange(2), encode(np.zeros((2, 1, 4))), np.zeros((1, 4), np.float32))
+    codes = encode(np.zeros((2, 1, 4)))
+    found = Derived(np.arange(2), checksums(codes), codes, np.zeros((1, 4), np.float32))
     replace(found, ids=np.ones((2, 1), np.uint16)).write(path)
     with pytest.raises(CorruptKnowledgeBase, match="no centre"):
         FaissIndex(derived=path)
+    replace(found, checks=found.checks[:1]).write(path)
+    with pytest.raises(CorruptKnowledgeBase, match="damaged"):
+        FaissIndex(derived=path)
+    head = b'{"keys":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'  # numpy has no such type
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
+    with pytest.raises(CorruptKnowledgeBase, match="derived"):
+        FaissIndex(derived=path)
+
+
+def test_what_was_kept_of_other_rows_is_not_theirs(world, tmp_path) -> None:
+    rows, queries = world
+    other = aspects(
+        np.random.default_rng(5), 3000, unit(np.random.default_rng(6).normal(size=(9, D)))
+    )
+    index, keys = FaissIndex(), np.arange(3000)
+    index.add(other, keys)
+    index.keep(tmp_path / "derived")
+    plain = FaissIndex()
+    plain.add(rows, keys)
+    again = FaissIndex(derived=tmp_path / "derived")  # of the same keys, as after a restored copy
+    again.add(rows, keys)
+    for given, wanted in zip(again.search(queries, 10), plain.search(queries, 10), strict=True):
+        np.testing.assert_array_equal(given, wanted)
+    again = FaissIndex(derived=tmp_path / "derived")
+    again.add(other, keys)
+    again.delete(keys)
+    again.add(rows, keys)
+    found, _ = again.search(queries, 10)
+    assert recall(found, truth(rows, queries, 10)) >= 0.95
+
+
+def test_what_was_kept_of_rows_of_another_width_is_announced(world, tmp_path) -> None:
+    rows, queries = world
+    index = FaissIndex()
+    index.add(rows[..., :16], np.arange(3000))
+    index.keep(tmp_path / "derived")
+    again = FaissIndex(derived=tmp_path / "derived")
+    with pytest.warns(UserWarning, match="worked out anew"):
+        again.add(rows, np.arange(3000))
+    found, _ = again.search(queries, 10)
+    assert recall(found, truth(rows, queries, 10)) >= 0.95
+
+
+def test_only_rows_that_are_new_are_worked_out(world, tmp_path, monkeypatch) -> None:
+    rows, _ = world
+    index = FaissIndex()
+    index.add(rows[:2000], np.arange(2000))
+    index.keep(tmp_path / "derived")
+    counted: list[int] = []
+
+    def counting(tokens):
+        counted.append(len(tokens))
+        return means(tokens)
+
+    monkeypatch.setattr(candidates, "means", counting)
+    again = FaissIndex(derived=tmp_path / "derived")
+    again.add(rows, np.arange(3000))  # as one block: the old and the new in one run
+    assert sum(counted) == 1000
+
+
+def test_deletes_leave_no_trace_in_answers(world, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(lists, "PROBED", 1)  # so that lists lose much, where they are looked into
+    monkeypatch.setattr(candidates, "_BY_MEANS", 20)
+    monkeypatch.setattr(candidates, "_MEANS_PER_ROW", 2)
+    rows = unit(np.random.default_rng(4).normal(size=(1100, K, D))).astype(np.float16)
+    queries = unit(np.random.default_rng(5).normal(size=(20, K, D))).astype(np.float32)
+    index, keys = FaissIndex(), np.arange(1100)
+    index.add(rows, keys)
+    index.delete(keys[::7])  # 942 are left: fewer than lists are looked into for
+    index.save(tmp_path / "index")
+    left = np.setdiff1d(keys, keys[::7])
+    plain = FaissIndex()
+    plain.add(rows[left], left)
+    given = index.search(queries, 10)
+    for other in (FaissIndex.open(tmp_path / "index"), plain):
+        for one, two in zip(other.search(queries, 10), given, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_a_filter_beyond_the_lists_still_finds_k(world) -> None:
