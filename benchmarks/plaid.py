@@ -19,6 +19,7 @@ import torch
 from colbert.indexing.collection_indexer import CollectionIndexer
 from colbert.indexing.index_saver import IndexSaver
 from colbert.infra import ColBERTConfig
+from colbert.modeling.colbert import ColBERT
 from colbert.search.index_storage import IndexScorer
 
 K, D = 32, 128
@@ -83,6 +84,7 @@ def main() -> None:
     build(tokens, config)
     built = time.perf_counter() - start
     scorer = IndexScorer(config.index_path_, use_gpu=False)
+    ColBERT.try_load_torch_extensions(use_gpu=False)  # its model would have; there is none here
     print(json.dumps({"built": built, "torch": torch.__version__}), file=answers, flush=True)
     for line in sys.stdin:
         number, k = map(int, line.split())
