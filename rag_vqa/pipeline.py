@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import presets
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.settings import EMBEDDED, model_source
 from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Hit, ImageSource, Prompt, Query
@@ -88,7 +88,10 @@ class RagVqa:
         hits: Sequence[Sequence[Hit]],
         on_text: OnText | None = None,
     ) -> list[Answer]:
-        """One answer for each query, from its own hits; all are read in one batch."""
+        """One answer for each query, from its own hits; all are read in one batch.
+
+        Where a server gave nothing for a row, that Answer says so: `finish` is "failed".
+        """
         prompts = [self.prompt(query, found) for query, found in zip(queries, hits, strict=True)]
         start = time.perf_counter()
         completions = self.reader.generate(prompts, on_text=on_text)
@@ -102,6 +105,8 @@ class RagVqa:
                 tokens_in=completion.tokens_in,
                 tokens_out=completion.tokens_out,
                 finish=completion.finish,
+                error=completion.error,
+                model=completion.model,
                 citations=citations(completion.text, len(prompt.kept)),
                 seconds=seconds,
             )
@@ -119,8 +124,11 @@ class RagVqa:
         k: int | None = None,
         where: Where | None = None,
     ) -> Answer:
-        """The answer to one question about one image (or about none)."""
-        return self.ask_many([Query(text, image, instruction)], k=k, where=where)[0]
+        """The answer to one question about one image (or about none).
+
+        Raises ReaderError where a server gave none.
+        """
+        return _answered(self.ask_many([Query(text, image, instruction)], k=k, where=where)[0])
 
     def ask_many(
         self, queries: Sequence[Query], *, k: int | None = None, where: Where | None = None
@@ -153,7 +161,7 @@ class RagVqa:
 
         with closing(stream_call(read)) as events:
             for event in events:
-                yield event if isinstance(event, str) else _timed(event, seconds)
+                yield event if isinstance(event, str) else _timed(_answered(event), seconds)
 
     def search(
         self,
@@ -236,6 +244,12 @@ def _say_terms(model: str) -> None:
         known = presets.MODELS.get(model)
         free = known is None or known.commercial
         _log.log(logging.INFO if free else logging.WARNING, "%s", presets.terms(model))
+
+
+def _answered(answer: Answer) -> Answer:
+    if answer.finish == "failed":
+        raise ReaderError(answer.error)
+    return answer
 
 
 def _timed(answer: Answer, seconds: Mapping[str, float]) -> Answer:

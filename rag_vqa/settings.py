@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.sections import Section
+from rag_vqa.sections import Settings as Settings
 
 EMBEDDED = "demo"  # the name of the models that come with the package
 PREFIX = "RAG_VQA_"
@@ -26,71 +28,8 @@ _OWNED = (
     "revision", "tokenizer", "image_processor", "instruction",
     "max_pixels", "max_images", "max_context",
 )  # fmt: skip
-Device: TypeAlias = str
-Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Layer: TypeAlias = Mapping[str, Any]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-_AnySection = TypeVar("_AnySection", bound=_Section)
-
-
-class RetrieverSettings(_Section):
-    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced.
-
-    `workers`: processes that open pictures of documents; None: as many as there are cores for.
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    tokenizer: str | None = None
-    image_processor: str | None = None
-    device: Device = "auto"
-    dtype: Dtype = "float32"
-    batch_size: int = Field(default=32, ge=1)
-    workers: int | None = Field(default=None, ge=0)
-    parity: bool = False
-    instruction: str | None = None
-    index: Literal["auto", "exact", "faiss", "triton"] = "auto"
-
-
-class ReaderSettings(_Section):
-    """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
-
-    None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    quantization: Literal["nf4", "int8", "none"] = "nf4"
-    device: Device = "auto"
-    dtype: Dtype | Literal["auto"] = "auto"
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    max_pixels: int | None = Field(default=None, ge=1)
-    max_images: int | None = Field(default=None, ge=1)
-    max_context: int | None = Field(default=None, ge=1)
-
-
-class PromptSettings(_Section):
-    """Which template of `rag_vqa.prompts`."""
-
-    template: str = "answer"
-
-
-class Settings(_Section):
-    """Everything that can be set. `k` 0 means: ask the reader without retrieval."""
-
-    preset: str | None = None
-    retriever: RetrieverSettings = RetrieverSettings()
-    reader: ReaderSettings = ReaderSettings()
-    prompt: PromptSettings = PromptSettings()
-    k: int = Field(default=5, ge=0)
-    offline: bool = False
-    seed: int = 0
-    cache_dir: Path | None = None
+_AnySection = TypeVar("_AnySection", bound=Section)
 
 
 def load(
@@ -194,7 +133,7 @@ def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str
 def _marked(section: _AnySection, said: Layer) -> _AnySection:
     """The same values; the fields that are set are those of `said`."""
     values = {
-        name: _marked(value, said.get(name, {})) if isinstance(value, _Section) else value
+        name: _marked(value, said.get(name, {})) if isinstance(value, Section) else value
         for name, value in section
     }
     return type(section).model_construct(_fields_set=set(said), **values)

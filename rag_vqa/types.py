@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # A picture: a path, the bytes of a file, or an image already decoded. Only images.py opens it.
 ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
+Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a reader wrote; `finish` is "stop", "length" or "cancelled"."""
+    """What a reader wrote.
+
+    Attributes:
+        finish: why it ended; "failed": a server gave nothing for this row, and `error` says why.
+        model: what a server says that it served; "" of a reader on this machine.
+    """
 
     text: str
     tokens_in: int
     tokens_out: int
-    finish: Literal["stop", "length", "cancelled"] = "stop"
+    finish: Finish = "stop"
+    error: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,8 @@ class Answer:
         hits: all that was retrieved and selected; `prompt.kept` are those the reader saw.
         citations: numbers [n] in the text that exist in the prompt.
         seconds: by stage: "retrieve", "select", "read".
+        error: why there is no answer, where `finish` is "failed".
+        model: see `Completion`.
     """
 
     text: str
@@ -140,17 +150,39 @@ class Answer:
     prompt: Prompt
     tokens_in: int = 0
     tokens_out: int = 0
-    finish: Literal["stop", "length", "cancelled"] = "stop"
+    finish: Finish = "stop"
     citations: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query of an evaluation with what is right: answers, and relevant ids at their level."""
+    """A question of an evaluation with what is right.
+
+    Attributes:
+        answers: right answers as texts: what people read, and what pseudo-recall looks for.
+        relevant: ids of what holds the answer, at their level.
+        oracle: ids of the documents given in the oracle condition, best first; each may name a
+            document or a parent. Empty: those of `relevant`.
+        references: what the benchmark's scorer takes, where that is not `answers`: InfoSeek's
+            `answer_eval` (texts, or one {"range": [low, high]}), E-VQA's answer of each annotator.
+        kind, split: question type and part of the benchmark, in its own words.
+        group: what related questions share (an entity, a picture); intervals draw groups whole.
+        unanswerable: the right answer is that it is not known.
+        missing: name of the picture that is not there; `query.image` is then None.
+    """
 
     id: str
     query: Query
     answers: tuple[str, ...] = ()
     relevant: tuple[str, ...] = ()
     level: Literal["document", "parent"] = "document"
+    oracle: tuple[str, ...] = ()
+    references: tuple[Any, ...] = ()
+    kind: str = ""
+    split: str = ""
+    group: str = ""
+    unanswerable: bool = False
+    missing: str = ""

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rag_vqa.limits import Limits
-from rag_vqa.types import Completion, Passage, Prompt, Query
+from rag_vqa.types import Completion, Passage, Prompt, Query, Scalar
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +72,7 @@ class FakeReader:
     """Says what it is told to, word by word, and remembers what it was asked."""
 
     name = "fake reader"
+    settings: Mapping[str, Scalar] = {"max_new_tokens": 64}
     limits = Limits(images=4, context=4096)
 
     def __init__(self, says: str = "In burrows [1]."):

@@ -29,7 +29,7 @@ from rag_vqa.readers.loading import (
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
 from rag_vqa.readers.streaming import RowStreamer
-from rag_vqa.types import Completion, ImagePart, Prompt
+from rag_vqa.types import Completion, ImagePart, Prompt, Scalar
 
 
 class LocalReader:
@@ -85,6 +85,12 @@ class LocalReader:
             processor = load_processor(model, config, **where)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
         self.name = _name(model, revision, config, quantization)
+        self.settings: dict[str, Scalar] = {
+            "max_new_tokens": max_new_tokens,
+            "max_pixels": max_pixels,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": torch.device(device).type,
+        }
         self._tokenizer = processor.tokenizer
         self._quantization = quantization
         self._batch_size = batch_size

@@ -5,11 +5,11 @@ It does not know models, processors or servers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from rag_vqa.limits import Limits
-from rag_vqa.types import Completion, Prompt
+from rag_vqa.types import Completion, Prompt, Scalar
 
 # (row, piece): pieces of one row join to its completion's text; returning False cancels that row.
 OnText = Callable[[int, str], bool | None]
@@ -22,6 +22,11 @@ class Reader(Protocol):
     @property
     def name(self) -> str:
         """For records: model id @ revision, and quantization."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """What else its answers depend on: length, pixels, dtype. For records and cache keys."""
         ...
 
     @property
@@ -44,6 +49,8 @@ class Reader(Protocol):
         self, prompts: Sequence[Prompt], on_text: OnText | None = None
     ) -> list[Completion]:
         """One completion for each prompt, in their order.
+
+        A server may fail for one row alone: its completion then has `finish` "failed".
 
         Raises:
             ReaderError: out of memory, or a prompt over the limits.
