@@ -9,6 +9,7 @@ without starting Python), the scorer of a run over Examples, and retrieval metri
 
 import argparse
 import json
+import os
 import platform
 import random
 import tempfile
@@ -102,7 +103,12 @@ def main() -> None:
                 ),
             },
             "date": str(date.today()),
-            "machine": f"{platform.processor() or platform.machine()}, one core",
+            "machine": {
+                "cpus": os.cpu_count(),
+                "system": f"{platform.system()} {platform.machine()}",
+                "python": platform.python_version(),
+                "load": os.getloadavg(),
+            },
         }
     for name, seconds in result["seconds"].items():  # type: ignore[attr-defined]
         print(f"{name}: {median(seconds):.2f} s (median of {len(seconds)})")

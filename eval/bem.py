@@ -46,20 +46,23 @@ class Bem:
         self._longest = min(_LONGEST, model.config.max_position_embeddings)
 
     @classmethod
-    def load(
-        cls, model: str, *, revision: str | None = None, device: str = "auto", offline: bool = False
-    ) -> Bem:
+    def load(cls, bem: str, *, device: str = "auto", offline: bool = False) -> Bem:
         """From a folder or the hub: safetensors only, and no code of the checkpoint is run.
+
+        Args:
+            bem: a folder, a hub id, or `id@revision`.
 
         Raises:
             Missing: not there, or not in safetensors.
             UsageError: it is no BERT classifier of two classes.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         from rag_vqa.readers.loading import resolve_device
 
+        model, revision = split_revision(bem)
         where = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
         try:
             config = AutoConfig.from_pretrained(model, **where)
@@ -73,7 +76,7 @@ class Bem:
                 output_loading_info=True,
                 **where,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Missing(f"BEM cannot be loaded from {model}: {reason} {_HOW}") from error
         if absent := {*report["missing_keys"], *report["mismatched_keys"]}:
@@ -147,6 +150,16 @@ class Bem:
                 attention_mask=mask.to(self._device),
             ).logits  # (B, 2)
         yield from torch.softmax(logits.float(), -1)[:, 1].tolist()
+
+
+def split_revision(bem: str) -> tuple[str, str | None]:
+    """A hub id and its revision; a folder has none.
+
+    >>> split_revision("someone/bem@0a1b"), split_revision("someone/bem")
+    (('someone/bem', '0a1b'), ('someone/bem', None))
+    """
+    model, _, revision = ("", "", "") if Path(bem).is_dir() else bem.partition("@")
+    return (model, revision or None) if model else (bem, None)
 
 
 def _check(model: str, config: Any) -> None:

@@ -30,7 +30,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
             except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
                 raise BadInput(f"{path}, line {number}: no JSON ({error}).") from error
             if not isinstance(row, dict):

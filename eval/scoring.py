@@ -51,14 +51,14 @@ def make_scorer(
     kind: Kind,
     *,
     bem: str | None = None,
-    revision: str | None = None,
     device: str = "auto",
     offline: bool = False,
 ) -> Scorer:
     """The scorer of a benchmark; "text" for own questions.
 
     Args:
-        bem: of "evqa" alone: a BERT classifier, folder or hub id. None: exact match only, by name.
+        bem: of "evqa" alone: a BERT classifier, as `Bem.load` takes it. None: exact match only,
+            under that name.
 
     Raises:
         UsageError: another kind, or a BEM where none is asked.
@@ -78,5 +78,5 @@ def make_scorer(
                 return evqa.Evqa(None)
             from rag_vqa.eval.bem import Bem
 
-            return evqa.Evqa(Bem.load(bem, revision=revision, device=device, offline=offline))
+            return evqa.Evqa(Bem.load(bem, device=device, offline=offline))
     raise UsageError(f"scorer {kind!r} is none of infoseek, evqa, text.")

@@ -6,8 +6,8 @@ first K, which is `hit` here; `recall` is the share of the right ones that is fo
 textbooks (Manning et al., Introduction to Information Retrieval, 2008, chapter 8) and trec_eval.
 They are the same number where one document is right.
 
-`ranked` has each id once, best first; ties are in the order given. At the level of parents (pages,
-entities), hand over `parents(...)` of the ranking.
+`ranked` is best first, ties in the order given; an id that stands twice counts where it is first.
+At the level of parents (pages, entities), hand over `parents(...)` of the ranking.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def hit(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> hit(["a", "b", "c"], {"b", "x"}, 2)
     1.0
     """
-    right = _checked(ranked, relevant, k)
-    return float(any(name in right for name in ranked[:k]))
+    return float(not _right(ranked, relevant, k).isdisjoint(ranked[:k]))
 
 
 def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
@@ -46,8 +45,8 @@ def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> recall(["a", "b", "c"], {"b", "x"}, 2)
     0.5
     """
-    right = _checked(ranked, relevant, k)
-    return sum(name in right for name in ranked[:k]) / len(right)
+    right = _right(ranked, relevant, k)
+    return len(right.intersection(ranked[:k])) / len(right)
 
 
 def reciprocal_rank(
@@ -59,7 +58,7 @@ def reciprocal_rank(
     0.5
     """
     depth = max(len(ranked), 1) if k is None else k
-    right = _checked(ranked, relevant, depth)
+    right = _right(ranked, relevant, depth)
     return next((1 / rank for rank, name in enumerate(ranked[:depth], 1) if name in right), 0.0)
 
 
@@ -72,8 +71,9 @@ def ndcg(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> ndcg(["a", "b"], {"a"}, 2), round(ndcg(["a", "b"], {"b"}, 2), 4)
     (1.0, 0.6309)
     """
-    right = _checked(ranked, relevant, k)
-    gain = sum(1 / log2(rank + 1) for rank, name in enumerate(ranked[:k], 1) if name in right)
+    right, shown = _right(ranked, relevant, k), ranked[:k]
+    places = sorted(shown.index(name) for name in right.intersection(shown))
+    gain = sum(1 / log2(place + 2) for place in places)  # in order: the same sum in every process
     return gain / sum(1 / log2(rank + 1) for rank in range(1, min(k, len(right)) + 1))
 
 
@@ -100,15 +100,13 @@ def pseudo_hit(texts: Sequence[str], answers: Iterable[str], k: int) -> float | 
     return float(any(answer in text for text in found for answer in wanted))
 
 
-def _checked(ranked: Sequence[str], relevant: Collection[str], k: int) -> Collection[str]:
-    """The right ones, each once."""
+def _right(ranked: Sequence[str], relevant: Collection[str], k: int) -> set[str] | frozenset[str]:
+    """The right ones, each once; what cannot be scored is refused."""
     _check_depth(k)
-    if not relevant:
-        raise BadInput("no document is right for this question: it cannot be scored by retrieval.")
     if isinstance(relevant, str) or isinstance(ranked, str):
         raise UsageError("ids come in lists, a single text is none.")
-    if len(set(ranked)) != len(ranked):
-        raise BadInput("an id stands twice in a ranking: take `parents` for pages and entities.")
+    if not relevant:
+        raise BadInput("no document is right for this question: it cannot be scored by retrieval.")
     return relevant if isinstance(relevant, set | frozenset) else frozenset(relevant)
 
 

@@ -32,9 +32,10 @@ def score(
     ] = None,
     bem: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="evqa: a BERT classifier, folder or hub id."),
+        typer.Option(metavar="MODEL", help="evqa: a BERT classifier: folder, id, id@revision."),
     ] = None,
     device: options.Device = None,
+    yes: options.Yes = False,
 ) -> None:
     """Score a file of predictions as a benchmark does; what does not fit is refused, with counts.
 
@@ -43,11 +44,11 @@ def score(
     """
     run: Run = ctx.obj
     if benchmark == "infoseek":
-        _refuse({"--bem": bem, "--device": device}, benchmark)
+        _refuse({"--bem": bem, "--device": device, "--yes": yes or None}, benchmark)
         _print(run, _infoseek(predictions, references, qtypes, scorer or "strict"))
     elif benchmark == "evqa":
         _refuse({"--qtypes": qtypes, "--scorer": scorer}, benchmark)
-        _print(run, _evqa(run, predictions, references, bem, device))
+        _print(run, _evqa(run, predictions, references, bem, device, yes))
     else:
         raise UsageError(f"eval score {benchmark}: take infoseek or evqa.")
 
@@ -67,15 +68,22 @@ def _infoseek(predictions: Path, references: Path, qtypes: Path | None, scorer: 
 
 
 def _evqa(
-    run: Run, predictions: Path, references: Path, bem: str | None, device: str | None
+    run: Run, predictions: Path, references: Path, bem: str | None, device: str | None, yes: bool
 ) -> dict[str, Any]:
     from rag_vqa.eval.evqa_file import score_file
     from rag_vqa.eval.scoring import make_scorer
 
     if bem is None:
-        _refuse({"--device": device}, "evqa without --bem")
+        _refuse({"--device": device, "--yes": yes or None}, "evqa without --bem")
         run.note("no --bem: exact match only, which is not the official score")
-    offline = run.settings().offline
+    settings = run.settings()
+    offline = settings.offline
+    if bem is not None:
+        from rag_vqa.cli.consent import ask_before_download
+        from rag_vqa.eval.bem import split_revision
+
+        named = [split_revision(bem)]
+        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
     made = make_scorer("evqa", bem=bem, device=device or "auto", offline=offline)
     result = score_file(predictions, references, made)
     if cut := result.get("bem_truncated"):

@@ -71,13 +71,14 @@ def test_evqa_without_bem(cli, evqa) -> None:
     assert set(done.json["by_type"]) == {"templated", "automatic", "multi_answer", "2_hop"}
 
 
-def test_evqa_with_bem_names_it(cli, evqa, tmp_path) -> None:
+def test_evqa_with_bem_names_it(cli, evqa, tmp_path, monkeypatch) -> None:
     from bert_files import bert
 
     from rag_vqa.eval.bem import Bem
     from rag_vqa.eval.evqa import score_answer
 
     folder = bert(tmp_path / "bem")
+    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, commit: Path(model).is_dir())
     items, command = evqa
     done = cli(*command, "--json", "--bem", folder, "--device", "cpu")
     bem = Bem.load(str(folder), device="cpu", offline=True)
@@ -126,6 +127,7 @@ def test_evqa_names_a_question_that_cannot_be_scored(cli, tmp_path) -> None:
      (["infoseek", "--qtypes", "q", "--scorer", "lax"], "neither strict nor official"),
      (["evqa", "--scorer", "strict"], "--scorer does not belong"),
      (["evqa", "--qtypes", "q"], "--qtypes does not belong"),
+     (["evqa", "--yes"], "--yes does not belong"),
      (["evqa", "--device", "cpu"], "--device does not belong to eval score evqa without --bem")],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_a_usage_error(cli, words, told) -> None:
@@ -134,5 +136,11 @@ def test_what_cannot_be_meant_is_a_usage_error(cli, words, told) -> None:
 
 
 def test_a_bem_that_is_not_there(cli, evqa) -> None:
-    done = cli(*evqa[1], "--bem", "nobody/none", "--offline")
-    assert (done.code, "docs/bem.md" in done.err) == (3, True)
+    done = cli(*evqa[1], "--bem", "nobody/none@1", "--offline")
+    assert (done.code, "nobody/none: not on this machine" in done.err) == (3, True)
+
+
+def test_a_bem_of_the_hub_is_agreed_to_first(cli, evqa, monkeypatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    done = cli(*evqa[1], "--bem", "nobody/none")
+    assert (done.code, "run again with --yes" in done.err) == (3, True)

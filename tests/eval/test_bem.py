@@ -118,6 +118,13 @@ def test_what_is_no_bem_is_refused(tmp_path: Path, bem_folder: Path) -> None:
         Bem.load(str(tmp_path / "three"), device="cpu", offline=True)
 
 
+def test_damaged_weights_are_told(tmp_path: Path) -> None:
+    weights = bert(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(Missing, match="cannot be loaded"):
+        Bem.load(str(tmp_path), device="cpu", offline=True)
+
+
 def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
     bert(tmp_path)
     (tmp_path / "model.safetensors").unlink()

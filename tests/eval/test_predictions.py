@@ -55,6 +55,11 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
         list(read_rows(tmp_path / "p"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(b'\xef\xbb\xbf{"id": 1}\r\n')
+    assert list(read_rows(tmp_path / "p")) == [{"id": 1}]
+
+
 def test_no_file() -> None:
     with pytest.raises(Missing, match="nowhere"):
         list(read_rows(Path("nowhere")))
