@@ -55,7 +55,8 @@ def show(
         stack.enter_context(kb)
         rag = pipeline(settings, kb)
         if run.json:
-            print_json(answer_json(rag.ask_many([query])[0]))
+            answer = rag.ask(query.text, query.image, instruction=query.instruction)
+            print_json(answer_json(answer))
             return
         shown = f"photo {one_line(str(image))}" if image else "a photo of a flag"
         run.note(f"{len(kb):,} documents · {shown} · {one_line(text)}")

@@ -132,11 +132,11 @@ def _key(address: str) -> str | None:
 
 
 def _client(address: str, key: str | None, http: Any, patience: Any) -> openai.AsyncOpenAI:
-    left_out = ["OpenAI-Organization", "OpenAI-Project", *([] if key else ["Authorization"])]
-    headers: Any = {name: openai.Omit() for name in left_out}
+    # The client would add what else the environment says of an account at OpenAI.
+    headers: Any = {n: openai.Omit() for n in ("OpenAI-Organization", "OpenAI-Project")}
     return openai.AsyncOpenAI(
         base_url=address,
-        api_key=key or "none",  # the client insists on one; without a key the header is left out
+        api_key=key or "none",  # the client insists on one, servers without a key on nothing
         max_retries=0,
         timeout=patience,
         http_client=http,

@@ -38,12 +38,21 @@ class Heard:
     def hear(self, text: str) -> bool:
         """Tells what is new in `text`, all of this try so far; False: the row is cancelled."""
         if not text.startswith(self.text[: len(text)]):
-            raise Failure(
-                "the reader's server cut the stream, and wrote another answer when asked again"
-            )
+            raise self._changed()
         new = text[len(self.text) :]
         self.text += new
         return not new or self._on_text(self._row, new) is not False
+
+    def end(self, text: str) -> None:
+        """The whole answer is `text`: no less than what was told."""
+        if text != self.text:
+            raise self._changed()
+
+    @staticmethod
+    def _changed() -> Failure:
+        return Failure(
+            "the reader's server cut the stream, and wrote another answer when asked again"
+        )
 
 
 async def whole(client: Any, request: Body, asked: Asked) -> Completion:
@@ -73,9 +82,9 @@ async def streamed(client: Any, request: Body, asked: Asked, heard: Heard) -> Co
                 return Completion(text, 0, 0, "cancelled", model=model)
     if not finish:
         raise broken("no end came", asked)
-    if text != heard.text:
-        heard.hear(f"{text}\0")  # shorter than what was told: raises
-    return _completion(text, finish, usage, model, asked)
+    completion = _completion(text, finish, usage, model, asked)
+    heard.end(text)
+    return completion
 
 
 async def _chunks(stream: Any, asked: Asked) -> AsyncGenerator[Any]:
@@ -94,10 +103,12 @@ async def _chunks(stream: Any, asked: Asked) -> AsyncGenerator[Any]:
 
 def choices(answer: Any, asked: Asked) -> list[Any]:
     """At most one choice. Raises Failure for what is no answer of such a server at all."""
-    if not hasattr(answer, "choices"):
+    if not hasattr(answer, "choices"):  # a page: text, not JSON
         mend = "is the address right (it ends in /v1)?"
         raise Failure(f"{asked.server} answers, but not as OpenAI's do: {mend}", "batch")
-    return list(answer.choices or ())[:1]
+    if answer.choices is None:
+        raise broken("it holds no choices", asked)
+    return list(answer.choices[:1])
 
 
 def _completion(text: str, finish: str, usage: Any, model: str, asked: Asked) -> Completion:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from rag_vqa.errors import UsageError
@@ -20,8 +21,7 @@ _WHO = "vLLM, SGLang and llama.cpp report them; transformers serve and Ollama ma
 
 def check_choices(names: Sequence[str]) -> None:
     """Raises UsageError for fewer than two, for an empty one, and for one that begins another."""
-    starts = [a for a in names for b in names if a is not b and b.startswith(a)]
-    if len(names) < 2 or starts:
+    if len(names) < 2 or any(b.startswith(a) for a, b in permutations(names, 2)):
         raise UsageError(
             f"choices {list(names)!r}: give two or more, none of which begins another: a server "
             "tells the first token alone"
