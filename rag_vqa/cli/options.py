@@ -105,7 +105,8 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
 def settings_of(ctx: typer.Context) -> Settings:
     """The settings of a verb: all layers, and what its options say, whichever of these it has."""
     run: Run = ctx.obj
-    given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
+    said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
+    given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
     return run.settings(**given)
 
 

@@ -324,7 +324,8 @@ def test_settings_of_a_server_reach_the_reader(cli, birds, monkeypatch, server) 
     monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, revision=None: True)
     monkeypatch.setenv("RAG_VQA_READER__SERVERS", f"{server.address}, http://localhost:1/v1")
     monkeypatch.setenv("RAG_VQA_API_KEY", "sk-1")
-    cli("ask", birds, QUESTION, "--preset", "12gb", "--set", "reader.requests_per_minute=90")
+    done = cli("ask", birds, QUESTION, "--preset=12gb", "--set", "reader.requests_per_minute=90")
+    assert done.code == 0, done.err
     assert options["servers"] == (server.address, "http://localhost:1/v1")
     assert options["requests_per_minute"] == 90
     assert (options["max_images"], options["max_pixels"]) == (3, 768 * 768)
