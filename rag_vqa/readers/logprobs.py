@@ -16,7 +16,7 @@ from rag_vqa.readers.exchange import Body, choices
 from rag_vqa.readers.failures import Asked, Failure
 
 TOP = 20  # the most that OpenAI's and vLLM's servers report unless told otherwise
-_WHO = "vLLM, SGLang and llama.cpp report them; transformers serve and Ollama may not"
+_WHO = "vLLM, SGLang, llama.cpp and Ollama document them, transformers serve ignores the wish"
 
 
 def check_choices(names: Sequence[str]) -> None:
