@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,35 +74,39 @@ def prompts(count: int, kind: str) -> list[Prompt]:
     return [Prompt((*parts, TextPart(f"Question {n}?"))) for n in range(count)]
 
 
-def client_alone(address: str, asked: list[Prompt]) -> float:
-    """Seconds that the openai client takes for the same bodies, one after the other."""
-    client = OpenAI(base_url=address, api_key="none", max_retries=0)
-    bodies = [Wire().messages(prompt) for prompt in asked]
-    client.chat.completions.create(model="none", messages=bodies[0])
-    start = time.perf_counter()
-    for messages in bodies:
-        client.chat.completions.create(model="none", messages=messages)
-    return time.perf_counter() - start
-
-
 def measured(address: str, kind: str, count: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds a request: medians, and every repeat."""
+    """Milliseconds a request, on the clock and of this process's threads; medians and repeats.
+
+    "client alone": the openai client puts the same bodies, which were made before.
+    """
     asked = prompts(count, kind)
+    client = OpenAI(base_url=address, api_key="none", max_retries=0)
+    wire = Wire()
+    bodies = [wire.messages(prompt) for prompt in asked]
+
+    def client_alone() -> None:
+        for messages in bodies:
+            client.chat.completions.create(model="none", messages=messages)
+
+    client_alone()
     alone, batch = RemoteReader("none", [address]), RemoteReader("none", [address])
     alone.generate(asked[:1]), batch.generate(asked[:32])
-    found: dict[str, list[float]] = {"one after the other": [], "a batch": [], "client alone": []}
+    jobs: dict[str, Callable[[], Any]] = {
+        "one after the other": lambda: [alone.generate([prompt]) for prompt in asked],
+        "a batch": lambda: batch.generate(asked),
+        "client alone": client_alone,
+    }
+    found: dict[str, Any] = {name: {"wall": [], "cpu": []} for name in jobs}
     for _ in range(repeats):
-        start = time.perf_counter()
-        for prompt in asked:
-            alone.generate([prompt])
-        found["one after the other"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        batch.generate(asked)
-        found["a batch"].append(time.perf_counter() - start)
-        found["client alone"].append(client_alone(address, asked))
-    milliseconds = {k: [round(1000 * s / count, 3) for s in v] for k, v in found.items()}
-    medians = {name: statistics.median(values) for name, values in milliseconds.items()}
-    return {"median": medians, "repeats": milliseconds}
+        for name, job in jobs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            job()
+            times = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+            for clock, seconds in times.items():
+                found[name][clock].append(round(1000 * seconds / count, 3))
+    for times in found.values():
+        times["median"] = {c: statistics.median(times[c]) for c in ("wall", "cpu")}
+    return found
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import signal
 import threading
 import traceback
 from collections import Counter, defaultdict
@@ -319,6 +320,21 @@ def test_a_picture_that_cannot_be_opened_fails_its_row(server: OpenAiServer) -> 
     bad, good = reader.generate([Prompt((ImagePart(b"no picture"), TextPart("x"))), asking("y")])
     assert (bad.finish, good.finish) == ("failed", "stop")
     assert "<bytes>" in bad.error
+
+
+def test_interrupted_it_lets_go_and_works_again(server: OpenAiServer) -> None:
+    """^C reaches the thread that waits, not the one that asks."""
+
+    def interrupt(body: dict[str, Any], tries: int) -> str:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return "hang"
+
+    server.plan = interrupt
+    reader = RemoteReader("served", [server.address])
+    with pytest.raises(KeyboardInterrupt):
+        reader.generate(rows(1))
+    server.plan = lambda body, tries: "ok"
+    assert reader.generate(rows(1))[0].text == answer("row 0")
 
 
 # The key
