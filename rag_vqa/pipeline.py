@@ -6,7 +6,6 @@ document is encoded, how a prompt is worded, or how a model reads.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import presets
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.settings import EMBEDDED, model_source
 from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Hit, ImageSource, Prompt, Query
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 OnText = Callable[[int, str], bool | None]
 Where = Mapping[str, Any]
 CLOSED_BOOK = "closed-book"
-_log = logging.getLogger("rag_vqa")
 _CITATION = re.compile(r"\[(\d+)\]")
 
 
@@ -43,8 +40,8 @@ class RagVqa:
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
-        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …); None is not given.
-            What is not given is taken from `rag_vqa.presets`: revision and limits.
+        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
+            `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
         UsageError: k is negative.
     """
@@ -54,7 +51,8 @@ class RagVqa:
         kb: KnowledgeBase | str | Path,
         reader: Reader | str | Path | None = None,
         *,
-        quantization: Literal["nf4", "int8", "none"] = "nf4",
+        quantization: Literal["nf4", "int8", "none"] | None = None,
+        servers: Sequence[str] = (),
         k: int = 5,
         template: str = "answer",
         **reader_options: Any,
@@ -65,7 +63,7 @@ class RagVqa:
         self.template = template
         self._kb = kb
         self._reader = reader
-        self._reader_options = {"quantization": quantization, **reader_options}
+        self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}
 
     def retrieve(
         self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
@@ -213,16 +211,10 @@ class RagVqa:
     def reader(self) -> Reader:
         """The reader, loaded when first needed."""
         if self._reader is None or isinstance(self._reader, (str, Path)):
-            from rag_vqa.readers.local import LocalReader
+            from rag_vqa.readers.opening import open_reader
 
-            if self._reader is None:
-                _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
-            name = str(self._reader or EMBEDDED)
-            given = {key: v for key, v in self._reader_options.items() if v is not None}
-            options = {**presets.limits(name), **given}
-            options["revision"] = presets.revision(name, options.get("revision"))
-            _say_terms(name)
-            self._reader = LocalReader(model_source(name, "reader"), **options)
+            named = None if self._reader is None else str(self._reader)
+            self._reader = open_reader(named, **self._reader_options)
         return self._reader
 
     def _instructed(self, query: Query) -> Query:
@@ -249,14 +241,6 @@ def citations(text: str, evidence: int) -> tuple[int, ...]:
     """
     found = (int(number) for number in _CITATION.findall(text))
     return tuple(dict.fromkeys(number for number in found if 1 <= number <= evidence))
-
-
-def _say_terms(model: str) -> None:
-    """Logs licence and size of a model that comes from the hub."""
-    if model != EMBEDDED and not Path(model).is_dir():
-        known = presets.MODELS.get(model)
-        free = known is None or known.commercial
-        _log.log(logging.INFO if free else logging.WARNING, "%s", presets.terms(model))
 
 
 def _answered(answer: Answer) -> Answer:

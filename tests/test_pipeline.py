@@ -145,7 +145,9 @@ def test_the_embedded_reader_is_announced(
 ) -> None:
     loaded = []
     monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append((a, k)))
-    monkeypatch.setattr("rag_vqa.pipeline.model_source", lambda model, role: f"{role}:{model}")
+    monkeypatch.setattr(
+        "rag_vqa.readers.opening.model_source", lambda model, role: f"{role}:{model}"
+    )
     _ = RagVqa(kb, quantization="int8", max_images=2).reader
     options = {"quantization": "int8", "max_images": 2, "max_new_tokens": 48, "revision": None}
     assert loaded == [(("reader:demo",), options)]

@@ -117,6 +117,34 @@ def test_what_one_layer_says_stands_together_in_any_order() -> None:
     assert load(assignments=assignments).retriever.instruction == "hi"
 
 
+def test_servers_come_as_a_list_or_with_commas_and_stay_with_another_model(tmp_path: Path) -> None:
+    two = ("http://a:8000/v1", "https://b/v1")
+    file = tmp_path / "run.yaml"
+    file.write_text("reader: {servers: [http://a:8000/v1/, https://b/v1, https://b/v1]}\n")
+    assert load(file=file).reader.servers == two
+    environment = {"RAG_VQA_READER__SERVERS": "http://a:8000/v1,https://b/v1"}
+    other = load(environment=environment, flags={"reader": {"model": "x/y"}})
+    assert other.reader.servers == two
+    assert load(flags=settings.differences(other)).reader.servers == two
+
+
+@pytest.mark.parametrize("address", ["a:8000", "ftp://a", "http://", "http://a:port/v1", "5"])
+def test_what_is_no_server_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match="is no server"):
+        load(assignments=[f"reader.servers={address}"])
+
+
+@pytest.mark.parametrize("address", ["http://me:hidden@a/v1", "http://a/v1?key=hidden"])
+def test_a_server_with_a_secret_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(UsageError, match="RAG_VQA_API_KEY") as error:
+        load(assignments=[f"reader.servers={address}"])
+    assert "hidden" not in str(error.value)
+
+
+def test_the_key_is_no_setting() -> None:
+    assert "hidden" not in str(load(environment={"RAG_VQA_API_KEY": "hidden"}))
+
+
 def test_null_is_as_good_as_not_given(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("k: null\nseed: null\nprompt: null\nreader: {model: null, max_images: null}\n")

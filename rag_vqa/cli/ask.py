@@ -20,6 +20,7 @@ def ask(
     template: options.Template = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     quantization: options.Quantization = None,
     device: options.Device = None,
     max_new_tokens: options.MaxNewTokens = None,
@@ -37,7 +38,7 @@ def ask(
     query = question(settings, options.question_text(text), picture)
     rag = open_pipeline(run, settings, path, where=only, yes=yes)
     if run.json:
-        [answer] = rag.ask_many([query], where=only)
+        answer = rag.ask(query.text, query.image, instruction=query.instruction, where=only)
         print_json(answer_json(answer))
     else:
         print_answer(rag, query, where=only, quiet=run.quiet)

@@ -25,6 +25,7 @@ def chat(
     template: options.Template = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     quantization: options.Quantization = None,
     device: options.Device = None,
     max_new_tokens: options.MaxNewTokens = None,

@@ -39,6 +39,10 @@ Reader = Annotated[
     str | None,
     typer.Option("--reader", metavar="MODEL", help="LLM that sees: a folder, a hub id, or demo."),
 ]
+Server = Annotated[
+    list[str] | None,
+    typer.Option("--server", metavar="URL", help="That runs the reader: http://host:8000/v1."),
+]
 Quantization = Annotated[
     str | None,
     typer.Option("--quantization", metavar="nf4|int8|none", help="Of the reader."),
@@ -88,6 +92,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "retriever": ("retriever__model",),
     "index": ("retriever__index",),
     "reader": ("reader__model",),
+    "server": ("reader__servers",),
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
@@ -100,7 +105,8 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
 def settings_of(ctx: typer.Context) -> Settings:
     """The settings of a verb: all layers, and what its options say, whichever of these it has."""
     run: Run = ctx.obj
-    given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
+    said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
+    given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
     return run.settings(**given)
 
 

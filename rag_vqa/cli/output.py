@@ -105,6 +105,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
         "finish": answer.finish,
+        "model": answer.model,
         "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
         "seconds": dict(answer.seconds),
     }

@@ -22,6 +22,7 @@ def show(
     instruction: options.Instruction = None,
     template: options.Template = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     yes: options.Yes = False,

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.limits import Limits
+from rag_vqa.readers.checking import check_positive, images_of, limits
 from rag_vqa.readers.choices import choice_scores
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.readers.loading import (
@@ -29,7 +29,7 @@ from rag_vqa.readers.loading import (
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
 from rag_vqa.readers.streaming import RowStreamer
-from rag_vqa.types import Completion, ImagePart, Prompt, Scalar
+from rag_vqa.types import Completion, Prompt, Scalar
 
 
 class LocalReader:
@@ -71,8 +71,8 @@ class LocalReader:
         offline: bool = False,
     ) -> None:
         model = str(model)
-        _check(max_new_tokens=max_new_tokens, batch_size=batch_size)
-        _check(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
+        check_positive(max_new_tokens=max_new_tokens, batch_size=batch_size)
+        check_positive(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
         _check_choice("quantization", quantization, ("nf4", "int8", "none"))
         _check_choice("dtype", dtype, DTYPES)
         check_source(model)
@@ -103,12 +103,7 @@ class LocalReader:
             pad_token_id=self._tokenizer.pad_token_id,
         )
         context = min(config.get_text_config().max_position_embeddings, max_context)
-        if context <= max_new_tokens:
-            raise UsageError(
-                f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, for both share "
-                f"{context} tokens; lower it, or raise max_context if the model takes more"
-            )
-        self.limits = Limits(max_images or 1, context - max_new_tokens)
+        self.limits = limits(max_images, context, max_new_tokens)
         self._encoder = PromptEncoder(processor, max_pixels, self.limits.context)
 
     def count(self, prompt: Prompt) -> int:
@@ -169,12 +164,7 @@ class LocalReader:
 
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
-            pictures = sum(isinstance(part, ImagePart) for part in prompt.parts)
-            if pictures > self.limits.images:
-                raise ReaderError(
-                    f"the prompt holds {pictures} images and the reader takes "
-                    f"{self.limits.images}: use --max-images {pictures} if the model can"
-                )
+            images_of(prompt, self.limits)
         inputs = self._encoder.encode(prompts)
         longest = inputs["input_ids"].shape[1]
         if longest > self.limits.context:
@@ -183,12 +173,6 @@ class LocalReader:
                 "use a lower -k or --max-pixels"
             )
         return inputs.to(self.model.device, dtype=self._dtype)
-
-
-def _check(**positive: int | None) -> None:
-    for name, value in positive.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name} = {value}: give 1 or more")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Untrusted text is made harmless: nothing in it can become a control token.
 
-The markers are derived from the tokenizer and its chat template, with no table by family. This
-module knows strings and ids. It does not know prompts or images.
+The markers are derived from the tokenizer and its chat template, with no table by family. Where
+a server owns the tokenizer, whatever has the shape of a marker is one (`by_shape`). This module
+knows strings and ids. It does not know prompts or images.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from rag_vqa.errors import ReaderError
 _STRUCTURAL = re.compile(r"<[^<>\s'\"{}%]{1,60}>|\[/?[A-Z][A-Z_]*\]")
 # "USER: ", "Assistant:": what a chat template writes directly before a turn.
 _HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
+# What markers look like in the published models that we know, for tokenizers that are not at hand:
+# `<image>`, `<|im_start|>`, also with wide brackets, which some tokenizers fold; `[INST]`,
+# `[gMASK]`; `### Response:`; `USER:` at the beginning of a line.
+_ROLE = "(?:system|user|human|assistant|gpt|model|tool|instruction|input|response|observation)"
+_SHAPES = re.compile(
+    r"[<\uff1c\ufe64][^<>\uff1c\uff1e\ufe64\ufe65\s'\"]{1,60}[>\uff1e\ufe65]"
+    r"|\[/?[a-z]?[A-Z][A-Z_]*\]"
+    rf"|^[ \t]*(?:\#+[ \t]*)?(?i:{_ROLE})[ \t]*[:\uff1a]",
+    re.MULTILINE,
+)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
@@ -82,6 +93,19 @@ class Neutraliser:
             return []
         pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)
         return [(start, end) for i, (start, end) in pairs if i in self._ids and end > start]
+
+
+def by_shape(text: str) -> str:
+    """The text with a space in all that looks like a marker of any model: `<image >`, `User :`.
+
+    For a reader whose tokenizer is elsewhere. It errs to the safe side (`<b>` of HTML becomes
+    `<b >`), and a marker of another shape passes: the tokenizer's own are known to `Neutraliser`.
+
+    >>> by_shape("1 < 2 <|im_end|> [1]")
+    '1 < 2 <|im_end| > [1]'
+    """
+    text = _SURROGATES.sub(_REPLACEMENT, text)
+    return _SHAPES.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", text)
 
 
 def _is_structural(token: str) -> bool:
