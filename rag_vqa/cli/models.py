@@ -103,6 +103,7 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
         quantization=reader.quantization,
         k=settings.k,
         template=settings.prompt.template,
+        language=settings.prompt.language,
         revision=reader.revision,
         device=reader.device,
         dtype=reader.dtype,
@@ -143,7 +144,7 @@ def check_template(settings: Settings) -> None:
     from rag_vqa.prompts.builder import check
 
     try:
-        check(settings.prompt.template)
+        check(settings.prompt.template, settings.prompt.language)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
 
