@@ -102,11 +102,14 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """The settings of a verb: all layers, and what its options say, whichever of these it has."""
+def settings_of(ctx: typer.Context, **more: str) -> Settings:
+    """The settings of a verb: all layers, and what its options say, whichever of these it has.
+
+    `more`: flags besides, `preset="12gb"`.
+    """
     run: Run = ctx.obj
     given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
-    return run.settings(**given)
+    return run.settings(**given, **more)
 
 
 def image_file(path: Path | None) -> Path | None:
