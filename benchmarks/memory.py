@@ -189,17 +189,15 @@ def main() -> None:
     if given.probe:
         print(json.dumps(probe(given.probe[0], Case(**json.loads(given.probe[1])))))
         return
+    rows: list[dict[str, Any]] = []
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    machine = {"date": when, "machine": platform.machine(), "system": platform.system()}
     with TemporaryDirectory() as root:
-        rows = [
-            measure(Path(root), case)
-            for case in CASES
-            if not given.only or case.model in given.only
-        ]
-    if given.json:
-        machine = {"machine": platform.machine(), "system": platform.system()}
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        text = json.dumps({"date": when, **machine, "rows": rows}, indent=1)
-        given.json.write_text(text + "\n")
+        for case in sorted(CASES, key=lambda case: case.fitted):
+            if not given.only or case.model in given.only:
+                rows.append(measure(Path(root), case))
+                if given.json:
+                    given.json.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,16 @@ class RagVqa:
         Where a server gave nothing for a row, that Answer says so: `finish` is "failed".
         """
         prompts = [self.prompt(query, found) for query, found in zip(queries, hits, strict=True)]
+        return self.read(queries, hits, prompts, on_text)
+
+    def read(
+        self,
+        queries: Sequence[Query],
+        hits: Sequence[Sequence[Hit]],
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+    ) -> list[Answer]:
+        """The second half of `answer`, for prompts that are built."""
         start = time.perf_counter()
         completions = self.reader.generate(prompts, on_text=on_text)
         seconds = {"read": time.perf_counter() - start}
@@ -169,11 +179,14 @@ class RagVqa:
             raise UsageError('nothing to look for: give a text, an image, or both: search("…")')
         return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
 
-    def prompt(self, query: Query, hits: Sequence[Hit]) -> Prompt:
-        """The exact prompt for one query and its hits, within the reader's limits."""
+    def prompt(self, query: Query, hits: Sequence[Hit], template: str | None = None) -> Prompt:
+        """The exact prompt for one query and its hits, within the reader's limits.
+
+        `template`: in place of the pipeline's own; without hits it is "closed-book" anyway.
+        """
         from rag_vqa.prompts.builder import build
 
-        template = self.template if hits else CLOSED_BOOK
+        template = (template or self.template) if hits else CLOSED_BOOK
         reader = self.reader
         return build(query, hits, reader.limits, reader.count, template, self.language)
 
