@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa import presets, settings
+from rag_vqa import checkpoints, presets, settings
 from rag_vqa.errors import UsageError
 
 
@@ -209,8 +209,8 @@ def test_revisions_come_with_known_models_only() -> None:
 
 def test_instructions_go_by_task_and_can_be_overridden() -> None:
     ret = "aimagelab/ReT-CLIP-ViT-L-14"
-    assert presets.instruction(ret, has_text=True) == presets.QUESTION
-    assert presets.instruction(ret, has_text=False) == presets.IMAGE
+    assert presets.instruction(ret, has_text=True) == checkpoints.QUESTION
+    assert presets.instruction(ret, has_text=False) == checkpoints.IMAGE
     assert presets.instruction(ret, has_text=True, asked="Find:") == "Find:"
     assert presets.instruction("demo", has_text=True) is None
 
