@@ -6,7 +6,6 @@ document is encoded, how a prompt is worded, or how a model reads.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rag_vqa import presets
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.streaming import stream_call
-from rag_vqa.types import Answer, Hit, ImageSource, Prompt, Query
+from rag_vqa.types import Answer, Completion, Hit, ImageSource, Prompt, Query
 
 if TYPE_CHECKING:
     from rag_vqa.readers.reader import Reader
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 OnText = Callable[[int, str], bool | None]
 Where = Mapping[str, Any]
 CLOSED_BOOK = "closed-book"
-_CITATION = re.compile(r"\[(\d+)\]")
 
 
 class RagVqa:
@@ -40,6 +38,7 @@ class RagVqa:
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
+        language: of answers, e.g. "German"; "" leaves it to the reader.
         reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
             `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
@@ -55,12 +54,14 @@ class RagVqa:
         servers: Sequence[str] = (),
         k: int = 5,
         template: str = "answer",
+        language: str = "",
         **reader_options: Any,
     ) -> None:
         if k < 0:
             raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
         self.k = k
         self.template = template
+        self.language = language
         self._kb = kb
         self._reader = reader
         self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}
@@ -105,19 +106,7 @@ class RagVqa:
         completions = self.reader.generate(prompts, on_text=on_text)
         seconds = {"read": time.perf_counter() - start}
         return [
-            Answer(
-                text=completion.text.strip(),
-                query=query,
-                hits=tuple(found),
-                prompt=prompt,
-                tokens_in=completion.tokens_in,
-                tokens_out=completion.tokens_out,
-                finish=completion.finish,
-                error=completion.error,
-                model=completion.model,
-                citations=citations(completion.text, len(prompt.kept)),
-                seconds=seconds,
-            )
+            _answer(query, found, prompt, completion, seconds)
             for query, found, prompt, completion in zip(
                 queries, hits, prompts, completions, strict=True
             )
@@ -196,7 +185,8 @@ class RagVqa:
         from rag_vqa.prompts.builder import build
 
         template = (template or self.template) if hits else CLOSED_BOOK
-        return build(query, hits, self.reader.limits, self.reader.count, template=template)
+        reader = self.reader
+        return build(query, hits, reader.limits, reader.count, template, self.language)
 
     @property
     def kb(self) -> KnowledgeBase:
@@ -233,14 +223,30 @@ class RagVqa:
         return hits, {"retrieve": retrieved - start, "select": selected - retrieved}
 
 
-def citations(text: str, evidence: int) -> tuple[int, ...]:
-    """Numbers [n] of the text that exist among 1 … evidence, in the order of first mention.
+def _answer(
+    query: Query,
+    hits: Sequence[Hit],
+    prompt: Prompt,
+    completion: Completion,
+    seconds: Mapping[str, float],
+) -> Answer:
+    from rag_vqa.prompts.citations import cited
 
-    >>> citations("In burrows [2], on cliffs [1] [2], as [7] says.", 3)
-    (2, 1)
-    """
-    found = (int(number) for number in _CITATION.findall(text))
-    return tuple(dict.fromkeys(number for number in found if 1 <= number <= evidence))
+    citations = cited(completion.text, len(prompt.kept))
+    return Answer(
+        text=completion.text.strip(),
+        query=query,
+        hits=tuple(hits),
+        prompt=prompt,
+        tokens_in=completion.tokens_in,
+        tokens_out=completion.tokens_out,
+        finish=completion.finish,
+        citations=citations.there,
+        invalid_citations=citations.invalid,
+        seconds=seconds,
+        error=completion.error,
+        model=completion.model,
+    )
 
 
 def _answered(answer: Answer) -> Answer:

@@ -103,9 +103,10 @@ class ReaderSettings(Section):
 
 
 class PromptSettings(Section):
-    """Which template of `rag_vqa.prompts`."""
+    """Which template of `rag_vqa.prompts`, and the language of answers; "": the reader's choice."""
 
     template: str = "answer"
+    language: str = ""
 
 
 class Settings(Section):

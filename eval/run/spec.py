@@ -117,7 +117,12 @@ def _retrieval(
 def _reader(rag: RagVqa) -> dict[str, Any]:
     reader = rag.reader
     limits = {"images": reader.limits.images, "context": reader.limits.context}
-    return {"name": reader.name, "settings": dict(reader.settings), "limits": limits}
+    return {
+        "name": reader.name,
+        "settings": dict(reader.settings),
+        "limits": limits,
+        "language": rag.language,
+    }
 
 
 def templates(cells: tuple[Cell, ...]) -> dict[str, str]:

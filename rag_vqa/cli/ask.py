@@ -18,6 +18,7 @@ def ask(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    language: options.Language = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     server: options.Server = None,

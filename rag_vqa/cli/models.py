@@ -122,7 +122,7 @@ def check_template(settings: Settings) -> None:
     from rag_vqa.prompts.builder import check
 
     try:
-        check(settings.prompt.template)
+        check(settings.prompt.template, settings.prompt.language)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
 

@@ -71,6 +71,10 @@ Template = Annotated[
     str | None,
     typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
@@ -96,18 +100,22 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
+    "language": ("prompt__language",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),
 }
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """The settings of a verb: all layers, and what its options say, whichever of these it has."""
+def settings_of(ctx: typer.Context, **more: str) -> Settings:
+    """The settings of a verb: all layers, and what its options say, whichever of these it has.
+
+    `more`: flags besides, `preset="12gb"`.
+    """
     run: Run = ctx.obj
     said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
     given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
-    return run.settings(**given)
+    return run.settings(**given, **more)
 
 
 def image_file(path: Path | None) -> Path | None:

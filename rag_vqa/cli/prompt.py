@@ -21,6 +21,7 @@ def show(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    language: options.Language = None,
     reader: options.Reader = None,
     server: options.Server = None,
     max_pixels: options.MaxPixels = None,

@@ -6,6 +6,7 @@ does not know how either is opened.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.consent import Named
@@ -44,8 +45,8 @@ def reader_options(settings: Settings) -> dict[str, Any]:
     return own | {"offline": settings.offline}
 
 
-def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
-    """A RagVqa over an open knowledge base, as the settings say."""
+def pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
+    """A RagVqa over a knowledge base, open or by its path, as the settings say."""
     from rag_vqa.pipeline import RagVqa
 
     return RagVqa(
@@ -53,5 +54,6 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
         settings.reader.model if settings.reader.servers else settings.reader.model or EMBEDDED,
         k=settings.k,
         template=settings.prompt.template,
+        language=settings.prompt.language,
         **reader_options(settings),
     )

@@ -371,3 +371,28 @@ def test_config_show_has_the_servers_and_no_key(cli, monkeypatch) -> None:
     done = cli("config", "show", "--json", "--set", "reader.servers=http://a/v1,http://b/v1")
     assert done.json["reader"]["servers"] == ["http://a/v1", "http://b/v1"]
     assert "secret" not in done.out + done.err
+def test_citations_that_are_not_there_and_none_at_all_are_said(cli, birds, reader) -> None:
+    reader.says = "In burrows [1] [7]."
+    done = cli("ask", birds, QUESTION, "-k", 2)
+    assert "the answer cites [7], which is not there" in done.err
+    assert "no source cited" not in done.err
+    found = cli("ask", birds, QUESTION, "-k", 2, "--json").json
+    assert (found["citations"], found["invalid_citations"]) == ([1], [7])
+    reader.says = "In burrows."
+    assert "no source cited" in cli("ask", birds, QUESTION).err
+    # Nothing to cite, nothing asked to be cited, nothing claimed.
+    assert "no source cited" not in cli("ask", birds, QUESTION, "-k", 0).err
+    assert "no source cited" not in cli("ask", birds, QUESTION, "--template", "short").err
+    reader.says = "unknown"
+    assert "no source cited" not in cli("ask", birds, QUESTION).err
+
+
+def test_the_language_reaches_the_prompt_or_is_refused_before_any_model_loads(
+    cli, birds, reader, loads
+) -> None:
+    done = cli("ask", birds, QUESTION, "--language", "German", "--json")
+    assert "else answer in German" in done.json["prompt"]
+    loads.clear()
+    done = cli("ask", birds, QUESTION, "--set", "prompt.language=de_DE")
+    assert (done.code, loads) == (2, [])
+    assert "--language German" in done.err
