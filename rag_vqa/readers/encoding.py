@@ -47,7 +47,10 @@ class PromptEncoder:
         frame = self.render([TextPart("\0")], raw=True).split("\0")
         # What stands for a picture's features; Gemma's processor has another one before them.
         self.image_ids = frozenset(processor.image_token_ids)
-        self._neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame)
+        # SmolVLM's tokenizer does not know <video>, and its processor refuses a text that has it.
+        named = vars(processor).items()
+        marks = [x for name, x in named if name.endswith("_token") and isinstance(x, str)]
+        self._neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame, marks)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of a prompt, with those that its pictures take.

@@ -26,6 +26,7 @@ from rag_vqa.readers.loading import (
     explained,
     load_model,
     resolve_device,
+    unquantised,
 )
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
@@ -126,6 +127,11 @@ class LocalReader:
     def render(self, prompt: Prompt) -> str:
         """What the tokenizer is given: chat template, neutralised texts, image placeholders."""
         return self._encoder.render(prompt.parts)
+
+    @property
+    def unquantised(self) -> tuple[str, ...]:
+        """Names of the linear layers that were left as they are: of vision, projector, head."""
+        return unquantised(self.model)
 
     def generate(
         self, prompts: Sequence[Prompt], on_text: OnText | None = None

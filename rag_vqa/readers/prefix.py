@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 _SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
-def runs(rows: Sequence[Sequence[int]], joined: Sequence[bool]) -> list[range]:
+def runs(rows: Sequence[list[int]], joined: Sequence[bool]) -> list[range]:
     """Neighbouring rows in runs that share a beginning.
 
     A run ends where pictures differ, and where two neighbours share less than half of what one of
@@ -37,10 +37,11 @@ def runs(rows: Sequence[Sequence[int]], joined: Sequence[bool]) -> list[range]:
         most = max(shared[row - 1 : row + 2])  # shared[row]: of this row and the one before
         if not shared[row] or 2 * shared[row] < most:
             starts.append(row)
-    return [range(a, b) for a, b in pairwise([*starts, len(rows)])]
+    bounds = [*starts, len(rows)] if rows else []
+    return [range(a, b) for a, b in pairwise(bounds)]
 
 
-def shared_length(rows: Sequence[Sequence[int]]) -> int:
+def shared_length(rows: Sequence[list[int]]) -> int:
     """Tokens that begin every row; of each row at least one is left.
 
     >>> shared_length([[1, 2, 3], [1, 2, 4], [1, 2]])
@@ -49,7 +50,7 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
     return min(_common(min(rows), max(rows)), min(map(len, rows)) - 1)
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _common(one: list[int], other: list[int]) -> int:
     differing = (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differing, min(len(one), len(other)))
 
@@ -85,7 +86,7 @@ class Prefix:
         kept = self._cache
         return isinstance(kept, DynamicCache) and all(type(x) in _SHAREABLE for x in kept.layers)
 
-    def following(self, rows: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+    def following(self, rows: Sequence[list[int]], pad: int) -> torch.Tensor:
         """(B, V): log probability of the token after each row, which goes on from the prefix.
 
         Rows are padded on the right, where no token of theirs looks: no mask is needed.

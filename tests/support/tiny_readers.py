@@ -40,7 +40,7 @@ GEMMA_CHAT = """{{ bos_token }}{%- for message in messages %}{{ "<start_of_turn>
 {%- endfor %}{{ "<end_of_turn>\\n" }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ "<start_of_turn>model\\n" }}{% endif %}"""
-LLAVA_SPECIAL = [PAD, START, END, "<image>", "<video>"]
+LLAVA_SPECIAL = [PAD, START, END, "<image>"]
 QWEN_SPECIAL = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -84,7 +84,7 @@ def tokenizer_of(special: list[str], words: list[str], **names: Any) -> Any:
 def llava(folder: Path) -> None:
     from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
-    tokenizer = _llava_tokenizer(LLAVA_CHAT)
+    tokenizer = _llava_tokenizer()
     LlavaProcessor(
         image_processor=_clip_images(),
         tokenizer=tokenizer,
@@ -110,7 +110,7 @@ def llava_next(folder: Path) -> None:
         LlavaNextProcessor,
     )
 
-    tokenizer = _llava_tokenizer(LLAVA_CHAT)
+    tokenizer = _llava_tokenizer()
     LlavaNextProcessor(
         image_processor=LlavaNextImageProcessorPil(
             size={"shortest_edge": 32},
@@ -140,7 +140,7 @@ def llava_onevision(folder: Path) -> None:
         LlavaOnevisionImageProcessorPil,
     )
 
-    tokenizer = _llava_tokenizer(LLAVA_CHAT)
+    tokenizer = _llava_tokenizer("<video>")
     tokenizer.save_pretrained(folder)
     LlavaOnevisionImageProcessorPil(
         size={"height": 32, "width": 32}, image_grid_pinpoints=GRIDS
@@ -307,6 +307,7 @@ def gemma3(folder: Path) -> None:
         text_config=text,
         vision_config=_siglip(patch_size=8),
         mm_tokens_per_image=4,
+        tie_word_embeddings=False,  # tied and random, it would repeat what it read last
         boi_token_index=token("<start_of_image>"),
         eoi_token_index=token("<end_of_image>"),
         image_token_index=token("<image_soft_token>"),
@@ -385,11 +386,15 @@ def _clip_images() -> Any:
     return CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
-def _llava_tokenizer(chat: str) -> Any:
+def _llava_tokenizer(*more: str) -> Any:
     tokenizer = tokenizer_of(
-        LLAVA_SPECIAL, ["capital", "<tool_call>"], bos_token=START, eos_token=END, pad_token=PAD
+        [*LLAVA_SPECIAL, *more],
+        ["capital", "<tool_call>"],
+        bos_token=START,
+        eos_token=END,
+        pad_token=PAD,
     )
-    tokenizer.chat_template = chat
+    tokenizer.chat_template = LLAVA_CHAT
     return tokenizer
 
 
@@ -453,4 +458,6 @@ def _save(kind: Any, config: Any, folder: Path) -> None:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4)
+                if not parameter.any():  # Gemma's projector, which would hide the picture
+                    parameter.normal_()
     model.save_pretrained(folder)
