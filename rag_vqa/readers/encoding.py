@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -17,6 +16,7 @@ from rag_vqa.errors import ReaderError
 from rag_vqa.readers.messages import messages, safe, untrusted_role
 from rag_vqa.readers.neutralise import Neutraliser
 from rag_vqa.readers.pictures import Pictures
+from rag_vqa.readers.placeholders import Placeholders
 from rag_vqa.types import ImagePart, Part, Prompt, TextPart
 
 
@@ -37,9 +37,14 @@ class PromptEncoder:
         self._opened = Pictures(max_pixels)
         self._context = context
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
-        self._image_tokens = lru_cache(maxsize=256)(self._tokens_of_size)
+        self._placeholders = Placeholders(self._process, processor.image_token)
         frame = self.render([TextPart("\0")], raw=True).split("\0")
-        self.neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame)
+        # What stands for a picture's features; Gemma's processor has another one before them.
+        self.image_ids = frozenset(processor.image_token_ids)
+        # SmolVLM's tokenizer does not know <video>, and its processor refuses a text that has it.
+        named = vars(processor).items()
+        marks = [x for name, x in named if name.endswith("_token") and isinstance(x, str)]
+        self.neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame, marks)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of a prompt, with those that its pictures take.
@@ -51,10 +56,23 @@ class PromptEncoder:
         fewest = sum(map(len, texts)) // self._longest_token
         if fewest > self._context:
             return fewest
-        text = self.render(prompt.parts)
-        pictures = (part.image for part in prompt.parts if isinstance(part, ImagePart))
-        of_pictures = sum(self._image_tokens(self._opened.size(image))[0] - 1 for image in pictures)
-        return len(self._ids(text)) + of_pictures
+        return len(self.ids([prompt])[0])
+
+    def ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """The tokens of each prompt, those that its pictures take among them.
+
+        A picture that several prompts show is measured once.
+        """
+        measured: dict[int, tuple[int, int]] = {}
+        rows = []
+        for prompt in prompts:
+            images = [part.image for part in prompt.parts if isinstance(part, ImagePart)]
+            for image in images:
+                if id(image) not in measured:
+                    measured[id(image)] = self._opened.size(image)
+            sizes = [measured[id(image)] for image in images]
+            rows.append(self._ids(self._placeholders.expanded(self.render(prompt.parts), sizes)))
+        return rows
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:
         """Inputs of the model, on the CPU: input_ids (B, L) padded on the left, and pictures.
@@ -69,18 +87,23 @@ class PromptEncoder:
         pictures = [self._pictures(prompt) for prompt in prompts]
         inputs = self._process(
             texts,
-            [picture for row in pictures for picture in row],
+            pictures,
             padding=True,
             return_tensors="pt",
             add_special_tokens=self._adds_special(texts[0]),
         )
-        self._check_pictures(inputs["input_ids"], pictures)
+        sizes = [[picture.size for picture in row] for row in pictures]
+        self._check_ids(inputs, list(map(self._placeholders.expanded, texts, sizes)))
         return inputs
 
-    def _process(self, texts: list[str], pictures: list[Image.Image], **options: Any) -> Any:
+    def _process(
+        self, texts: list[str], pictures: Sequence[Sequence[Image.Image]], **options: Any
+    ) -> Any:
+        """Texts and the pictures of each; how many stand in one text matters to some families."""
+        rows = [list(row) for row in pictures] if any(pictures) else None
         try:
             # The processor writes into the list of texts that it is given.
-            return self._processor(text=list(texts), images=pictures or None, **options)
+            return self._processor(text=list(texts), images=rows, **options)
         except ValueError as error:
             raise ReaderError(
                 f"the reader's processor refuses a picture or prompt: {error}"
@@ -99,8 +122,12 @@ class PromptEncoder:
         ]
         try:
             return str(
-                self._processor.apply_chat_template(
-                    chat, add_generation_prompt=True, tokenize=False
+                # Of the tokenizer: SmolVLM's processor asks its video part first.
+                self._tokenizer.apply_chat_template(
+                    chat,
+                    chat_template=self._processor.chat_template,
+                    add_generation_prompt=True,
+                    tokenize=False,
                 )
             )
         except (TemplateError, TypeError) as error:
@@ -129,23 +156,17 @@ class PromptEncoder:
                 "See it with: rag-vqa prompt show"
             )
 
-    def _check_pictures(self, ids: Any, pictures: Sequence[Sequence[Image.Image]]) -> None:
-        """ids: (B, L). Each row has as many placeholders as its own pictures take."""
-        for row, those in zip(ids, pictures, strict=True):
-            expected = sum(self._image_tokens(picture.size)[1] for picture in those)
-            found = int((row == self._processor.image_token_id).sum())
-            if found != expected:
+    def _check_ids(self, inputs: Any, texts: Sequence[str]) -> None:
+        """Each row is exactly what was counted: its pictures take the tokens that are theirs."""
+        for row, mask, text in zip(
+            inputs["input_ids"], inputs["attention_mask"].bool(), texts, strict=True
+        ):
+            expected = self._ids(text)
+            if row[mask].tolist() != expected:
                 raise ReaderError(
-                    f"the prompt has {found} image tokens and its {len(those)} pictures take "
-                    f"{expected}: this reader's processor is not supported"
+                    f"the prompt has {int(mask.sum())} tokens, and {len(expected)} were counted, "
+                    "or others: this reader's processor is not supported"
                 )
-
-    def _tokens_of_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(tokens, image placeholders among them) of a picture, which depend on its size alone."""
-        token = self._processor.image_token
-        inputs = self._process([token], [Image.new("RGB", size)], add_special_tokens=False)
-        ids = list(inputs["input_ids"][0])
-        return len(ids), ids.count(self._processor.image_token_id)
 
 
 def _content(content: str | ImagePart) -> dict[str, str]:

@@ -39,12 +39,15 @@ class Neutraliser:
         tokenizer: a fast one of transformers.
         chat_template: its Jinja source.
         frame: what the template writes around a user's turn, before and after.
+        marks: what else is no text: a processor's marks of pictures, which it finds as strings.
 
     Raises:
         ReaderError: the tokenizer does not say where its tokens come from.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str, frame: Iterable[str]) -> None:
+    def __init__(
+        self, tokenizer: Any, chat_template: str, frame: Iterable[str], marks: Iterable[str] = ()
+    ) -> None:
         if not tokenizer.is_fast:
             raise ReaderError(
                 "the reader's tokenizer is a slow one, which cannot show where control tokens "
@@ -56,7 +59,8 @@ class Neutraliser:
         special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         control |= special
         headers = [match[1] for text in frame for match in [_HEADER.search(text)] if match]
-        markers = {*control.values(), *_STRUCTURAL.findall(chat_template), *headers}
+        written = _STRUCTURAL.findall(chat_template)
+        markers = {*control.values(), *written, *headers, *marks}
         longest_first = sorted(filter(None, markers), key=lambda marker: (-len(marker), marker))
         self.markers: tuple[str, ...] = tuple(longest_first)
         self._markers = re.compile("|".join(map(re.escape, self.markers)) or r"(?!)")

@@ -371,6 +371,8 @@ def test_config_show_has_the_servers_and_no_key(cli, monkeypatch) -> None:
     done = cli("config", "show", "--json", "--set", "reader.servers=http://a/v1,http://b/v1")
     assert done.json["reader"]["servers"] == ["http://a/v1", "http://b/v1"]
     assert "secret" not in done.out + done.err
+
+
 def test_citations_that_are_not_there_and_none_at_all_are_said(cli, birds, reader) -> None:
     reader.says = "In burrows [1] [7]."
     done = cli("ask", birds, QUESTION, "-k", 2)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from rag_vqa.readers import hostile
+from rag_vqa.readers import encoding, hostile
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.settings import embedded_model
@@ -30,9 +30,9 @@ def test_nothing_of_it_becomes_a_control_or_picture_token(processor: Any) -> Non
 def test_without_neutralising_it_is_found_out(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PromptEncoder, "_safe", lambda self, parts: list(parts))
+    monkeypatch.setattr(encoding, "safe", lambda parts, neutralise: list(parts))
     monkeypatch.setattr(PromptEncoder, "_check_control", lambda self, prompt, text: None)
-    monkeypatch.setattr(PromptEncoder, "_check_pictures", lambda self, ids, pictures: None)
+    monkeypatch.setattr(PromptEncoder, "_check_ids", lambda self, inputs, texts: None)
     attack = hostile.Hostile("special", (processor.tokenizer.eos_token,))
     [line] = hostile.failures(processor, [attack])
     assert line.startswith("special: ")
@@ -40,7 +40,7 @@ def test_without_neutralising_it_is_found_out(
 
 
 def test_a_refused_prompt_is_a_failure_too(processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PromptEncoder, "_safe", lambda self, parts: list(parts))
+    monkeypatch.setattr(encoding, "safe", lambda parts, neutralise: list(parts))
     attack = hostile.Hostile("special", (processor.tokenizer.eos_token,))
     [line] = hostile.failures(processor, [attack])
     assert "a control token came out of a document" in line
