@@ -64,19 +64,19 @@ class Asking:
         Raises:
             Failure: the last one.
         """
-        endpoint = self._endpoints.pick()
+        failed: Endpoint | None = None
         for tried in range(self._retries + 1):
             await asyncio.sleep(self._pace.wait(asyncio.get_running_loop().time()))
+            # Picked and counted with no wait between, or all rows would pick the same.
+            endpoint = self._endpoints.pick(failed)
             try:
                 return await self._once(endpoint, pictures, ask)
             except Failure as error:
                 if error.then != "retry" or tried == self._retries:
                     raise self._final(error, tried + 1) from None
-                other = self._endpoints.pick(failed=endpoint)
-                if not error.unreachable or other is endpoint:
+                failed = endpoint
+                if not error.unreachable or self._endpoints.pick(failed) is failed:
                     await asyncio.sleep(_wait(tried) if error.wait is None else error.wait)
-                    other = self._endpoints.pick(failed=endpoint)
-                endpoint = other
         raise AssertionError("the last try returns or raises")
 
     async def _once(self, endpoint: Endpoint, pictures: int, ask: Ask[Result]) -> Result:

@@ -35,7 +35,7 @@ async def likeliest(client: Any, request: Body, asked: Asked) -> list[tuple[str,
     for choice in choices(answer, asked):
         for place in (choice.logprobs and choice.logprobs.content) or ():
             return [(each.token, each.logprob) for each in place.top_logprobs]
-    raise Failure(f"{asked.server} tells no log probabilities, which choices need: {_WHO}", "batch")
+    raise Failure(f"{asked.server} tells no log probabilities, which choices need: {_WHO}")
 
 
 def shares(tokens: Sequence[tuple[str, float]], names: Sequence[str]) -> list[float]:

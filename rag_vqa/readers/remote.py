@@ -30,8 +30,9 @@ _Put = Callable[[Any, Body, Asked], Awaitable[Result]]
 class RemoteReader:
     """Reads by asking servers, greedily, many rows at once.
 
-    A row that fails for good is a Completion with `finish` "failed"; a wrong key, a model that is
-    not served, or no server at all stop the batch. Of a cancelled row no tokens are told (0).
+    A row that fails for good is a Completion with `finish` "failed". A wrong key, a model that is
+    not served, or no server at all would fail them all: that raises Missing. Of a cancelled row no
+    tokens are told (0).
 
     Args:
         model: as the servers call it.
@@ -163,7 +164,8 @@ class RemoteReader:
         try:
             return background.wait_for(all_rows())
         except Failure as error:
-            raise ReaderError(str(error)) from None
+            kind = Missing if error.then == "batch" else ReaderError
+            raise kind(str(error)) from None
 
     async def _answer(self, prompt: Prompt, put: _Put[Result]) -> Result:
         messages = await asyncio.to_thread(self._wire.messages, prompt)

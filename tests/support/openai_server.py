@@ -9,7 +9,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -38,7 +38,7 @@ class OpenAiServer:
         self.tries: Counter[str] = Counter()
         self.closing = threading.Event()
         self.cancelled = 0
-        self._lock = threading.Lock()
+        self.lock: AbstractContextManager[Any] = threading.Lock()
 
     def __enter__(self) -> "OpenAiServer":
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -63,7 +63,7 @@ class OpenAiServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def next_step(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> Any:
-        with self._lock:
+        with self.lock:
             self.requests.append((path, headers, body))
             text = question(body)
             self.tries[text] += 1
