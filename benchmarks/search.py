@@ -11,6 +11,7 @@ what a query costs in search itself, without its encoding; no figure of it is a 
 import argparse
 import json
 import os
+import platform
 import statistics
 import tempfile
 import time
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    result: dict[str, Any] = {"date": str(date.today()), "half": given.half}
+    result: dict[str, Any] = {"date": str(date.today()), "half": given.half,
+                              "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
@@ -172,6 +174,7 @@ def main() -> None:
                 result[name] = measured(kb, german_examples(given.half, named))
         if given.documents:
             result["latency"] = timed(given.documents, Path(scratch))
+    result["load averages, at the end"] = os.getloadavg()
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({n: v for n, v in result.items() if n != "latency"}, indent=1))
