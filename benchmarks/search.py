@@ -162,8 +162,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    result: dict[str, Any] = {"date": str(date.today()), "half": given.half,
-                              "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result: dict[str, Any] = {"date": str(date.today()), "half": given.half, "machine": machine}
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
