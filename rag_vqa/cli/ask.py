@@ -28,6 +28,8 @@ def ask(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""

@@ -33,6 +33,8 @@ def chat(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.

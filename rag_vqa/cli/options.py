@@ -55,6 +55,14 @@ Index = Annotated[
     str | None,
     typer.Option("--index", metavar="auto|exact|faiss|triton", help="How passages are searched."),
 ]
+Hybrid = Annotated[
+    bool | None,
+    typer.Option("--hybrid/--no-hybrid", help="Search words too, and fuse both rankings."),
+]
+Sections = Annotated[
+    bool | None,
+    typer.Option("--sections/--no-sections", help="Pages first, each by its best document."),
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Download models without asking."),
@@ -95,6 +103,8 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "instruction": ("retriever__instruction",),
     "retriever": ("retriever__model",),
     "index": ("retriever__index",),
+    "hybrid": ("retriever__hybrid",),
+    "sections": ("retriever__sections",),
     "reader": ("reader__model",),
     "server": ("reader__servers",),
     "quantization": ("reader__quantization",),

@@ -26,6 +26,8 @@ def show(
     server: options.Server = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Print the exact prompt, without asking. The reader loads, for limits and template."""
