@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STAGE = "critic"  # key of its P(yes) in `Hit.scores`
 THRESHOLD = 0.1
-_CHOICES = ("yes", "no")
+CHOICES = ("yes", "no")
 
 
 class Filter(Protocol):
@@ -29,9 +29,7 @@ class Filter(Protocol):
         """For records: what it is and what its choice depends on."""
         ...
 
-    def __call__(
-        self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]
-    ) -> list[list[Hit]]:
+    def __call__(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """For each query those of its own hits that are worth reading, best first."""
         ...
 
@@ -40,8 +38,7 @@ class Critic:
     """Asks the reader of each document whether it helps to answer, and keeps those where it does.
 
     Yes or no is weighed by `Reader.choice_probability`, one prompt a document; all prompts of a
-    question begin alike (picture and question), so that a reader can read that once. Yes-or-no
-    filtering by a reader's own probability was described for this task by … 
+    question begin alike (picture and question), so that a reader can read that once.
 
     Args:
         reader: who judges; a function that gives it is called when it is first needed.
@@ -79,9 +76,7 @@ class Critic:
         top = "" if self.top is None else f", best {self.top}"
         return f"critic {self.reader.name}, P(yes) >= {self.threshold:g}{top}"
 
-    def __call__(
-        self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]
-    ) -> list[list[Hit]]:
+    def __call__(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """The documents kept, by falling P(yes), equal ones as they were; `rank` from 1.
 
         Each has its P(yes) as `score` and in `scores["critic"]`, the score before that in
@@ -91,7 +86,7 @@ class Critic:
             ReaderError: as `Reader.choice_probability`; a server without log probabilities too.
         """
         rows = iter(self.judge(queries, hits))
-        return [self._kept(found, [next(rows) for _ in found]) for found in hits]
+        return [self._kept([(hit, next(rows)) for hit in found]) for found in hits]
 
     def judge(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[float]:
         """P(yes) of every hit, query after query; all are judged in one call of the reader.
@@ -103,7 +98,7 @@ class Critic:
         shown = [prompt for prompt in prompts if prompt.kept]
         if not shown:
             return [0.0 for _ in prompts]
-        judged = iter(self.reader.choice_probability(shown, _CHOICES))
+        judged = iter(self.reader.choice_probability(shown, CHOICES))
         return [next(judged)[0] if prompt.kept else 0.0 for prompt in prompts]
 
     def prompt(self, query: Query, hit: Hit) -> Prompt:
@@ -112,26 +107,19 @@ class Critic:
         A text that is too long for the reader is judged by the passage that was found.
         """
         from rag_vqa.prompts.builder import build
+        from rag_vqa.prompts.template import CRITIC
 
-        reader = self.reader
-        prompt = build(query, [hit], reader.limits, reader.count, template="critic")
+        limits, count = self.reader.limits, self.reader.count
+        prompt = build(query, [hit], limits, count, CRITIC)
         if prompt.kept or not hit.passage.text.strip():
             return prompt
-        passage = replace(hit.document, text=hit.passage.text)
-        return build(
-            query, [replace(hit, document=passage)], reader.limits, reader.count, template="critic"
-        )
+        passage = replace(hit, document=replace(hit.document, text=hit.passage.text))
+        return build(query, [passage], limits, count, CRITIC)
 
-    def _kept(self, found: Sequence[Hit], probabilities: Sequence[float]) -> list[Hit]:
-        judged = zip(found, probabilities, strict=True)
+    def _kept(self, judged: Sequence[tuple[Hit, float]]) -> list[Hit]:
         kept = [(hit, p) for hit, p in judged if p >= self.threshold]
         kept.sort(key=lambda pair: -pair[1])  # stable: equal ones as they were found
         return [
-            replace(
-                hit,
-                rank=rank,
-                score=p,
-                scores={"retrieve": hit.score, **hit.scores, STAGE: p},
-            )
+            replace(hit, rank=rank, score=p, scores={"retrieve": hit.score, **hit.scores, STAGE: p})
             for rank, (hit, p) in enumerate(kept[: self.top], 1)
         ]

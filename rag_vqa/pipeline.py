@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import presets
+from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.settings import EMBEDDED, model_source
 from rag_vqa.streaming import stream_call
@@ -43,10 +44,13 @@ class RagVqa:
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
+        filter: chooses among what was retrieved: "critic" (`rag_vqa.critic`, judging with this
+            reader), or a Filter of your own. None reads all. A question of which it leaves no
+            document is put by "closed-book" too.
         reader_options: of `LocalReader` (device, dtype, max_new_tokens, …); None is not given.
             What is not given is taken from `rag_vqa.presets`: revision and limits.
     Raises:
-        UsageError: k is negative.
+        UsageError: k is negative, or no such filter.
     """
 
     def __init__(
@@ -57,12 +61,16 @@ class RagVqa:
         quantization: Literal["nf4", "int8", "none"] = "nf4",
         k: int = 5,
         template: str = "answer",
+        filter: Filter | Literal["critic"] | None = None,
         **reader_options: Any,
     ) -> None:
         if k < 0:
             raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        if isinstance(filter, str) and filter != "critic":
+            raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
         self.k = k
         self.template = template
+        self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
         self._reader_options = {"quantization": quantization, **reader_options}
@@ -79,8 +87,10 @@ class RagVqa:
         return self.kb.search([self._instructed(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Those hits that are worth reading. In this form, all of them."""
-        return [list(found) for found in hits]
+        """Those hits that are worth reading, by the filter; without one, all of them."""
+        if self.filter is None:
+            return [list(found) for found in hits]
+        return self.filter(queries, hits)
 
     def answer(
         self,
@@ -186,6 +196,11 @@ class RagVqa:
 
         template = self.template if hits else CLOSED_BOOK
         return build(query, hits, self.reader.limits, self.reader.count, template=template)
+
+    @property
+    def filter_name(self) -> str:
+        """For records: what chose among the hits; "" if nothing did. A critic's reader loads."""
+        return "" if self.filter is None else self.filter.name
 
     @property
     def kb(self) -> KnowledgeBase:

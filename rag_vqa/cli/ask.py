@@ -18,6 +18,7 @@ def ask(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     quantization: options.Quantization = None,

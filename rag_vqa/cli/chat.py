@@ -23,6 +23,7 @@ def chat(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     quantization: options.Quantization = None,

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.models import (
+    check_filter,
     check_models,
     check_template,
     load_encoder,
@@ -48,6 +49,7 @@ def show(
         if path is not None and path.exists():
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
+    check_filter(settings)
     check_models([reader_of(settings)], settings, yes=False)
     picture = image or bundled.sample_photo(COUNTRY, settings.seed)
     query = question(settings, text, picture)

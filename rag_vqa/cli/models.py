@@ -46,6 +46,7 @@ def open_pipeline(
     """
     if read:
         check_template(settings)
+        check_filter(settings)
     if where and not settings.k:
         raise UsageError("--where says what to retrieve, and -k 0 retrieves nothing: give one.")
     kb = _open(path)
@@ -94,10 +95,11 @@ def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> Knowle
 
 def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
     """A RagVqa over an open knowledge base, as the settings say."""
+    from rag_vqa.critic import Critic
     from rag_vqa.pipeline import RagVqa
 
-    reader = settings.reader
-    return RagVqa(
+    reader, chosen = settings.reader, settings.filter
+    rag = RagVqa(
         kb,
         reader.model or EMBEDDED,
         quantization=reader.quantization,
@@ -112,6 +114,9 @@ def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
         max_context=reader.max_context,
         offline=settings.offline,
     )
+    if chosen.name == "critic":
+        rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
+    return rag
 
 
 def retriever_to_build(
@@ -146,6 +151,15 @@ def check_template(settings: Settings) -> None:
         check(settings.prompt.template)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
+
+
+def check_filter(settings: Settings) -> None:
+    """Raises UsageError if what is said about the filter would change nothing."""
+    said = settings.filter.model_fields_set
+    if said and "name" not in said:
+        raise UsageError(f"filter.{min(said)} is of the critic: use it, --filter critic")
+    if settings.filter.name != "none" and not settings.k:
+        raise UsageError("--filter chooses among what is found, and -k 0 finds nothing: give one.")
 
 
 def load_encoder(

@@ -67,6 +67,10 @@ Template = Annotated[
     str | None,
     typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
 ]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
@@ -91,6 +95,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
+    "filter": ("filter__name",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),

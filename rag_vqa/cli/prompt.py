@@ -21,6 +21,7 @@ def show(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    filter: options.Filter = None,
     reader: options.Reader = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,

@@ -10,6 +10,7 @@ from os.path import commonprefix
 
 from transformers import PreTrainedTokenizerFast
 
+from rag_vqa.critic import CHOICES
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.judgements import Judged
 from rag_vqa.demo.matcher import IMAGE_TOKENS
@@ -17,8 +18,6 @@ from rag_vqa.demo.rows import LIMITS, Row
 from rag_vqa.prompts import build
 from rag_vqa.prompts.template import CRITIC
 from rag_vqa.readers.encoding import PromptEncoder
-
-YES, NO = "yes", "no"
 
 
 def judged_row(judged: Judged, encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast) -> Row:
@@ -31,7 +30,7 @@ def judged_row(judged: Judged, encoder: PromptEncoder, tokenizer: PreTrainedToke
         for j in judged.judgements
     ]
     # To the end of a line, so that no token is cut in two.
-    shared = commonprefix(texts).rpartition("\n")[0] + "\n"
+    shared = commonprefix(texts).rpartition("\n")[0] + "\n"  # noqa: RUF071 - no paths
     ids = list(tokens(shared)["input_ids"])
     image = tokenizer.convert_tokens_to_ids(vocabulary.IMAGE)
     photo = ids.index(image)
@@ -45,7 +44,7 @@ def judged_row(judged: Judged, encoder: PromptEncoder, tokenizer: PreTrainedToke
         alike[len(ids) + asked.index(image)] = photo if judgement.alike else 0
         at = text.find(f" {judgement.value}", len(shared)) - len(shared) if judgement.value else -1
         place = len(ids) + starts.index(at) if at in starts else -1
-        reply = [*tokenizer(YES if judgement.value else NO)["input_ids"], tokenizer.eos_token_id]
+        reply = tokenizer(CHOICES[not judgement.value])["input_ids"]
         source += [-1] * len(asked)
         source += [place if judgement.value else 0] + [-1] * (len(reply) - 1)
         ids += [*asked, *reply]

@@ -43,7 +43,8 @@ CHAT = (
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps
-JUDGING = 0.45  # of the steps after those on one or two documents
+JUDGING = 0.5  # of the steps after those on one or two documents
+QUESTIONS = 12  # of a step that judges
 JUDGED_AT = WORDS_ALONE + 0.1
 POINTING = 2  # the layer, of four, with a head that is taught where to copy from
 MATCHING = 0  # the layer with a head that is taught which picture shows the photo's flag
@@ -190,7 +191,7 @@ def _drawn(
 ) -> tuple[list[Row], list[Picture], dict[str, float]]:
     """What one step reads: rows, their pictures in order, and what it is called in the log."""
     if progress >= JUDGED_AT and rng.random() < JUDGING:
-        asked = judged(rng, CONTEXTS)
+        asked = judged(rng, QUESTIONS)
         rows = [judged_row(j, encoder, tokenizer) for j in asked]
         return rows, [p for j in asked for p in j.pictures], {"judging": 1.0}
     k, illustrated = stage(rng, progress)

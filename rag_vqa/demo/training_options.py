@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 
 
-def options(
-    description: str | None, seed: int, steps: int, start: str = ""
-) -> argparse.Namespace:
+def options(description: str | None, seed: int, steps: int, start: str = "") -> argparse.Namespace:
     """`out`, `tower` (folders), `seed`, `steps`; sets the threads of torch.
 
     `start`, if the command can go on from other weights, is the help of that option.
