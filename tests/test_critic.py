@@ -1,4 +1,4 @@
-"""The critic with a fake reader whose P(yes) is looked up: what is kept, in which order, and why."""
+"""The critic with a fake reader whose P(yes) is looked up: what is kept, and in which order."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -158,9 +158,10 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _end_answer(answer: Answer, quiet: bool) -> None:
-    # Without a filter, selecting takes no time.
-    shown = [stage for stage, seconds in answer.seconds.items() if seconds >= 0.0005]
-    times = " · ".join(f"{stage} {duration(answer.seconds[stage])}" for stage in shown)
+    # Without a filter, selecting takes no time that is worth a word.
+    taken = answer.seconds.items()
+    shown = [pair for pair in taken if pair[0] != "select" or pair[1] >= 0.0005]
+    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in shown)
     same_line = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
     print("", end="" if same_line else "\n", flush=True)
     if not quiet:
