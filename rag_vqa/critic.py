@@ -86,7 +86,9 @@ class Critic:
             ReaderError: as `Reader.choice_probability`; a server without log probabilities too.
         """
         rows = iter(self.judge(queries, hits))
-        return [self._kept([(hit, next(rows)) for hit in found]) for found in hits]
+        return [
+            keep(found, [next(rows) for _ in found], self.threshold, self.top) for found in hits
+        ]
 
     def judge(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[float]:
         """P(yes) of every hit, query after query; all are judged in one call of the reader.
@@ -116,10 +118,15 @@ class Critic:
         passage = replace(hit, document=replace(hit.document, text=hit.passage.text))
         return build(query, [passage], limits, count, CRITIC)
 
-    def _kept(self, judged: Sequence[tuple[Hit, float]]) -> list[Hit]:
-        kept = [(hit, p) for hit, p in judged if p >= self.threshold]
-        kept.sort(key=lambda pair: -pair[1])  # stable: equal ones as they were found
-        return [
-            replace(hit, rank=rank, score=p, scores={"retrieve": hit.score, **hit.scores, STAGE: p})
-            for rank, (hit, p) in enumerate(kept[: self.top], 1)
-        ]
+
+def keep(
+    hits: Sequence[Hit], probabilities: Sequence[float], threshold: float, top: int | None
+) -> list[Hit]:
+    """Those of one question's hits that the critic keeps; `probabilities` are P(yes) of each."""
+    judged = zip(hits, probabilities, strict=True)
+    kept = [(hit, p) for hit, p in judged if p >= threshold]
+    kept.sort(key=lambda pair: -pair[1])  # stable: equal ones as they were found
+    return [
+        replace(hit, rank=rank, score=p, scores={"retrieve": hit.score, **hit.scores, STAGE: p})
+        for rank, (hit, p) in enumerate(kept[:top], 1)
+    ]
