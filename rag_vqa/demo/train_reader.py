@@ -173,7 +173,7 @@ def _taken_over(start: Path, tokenizer: PreTrainedTokenizerFast) -> LlavaForCond
         start, dtype=torch.float32
     )
     weight = model.get_input_embeddings().weight.clone()
-    model.resize_token_embeddings(len(tokenizer))
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # each is written below
     known = old.get_vocab()
     for token, place in tokenizer.get_vocab().items():
         text = tokenizer.convert_tokens_to_string([token])
