@@ -35,20 +35,22 @@ def judged_row(judged: Judged, encoder: PromptEncoder, tokenizer: PreTrainedToke
     image = tokenizer.convert_tokens_to_ids(vocabulary.IMAGE)
     photo = ids.index(image)
     branch, answer = [0] * len(ids), [False] * len(ids)
-    source, alike = [-1] * len(ids), [-1] * len(ids)
+    source, alike, look = ([-1] * len(ids) for _ in range(3))
     for number, (text, judgement) in enumerate(zip(texts, judged.judgements, strict=True), 1):
         read = tokens(text.removeprefix(shared))
         asked = read["input_ids"]
         starts = [start for start, _ in read["offset_mapping"]]
+        drawing = len(ids) + asked.index(image)
         alike += [-1] * len(asked)
-        alike[len(ids) + asked.index(image)] = photo if judgement.alike else 0
+        alike[drawing] = photo if judgement.alike else 0
         at = text.find(f" {judgement.value}", len(shared)) - len(shared) if judgement.value else -1
         place = len(ids) + starts.index(at) if at in starts else -1
         reply = tokenizer(CHOICES[not judgement.value])["input_ids"]
+        look += [-1] * len(asked) + [drawing] + [-1] * (len(reply) - 1)
         source += [-1] * len(asked)
         source += [place if judgement.value else 0] + [-1] * (len(reply) - 1)
         ids += [*asked, *reply]
         branch += [number] * (len(asked) + len(reply))
         answer += [False] * len(asked) + [True] * len(reply)
         alike += [-1] * len(reply)
-    return Row(ids, branch, answer, source, alike)
+    return Row(ids, branch, answer, source, alike, look)

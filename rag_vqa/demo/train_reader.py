@@ -48,6 +48,7 @@ QUESTIONS = 12  # of a step that judges
 JUDGED_AT = WORDS_ALONE + 0.1
 POINTING = 2  # the layer, of four, with a head that is taught where to copy from
 MATCHING = 0  # the layer with a head that is taught which picture shows the photo's flag
+LOOKING = 1  # the layer with a head that a yes or no is taught to look at its picture with
 
 
 def configuration(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
@@ -123,6 +124,7 @@ def train(
     layers = model.model.language_model.layers
     pointer = Pointer(layers[POINTING].self_attn, head=0)
     matcher = Pointer(layers[MATCHING].self_attn, head=1)
+    looker = Pointer(layers[LOOKING].self_attn, head=2)
 
     def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
         rng = np.random.default_rng([seed, step])
@@ -130,7 +132,7 @@ def train(
         rows, pictures, figures = _drawn(rng, progress, encoder, tokenizer)
         inputs = batch(rows, tokenizer.pad_token_id)
         branch, answer = inputs.pop("branch"), inputs.pop("answer")
-        source, alike = inputs.pop("source"), inputs.pop("alike")
+        source, alike, look = (inputs.pop(name) for name in ("source", "alike", "look"))
         shown = {"pixel_values": pixels(pictures, SIZE)} if pictures else {}
         with autocast():
             logits = model(**inputs, **shown, use_cache=False).logits[:, :-1].float()
@@ -144,8 +146,10 @@ def train(
         context_loss = loss[words].sum() / words.sum().clamp(min=1)
         pointing = pointer.loss(source, inputs["attention_mask"])
         matching = matcher.loss(alike, inputs["attention_mask"])
-        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
+        looking = looker.loss(look, inputs["attention_mask"])
+        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching + looking
         figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
+        figures |= {"looking": float(looking.detach())}
         return total, figures | {"answer_loss": float(loss[answer].mean().detach())}
 
     slower = 1 if start is None else 2
