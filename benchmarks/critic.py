@@ -95,7 +95,8 @@ def measured(
     rag: RagVqa, asked: Sequence[Example], hits: Rows, choices: dict[str, Rows]
 ) -> dict[str, Any]:
     """Accuracy of each k and of each choice; each choice minus each k, paired."""
-    plain = {f"k={k}": right(rag, asked, [row[:k] for row in hits]) for k in DEPTHS}
+    right = Marks(rag, asked)
+    plain = {f"k={k}": right([row[:k] for row in hits]) for k in DEPTHS}
     clusters = [example.id.partition("/")[0] for example in asked]
     best = max(plain, key=lambda name: float(np.mean(plain[name])))
     result: dict[str, Any] = {"n": len(asked), "best k": best}
@@ -105,7 +106,7 @@ def measured(
     }
     result["filtered"] = {}
     for name, rows in choices.items():
-        values = right(rag, asked, rows)
+        values = right(rows)
         result["filtered"][name] = {
             "accuracy": mean(values),
             "ci95": rounded(bootstrap(values, clusters)),
@@ -119,14 +120,28 @@ def measured(
     return result
 
 
-def right(rag: RagVqa, asked: Sequence[Example], hits: Rows) -> list[float]:
-    """Whether each question is answered rightly out of its own hits."""
-    texts: list[str] = []
-    for start in range(0, len(asked), BATCH):
-        part = slice(start, start + BATCH)
-        queries = [example.query for example in asked[part]]
-        texts += [answer.text for answer in rag.answer(queries, hits[part])]
-    return [float(exact_match(t, e.answers)) for t, e in zip(texts, asked, strict=True)]
+class Marks:
+    """Whether a question is answered rightly out of some documents; none is put twice."""
+
+    def __init__(self, rag: RagVqa, asked: Sequence[Example]) -> None:
+        self.rag, self.asked = rag, asked
+        self.known: dict[tuple[str, ...], float] = {}
+
+    def __call__(self, hits: Rows) -> list[float]:
+        """1 or 0 of each question, read out of its own hits."""
+        keys = [self._key(e, row) for e, row in zip(self.asked, hits, strict=True)]
+        new = [place for place, key in enumerate(keys) if key not in self.known]
+        for start in range(0, len(new), BATCH):
+            places = new[start : start + BATCH]
+            queries = [self.asked[place].query for place in places]
+            answers = self.rag.answer(queries, [hits[place] for place in places])
+            for place, answer in zip(places, answers, strict=True):
+                right = exact_match(answer.text, self.asked[place].answers)
+                self.known[keys[place]] = float(right)
+        return [self.known[key] for key in keys]
+
+    def _key(self, example: Example, row: list[Hit]) -> tuple[str, ...]:
+        return example.id, *(hit.document.id for hit in row)
 
 
 def separation(asked: Sequence[Example], hits: Rows, judged: list[list[float]]) -> dict[str, float]:
