@@ -46,7 +46,7 @@ def judged_row(judged: Judged, encoder: PromptEncoder, tokenizer: PreTrainedToke
         at = text.find(f" {judgement.value}", len(shared)) - len(shared) if judgement.value else -1
         place = len(ids) + starts.index(at) if at in starts else -1
         reply = tokenizer(CHOICES[not judgement.value])["input_ids"]
-        look += [-1] * len(asked) + [drawing] + [-1] * (len(reply) - 1)
+        look += [-1] * len(asked) + [drawing if judgement.alike else 0] + [-1] * (len(reply) - 1)
         source += [-1] * len(asked)
         source += [place if judgement.value else 0] + [-1] * (len(reply) - 1)
         ids += [*asked, *reply]

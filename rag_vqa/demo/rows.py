@@ -32,8 +32,8 @@ class Row:
     `branch` (L) is 0 for the context and n for the n-th question; `answer` marks what is learnt;
     `source` is the place in the context that an answer's token is copied from, -1 for none;
     `alike` at the beginning of each document's picture is that of the photo if both show one
-    flag, else the frame's very first token; `look` is the beginning of the picture that a yes or
-    no depends on.
+    flag, else the frame's very first token; `look` at a yes or no is the beginning of its
+    document's picture if that shows the photo's flag, else the frame's very first token.
     """
 
     ids: list[int]
