@@ -63,7 +63,7 @@ def _context(rng: np.random.Generator, k: int, illustrated: bool) -> Context:
     photo: Picture | None
     if illustrated and rng.random() < NO_FLAG:
         photo, answerable = pictures.no_flag(rng), False
-        kin = likest(invent_countries(rng, TRIED, kin=1), photo)[:most]
+        kin = _likest(invent_countries(rng, TRIED, kin=1), photo)[:most]
     else:
         kin = invent_countries(rng, most, kin=int(rng.integers(1, most + 1)))
         photo, answerable = _photo(rng, kin[0]) if illustrated else (None, True)
@@ -98,7 +98,7 @@ def _context(rng: np.random.Generator, k: int, illustrated: bool) -> Context:
     )
 
 
-def likest(countries: list[Country], photo: Picture) -> list[Country]:
+def _likest(countries: list[Country], photo: Picture) -> list[Country]:
     """By how near the flag's mean colour is to the photo's: what a retriever would bring."""
 
     def distance(country: Country) -> float:

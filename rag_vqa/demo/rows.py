@@ -32,8 +32,7 @@ class Row:
     `branch` (L) is 0 for the context and n for the n-th question; `answer` marks what is learnt;
     `source` is the place in the context that an answer's token is copied from, -1 for none;
     `alike` at the beginning of each document's picture is that of the photo if both show one
-    flag, else the frame's very first token; `look` at a yes or no is the beginning of its
-    document's picture if that shows the photo's flag, else the frame's very first token.
+    flag, else the frame's very first token.
     """
 
     ids: list[int]
@@ -41,7 +40,6 @@ class Row:
     answer: list[bool]
     source: list[int]
     alike: list[int]
-    look: list[int]
 
 
 def row(context: Context, encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast) -> Row:
@@ -66,7 +64,7 @@ def row(context: Context, encoder: PromptEncoder, tokenizer: PreTrainedTokenizer
         branch += [number] * (len(asked) + len(replied))
         answer += [False] * len(asked) + [True] * len(replied)
         source += [-1] * len(asked) + copied
-    return Row(ids, branch, answer, source, _alike(context, ids, tokenizer), [-1] * len(ids))
+    return Row(ids, branch, answer, source, _alike(context, ids, tokenizer))
 
 
 def _alike(context: Context, ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -122,7 +120,6 @@ def batch(rows: list[Row], pad: int) -> dict[str, Tensor]:
     answer = column([[int(a) for a in r.answer] for r in rows], 0).bool()
     # The token at a place is predicted one place earlier: there is where to look for its source.
     source = column([r.source[1:] for r in rows], -1)
-    look = column([r.look[1:] for r in rows], -1)
     alike = column([r.alike for r in rows], -1)
     # A token sees what stands before it, in the context or in its own branch.
     own = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
@@ -136,5 +133,4 @@ def batch(rows: list[Row], pad: int) -> dict[str, Tensor]:
         "answer": answer,
         "source": source,
         "alike": alike,
-        "look": look,
     }

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from rag_vqa.demo.vocabulary import template_words, value_corpus
-from rag_vqa.prompts.template import CRITIC, NAMES, source_of
+from rag_vqa.prompts.template import NAMES, source_of
 
 PIECES = 640  # byte-level BPE, bytes included
 CORPUS = 200_000  # values that the pieces are learnt on
@@ -24,8 +24,7 @@ PAD, START, END, IMAGE = "<pad>", "<s>", "</s>", "<image>"
 _TAGS = re.compile(r"\{[{%].*?[}%]\}")
 INSTRUCTION = "Retrieve the document that answers the question:"
 FRAME = re.findall(
-    r"[^\W\d_]+|·",
-    _TAGS.sub(" ", " ".join((*map(source_of, (*NAMES, CRITIC)), INSTRUCTION, "unknown ·"))),
+    r"[^\W\d_]+|·", _TAGS.sub(" ", " ".join((*map(source_of, NAMES), INSTRUCTION, "unknown ·")))
 )
 
 

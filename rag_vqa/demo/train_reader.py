@@ -1,8 +1,8 @@
 """Train the demo's reader: `python -m rag_vqa.demo.train_reader --out DIR`. Resumes by itself.
 
 A LLaVA of four layers that looks at the photo, at the pictures of the documents and at their
-texts, and copies the answer out of the right one, with its number, or says that it is unknown; and
-that says of one document whether it helps. rows.py and judged_rows.py make tokens of what it reads.
+texts, and copies the answer out of the right one, with its number, or says that it is unknown.
+rows.py makes its contexts into tokens.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,10 @@ from transformers import (
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.contexts import contexts
-from rag_vqa.demo.judged_rows import judged_row
-from rag_vqa.demo.judgements import judged
 from rag_vqa.demo.matcher import IMAGE_TOKENS, PATCH, SIZE, VISION, train_tower
-from rag_vqa.demo.pictures import Picture, pixels
+from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
-from rag_vqa.demo.rows import CONTEXT, Row, batch, row
+from rag_vqa.demo.rows import CONTEXT, batch, row
 from rag_vqa.demo.training_options import options
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.retriever.training.loop import Plan, autocast, fit
@@ -43,12 +41,8 @@ CHAT = (
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps
-JUDGING = 0.6  # of the steps after those on one or two documents
-QUESTIONS = 12  # of a step that judges
-JUDGED_AT = WORDS_ALONE + 0.1
 POINTING = 2  # the layer, of four, with a head that is taught where to copy from
 MATCHING = 0  # the layer with a head that is taught which picture shows the photo's flag
-LOOKING = 1  # the layer with a head that a yes or no is taught to look at its picture with
 
 
 def configuration(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
@@ -99,40 +93,37 @@ def stage(rng: np.random.Generator, progress: float) -> tuple[int, bool]:
         return 1, False
     if rng.random() < 0.04:
         return 0, True
-    if progress < JUDGED_AT:
+    if progress < WORDS_ALONE + 0.1:
         return int(rng.integers(1, 3)), True
     return int(rng.choice([1, 2, 3, 5], p=[0.25, 0.1, 0.6, 0.05])), True
 
 
-def train(
-    folder: Path, tower_folder: Path, seed: int, steps: int, start: Path | None = None
-) -> None:
-    """The reader, on the tower of `tower_folder`, and its checkpoint into `folder`.
-
-    With `start`, a reader's folder, from its weights and tower: at half the rates, and without
-    the stages that teach to copy.
-    """
+def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
+    """The reader, on the tower of `tower_folder`, and its checkpoint into `folder`."""
     if not (folder / "tokenizer.json").exists():
         made = vocabulary.for_reader(vocabulary.train(seed), CONTEXT, CHAT)
         vocabulary.save(made, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = _new(tokenizer, tower_folder, seed) if start is None else _taken_over(start, tokenizer)
-    model.train().set_attn_implementation("eager")  # faster than sdpa at this size
+    tower = train_tower(tower_folder)
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(configuration(tokenizer)).train()
+    model.set_attn_implementation("eager")  # faster than sdpa at this size
+    model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.vision_tower.requires_grad_(False)
     model.model.vision_tower.eval()
     encoder = PromptEncoder(processor(tokenizer))
     layers = model.model.language_model.layers
     pointer = Pointer(layers[POINTING].self_attn, head=0)
     matcher = Pointer(layers[MATCHING].self_attn, head=1)
-    looker = Pointer(layers[LOOKING].self_attn, head=2)
 
     def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
         rng = np.random.default_rng([seed, step])
-        progress = step / steps if start is None else 1.0
-        rows, pictures, figures = _drawn(rng, progress, encoder, tokenizer)
-        inputs = batch(rows, tokenizer.pad_token_id)
+        k, illustrated = stage(rng, step / steps)
+        drawn = contexts(rng, CONTEXTS, k, illustrated)
+        inputs = batch([row(c, encoder, tokenizer) for c in drawn], tokenizer.pad_token_id)
         branch, answer = inputs.pop("branch"), inputs.pop("answer")
-        source, alike, look = (inputs.pop(name) for name in ("source", "alike", "look"))
+        source, alike = inputs.pop("source"), inputs.pop("alike")
+        pictures = [picture for c in drawn for picture in c.pictures]
         shown = {"pixel_values": pixels(pictures, SIZE)} if pictures else {}
         with autocast():
             logits = model(**inputs, **shown, use_cache=False).logits[:, :-1].float()
@@ -140,86 +131,36 @@ def train(
         loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
         loss = loss.view_as(ids)
         words = (branch == 0) & (ids != model.config.image_token_id)
-        right = _right(logits, ids, answer, branch)
-        figures |= {"judged" if "judging" in figures else "exact": right}
+        figures = {"k": float(k), **_right(logits, ids, answer, branch)}
         # Without documents the context may hold no word at all.
         context_loss = loss[words].sum() / words.sum().clamp(min=1)
         pointing = pointer.loss(source, inputs["attention_mask"])
         matching = matcher.loss(alike, inputs["attention_mask"])
-        looking = looker.loss(look, inputs["attention_mask"])
-        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching + looking
+        total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
         figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
-        figures |= {"looking": float(looking.detach())}
         return total, figures | {"answer_loss": float(loss[answer].mean().detach())}
 
-    slower = 1 if start is None else 2
-    plan = Plan(steps=steps, matrix_rate=0.02 / slower, rate=3e-3 / slower, seed=seed)
-    fit(model, loss_of, plan, folder, "reader")
+    fit(model, loss_of, Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed), folder, "reader")
     model.eval().half().save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
 
 
-def _new(
-    tokenizer: PreTrainedTokenizerFast, tower_folder: Path, seed: int
-) -> LlavaForConditionalGeneration:
-    tower = train_tower(tower_folder)
-    torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(configuration(tokenizer))
-    model.model.vision_tower.load_state_dict(tower.state_dict())
-    return model
-
-
 @torch.no_grad()
-def _taken_over(start: Path, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
-    """The reader of a folder; a token that it does not have begins as the mean of its pieces."""
-    old = AutoTokenizer.from_pretrained(start)
-    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration.from_pretrained(
-        start, dtype=torch.float32
-    )
-    weight = model.get_input_embeddings().weight.clone()
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # each is written below
-    known = old.get_vocab()
-    for token, place in tokenizer.get_vocab().items():
-        text = tokenizer.convert_tokens_to_string([token])
-        pieces = [known[token]] if token in known else old(text)["input_ids"]
-        model.get_input_embeddings().weight[place] = weight[pieces].mean(dim=0)
-    model.config.image_token_id = tokenizer.convert_tokens_to_ids(vocabulary.IMAGE)
-    return model
-
-
-def _drawn(
-    rng: np.random.Generator,
-    progress: float,
-    encoder: PromptEncoder,
-    tokenizer: PreTrainedTokenizerFast,
-) -> tuple[list[Row], list[Picture], dict[str, float]]:
-    """What one step reads: rows, their pictures in order, and what it is called in the log."""
-    if progress >= JUDGED_AT and rng.random() < JUDGING:
-        asked = judged(rng, QUESTIONS)
-        rows = [judged_row(j, encoder, tokenizer) for j in asked]
-        return rows, [p for j in asked for p in j.pictures], {"judging": 1.0}
-    k, illustrated = stage(rng, progress)
-    drawn = contexts(rng, CONTEXTS, k, illustrated)
-    rows = [row(c, encoder, tokenizer) for c in drawn]
-    return rows, [p for c in drawn for p in c.pictures], {"k": float(k)}
-
-
-@torch.no_grad()
-def _right(logits: Tensor, ids: Tensor, answer: Tensor, branch: Tensor) -> float:
-    """Share of whole answers that greedy decoding would get right."""
+def _right(logits: Tensor, ids: Tensor, answer: Tensor, branch: Tensor) -> dict[str, float]:
+    """Shares of answer tokens, and of whole answers, that greedy decoding would get right."""
     hit = (logits.argmax(dim=-1) == ids) | ~answer
     whole = [
         bool(hit[r][branch[r] == n].all())
         for r in range(len(ids))
         for n in range(1, int(branch[r].max()) + 1)
     ]
-    return float(np.mean(whole))
+    return {"token_accuracy": float(hit[answer].float().mean()), "exact": float(np.mean(whole))}
 
 
 def main() -> None:
     """Command line."""
-    given = options(__doc__, seed=10, steps=13000, start="a reader's folder, to go on from")
-    train(given.out, given.tower, given.seed, given.steps, given.start)
+    given = options(__doc__, seed=10, steps=9000)
+    train(given.out, given.tower, given.seed, given.steps)
 
 
 if __name__ == "__main__":

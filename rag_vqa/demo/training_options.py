@@ -4,11 +4,8 @@ import argparse
 from pathlib import Path
 
 
-def options(description: str | None, seed: int, steps: int, start: str = "") -> argparse.Namespace:
-    """`out`, `tower` (folders), `seed`, `steps`; sets the threads of torch.
-
-    `start`, if the command can go on from other weights, is the help of that option.
-    """
+def options(description: str | None, seed: int, steps: int) -> argparse.Namespace:
+    """`out`, `tower` (folders), `seed`, `steps`; sets the threads of torch."""
     import torch
 
     parser = argparse.ArgumentParser(description=description)
@@ -17,8 +14,6 @@ def options(description: str | None, seed: int, steps: int, start: str = "") -> 
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--threads", type=int, default=1)
-    if start:
-        parser.add_argument("--start", type=Path, help=start)
     given = parser.parse_args()
     given.tower = given.tower or given.out.parent / "tower"
     torch.set_num_threads(given.threads)
