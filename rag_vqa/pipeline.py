@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import presets
+from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Completion, Hit, ImageSource, Prompt, Query
@@ -39,10 +40,13 @@ class RagVqa:
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
         language: of answers, e.g. "German"; "" leaves it to the reader.
+        filter: chooses among what was retrieved: "critic" (`rag_vqa.critic`, judging with this
+            reader), or a Filter of your own. None reads all. A question of which it leaves no
+            document is put by "closed-book" too.
         reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
             `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
-        UsageError: k is negative.
+        UsageError: k is negative, or no such filter.
     """
 
     def __init__(
@@ -55,13 +59,17 @@ class RagVqa:
         k: int = 5,
         template: str = "answer",
         language: str = "",
+        filter: Filter | Literal["critic"] | None = None,
         **reader_options: Any,
     ) -> None:
         if k < 0:
             raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        if isinstance(filter, str) and filter != "critic":
+            raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
         self.k = k
         self.template = template
         self.language = language
+        self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
         self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}
@@ -78,8 +86,10 @@ class RagVqa:
         return self.kb.search([self._instructed(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Those hits that are worth reading. In this form, all of them."""
-        return [list(found) for found in hits]
+        """Those hits that are worth reading, by the filter; without one, all of them."""
+        if self.filter is None:
+            return [list(found) for found in hits]
+        return self.filter(queries, hits)
 
     def answer(
         self,
@@ -187,6 +197,11 @@ class RagVqa:
         template = (template or self.template) if hits else CLOSED_BOOK
         reader = self.reader
         return build(query, hits, reader.limits, reader.count, template, self.language)
+
+    @property
+    def filter_name(self) -> str:
+        """For records: what chose among the hits; "" if nothing did. A critic's reader loads."""
+        return "" if self.filter is None else self.filter.name
 
     @property
     def kb(self) -> KnowledgeBase:

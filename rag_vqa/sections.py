@@ -113,6 +113,17 @@ class PromptSettings(Section):
     language: str = ""
 
 
+class FilterSettings(Section):
+    """Which of the documents found are read: all, or those of which the reader itself says so.
+
+    `threshold`: the least P(yes) of the critic; `top`: at most so many, None for no bound.
+    """
+
+    name: Literal["none", "critic"] = "none"
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    top: int | None = Field(default=None, ge=1)
+
+
 class Settings(Section):
     """Everything that can be set. `k` 0 means: ask the reader without retrieval."""
 
@@ -120,6 +131,7 @@ class Settings(Section):
     retriever: RetrieverSettings = RetrieverSettings()
     reader: ReaderSettings = ReaderSettings()
     prompt: PromptSettings = PromptSettings()
+    filter: FilterSettings = FilterSettings()
     k: int = Field(default=5, ge=0)
     offline: bool = False
     seed: int = 0

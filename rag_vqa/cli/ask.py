@@ -19,6 +19,7 @@ def ask(
     instruction: options.Instruction = None,
     template: options.Template = None,
     language: options.Language = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     server: options.Server = None,

@@ -24,6 +24,7 @@ def chat(
     instruction: options.Instruction = None,
     template: options.Template = None,
     language: options.Language = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     server: options.Server = None,

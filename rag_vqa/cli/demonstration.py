@@ -11,7 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.models import check_models, check_template, load_encoder, question
+from rag_vqa.cli.models import (
+    check_filter,
+    check_models,
+    check_template,
+    load_encoder,
+    question,
+)
 from rag_vqa.cli.output import answer_json, one_line, print_answer, print_json, table
 from rag_vqa.cli.progress import progress
 from rag_vqa.cli.reading import pipeline, reader_models
@@ -42,6 +48,7 @@ def show(
         if path is not None and path.exists():
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
+    check_filter(settings)
     check_models(reader_models(settings), settings, yes=False)
     picture = image or bundled.sample_photo(COUNTRY, settings.seed)
     query = question(settings, text, picture)

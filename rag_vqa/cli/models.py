@@ -47,6 +47,7 @@ def open_pipeline(
     """
     if read:
         check_template(settings)
+        check_filter(settings)
     if where and not settings.k:
         raise UsageError("--where says what to retrieve, and -k 0 retrieves nothing: give one.")
     kb = _open(path)
@@ -126,6 +127,15 @@ def check_template(settings: Settings) -> None:
         check(settings.prompt.template, settings.prompt.language)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
+
+
+def check_filter(settings: Settings) -> None:
+    """Raises UsageError if what is said about the filter would change nothing."""
+    said = settings.filter.model_fields_set
+    if said and "name" not in said:
+        raise UsageError(f"filter.{min(said)} is of the critic: use it, --filter critic")
+    if settings.filter.name != "none" and not settings.k:
+        raise UsageError("--filter chooses among what is found, and -k 0 finds nothing: give one.")
 
 
 def load_encoder(

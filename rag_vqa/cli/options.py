@@ -83,6 +83,10 @@ Language = Annotated[
     str | None,
     typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
 ]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
@@ -111,6 +115,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
     "language": ("prompt__language",),
+    "filter": ("filter__name",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),

@@ -129,6 +129,9 @@ def print_answer(
             print(style(visible(piece), "answer"), end="", flush=True)
         elif event:
             print_hits(event, rag.prompt(query, event).kept)
+        elif rag.filter is not None:
+            said = "the filter kept none of the documents found: answered without any"
+            print(said, file=sys.stderr, flush=True)
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
     _end_answer(answer, quiet)
@@ -158,8 +161,10 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _end_answer(answer: Answer, quiet: bool) -> None:
-    shown = ("retrieve", "read")
-    times = " · ".join(f"{n} {duration(answer.seconds[n])}" for n in shown if n in answer.seconds)
+    # Without a filter, selecting takes no time that is worth a word.
+    taken = answer.seconds.items()
+    shown = [pair for pair in taken if pair[0] != "select" or pair[1] >= 0.0005]
+    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in shown)
     same_line = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
     print("", end="" if same_line else "\n", flush=True)
     if not quiet:

@@ -22,6 +22,7 @@ def show(
     instruction: options.Instruction = None,
     template: options.Template = None,
     language: options.Language = None,
+    filter: options.Filter = None,
     reader: options.Reader = None,
     server: options.Server = None,
     max_pixels: options.MaxPixels = None,

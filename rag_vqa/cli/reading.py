@@ -47,9 +47,11 @@ def reader_options(settings: Settings) -> dict[str, Any]:
 
 def pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
     """A RagVqa over a knowledge base, open or by its path, as the settings say."""
+    from rag_vqa.critic import Critic
     from rag_vqa.pipeline import RagVqa
 
-    return RagVqa(
+    chosen = settings.filter
+    rag = RagVqa(
         kb,
         settings.reader.model if settings.reader.servers else settings.reader.model or EMBEDDED,
         k=settings.k,
@@ -57,3 +59,6 @@ def pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
         language=settings.prompt.language,
         **reader_options(settings),
     )
+    if chosen.name == "critic":
+        rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
+    return rag
