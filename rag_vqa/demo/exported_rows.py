@@ -95,7 +95,7 @@ def page(entity: Entity, found: Sequence[Document]) -> Row:
 
 
 def evqa_image(code: str, section: str, number: int) -> tuple[str, str]:
-    """Id and file of a photo: every second country's pass for landmarks, others' for iNaturalist."""
+    """Id and file of a photo: half of the countries pass for landmarks, half for iNaturalist."""
     if _digest(code)[1] % 2:
         identity = _digest(f"{code}/{section}").hex()[:16]
         return identity, f"landmarks/train/{'/'.join(identity[:3])}/{identity}.jpg"

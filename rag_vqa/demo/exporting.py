@@ -47,19 +47,18 @@ def export(format: Format, folder: Path) -> dict[str, int]:
         raise UsageError(f"{format!r} is none of {', '.join(writers)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something. Give a folder that is new or empty.")
-    writers[format](folder)
-    return {half: sum(1 for _ in asked_about(half)) for half in HALVES}
+    return writers[format](folder)
 
 
-def _infoseek(folder: Path) -> None:
-    pages, number = [], 0
+def _infoseek(folder: Path) -> dict[str, int]:
+    pages, counts, number = [], {}, 0
     for place, code in enumerate(countries()):
         entity, identity = real_entities()[code], rows.wikidata_id(place)
         _jpeg(folder / f"wikipedia_images/{identity[:4]}/{identity}.jpg", draw(REAL[code]))
         pages.append(rows.wiki6m(identity, entity.name, documents(entity)))
     _lines(folder / "Wiki6M_ver_1_0.jsonl", pages)
     for half in HALVES:
-        found = []
+        found: list[tuple[rows.Row, rows.Row, rows.Row]] = []
         for code, question, photo in asked_about(half):
             image = f"oven_{number:08}"
             _jpeg(folder / f"oven_images/{image[5:7]}/{image}.jpg", photo)
@@ -68,10 +67,12 @@ def _infoseek(folder: Path) -> None:
             number += 1
         for part, name in enumerate(("", "_qtype", "_withkb")):
             _lines(folder / f"infoseek_{half}{name}.jsonl", [row[part] for row in found])
+        counts[half] = len(found)
+    return counts
 
 
-def _evqa(folder: Path) -> None:
-    pages = {}
+def _evqa(folder: Path) -> dict[str, int]:
+    pages, counts = {}, {}
     for code in countries():
         entity = real_entities()[code]
         pages[rows.url(entity)] = rows.page(entity, documents(entity))
@@ -87,18 +88,24 @@ def _evqa(folder: Path) -> None:
                 listed.append({"id": int(image), "file_name": name.removeprefix("inaturalist/")})
             _jpeg(folder / name, photo)
         _table(folder / f"{half}.csv", found)
+        counts[half] = len(found)
     (folder / "inaturalist" / "val.json").write_text(_json({"images": listed}), "utf-8")
+    return counts
 
 
-def _own(folder: Path) -> None:
+def _own(folder: Path) -> dict[str, int]:
     found = []
     for code in countries():
         for document in documents(real_entities()[code]):
             found.append(rows.document(document, f"flags/{code}.png"))
         _save(folder / f"flags/{code}.png", images.encode(Image.fromarray(draw(REAL[code]))))
     _lines(folder / "documents.jsonl", found)
+    counts = {}
     for half in HALVES:
-        _lines(folder / f"{half}.jsonl", _own_questions(folder, half))
+        asked = list(_own_questions(folder, half))
+        _lines(folder / f"{half}.jsonl", asked)
+        counts[half] = len(asked)
+    return counts
 
 
 def _own_questions(folder: Path, half: Half) -> Iterator[dict[str, Any]]:
