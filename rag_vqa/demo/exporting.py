@@ -36,7 +36,7 @@ HALVES: tuple[Half, ...] = get_args(Half)
 Asked: TypeAlias = tuple[str, Question, Image.Image]
 
 
-def export(format: Format, folder: Path) -> dict[str, int]:
+def export(format: Format, folder: Path) -> dict[Half, int]:
     """Write a benchmark's files of both halves; gives how many questions each has.
 
     Raises:
@@ -50,8 +50,9 @@ def export(format: Format, folder: Path) -> dict[str, int]:
     return writers[format](folder)
 
 
-def _infoseek(folder: Path) -> dict[str, int]:
-    pages, counts, number = [], {}, 0
+def _infoseek(folder: Path) -> dict[Half, int]:
+    pages, number = [], 0
+    counts: dict[Half, int] = {}
     for place, code in enumerate(countries()):
         entity, identity = real_entities()[code], rows.wikidata_id(place)
         _jpeg(folder / f"wikipedia_images/{identity[:4]}/{identity}.jpg", draw(REAL[code]))
@@ -71,8 +72,9 @@ def _infoseek(folder: Path) -> dict[str, int]:
     return counts
 
 
-def _evqa(folder: Path) -> dict[str, int]:
-    pages, counts = {}, {}
+def _evqa(folder: Path) -> dict[Half, int]:
+    pages = {}
+    counts: dict[Half, int] = {}
     for code in countries():
         entity = real_entities()[code]
         pages[rows.url(entity)] = rows.page(entity, documents(entity))
@@ -93,14 +95,14 @@ def _evqa(folder: Path) -> dict[str, int]:
     return counts
 
 
-def _own(folder: Path) -> dict[str, int]:
+def _own(folder: Path) -> dict[Half, int]:
     found = []
     for code in countries():
         for document in documents(real_entities()[code]):
             found.append(rows.document(document, f"flags/{code}.png"))
         _save(folder / f"flags/{code}.png", images.encode(Image.fromarray(draw(REAL[code]))))
     _lines(folder / "documents.jsonl", found)
-    counts = {}
+    counts: dict[Half, int] = {}
     for half in HALVES:
         asked = list(_own_questions(folder, half))
         _lines(folder / f"{half}.jsonl", asked)
