@@ -5,13 +5,52 @@ It knows what can be set. How layers are laid on one another is settings.py's ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from rag_vqa.errors import UsageError
 
 Device: TypeAlias = str
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+
+def server_addresses(given: Any) -> Any:
+    """Addresses of servers, checked; a text holds several with commas between.
+
+    >>> server_addresses("http://a:8000/v1/, https://b/v1")
+    ('http://a:8000/v1', 'https://b/v1')
+
+    Raises:
+        UsageError: one that is no http address, or that holds a password: it would be printed
+            with the settings.
+    """
+    if isinstance(given, str):
+        given = [part.strip() for part in given.split(",") if part.strip()]
+    if not isinstance(given, Iterable):
+        return given  # refused as any other value that does not fit
+    return tuple(dict.fromkeys(_address(str(address)) for address in given))
+
+
+def _address(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname)
+        secret = parts.username or parts.password or parts.query or parts.fragment
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        named, secret = False, None
+    if secret:
+        raise UsageError(
+            "the address of a server holds a password, a query or a fragment: leave that out. "
+            "The key is RAG_VQA_API_KEY in the environment"
+        )
+    if not named:
+        raise UsageError(f"{address!r} is no server: give one such as http://localhost:8000/v1")
+    return address.rstrip("/")
 
 
 class Section(BaseModel):
@@ -43,6 +82,8 @@ class ReaderSettings(Section):
     """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
 
     None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
+    `servers`: addresses of OpenAI-compatible servers that run the model; none: it runs here. What
+    is below them is about them alone, and None there is `RemoteReader`'s default.
     """
 
     model: str | None = None
@@ -54,12 +95,18 @@ class ReaderSettings(Section):
     max_pixels: int | None = Field(default=None, ge=1)
     max_images: int | None = Field(default=None, ge=1)
     max_context: int | None = Field(default=None, ge=1)
+    servers: Annotated[tuple[str, ...], BeforeValidator(server_addresses)] = ()
+    tokenizer: str | None = None
+    concurrency: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, ge=1)
 
 
 class PromptSettings(Section):
-    """Which template of `rag_vqa.prompts`."""
+    """Which template of `rag_vqa.prompts`, and the language of answers; "": the reader's choice."""
 
     template: str = "answer"
+    language: str = ""
 
 
 class FilterSettings(Section):

@@ -19,8 +19,10 @@ def ask(
     instruction: options.Instruction = None,
     template: options.Template = None,
     filter: options.Filter = None,
+    language: options.Language = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     quantization: options.Quantization = None,
     device: options.Device = None,
     max_new_tokens: options.MaxNewTokens = None,
@@ -38,7 +40,7 @@ def ask(
     query = question(settings, options.question_text(text), picture)
     rag = open_pipeline(run, settings, path, where=only, yes=yes)
     if run.json:
-        [answer] = rag.ask_many([query], where=only)
+        answer = rag.ask(query.text, query.image, instruction=query.instruction, where=only)
         print_json(answer_json(answer))
     else:
         print_answer(rag, query, where=only, quiet=run.quiet)

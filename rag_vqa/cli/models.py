@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rag_vqa.cli.consent import Named, ask_before_download
 from rag_vqa.cli.options import existing
 from rag_vqa.cli.output import one_line
+from rag_vqa.cli.reading import pipeline, reader_models
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.presets import processors, revision
@@ -55,7 +56,7 @@ def open_pipeline(
         kb.search([], settings.k, where)  # checks the names of the filter
         wanted.append(_own_retriever(run, kb.manifest, settings, path))
     if read:
-        wanted.append(reader_of(settings))
+        wanted += reader_models(settings)
         if settings.reader.model is None:
             run.note("Reading with the embedded model. Choose another: --reader, or --preset")
     check_models(wanted, settings, yes, kb.manifest.options)
@@ -93,32 +94,6 @@ def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> Knowle
     return _open(path, lambda: load_encoder(settings, *built, kb.manifest.options))
 
 
-def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
-    """A RagVqa over an open knowledge base, as the settings say."""
-    from rag_vqa.critic import Critic
-    from rag_vqa.pipeline import RagVqa
-
-    reader, chosen = settings.reader, settings.filter
-    rag = RagVqa(
-        kb,
-        reader.model or EMBEDDED,
-        quantization=reader.quantization,
-        k=settings.k,
-        template=settings.prompt.template,
-        revision=reader.revision,
-        device=reader.device,
-        dtype=reader.dtype,
-        max_new_tokens=reader.max_new_tokens,
-        max_pixels=reader.max_pixels,
-        max_images=reader.max_images,
-        max_context=reader.max_context,
-        offline=settings.offline,
-    )
-    if chosen.name == "critic":
-        rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
-    return rag
-
-
 def retriever_to_build(
     run: Run, settings: Settings, out: Path, split: str | None, kept: bool | None
 ) -> tuple[Named, Mapping[str, str | bool]]:
@@ -148,7 +123,7 @@ def check_template(settings: Settings) -> None:
     from rag_vqa.prompts.builder import check
 
     try:
-        check(settings.prompt.template)
+        check(settings.prompt.template, settings.prompt.language)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
 
@@ -228,12 +203,6 @@ def _open(path: Path, encoder: Encoder | Callable[[], Encoder] | None = None) ->
         kind = "a folder without one" if path.is_dir() else "a file"
         raise UsageError(f"{path}: no knowledge base, but {kind}. Build one: {build} NAME")
     return KnowledgeBase.open(path, encoder)
-
-
-def reader_of(settings: Settings) -> Named:
-    """The reader that is named, or the embedded one."""
-    reader = settings.reader
-    return reader.model or EMBEDDED, revision(reader.model, reader.revision)
 
 
 def _own_retriever(run: Run, manifest: Manifest, settings: Settings, path: Path) -> Named:

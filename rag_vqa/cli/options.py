@@ -39,6 +39,10 @@ Reader = Annotated[
     str | None,
     typer.Option("--reader", metavar="MODEL", help="LLM that sees: a folder, a hub id, or demo."),
 ]
+Server = Annotated[
+    list[str] | None,
+    typer.Option("--server", metavar="URL", help="That runs the reader: http://host:8000/v1."),
+]
 Quantization = Annotated[
     str | None,
     typer.Option("--quantization", metavar="nf4|int8|none", help="Of the reader."),
@@ -71,6 +75,10 @@ Filter = Annotated[
     str | None,
     typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
@@ -92,21 +100,27 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "retriever": ("retriever__model",),
     "index": ("retriever__index",),
     "reader": ("reader__model",),
+    "server": ("reader__servers",),
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
     "filter": ("filter__name",),
+    "language": ("prompt__language",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),
 }
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """The settings of a verb: all layers, and what its options say, whichever of these it has."""
+def settings_of(ctx: typer.Context, **more: str) -> Settings:
+    """The settings of a verb: all layers, and what its options say, whichever of these it has.
+
+    `more`: flags besides, `preset="12gb"`.
+    """
     run: Run = ctx.obj
-    given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
-    return run.settings(**given)
+    said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
+    given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
+    return run.settings(**given, **more)
 
 
 def image_file(path: Path | None) -> Path | None:

@@ -104,7 +104,9 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "kept": [hit.document.id for hit in answer.prompt.kept],
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
+        "invalid_citations": list(answer.invalid_citations),
         "finish": answer.finish,
+        "model": answer.model,
         "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
         "seconds": dict(answer.seconds),
     }
@@ -168,12 +170,24 @@ def _end_answer(answer: Answer, quiet: bool) -> None:
         gap = "       " if same_line else ""
         print(gap + style(times, "faint", sys.stderr), file=sys.stderr, flush=True)
         _say_dropped(answer)
+        _say_sources(answer)
 
 
 def _say_dropped(answer: Answer) -> None:
     """What did not fit into the prompt, and why."""
     for name, reason in answer.prompt.dropped.items():
         print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
+
+
+def _say_sources(answer: Answer) -> None:
+    """Where the answer was to cite documents: whether it does, and whether they are there."""
+    from rag_vqa.eval.answers import is_unknown
+
+    for number in answer.invalid_citations:
+        print(f"the answer cites [{number}], which is not there", file=sys.stderr)
+    asked = answer.prompt.numbered and bool(answer.prompt.kept)
+    if asked and not answer.citations and not is_unknown(answer.text):
+        print("no source cited", file=sys.stderr)
 
 
 def _hidden(character: str) -> bool:

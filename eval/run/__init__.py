@@ -1,0 +1,1 @@
+"""Runs: questions put to a pipeline under several conditions, resumable, with everything kept."""

@@ -1,0 +1,167 @@
+"""The answers of a batch of questions in one cell: evidence, prompts, reading, failures.
+
+Knows the conditions' meaning. Does not know batches beyond the one in hand, nor scores.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa.errors import BadInput, ReaderError, UsageError
+from rag_vqa.eval.run import gold
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.records import answer_json, digest, dumps, prompt_digest
+from rag_vqa.eval.run.retrieving import Batch, Kept, documents, note_failed
+from rag_vqa.types import Answer, Example, Hit, Prompt
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa
+
+_NOT_FOUND = "its documents could not be searched for: see the failures of retrieval"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One question, ready to be read."""
+
+    position: int
+    example: Example
+    hits: list[Hit]
+    prompt: Prompt
+    key: str
+
+
+class Answering:
+    """Answers batches, cell by cell; each cell of a batch is one transaction.
+
+    A prompt that another cell of the same batch has put already is not read again.
+
+    Args:
+        identity: of reader, its settings and the filter: part of each row's key.
+        relevant: whether the knowledge base was looked through for gold documents.
+    """
+
+    def __init__(self, ledger: Ledger, rag: RagVqa, identity: Mapping[str, Any]) -> None:
+        self._ledger, self._rag = ledger, rag
+        self._identity = digest(identity)
+
+    def answer(self, cell: Cell, batch: Batch, found: Mapping[int, Kept]) -> int:
+        """Answers those questions of the batch that have no answer yet; how many failed."""
+        there = self._there(cell, batch)
+        todo = [(position, example) for position, example in batch if position not in there]
+        if not todo:
+            return 0
+        errors: dict[int, str] = {}
+        start = time.perf_counter()
+        hits = self._hits(cell, todo, found, errors)
+        selected = time.perf_counter()
+        asked = [row for p, e in todo if p in hits for row in self._asked(cell, p, e, hits, errors)]
+        known = self._known(batch, {row.key for row in asked})
+        fresh = [row for row in asked if row.key not in known]
+        built = time.perf_counter()
+        answers = self._read(fresh, errors)
+        read = time.perf_counter()
+        bodies = {row.position: dumps(answer_json(answers[row.position]))
+                  for row in fresh if row.position in answers}  # fmt: skip
+        bodies |= {row.position: self._as_here(known[row.key], row)
+                   for row in asked if row.key in known}  # fmt: skip
+        keys = {row.position: row.key for row in asked}
+        with self._ledger.commit():
+            self._ledger.write(
+                "INSERT INTO answers VALUES (?, ?, ?, ?)",
+                ((cell.name, p, keys[p], body) for p, body in bodies.items()),
+            )
+            for row in asked:
+                self._ledger.keep_prompt(row.key, row.prompt.text)
+            note_failed(self._ledger, cell.name, [p for p, _ in todo], errors)
+            self._ledger.write(
+                "INSERT INTO times VALUES (?, ?, ?, ?)",
+                [
+                    (f"{cell.name}/select", todo[0][0], len(todo), selected - start),
+                    (f"{cell.name}/build", todo[0][0], len(asked), built - selected),
+                    (f"{cell.name}/read", todo[0][0], len(fresh), read - built),
+                ],
+            )
+        return len(errors)
+
+    def _there(self, cell: Cell, batch: Batch) -> set[int]:
+        query = "SELECT position FROM answers WHERE cell = ? AND position BETWEEN ? AND ?"
+        rows = self._ledger.rows(query, (cell.name, batch[0][0], batch[-1][0]))
+        return {position for (position,) in rows}
+
+    def _hits(
+        self, cell: Cell, todo: Batch, found: Mapping[int, Kept], errors: dict[int, str]
+    ) -> dict[int, list[Hit]]:
+        """What the reader is to be shown in this condition."""
+        if cell.condition == "none":
+            return {position: [] for position, _ in todo}
+        kb = self._rag.kb
+        if cell.condition == "oracle":
+            return {p: gold.oracle(self._ledger, kb, e, cell.k) for p, e in todo}
+        errors |= {p: _NOT_FOUND for p, _ in todo if p not in found}
+        hits = {p: documents(kb, found[p], cell.k) for p, _ in todo if p in found}
+        if cell.condition == "filtered" and hits:
+            queries = [e.query for p, e in todo if p in hits]
+            return dict(zip(hits, self._rag.select(queries, list(hits.values())), strict=True))
+        return hits
+
+    def _asked(
+        self,
+        cell: Cell,
+        position: int,
+        example: Example,
+        hits: Mapping[int, list[Hit]],
+        errors: dict[int, str],
+    ) -> list[_Asked]:
+        """The question with its prompt, or nothing where none can be built."""
+        try:
+            prompt = self._rag.prompt(example.query, hits[position], cell.template)
+            key = digest([self._identity, cell.repeat, prompt_digest(prompt)])
+        except (BadInput, ReaderError, UsageError) as error:
+            errors[position] = str(error)
+            return []
+        return [_Asked(position, example, hits[position], prompt, key)]
+
+    def _known(self, batch: Batch, keys: set[str]) -> dict[str, str]:
+        """Answers of this batch in other cells, by key. Of other batches none are taken: what is
+        read together would then depend on how a run is cut into shards."""
+        query = "SELECT key, body FROM answers WHERE position BETWEEN ? AND ?"
+        rows = self._ledger.rows(query, (batch[0][0], batch[-1][0]))
+        return {key: body for key, body in rows if key in keys}
+
+    def _as_here(self, body: str, row: _Asked) -> str:
+        """An answer to the same prompt, with this cell's evidence."""
+        said = json.loads(body)
+        here = answer_json(Answer("", row.example.query, tuple(row.hits), row.prompt))
+        own = ("documents", "kept", "dropped", "scores")
+        return dumps({**{n: v for n, v in said.items() if n not in own},
+                      **{n: here[n] for n in own if n in here}})  # fmt: skip
+
+    def _read(self, rows: Sequence[_Asked], errors: dict[int, str]) -> dict[int, Answer]:
+        """Answers by position. Where the reader refuses a batch, each question is read alone."""
+        if not rows:
+            return {}
+        try:
+            answers = self._rag.read(
+                [row.example.query for row in rows],
+                [row.hits for row in rows],
+                [row.prompt for row in rows],
+            )
+        except (ReaderError, BadInput) as error:
+            if len(rows) == 1:
+                errors[rows[0].position] = str(error)
+                return {}
+            parts = [self._read([row], errors) for row in rows]
+            return {position: answer for part in parts for position, answer in part.items()}
+        read = {}
+        for row, answer in zip(rows, answers, strict=True):
+            if answer.finish == "failed":
+                errors[row.position] = answer.error
+            else:
+                read[row.position] = answer
+        return read

@@ -1,0 +1,107 @@
+"""Cells: one way of answering all questions. A grid of values becomes cells.
+
+Knows conditions and their names. Does not know how a question is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from rag_vqa.errors import UsageError
+
+Condition: TypeAlias = Literal["none", "retrieved", "filtered", "oracle"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
+RETRIEVAL = "retrieval"  # in place of conditions: nothing is answered
+_DEPENDS_ON_K = ("retrieved", "filtered")
+_AXES = ("k", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row of the table.
+
+    Attributes:
+        condition: "none": no documents; "retrieved": the first k; "filtered": what `select` keeps
+            of them; "oracle": those that hold the answer.
+        k: documents retrieved, and the most that the oracle gives; 0 of "none".
+        template: of `rag_vqa.prompts`, by name or path. "none" is put by "closed-book".
+        repeat: from 0; the same again, to see what of a server's answers changes.
+    """
+
+    condition: Condition
+    k: int
+    template: str
+    repeat: int = 0
+
+    @property
+    def name(self) -> str:
+        """Unique within a run, and what people call it.
+
+        >>> Cell("retrieved", 3, "short").name, Cell("none", 0, "closed-book").name
+        ('retrieved k=3 short', 'none')
+        """
+        again = f" #{self.repeat + 1}" if self.repeat else ""
+        if self.condition == "none":
+            return f"none{again}"
+        k = f" k={self.k}" if self.condition in _DEPENDS_ON_K else ""
+        return f"{self.condition}{k} {self.template}{again}"
+
+
+def cells_of(
+    conditions: Sequence[str],
+    k: int,
+    template: str,
+    grid: Mapping[str, Sequence[str]] | None = None,
+    repeat: int = 1,
+) -> tuple[Cell, ...]:
+    """The cells of a run, without doubles, in the order of the table.
+
+    Args:
+        conditions: of CONDITIONS; ["retrieval"]: none, nothing is answered.
+        k, template: where the grid names no others.
+        grid: `{"k": ["1", "3"], "prompt": ["short", "mine.jinja"]}`.
+        repeat: how often each is answered.
+
+    Raises:
+        UsageError: a condition, axis or value that cannot be meant.
+    """
+    grid = dict(grid or {})
+    unknown = [name for name in grid if name not in _AXES]
+    if unknown:
+        raise UsageError(f"--grid {unknown[0]}=…: take one of {', '.join(_AXES)}.")
+    if repeat < 1:
+        raise UsageError(f"--repeat {repeat}: give at least 1.")
+    if list(conditions) == [RETRIEVAL]:
+        return ()
+    for condition in conditions:
+        if condition not in CONDITIONS:
+            known = ", ".join([*CONDITIONS, RETRIEVAL])
+            raise UsageError(f"--conditions {condition}: take some of {known} (that one alone).")
+    depths = [_depth(value) for value in grid.get("k", [str(k)])]
+    templates = grid.get("prompt", [template])
+    cells = [
+        cell
+        for again in range(repeat)
+        for condition in CONDITIONS
+        if condition in conditions
+        for cell in _of(condition, depths, templates, again)
+    ]
+    return tuple(dict.fromkeys(cells))
+
+
+def _of(
+    condition: Condition, depths: Sequence[int], templates: Sequence[str], again: int
+) -> list[Cell]:
+    if condition == "none":
+        return [Cell("none", 0, "closed-book", again)]
+    if condition == "oracle":
+        return [Cell("oracle", max(depths), template, again) for template in templates]
+    return [Cell(condition, k, template, again) for template in templates for k in depths]
+
+
+def _depth(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise UsageError(f"k = {value} in a run: give 1 or more (condition none asks without).")
+    return int(value)

@@ -1,0 +1,97 @@
+"""Which documents of a knowledge base hold the answer of a question.
+
+Knows ids of documents and of what they belong to (a page, an entity). Does not know how they are
+found. One pass over the documents serves all questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.types import Document, Example, Hit, Passage
+
+if TYPE_CHECKING:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+_CHUNK = 5000
+
+
+def note_gold(ledger: Ledger, kb: KnowledgeBase) -> None:
+    """Note for each id that questions name which documents it stands for: the one of that id, or
+    all of that parent, in the order of the knowledge base. Done once; then nothing happens."""
+    if ledger.meta("gold"):
+        return
+    with ledger.commit():
+        ledger.write("DELETE FROM gold", [()])
+        ledger.write(
+            "INSERT OR IGNORE INTO gold VALUES (?, '')",
+            ((name,) for _, e in ledger.examples() for name in (*e.relevant, *e.oracle)),
+        )
+        unit = {"documents": 0, "with parent": 0, "with image": 0}
+        for number, document in enumerate(kb.documents()):
+            unit["documents"] += 1
+            unit["with parent"] += bool(document.parent and document.parent != document.id)
+            unit["with image"] += bool(document.images)
+            _note(ledger, document, number)
+        ledger.set_meta("documents", unit)
+        ledger.set_meta("gold", True)
+
+
+def _note(ledger: Ledger, document: Document, number: int) -> None:
+    for name in {document.id, document.parent} - {""}:
+        if next(ledger.rows("SELECT 1 FROM gold WHERE name = ? LIMIT 1", (name,)), None):
+            # The number keeps the order of the knowledge base: ids alone would sort #10 before #2.
+            ledger.write(
+                "INSERT OR IGNORE INTO gold VALUES (?, ?)", [(name, f"{number:012}{document.id}")]
+            )
+
+
+def documents_of(ledger: Ledger, name: str) -> list[str]:
+    """Ids of the documents that an id stands for: itself if there is such a document."""
+    query = "SELECT document FROM gold WHERE name = ? AND document <> '' ORDER BY document"
+    found = [document[12:] for (document,) in ledger.rows(query, (name,))]
+    return [name] if name in found else found
+
+
+def is_there(ledger: Ledger, example: Example) -> bool:
+    """Whether the knowledge base holds any of what the question names as right."""
+    return any(documents_of(ledger, name) for name in example.relevant)
+
+
+def level_ids(
+    documents: list[str], parents: Mapping[str, str], level: Literal["document", "parent"]
+) -> list[str]:
+    """What found documents count as at a level, each once, in order.
+
+    >>> level_ids(["a#1", "a#2", "b"], {"a#1": "a", "a#2": "a"}, "parent")
+    ['a', 'b']
+    """
+    if level == "document":
+        return documents
+    return list(dict.fromkeys(parents.get(name) or name for name in documents))
+
+
+def oracle(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[Hit]:
+    """The documents that hold the answer, at most k: what a perfect retriever would give.
+
+    Of E-VQA the section of the evidence, or its page where pages are documents; of InfoSeek the
+    entity's page; elsewhere what is named as relevant.
+    """
+    found: dict[str, Document] = {}
+    for name in example.oracle or example.relevant:
+        if any(document.parent == name for document in found.values()):
+            continue  # a part of it, named before, is what was meant
+        for identity in documents_of(ledger, name):
+            document = kb.get(identity)
+            if document is not None and len(found) < k:
+                found[identity] = document
+    return [hit_of(document, rank, 0.0) for rank, document in enumerate(found.values(), 1)]
+
+
+def hit_of(
+    document: Document, rank: int, score: float, scores: Mapping[str, float] | None = None
+) -> Hit:
+    """A Hit on the whole document."""
+    return Hit(document, Passage(document.id, 0, ""), rank, score, scores or {})

@@ -1,0 +1,144 @@
+"""The ledger of a run: one SQLite file with its questions, hits, answers, failures and times.
+
+Knows tables and transactions: a batch is there as a whole or not at all, whenever the process was
+killed. Does not know what is asked of whom.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.eval.run.records import dumps, example_json, example_of
+from rag_vqa.types import Example
+
+FILE = "run.sqlite"
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE examples (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+CREATE TABLE gold (name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (name, document))
+    WITHOUT ROWID;
+CREATE TABLE hits (position INTEGER PRIMARY KEY, key TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE answers (cell TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
+    body TEXT NOT NULL, PRIMARY KEY (cell, position)) WITHOUT ROWID;
+CREATE TABLE prompts (key TEXT PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE failed (cell TEXT NOT NULL, position INTEGER NOT NULL, error TEXT NOT NULL,
+    PRIMARY KEY (cell, position)) WITHOUT ROWID;
+CREATE TABLE times (stage TEXT NOT NULL, first INTEGER NOT NULL, questions INTEGER NOT NULL,
+    seconds REAL NOT NULL);
+CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER NOT NULL,
+    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL,
+    PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
+"""
+Row = tuple[Any, ...]
+
+
+class Ledger:
+    """An open ledger. `with` closes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / FILE).is_file():
+            raise Missing(f"{folder} holds no run. Begin one: rag-vqa eval run … --out {folder}")
+        self._db = sqlite3.connect(folder / FILE, isolation_level=None, timeout=10)
+        try:
+            self._db.execute("PRAGMA synchronous = FULL")
+            version = self.meta("version")
+        except (sqlite3.DatabaseError, BadInput) as error:
+            self._db.close()
+            raise BadInput(f"{folder / FILE} is damaged or no ledger of a run: {error}") from error
+        if version != VERSION:
+            self._db.close()
+            raise UsageError(f"{folder} was written by another version ({version}): run it anew.")
+
+    @classmethod
+    def create(cls, folder: Path, spec: Mapping[str, Any], examples: Iterable[Example]) -> None:
+        """A new ledger with all questions, whole or not at all.
+
+        Raises:
+            BadInput: two questions of one id, or none.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = folder / f"{FILE}.begun"
+        for left in (begun, begun.with_name(f"{begun.name}-journal")):
+            left.unlink(missing_ok=True)
+        with closing(sqlite3.connect(begun, isolation_level=None)) as db:
+            db.executescript(_SCHEMA)
+            db.execute("BEGIN")
+            count = -1
+            for count, example in enumerate(examples):
+                row = (count, example.id, dumps(example_json(example)))
+                try:
+                    db.execute("INSERT INTO examples VALUES (?, ?, ?)", row)
+                except sqlite3.IntegrityError as error:
+                    raise BadInput(f"two questions have the id {example.id!r}.") from error
+            if count < 0:
+                raise BadInput("there are no questions: look at the files with rag-vqa data check.")
+            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1}
+            rows = [(name, dumps(value)) for name, value in meta.items()]
+            db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            db.execute("COMMIT")
+        begun.replace(folder / FILE)
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        """A value kept under a name."""
+        found = self._db.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()
+        return json.loads(found[0]) if found else default
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, dumps(value)))
+
+    @contextmanager
+    def commit(self) -> Iterator[None]:
+        """All writes within happen, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """Rows of a query, one at a time."""
+        cursor = self._db.execute(query, values)
+        while part := cursor.fetchmany(256):
+            yield from part
+
+    def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """The statement for each row."""
+        self._db.executemany(statement, rows)
+
+    def examples(self, first: int = 0, count: int | None = None) -> Iterator[tuple[int, Example]]:
+        """Questions with their positions, in order."""
+        query = "SELECT position, body FROM examples WHERE position >= ? ORDER BY position LIMIT ?"
+        for position, body in self.rows(query, (first, -1 if count is None else count)):
+            yield position, example_of(json.loads(body))
+
+    def keep_prompt(self, key: str, text: str) -> None:
+        """Keep a prompt as people read it; equal ones once."""
+        packed = zlib.compress(text.encode("utf-8", "surrogatepass"))
+        self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (key, packed))
+
+    def prompt(self, key: str) -> str:
+        """A prompt that was kept; "" if there is none."""
+        found = self._db.execute("SELECT text FROM prompts WHERE key = ?", [key]).fetchone()
+        return zlib.decompress(found[0]).decode("utf-8", "surrogatepass") if found else ""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,188 @@
+"""A run from its first batch to its last: what is there is kept, what is missing is done.
+
+Knows the order of batches and cells, and when to stop. Does not know how one batch is answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa.eval.run import gold, spec, trec
+from rag_vqa.eval.run.answering import Answering
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.ledger import FILE, Ledger
+from rag_vqa.eval.run.retrieving import STAGE, Batch, Retrieving
+from rag_vqa.retriever.store import lock
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa
+
+DEPTH = 100  # documents retrieved for each question: recall is reported up to there
+PROBE = 50  # questions answered before a plan is told
+_GIVE_UP = 2  # batches in a row that fail as a whole: the server is gone, not the questions bad
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is to be run.
+
+    Attributes:
+        questions: see `spec.QuestionSet`.
+        rag: the pipeline; its own k and template are not used. With `cells` empty its reader is
+            never loaded; of cells of "none" alone its knowledge base is never opened.
+        cells: of `cells_of`.
+        hits: a TREC run to take hits from in place of searching.
+        shard: (i, n): the i-th, from 1, of n parts of the batches.
+    """
+
+    questions: spec.QuestionSet
+    rag: RagVqa
+    cells: Sequence[Cell]
+    where: Mapping[str, Any] | None = None
+    instruction: str | None = None
+    depth: int = DEPTH
+    hits: Path | None = None
+    shard: tuple[int, int] = (1, 1)
+    batch: int = spec.BATCH
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything but "none" is asked for."""
+        return not self.cells or any(cell.condition != "none" for cell in self.cells)
+
+
+@contextmanager
+def opened(run: Run, folder: Path) -> Iterator[Ledger]:
+    """The ledger of a run in `folder`, begun now or before, locked for this process.
+
+    Raises:
+        UsageError: it was begun as another run.
+        RagVqaError: another process runs it.
+    """
+    kb = run.rag.kb if run.searches else None
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.writing(folder):
+        asked = spec.spec_of(
+            run.questions,
+            kb,
+            run.rag if run.cells else None,
+            depth=run.depth,
+            where=run.where,
+            instruction=run.instruction,
+            hits=hashlib.sha256(run.hits.read_bytes()).hexdigest() if run.hits else "",
+            batch=run.batch,
+        )
+        if not (folder / FILE).exists():
+            Ledger.create(folder, asked, run.questions.examples())
+        with Ledger(folder) as ledger:
+            begun = spec.completed(ledger.meta("spec"), asked)
+            ledger.set_meta("spec", begun)
+            spec.check_same(begun, spec.completed(asked, begun), folder)
+            _note_cells(ledger, tuple(run.cells), folder)
+            if kb is not None:
+                gold.note_gold(ledger, kb)
+                if run.hits:
+                    trec.import_hits(ledger, kb, run.hits, run.depth)
+            yield ledger
+
+
+def _note_cells(ledger: Ledger, cells: tuple[Cell, ...], folder: Path) -> None:
+    """Add what is new. A template that has changed since then would be another cell."""
+    before, now = ledger.meta("templates", {}), spec.templates(cells)
+    for name in sorted(before.keys() & now.keys()):
+        if before[name] != now[name]:
+            raise UsageError(
+                f"the template {name} has changed since {folder} was begun: save it under another "
+                "name, or begin another run with --out."
+            )
+    there, new = ledger.meta("cells", []), [asdict(cell) for cell in cells]
+    ledger.set_meta("templates", {**before, **now})
+    ledger.set_meta("cells", there + [cell for cell in new if cell not in there])
+
+
+class Running:
+    """Goes through the batches of a run's shard.
+
+    Attributes:
+        total: rows to be there in the end: hits and answers of the shard's questions.
+        questions: of this shard.
+    """
+
+    def __init__(self, run: Run, ledger: Ledger) -> None:
+        self._run, self._ledger = run, ledger
+        said = ledger.meta("spec")
+        identity = {name: said[name] for name in ("knowledge_base", "retrieval")}
+        reads = {name: said[name] for name in ("reader", "filter")}
+        self._retrieving = Retrieving(ledger, run.rag, run.depth, run.where, identity)
+        self._answering = Answering(ledger, run.rag, reads)
+        self._ranges = list(_ranges(ledger.meta("total"), run.batch, run.shard))
+        self.questions = sum(count for _, count in self._ranges)
+        self.total = self.questions * (len(run.cells) + run.searches)
+
+    def go(self, on_progress: Progress | None = None, at_most: int | None = None) -> int:
+        """Do what is missing; how many rows failed. Stopped at any moment, it goes on from there.
+
+        Args:
+            on_progress: is told how many rows are dealt with.
+            at_most: questions, rounded up to whole batches.
+
+        Raises:
+            ReaderError: nothing could be read twice in a row.
+        """
+        done = asked = failed = lost = 0
+        for first, count in self._ranges:
+            if at_most is not None and asked >= at_most:
+                break
+            asked += count
+            batch = list(self._ledger.examples(first, count))
+            bad = self._batch(batch)
+            whole = len(batch) * len(self._run.cells)
+            lost = lost + 1 if whole and bad >= whole else 0
+            failed += bad
+            done += len(batch) * (len(self._run.cells) + self._run.searches)
+            if on_progress is not None:
+                on_progress(done)
+            if lost >= _GIVE_UP:
+                raise ReaderError(f"nothing could be read: {self._last_error()}")
+        return failed
+
+    def _batch(self, batch: Batch) -> int:
+        self._check_knowledge_base()
+        found = self._retrieving.take(batch) if self._run.searches else {}
+        return sum(self._answering.answer(cell, batch, found) for cell in self._run.cells)
+
+    def _check_knowledge_base(self) -> None:
+        """What is asked about must stay the same from the first question to the last."""
+        if not self._run.searches:
+            return
+        begun = self._ledger.meta("spec")["knowledge_base"]["digest"]
+        kb = self._run.rag.kb
+        if kb.store.db.meta("digest") != begun:
+            raise UsageError(
+                f"{kb.path} has changed since the run began. Ask of a copy that stays as it is: "
+                f"rag-vqa kb snapshot {kb.path} OTHER"
+            )
+
+    def _last_error(self) -> str:
+        query = "SELECT error FROM failed WHERE cell <> ? ORDER BY position DESC LIMIT 1"
+        return next((error for (error,) in self._ledger.rows(query, (STAGE,))), "")
+
+
+def _ranges(total: int, batch: int, shard: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """(first position, questions) of each batch of a shard; shards are cut at batch borders.
+
+    >>> list(_ranges(70, 32, (1, 2))), list(_ranges(70, 32, (2, 2)))
+    ([(0, 32)], [(32, 32), (64, 6)])
+    """
+    number, shards = shard
+    batches = -(-total // batch)
+    for index in range(batches * (number - 1) // shards, batches * number // shards):
+        first = index * batch
+        yield first, min(batch, total - first)
