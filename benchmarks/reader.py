@@ -28,13 +28,12 @@ from typing import Any
 import bitsandbytes
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
-from transformers import AutoConfig, AutoModelForImageTextToText, Qwen3VLConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
+from weights import two_billion
 
 from rag_vqa.demo.bundled import build_knowledge_base, models_dir
 from rag_vqa.demo.evaluate import examples
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.loading import load_model, unquantised, weight_bytes
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.types import Hit, ImagePart, Prompt, TextPart
@@ -44,36 +43,6 @@ BATCH, DEPTH, DOCUMENTS = 16, 3, 20
 MOST = 8192  # tokens of a prompt: 20 documents are more than the embedded reader was trained for
 # "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.
 Seconds = dict[str, float]
-# Of the published configuration of Qwen3-VL-2B-Instruct.
-QWEN3_VL_2B = {
-    "text_config": {
-        "vocab_size": 151936,
-        "hidden_size": 2048,
-        "intermediate_size": 6144,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "tie_word_embeddings": True,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5000000.0,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-    },
-    "vision_config": {
-        "depth": 24,
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_heads": 16,
-        "patch_size": 16,
-        "out_hidden_size": 2048,
-        "num_position_embeddings": 2304,
-        "deepstack_visual_indexes": [5, 11, 17],
-    },
-    "tie_word_embeddings": True,
-}
 
 
 def timed(call: Callable[[], Any]) -> Seconds:
@@ -216,87 +185,29 @@ def critic(reader: LocalReader, hits: list[Hit], prompt: Prompt, repeats: int) -
 
 def around(rag: RagVqa, reader: LocalReader, asked: Any, repeats: int) -> dict[str, Any]:
     """Milliseconds of `ask` in which neither the retriever's nor the reader's network runs."""
-    inside = [0.0]
+    inside: Seconds = {}
 
     def clocked(call: Any) -> Any:
         def run(*given: Any, **named: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return call(*given, **named)
-            finally:
-                inside[0] += time.perf_counter() - start
+            found: list[Any] = []
+            taken = timed(lambda: found.append(call(*given, **named)))
+            for of, seconds in taken.items():
+                inside[of] += seconds
+            return found[0]
 
         return run
 
     retriever = rag.kb.encoder.model
     reader.model.generate = clocked(reader.model.generate)
     retriever.forward = clocked(retriever.forward)
-    rag.ask(asked.query.text, asked.query.image)
-    outside, total = [], []
-    for _ in range(3 * repeats):
-        inside[0], start = 0.0, time.perf_counter()
-        rag.ask(asked.query.text, asked.query.image)
-        total.append((time.perf_counter() - start) * 1e3)
-        outside.append(total[-1] - inside[0] * 1e3)
+    outside: list[Seconds] = []
+    for _ in range(1 + 3 * repeats):
+        inside.update(wall=0.0, cpu=0.0)
+        whole = timed(lambda: rag.ask(asked.query.text, asked.query.image))
+        outside.append({of: (whole[of] - inside[of]) * 1e3 for of in whole})
     del reader.model.generate, retriever.forward
-    return {
-        "ms outside of networks": statistics.median(outside),
-        "ms of ask": statistics.median(total),
-        "all": outside,
-    }
-
-
-def layer_bytes(model: Any) -> dict[str, float]:
-    """Bytes of the quantised linear layers, over what they take in bfloat16."""
-    from torch import nn
-
-    layers = nn.ModuleList(part for part in model.modules() if isinstance(part, Linear4bit))
-    weights = [layer.weight for layer in layers]
-    taken = sum(weight_bytes(nn.ParameterList([weight]))["nf4"] for weight in weights)
-    full = sum(2 * weight.quant_state.shape.numel() for weight in weights)
-    return {"bytes": taken, "bfloat16": full, "ratio": taken / full, "layers": len(layers)}
-
-
-def two_billion(scratch: Path) -> dict[str, Any]:
-    """A random model in the shape of Qwen3-VL-2B: bytes in nf4 against what its shapes say."""
-    config = Qwen3VLConfig(**QWEN3_VL_2B)
-    folder = scratch / "two-billion"
-    default = torch.get_default_dtype()
-    torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    del model
-    before = resident()
-    model = load_model(str(folder), config, "nf4", "cpu", torch.bfloat16)
-    after, measured = resident(), weight_bytes(model)
-    shutil.rmtree(folder)
-    torch.set_default_dtype(default)
-    linear = layer_bytes(model)
-    others = sum(x.numel() for x in model.parameters() if not hasattr(x, "quant_state"))
-    # nf4: half a byte a weight, one byte a block of 64 for its scale, 4 for 256 of those.
-    per_weight = 0.5 + 1 / 64 + 4 / (64 * 256)
-    computed = linear["bfloat16"] / 2 * per_weight + others * 2
-    return {
-        "parameters": int(linear["bfloat16"] / 2 + others),
-        "bytes": measured,
-        "whole": sum(measured.values()),
-        "computed": computed,
-        "whole / computed": sum(measured.values()) / computed,
-        "resident growth": after - before,
-        "linear layers": linear,
-        "left out": sorted({name_of(name) for name in unquantised(model)}),
-    }
-
-
-def name_of(module: str) -> str:
-    """A module's name with its numbers as *, so that layers are named once."""
-    return ".".join("*" if part.isdigit() else part for part in module.split("."))
-
-
-def resident() -> int:
-    """Bytes of this process that no file stands behind."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+    of_each = {of: statistics.median(some[of] for some in outside[1:]) for of in ("wall", "cpu")}
+    return {"ms outside of networks": of_each, "all": outside[1:]}
 
 
 def machine() -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 It knows arithmetic. It does not know configurations, devices or machines, and imports nothing of
 ours. Exact: weights, attention cache, tokens. Fitted, on a CPU, to models of 200 million to 2
-billion parameters (benchmarks/memory.py, which holds it against models that it was not fitted to):
-how many arrays a layer at work holds, and how much of what is freed the allocator keeps. On a GPU
-the same figures are taken, and nothing is kept; that is not measured.
+billion parameters: how many arrays a layer at work holds, and how much of what is freed the
+allocator keeps. benchmarks/memory.py holds that against models that it was not fitted to: from 1%
+too much to 15% too little, so that what barely fits may not. On a GPU the same figures are taken,
+and nothing is kept; that is not measured. A retriever's activations are not counted.
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ class RagVqa:
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
+        language: of answers, e.g. "German"; "" leaves it to the reader.
         filter: chooses among what was retrieved: "critic" (`rag_vqa.critic`, judging with this
             reader), or a Filter of your own. None reads all. A question of which it leaves no
             document is put by "closed-book" too.
-        language: of answers, e.g. "German"; "" leaves it to the reader.
         reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
             `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
@@ -58,8 +58,8 @@ class RagVqa:
         servers: Sequence[str] = (),
         k: int = 5,
         template: str = "answer",
-        filter: Filter | Literal["critic"] | None = None,
         language: str = "",
+        filter: Filter | Literal["critic"] | None = None,
         **reader_options: Any,
     ) -> None:
         if k < 0:
@@ -68,8 +68,8 @@ class RagVqa:
             raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
         self.k = k
         self.template = template
-        self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self.language = language
+        self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
         self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}

@@ -63,6 +63,8 @@ class RetrieverSettings(Section):
     """Which ReT, and how it runs. `model` None: the embedded one, which is then announced.
 
     `workers`: processes that open pictures of documents; None: as many as there are cores for.
+    `hybrid`: words are searched too, and the two rankings fused. `sections`: pages are ranked, and
+    each is shown by its best document.
     """
 
     model: str | None = None
@@ -76,6 +78,8 @@ class RetrieverSettings(Section):
     parity: bool = False
     instruction: str | None = None
     index: Literal["auto", "exact", "faiss", "triton"] = "auto"
+    hybrid: bool = False
+    sections: bool = False
 
 
 class ReaderSettings(Section):

@@ -18,8 +18,8 @@ def ask(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
-    filter: options.Filter = None,
     language: options.Language = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     server: options.Server = None,
@@ -29,6 +29,8 @@ def ask(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""

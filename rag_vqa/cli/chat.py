@@ -23,8 +23,8 @@ def chat(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
-    filter: options.Filter = None,
     language: options.Language = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     server: options.Server = None,
@@ -34,6 +34,8 @@ def chat(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.

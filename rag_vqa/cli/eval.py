@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from rag_vqa.cli import eval_score
+from rag_vqa.cli import eval_merge, eval_run, eval_score
 
 app = typer.Typer(no_args_is_help=True, help="Scores of answers and of retrieval.")
+app.command()(eval_run.run)
+app.command()(eval_merge.merge)
 app.command()(eval_score.score)
+app.command()(eval_merge.hits)

@@ -142,7 +142,7 @@ def questions_of(asked: Evaluation) -> Any:
         asked.data,
         split=asked.split,
         images=asked.images,
-        missing=asked.missing,  # type: ignore[arg-type]  # it checks the name itself
+        missing=asked.missing,  # type: ignore[arg-type]  # what it is, is checked there
         task=asked.task,
     )
     return questions if asked.limit is None else Limited(questions, asked.limit)

@@ -63,7 +63,8 @@ def open_pipeline(
     if settings.k:
         kb.close()
         kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
-        kb.engine = settings.retriever.index
+        asked = settings.retriever
+        kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
         if kb.retriever.choice.engine != "exact" or "slow" in kb.retriever.choice.reason:
             run.note(kb.retriever.choice.reason)
     return pipeline(settings, kb)

@@ -55,6 +55,14 @@ Index = Annotated[
     str | None,
     typer.Option("--index", metavar="auto|exact|faiss|triton", help="How passages are searched."),
 ]
+Hybrid = Annotated[
+    bool | None,
+    typer.Option("--hybrid/--no-hybrid", help="Search words too, and fuse both rankings."),
+]
+Sections = Annotated[
+    bool | None,
+    typer.Option("--sections/--no-sections", help="Pages first, each by its best document."),
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Download models without asking."),
@@ -71,13 +79,13 @@ Template = Annotated[
     str | None,
     typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
 ]
-Filter = Annotated[
-    str | None,
-    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
-]
 Language = Annotated[
     str | None,
     typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
 ]
 MaxNewTokens = Annotated[
     int | None,
@@ -99,13 +107,15 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "instruction": ("retriever__instruction",),
     "retriever": ("retriever__model",),
     "index": ("retriever__index",),
+    "hybrid": ("retriever__hybrid",),
+    "sections": ("retriever__sections",),
     "reader": ("reader__model",),
     "server": ("reader__servers",),
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
-    "filter": ("filter__name",),
     "language": ("prompt__language",),
+    "filter": ("filter__name",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),

@@ -68,7 +68,8 @@ def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
         shown = name if len(name) <= width else name[: width - 1] + "…"
         mark = style(f"[{number}]", "number") if number else "   "
         unread = "" if number else f"  {style('not read', 'faint')}"
-        score = style(f"{hit.score:6.2f}", "score")
+        digits = 4 if "fused" in hit.scores else 2  # what is fused of two ranks is at most 2 / 61
+        score = style(f"{hit.score:6.{digits}f}", "score")
         print(f"{mark} {shown:<{width}}  {score}{unread}", flush=True)
 
 

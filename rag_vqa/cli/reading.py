@@ -50,6 +50,7 @@ def pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
     from rag_vqa.critic import Critic
     from rag_vqa.pipeline import RagVqa
 
+    chosen = settings.filter
     rag = RagVqa(
         kb,
         settings.reader.model if settings.reader.servers else settings.reader.model or EMBEDDED,
@@ -58,7 +59,6 @@ def pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
         language=settings.prompt.language,
         **reader_options(settings),
     )
-    chosen = settings.filter
     if chosen.name == "critic":
         rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
     return rag
