@@ -7,17 +7,16 @@ data. Knows rows and texts. Does not know images, retrieval or readers. Its oddi
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
-from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.eval.predictions import Row, check_fit, read_rows, text_of
 
-Row: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
 Scorer: TypeAlias = Literal["strict", "official"]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -62,10 +61,19 @@ def parse_numbers(text: str) -> float | list[float]:
     >>> parse_numbers("35.4-39.2 km"), parse_numbers("9 to 4"), parse_numbers("about .5")
     ([35.4, 39.2], 9.0, 5.0)
     """
-    numbers = [float(found) for found in _numbers(text)][:2]
+    numbers = all_numbers(text)[:2]
     if not numbers:
         return [0, 0]
     return numbers if len(numbers) == 2 and numbers[0] <= numbers[1] else numbers[0]
+
+
+def all_numbers(text: str) -> list[float]:
+    """Every number that the official script finds, in order.
+
+    >>> all_numbers("from 9,000 to 35.4, or 3")
+    [9000.0, 35.4, 3.0]
+    """
+    return [float(found) for found in _numbers(text)]
 
 
 def _numbers(text: str) -> Iterator[str]:
@@ -102,12 +110,17 @@ def score_answer(
     if kind not in _TYPES:
         raise BadInput(f"question_type {question_type!r} is none of String, Time, Numerical.")
     if kind == "numerical":
-        return int(_in_range(parse_numbers(prediction), _range(answer_eval)))
+        return int(_in_range(parse_numbers(prediction), accepted_range(answer_eval)))
     normal = normalize_answer(prediction)
-    return int(any(normalize_answer(answer) == normal for answer in _texts(answer_eval)))
+    return int(any(normalize_answer(answer) == normal for answer in accepted_texts(answer_eval)))
 
 
-def _range(answer_eval: object) -> tuple[float, float]:
+def accepted_range(answer_eval: object) -> tuple[float, float]:
+    """Low and high end, both right themselves, of a Numerical question.
+
+    Raises:
+        BadInput: it holds no range.
+    """
     listed = isinstance(answer_eval, (list, tuple)) and answer_eval
     match listed[0] if listed else answer_eval:
         case {"range": [int() | float() as low, int() | float() as high, *_]}:
@@ -115,7 +128,12 @@ def _range(answer_eval: object) -> tuple[float, float]:
     raise BadInput(f"the answer_eval of a Numerical question holds no range: {answer_eval!r}.")
 
 
-def _texts(answer_eval: object) -> list[str]:
+def accepted_texts(answer_eval: object) -> list[str]:
+    """The right answers of a String or Time question.
+
+    Raises:
+        BadInput: there are none, or one is no text.
+    """
     texts = list(answer_eval) if isinstance(answer_eval, (list, tuple)) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise BadInput(f"the answer_eval of a text question holds no texts: {answer_eval!r}.")
@@ -151,20 +169,32 @@ def official_result(
     Raises:
         BadInput: a row lacks a field, or a reference its type.
     """
-    kinds = {_text(row, "data_id"): _text(row, "question_type") for row in qtypes}
-    by_id = {_text(row, "data_id"): row for row in references}
+    kinds = {text_of(row, "data_id"): text_of(row, "question_type") for row in qtypes}
+    by_id = {text_of(row, "data_id"): row for row in references}
     untyped = by_id.keys() - kinds
     if untyped:
         raise BadInput(f"{len(untyped)} references have no question_type, first {min(untyped)}.")
     right: Counter[tuple[bool, str]] = Counter()  # (unseen question?, type) → right answers
     asked: Counter[tuple[bool, str]] = Counter()
     for row in predictions:
-        name = _text(row, "data_id")
+        name = text_of(row, "data_id")
         if name in by_id:
-            unseen_question = _text(by_id[name], "data_split").endswith("unseen_question")
+            unseen_question = text_of(by_id[name], "data_split").endswith("unseen_question")
             key = unseen_question, kinds[name].lower()
             right[key] += _score_row(row, by_id[name], kinds[name])
             asked[key] += 1
+    return result_of(right, asked)
+
+
+def result_of(
+    right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int]
+) -> Result:
+    """The official result object of counts.
+
+    Args:
+        right, asked: by whether the question is one of `unseen_question`, and its type in lower
+            case.
+    """
     question, entity = (_split_score(right, asked, split) for split in (True, False))
     inverse = sum(1 / (split["score"] or _EDGE) for split in (question, entity))
     return {
@@ -177,7 +207,7 @@ def official_result(
 def _score_row(prediction: Row, reference: Row, question_type: str) -> int:
     answers = reference.get("answer_eval", ())
     try:
-        return score_answer(_text(prediction, "prediction"), answers, question_type)
+        return score_answer(text_of(prediction, "prediction"), answers, question_type)
     except BadInput as error:
         raise BadInput(f"question {prediction['data_id']}: {error}") from error
 
@@ -208,19 +238,9 @@ def strict_result(
         BadInput: missing, repeated or unknown ids, with the count of each.
     """
     predictions, references = list(predictions), list(references)
-    given = Counter(_text(row, "data_id") for row in predictions)
-    asked = {_text(row, "data_id") for row in references}
-    faults = {
-        "without a prediction": len(asked - given.keys()),
-        "with more than one": sum(count > 1 for name, count in given.items() if name in asked),
-        "that the references do not hold": len(given.keys() - asked),
-    }
-    if any(faults.values()):
-        counts = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
-        raise BadInput(
-            f"predictions do not fit the {len(asked)} questions: {counts}. Each would move the "
-            "score. Mend the file, or use the scorer `official`, which counts as papers do."
-        )
+    asked = {text_of(row, "data_id") for row in references}
+    check_fit(predictions, asked, _key, "Mend the file, or use the scorer `official`, which counts "
+              "as papers do.")  # fmt: skip
     return official_result(predictions, references, qtypes)
 
 
@@ -237,28 +257,9 @@ def score_file(
     score = {"strict": strict_result, "official": official_result}.get(scorer)
     if score is None:
         raise UsageError(f"scorer {scorer!r} is neither strict nor official.")
-    return score(_rows(predictions), _rows(references), _rows(qtypes))
+    return score(read_rows(predictions), read_rows(references), read_rows(qtypes))
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """Objects of a JSONL file; empty lines are no rows."""
-    if not path.is_file():
-        raise Missing(f"{path} is not there. Give the path of an InfoSeek JSONL file.")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{path}, line {number}: no JSON ({error}).") from error
-            if not isinstance(row, dict):
-                raise BadInput(f"{path}, line {number}: {type(row).__name__}, not an object.")
-            yield row
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise BadInput(f"{name} is {value!r}, not a text, in the row {dict(row)!r:.200}.")
-    return value
+def _key(row: Row) -> str | None:
+    name = row.get("data_id")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,180 @@
+"""BEM: does a candidate answer a question as the reference does? By a BERT classifier.
+
+Bulian et al., Tomayto, Tomahto. Beyond Token-level Answer Equivalence, EMNLP 2022. The official one
+is TF-Hub's google/answer_equivalence/bem/1; `convert_bem` brings it here, without TensorFlow. Knows
+texts, tokens and probabilities. Does not know benchmarks: what is right, and at which threshold.
+
+Input, as in the official notebook: `[CLS] candidate [SEP] reference [SEP] question [SEP]`, segments
+0, 1, 2, texts as they are, WordPiece of BERT uncased. A classifier of two segment types counts the
+question to segment 1, as those made with a text pair were trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rag_vqa.errors import BadInput, Missing, UsageError
+
+Triple: TypeAlias = tuple[str, str, str]  # question, reference, candidate
+
+_LONGEST = 512  # tokens, of the official padding
+_BATCH = 64
+_REMEMBERED = 100_000  # triples: about 20 MB; readers repeat themselves
+_HOW = "Convert the official one as docs/bem.md says, or name a BERT classifier of the hub."
+
+
+class Bem:
+    """A loaded classifier. Call it with (question, reference, candidate), or many at once.
+
+    Attributes:
+        name: model and revision; of a folder, the first digits of its weights' SHA-256.
+        truncated: candidates that were cut since 512 tokens hold no more; the official code stops
+            with an error there.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, device: str = "cpu") -> None:
+        self.name = name
+        self.truncated = 0
+        self._model = model.to(device).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+        self._known: dict[Triple, float] = {}
+        self._segments = model.config.type_vocab_size
+        self._longest = min(_LONGEST, model.config.max_position_embeddings)
+
+    @classmethod
+    def load(cls, bem: str, *, device: str = "auto", offline: bool = False) -> Bem:
+        """From a folder or the hub: safetensors only, and no code of the checkpoint is run.
+
+        Args:
+            bem: a folder, a hub id, or `id@revision`.
+
+        Raises:
+            Missing: not there, or not in safetensors.
+            UsageError: it is no BERT classifier of two classes.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+        from rag_vqa.readers.loading import resolve_device
+
+        model, revision = split_revision(bem)
+        where = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
+        try:
+            config = AutoConfig.from_pretrained(model, **where)
+            _check(model, config)
+            tokenizer = AutoTokenizer.from_pretrained(model, **where)
+            network, report = AutoModelForSequenceClassification.from_pretrained(
+                model,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **where,
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise Missing(f"BEM cannot be loaded from {model}: {reason} {_HOW}") from error
+        if absent := {*report["missing_keys"], *report["mismatched_keys"]}:
+            # transformers fills them at random and goes on: the scores would be random as well.
+            raise Missing(f"--bem {model}: its weights lack {min(map(str, absent))}. {_HOW}")
+        return cls(network, tokenizer, _name(model, config), resolve_device(device))
+
+    def __call__(self, question: str, reference: str, candidate: str) -> float:
+        """P(same answer)."""
+        return self.probabilities([(question, reference, candidate)])[0]
+
+    def probabilities(self, triples: Sequence[Triple]) -> list[float]:
+        """P(same answer) of each (question, reference, candidate), in order.
+
+        Raises:
+            BadInput: question and reference alone are longer than 512 tokens.
+        """
+        new = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        rows = sorted(((self._encode(triple), triple) for triple in new), key=lambda r: len(r[0]))
+        fresh: dict[Triple, float] = {}
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
+            scores = self._score([row for row, _ in batch])
+            fresh.update((triple, p) for (_, triple), p in zip(batch, scores, strict=True))
+        found = [fresh[triple] if triple in fresh else self._known[triple] for triple in triples]
+        self._remember(fresh)
+        return found
+
+    def _remember(self, fresh: dict[Triple, float]) -> None:
+        self._known.update(fresh)
+        for oldest in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
+            del self._known[oldest]
+
+    def _encode(self, triple: Triple) -> list[tuple[int, int]]:
+        """(token, segment) of a triple; a candidate that is too long loses its end."""
+        question, reference, candidate = map(self._tokens, triple)
+        room = self._longest - 4 - len(question) - len(reference)
+        if room < 0:
+            raise BadInput(
+                f"question and reference have {len(question) + len(reference)} tokens, BEM reads "
+                f"{self._longest - 4}: {triple[0]!r:.80}"
+            )
+        self.truncated += len(candidate) > room
+        parts = candidate[:room], reference, question
+        row = [(self._tokenizer.cls_token_id, 0)]
+        for segment, part in enumerate(parts):
+            kept = min(segment, self._segments - 1)
+            row += [(token, kept) for token in (*part, self._tokenizer.sep_token_id)]
+        return row
+
+    def _tokens(self, text: str) -> list[int]:
+        # A "[SEP]" that somebody wrote is three plain tokens, as for the official tokenizer.
+        found: list[int] = self._tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        return found
+
+    def _score(self, rows: Sequence[list[tuple[int, int]]]) -> Iterator[float]:
+        import torch
+
+        width = max(map(len, rows))
+        ids = torch.zeros((2, len(rows), width), dtype=torch.long)  # tokens, segments: (2, B, L)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)  # (B, L)
+        for place, row in enumerate(rows):
+            ids[:, place, : len(row)] = torch.tensor(row).T
+            mask[place, : len(row)] = 1
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=ids[0].to(self._device),
+                token_type_ids=ids[1].to(self._device),
+                attention_mask=mask.to(self._device),
+            ).logits  # (B, 2)
+        yield from torch.softmax(logits.float(), -1)[:, 1].tolist()
+
+
+def split_revision(bem: str) -> tuple[str, str | None]:
+    """A hub id and its revision; a folder has none.
+
+    >>> split_revision("someone/bem@0a1b"), split_revision("someone/bem")
+    (('someone/bem', '0a1b'), ('someone/bem', None))
+    """
+    model, _, revision = ("", "", "") if Path(bem).is_dir() else bem.partition("@")
+    return (model, revision or None) if model else (bem, None)
+
+
+def _check(model: str, config: Any) -> None:
+    if config.model_type != "bert" or config.num_labels != 2:
+        raise UsageError(
+            f"--bem {model}: a {config.model_type} of {config.num_labels} classes, not a BERT "
+            f"classifier of two. {_HOW}"
+        )
+
+
+def _name(model: str, config: Any) -> str:
+    weights = Path(model) / "model.safetensors"
+    if weights.is_file():
+        with weights.open("rb") as file:
+            revision = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        revision = getattr(config, "_commit_hash", None) or "unknown"
+    return f"{Path(model).name if weights.is_file() else model}@{revision[:12]}"

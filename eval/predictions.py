@@ -1,0 +1,89 @@
+"""Predictions of others, in JSONL, against the questions that they are meant for.
+
+Knows rows, ids, and what does not fit. Does not know how an answer is scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rag_vqa.errors import BadInput, Missing
+
+Row: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Objects of a JSONL file; empty lines are no rows.
+
+    Raises:
+        Missing: there is no such file.
+        BadInput: a line is not UTF-8, or no JSON object.
+    """
+    if not path.is_file():
+        raise Missing(f"{path} is not there. Give the path of a JSONL file.")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+            except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+                raise BadInput(f"{path}, line {number}: no JSON ({error}).") from error
+            if not isinstance(row, dict):
+                raise BadInput(f"{path}, line {number}: {type(row).__name__}, not an object.")
+            yield row
+
+
+def text_of(row: Row, name: str) -> str:
+    """A field that must be a text.
+
+    Raises:
+        BadInput: it is not there, or something else.
+    """
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise BadInput(f"{name} is {value!r}, not a text, in the row {dict(row)!r:.200}.")
+    return value
+
+
+def check_fit(
+    predictions: Iterable[Row],
+    asked: Collection[Hashable],
+    key: Callable[[Row], Hashable],
+    advice: str = "Mend the file.",
+) -> None:
+    """Each question has exactly one prediction, which is a text; nothing else is there.
+
+    Args:
+        asked: keys of all questions.
+        key: which question a row answers; None where its id cannot be one.
+        advice: what the person can do, at the end of the message.
+
+    Raises:
+        BadInput: with the count of each fault.
+    """
+    given: Counter[Hashable] = Counter()
+    no_text = no_id = 0
+    for row in predictions:
+        name = key(row)
+        no_id += name is None
+        no_text += not isinstance(row.get("prediction"), str)
+        if name is not None:
+            given[name] += 1
+    faults = {
+        "without a prediction": sum(name not in given for name in asked),
+        "with more than one": sum(count > 1 for name, count in given.items() if name in asked),
+        "that the references do not hold": sum(name not in asked for name in given),
+        "whose prediction is no text": no_text,
+        "without a usable id": no_id,
+    }
+    if any(faults.values()):
+        counts = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
+        raise BadInput(
+            f"predictions do not fit the {len(asked)} questions: {counts}. Each would move the "
+            f"score. {advice}"
+        )

@@ -1,0 +1,1 @@
+"""Scorers: the rules of benchmarks, put to Examples."""
