@@ -103,7 +103,5 @@ def _of(
 
 def _depth(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
-        raise UsageError(
-            f"k = {value} in a run: give 1 or more (condition none asks without)."
-        )
+        raise UsageError(f"k = {value} in a run: give 1 or more (condition none asks without).")
     return int(value)

@@ -1,0 +1,1 @@
+"""From a ledger to figures: scores, causes of failures, tables of numbers, files."""

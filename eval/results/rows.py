@@ -1,0 +1,93 @@
+"""Every answer of a cell with its question, its score and its cause, one at a time.
+
+Knows how a ledger's tables belong together. Does not know what is made of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rag_vqa.errors import UsageError
+from rag_vqa.eval.results.causes import Cause, Found, cause_of, found, given
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.gold import is_there
+from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.records import example_of
+from rag_vqa.eval.run.retrieving import Kept
+from rag_vqa.types import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer.
+
+    Attributes:
+        answer: as the ledger has it: prediction, documents, kept, dropped, …
+        shown: whether a right document was in the prompt.
+        cause: of a failure (a score below 1); "" of a right answer.
+    """
+
+    position: int
+    example: Example
+    cell: Cell
+    answer: dict[str, Any]
+    score: float
+    lenient: bool
+    found: Found
+    shown: bool
+    cause: Cause | str
+
+
+def cells(ledger: Ledger) -> list[Cell]:
+    """All that the ledger answers, in the order of the table."""
+    return [Cell(**fields) for fields in ledger.meta("cells", [])]
+
+
+def judged(
+    ledger: Ledger, cell: Cell, scorer: str, position: int | None = None
+) -> Iterator[Judged]:
+    """The answers of a cell, in the order of the questions; of one position alone if given."""
+    one = "" if position is None else f"AND a.position = {int(position)}"
+    query = f"""
+        SELECT a.position, e.body, a.body, s.score, s.lenient, h.body FROM answers a
+        JOIN examples e USING (position)
+        LEFT JOIN scores s ON s.scorer = ? AND s.cell = a.cell AND s.position = a.position
+        LEFT JOIN hits h ON h.position = a.position
+        WHERE a.cell = ? {one} ORDER BY a.position"""
+    for place, question, body, score, lenient, hits in ledger.rows(query, (scorer, cell.name)):
+        if score is None:
+            raise UsageError(
+                f"{ledger.folder}: not scored yet: rag-vqa eval report {ledger.folder}"
+            )
+        example, answer = example_of(json.loads(question)), json.loads(body)
+        kept = None if hits is None else Kept.read(hits)
+        yield _judged(ledger, cell, place, example, answer, (score, bool(lenient)), kept)
+
+
+def _judged(
+    ledger: Ledger,
+    cell: Cell,
+    position: int,
+    example: Example,
+    answer: dict[str, Any],
+    scored: tuple[float, bool],
+    kept: Kept | None,
+) -> Judged:
+    score, lenient = scored
+    shown = cell.condition == "oracle" and bool(answer["kept"])
+    if cell.condition in ("retrieved", "filtered"):
+        parents = dict(kept.parents) if kept else {}
+        shown = given(example, answer["kept"], parents)
+    used = kept if cell.condition != "oracle" else None
+    cause: Cause | str = ""
+    if score < 1:
+        there = cell.condition == "none" or is_there(ledger, example)
+        cause = cause_of(
+            example, cell, answer, used, lenient=lenient, gold_there=there, shown=shown
+        )
+    return Judged(
+        position, example, cell, answer, score, lenient, found(example, cell, kept), shown, cause
+    )

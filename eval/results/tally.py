@@ -1,0 +1,139 @@
+"""What the answers of one cell add up to.
+
+Knows judged answers. Holds a few bytes for each of them and no text.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_vqa.eval.answers import is_unknown
+from rag_vqa.eval.results.recall import measured
+from rag_vqa.eval.results.rows import Judged
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.scoring import Scored, Scorer
+
+_RANKS = ((1, "1"), (2, "2"), (3, "3"), (5, "4-5"), (10, "6-10"))
+_BEYOND, _NOWHERE = "11+", "not found"
+
+
+class Tally:
+    """Counts the answers of a cell as they go by.
+
+    Attributes:
+        positions, scores: of each answer, in order.
+        groups: what the questions belong to, see `Example.group`.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.positions, self.scores = array("q"), array("d")
+        self.groups: list[str] = []
+        self._kinds: list[str] = []
+        self._splits: list[str] = []
+        self._ranks: list[str] = []
+        self._shown = array("b")
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+        self._models: Counter[str] = Counter()
+
+    def watch(self, rows: Iterable[Judged]) -> Iterator[Judged]:
+        """The rows as they come, counted."""
+        for row in rows:
+            self._add(row)
+            yield row
+
+    def _add(self, row: Judged) -> None:
+        example, answer = row.example, row.answer
+        self.positions.append(row.position)
+        self.scores.append(row.score)
+        self.groups.append(example.group or example.id)
+        self._kinds.append(example.kind)
+        self._splits.append(example.split)
+        self._shown.append(row.shown)
+        self._ranks.append(_rank(row.found.rank))
+        self._counts["tokens_in"] += answer["tokens_in"]
+        self._counts["tokens_out"] += answer["tokens_out"]
+        self._counts["abstained"] += is_unknown(answer["prediction"])
+        self._counts["with citation"] += bool(answer["citations"])
+        if answer.get("model"):
+            self._models[answer["model"]] += 1
+        if row.cause:
+            self._causes[row.cause] += 1
+
+    def result(self, failed: int, official: Any) -> dict[str, Any]:
+        """The cell's entry of results.json."""
+        n = len(self.scores)
+        scores = np.array(self.scores)
+        entry: dict[str, Any] = {
+            "cell": self.cell.name,
+            "condition": self.cell.condition,
+            "k": self.cell.k,
+            "template": self.cell.template,
+            "repeat": self.cell.repeat,
+            "n": n,
+            "failed": failed,
+            "accuracy": None,
+            "ci95": None,
+            "official": official,
+            "tokens_in": self._counts["tokens_in"],
+            "tokens_out": self._counts["tokens_out"],
+            "abstained": self._counts["abstained"],
+            "citations": {
+                "answers_with": self._counts["with citation"],
+                "answers_without": n - self._counts["with citation"],
+            },
+            "causes": dict(sorted(self._causes.items())),
+        }
+        if n:
+            whole = measured(scores, self.groups)
+            entry |= {"accuracy": whole["value"], "ci95": whole["ci95"]}
+        entry["by_kind"] = self._by(scores, self._kinds)
+        entry["by_split"] = self._by(scores, self._splits)
+        if self.cell.condition != "none":
+            shown = np.array(self._shown, bool)
+            entry["given"] = _share(scores[shown])
+            entry["not_given"] = _share(scores[~shown])
+            entry["by_rank"] = {
+                name: _share(scores[np.array([rank == name for rank in self._ranks], bool)])
+                for name in (*(label for _, label in _RANKS), _BEYOND, _NOWHERE)
+            }
+        if self._models:
+            entry["served"] = dict(sorted(self._models.items()))
+        return entry
+
+    def _by(self, scores: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
+        """Accuracy of each kind of question, where there is more than the whole."""
+        found = {}
+        for label in sorted(set(labels) - {""}):
+            these = [i for i, name in enumerate(labels) if name == label]
+            part = measured(scores[these], [self.groups[i] for i in these])
+            found[label] = {"n": len(these), "accuracy": part["value"], "ci95": part["ci95"]}
+        return found
+
+
+def summarised(scorer: Scorer, rows: Iterable[Judged]) -> Any:
+    """The benchmark's own aggregate of judged rows."""
+
+    def scored() -> Iterator[Scored]:
+        for row in rows:
+            yield row.example, row.answer["prediction"], row.score
+
+    return dict(scorer.summary(scored()))
+
+
+def _share(scores: NDArray[np.float64]) -> dict[str, Any]:
+    accuracy = round(float(scores.mean()), 6) if len(scores) else None
+    return {"n": len(scores), "accuracy": accuracy}
+
+
+def _rank(rank: int) -> str:
+    if not rank:
+        return _NOWHERE
+    return next((label for last, label in _RANKS if rank <= last), _BEYOND)
