@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from rag_vqa.cli import eval_score
+from rag_vqa.cli import eval_compare, eval_report, eval_score, eval_show
 
 app = typer.Typer(no_args_is_help=True, help="Scores of answers and of retrieval.")
 app.command()(eval_score.score)
+app.command()(eval_show.show)
+app.command()(eval_compare.compare)
+app.command()(eval_report.report)
