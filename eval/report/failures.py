@@ -46,7 +46,7 @@ class Failure:
 
 
 def failures(ledger: Ledger, scorer: str, shown: int = SHOWN) -> Iterator[Failure]:
-    """The chosen failures, by position and cell."""
+    """The chosen failures, in the order of the questions."""
     answering = [cell for cell in cells(ledger) if not cell.repeat]
     for position, cell in choose(ledger, scorer, answering, shown):
         yield _failure(ledger, scorer, position, cell, answering)
@@ -69,7 +69,10 @@ def choose(ledger: Ledger, scorer: str, answering: Sequence[Cell], shown: int) -
     for turn in range(max(map(len, queues), default=0)):
         taken += [(queue[turn][1], queue[turn][2]) for queue in queues if turn < len(queue)]
     order = {cell: number for number, cell in enumerate(answering)}
-    return sorted(taken[:shown], key=lambda one: (one[0], order[one[1]]))
+    # Without evidence there is little to learn from: those come last.
+    return sorted(
+        taken[:shown], key=lambda one: (one[1].condition == "none", one[0], order[one[1]])
+    )
 
 
 def not_answered(ledger: Ledger) -> list[tuple[str, str, int]]:

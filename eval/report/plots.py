@@ -7,11 +7,14 @@ in them are not evaluated, and what the fonts lack is shown as a box.
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import Missing
 from rag_vqa.eval.report.reading import STAGES, Seconds
+from rag_vqa.eval.report.tables import by_depth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +70,7 @@ def _of_first(cells: Sequence[Mapping[str, Any]]) -> str:
     return f" · the first {MOST} of {len(cells)} rows" if len(cells) > MOST else ""
 
 
-def _svg(draw: Draw, height: float = 2.8) -> str:
+def _svg(draw: Draw, height: float = 0) -> str:
     try:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -76,7 +79,7 @@ def _svg(draw: Draw, height: float = 2.8) -> str:
         raise Missing("Plots need matplotlib: pip install 'rag-vqa[report]'") from error
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, height), facecolor="none")
+        figure = Figure(figsize=(5.2, max(2.9, height)), facecolor="none")
         FigureCanvasSVG(figure)  # no window, whatever the machine's settings say
         axes = figure.add_subplot(facecolor="none")
         draw(axes)
@@ -105,16 +108,15 @@ def _percents(axes: Axes, along: str) -> None:
 def _recall(recall: Mapping[str, Any]) -> Draw:
     def draw(axes: Axes) -> None:
         names = {"recall": "recall (any right one)", "pseudo": "pseudo-recall (answer in a text)"}
-        depths: list[int] = []
+        depths: tuple[int, ...] = ()
         for (name, said), colour in zip(names.items(), COLOURS, strict=False):
-            values = recall[name]
-            if not values:
+            if not recall[name]:
                 continue
-            depths = [int(k) for k in values]
-            axes.plot(depths, [v["value"] for v in values.values()], "o-", color=colour,
-                      label=said, markersize=4)  # fmt: skip
-            if all(v["ci95"] for v in values.values()):
-                low, high = zip(*(v["ci95"] for v in values.values()), strict=True)
+            depths, values = zip(*by_depth(recall[name]), strict=True)
+            axes.plot(depths, [v["value"] for v in values], "o-", color=colour, label=said,
+                      markersize=4)  # fmt: skip
+            if all(v["ci95"] for v in values):
+                low, high = zip(*(v["ci95"] for v in values), strict=True)
                 axes.fill_between(depths, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_xscale("log")
         axes.set_xticks(depths, [str(k) for k in depths])
@@ -150,7 +152,7 @@ def _by_kind(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw:
 
 def _by_rank(cells: Sequence[Mapping[str, Any]]) -> Draw:
     def draw(axes: Axes) -> None:
-        ranks = list(cells[0]["by_rank"])
+        ranks = sorted(cells[0]["by_rank"], key=_first_number)
         for cell, colour in zip(cells, COLOURS, strict=False):
             there = [(i, cell["by_rank"][rank]) for i, rank in enumerate(ranks)]
             points = [(i, value) for i, value in there if value["n"]]
@@ -166,6 +168,12 @@ def _by_rank(cells: Sequence[Mapping[str, Any]]) -> Draw:
     return draw
 
 
+def _first_number(rank: str) -> float:
+    """Of "4-5" and "11+"; "not found" comes last."""
+    digits = re.match(r"\d+", rank)
+    return float(digits[0]) if digits else math.inf
+
+
 def _latency(timed: Mapping[str, Mapping[str, float]]) -> Draw:
     def draw(axes: Axes) -> None:
         left = [0.0] * len(timed)
@@ -179,11 +187,11 @@ def _latency(timed: Mapping[str, Mapping[str, float]]) -> Draw:
         axes.set(xlabel="seconds")
         axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.8)
         axes.set_axisbelow(True)
-        _legend(axes)
+        _legend(axes, len(STAGES))
 
     return draw
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, columns: int = 2) -> None:
     """Above the plot: within it, it would hide what is drawn."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)

@@ -21,10 +21,12 @@ if (list) {
   for (const input of [byCell, byCause, words]) input.addEventListener("input", filter);
   // A picture is in the page once: the large one takes the small one's.
   for (const one of all) {
-    one.addEventListener("toggle", () => {
+    const enlarge = () => {
       const large = one.querySelector("img.large");
       if (large) large.src = one.querySelector("img.thumb").src;
-    });
+    };
+    one.addEventListener("toggle", enlarge);
+    if (one.open) enlarge();
   }
   // A cell of the table of causes leads to its failures.
   for (const link of document.querySelectorAll("a[data-cause]")) {

@@ -29,11 +29,16 @@ def recall_rows(results: Mapping[str, Any]) -> list[Row]:
     rows = []
     for name, label in _RECALLS.items():
         n = recall["n"] if name == "recall" else recall["pseudo_n"]
-        for k, value in (recall[name] or {}).items():
+        for k, value in by_depth(recall[name] or {}):
             rows.append(_row(f"{label}{k}", n, value))
     rows += [_row(name.upper() if name == "mrr" else "nDCG@10", recall["n"], recall[name])
              for name in ("mrr", "ndcg@10") if recall[name]]  # fmt: skip
     return rows
+
+
+def by_depth(values: Mapping[str, Any]) -> list[tuple[int, Any]]:
+    """Values by K in the order of numbers, which the names in a file are not."""
+    return sorted((int(k), value) for k, value in values.items())
 
 
 def percent(value: float | None) -> str:
@@ -87,7 +92,7 @@ def said(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _coverage(questions: Mapping[str, Any]) -> str:
     parts = [f"{questions['with_image']:,} questions with their image"]
     if questions["missing_images"]:
-        parts.append(f"{questions['missing_images']:,} images missing ({questions['missing']})")
+        parts.append(f"images missing: {questions['missing_images']:,} ({questions['missing']})")
     if questions["unanswerable"]:
         parts.append(f"{questions['unanswerable']:,} unanswerable")
     return " · ".join(parts)
