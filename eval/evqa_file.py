@@ -16,6 +16,7 @@ from typing import Any
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.eval.predictions import Row, check_fit, read_rows
+from rag_vqa.eval.scorers.evqa import Evqa
 from rag_vqa.eval.scoring import Scored, Scorer
 from rag_vqa.types import Example, Query
 
@@ -37,8 +38,8 @@ def row_number(row: Row) -> int | None:
     return int(found[1]) if found else None
 
 
-def score_file(predictions: Path, references: Path, scorer: Scorer) -> dict[str, Any]:
-    """The scorer's summary, with its name.
+def read(predictions: Path, references: Path) -> list[tuple[Example, str]]:
+    """Each question with its prediction, checked: before a BEM is loaded.
 
     Args:
         predictions: JSONL of `{"id", "prediction"}`.
@@ -51,13 +52,17 @@ def score_file(predictions: Path, references: Path, scorer: Scorer) -> dict[str,
     examples = list(_examples(references))
     rows = list(read_rows(predictions))
     check_fit(rows, range(len(examples)), row_number)
-    answers = {row_number(row): row["prediction"] for row in rows}
-    pairs = ((example, answers[number]) for number, example in enumerate(examples))
-    return {"scorer": scorer.name, **scorer.summary(_scored(pairs, scorer))}
+    answers: dict[int | None, str] = {row_number(row): row["prediction"] for row in rows}
+    return [(example, answers[number]) for number, example in enumerate(examples)]
 
 
-def _scored(pairs: Iterable[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:
-    waiting = iter(pairs)
+def score(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> dict[str, Any]:
+    """The scorer's summary, with its name."""
+    return {"scorer": scorer.name, **scorer.summary(_scored(asked, scorer))}
+
+
+def _scored(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:
+    waiting = iter(asked)
     while batch := list(islice(waiting, _BATCH)):
         examples, texts = zip(*batch, strict=True)
         yield from zip(examples, texts, scorer.score(examples, texts), strict=True)
@@ -82,6 +87,8 @@ def _example(number: int, row: Mapping[str, str | None]) -> Example:
     question, answer, kind = (row[name] for name in _COLUMNS)
     if question is None or answer is None or kind is None:
         raise BadInput(f"row {number} of the references ends early: {dict(row)!r:.200}")
-    return Example(
+    example = Example(
         str(number), Query(question.strip()), references=tuple(answer.split("|")), kind=kind.strip()
     )
+    Evqa(None).check(example)
+    return example

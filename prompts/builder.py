@@ -14,6 +14,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.prompts import budget
 from rag_vqa.prompts.budget import Shown
+from rag_vqa.prompts.language import checked
 from rag_vqa.prompts.template import Hole, render, source_of, uses
 from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
 
@@ -42,6 +43,7 @@ def build(
     limits: Limits,
     count: Callable[[Prompt], int],
     template: str = "answer",
+    language: str = "",
 ) -> Prompt:
     """The prompt: question image first, then documents as they rank, each after its images.
 
@@ -51,18 +53,26 @@ def build(
         limits: of the reader (`Reader.limits`).
         count: tokens of a prompt (`Reader.count`).
         template: "answer", "short", "closed-book", or the path of a template file, which is given
-            `question`, `image`, `documents` (see `Evidence`) and `fence`.
+            `question`, `image`, `documents` (see `Evidence`), `fence` and `language`.
+        language: of the answer, e.g. "German"; "" leaves it to the reader.
 
     Returns:
         The prompt; evidence [n] is `kept[n - 1]`, and `dropped` says what is not shown and why.
 
     Raises:
-        UsageError: no question, a question that does not fit, or a template that does not work.
+        UsageError: no question, a question that does not fit, a template that does not work or
+            takes no language where one is asked for, or what names no language.
         Missing: there is no such template.
     """
     if not query.text.strip():
         raise UsageError('the question is empty: a reader needs one, e.g. "What is this?"')
     source = source_of(template)
+    names = uses(source)
+    if checked(language) and "language" not in names:
+        raise UsageError(
+            f"the template {template} takes no language: put {{{{ language }}}} into it, "
+            "or leave out --language"
+        )
 
     def draw(shown: Sequence[Shown]) -> Prompt:
         values = {
@@ -70,16 +80,18 @@ def build(
             "image": "" if query.image is None else Hole(ImagePart(query.image)),
             "documents": [_evidence(number, each) for number, each in enumerate(shown, 1)],
             "fence": _fence(query, shown),
+            "language": language,
         }
-        return Prompt(render(source, values), template, tuple(each.hit for each in shown))
+        kept = tuple(each.hit for each in shown)
+        return Prompt(render(source, values), template, kept, numbered=".number" in source)
 
-    if "documents" in uses(source):
+    if "documents" in names:
         return budget.fit(draw, hits, limits, count)
     unseen = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
     return replace(budget.fit(draw, (), limits, count), dropped=unseen)
 
 
-def check(template: str) -> None:
+def check(template: str, language: str = "") -> None:
     """Draws the template on invented questions and documents: nothing is opened, no model loads.
 
     Raises:
@@ -88,7 +100,7 @@ def check(template: str) -> None:
     bare, full = Document("1", "text"), Document("2", "text", "title", "section", (b"picture",))
     hits = [Hit(d, Passage(d.id, 0, d.text), rank, 1.0) for rank, d in enumerate((bare, full), 1)]
     for image in (None, b"picture"):
-        build(Query("question", image), hits, Limits(2, 1), lambda prompt: 0, template)
+        build(Query("question", image), hits, Limits(2, 1), lambda prompt: 0, template, language)
 
 
 def _evidence(number: int, shown: Shown) -> Evidence:

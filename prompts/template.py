@@ -22,6 +22,7 @@ from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.types import Part, TextPart
 
 NAMES = ("answer", "short", "closed-book")
+CRITIC = "critic"  # asks about one document, not the question: no template that answers
 
 
 class Hole:
@@ -57,7 +58,7 @@ def source_of(template: str) -> str:
     Raises:
         Missing: there is neither.
     """
-    if template in NAMES:
+    if template in (*NAMES, CRITIC):
         return _packaged(template)
     path = Path(template)
     if not path.is_file():

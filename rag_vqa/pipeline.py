@@ -6,8 +6,6 @@ document is encoded, how a prompt is worded, or how a model reads.
 
 from __future__ import annotations
 
-import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import presets
+from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.settings import EMBEDDED, model_source
 from rag_vqa.streaming import stream_call
-from rag_vqa.types import Answer, Hit, ImageSource, Prompt, Query
+from rag_vqa.types import Answer, Completion, Hit, ImageSource, Prompt, Query
 
 if TYPE_CHECKING:
     from rag_vqa.readers.reader import Reader
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 OnText = Callable[[int, str], bool | None]
 Where = Mapping[str, Any]
 CLOSED_BOOK = "closed-book"
-_log = logging.getLogger("rag_vqa")
-_CITATION = re.compile(r"\[(\d+)\]")
 
 
 class RagVqa:
@@ -43,10 +39,14 @@ class RagVqa:
         quantization: of a reader named by its id.
         k: documents to retrieve; 0 asks the reader without retrieval.
         template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
-        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …); None is not given.
-            What is not given is taken from `rag_vqa.presets`: revision and limits.
+        language: of answers, e.g. "German"; "" leaves it to the reader.
+        filter: chooses among what was retrieved: "critic" (`rag_vqa.critic`, judging with this
+            reader), or a Filter of your own. None reads all. A question of which it leaves no
+            document is put by "closed-book" too.
+        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
+            `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
-        UsageError: k is negative.
+        UsageError: k is negative, or no such filter.
     """
 
     def __init__(
@@ -54,18 +54,25 @@ class RagVqa:
         kb: KnowledgeBase | str | Path,
         reader: Reader | str | Path | None = None,
         *,
-        quantization: Literal["nf4", "int8", "none"] = "nf4",
+        quantization: Literal["nf4", "int8", "none"] | None = None,
+        servers: Sequence[str] = (),
         k: int = 5,
         template: str = "answer",
+        language: str = "",
+        filter: Filter | Literal["critic"] | None = None,
         **reader_options: Any,
     ) -> None:
         if k < 0:
             raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        if isinstance(filter, str) and filter != "critic":
+            raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
         self.k = k
         self.template = template
+        self.language = language
+        self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
-        self._reader_options = {"quantization": quantization, **reader_options}
+        self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}
 
     def retrieve(
         self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
@@ -79,8 +86,10 @@ class RagVqa:
         return self.kb.search([self._instructed(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Those hits that are worth reading. In this form, all of them."""
-        return [list(found) for found in hits]
+        """Those hits that are worth reading, by the filter; without one, all of them."""
+        if self.filter is None:
+            return [list(found) for found in hits]
+        return self.filter(queries, hits)
 
     def answer(
         self,
@@ -107,19 +116,7 @@ class RagVqa:
         completions = self.reader.generate(prompts, on_text=on_text)
         seconds = {"read": time.perf_counter() - start}
         return [
-            Answer(
-                text=completion.text.strip(),
-                query=query,
-                hits=tuple(found),
-                prompt=prompt,
-                tokens_in=completion.tokens_in,
-                tokens_out=completion.tokens_out,
-                finish=completion.finish,
-                error=completion.error,
-                model=completion.model,
-                citations=citations(completion.text, len(prompt.kept)),
-                seconds=seconds,
-            )
+            _answer(query, found, prompt, completion, seconds)
             for query, found, prompt, completion in zip(
                 queries, hits, prompts, completions, strict=True
             )
@@ -198,7 +195,13 @@ class RagVqa:
         from rag_vqa.prompts.builder import build
 
         template = (template or self.template) if hits else CLOSED_BOOK
-        return build(query, hits, self.reader.limits, self.reader.count, template=template)
+        reader = self.reader
+        return build(query, hits, reader.limits, reader.count, template, self.language)
+
+    @property
+    def filter_name(self) -> str:
+        """For records: what chose among the hits; "" if nothing did. A critic's reader loads."""
+        return "" if self.filter is None else self.filter.name
 
     @property
     def kb(self) -> KnowledgeBase:
@@ -213,16 +216,10 @@ class RagVqa:
     def reader(self) -> Reader:
         """The reader, loaded when first needed."""
         if self._reader is None or isinstance(self._reader, (str, Path)):
-            from rag_vqa.readers.local import LocalReader
+            from rag_vqa.readers.opening import open_reader
 
-            if self._reader is None:
-                _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
-            name = str(self._reader or EMBEDDED)
-            given = {key: v for key, v in self._reader_options.items() if v is not None}
-            options = {**presets.limits(name), **given}
-            options["revision"] = presets.revision(name, options.get("revision"))
-            _say_terms(name)
-            self._reader = LocalReader(model_source(name, "reader"), **options)
+            named = None if self._reader is None else str(self._reader)
+            self._reader = open_reader(named, **self._reader_options)
         return self._reader
 
     def _instructed(self, query: Query) -> Query:
@@ -241,22 +238,30 @@ class RagVqa:
         return hits, {"retrieve": retrieved - start, "select": selected - retrieved}
 
 
-def citations(text: str, evidence: int) -> tuple[int, ...]:
-    """Numbers [n] of the text that exist among 1 … evidence, in the order of first mention.
+def _answer(
+    query: Query,
+    hits: Sequence[Hit],
+    prompt: Prompt,
+    completion: Completion,
+    seconds: Mapping[str, float],
+) -> Answer:
+    from rag_vqa.prompts.citations import cited
 
-    >>> citations("In burrows [2], on cliffs [1] [2], as [7] says.", 3)
-    (2, 1)
-    """
-    found = (int(number) for number in _CITATION.findall(text))
-    return tuple(dict.fromkeys(number for number in found if 1 <= number <= evidence))
-
-
-def _say_terms(model: str) -> None:
-    """Logs licence and size of a model that comes from the hub."""
-    if model != EMBEDDED and not Path(model).is_dir():
-        known = presets.MODELS.get(model)
-        free = known is None or known.commercial
-        _log.log(logging.INFO if free else logging.WARNING, "%s", presets.terms(model))
+    citations = cited(completion.text, len(prompt.kept))
+    return Answer(
+        text=completion.text.strip(),
+        query=query,
+        hits=tuple(hits),
+        prompt=prompt,
+        tokens_in=completion.tokens_in,
+        tokens_out=completion.tokens_out,
+        finish=completion.finish,
+        citations=citations.there,
+        invalid_citations=citations.invalid,
+        seconds=seconds,
+        error=completion.error,
+        model=completion.model,
+    )
 
 
 def _answered(answer: Answer) -> Answer:

@@ -1,7 +1,6 @@
 """Named choices of models for a size of machine: what they are, weigh, need, and under what terms.
 
-Figures: parameters are counted from the published architectures (built without weights). It
-knows nothing of loading or downloading.
+It knows nothing of loading or downloading. The models themselves are in checkpoints.py.
 """
 
 from __future__ import annotations
@@ -10,128 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rag_vqa import memory
+from rag_vqa.checkpoints import MODELS as MODELS
+from rag_vqa.checkpoints import Model
 from rag_vqa.errors import UsageError
 from rag_vqa.settings import EMBEDDED
 
 Quantization = Literal["nf4", "int8", "none"]
 GB = 1e9
-# Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
-_BITS = {"int8": 8.0, "nf4": 4.127}
-_CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
+CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
 _NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
-_RUNTIME = 1.0 * GB  # activations and the device's own context: a round figure, not measured
-
-# The instructions that ReT was trained with, one of the set of each task: PreFLMR's M2KR
-# configurations (github LinWeizheDragon/Retrieval-Augmented-Visual-Question-Answering, lists
-# `add_instruction` of InfoSeek, E-VQA, OVEN, OKVQA; and of WIT, IGLUE), which ReT-M2KR keeps
-# in its `instruction` column. The first is also the one in the ReT model cards.
-QUESTION = "Retrieve documents that provide an answer to the question alongside the image:"
-IMAGE = "Identify the document that is connected to this image.:"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A published checkpoint.
-
-    Attributes:
-        revision: the commit that was looked up; None: not verified, the repository's newest.
-        download: bytes of weights.
-        whole: parameters that quantisation leaves alone: vision tower, embeddings, output.
-        cache: numbers that a token of context takes in the attention cache.
-        instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
-        processors: a retriever's tokenizer and image processor, where its configuration names
-            none that can be had: the model that its towers were made from.
-    """
-
-    id: str
-    licence: str
-    parameters: int
-    download: float
-    revision: str | None = None
-    commercial: bool = True
-    note: str = ""
-    whole: int = 0
-    cache: int = 0
-    instructions: Mapping[str, str] | None = None
-    processors: str = ""
-
-
-def _ret(name: str, parameters: int, processors: str, note: str = "revision not verified") -> Model:
-    return Model(
-        f"aimagelab/{name}",
-        "apache-2.0",
-        parameters,
-        4 * parameters,  # stored in float32
-        note=note,
-        instructions={"question": QUESTION, "image": IMAGE},
-        processors=processors,
-    )
-
-
-def _processors(id: str, licence: str) -> Model:
-    """Of a CLIP model tokenizer and image processor alone; their files add up to 3.6 MB."""
-    return Model(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
-
-
-def _qwen3(size: str, revision: str, parameters: int, whole: int, cache: int) -> Model:
-    return Model(
-        f"Qwen/Qwen3-VL-{size}-Instruct",
-        "apache-2.0",
-        parameters,
-        2 * parameters,  # stored in bfloat16
-        revision,
-        whole=whole,
-        cache=cache,
-    )
-
-
-_CLIP_L, _CLIP_H, _CLIP_G = (
-    "openai/clip-vit-large-patch14",
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-)
-_UNREAD = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
-MODELS: Mapping[str, Model] = {
-    model.id: model
-    for model in (
-        _ret("ReT-CLIP-ViT-L-14", 521_101_572, _CLIP_L),
-        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _CLIP_H, _UNREAD),
-        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _CLIP_G, _UNREAD),
-        _processors(_CLIP_L, "not stated on its card"),
-        _processors(_CLIP_H, "mit"),
-        _processors(_CLIP_G, "mit"),
-        _qwen3(
-            "2B",
-            "89644892e4d85e24eaac8bacfd4f463576704203",
-            2_127_532_032,
-            whole=406_957_056 + 151_936 * 2048,  # tied with the output layer
-            cache=28 * 8 * 128 * 2,
-        ),
-        _qwen3(
-            "8B",
-            "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
-            8_767_123_696,
-            whole=576_388_336 + 2 * 151_936 * 4096,
-            cache=36 * 8 * 128 * 2,
-        ),
-        _qwen3(
-            "32B",
-            "0cfaf48183f594c314753d30a4c4974bc75f3ccb",
-            33_357_390_064,
-            whole=595_266_800 + 2 * 151_936 * 5120,
-            cache=64 * 8 * 128 * 2,
-        ),
-        # In no preset; known so that its terms are said before it is downloaded.
-        Model(
-            "Qwen/Qwen2.5-VL-3B-Instruct",
-            "qwen-research",
-            3_754_622_976,
-            2 * 3_754_622_976,
-            commercial=False,
-            note="revision not verified",
-        ),
-    )
-}
+_EMBEDDED = 0.1 * GB  # of the embedded models, beside what any process takes; measured
 
 
 @dataclass(frozen=True)
@@ -142,6 +30,7 @@ class Preset:
         retriever, reader: ids of MODELS.
         max_context: tokens of prompt and answer.
         on_cpu: the reader computes in 32 bits, as it does there, and not in 16.
+        retriever_dtype: "float16" halves its weights; tokens are stored in it in any case.
     """
 
     name: str
@@ -153,8 +42,9 @@ class Preset:
     max_pixels: int | None = None
     max_images: int | None = None
     max_new_tokens: int | None = None
-    max_context: int = _CONTEXT
+    max_context: int = CONTEXT
     on_cpu: bool = False
+    retriever_dtype: Literal["float32", "float16"] = "float32"
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -168,20 +58,29 @@ class Preset:
         return sum(model.download for model in self.models)
 
     @property
-    def memory(self) -> float:
-        """Bytes needed to ask, computed, not measured.
-
-        The retriever's weights in float32 + the reader's language layers at the quantisation's
-        bits + the rest of it and the attention cache for `max_context` tokens in the bytes that it
-        computes in + 1 GB to run in.
-        """
+    def needs(self) -> Mapping[str, float]:
+        """Bytes by part, at the longest prompt that its limits let through; see `memory`."""
+        runtime = memory.RUNTIME_CPU if self.on_cpu else memory.RUNTIME_GPU
         if not self.models:
-            return _RUNTIME
-        retriever, reader = MODELS[self.retriever], MODELS[self.reader]
-        number = 4 if self.on_cpu else 2
-        linear = (reader.parameters - reader.whole) * _BITS.get(self.quantization, 8 * number) / 8
-        cache = reader.cache * self.max_context
-        return retriever.parameters * 4 + linear + (reader.whole + cache) * number + _RUNTIME
+            return {"runtime": memory.RUNTIME_CPU, "models": _EMBEDDED}
+        shape = MODELS[self.reader].shape
+        if shape is None:
+            raise UsageError(f"the memory of {self.reader} is not known")
+        load = memory.Load(
+            self.quantization,
+            self.max_context,
+            self.max_images or 1,
+            self.max_pixels,
+            number=4 if self.on_cpu else 2,  # float32 on a CPU, bfloat16 on a GPU
+            on_cpu=self.on_cpu,
+        )
+        weights = MODELS[self.retriever].parameters * memory.BYTES[self.retriever_dtype]
+        return {"runtime": runtime, "retriever": weights, **memory.reader(shape, load)}
+
+    @property
+    def memory(self) -> float:
+        """Bytes needed to ask, computed, not measured."""
+        return sum(self.needs.values())
 
     @property
     def layer(self) -> dict[str, Any]:
@@ -192,7 +91,7 @@ class Preset:
         own = self.reader == EMBEDDED
         return {
             "k": self.k,
-            "retriever": {"model": self.retriever},
+            "retriever": {"model": self.retriever, "dtype": self.retriever_dtype},
             "reader": {
                 "model": self.reader,
                 "quantization": self.quantization,
@@ -212,9 +111,10 @@ PRESETS: Mapping[str, Preset] = {
         Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
                max_images=8, max_new_tokens=48),
         Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
-               max_pixels=512 * 512, max_images=1, max_context=4096, on_cpu=True),
+               max_pixels=512 * 512, max_images=1, max_context=2048, on_cpu=True),
         Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
-               max_pixels=768 * 768, max_images=3),
+               max_pixels=768 * 768, max_images=3, max_context=6144,
+               retriever_dtype="float16"),
         Preset("24gb", "one GPU of 24 GB", _H, "Qwen/Qwen3-VL-8B-Instruct", "int8", k=5,
                max_pixels=1024 * 1024, max_images=4),
         Preset("80gb", "one GPU of 80 GB", _G, "Qwen/Qwen3-VL-32B-Instruct", "int8", k=10,

@@ -97,13 +97,15 @@ Part: TypeAlias = TextPart | ImagePart
 class Prompt:
     """What a reader is given. `kept` are the hits shown, in order: evidence [1] is `kept[0]`.
 
-    `dropped` maps the id of each hit or image that did not fit to the reason.
+    `dropped` maps the id of each hit or image that did not fit to the reason. `numbered`: its
+    documents have numbers, which an answer is to cite.
     """
 
     parts: tuple[Part, ...]
     template: str = ""
     kept: tuple[Hit, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
 
     @property
     def text(self) -> str:
@@ -139,6 +141,7 @@ class Answer:
         text: as the reader wrote it, without spaces around it.
         hits: all that was retrieved and selected; `prompt.kept` are those the reader saw.
         citations: numbers [n] in the text that exist in the prompt.
+        invalid_citations: those that do not.
         seconds: by stage: "retrieve", "select", "read".
         error: why there is no answer, where `finish` is "failed".
         model: see `Completion`.
@@ -152,6 +155,7 @@ class Answer:
     tokens_out: int = 0
     finish: Finish = "stop"
     citations: tuple[int, ...] = ()
+    invalid_citations: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     model: str = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +22,7 @@ from rag_vqa.retriever.report import AddReport
 from rag_vqa.retriever.sizes import Stats, stats_of
 from rag_vqa.retriever.store import FILE, Store, compact, copying, creating, migrate, verify
 from rag_vqa.retriever.store.compact import Compacted
-from rag_vqa.retriever.store.content import Shown
+from rag_vqa.retriever.store.content import Shown, shown
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.syncing import SyncReport
 from rag_vqa.types import Document, Hit, Query
@@ -51,9 +50,11 @@ class KnowledgeBase:
         path: its folder.
         manifest: which retriever made its tokens.
         engine: of its index, to be set before the first search; see `retriever.index.make_index`.
+        hybrid, sections: how it searches from now on; see `Retriever.search`.
     """
 
     engine = "auto"
+    hybrid = sections = False
 
     def __init__(self, store: Store, encoder: TokenEncoder | Loading | None = None) -> None:
         self.store = store
@@ -61,8 +62,7 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        own = partial(matching.load_own, store.manifest)
-        self._load: Loading = encoder if callable(encoder) else own
+        self._load = encoder if callable(encoder) else lambda: matching.load_own(store.manifest)
         matching.check_splitting(self.path, self.manifest)
         if encoder is not None and not callable(encoder):
             matching.check_encoder(self.path, self.manifest, encoder)
@@ -244,12 +244,7 @@ class KnowledgeBase:
 
     def show(self, identity: str) -> Shown | None:
         """The document of that id with its passages, None if there is none."""
-        with self.store.db.snapshot():
-            found = self.store.document(identity)
-            if found is None:
-                return None
-            row, document = found
-            return Shown(document, tuple(p for _, p in self.store.passages_of(row)))
+        return shown(self.store, identity)
 
     def documents(self) -> Iterator[Document]:
         """All documents, in the order of their first adding."""
@@ -271,7 +266,12 @@ class KnowledgeBase:
 
     def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> Hits:
         """The k best documents of each query; see `Retriever.search`."""
-        return self.retriever.search(queries, k, where)
+        return self.retriever.search(queries, k, where, self.hybrid, self.sections)
+
+    @property
+    def method(self) -> str:
+        """How it searches, for records: "ret", "ret+bm25", "ret, sections", …"""
+        return f"ret{'+bm25' * self.hybrid}{', sections' * self.sections}"
 
     @property
     def retriever(self) -> Retriever:

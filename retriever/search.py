@@ -1,13 +1,15 @@
 """Retriever: queries → the best documents of a knowledge base, by late interaction.
 
-It knows how passages become documents, ties, filters, and when its index is out of date. It does
-not know how scores are computed (index/) nor what is on disk (store/).
+It knows how passages become documents and pages, ties, filters, and when its index is out of date.
+It does not know how scores are computed (index/, lexical.py) nor what is on disk (store/).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,16 +18,23 @@ from numpy.typing import NDArray
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever import choosing, filters
 from rag_vqa.retriever.filters import Where
+from rag_vqa.retriever.found import Found, fused, hits
 from rag_vqa.retriever.index import NO_KEY, Choice, Index
+from rag_vqa.retriever.lexical import Words
 from rag_vqa.retriever.store.blocks import Block, blocks, runs
 from rag_vqa.retriever.store.segments import SegmentGone
-from rag_vqa.types import Document, Hit, Passage, Query
+from rag_vqa.types import Hit, Query
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 Keys = NDArray[np.int64]
-Found = list[tuple[float, str, int, int]]  # score, id and row of a document, key of its passage
+Scores = NDArray[np.float32]
+Passages = Callable[[int, Keys | None], tuple[Keys, Scores]]  # the best k, among those keys
+# Documents of each ranking that are fused, or k if that is more. Where one of the two knows
+# nothing, what both have by chance far down outweighs what one has at its top: so few, chosen on
+# the demo's development half, in English and in German.
+DEPTH = 10
 
 
 class Retriever:
@@ -42,6 +51,7 @@ class Retriever:
         self._kb, self._store = kb, kb.store
         self.choice: Choice = choosing.choose(kb.store, engine)
         self._lock = threading.Lock()
+        self._words: Words | None = None  # made when it is first asked
         self._begin(generation=-1)
 
     def keep(self) -> None:
@@ -56,17 +66,27 @@ class Retriever:
         queries: Sequence[Query],
         k: int,
         where: Where | None = None,
+        hybrid: bool = False,
+        sections: bool = False,
     ) -> list[list[Hit]]:
         """The k best documents of each query, each with the passage that matched best.
 
         Args:
             k: documents; all of them if there are fewer.
             where: values that a document's metadata must have, name by name; of a list, any.
+            hybrid: a second ranking, of passages that share words with the query's text (BM25),
+                is fused with late interaction's by reciprocal rank. Documents in a language that
+                the retriever does not read are found by it. An image alone has no words.
+            sections: pages first: of each of the k pages (`parent`) with the best documents, its
+                best one. A document without a parent stands alone.
 
-        Returns: for each query hits by falling score, equal scores by document id.
+        Returns: for each query hits by falling score, equal scores by document id. `scores` has
+            "retrieve", late interaction's; under `hybrid` also "lexical" (each where its ranking
+            got to the document) and "fused", which is then the score.
 
         Raises:
             UsageError: k < 1, or a name in `where` that no document has.
+            Missing: `hybrid`, and this Python has no FTS5.
         """
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least 1.")
@@ -81,19 +101,44 @@ class Retriever:
             while True:
                 commits = self._store.db.number("commits")
                 try:
-                    return self._search(tokens, k, where)
+                    return self._search(queries, tokens, k, where, hybrid, sections)
                 except SegmentGone:  # compacted away after the snapshot was begun
                     if self._store.db.number("commits") == commits:
                         raise
 
-    def _search(self, tokens: NDArray[np.float32], k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(
+        self,
+        queries: Sequence[Query],
+        tokens: NDArray[np.float32],
+        k: int,
+        where: Where | None,
+        hybrid: bool,
+        sections: bool,
+    ) -> list[list[Hit]]:
         """All of it on one commit."""
         with self._store.db.snapshot():
             self._refresh()
-            found = self._best(tokens, k, self._among(where) if where else None)
-            passages = self._store.passages([key for hits in found for *_, key in hits])
+            among = self._among(where) if where else None
+            depth = max(k, DEPTH) if hybrid else k
+            by_tokens = partial(self._index.search, tokens)
+            found = self._best(by_tokens, len(queries), depth, among, sections)
+            if hybrid:
+                by_words = partial(self._followed().search, [query.text for query in queries])
+                worded = self._best(by_words, len(queries), depth, among, sections)
+                found = [fused(*pair)[:k] for pair in zip(found, worded, strict=True)]
+            passages = self._store.passages([hit.key for row in found for hit in row])
             documents = self._store.documents(sorted({row for row, _ in passages.values()}))
-        return [_hits(hits, passages, documents) for hits in found]
+        return [hits(row, passages, documents) for row in found]
+
+    def _followed(self) -> Words:
+        """The words of this snapshot's passages. A key means one text for ever."""
+        if self._words is None:
+            self._words = Words()
+        if not np.array_equal(self._words.keys, self._keys):
+            new = np.setdiff1d(self._keys, self._words.keys, assume_unique=True)
+            gone = np.setdiff1d(self._words.keys, self._keys, assume_unique=True)
+            self._words.change(gone, self._store.texts(new.tolist()))
+        return self._words
 
     def _begin(self, generation: int) -> None:
         """An empty index, for the rows of one generation of segments."""
@@ -101,6 +146,7 @@ class Retriever:
         self._generation, self._commits, self._block = generation, -1, 0
         self._keys: Keys = np.empty(0, np.int64)  # (N,) ascending: the rows in the index …
         self._rows: Keys = np.empty(0, np.int64)  # (N,) … and the rows of their documents
+        self._parent: dict[int, str] = {}  # of documents by row, those that were asked for
 
     def _refresh(self) -> None:
         """Bring the index to the commit of this snapshot. Keys only grow and are never reused."""
@@ -116,7 +162,7 @@ class Retriever:
         except BaseException:  # half of a change: the next search begins anew
             self._begin(generation=-1)
             raise
-        self._commits = commits
+        self._commits, self._parent = commits, {}
 
     def _take(self, new: Sequence[Block]) -> None:
         for run in runs(new):
@@ -137,24 +183,28 @@ class Retriever:
         """Keys of the passages whose documents pass the filter."""
         return self._keys[np.isin(self._rows, filters.rows(self._store, where))]
 
-    def _best(self, tokens: NDArray[np.float32], k: int, among: Keys | None) -> list[Found]:
-        """The k best documents of each query (Q, K, D). Asks for ever more passages: several may
-        belong to one document, and equal scores at the end may hide a document of a lower id."""
-        total = len(self._index) if among is None else len(among)
+    def _best(
+        self, search: Passages, queries: int, k: int, among: Keys | None, sections: bool
+    ) -> list[list[Found]]:
+        """The k best documents of each query. Asks for ever more passages: several may belong to
+        one document or page, and equal scores at the end may hide a document of a lower id."""
+        total = len(self._keys) if among is None else len(among)
         asked = min(2 * k, total)
         while total:
-            keys, scores = self._index.search(tokens, asked, among)
+            keys, scores = search(asked, among)
             found = [self._documents(*row) for row in zip(keys, scores, strict=True)]
-            last = scores[:, -1]
+            if sections:
+                found = [self._one_a_page(row) for row in found]
             settled = [
-                len(f) >= k and f[k - 1][0] > end for f, end in zip(found, last, strict=True)
+                end == -np.inf or (len(row) >= k and row[k - 1].score > end)
+                for row, end in zip(found, scores[:, -1], strict=True)
             ]
             if asked == total or all(settled):
                 return [row[:k] for row in found]
             asked = min(2 * asked, total)
-        return [[] for _ in tokens]
+        return [[] for _ in range(queries)]
 
-    def _documents(self, keys: Keys, scores: NDArray[np.float32]) -> Found:
+    def _documents(self, keys: Keys, scores: Scores) -> list[Found]:
         """Passages (n,) best first → documents by falling score, then id."""
         there = keys != NO_KEY
         keys, scores = keys[there], scores[there]
@@ -162,14 +212,22 @@ class Retriever:
         _, first = np.unique(rows, return_index=True)  # of each document its best passage
         ids = self._store.ids(rows[first].tolist())
         best = zip(scores[first].tolist(), rows[first].tolist(), keys[first].tolist(), strict=True)
-        found = [(score, ids[row], row, key) for score, row, key in best]
-        return sorted(found, key=lambda hit: (-hit[0], hit[1]))
+        found = [Found(score, ids[row], row, key, row) for score, row, key in best]
+        return sorted(found, key=lambda hit: (-hit.score, hit.id))
 
+    def _one_a_page(self, found: Iterable[Found]) -> list[Found]:
+        """Of each page its best document, in the same order. A page is as good as that one: on
+        the demo's development half no mean of its documents' scores ranked pages better."""
+        found = list(found)
+        parents = self._parents([hit.row for hit in found])
+        pages: dict[int | str, Found] = {}
+        for hit in found:
+            page = parents[hit.row] or hit.row
+            pages.setdefault(page, replace(hit, page=page))
+        return list(pages.values())
 
-def _hits(
-    found: Found, passages: Mapping[int, tuple[int, Passage]], documents: Mapping[int, Document]
-) -> list[Hit]:
-    return [
-        Hit(documents[row], passages[key][1], rank, score, {"retrieve": score})
-        for rank, (score, _, row, key) in enumerate(found, 1)
-    ]
+    def _parents(self, rows: Sequence[int]) -> Mapping[int, str]:
+        """Parents of documents by row, "" of one that stands alone."""
+        new = [row for row in rows if row not in self._parent]
+        self._parent |= {r: document.parent for r, document in self._store.documents(new).items()}
+        return self._parent

@@ -79,6 +79,9 @@ class FakeReader:
         self.says = says
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
+        self.weighed: list[Prompt] = []
+        # Text of a prompt → how likely its first choice is; what holds none of them: a half.
+        self.weighs: dict[str, float] = {}
 
     def count(self, prompt: Prompt) -> int:
         return len(prompt.text.split())
@@ -94,6 +97,17 @@ class FakeReader:
         self.prompts += prompts
         self.batches.append(len(prompts))
         return [self._write(row, prompt, on_text) for row, prompt in enumerate(prompts)]
+
+    def choice_probability(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[list[float]]:
+        self.weighed += prompts
+        first = [
+            next((p for text, p in self.weighs.items() if text in prompt.text), 0.5)
+            for prompt in prompts
+        ]
+        others = len(choices) - 1
+        return [[p, *[(1 - p) / others] * others] for p in first]
 
     def _write(
         self, row: int, prompt: Prompt, on_text: Callable[[int, str], bool | None] | None

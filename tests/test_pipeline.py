@@ -8,7 +8,7 @@ import pytest
 
 from rag_vqa import presets
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.pipeline import RagVqa, citations
+from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Query
@@ -128,12 +128,6 @@ def test_stream_call_yields_what_is_reported_and_what_is_returned() -> None:
     assert list(stream_call(call)) == ["a", "b", 2]
 
 
-def test_citations_are_those_that_exist_in_order_of_mention() -> None:
-    assert citations("[3], [1] and [3]; not [0], [4] or [x]", 3) == (3, 1)
-    assert citations("none", 3) == ()
-    assert citations("[1]", 0) == ()
-
-
 def test_a_path_is_opened_and_a_reader_is_loaded_only_when_needed(birds: Path) -> None:
     rag = RagVqa(str(birds), "no/such-model")
     assert len(rag.kb) == 3
@@ -145,7 +139,9 @@ def test_the_embedded_reader_is_announced(
 ) -> None:
     loaded = []
     monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append((a, k)))
-    monkeypatch.setattr("rag_vqa.pipeline.model_source", lambda model, role: f"{role}:{model}")
+    monkeypatch.setattr(
+        "rag_vqa.readers.opening.model_source", lambda model, role: f"{role}:{model}"
+    )
     _ = RagVqa(kb, quantization="int8", max_images=2).reader
     options = {"quantization": "int8", "max_images": 2, "max_new_tokens": 48, "revision": None}
     assert loaded == [(("reader:demo",), options)]

@@ -77,6 +77,7 @@ def results_of(ledger: Ledger, scorer: Scorer | None, dev: float = DEV_SHARE) ->
         "filter": spec["filter"],
         "scorer": None if scorer is None else {"name": scorer.name},
         "versions": {**spec["versions"], "machine": spec["machine"]},
+        "dropped": _dropped_metrics(ledger),
         "failed_retrieval": _count(ledger, "failed", STAGE),
         "recall": recall_of(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
@@ -94,6 +95,24 @@ def _coverage(ledger: Ledger) -> dict[str, int]:
     return {
         "n": n, "with_image": images, "missing_images": missing, "unanswerable": unanswerable,
     }  # fmt: skip
+
+
+def _dropped_metrics(ledger: Ledger) -> dict[str, str]:
+    """Metrics that cannot be had for all questions, and of how many a field is missing."""
+    query = """SELECT count(*),
+        sum(json_extract(body, '$.answers') IS NULL AND json_extract(body, '$.references') IS NULL
+            AND json_extract(body, '$.unanswerable') IS NULL),
+        sum(json_extract(body, '$.relevant') IS NULL),
+        sum(json_extract(body, '$.unanswerable') IS NOT NULL) FROM examples"""
+    [(n, no_answer, no_gold, unanswerable)] = ledger.rows(query)
+    found = {}
+    if no_answer:
+        found["accuracy"] = f"{no_answer:,} of {n:,} questions have no answers"
+    if no_gold:
+        found["recall, citations"] = f"{no_gold:,} of {n:,} questions name no documents"
+    if not unanswerable:
+        found["abstention"] = "no question is marked as unanswerable"
+    return found
 
 
 def _unit(documents: dict[str, int]) -> dict[str, Any]:

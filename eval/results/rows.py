@@ -12,6 +12,7 @@ from typing import Any
 
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.results.causes import Cause, Found, cause_of, found, given
+from rag_vqa.eval.results.scores import has_answer
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.gold import is_there
 from rag_vqa.eval.run.ledger import Ledger
@@ -27,17 +28,20 @@ class Judged:
     Attributes:
         answer: as the ledger has it: prediction, documents, kept, dropped, …
         shown: whether a right document was in the prompt.
-        cause: of a failure (a score below 1); "" of a right answer.
+        cited: whether a right document is cited.
+        score: None where the question does not say what is right.
+        cause: of a failure (a score below 1); "" of any other answer.
     """
 
     position: int
     example: Example
     cell: Cell
     answer: dict[str, Any]
-    score: float
+    score: float | None
     lenient: bool
     found: Found
     shown: bool
+    cited: bool
     cause: Cause | str
 
 
@@ -58,11 +62,11 @@ def judged(
         LEFT JOIN hits h ON h.position = a.position
         WHERE a.cell = ? {one} ORDER BY a.position"""
     for place, question, body, score, lenient, hits in ledger.rows(query, (scorer, cell.name)):
-        if score is None:
+        example, answer = example_of(json.loads(question)), json.loads(body)
+        if score is None and has_answer(example):
             raise UsageError(
                 f"{ledger.folder}: not scored yet: rag-vqa eval report {ledger.folder}"
             )
-        example, answer = example_of(json.loads(question)), json.loads(body)
         kept = None if hits is None else Kept.read(hits)
         yield _judged(ledger, cell, place, example, answer, (score, bool(lenient)), kept)
 
@@ -73,21 +77,33 @@ def _judged(
     position: int,
     example: Example,
     answer: dict[str, Any],
-    scored: tuple[float, bool],
+    scored: tuple[float | None, bool],
     kept: Kept | None,
 ) -> Judged:
     score, lenient = scored
-    shown = cell.condition == "oracle" and bool(answer["kept"])
-    if cell.condition in ("retrieved", "filtered"):
+    cited = [answer["kept"][number - 1] for number in answer["citations"]]
+    if cell.condition == "oracle":  # whatever is given is right
+        shown, right = bool(answer["kept"]), bool(cited)
+    else:
         parents = dict(kept.parents) if kept else {}
         shown = given(example, answer["kept"], parents)
+        right = given(example, cited, parents)
     used = kept if cell.condition != "oracle" else None
     cause: Cause | str = ""
-    if score < 1:
+    if score is not None and score < 1:
         there = cell.condition == "none" or is_there(ledger, example)
         cause = cause_of(
             example, cell, answer, used, lenient=lenient, gold_there=there, shown=shown
         )
     return Judged(
-        position, example, cell, answer, score, lenient, found(example, cell, kept), shown, cause
+        position,
+        example,
+        cell,
+        answer,
+        score,
+        lenient,
+        found(example, cell, kept),
+        shown,
+        right,
+        cause,
     )

@@ -34,7 +34,24 @@ def score_answers(
             on_progress(done)
 
 
+def has_answer(example: Example) -> bool:
+    """Whether the question says what is right; own sets need not, and are then not scored."""
+    return bool(example.answers or example.references or example.unanswerable)
+
+
+def check_scorable(ledger: Ledger, scorer: Scorer) -> None:
+    """Look at what is right before anything is asked.
+
+    Raises:
+        BadInput: a question that this scorer cannot score.
+    """
+    for _, example in ledger.examples():
+        if has_answer(example):
+            scorer.check(example)
+
+
 def _score(ledger: Ledger, scorer: Scorer, batch: Sequence[_Row]) -> None:
+    batch = [row for row in batch if has_answer(row[3])]
     examples, texts = [row[3] for row in batch], [row[4] for row in batch]
     scores = scorer.score(examples, texts)
     rows = [

@@ -50,7 +50,10 @@ class Tally:
             yield row
 
     def _add(self, row: Judged) -> None:
-        example, answer = row.example, row.answer
+        example = row.example
+        self._count(row)
+        if row.score is None:
+            return
         self.positions.append(row.position)
         self.scores.append(row.score)
         self.groups.append(example.group or example.id)
@@ -58,14 +61,21 @@ class Tally:
         self._splits.append(example.split)
         self._shown.append(row.shown)
         self._ranks.append(_rank(row.found.rank))
+        if row.cause:
+            self._causes[row.cause] += 1
+
+    def _count(self, row: Judged) -> None:
+        """What counts whether it is scored or not."""
+        answer = row.answer
+        self._counts["answers"] += 1
         self._counts["tokens_in"] += answer["tokens_in"]
         self._counts["tokens_out"] += answer["tokens_out"]
         self._counts["abstained"] += is_unknown(answer["prediction"])
-        self._counts["with citation"] += bool(answer["citations"])
+        if row.example.relevant and answer["citations"]:
+            self._counts["cited"] += 1
+            self._counts["cited right"] += row.cited
         if answer.get("model"):
             self._models[answer["model"]] += 1
-        if row.cause:
-            self._causes[row.cause] += 1
 
     def result(self, failed: int, official: Any) -> dict[str, Any]:
         """The cell's entry of results.json."""
@@ -77,6 +87,7 @@ class Tally:
             "k": self.cell.k,
             "template": self.cell.template,
             "repeat": self.cell.repeat,
+            "answers": self._counts["answers"],
             "n": n,
             "failed": failed,
             "accuracy": None,
@@ -85,10 +96,7 @@ class Tally:
             "tokens_in": self._counts["tokens_in"],
             "tokens_out": self._counts["tokens_out"],
             "abstained": self._counts["abstained"],
-            "citations": {
-                "answers_with": self._counts["with citation"],
-                "answers_without": n - self._counts["with citation"],
-            },
+            "citations": self._citations(),
             "causes": dict(sorted(self._causes.items())),
         }
         if n:
@@ -108,6 +116,11 @@ class Tally:
             entry["served"] = dict(sorted(self._models.items()))
         return entry
 
+    def _citations(self) -> dict[str, Any]:
+        """Of the questions that name right documents: answers that cite, and cite a right one."""
+        cited, right = self._counts["cited"], self._counts["cited right"]
+        return {"n": cited, "correct": round(right / cited, 6) if cited else None}
+
     def _by(self, scores: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
         """Accuracy of each kind of question, where there is more than the whole."""
         found = {}
@@ -123,7 +136,8 @@ def summarised(scorer: Scorer, rows: Iterable[Judged]) -> Any:
 
     def scored() -> Iterator[Scored]:
         for row in rows:
-            yield row.example, row.answer["prediction"], row.score
+            if row.score is not None:
+                yield row.example, row.answer["prediction"], row.score
 
     return dict(scorer.summary(scored()))
 

@@ -91,7 +91,11 @@ def oracle(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[
 
 
 def hit_of(
-    document: Document, rank: int, score: float, scores: Mapping[str, float] | None = None
+    document: Document,
+    rank: int,
+    score: float,
+    scores: Mapping[str, float] | None = None,
+    passage: Passage | None = None,
 ) -> Hit:
-    """A Hit on the whole document."""
-    return Hit(document, Passage(document.id, 0, ""), rank, score, scores or {})
+    """A Hit on a document, by its passage that matched or by the whole of it."""
+    return Hit(document, passage or Passage(document.id, 0, ""), rank, score, scores or {})

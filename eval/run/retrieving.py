@@ -32,6 +32,7 @@ class Kept:
 
     Attributes:
         ids: of documents.
+        positions: of the passages that matched, within their documents.
         scores: of the last stage of retrieval.
         parents: of those that belong to something else than themselves.
         stages: scores of each stage, where there is more than one; else empty.
@@ -39,6 +40,7 @@ class Kept:
     """
 
     ids: list[str]
+    positions: list[int]
     scores: list[float]
     parents: Mapping[str, str]
     stages: list[dict[str, float]]
@@ -62,6 +64,7 @@ def kept_of(example: Example, hits: Sequence[Hit]) -> Kept:
     several = any(set(hit.scores) - {"retrieve"} for hit in hits)
     return Kept(
         ids=[document.id for document in documents],
+        positions=[hit.passage.position for hit in hits],
         scores=[hit.score for hit in hits],
         parents={d.id: d.parent for d in documents if d.parent and d.parent != d.id},
         stages=[dict(hit.scores) for hit in hits] if several else [],
@@ -159,15 +162,17 @@ def documents(kb: KnowledgeBase, kept: Kept, k: int) -> list[Hit]:
         UsageError: a document is no longer there.
     """
     found = []
-    for rank, (identity, score) in enumerate(zip(kept.ids[:k], kept.scores, strict=False), 1):
-        document = kb.get(identity)
-        if document is None:
+    places = zip(kept.ids[:k], kept.positions, kept.scores, strict=False)
+    for rank, (identity, position, score) in enumerate(places, 1):
+        shown = kb.show(identity)
+        if shown is None:
             raise UsageError(
                 f"{kb.path} no longer holds the document {identity!r} that was found before: "
                 "begin another run with --out."
             )
         stages = kept.stages[rank - 1] if kept.stages else {"retrieve": score}
-        found.append(hit_of(document, rank, score, stages))
+        passage = next((p for p in shown.passages if p.position == position), None)
+        found.append(hit_of(shown.document, rank, score, stages, passage))
     return found
 
 

@@ -82,13 +82,9 @@ def opened(run: Run, folder: Path) -> Iterator[Ledger]:
         if not (folder / FILE).exists():
             Ledger.create(folder, asked, run.questions.examples())
         with Ledger(folder) as ledger:
-            begun = ledger.meta("spec")
-            if begun.get("reader") is None and asked["reader"] is not None:
-                begun = {**begun, "reader": asked["reader"], "filter": asked["filter"]}
-                ledger.set_meta("spec", begun)  # retrieval alone so far: now it is read as well
-            if asked["reader"] is None:
-                asked = {**asked, "reader": begun["reader"], "filter": begun["filter"]}
-            spec.check_same(begun, asked, folder)
+            begun = spec.completed(ledger.meta("spec"), asked)
+            ledger.set_meta("spec", begun)
+            spec.check_same(begun, spec.completed(asked, begun), folder)
             _note_cells(ledger, tuple(run.cells), folder)
             if kb is not None:
                 gold.note_gold(ledger, kb)

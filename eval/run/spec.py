@@ -74,7 +74,7 @@ def spec_of(
         "knowledge_base": None if kb is None else knowledge_base(kb),
         "retrieval": None if kb is None else _retrieval(kb, depth, where, instruction, hits),
         "reader": None if rag is None else _reader(rag),
-        "filter": "none" if rag is None else getattr(rag, "filter_name", "none"),
+        "filter": None if rag is None else rag.filter_name or "none",
         "batch": batch,
         "versions": {name: version(name) for name in ("rag-vqa", *_PACKAGES)},
         "machine": platform.machine(),
@@ -107,6 +107,7 @@ def _retrieval(
         "revision": made.revision,
         "fingerprint": made.fingerprint,
         "options": dict(made.options),
+        "method": kb.method,
         "engine": kb.retriever.choice.engine,
         "instruction": instruction,
         "where": dict(where) if where else None,
@@ -117,12 +118,27 @@ def _retrieval(
 def _reader(rag: RagVqa) -> dict[str, Any]:
     reader = rag.reader
     limits = {"images": reader.limits.images, "context": reader.limits.context}
-    return {"name": reader.name, "settings": dict(reader.settings), "limits": limits}
+    return {
+        "name": reader.name,
+        "settings": dict(reader.settings),
+        "limits": limits,
+        "language": rag.language,
+    }
 
 
 def templates(cells: tuple[Cell, ...]) -> dict[str, str]:
     """Digest of the text of each template that the cells name."""
     return {cell.template: digest(source_of(cell.template)) for cell in cells}
+
+
+def completed(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec with what it leaves open taken from another: retrieval alone names no reader, and
+    questions without retrieval no knowledge base; a run may get either later.
+
+    >>> completed({"reader": None, "batch": 32}, {"reader": {"name": "a"}, "batch": 8})
+    {'reader': {'name': 'a'}, 'batch': 32}
+    """
+    return {name: other.get(name) if value is None else value for name, value in spec.items()}
 
 
 def check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:

@@ -18,14 +18,19 @@ def ask(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    language: options.Language = None,
+    filter: options.Filter = None,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     quantization: options.Quantization = None,
     device: options.Device = None,
     max_new_tokens: options.MaxNewTokens = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""
@@ -37,7 +42,7 @@ def ask(
     query = question(settings, options.question_text(text), picture)
     rag = open_pipeline(run, settings, path, where=only, yes=yes)
     if run.json:
-        [answer] = rag.ask_many([query], where=only)
+        answer = rag.ask(query.text, query.image, instruction=query.instruction, where=only)
         print_json(answer_json(answer))
     else:
         print_answer(rag, query, where=only, quiet=run.quiet)

@@ -126,6 +126,10 @@ def _bitsandbytes() -> Finding:
     done = subprocess.run(
         [sys.executable, "-c", "import bitsandbytes"], capture_output=True, check=False, text=True
     )
+    if done.returncode == 0 and _version("kernels"):
+        note = "; on a CPU it fetches code from a hub, for the package `kernels` is installed"
+        mend = "python -m pip uninstall -y kernels  # or HF_HUB_OFFLINE=1"
+        return Finding("quantization", True, f"nf4 and int8, through bitsandbytes{note}", mend)
     if done.returncode == 0:
         return Finding("quantization", True, "nf4 and int8, through bitsandbytes")
     reason = (done.stderr.strip().splitlines() or ["it crashed"])[-1]
@@ -145,14 +149,29 @@ def _disk() -> Finding:
 
 
 def _memory() -> Finding:
+    free = available_memory()
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return Finding("memory", True, "this system does not say")
+    if free is None:
+        free = 0.0
     detail = f"{total / 1e9:.0f} GB, {free / 1e9:.0f} GB of it unused"
     mend = "" if total > _LEAST_MEMORY else 'rag-vqa ask KB "…" --preset demo  # the smallest'
     return Finding("memory", not mend, detail, mend)
+
+
+def available_memory() -> float | None:
+    """Bytes that a program could have without swapping; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text("ascii")
+        return 1024.0 * int(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def _embedded(role: str) -> Finding:

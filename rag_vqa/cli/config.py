@@ -42,7 +42,7 @@ def presets(ctx: typer.Context) -> None:
     print()
     models = {model.id: model for preset in PRESETS.values() for model in preset.models}
     print(table([_model_row(model) for model in models.values()]))
-    print("\nMemory is computed: weights + attention cache of the context + 1 GB, not measured.")
+    print("\nMemory is computed, at the longest prompt. By part: rag-vqa doctor --fit PRESET")
 
 
 def _as_row(preset: Any) -> dict[str, str]:

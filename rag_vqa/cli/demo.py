@@ -34,6 +34,7 @@ def demo(
         Path | None, typer.Option("--photo", metavar="OUT.png", help="Keep the photo there.")
     ] = None,
     k: options.K = None,
+    filter: options.Filter = None,
     quantization: options.Quantization = None,
 ) -> None:
     """Answer a question about a flag photo, offline.
@@ -45,7 +46,7 @@ def demo(
     run: Run = ctx.obj
     if evaluate:
         given = {"QUESTION": text, "--image": image, "--kb": kb, "--photo": photo, "-k": k,
-                 "--quantization": quantization}  # fmt: skip
+                 "--filter": filter, "--quantization": quantization}  # fmt: skip
         ignored = [name for name, value in given.items() if value not in (None, "")]
         ignored += [key for key in _said(run.settings()) if key not in _ANYWHERE]
         if ignored:

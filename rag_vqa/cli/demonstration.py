@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.models import (
+    check_filter,
     check_models,
     check_template,
     load_encoder,
-    pipeline,
     question,
-    reader_of,
 )
 from rag_vqa.cli.output import answer_json, one_line, print_answer, print_json, table
 from rag_vqa.cli.progress import progress
+from rag_vqa.cli.reading import pipeline, reader_models
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
 from rag_vqa.settings import EMBEDDED
@@ -48,7 +48,8 @@ def show(
         if path is not None and path.exists():
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
-    check_models([reader_of(settings)], settings, yes=False)
+    check_filter(settings)
+    check_models(reader_models(settings), settings, yes=False)
     picture = image or bundled.sample_photo(COUNTRY, settings.seed)
     query = question(settings, text, picture)
     if keep_photo is not None and not isinstance(picture, Path):
@@ -61,7 +62,8 @@ def show(
         stack.enter_context(kb)
         rag = pipeline(settings, kb)
         if run.json:
-            print_json(answer_json(rag.ask_many([query])[0]))
+            answer = rag.ask(query.text, query.image, instruction=query.instruction)
+            print_json(answer_json(answer))
             return
         shown = f"photo {one_line(str(image))}" if image else "a photo of a flag"
         run.note(f"{len(kb):,} documents · {shown} · {one_line(text)}")

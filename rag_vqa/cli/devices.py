@@ -62,7 +62,7 @@ def build(parts: Parts, devices: list[str]) -> int:
                     if any(process.exitcode for process in processes):
                         break  # the others have to stop: their parts are safe, and go on later
         finally:
-            _stop(processes)
+            stop_all(processes)
     except (KeyboardInterrupt, Stopped) as stop:
         print(f"Stopped: {sum(done[:]):,} documents are safe. The same command goes on from here.",
               file=sys.stderr)  # fmt: skip
@@ -71,7 +71,7 @@ def build(parts: Parts, devices: list[str]) -> int:
     return failed(codes, parts.folder) or parts.merge()
 
 
-def _stop(processes: list[multiprocessing.context.SpawnProcess]) -> None:
+def stop_all(processes: list[multiprocessing.context.SpawnProcess]) -> None:
     """Ask those that still run to stop, as a cluster would, and wait for their last commit."""
     for process in processes:
         if process.is_alive():

@@ -1,27 +1,113 @@
-"""`rag-vqa doctor`: what this machine has, what is broken, the command that mends it."""
+"""`rag-vqa doctor`: what this machine has, what is broken, the command that mends it.
+
+It knows what is printed. What is looked at, and computed, is known by checks.py,
+reader_checks.py and fit.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_vqa.cli import options
 from rag_vqa.cli.output import one_line, print_json, style
 from rag_vqa.cli.run import Run
 
+if TYPE_CHECKING:
+    from rag_vqa.cli.checks import Finding
+    from rag_vqa.cli.fit import Fit
 
-def doctor(ctx: typer.Context) -> None:
-    """Look at this machine: what works, what is broken, what mends it."""
-    from rag_vqa.cli.checks import findings
+FitPreset = Annotated[
+    str | None,
+    typer.Option("--fit", metavar="PRESET", help="Does it fit here? Computed, nothing loads."),
+]
+Batch = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="With --fit: questions at once.")
+]
 
+
+def doctor(
+    ctx: typer.Context,
+    fit: FitPreset = None,
+    batch_size: Batch = 1,
+    retriever: options.Retriever = None,
+    reader: options.Reader = None,
+    quantization: options.Quantization = None,
+    device: options.Device = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
+    k: options.K = None,
+) -> None:
+    """Look at this machine: what works, what is broken, what mends it.
+
+    --reader MODEL alone: whether hostile texts can become control tokens of that reader.
+    """
     run: Run = ctx.obj
-    found = findings()
-    if run.json:
+    if fit is not None:
+        from rag_vqa.cli.fit import fit as fitted
+
+        settings = options.settings_of(ctx, preset=fit)
+        found = fitted(settings, batch_size)
+        _print_fit(found, run.json)
+        raise typer.Exit(0 if found.fits else 1)
+    _refuse_without_fit(ctx)
+    findings = _findings(run, reader)
+    _print_findings(findings, run.json)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _findings(run: Run, reader: str | None) -> list[Finding]:
+    if reader is None:
+        from rag_vqa.cli.checks import findings
+
+        return findings()
+    from rag_vqa.cli.reader_checks import reader_findings
+
+    settings = run.settings(reader__model=reader)
+    return reader_findings(reader, settings.reader.revision, settings.offline)
+
+
+def _refuse_without_fit(ctx: typer.Context) -> None:
+    """Options that say nothing without --fit are refused, not ignored."""
+    from rag_vqa.errors import UsageError
+
+    alone = {"fit", "reader", "batch_size"}
+    given = [name for name, value in ctx.params.items() if value is not None and name not in alone]
+    given += ["batch_size"] if ctx.params["batch_size"] != 1 else []
+    if given:
+        flags = ", ".join(f"-{n}" if n == "k" else f"--{n.replace('_', '-')}" for n in given)
+        raise UsageError(f"{flags}: of what? Name a preset: rag-vqa doctor --fit PRESET")
+
+
+def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
+    if as_json:
         print_json([asdict(finding) for finding in found])
-    else:
-        for finding in found:
-            mark = style("ok ", "good") if finding.good else style("BAD", "bad")
-            print(f"{mark}  {finding.name:<18} {one_line(finding.detail)}")
-            if finding.mend:
-                print(f"     {'':<18} → {finding.mend}")
-    raise typer.Exit(0 if all(finding.good for finding in found) else 1)
+        return
+    for finding in found:
+        mark = style("ok ", "good") if finding.good else style("BAD", "bad")
+        print(f"{mark}  {finding.name:<18} {one_line(finding.detail)}")
+        if finding.mend:
+            print(f"     {'':<18} → {finding.mend}")
+
+
+def _print_fit(found: Fit, as_json: bool) -> None:
+    """The parts, their sum, what is free, and what would make it fit."""
+    if as_json:
+        print_json({**asdict(found), "total": found.total, "fits": found.fits})
+        return
+    print(f"{found.preset} · {one_line(found.reader)} · at the longest prompt, on {found.device}")
+    for name, count in found.needs.items():
+        print(f"     {name:<18} {count / 1e9:6.2f} GB")
+    mark = style("ok ", "good") if found.fits else style("BAD", "bad")
+    verdict = "fits" if found.fits else "does not fit"
+    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {verdict}"
+    print(f"{mark}  {'together':<18} {sums}")
+    if found.elsewhere:
+        print(
+            f"     {'beside the GPU':<18} {found.elsewhere / 1e9:6.2f} GB of the machine's memory"
+        )
+    if not found.fits:
+        print(f"     {'':<18} → {found.mend or 'nothing that can be set here makes it fit'}")

@@ -70,12 +70,13 @@ def _infoseek(predictions: Path, references: Path, qtypes: Path | None, scorer: 
 def _evqa(
     run: Run, predictions: Path, references: Path, bem: str | None, device: str | None, yes: bool
 ) -> dict[str, Any]:
-    from rag_vqa.eval.evqa_file import score_file
+    from rag_vqa.eval import evqa_file
     from rag_vqa.eval.scoring import make_scorer
 
     if bem is None:
         _refuse({"--device": device, "--yes": yes or None}, "evqa without --bem")
         run.note("no --bem: exact match only, which is not the official score")
+    asked = evqa_file.read(predictions, references)
     settings = run.settings()
     offline = settings.offline
     if bem is not None:
@@ -85,7 +86,7 @@ def _evqa(
         named = [split_revision(bem)]
         ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
     made = make_scorer("evqa", bem=bem, device=device or "auto", offline=offline)
-    result = score_file(predictions, references, made)
+    result = evqa_file.score(asked, made)
     if cut := result.get("bem_truncated"):
         run.note(f"{cut} answers were cut for BEM, which reads 512 tokens")
     return result

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rag_vqa.cli.consent import Named, ask_before_download
 from rag_vqa.cli.options import existing
 from rag_vqa.cli.output import one_line
+from rag_vqa.cli.reading import pipeline, reader_models
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.presets import processors, revision
@@ -46,6 +47,7 @@ def open_pipeline(
     """
     if read:
         check_template(settings)
+        check_filter(settings)
     if where and not settings.k:
         raise UsageError("--where says what to retrieve, and -k 0 retrieves nothing: give one.")
     kb = _open(path)
@@ -54,14 +56,15 @@ def open_pipeline(
         kb.search([], settings.k, where)  # checks the names of the filter
         wanted.append(_own_retriever(run, kb.manifest, settings, path))
     if read:
-        wanted.append(reader_of(settings))
+        wanted += reader_models(settings)
         if settings.reader.model is None:
             run.note("Reading with the embedded model. Choose another: --reader, or --preset")
     check_models(wanted, settings, yes, kb.manifest.options)
     if settings.k:
         kb.close()
         kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
-        kb.engine = settings.retriever.index
+        asked = settings.retriever
+        kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
         if kb.retriever.choice.engine != "exact" or "slow" in kb.retriever.choice.reason:
             run.note(kb.retriever.choice.reason)
     return pipeline(settings, kb)
@@ -90,28 +93,6 @@ def open_to_write(run: Run, settings: Settings, path: Path, yes: bool) -> Knowle
     kb.close()
     check_models([built], settings, yes, kb.manifest.options)
     return _open(path, lambda: load_encoder(settings, *built, kb.manifest.options))
-
-
-def pipeline(settings: Settings, kb: KnowledgeBase) -> RagVqa:
-    """A RagVqa over an open knowledge base, as the settings say."""
-    from rag_vqa.pipeline import RagVqa
-
-    reader = settings.reader
-    return RagVqa(
-        kb,
-        reader.model or EMBEDDED,
-        quantization=reader.quantization,
-        k=settings.k,
-        template=settings.prompt.template,
-        revision=reader.revision,
-        device=reader.device,
-        dtype=reader.dtype,
-        max_new_tokens=reader.max_new_tokens,
-        max_pixels=reader.max_pixels,
-        max_images=reader.max_images,
-        max_context=reader.max_context,
-        offline=settings.offline,
-    )
 
 
 def retriever_to_build(
@@ -143,9 +124,18 @@ def check_template(settings: Settings) -> None:
     from rag_vqa.prompts.builder import check
 
     try:
-        check(settings.prompt.template)
+        check(settings.prompt.template, settings.prompt.language)
     except Missing as error:
         raise UsageError(f"--template: {error}") from error
+
+
+def check_filter(settings: Settings) -> None:
+    """Raises UsageError if what is said about the filter would change nothing."""
+    said = settings.filter.model_fields_set
+    if said and "name" not in said:
+        raise UsageError(f"filter.{min(said)} is of the critic: use it, --filter critic")
+    if settings.filter.name != "none" and not settings.k:
+        raise UsageError("--filter chooses among what is found, and -k 0 finds nothing: give one.")
 
 
 def load_encoder(
@@ -214,12 +204,6 @@ def _open(path: Path, encoder: Encoder | Callable[[], Encoder] | None = None) ->
         kind = "a folder without one" if path.is_dir() else "a file"
         raise UsageError(f"{path}: no knowledge base, but {kind}. Build one: {build} NAME")
     return KnowledgeBase.open(path, encoder)
-
-
-def reader_of(settings: Settings) -> Named:
-    """The reader that is named, or the embedded one."""
-    reader = settings.reader
-    return reader.model or EMBEDDED, revision(reader.model, reader.revision)
 
 
 def _own_retriever(run: Run, manifest: Manifest, settings: Settings, path: Path) -> Named:

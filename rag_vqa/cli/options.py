@@ -39,6 +39,10 @@ Reader = Annotated[
     str | None,
     typer.Option("--reader", metavar="MODEL", help="LLM that sees: a folder, a hub id, or demo."),
 ]
+Server = Annotated[
+    list[str] | None,
+    typer.Option("--server", metavar="URL", help="That runs the reader: http://host:8000/v1."),
+]
 Quantization = Annotated[
     str | None,
     typer.Option("--quantization", metavar="nf4|int8|none", help="Of the reader."),
@@ -50,6 +54,14 @@ Device = Annotated[
 Index = Annotated[
     str | None,
     typer.Option("--index", metavar="auto|exact|faiss|triton", help="How passages are searched."),
+]
+Hybrid = Annotated[
+    bool | None,
+    typer.Option("--hybrid/--no-hybrid", help="Search words too, and fuse both rankings."),
+]
+Sections = Annotated[
+    bool | None,
+    typer.Option("--sections/--no-sections", help="Pages first, each by its best document."),
 ]
 Yes = Annotated[
     bool,
@@ -66,6 +78,14 @@ Workers = Annotated[
 Template = Annotated[
     str | None,
     typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
+]
+Language = Annotated[
+    str | None,
+    typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
 ]
 MaxNewTokens = Annotated[
     int | None,
@@ -87,21 +107,30 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "instruction": ("retriever__instruction",),
     "retriever": ("retriever__model",),
     "index": ("retriever__index",),
+    "hybrid": ("retriever__hybrid",),
+    "sections": ("retriever__sections",),
     "reader": ("reader__model",),
+    "server": ("reader__servers",),
     "quantization": ("reader__quantization",),
     "device": ("reader__device", "retriever__device"),
     "template": ("prompt__template",),
+    "language": ("prompt__language",),
+    "filter": ("filter__name",),
     "max_new_tokens": ("reader__max_new_tokens",),
     "max_pixels": ("reader__max_pixels",),
     "max_images": ("reader__max_images",),
 }
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """The settings of a verb: all layers, and what its options say, whichever of these it has."""
+def settings_of(ctx: typer.Context, **more: str) -> Settings:
+    """The settings of a verb: all layers, and what its options say, whichever of these it has.
+
+    `more`: flags besides, `preset="12gb"`.
+    """
     run: Run = ctx.obj
-    given = {key: value for name, value in ctx.params.items() for key in _SETTINGS.get(name, ())}
-    return run.settings(**given)
+    said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
+    given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
+    return run.settings(**given, **more)
 
 
 def image_file(path: Path | None) -> Path | None:

@@ -68,7 +68,8 @@ def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
         shown = name if len(name) <= width else name[: width - 1] + "…"
         mark = style(f"[{number}]", "number") if number else "   "
         unread = "" if number else f"  {style('not read', 'faint')}"
-        score = style(f"{hit.score:6.2f}", "score")
+        digits = 4 if "fused" in hit.scores else 2  # what is fused of two ranks is at most 2 / 61
+        score = style(f"{hit.score:6.{digits}f}", "score")
         print(f"{mark} {shown:<{width}}  {score}{unread}", flush=True)
 
 
@@ -104,7 +105,9 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "kept": [hit.document.id for hit in answer.prompt.kept],
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
+        "invalid_citations": list(answer.invalid_citations),
         "finish": answer.finish,
+        "model": answer.model,
         "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
         "seconds": dict(answer.seconds),
     }
@@ -126,6 +129,9 @@ def print_answer(
             print(style(visible(piece), "answer"), end="", flush=True)
         elif event:
             print_hits(event, rag.prompt(query, event).kept)
+        elif rag.filter is not None:
+            said = "the filter kept none of the documents found: answered without any"
+            print(said, file=sys.stderr, flush=True)
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
     _end_answer(answer, quiet)
@@ -155,20 +161,34 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _end_answer(answer: Answer, quiet: bool) -> None:
-    shown = ("retrieve", "read")
-    times = " · ".join(f"{n} {duration(answer.seconds[n])}" for n in shown if n in answer.seconds)
+    # Without a filter, selecting takes no time that is worth a word.
+    taken = answer.seconds.items()
+    shown = [pair for pair in taken if pair[0] != "select" or pair[1] >= 0.0005]
+    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in shown)
     same_line = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
     print("", end="" if same_line else "\n", flush=True)
     if not quiet:
         gap = "       " if same_line else ""
         print(gap + style(times, "faint", sys.stderr), file=sys.stderr, flush=True)
         _say_dropped(answer)
+        _say_sources(answer)
 
 
 def _say_dropped(answer: Answer) -> None:
     """What did not fit into the prompt, and why."""
     for name, reason in answer.prompt.dropped.items():
         print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
+
+
+def _say_sources(answer: Answer) -> None:
+    """Where the answer was to cite documents: whether it does, and whether they are there."""
+    from rag_vqa.eval.answers import is_unknown
+
+    for number in answer.invalid_citations:
+        print(f"the answer cites [{number}], which is not there", file=sys.stderr)
+    asked = answer.prompt.numbered and bool(answer.prompt.kept)
+    if asked and not answer.citations and not is_unknown(answer.text):
+        print("no source cited", file=sys.stderr)
 
 
 def _hidden(character: str) -> bool:

@@ -21,9 +21,14 @@ def show(
     where: options.Where = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
+    language: options.Language = None,
+    filter: options.Filter = None,
     reader: options.Reader = None,
+    server: options.Server = None,
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Print the exact prompt, without asking. The reader loads, for limits and template."""

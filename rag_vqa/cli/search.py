@@ -23,6 +23,8 @@ def search(
     retriever: options.Retriever = None,
     device: options.Device = None,
     index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Find documents by text, by image, or by both.
@@ -36,6 +38,8 @@ def search(
     picture, only = options.image_file(image), options.where_filter(where)
     if not text.strip() and picture is None:
         raise UsageError("Nothing to look for: give a text, --image, or both.")
+    if hybrid and not text.strip():
+        raise UsageError("--hybrid looks for words, and an image has none: give a text too.")
     if not settings.k:
         raise UsageError("-k 0: a search needs at least 1.")
     rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)

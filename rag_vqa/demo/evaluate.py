@@ -4,7 +4,7 @@ Knows the conditions and what counts as right. Only countries of the test half a
 they are searched in a knowledge base of all. Intervals are bootstrapped over countries.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from rag_vqa.demo.bundled import PHOTO, build_knowledge_base, countries, models_
 from rag_vqa.demo.entities import real_entities
 from rag_vqa.demo.facts import SECTIONS
 from rag_vqa.demo.photo import scene
-from rag_vqa.demo.questions import questions, unanswerable
+from rag_vqa.demo.questions import Question, questions, unanswerable
 from rag_vqa.demo.real_flags import split
 from rag_vqa.eval.answers import exact_match, is_unknown
 from rag_vqa.eval.intervals import bootstrap
@@ -34,21 +34,31 @@ DEPTHS = (1, 3)  # documents read
 Result = dict[str, Any]
 
 
-def examples(half: Literal["dev", "test"], seed: int = 0) -> list[Example]:
-    """One question on each section of each country of a half, with a photo of its flag."""
-    found = []
+def asked_about(
+    half: Literal["dev", "test"], seed: int = 0
+) -> Iterator[tuple[str, Question, Image.Image]]:
+    """Code of the country, question, photo: one on each section of each country of a half."""
     for code in (code for code in countries() if split(code) == half):
         entity, rng = real_entities()[code], np.random.default_rng([seed, *code.encode()])
         asked = questions(entity, rng)
         for number, section in enumerate(SECTIONS):
             here = [question for question in asked if question.section == section]
-            if not here:
-                continue
-            question = here[int(rng.integers(len(here)))]
-            photo = sample_photo(code, seed * len(SECTIONS) + number)
-            name, gold = f"{code}/{section}", f"{entity.id}/{section}"
-            found.append(Example(name, Query(question.text, photo), question.answers, (gold,)))
-    return found
+            if here:
+                question = here[int(rng.integers(len(here)))]
+                yield code, question, sample_photo(code, seed * len(SECTIONS) + number)
+
+
+def examples(half: Literal["dev", "test"], seed: int = 0) -> list[Example]:
+    """One question on each section of each country of a half, with a photo of its flag."""
+    return [
+        Example(
+            f"{code}/{question.section}",
+            Query(question.text, photo),
+            question.answers,
+            (f"{real_entities()[code].id}/{question.section}",),
+        )
+        for code, question, photo in asked_about(half, seed)
+    ]
 
 
 def evaluate(

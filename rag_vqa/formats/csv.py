@@ -42,6 +42,22 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
     return Contents(header, columns.metadata, (), lambda: _items(path, header, columns, separator))
 
 
+def rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
+    """Each row with the line that it begins in: cells as they stand, by the header's names.
+
+    Raises:
+        Missing: no such file.
+        BadInput: no header that can be read.
+    """
+    lines = _Lines(path)
+    header, separator = _header(path, lines, "\t" if suffix(path) in (".tsv", ".tab") else None)
+    for row in _rows(lines, separator):
+        if isinstance(row, BadInput):
+            yield lines.begin, row
+        elif any(cell and not cell.isspace() for cell in row):
+            yield lines.begin, _cells(row, header)
+
+
 class _BadLine(BadInput):
     """One line cannot be read; those behind it can."""
 
@@ -128,9 +144,15 @@ def _items(path: Path, header: tuple[str, ...], columns: Columns, separator: str
 def _fields(
     row: list[str], header: tuple[str, ...], columns: Columns
 ) -> dict[str, object] | BadInput:
+    cells = _cells(row, header)
+    if isinstance(cells, BadInput):
+        return cells
+    typed = {name: scalar(cells[name]) for name in columns.metadata}
+    return fields_of({**cells, **typed}, columns)
+
+
+def _cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
     if len(row) != len(header):
         why = f"{len(row)} cells where the header has {len(header)}"
         return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")
-    cells = dict(zip(header, row, strict=True))
-    typed = {name: scalar(cells[name]) for name in columns.metadata}
-    return fields_of({**cells, **typed}, columns)
+    return dict(zip(header, row, strict=True))

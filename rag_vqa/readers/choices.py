@@ -15,20 +15,17 @@ _PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
 
 
 def choice_scores(
-    following: Callable[[Mapping[str, Any]], torch.Tensor],
-    inputs: Mapping[str, Any],
-    choices: Sequence[tuple[int, ...]],
+    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[tuple[int, ...]]
 ) -> torch.Tensor:
     """(B, choices): log probability of each choice's tokens, nothing corrected for length.
 
     Args:
-        following: from inputs to the log probability of the next token, (B, V).
-        inputs: of the model, padded on the left: input_ids (B, L), attention_mask (B, L), ...
+        following: from tokens that are appended to every row, often none, to the log probability
+            of the next one, (B, V).
         choices: token ids; beginnings that several share are read once.
     """
-    scores: dict[tuple[int, ...], torch.Tensor] = {}
-    for prefix in sorted({choice[:n] for choice in choices for n in range(len(choice))}):
-        scores[prefix] = following(appended(inputs, prefix))
+    beginnings = {choice[:n] for choice in choices for n in range(len(choice))}
+    scores = {begun: following(begun) for begun in sorted(beginnings)}
     columns = [
         torch.stack([scores[choice[:n]][:, token] for n, token in enumerate(choice)]).sum(dim=0)
         for choice in choices

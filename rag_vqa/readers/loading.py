@@ -18,6 +18,7 @@ Quantization = Literal["nf4", "int8", "none"]
 # Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
 # one says at every layer of int8 that it computes in 16 bits.
 _CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
+_LANGUAGE = ("language_model", "text_model")  # what the families call it
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -153,8 +154,47 @@ def _unquantised(config: Any) -> list[str]:
     with torch.device("meta"):
         empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     parts = [name for name, _ in empty.model.named_children()]
-    if "language_model" not in parts:
+    language = [name for name in parts if name in _LANGUAGE]
+    if not language:
         raise ReaderError(
             f"{config.model_type} models cannot be quantised here yet: use --quantization none"
         )
-    return ["lm_head", *(f"model.{name}" for name in parts if name != "language_model")]
+    return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def unquantised(model: Any) -> tuple[str, ...]:
+    """Names of the linear layers that a loaded model has in full, in its order."""
+    from torch import nn
+
+    kinds = {
+        name: type(part) for name, part in model.named_modules() if isinstance(part, nn.Linear)
+    }
+    return tuple(name for name, kind in kinds.items() if kind is nn.Linear)
+
+
+def weight_bytes(model: Any) -> dict[str, int]:
+    """Bytes of a loaded model's weights by what they are: "float32", "nf4", "int8", …
+
+    What quantisation keeps beside its codes (scales, their scales, tables) counts with them.
+    """
+    sizes: dict[str, int] = {}
+    for weight in (*model.parameters(), *model.buffers()):
+        kind = str(weight.dtype).removeprefix("torch.")
+        size = weight.nbytes
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kind = state.quant_type
+            size += sum(part.nbytes for part in _tensors(state))
+        elif type(weight).__name__ == "Int8Params":
+            kind = "int8"
+            size += weight.SCB.nbytes if weight.SCB is not None else 0
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes
+
+
+def _tensors(state: Any) -> Iterator[Any]:
+    """All tensors of a quantisation state, the state of its own scales included."""
+    for part in (state.absmax, state.code, state.offset):
+        if part is not None:
+            yield part
+    if state.nested:
+        yield from _tensors(state.state2)

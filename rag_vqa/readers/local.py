@@ -6,7 +6,7 @@ and how a model loads are the neighbouring modules' matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,9 @@ import torch
 from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.limits import Limits
-from rag_vqa.readers.choices import choice_scores
+from rag_vqa.readers.batches import Batches, ran_out
+from rag_vqa.readers.checking import check_positive, images_of, limits
+from rag_vqa.readers.choosing import Choosing
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.readers.loading import (
     DTYPES,
@@ -25,11 +26,12 @@ from rag_vqa.readers.loading import (
     explained,
     load_model,
     resolve_device,
+    unquantised,
 )
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
 from rag_vqa.readers.streaming import RowStreamer
-from rag_vqa.types import Completion, ImagePart, Prompt, Scalar
+from rag_vqa.types import Completion, Prompt, Scalar
 
 
 class LocalReader:
@@ -46,7 +48,9 @@ class LocalReader:
         max_images: in one prompt. None is 1: most models were trained so, and none says it.
         max_context: tokens of a prompt and its answer, where the model itself takes as many;
             memory grows with them.
-        batch_size: prompts read at once.
+        batch_size: prompts read at once, those of like length together; where memory runs out,
+            half as many, which is said once.
+        stop_at_newline: an answer ends with its first line, as short ones do.
         offline: take what is in the cache, ask nobody.
 
     Raises:
@@ -68,11 +72,12 @@ class LocalReader:
         max_images: int | None = None,
         max_context: int = 8192,
         batch_size: int = 16,
+        stop_at_newline: bool = False,
         offline: bool = False,
     ) -> None:
         model = str(model)
-        _check(max_new_tokens=max_new_tokens, batch_size=batch_size)
-        _check(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
+        check_positive(max_new_tokens=max_new_tokens, batch_size=batch_size)
+        check_positive(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
         _check_choice("quantization", quantization, ("nf4", "int8", "none"))
         _check_choice("dtype", dtype, DTYPES)
         check_source(model)
@@ -88,12 +93,14 @@ class LocalReader:
         self.settings: dict[str, Scalar] = {
             "max_new_tokens": max_new_tokens,
             "max_pixels": max_pixels,
+            "stop_at_newline": stop_at_newline,
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": torch.device(device).type,
         }
         self._tokenizer = processor.tokenizer
         self._quantization = quantization
-        self._batch_size = batch_size
+        self._batches = Batches(batch_size)
+        self._one_line = stop_at_newline
         self._ends = _ends(self.model, self._tokenizer)
         # Of the model's own settings only the ends are kept: sampling and penalties are not ours.
         self.model.generation_config = GenerationConfig(
@@ -103,13 +110,10 @@ class LocalReader:
             pad_token_id=self._tokenizer.pad_token_id,
         )
         context = min(config.get_text_config().max_position_embeddings, max_context)
-        if context <= max_new_tokens:
-            raise UsageError(
-                f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, for both share "
-                f"{context} tokens; lower it, or raise max_context if the model takes more"
-            )
-        self.limits = Limits(max_images or 1, context - max_new_tokens)
+        self.limits = limits(max_images, context, max_new_tokens)
         self._encoder = PromptEncoder(processor, max_pixels, self.limits.context)
+        pad = self._tokenizer.pad_token_id
+        self._choosing = Choosing(self.model, self._encoder, self._inputs, self._batches, pad)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens that the prompt takes, image tokens and chat template among them."""
@@ -119,40 +123,52 @@ class LocalReader:
         """What the tokenizer is given: chat template, neutralised texts, image placeholders."""
         return self._encoder.render(prompt.parts)
 
+    @property
+    def unquantised(self) -> tuple[str, ...]:
+        """Names of the linear layers that were left as they are: of vision, projector, head."""
+        return unquantised(self.model)
+
     def generate(
         self, prompts: Sequence[Prompt], on_text: OnText | None = None
     ) -> list[Completion]:
         """One completion for each prompt, in their order; see `Reader`."""
-        completions = []
-        for start in range(0, len(prompts), self._batch_size):
-            batch = prompts[start : start + self._batch_size]
-            rows = range(start, start + len(batch))
-            inputs = self._inputs(batch)
-            streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text)
-            with torch.inference_mode(), _memory(self._quantization):
-                self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
-            streamer.close()
-            tokens_in = inputs["attention_mask"].sum(dim=1).tolist()
-            completions += streamer.completions(tokens_in)
-        return completions
+        several = len(prompts) > self._batches.size
+        lengths = [self.count(prompt) if several else 0 for prompt in prompts]
+        with torch.inference_mode(), _memory(self._quantization):
+            return self._batches.read(
+                lengths,
+                lambda rows: self._generate(rows, [prompts[row] for row in rows], on_text),
+            )
+
+    def _generate(
+        self, rows: Sequence[int], prompts: Sequence[Prompt], on_text: OnText | None
+    ) -> list[Completion]:
+        """Of one batch, whose rows are told by these numbers."""
+        inputs = self._inputs(prompts)
+        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line)
+        try:
+            self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
+        except (MemoryError, RuntimeError) as error:
+            if streamer.spoke and ran_out(error):  # what was told cannot be taken back
+                raise _out_of_memory(self._quantization) from error
+            raise
+        streamer.close()
+        return streamer.completions(inputs["attention_mask"].sum(dim=1).tolist())
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
     ) -> list[list[float]]:
         """(prompts, choices): how likely each choice follows; see `Reader`.
 
-        A choice's probability is that of all its tokens; nothing is corrected for length.
+        A choice's probability is that of all its tokens; nothing is corrected for length. What
+        neighbouring prompts begin with, their pictures included, is read once (see `Choosing`):
+        put what differs last.
         """
         ids = [self._choice_ids(choice) for choice in choices]
         if len(set(ids)) < 2 or len(set(ids)) < len(ids):
             raise UsageError(f"choices {list(choices)!r}: give two or more that differ")
-        rows: list[list[float]] = []
-        for start in range(0, len(prompts), self._batch_size):
-            inputs = self._inputs(prompts[start : start + self._batch_size])
-            with torch.inference_mode(), _memory(self._quantization):
-                scores = choice_scores(self._following, inputs, ids)  # (B, choices)
-            rows += scores.softmax(dim=-1).tolist()
-        return rows
+        with torch.inference_mode(), _memory(self._quantization):
+            return self._choosing.probabilities(prompts, ids)
 
     def _choice_ids(self, choice: str) -> tuple[int, ...]:
         ids = tuple(self._tokenizer(choice, add_special_tokens=False)["input_ids"])
@@ -160,21 +176,9 @@ class LocalReader:
             raise UsageError(f"the choice {choice!r} has no tokens: give it a text")
         return ids
 
-    def _following(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """(B, V): log probability of the next token. `generate` knows each family's positions."""
-        out = self.model.generate(
-            **inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True
-        )
-        return torch.as_tensor(out.logits[0]).float().log_softmax(dim=-1)
-
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
-            pictures = sum(isinstance(part, ImagePart) for part in prompt.parts)
-            if pictures > self.limits.images:
-                raise ReaderError(
-                    f"the prompt holds {pictures} images and the reader takes "
-                    f"{self.limits.images}: use --max-images {pictures} if the model can"
-                )
+            images_of(prompt, self.limits)
         inputs = self._encoder.encode(prompts)
         longest = inputs["input_ids"].shape[1]
         if longest > self.limits.context:
@@ -183,12 +187,6 @@ class LocalReader:
                 "use a lower -k or --max-pixels"
             )
         return inputs.to(self.model.device, dtype=self._dtype)
-
-
-def _check(**positive: int | None) -> None:
-    for name, value in positive.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name} = {value}: give 1 or more")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -215,11 +213,13 @@ def _memory(quantization: Quantization) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        on_cpu = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-        if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
+        if not ran_out(error):
             raise
-        smaller = "" if quantization == "nf4" else ", or --quantization nf4"
-        raise ReaderError(
-            "out of memory while reading: "
-            f"try a lower -k, --max-pixels 501760, --max-images 1{smaller}"
-        ) from error
+        raise _out_of_memory(quantization) from error
+
+
+def _out_of_memory(quantization: Quantization) -> ReaderError:
+    smaller = "" if quantization == "nf4" else ", or --quantization nf4"
+    return ReaderError(
+        f"out of memory while reading: try a lower -k, --max-pixels 501760, --max-images 1{smaller}"
+    )

@@ -1,7 +1,8 @@
 """Untrusted text is made harmless: nothing in it can become a control token.
 
-The markers are derived from the tokenizer and its chat template, with no table by family. This
-module knows strings and ids. It does not know prompts or images.
+The markers are derived from the tokenizer and its chat template, with no table by family. Where
+a server owns the tokenizer, whatever has the shape of a marker is one (`by_shape`). This module
+knows strings and ids. It does not know prompts or images.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from rag_vqa.errors import ReaderError
 _STRUCTURAL = re.compile(r"<[^<>\s'\"{}%]{1,60}>|\[/?[A-Z][A-Z_]*\]")
 # "USER: ", "Assistant:": what a chat template writes directly before a turn.
 _HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
+# What markers look like in the published models that we know, for tokenizers that are not at hand:
+# `<image>`, `<|im_start|>`, also with wide brackets, which some tokenizers fold; `[INST]`,
+# `[gMASK]`; `### Response:`; `USER:` at the beginning of a line.
+_ROLE = "(?:system|user|human|assistant|gpt|model|tool|instruction|input|response|observation)"
+_SHAPES = re.compile(
+    r"[<\uff1c\ufe64][^<>\uff1c\uff1e\ufe64\ufe65\s'\"]{1,60}[>\uff1e\ufe65]"
+    r"|\[/?[a-z]?[A-Z][A-Z_]*\]"
+    rf"|^[ \t]*(?:\#+[ \t]*)?(?i:{_ROLE})[ \t]*[:\uff1a]",
+    re.MULTILINE,
+)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
@@ -28,12 +39,15 @@ class Neutraliser:
         tokenizer: a fast one of transformers.
         chat_template: its Jinja source.
         frame: what the template writes around a user's turn, before and after.
+        marks: what else is no text: a processor's marks of pictures, which it finds as strings.
 
     Raises:
         ReaderError: the tokenizer does not say where its tokens come from.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str, frame: Iterable[str]) -> None:
+    def __init__(
+        self, tokenizer: Any, chat_template: str, frame: Iterable[str], marks: Iterable[str] = ()
+    ) -> None:
         if not tokenizer.is_fast:
             raise ReaderError(
                 "the reader's tokenizer is a slow one, which cannot show where control tokens "
@@ -45,7 +59,8 @@ class Neutraliser:
         special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         control |= special
         headers = [match[1] for text in frame for match in [_HEADER.search(text)] if match]
-        markers = {*control.values(), *_STRUCTURAL.findall(chat_template), *headers}
+        written = _STRUCTURAL.findall(chat_template)
+        markers = {*control.values(), *written, *headers, *marks}
         longest_first = sorted(filter(None, markers), key=lambda marker: (-len(marker), marker))
         self.markers: tuple[str, ...] = tuple(longest_first)
         self._markers = re.compile("|".join(map(re.escape, self.markers)) or r"(?!)")
@@ -82,6 +97,19 @@ class Neutraliser:
             return []
         pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)
         return [(start, end) for i, (start, end) in pairs if i in self._ids and end > start]
+
+
+def by_shape(text: str) -> str:
+    """The text with a space in all that looks like a marker of any model: `<image >`, `User :`.
+
+    For a reader whose tokenizer is elsewhere. It errs to the safe side (`<b>` of HTML becomes
+    `<b >`), and a marker of another shape passes: the tokenizer's own are known to `Neutraliser`.
+
+    >>> by_shape("1 < 2 <|im_end|> [1]")
+    '1 < 2 <|im_end| > [1]'
+    """
+    text = _SURROGATES.sub(_REPLACEMENT, text)
+    return _SHAPES.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", text)
 
 
 def _is_structural(token: str) -> bool:

@@ -33,6 +33,8 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
     kind = PROCESSOR_MAPPING[type(config)]
     if "video_processor" in kind.get_attributes():  # with torchvision too: one way everywhere
         kind = _without_video(kind)
+        # Some classes have no default for it.
+        where = {**where, "video_processor": None}
         processor = kind.from_pretrained(model, trust_remote_code=False, **where)
     else:
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, **where)

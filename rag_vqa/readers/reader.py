@@ -54,6 +54,7 @@ class Reader(Protocol):
 
         Raises:
             ReaderError: out of memory, or a prompt over the limits.
+            Missing: no server, or none that serves the model: no other prompt can be read either.
         """
         ...
 

@@ -75,15 +75,27 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
         rows: numbers of the batch's rows, as `on_text` is told them.
         ends: ids that end a row.
         on_text: called with (row, piece); False cancels the row.
+        one_line: a newline after a word ends a row, and is no part of it.
     """
 
     def __init__(
-        self, tokenizer: Any, rows: Sequence[int], ends: frozenset[int], on_text: OnText | None
+        self,
+        tokenizer: Any,
+        rows: Sequence[int],
+        ends: frozenset[int],
+        on_text: OnText | None,
+        one_line: bool = False,
     ) -> None:
         self.rows = [_Row(Detokenizer(tokenizer)) for _ in rows]
         self._numbers = rows
         self._ends = ends
         self._on_text = on_text
+        self._one_line = one_line
+
+    @property
+    def spoke(self) -> bool:
+        """Whether somebody was told a piece."""
+        return self._on_text is not None and any(row.text for row in self.rows)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """input_ids: (B, L) so far → (B,), true where a row is to stop."""
@@ -98,8 +110,7 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
             else:
                 row.tokens += 1
                 self._report(number, row, row.detokenizer.push(token))
-        cancelled = [row.finish == "cancelled" for row in self.rows]
-        return torch.tensor(cancelled, device=input_ids.device)
+        return torch.tensor([bool(row.finish) for row in self.rows], device=input_ids.device)
 
     def close(self) -> None:
         """No more tokens will come: rows that have not ended ran into the limit."""
@@ -109,6 +120,8 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
                 self._report(number, row, row.detokenizer.flush())
 
     def _report(self, number: int, row: _Row, piece: str) -> None:
+        if self._one_line and (end := _line_end(row.text + piece)) is not None:
+            row.finish, piece = "stop", piece[: end - len(row.text)]
         if not piece:
             return
         row.text += piece
@@ -121,3 +134,9 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
             Completion(row.text, read, row.tokens, row.finish or "length")
             for row, read in zip(self.rows, tokens_in, strict=True)
         ]
+
+
+def _line_end(text: str) -> int | None:
+    """Where the first newline after a word is."""
+    found = text.find("\n", len(text) - len(text.lstrip()))
+    return None if found < 0 else found

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import from_mapping
 from rag_vqa.retriever.codes import Codes
 from rag_vqa.types import Document, ImageSource, Passage
+
+if TYPE_CHECKING:
+    from rag_vqa.retriever.store.store import Store
 
 _TEXTS = ("id", "text", "retrieval_text", "title", "section", "parent", "url")
 
@@ -59,6 +62,16 @@ class Shown:
 
     document: Document
     passages: tuple[Passage, ...]
+
+
+def shown(store: Store, identity: str) -> Shown | None:
+    """The document of that id with its passages, None if there is none."""
+    with store.db.snapshot():
+        found = store.document(identity)
+        if found is None:
+            return None
+        row, document = found
+        return Shown(document, tuple(passage for _, passage in store.passages_of(row)))
 
 
 def content_of(document: Document) -> Content:

@@ -158,6 +158,13 @@ class Store:
         found = [self._sound_passage(values) for values in self.db.rows(query, [row])]
         return [(values[0], self._passage(values, ids)) for values in found]
 
+    def texts(self, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Keys and texts of passages that are there."""
+        query = f"SELECT {_PASSAGE} FROM passages WHERE key IN ({{}})"
+        for values in self.db.rows_in(query, keys):
+            key, _, _, text, _ = self._sound_passage(values)
+            yield key, text
+
     def gone(self, after: int = -1) -> Keys:
         """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
         query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"

@@ -57,7 +57,7 @@ def cli(
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     monkeypatch.setattr("rag_vqa.cli.models.load_encoder", load_encoder)
     monkeypatch.setattr("rag_vqa.cli.models.model_source", _source)
-    monkeypatch.setattr("rag_vqa.pipeline.model_source", _source)
+    monkeypatch.setattr("rag_vqa.readers.opening.model_source", _source)
     monkeypatch.setattr("rag_vqa.cli.consent.present", lambda m, r=None: m in ("demo", "fake"))
     monkeypatch.setattr("rag_vqa.readers.local.LocalReader", load_reader)
 

@@ -110,14 +110,13 @@ def test_what_the_demo_can_honour_it_does(demo, reader, monkeypatch) -> None:
     assert demo("--evaluate", "--offline", "--preset", "demo").code == 0
     asked = []
 
-    def ask_many(rag, queries):
-        asked.extend(queries)
-        return [""]
+    def ask(rag, text, image, instruction):
+        asked.append(instruction)
 
-    monkeypatch.setattr("rag_vqa.pipeline.RagVqa.ask_many", ask_many)
+    monkeypatch.setattr("rag_vqa.pipeline.RagVqa.ask", ask)
     monkeypatch.setattr("rag_vqa.cli.demonstration.answer_json", str)
     demo("--json", "--set", "retriever.instruction=Find:")
-    assert asked[0].instruction == "Find:"
+    assert asked == ["Find:"]
 
 
 def test_evaluate_prints_the_table_or_its_numbers(demo) -> None:

@@ -111,7 +111,7 @@ def test_evqa_names_a_question_that_cannot_be_scored(cli, tmp_path) -> None:
     )
     (tmp_path / "p").write_text('{"id": 0, "prediction": "x"}\n{"id": 1, "prediction": "x"}\n')
     command = ["eval", "score", "evqa", "--predictions", tmp_path / "p", "--references"]
-    done = cli(*command, tmp_path / "t.csv")
+    done = cli(*command, tmp_path / "t.csv", "--bem", "nobody/none")  # before it is looked for
     assert (done.code, "question 1: the reference 'the' is empty" in done.err) == (1, True)
     (tmp_path / "t.csv").write_text("question,question_type\nQ?,automatic\n")
     assert "has no column answer" in cli(*command, tmp_path / "t.csv").err

@@ -13,7 +13,8 @@ from transformers import AutoConfig
 
 from rag_vqa import images
 from rag_vqa.errors import Missing, ReaderError
-from rag_vqa.readers.encoding import PromptEncoder, scaled
+from rag_vqa.readers.encoding import PromptEncoder
+from rag_vqa.readers.pictures import scaled
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.types import ImagePart, Part, Prompt, TextPart
 
@@ -223,11 +224,11 @@ def test_a_strip_is_read(encoder: PromptEncoder, size: tuple[int, int]) -> None:
 
 def test_a_strip_keeps_its_direction_and_about_its_pixels(encoder: PromptEncoder) -> None:
     for size in ((20, 4000), (4000, 20)):
-        width, height = encoder._picture(Image.new("RGB", size)).size
+        width, height = encoder._opened.open(Image.new("RGB", size)).size
         assert max(width, height) == 100 * min(width, height)
         assert (width < height) == (size[0] < size[1])
         assert width * height == pytest.approx(20 * 4000, rel=0.1)
-    assert encoder._picture(Image.new("RGB", (10, 1000))).size == (10, 1000)
+    assert encoder._opened.open(Image.new("RGB", (10, 1000))).size == (10, 1000)
 
 
 def test_a_picture_that_the_processor_refuses_is_told_in_one_line(qwen_folder: Path) -> None:

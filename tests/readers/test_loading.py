@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.readers.loading import weight_bytes
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.types import Prompt, TextPart
 
@@ -125,3 +126,28 @@ def test_nf4_is_doubly_quantised(llava_folder: Path) -> None:
     assert layers
     assert all(layer.weight.quant_state.nested for layer in layers)
     assert all(layer.weight.quant_state.quant_type == "nf4" for layer in layers)
+
+
+def test_bytes_of_weights_are_what_their_shapes_say(llava_folder: Path) -> None:
+    """nf4: half a byte a weight, a byte a block of 64 for its scale, 4 bytes for 256 of those."""
+
+    def reader(quantization: Any) -> LocalReader:
+        return LocalReader(llava_folder, quantization=quantization, device="cpu", max_new_tokens=4)
+
+    plain = reader("none").model
+    sizes = weight_bytes(plain)
+    assert sizes["float32"] == 4 * sum(
+        weight.numel()
+        for weight in (*plain.parameters(), *plain.buffers())
+        if weight.is_floating_point()
+    )
+    linear = [
+        module.weight.numel()
+        for name, module in plain.named_modules()
+        if isinstance(module, torch.nn.Linear) and name.startswith("model.language_model.")
+    ]
+    # What each layer has besides: the scales' mean, and two tables, of 16 and of 256 values.
+    least = sum(n / 2 + n / 64 + 4 * max(1, n / 64 / 256) for n in linear)
+    found = weight_bytes(reader("nf4").model)
+    assert found["float32"] == sizes["float32"] - 4 * sum(linear)
+    assert least <= found["nf4"] <= least + len(linear) * 4 * (16 + 256 + 1)

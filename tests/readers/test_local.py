@@ -43,7 +43,7 @@ def reader(request: pytest.FixtureRequest) -> LocalReader:
 
 def test_it_is_a_reader(reader: LocalReader) -> None:
     as_protocol: Reader = reader
-    assert as_protocol.name in {"tiny-llava0+none", "tiny-qwen0+none"}
+    assert as_protocol.name in {"tiny-llava0+none", "tiny-qwen2_5_vl0+none"}
     assert as_protocol.limits == Limits(images=2, context=2048 - 24)
 
 
@@ -57,7 +57,7 @@ def test_a_batch_gives_what_single_prompts_give(reader: LocalReader) -> None:
 
 def test_small_batches_give_the_same(reader: LocalReader, monkeypatch: Any) -> None:
     together = reader.generate(PROMPTS)
-    monkeypatch.setattr(reader, "_batch_size", 2)
+    monkeypatch.setattr(reader._batches, "size", 2)
     heard: dict[int, str] = defaultdict(str)
 
     def on_text(row: int, piece: str) -> None:
@@ -167,9 +167,10 @@ def test_the_context_is_the_smaller_of_the_models_and_the_users(llava_folder: Pa
 
 def test_render_shows_template_and_neutralised_text(reader: LocalReader) -> None:
     shown = reader.render(PROMPTS[0])
-    image, end = {"llava": ("<image>", "ASSISTANT:"), "qwen": ("<|image_pad|>", "assistant\n")}[
-        reader.name.split("-")[1].split("0")[0]
-    ]
+    image, end = {
+        "llava": ("<image>", "ASSISTANT:"),
+        "qwen2_5_vl": ("<|image_pad|>", "assistant\n"),
+    }[reader.name.split("-")[1].split("0")[0]]
     assert shown.count(image) == 1
     assert shown.endswith(end)
     assert "What is it?" in shown
@@ -205,6 +206,104 @@ def test_out_of_memory_names_the_flags(
     for call in (reader.generate, lambda prompts: reader.choice_probability(prompts, ["a", "b"])):
         with pytest.raises(ReaderError, match=r"memory.*--max-pixels.*--quantization nf4"):
             call(PROMPTS)
+
+
+class Scarce:
+    """`generate` of a model that has memory for so many rows."""
+
+    def __init__(self, model: Any, most: int, speaks: bool = False) -> None:
+        self.generate = model.generate
+        self.most, self.speaks = most, speaks
+        self.sizes: list[int] = []
+
+    def __call__(self, **given: Any) -> Any:
+        self.sizes.append(len(given["input_ids"]))
+        if self.sizes[-1] <= self.most:
+            return self.generate(**given)
+        if self.speaks:
+            new = torch.full((self.sizes[-1], 1), 70)
+            given["stopping_criteria"](torch.cat([given["input_ids"], new], dim=1), None)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_halves_the_batch_once(
+    llava_folder: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=8, max_images=2)
+    whole = reader.generate([*PROMPTS, *PROMPTS])
+    scarce = Scarce(reader.model, most=3)
+    monkeypatch.setattr(reader.model, "generate", scarce)
+    assert reader.generate([*PROMPTS, *PROMPTS]) == whole
+    assert reader.generate(PROMPTS) == whole[:3]
+    assert scarce.sizes == [6, 3, 3, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Out of memory with 6 prompts: read 3 at once"
+    ]
+    scarce.most = 2
+    with pytest.raises(ReaderError, match="out of memory while reading"):
+        reader.generate(PROMPTS)
+
+
+def test_pieces_that_were_told_are_not_told_again(llava_folder: Path, monkeypatch: Any) -> None:
+    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=8, max_images=2)
+    heard: list[tuple[int, str]] = []
+    scarce = Scarce(reader.model, most=2, speaks=True)
+    monkeypatch.setattr(reader.model, "generate", scarce)
+    with pytest.raises(ReaderError, match="out of memory while reading"):
+        reader.generate(PROMPTS, lambda row, piece: heard.append((row, piece)))
+    assert sorted(row for row, _ in heard) == [0, 1, 2]
+    assert scarce.sizes == [3]
+
+
+def test_batches_are_of_like_length_and_come_back_in_order(
+    llava_folder: Path, monkeypatch: Any
+) -> None:
+    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=4, batch_size=2)
+    prompts = [Prompt((TextPart("word " * n),)) for n in (30, 1, 31, 2, 9)]
+    shapes: list[tuple[int, ...]] = []
+    generate = reader.model.generate
+
+    def watched(**given: Any) -> Any:
+        shapes.append(tuple(given["input_ids"].shape))
+        return generate(**given)
+
+    monkeypatch.setattr(reader.model, "generate", watched)
+    heard: dict[int, str] = defaultdict(str)
+
+    def on_text(row: int, piece: str) -> None:
+        heard[row] += piece
+
+    completions = reader.generate(prompts, on_text)
+    counts = [reader.count(prompt) for prompt in prompts]
+    assert [completion.tokens_in for completion in completions] == counts
+    assert [completion.text for completion in completions] == [heard[n] for n in range(5)]
+    assert shapes == [(2, counts[3]), (2, counts[0]), (1, counts[2])]
+
+
+def test_an_answer_of_one_line(llava_folder: Path) -> None:
+    plain = LocalReader(llava_folder, device="cpu", max_new_tokens=4)
+    short = LocalReader(llava_folder, device="cpu", max_new_tokens=4, stop_at_newline=True)
+    assert (plain.settings["stop_at_newline"], short.settings["stop_at_newline"]) == (False, True)
+    # A head that writes "ab\n\n" over and over, whatever it reads.
+    written = short._tokenizer("ab\n\n", add_special_tokens=False)["input_ids"]
+    assert len(written) == 3
+
+    def writes(reader: LocalReader) -> Any:
+        steps = iter(written * 4)
+
+        def logits(module: Any, args: Any, out: Any) -> Any:
+            forced = torch.zeros_like(out)
+            forced[..., next(steps)] = 1
+            return forced
+
+        return reader.model.lm_head.register_forward_hook(logits)
+
+    for reader, text, finish, tokens in [(plain, "ab\n\na", "length", 4), (short, "ab", "stop", 3)]:
+        hook = writes(reader)
+        completion = reader.generate([PROMPTS[1]])[0]
+        hook.remove()
+        found = (completion.text, completion.finish, completion.tokens_out)
+        assert found == (text, finish, tokens)
 
 
 def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any) -> None:

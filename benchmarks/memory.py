@@ -1,0 +1,204 @@
+"""Peak memory of readers on a CPU, against what `doctor --fit` predicts.
+
+Random models of 100 to 400 million parameters, saved to a temporary folder as users would have
+them, and the embedded reader. Each is loaded in a process of its own, which reads a prompt that
+fills the context and holds all pictures, and watches its memory. It knows how memory is watched.
+It does not know how it is predicted.
+
+    python benchmarks/memory.py --json benchmarks/results/memory.json
+
+The constants of rag_vqa/memory.py were fitted to some of the cases; the others were measured
+afterwards. Needs 10 GB of memory, 8 GB of disk and half an hour of one core; less with --only.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import re
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from random_readers import build
+
+from rag_vqa.settings import embedded_model
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is loaded, and the prompts that it reads. `fitted`: the formula's constants saw it."""
+
+    model: str
+    quantization: str
+    context: int
+    images: int = 1
+    pixels: int = 448 * 448
+    batch: int = 1
+    dtype: str = "float32"
+    fitted: bool = True
+
+
+CASES = (
+    Case("qwen3vl", "none", 1024),
+    Case("qwen3vl", "none", 4096, images=3),
+    Case("qwen3vl", "nf4", 1024),
+    Case("qwen3vl", "nf4", 4096, images=3),
+    Case("qwen3vl", "int8", 1024),
+    Case("qwen3vl", "none", 2048, dtype="bfloat16"),
+    Case("qwen3vl", "nf4", 1024, images=2, batch=4),
+    Case("llava", "none", 1024),
+    Case("llava", "nf4", 1024),
+    Case("llava", "nf4", 4096, images=3),
+    Case("llava", "int8", 2048),
+    Case("demo", "none", 1088),
+    Case("demo", "nf4", 1088),
+    Case("qwen3vl-small", "none", 2048, images=2),
+    Case("qwen3vl-small", "nf4", 2048, images=2),
+    Case("qwen3vl-small", "int8", 2048, images=2),
+    Case("llava-wide", "none", 2048),
+    Case("llava-wide", "nf4", 2048, images=2),
+    Case("llava-wide", "int8", 1024),
+    Case("qwen3vl-2b", "nf4", 2048, pixels=512 * 512),
+    # Measured once everything was settled.
+    Case("qwen3vl-1b", "none", 1536, fitted=False),
+    Case("qwen3vl-1b", "nf4", 1536, fitted=False),
+    Case("qwen3vl-1b", "nf4", 3072, images=2, pixels=640 * 640, fitted=False),
+    Case("qwen3vl-1b", "int8", 1536, fitted=False),
+    Case("llava-tall", "none", 2048, batch=2, fitted=False),
+    Case("llava-tall", "nf4", 3072, images=2, fitted=False),
+    Case("llava-tall", "int8", 2048, fitted=False),
+)
+
+
+def probe(folder: str, case: Case) -> dict[str, float]:
+    """In a process of its own: bytes before, after loading, and at the peak."""
+    import bitsandbytes  # noqa: F401  part of what is there before, wherever it is loaded from
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText  # noqa: F401
+
+    from rag_vqa.readers.local import LocalReader
+    from rag_vqa.types import ImagePart, Prompt, TextPart
+
+    before = sum(status().values())
+    with watched() as loading:
+        reader = LocalReader(
+            folder, quantization=case.quantization, dtype=case.dtype, device="cpu",
+            max_new_tokens=8, max_pixels=case.pixels, max_images=case.images,
+            max_context=case.context, batch_size=case.batch,
+        )  # fmt: skip
+    side = int(case.pixels**0.5)
+    pictures = [ImagePart(Image.new("RGB", (side, side))) for _ in range(case.images)]
+
+    def prompt(length: int) -> Prompt:
+        return Prompt((*pictures, TextPart("a " * length)))
+
+    fitting = bisect_right(
+        range(1, case.context), reader.limits.context, key=lambda n: reader.count(prompt(n))
+    )
+    with watched() as reading:
+        done = reader.generate([prompt(fitting)] * case.batch)
+    # Files that are mapped while loading can be let go; those while reading are in use.
+    peak = max(loading["RssAnon"], reading["RssAnon"]) + reading["RssFile"]
+    return {"before": before, "peak": peak, "tokens": done[0].tokens_in}
+
+
+def status() -> dict[str, float]:
+    """Bytes of this process that no file backs, and that files back, as Linux says."""
+    text = Path("/proc/self/status").read_text()
+    found = re.findall(r"^(RssAnon|RssFile):\s+(\d+) kB", text, re.M)
+    return {name: 1024.0 * int(kilobytes) for name, kilobytes in found}
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, float]]:
+    """The peaks of this process while the block runs, looked at every millisecond."""
+    seen = {"RssAnon": 0.0, "RssFile": 0.0}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for name, count in status().items():
+                seen[name] = max(seen[name], count)
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def predicted(folder: Path, case: Case) -> float:
+    """Bytes of the whole process, as `doctor --fit` computes them."""
+    from transformers import AutoConfig
+
+    from rag_vqa import memory
+    from rag_vqa.readers.shapes import shape_of
+
+    shape = shape_of(AutoConfig.from_pretrained(folder))
+    load = memory.Load(
+        case.quantization, case.context, case.images, case.pixels, memory.BYTES[case.dtype],
+        case.batch, on_cpu=True,
+    )  # fmt: skip
+    return memory.RUNTIME_CPU + sum(memory.reader(shape, load).values())
+
+
+def measure(root: Path, case: Case) -> dict[str, Any]:
+    """One row. The error is of what the reader adds to a process that has imported everything."""
+    folder = root / case.model if case.model != "demo" else embedded_model("reader")
+    if not folder.is_dir():
+        folder.mkdir()
+        build(case.model, folder)
+    command = [sys.executable, __file__, "--probe", str(folder), json.dumps(asdict(case))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{case}: {done.stderr[-2000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    computed = predicted(folder, case)
+    added = found["peak"] - found["before"]
+    row = {**asdict(case), **found, "predicted": computed}
+    row["error"] = (computed - found["peak"]) / added
+    row["error_of_process"] = computed / found["peak"] - 1
+    print(
+        f"{case.model:<14} {case.quantization:<5} {case.dtype} {case.context} tokens x {case.batch}"
+        f"  measured {found['peak'] / 1e9:.3f} GB  predicted {computed / 1e9:.3f} GB"
+        f"  {row['error']:+.1%} ({row['error_of_process']:+.1%} of the process)"
+        f"{'' if case.fitted else '  not fitted'}",
+        flush=True,
+    )
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--json", type=Path, help="where the rows are written")
+    parser.add_argument("--only", nargs="+", help="models")
+    parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.probe:
+        print(json.dumps(probe(given.probe[0], Case(**json.loads(given.probe[1])))))
+        return
+    rows: list[dict[str, Any]] = []
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    machine = {"date": when, "machine": platform.machine(), "system": platform.system()}
+    with TemporaryDirectory() as root:
+        for case in sorted(CASES, key=lambda case: case.fitted):
+            if not given.only or case.model in given.only:
+                rows.append(measure(Path(root), case))
+                if given.json:
+                    given.json.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""`rag-vqa data`: question sets, before they are run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_vqa.cli.output import one_line, print_json
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import Missing, UsageError
+
+if TYPE_CHECKING:
+    from rag_vqa.formats.questions.checking import Checked
+
+app = typer.Typer(no_args_is_help=True, help="Question sets of benchmarks, and your own.")
+_SHOWN = 5  # names of missing pictures; all are in the manifest
+_POLICIES = ("fail", "skip", "text-only")
+
+
+@app.callback()
+def _data() -> None:
+    """Question sets of benchmarks, and your own."""
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="infoseek, evqa, m2kr, mbeir or own.")
+    ],
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of its files; a JSONL file of your own.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the photos.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="val, test …")] = None,
+    task: Annotated[str | None, typer.Option(help="Of m2kr and mbeir: oven, oven_task8 …")] = None,
+    missing: Annotated[
+        str,
+        typer.Option(metavar="|".join(_POLICIES), help="Questions whose photo is not there."),
+    ] = "fail",
+) -> None:
+    """Say which files and photos of a benchmark are there, and write it down for runs.
+
+    Ends with 3 if a photo is missing and --missing is fail.
+    """
+    from rag_vqa.cli import options
+    from rag_vqa.cli.progress import progress
+    from rag_vqa.formats.questions import checking
+
+    run: Run = ctx.obj
+    if missing not in _POLICIES:
+        raise UsageError(f"--missing {missing}: give {', '.join(_POLICIES)}.")
+    if images is not None:
+        options.folder(images, "--images")
+    with progress("look through the questions", None, quiet=run.quiet) as advance:
+        found = checking.check(
+            benchmark, path, split=split, images=images,
+            missing=missing,  # type: ignore[arg-type] # checked above
+            task=task, on_progress=advance,
+        )  # fmt: skip
+    _tell(run, found)
+    if found.found.missing and missing == "fail":
+        raise Missing(
+            f"{len(found.found.missing):,} photos are missing. Get them, or go on without: "
+            "--missing text-only asks such questions without their photo, skip leaves them out."
+        )
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    format: Annotated[str, typer.Argument(metavar="infoseek|evqa|own", help="Whose files.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty.")],
+) -> None:
+    """Write the demo's flag world as a benchmark's files: questions, photos, documents."""
+    from rag_vqa.demo.exporting import export
+
+    run: Run = ctx.obj
+    counts = export(format, folder)  # type: ignore[arg-type] # checked there
+    if run.json:
+        print_json({"folder": folder, "questions": counts})
+        return
+    print(f"{folder}: {', '.join(f'{n:,} questions of {half}' for half, n in counts.items())}")
+    run.note(f"Go on:  rag-vqa data check {format} {folder} --split test")
+
+
+def _tell(run: Run, checked: Checked) -> None:
+    found = checked.found
+    if run.json:
+        said = found.model_dump(exclude={"names"})
+        print_json({"name": checked.name, "split": checked.split, **said,
+                    "causes": list(checked.causes), "manifest": checked.path})  # fmt: skip
+        return
+    lost = found.questions - found.with_picture - found.without_picture
+    bare = f" · {found.without_picture:,} without one" if found.without_picture else ""
+    print(f"{checked.name} {checked.split}: {found.questions:,} questions · "
+          f"{found.with_picture:,} with photo{bare} · {lost:,} whose photo is missing")  # fmt: skip
+    for name in found.missing[:_SHOWN]:
+        print(f"missing: {one_line(str(Path(found.images) / name))}")
+    if len(found.missing) > _SHOWN:
+        print(f"and {len(found.missing) - _SHOWN:,} more, all named in {checked.path}")
+    for cause in checked.causes:
+        print(f"likely: {one_line(cause)}")
+    run.note(f"written for runs: {checked.path}")

@@ -1,0 +1,197 @@
+"""`doctor --fit`: whether a preset, with what overrides it, fits this machine, before it loads.
+
+It knows which settings need memory, what is free here, and which flags save some. How much a
+model needs is `rag_vqa.memory`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa import memory
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.presets import CONTEXT, MODELS, PRESETS, limits
+from rag_vqa.settings import EMBEDDED, model_source
+
+if TYPE_CHECKING:
+    from rag_vqa.settings import Settings
+
+# What can be changed, the least harm first: a flag, its section and key, and the value.
+_SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
+    ("--quantization nf4", "reader", "quantization", "nf4"),
+    ("--set retriever.device=cpu", "retriever", "device", "cpu"),
+    ("--set reader.max_context=4096", "reader", "max_context", 4096),
+    ("--max-pixels 262144", "reader", "max_pixels", 512 * 512),
+    ("--max-images 1", "reader", "max_images", 1),
+    ("--set reader.max_context=2048", "reader", "max_context", 2048),
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is needed where, what is free there, and the flags that would make it fit.
+
+    Attributes:
+        needs: bytes by part, in the memory of `device`: "cpu", "cuda", "mps".
+        elsewhere: bytes in the machine's own memory, where `device` is a GPU.
+        mend: flags; "" where it fits, or where nothing helps.
+    """
+
+    preset: str
+    reader: str
+    device: str
+    needs: Mapping[str, float]
+    free: float
+    elsewhere: float = 0.0
+    mend: str = ""
+
+    @property
+    def total(self) -> float:
+        """Bytes of all parts."""
+        return sum(self.needs.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether so much is free."""
+        return self.total <= self.free
+
+
+def fit(settings: Settings, batch: int = 1) -> Fit:
+    """Whether asking with these settings fits, and what would make it fit.
+
+    Args:
+        batch: questions read at once; `ask` reads one.
+
+    Raises:
+        Missing: a model that is neither known nor here.
+    """
+    found = _predicted(settings, batch)
+    return found if found.fits else replace(found, mend=_mend(settings, batch))
+
+
+def _mend(settings: Settings, batch: int) -> str:
+    """One flag that is enough, else several, else another preset; "" where none is enough."""
+    changed = settings
+    flags: list[str] = []
+    for flag, section, key, value in _SAVINGS:
+        alone = _with(settings, section, key, value)
+        if _predicted(alone, batch).fits:
+            return flag
+        together = _with(changed, section, key, value)
+        if _predicted(together, batch).total < _predicted(changed, batch).total:
+            changed, flags = together, [*flags, flag]
+        if _predicted(changed, batch).fits:
+            return " ".join(flags)
+    return next((f"--preset {name}" for name in _fitting(batch)), "")
+
+
+def _fitting(batch: int) -> Iterator[str]:
+    """Presets that fit here, the largest first."""
+    from rag_vqa.settings import load
+
+    for name in reversed(tuple(PRESETS)):
+        if _predicted(load({"preset": name}, environment={}), batch).fits:
+            yield name
+
+
+def _with(settings: Settings, section: str, key: str, value: Any) -> Settings:
+    """The settings with one changed, if that is less than it was."""
+    old = getattr(getattr(settings, section), key)
+    if isinstance(value, int) and old is not None and old <= value:
+        return settings
+    changed = getattr(settings, section).model_copy(update={key: value})
+    return settings.model_copy(update={section: changed})
+
+
+def _predicted(settings: Settings, batch: int) -> Fit:
+    from rag_vqa.readers.loading import resolve_device
+
+    asked = settings.reader
+    name = asked.model or EMBEDDED
+    device = resolve_device(asked.device).partition(":")[0]
+    on_gpu = device == "cuda"
+    own: dict[str, float] = {"runtime": memory.RUNTIME_GPU if on_gpu else memory.RUNTIME_CPU}
+    elsewhere = memory.RUNTIME_CPU if on_gpu else 0.0
+    if settings.k:
+        retriever, beside = _retriever(settings), resolve_device(settings.retriever.device)
+        if beside.partition(":")[0] == device:
+            own["retriever"] = retriever
+        else:
+            elsewhere += retriever
+    shape, longest = _shape(name, asked.revision)
+    given = {**limits(name), **{k: v for k, v in asked.model_dump().items() if v is not None}}
+    dtype = ("bfloat16" if on_gpu else "float32") if asked.dtype == "auto" else asked.dtype
+    load = memory.Load(
+        asked.quantization,
+        min(given.get("max_context", CONTEXT), longest),
+        given.get("max_images", 1) if settings.k else 1,
+        asked.max_pixels,
+        memory.BYTES[dtype],
+        batch,
+        on_cpu=not on_gpu,
+    )
+    own |= memory.reader(shape, load)
+    return Fit(settings.preset or "demo", name, device, own, _free(device), elsewhere)
+
+
+def _retriever(settings: Settings) -> float:
+    """Bytes of its weights."""
+    asked = settings.retriever
+    known = MODELS.get(asked.model or EMBEDDED)
+    if known is not None:
+        count = known.parameters
+    else:
+        from rag_vqa.readers.shapes import parameters_in
+
+        count = parameters_in(_folder(model_source(asked.model, "retriever"), asked.revision))
+    return float(count * memory.BYTES[asked.dtype])
+
+
+@cache
+def _shape(name: str, revision: str | None) -> tuple[memory.Shape, int]:
+    """The reader's shape, and the most tokens that it takes, as far as that is known."""
+    known = MODELS.get(name)
+    if known is not None and known.shape is not None:
+        return known.shape, CONTEXT**2
+    from transformers import AutoConfig
+
+    from rag_vqa.readers.shapes import shape_of
+
+    folder = _folder(model_source(name, "reader"), revision)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return shape_of(config), int(config.get_text_config().max_position_embeddings)
+    except (OSError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the memory of {name} cannot be computed: {reason}") from error
+
+
+def _folder(source: str, revision: str | None) -> Path:
+    """Where the files of a model are on this machine; nobody is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise Missing(
+            f"{source} is not here, and its size is not known to rag-vqa. "
+            f"Its configuration is enough: hf download {source} config.json"
+        ) from error
+
+
+def _free(device: str) -> float:
+    """Bytes that a program could have: of all GPUs, or of the machine's memory."""
+    if device == "cuda":
+        import torch
+
+        return float(sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())))
+    from rag_vqa.cli.checks import available_memory
+
+    return available_memory() or float("inf")

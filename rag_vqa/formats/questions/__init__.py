@@ -1,0 +1,1 @@
+"""Question files of benchmarks, and of users → Examples; their pictures are found by name."""

@@ -1,0 +1,165 @@
+"""InfoSeek's questions → Examples: three files of a split, joined by data_id.
+
+It knows infoseek_SPLIT.jsonl (data_id, image_id, question, answer, answer_eval, data_split),
+infoseek_SPLIT_qtype.jsonl (data_id, question_type) and infoseek_SPLIT_withkb.jsonl (data_id,
+entity_id, entity_text), as open-vision-language/infoseek and edchengg/infoseek_eval have them. It
+knows no pages of Wikipedia: entity_id is the id of a document of Wiki6M.
+
+Pictures are OVEN's: `oven_04990048` is `04/oven_04990048` with the suffix of where it came from
+(edchengg/oven_eval, merge_oven_images.py), in the folder oven_images. A flat folder, as copies of
+these pictures come too, is looked in second. Which tar holds which folder could not be verified.
+Test and human sets were published without answers, types and entities; these may be absent there.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.errors import BadInput, Missing
+from rag_vqa.formats.document import shown
+from rag_vqa.formats.jsonl import objects
+from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, ids, read, text
+from rag_vqa.types import Example, Query
+
+_UNLABELLED = ("test", "human")
+_IMAGE = re.compile(r"oven_(\d\d)\d*")
+_SUFFIXES = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
+
+
+def find(home: Path, split: str | None, images: Path | None, task: str | None) -> Benchmark:
+    """The files of a split ("val" by default) in a folder.
+
+    Raises:
+        Missing: one of them is not there.
+    """
+    split = split or "val"
+    named = {
+        "questions": home / f"infoseek_{split}.jsonl",
+        "types": home / f"infoseek_{split}_qtype.jsonl",
+        "entities": home / f"infoseek_{split}_withkb.jsonl",
+    }
+    needed = ("questions",) if split in _UNLABELLED else tuple(named)
+    for role in needed:
+        if not named[role].is_file():
+            raise Missing(
+                f"{named[role]} is not there: InfoSeek's {role} of {split}. "
+                "See docs/data.md for where it comes from."
+            )
+    files = {role: path for role, path in named.items() if path.is_file()}
+    return Benchmark(
+        name="infoseek",
+        split=split,
+        scorer="infoseek",
+        files=files,
+        home=home,
+        images=images or home / "oven_images",
+        rows=lambda _: _rows(files),
+        explain=_explain,
+    )
+
+
+def _rows(files: Mapping[str, Path]) -> Iterator[Asked]:
+    path = files["questions"]
+    with closing(sqlite3.connect("")) as side:  # beside the questions; SQLite's temporary file
+        for role, field in (("types", "question_type"), ("entities", "entity_id")):
+            side.execute(f"CREATE TABLE {role} (id TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+            if role in files:
+                pairs = _pairs(files[role], field)
+                try:
+                    side.executemany(f"INSERT INTO {role} VALUES (?, ?)", pairs)
+                except sqlite3.IntegrityError as error:
+                    raise BadInput(f"{files[role]}: a data_id is there twice.") from error
+
+        def looked_up(role: str, identity: str) -> str:
+            query = f"SELECT value FROM {role} WHERE id = ?"
+            found = side.execute(query, (identity,)).fetchone()
+            if found is None and role in files:
+                raise BadInput(f"{files[role].name} has no line for {shown(identity)}.")
+            return str(found[0]) if found else ""
+
+        def example(row: Row, place: int) -> Asked:
+            identity = text(row, "data_id")
+            kind, entity = looked_up("types", identity), looked_up("entities", identity)
+            return _asked(row, identity, kind, entity)
+
+        yield from read(objects(path), path, example)
+
+
+def _pairs(path: Path, field: str) -> Iterator[tuple[str, str]]:
+    for number, row in objects(path):
+        try:
+            if isinstance(row, BadInput):
+                raise row
+            yield text(row, "data_id"), text(row, field)
+        except BadInput as error:
+            raise BadInput(f"{path}, line {number}: {error}") from error
+
+
+def _asked(row: Row, identity: str, kind: str, entity: str) -> Asked:
+    references = _references(row)
+    split = text(row, "data_split")
+    unseen = next((s for s in ("unseen_question", "unseen_entity") if split.endswith(s)), split)
+    image = text(row, "image_id")
+    found = (entity,) if entity else ()
+    example = Example(
+        identity,
+        Query(text(row, "question")),
+        answers=_answers(row) or tuple(item for item in references if isinstance(item, str)),
+        relevant=found,
+        oracle=found,
+        references=references,
+        kind=kind,
+        split=unseen,
+        group=entity or image,
+    )
+    return Asked(example, _names(image))
+
+
+def _references(row: Row) -> tuple[Any, ...]:
+    """answer_eval as the scorer takes it: texts, or a range; some rows give the range alone."""
+    given = row.get("answer_eval")
+    listed = [given] if isinstance(given, dict) else [] if given is None else given
+    fits = isinstance(listed, list) and all(isinstance(item, str | dict) for item in listed)
+    if not fits:
+        raise BadInput(f"answer_eval is {shown(given)}, neither texts nor a range.")
+    return tuple(listed)
+
+
+def _answers(row: Row) -> tuple[str, ...]:
+    given = row.get("answer")
+    if isinstance(given, list) and all(isinstance(item, str | int | float) for item in given):
+        return ids({"answer": [str(item) for item in given]}, "answer")
+    if given is None or isinstance(given, list):
+        return ()
+    return (text(row, "answer"),)
+
+
+def _names(image: str) -> tuple[str, ...]:
+    """
+    >>> _names("oven_04990048")[0]
+    '04/oven_04990048.jpg'
+    """
+    found = _IMAGE.fullmatch(image)
+    if found is None:
+        raise BadInput(f"image_id {shown(image)} is no id of OVEN, as oven_04990048 is.")
+    return tuple(f"{at}{image}{end}" for at in (f"{found[1]}/", "") for end in _SUFFIXES)
+
+
+def _explain(images: Path, missing: Iterable[str]) -> Iterator[str]:
+    lost = Counter(name[:2] for name in missing)
+    if not images.is_dir():
+        yield f"{images} is not there: unpack OVEN's pictures into it."
+        return
+    absent = [f"{number} ({count:,})" for number, count in sorted(lost.items())
+              if not (images / number).is_dir()]  # fmt: skip
+    if absent:
+        yield (
+            f"{images} lacks whole folders, with so many pictures asked about: "
+            f"{', '.join(absent)}. A shard of OVEN's pictures was not unpacked."
+        )

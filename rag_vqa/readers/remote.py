@@ -1,0 +1,191 @@
+"""A reader behind OpenAI-compatible servers: vLLM, SGLang, Ollama, llama.cpp, hosted ones.
+
+It knows how a batch becomes requests and how often one is tried. What is sent, what counts as an
+answer, what a failure means and whom to ask are the neighbouring modules' matter. The tokenizer is
+the servers': see `wire` for what that means for markers in documents and for counting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
+from rag_vqa.readers import background
+from rag_vqa.readers.asking import Asking
+from rag_vqa.readers.checking import check_positive, images_of, limits
+from rag_vqa.readers.exchange import Body, Heard, body, streamed, whole
+from rag_vqa.readers.failures import Asked, Failure
+from rag_vqa.readers.logprobs import check_choices, likeliest, shares
+from rag_vqa.readers.reader import OnText
+from rag_vqa.readers.wire import MAX_PIXELS, Wire
+from rag_vqa.sections import server_addresses
+from rag_vqa.types import Completion, Prompt, Scalar
+
+Result = TypeVar("Result")
+_Put = Callable[[Any, Body, Asked], Awaitable[Result]]
+
+
+class RemoteReader:
+    """Reads by asking servers, greedily, many rows at once.
+
+    A row that fails for good is a Completion with `finish` "failed". A wrong key, a model that is
+    not served, or no server at all would fail them all: that raises Missing. Of a cancelled row no
+    tokens are told (0).
+
+    Args:
+        model: as the servers call it.
+        servers: addresses, each as "http://host:8000/v1"; all serve the same model.
+        api_key: None: RAG_VQA_API_KEY of the environment; api.openai.com alone is given
+            OPENAI_API_KEY. It is in no setting, message or log, and follows no redirect.
+        max_new_tokens, max_images, max_context: as of `LocalReader`.
+        max_pixels: of one picture; larger ones are scaled down before they are sent.
+        tokenizer: folder or hub id of the served model, whose tokenizer and processor then make
+            counts and markers exact; no weights are loaded.
+        concurrency: requests at once to each server.
+        requests_per_minute: to all of them together.
+        timeout: seconds for one answer, waiting in the server's queue included.
+        retries: further tries of a request that failed in passing.
+        offline: `tokenizer` comes from the cache.
+
+    Raises:
+        UsageError: an argument that cannot be meant.
+        Missing: the tokenizer is not here.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        servers: Sequence[str],
+        *,
+        api_key: str | None = None,
+        max_new_tokens: int = 64,
+        max_pixels: int | None = None,
+        max_images: int | None = None,
+        max_context: int = 8192,
+        tokenizer: str | None = None,
+        concurrency: int = 16,
+        requests_per_minute: int | None = None,
+        timeout: float = 300.0,
+        retries: int = 5,
+        offline: bool = False,
+    ) -> None:
+        check_positive(max_new_tokens=max_new_tokens, max_pixels=max_pixels, timeout=timeout)
+        check_positive(max_images=max_images, max_context=max_context, concurrency=concurrency)
+        check_positive(requests_per_minute=requests_per_minute)
+        self.servers = server_addresses(servers)
+        if not self.servers or not model:
+            raise UsageError("name a model and a server, such as http://localhost:8000/v1")
+        self.limits = limits(max_images, max_context, max_new_tokens)
+        # The number of servers and their addresses change no answer.
+        self.name = f"{_named(model)}@server"
+        self.settings: dict[str, Scalar] = {
+            "max_new_tokens": max_new_tokens,
+            "max_pixels": max_pixels or MAX_PIXELS,
+            "tokenizer": tokenizer and _named(tokenizer),
+        }
+        processor = _processor(tokenizer, offline) if tokenizer else None
+        self._wire = Wire(max_pixels or MAX_PIXELS, processor)
+        self._model, self._max_new_tokens = model, max_new_tokens
+        self._at_once = concurrency * len(self.servers)
+        self._asking = Asking(model, self.servers, api_key, requests_per_minute, timeout, retries)
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens that the prompt takes: estimated, rather too many; exact with `tokenizer`."""
+        return self._wire.count(prompt)
+
+    def render(self, prompt: Prompt) -> str:
+        """The messages as they are sent, `<image>` for each picture."""
+        return self._wire.render(prompt)
+
+    def generate(
+        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+    ) -> list[Completion]:
+        """One completion for each prompt, in their order; see `Reader`.
+
+        `on_text` is called from another thread, for one row at a time.
+        """
+
+        async def row(number: int, prompt: Prompt) -> Completion:
+            heard = None if on_text is None else Heard(number, on_text)
+
+            async def put(client: Any, request: Body, who: Asked) -> Completion:
+                if heard is None:
+                    return await whole(client, request, who)
+                return await streamed(client, request, who, heard)
+
+            try:
+                return await self._answer(prompt, put)
+            except (BadInput, Missing, Failure) as error:
+                if isinstance(error, Failure) and error.then == "batch":
+                    raise
+                text = heard.text if heard else ""
+                return Completion(text, 0, 0, "failed", error=str(error))
+
+        return self._each(prompts, row)
+
+    def choice_probability(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[list[float]]:
+        """(prompts, choices): how likely each choice follows; see `Reader`.
+
+        From the server's 20 likeliest first tokens: a choice that is not among them gets 0.
+        """
+        check_choices(choices)
+
+        async def row(number: int, prompt: Prompt) -> list[float]:
+            return shares(await self._answer(prompt, likeliest), choices)
+
+        return self._each(prompts, row)
+
+    def _each(
+        self, prompts: Sequence[Prompt], row: Callable[[int, Prompt], Awaitable[Result]]
+    ) -> list[Result]:
+        """`row` of every prompt, as many at once as the servers are to have."""
+        for prompt in prompts:
+            images_of(prompt, self.limits)
+
+        async def all_rows() -> list[Result]:
+            gate = asyncio.Semaphore(self._at_once)
+
+            async def gated(number: int, prompt: Prompt) -> Result:
+                async with gate:
+                    return await row(number, prompt)
+
+            tasks = [asyncio.create_task(gated(n, prompt)) for n, prompt in enumerate(prompts)]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:  # one that stops the batch stops the others
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        try:
+            return background.wait_for(all_rows())
+        except Failure as error:
+            kind = Missing if error.then == "batch" else ReaderError
+            raise kind(str(error)) from None
+
+    async def _answer(self, prompt: Prompt, put: _Put[Result]) -> Result:
+        messages = await asyncio.to_thread(self._wire.messages, prompt)
+        request = body(self._model, messages, self._max_new_tokens)
+        pictures = images_of(prompt, self.limits)
+        return await self._asking.answer(pictures, lambda client, who: put(client, request, who))
+
+
+def _named(model: str) -> str:
+    """A hub id as it is, of a path the last folder: the rest is of some machine."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model
+
+
+def _processor(model: str, offline: bool) -> Any:
+    from transformers import AutoConfig
+
+    from rag_vqa.readers.loading import explained
+    from rag_vqa.readers.processors import load_processor
+
+    where = {"local_files_only": offline}
+    with explained(model, offline):
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
+        return load_processor(model, config, **where)

@@ -1,0 +1,154 @@
+"""doctor --fit, doctor --reader, and what is said of packages that fetch code."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rag_vqa import presets
+from rag_vqa.cli import checks, fit
+from rag_vqa.settings import load
+
+
+@pytest.fixture(autouse=True)
+def cached() -> Any:
+    fit._shape.cache_clear()
+    yield
+    fit._shape.cache_clear()
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, device: str, free: float) -> None:
+    """A machine with so much free memory on its GPU, or in all; nothing of this one is asked."""
+    monkeypatch.setattr(fit, "_free", lambda kind: free if kind == device else 64e9)
+    monkeypatch.setattr(
+        "rag_vqa.readers.loading.resolve_device",
+        lambda asked: device if asked == "auto" else asked,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "device"), [("laptop", "cpu"), ("12gb", "cuda"), ("24gb", "cuda"), ("80gb", "cuda")]
+)
+def test_a_preset_on_the_machine_that_it_is_for_needs_what_it_states(
+    monkeypatch: pytest.MonkeyPatch, name: str, device: str
+) -> None:
+    machine(monkeypatch, device, 1e12)
+    found = fit.fit(load({"preset": name}, environment={}))
+    assert found.total == pytest.approx(presets.PRESETS[name].memory)
+    assert found.fits
+    assert found.mend == ""
+
+
+def test_one_flag_is_named_if_it_is_enough(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cuda", 11e9)
+    done = cli("doctor", "--fit", "12gb", "--quantization", "int8")
+    assert done.code == 1
+    assert "does not fit" in done.out
+    assert done.out.splitlines()[-1].strip() == "→ --quantization nf4"
+    done = cli("doctor", "--fit", "12gb", "--quantization", "int8", "--quantization", "nf4")
+    assert done.code == 0
+    assert done.out.splitlines()[-2].endswith("of 11.00 GB free: fits")
+
+
+@pytest.mark.parametrize("free", [10.3e9, 9.5e9, 9.2e9])
+def test_the_flags_that_are_named_make_it_fit(cli, monkeypatch, free: float) -> None:
+    machine(monkeypatch, "cuda", free)
+    done = cli("doctor", "--fit", "12gb", "--json")
+    assert (done.code, done.json["fits"]) == (1, False)
+    flags = done.json["mend"].split()
+    assert flags
+    again = cli("doctor", "--fit", "12gb", *flags, "--json")
+    assert (again.code, again.json["fits"], again.json["mend"]) == (0, True, "")
+
+
+def test_a_smaller_preset_is_named_where_no_flag_is_enough(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cpu", 8e9)
+    assert cli("doctor", "--fit", "80gb", "--json").json["mend"] == "--preset laptop"
+    machine(monkeypatch, "cpu", 1e8)
+    done = cli("doctor", "--fit", "80gb")
+    assert "nothing that can be set here makes it fit" in done.out
+
+
+def test_batches_no_retrieval_and_a_retriever_elsewhere(monkeypatch) -> None:
+    machine(monkeypatch, "cuda", 1e12)
+    settings = load({"preset": "12gb"}, environment={})
+    one, four = fit.fit(settings), fit.fit(settings, batch=4)
+    assert four.needs["attention cache"] == 4 * one.needs["attention cache"]
+    bare = fit.fit(load({"preset": "12gb", "k": 0}, environment={}))
+    assert "retriever" not in bare.needs
+    apart = load({"preset": "12gb", "retriever": {"device": "cpu"}}, environment={})
+    moved = fit.fit(apart)
+    assert "retriever" not in moved.needs
+    assert moved.elsewhere == pytest.approx(one.elsewhere + one.needs["retriever"])
+
+
+def test_the_embedded_models_are_computed_from_their_files(cli, monkeypatch) -> None:
+    monkeypatch.setattr(fit, "model_source", _embedded)
+    machine(monkeypatch, "cpu", 4e9)
+    done = cli("doctor", "--fit", "demo", "--json")
+    assert done.code == 0, done.err
+    stated = sum(
+        file.stat().st_size / 2 for file in Path(_embedded("demo", "reader")).glob("*.safetensors")
+    )  # in 16 bits on the disk
+    numbers = done.json["needs"]["left whole"] / 4 + done.json["needs"]["quantised"] / 4.127 * 8
+    assert numbers == pytest.approx(stated, rel=0.02)
+
+
+def _embedded(model: str | None, role: Any) -> str:
+    from rag_vqa.settings import embedded_model
+
+    return str(embedded_model(role))
+
+
+def test_a_model_that_is_not_here_names_the_command(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cpu", 4e9)
+    done = cli("doctor", "--fit", "laptop", "--reader", "somebody/unheard-of")
+    assert (done.code, done.out) == (3, "")
+    assert "hf download somebody/unheard-of config.json" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["-k", "3"], "-k: of what?"),
+        (["--quantization", "nf4"], "--quantization: of what?"),
+        (["--batch-size", "4"], "--batch-size: of what?"),
+        (["--fit", "13gb"], "There are: demo"),
+        (["--fit", "12gb", "--batch-size", "0"], "batch-size"),
+    ],
+)
+def test_what_says_nothing_is_refused(cli, args, says) -> None:
+    done = cli("doctor", *args)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+
+
+def test_doctor_reader_runs_the_hostile_set_and_loads_no_model(cli, monkeypatch, loads) -> None:
+    monkeypatch.setattr("rag_vqa.cli.reader_checks.model_source", _embedded)
+    done = cli("doctor", "--reader", "demo")
+    assert (done.code, loads) == (0, [])
+    assert "hostile set" in done.out
+    assert "0 become any" in done.out
+    line = "special: '</s>': more {'</s>': 1}, fewer {}"
+    monkeypatch.setattr("rag_vqa.readers.hostile.failures", lambda processor, attacks: [line])
+    done = cli("doctor", "--reader", "demo")
+    assert done.code == 1
+    assert f"BAD  hostile text       {line}" in done.out
+
+
+def test_a_package_that_lets_bitsandbytes_fetch_code_is_noted(monkeypatch) -> None:
+    monkeypatch.setattr(checks.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0))
+    installed = {"bitsandbytes": "0.50", "kernels": "0.12"}
+    monkeypatch.setattr(checks, "_version", installed.get)
+    finding = checks._bitsandbytes()
+    assert finding.good
+    assert "uninstall -y kernels" in finding.mend
+    del installed["kernels"]
+    assert checks._bitsandbytes().mend == ""
+
+
+def test_memory_that_is_available_is_asked_of_the_system() -> None:
+    free = checks.available_memory()
+    assert free is not None
+    assert 0 < free < 1e15

@@ -1,0 +1,58 @@
+"""A reader by name: which kind is opened, with which options, and what is refused before."""
+
+from typing import Any
+
+import pytest
+
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.readers.opening import open_reader
+
+SERVERS = ["http://localhost:1/v1"]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda m, **o: calls.append((m, o)))
+    monkeypatch.setattr(
+        "rag_vqa.readers.remote.RemoteReader", lambda m, s, **o: calls.append((m, s, o))
+    )
+    monkeypatch.setattr("rag_vqa.readers.opening.model_source", lambda model, role: model)
+    return calls
+
+
+def test_a_local_one_is_in_nf4_unless_told(opened: list[Any]) -> None:
+    open_reader("a/b")
+    open_reader("a/b", quantization="none", max_new_tokens=9, device=None)
+    assert opened[0] == ("a/b", {"quantization": "nf4", "max_new_tokens": 128, "revision": None})
+    assert opened[1][1] == {"quantization": "none", "max_new_tokens": 9, "revision": None}
+
+
+def test_servers_make_it_a_remote_one(opened: list[Any], caplog: Any) -> None:
+    open_reader("a/b", servers=SERVERS, concurrency=3, quantization=None)
+    assert opened == [("a/b", SERVERS, {"max_new_tokens": 128, "concurrency": 3})]
+    assert caplog.text == ""  # nothing is downloaded, hence no terms
+
+
+@pytest.mark.parametrize("option", [{"quantization": "nf4"}, {"device": "cpu"}, {"revision": "v"}])
+def test_servers_take_no_option_of_a_local_reader(opened: list[Any], option: Any) -> None:
+    with pytest.raises(UsageError, match=next(iter(option))):
+        open_reader("a/b", servers=SERVERS, **option)
+    assert opened == []
+
+
+@pytest.mark.parametrize("option", [{"concurrency": 3}, {"api_key": "k"}, {"tokenizer": "a/b"}])
+def test_a_local_reader_takes_no_option_of_servers(opened: list[Any], option: Any) -> None:
+    with pytest.raises(UsageError, match=next(iter(option))):
+        open_reader("a/b", **option)
+    assert opened == []
+
+
+def test_servers_need_a_model_and_the_extra(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="--reader MODEL"):
+        open_reader(None, servers=SERVERS)
+    monkeypatch.setattr("rag_vqa.readers.opening.find_spec", lambda name: None)
+    with pytest.raises(Missing, match=r"rag-vqa\[openai\]"):
+        open_reader("a/b", servers=SERVERS)

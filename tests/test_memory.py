@@ -1,0 +1,70 @@
+"""Memory of a reader: formulas written out, and what makes it more or less."""
+
+from dataclasses import replace
+
+import pytest
+
+from rag_vqa.memory import BITS, BYTES, Load, Shape, reader
+
+SHAPE = Shape(
+    linear=1_000_000, whole=300_000, layers=4, hidden=100, inner=300, heads=50,
+    vision_hidden=80, vision_inner=200,
+)  # fmt: skip
+GPU = Load("none", tokens=1000, images=2, pixels=160 * 160, number=2)
+
+
+def test_unquantised_on_a_gpu() -> None:
+    assert reader(SHAPE, GPU) == {
+        "quantised": 0,
+        "left whole": 1_300_000 * 2,
+        "attention cache": 2 * 1000 * 50 * 2 * (4 + 1),
+        "at work": 1000 * 2 * (6 * 100 + 3 * 300),  # more than 200 patches take
+    }
+
+
+@pytest.mark.parametrize(("quantization", "bytes_"), [("nf4", 4.127 / 8), ("int8", 1.0)])
+def test_only_linear_layers_are_made_small(quantization: str, bytes_: float) -> None:
+    found = reader(SHAPE, replace(GPU, quantization=quantization))
+    assert found["quantised"] == pytest.approx(1_000_000 * bytes_)
+    assert found["left whole"] == 300_000 * 2
+    # One layer at a time is made large again.
+    assert found["at work"] == 1000 * 2 * 1500 + 100 * 300 * 2
+
+
+def test_pictures_that_take_more_than_the_text() -> None:
+    many = replace(GPU, images=20)
+    assert reader(SHAPE, many)["at work"] == 20 * 100 * 2 * (8 * 80 + 3 * 200)
+
+
+def test_a_batch_multiplies_all_but_the_weights() -> None:
+    one, four = reader(SHAPE, GPU), reader(SHAPE, replace(GPU, batch=4))
+    assert four["left whole"] == one["left whole"]
+    assert four["attention cache"] == 4 * one["attention cache"]
+    assert four["at work"] == 4 * one["at work"]
+
+
+def test_on_a_cpu_small_arrays_are_kept() -> None:
+    found = reader(SHAPE, replace(GPU, number=4, on_cpu=True))
+    assert found["attention cache"] == 2 * 1000 * 50 * 4 * (4 + 4)
+    text, pictures = 1000 * 4 * 1500, 200 * 4 * (8 * 80 + 3 * 200)
+    assert found["at work"] == text + pictures
+    # 1000 x 50 x 4 bytes are under 32 MB; of 200 prompts at once they are not.
+    batch = reader(SHAPE, replace(GPU, number=4, on_cpu=True, batch=200))
+    assert batch["attention cache"] == 200 * 2 * 1000 * 50 * 4 * (4 + 1)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "patches"), [(160 * 160, 100), (161 * 160, 101), (None, 4000), (10**9, 4000)]
+)
+def test_patches_of_pictures_that_keep_their_size(pixels: int | None, patches: int) -> None:
+    assert SHAPE.patches_of(pixels, tokens=1000) == patches
+
+
+def test_pictures_of_one_size_have_as_many_patches_whatever_is_asked() -> None:
+    assert replace(SHAPE, patches=577).patches_of(10, 1000) == 577
+
+
+def test_bits_of_nf4_are_those_of_the_paper() -> None:
+    # QLoRA, section 3: blocks of 64 with a scale of 8 bits, and one of 32 bits for 256 blocks.
+    assert BITS["nf4"] == pytest.approx(4 + 8 / 64 + 32 / (64 * 256), abs=1e-3)
+    assert BYTES == {"float32": 4, "bfloat16": 2, "float16": 2}
