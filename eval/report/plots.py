@@ -1,0 +1,197 @@
+"""Pictures of a run's figures, as SVG that goes into a page and takes its colours for text.
+
+Knows matplotlib and what is drawn. Does not know the page. Labels come from benchmarks: formulas
+in them are not evaluated, and what the fonts lack is shown as a box.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa.errors import Missing
+from rag_vqa.eval.report.reading import STAGES, Seconds
+from rag_vqa.eval.report.tables import by_depth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by most colour-blind people, a little darkened or lightened
+# where they are faint on white or on black.
+COLOURS = ("#2f86c5", "#e08a00", "#12a078", "#c765a1", "#7f8c9a", "#d1603d", "#5aa9d6", "#b59a2b")
+MOST = 6  # cells side by side in one picture
+_INK = "#010203"  # stands for the colour of the page's text
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
+    "svg.hashsalt": "rag-vqa",  # the same bytes each time
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+Draw = Callable[["Axes"], None]
+
+
+def plots(results: Mapping[str, Any], seconds: Seconds) -> list[tuple[str, str]]:
+    """Title and SVG of each picture that there is something to draw in.
+
+    Raises:
+        Missing: matplotlib is not there.
+    """
+    cells = [cell for cell in results["cells"] if cell["n"] and not cell["repeat"]]
+    found: list[tuple[str, str]] = []
+    if results["recall"]:
+        found.append(("Recall over K", _svg(_recall(results["recall"]))))
+    kinds = sorted({kind for cell in cells for kind in cell["by_kind"]})
+    if kinds:
+        title = f"Accuracy by question type{_of_first(cells)}"
+        found.append((title, _svg(_by_kind(cells[:MOST], kinds), len(kinds) * 0.32 + 1.3)))
+    ranked = [cell for cell in cells if cell["condition"] in ("retrieved", "filtered")]
+    if ranked:
+        title = f"Accuracy against the rank of the first right document{_of_first(ranked)}"
+        found.append((title, _svg(_by_rank(ranked[:MOST]))))
+    timed = {cell["cell"]: seconds[cell["cell"]] for cell in cells if seconds.get(cell["cell"])}
+    if timed:
+        found.append(("Seconds a question", _svg(_latency(timed), len(timed) * 0.3 + 1.2)))
+    return found
+
+
+def _of_first(cells: Sequence[Mapping[str, Any]]) -> str:
+    return f" · the first {MOST} of {len(cells)} rows" if len(cells) > MOST else ""
+
+
+def _svg(draw: Draw, height: float = 0) -> str:
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise Missing("Plots need matplotlib: pip install 'rag-vqa[report]'") from error
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, max(2.9, height)), facecolor="none")
+        FigureCanvasSVG(figure)  # no window, whatever the machine's settings say
+        axes = figure.add_subplot(facecolor="none")
+        draw(axes)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata=nothing)
+    svg = written.getvalue()
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+
+
+def label(text: str, most: int = 34) -> str:
+    """A text as a label: one line, not long, of characters that the font has; others are boxes."""
+    line = " ".join(text.split())
+    line = line if len(line) <= most else f"{line[: most - 1]}…"
+    return "".join(c if (c.isprintable() and ord(c) < 0x530) or c in "…–" else "□" for c in line)
+
+
+def _percents(axes: Axes, along: str) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=None))
+    axes.grid(axis="y" if along == "y" else "x", color=_INK, alpha=0.12, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _recall(recall: Mapping[str, Any]) -> Draw:
+    def draw(axes: Axes) -> None:
+        names = {"recall": "recall (any right one)", "pseudo": "pseudo-recall (answer in a text)"}
+        depths: tuple[int, ...] = ()
+        for (name, said), colour in zip(names.items(), COLOURS, strict=False):
+            if not recall[name]:
+                continue
+            depths, values = zip(*by_depth(recall[name]), strict=True)
+            axes.plot(depths, [v["value"] for v in values], "o-", color=colour, label=said,
+                      markersize=4)  # fmt: skip
+            if all(v["ci95"] for v in values):
+                low, high = zip(*(v["ci95"] for v in values), strict=True)
+                axes.fill_between(depths, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.set_xscale("log")
+        axes.set_xticks(depths, [str(k) for k in depths])
+        axes.minorticks_off()
+        axes.set(xlabel="K", ylabel="%", ylim=(0, 1.03))
+        _percents(axes, "y")
+        axes.legend(loc="lower right")
+
+    return draw
+
+
+def _by_kind(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw:
+    def draw(axes: Axes) -> None:
+        wide = 0.8 / len(cells)
+        for row, (cell, colour) in enumerate(zip(cells, COLOURS, strict=False)):
+            there = [(i, cell["by_kind"][k]) for i, k in enumerate(kinds) if k in cell["by_kind"]]
+            places = [i - 0.4 + wide * (row + 0.5) for i, _ in there]
+            values = [value["accuracy"] for _, value in there]
+            bars = [value["ci95"] or [value["accuracy"]] * 2 for _, value in there]
+            errors = [[v - b[0] for v, b in zip(values, bars, strict=True)],
+                      [b[1] - v for v, b in zip(values, bars, strict=True)]]  # fmt: skip
+            axes.barh(places, values, wide * 0.9, color=colour, label=label(cell["cell"]))
+            axes.errorbar(values, places, xerr=errors, fmt="none", ecolor=_INK, elinewidth=0.8)
+        counts = {k: max(c["by_kind"].get(k, {"n": 0})["n"] for c in cells) for k in kinds}
+        axes.set_yticks(range(len(kinds)), [f"{label(k, 24)}  n={counts[k]:,}" for k in kinds])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1.0), xlabel="accuracy, %, with 95% interval")
+        _percents(axes, "x")
+        _legend(axes)
+
+    return draw
+
+
+def _by_rank(cells: Sequence[Mapping[str, Any]]) -> Draw:
+    def draw(axes: Axes) -> None:
+        ranks = sorted(cells[0]["by_rank"], key=_first_number)
+        for cell, colour in zip(cells, COLOURS, strict=False):
+            there = [(i, cell["by_rank"][rank]) for i, rank in enumerate(ranks)]
+            points = [(i, value) for i, value in there if value["n"]]
+            axes.plot([i for i, _ in points], [value["accuracy"] for _, value in points], "o-",
+                      color=colour, label=label(cell["cell"]), markersize=4)  # fmt: skip
+        counts = [cells[0]["by_rank"][rank]["n"] for rank in ranks]
+        axes.set_xticks(range(len(ranks)),
+                        [f"{r}\nn={n:,}" for r, n in zip(ranks, counts, strict=True)])  # fmt: skip
+        axes.set(ylim=(-0.03, 1.03), ylabel="accuracy, %")
+        _percents(axes, "y")
+        _legend(axes)
+
+    return draw
+
+
+def _first_number(rank: str) -> float:
+    """Of "4-5" and "11+"; "not found" comes last."""
+    digits = re.match(r"\d+", rank)
+    return float(digits[0]) if digits else math.inf
+
+
+def _latency(timed: Mapping[str, Mapping[str, float]]) -> Draw:
+    def draw(axes: Axes) -> None:
+        left = [0.0] * len(timed)
+        for stage, colour in zip(STAGES, COLOURS, strict=False):
+            values = [stages.get(stage, 0.0) for stages in timed.values()]
+            if any(values):
+                axes.barh(range(len(timed)), values, 0.62, left, color=colour, label=stage)
+            left = [a + b for a, b in zip(left, values, strict=True)]
+        axes.set_yticks(range(len(timed)), [label(name) for name in timed])
+        axes.invert_yaxis()
+        axes.set(xlabel="seconds")
+        axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.8)
+        axes.set_axisbelow(True)
+        _legend(axes, len(STAGES))
+
+    return draw
+
+
+def _legend(axes: Axes, columns: int = 2) -> None:
+    """Above the plot: within it, it would hide what is drawn."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)

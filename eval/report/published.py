@@ -1,0 +1,180 @@
+"""Published figures beside a run's own: only where what was measured is the same.
+
+Knows the figures in published.json, and which facts must agree: knowledge base, split, scorer, n.
+What was not told with a figure cannot be seen to agree, and says so. A knowledge base is known by
+its count alone, since no publication gives a digest: where the count was rounded ("40K"), any that
+rounds to it agrees. Does not know whether a published figure is right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.eval.report.tables import escaped, markdown_table, percent
+
+_FILE = Path(__file__).with_name("published.json")
+_NOT_TOLD = "not told with the published figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A figure of others.
+
+    Attributes:
+        condition: "retrieval", or that of the cells it stands beside.
+        metric: "recall@5", "pseudo@5", or the part of the questions that accuracy is of.
+        value: a share of 1.
+        documents: least and most that the knowledge base holds; None where it was not told.
+        documents_told: as it was written.
+        scorer, n: None where they were not told.
+    """
+
+    benchmark: str
+    split: str
+    n: int | None
+    system: str
+    condition: str
+    metric: str
+    value: float
+    scorer: str | None
+    documents: tuple[int, int] | None
+    documents_told: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A figure of a run that a published one may stand beside; `cell` is "" of retrieval."""
+
+    cell: str
+    metric: str
+    value: float
+    n: int
+    scorer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A published figure and ours.
+
+    Attributes:
+        differs: field → what differs, in words; empty: the two compare.
+    """
+
+    published: Published
+    own: Own
+    differs: Mapping[str, str]
+
+
+def figures() -> list[Published]:
+    """All published figures that are known here."""
+    rows = json.loads(_FILE.read_text("utf-8"))
+    return [
+        Published(**{**row, "documents": row["documents"] and tuple(row["documents"])})
+        for row in rows
+    ]
+
+
+def beside(results: Mapping[str, Any], known: Sequence[Published] | None = None) -> list[Beside]:
+    """Each published figure on the run's benchmark beside the run's own of that metric."""
+    questions, kb = results["questions"], results["knowledge_base"]
+    found = []
+    for figure in figures() if known is None else known:
+        if figure.benchmark != questions["name"]:
+            continue
+        for own in _own(results, figure):
+            documents = kb["documents"] if kb else None
+            differs = dict(_differences(figure, own, questions["split"], documents))
+            found.append(Beside(figure, own, differs))
+    return found
+
+
+def markdown(rows: Sequence[Beside]) -> str:
+    """Both tables as Markdown: what compares, and what does not with the field that differs."""
+    parts = []
+    for title, chosen in split(rows):
+        parts += [f"\n**{title}**\n", markdown_table([_row(row) for row in chosen]), ""]
+    return "\n".join(parts)
+
+
+def split(rows: Sequence[Beside]) -> list[tuple[str, list[Beside]]]:
+    """Under two titles, those that are not empty."""
+    same = [row for row in rows if not row.differs]
+    other = [row for row in rows if row.differs]
+    titled = [("Published, comparable", same), ("Published, not comparable", other)]
+    return [(title, chosen) for title, chosen in titled if chosen]
+
+
+def as_json(rows: Sequence[Beside]) -> list[dict[str, Any]]:
+    """For programs."""
+    return [{**asdict(row), "comparable": not row.differs} for row in rows]
+
+
+def _differences(
+    figure: Published, own: Own, asked_of: str, documents: int | None
+) -> Iterator[tuple[str, str]]:
+    if figure.condition != "none":
+        if figure.documents is None:
+            yield "knowledge base", _NOT_TOLD
+        elif documents is None or not figure.documents[0] <= documents <= figure.documents[1]:
+            ours = "none" if documents is None else f"{documents:,}"
+            yield "knowledge base", f"{figure.documents_told} documents, ours {ours}"
+    facts: tuple[tuple[str, object, object], ...] = (
+        ("split", figure.split, asked_of),
+        ("scorer", figure.scorer, own.scorer),
+        ("n", figure.n, own.n),
+    )
+    for field, theirs, mine in facts:
+        if theirs is None:
+            yield field, _NOT_TOLD
+        elif theirs != mine:
+            yield field, f"{theirs}, ours {mine}"
+
+
+def _own(results: Mapping[str, Any], figure: Published) -> Iterator[Own]:
+    """The run's own figures of that metric: of retrieval one, of answers one a cell."""
+    if figure.condition == "retrieval":
+        name, _, k = figure.metric.partition("@")
+        recall = results["recall"] or {}
+        value = (recall.get(name) or {}).get(k)
+        if value:
+            n = recall["n"] if name == "recall" else recall["pseudo_n"]
+            yield Own("", figure.metric, value["value"], n, figure.metric)
+        return
+    for cell in results["cells"]:
+        if cell["condition"] == figure.condition and not cell["repeat"]:
+            n, value = _accuracy(cell, figure.metric)
+            if n and value is not None:
+                scorer = results["scorer"]["name"]
+                yield Own(cell["cell"], figure.metric, value, n, scorer)
+
+
+def _accuracy(cell: Mapping[str, Any], part: str) -> tuple[int, float | None]:
+    """n and accuracy of the part of a benchmark that papers report."""
+    official = cell["official"]
+    if part in ("unseen question", "unseen entity"):
+        ending = part.replace(" ", "_")  # InfoSeek's own: val_unseen_question
+        named = [value for name, value in cell["by_split"].items() if name.endswith(ending)]
+        return (named[0]["n"], named[0]["accuracy"]) if named else (0, None)
+    if part == "single-hop":
+        found = official.get("single_hop", {})
+        return found.get("n", 0), found.get("accuracy")
+    if "final_score" in official:  # InfoSeek's "all": a harmonic mean, in percent
+        return cell["n"], official["final_score"] / 100
+    return cell["n"], cell["accuracy"]
+
+
+def _row(row: Beside) -> dict[str, str]:
+    differs = "; ".join(f"{field}: {what}" for field, what in row.differs.items())
+    return {
+        "system": escaped(row.published.system),
+        "metric": row.published.metric,
+        "published %": percent(row.published.value),
+        "ours": escaped(row.own.cell or "retrieval"),
+        "ours %": percent(row.own.value),
+        **({"differs": escaped(differs)} if differs else {"source": escaped(row.published.source)}),
+    }
