@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from rag_vqa.critic import Critic, keep
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import demo_reader, examples
+from rag_vqa.demo.evaluate import demo_reader
 from rag_vqa.eval.answers import exact_match
 from rag_vqa.eval.intervals import bootstrap, paired
 from rag_vqa.pipeline import RagVqa

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, countries
-from rag_vqa.demo.evaluate import examples
 from rag_vqa.eval.intervals import bootstrap
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.types import Example, Query

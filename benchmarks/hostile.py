@@ -24,8 +24,9 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import demo_reader, examples
+from rag_vqa.demo.evaluate import demo_reader
 from rag_vqa.eval.answers import exact_match
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.readers.hostile import Hostile, failures

@@ -31,8 +31,8 @@ import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 from weights import two_billion
 
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import examples
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.retriever.encoder import Encoder

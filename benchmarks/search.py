@@ -25,9 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, countries, real_documents, sample_photo
 from rag_vqa.demo.entities import real_entities
-from rag_vqa.demo.evaluate import examples
 from rag_vqa.demo.facts import section_of
 from rag_vqa.demo.real_flags import split
 from rag_vqa.eval.intervals import bootstrap

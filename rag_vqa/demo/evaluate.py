@@ -1,10 +1,13 @@
 """`rag-vqa demo --evaluate`: the embedded default measured on real flags that it never saw.
 
-Knows the conditions and what counts as right. Only countries of the test half are asked about;
-they are searched in a knowledge base of all. Intervals are bootstrapped over countries.
+Knows which runs make the table, over the questions that `rag-vqa data demo own` writes. How a run
+is made and scored is `rag_vqa.eval`'s. Only countries of one half are asked about; they are
+searched in a knowledge base of all. Intervals are bootstrapped over countries.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -12,86 +15,84 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from rag_vqa.demo.bundled import PHOTO, build_knowledge_base, countries, models_dir, sample_photo
-from rag_vqa.demo.entities import real_entities
-from rag_vqa.demo.facts import SECTIONS
+from rag_vqa.critic import Critic
+from rag_vqa.demo.asked import Half
+from rag_vqa.demo.bundled import PHOTO, build_knowledge_base, models_dir
+from rag_vqa.demo.exporting import export
 from rag_vqa.demo.photo import scene
-from rag_vqa.demo.questions import Question, questions, unanswerable
-from rag_vqa.demo.real_flags import split
-from rag_vqa.eval.answers import exact_match, is_unknown
-from rag_vqa.eval.intervals import bootstrap
-from rag_vqa.pipeline import RagVqa
+from rag_vqa.demo.questions import unanswerable
+from rag_vqa.errors import ReaderError
+from rag_vqa.eval.results.results import finish
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.formats.questions.opening import Questions, open_questions
+from rag_vqa.formats.questions.rows import Asked
+from rag_vqa.pipeline import CLOSED_BOOK, RagVqa
 from rag_vqa.presets import limits
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.readers.reader import Reader
 from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.settings import EMBEDDED
-from rag_vqa.types import Example, Hit, Passage, Query
+from rag_vqa.types import Query
 
-QUANTIZATIONS: tuple[Literal["nf4", "none"], ...] = ("nf4", "none")
-DEPTHS = (1, 3)  # documents read
 Result = dict[str, Any]
-
-
-def asked_about(
-    half: Literal["dev", "test"], seed: int = 0
-) -> Iterator[tuple[str, Question, Image.Image]]:
-    """Code of the country, question, photo: one on each section of each country of a half."""
-    for code in (code for code in countries() if split(code) == half):
-        entity, rng = real_entities()[code], np.random.default_rng([seed, *code.encode()])
-        asked = questions(entity, rng)
-        for number, section in enumerate(SECTIONS):
-            here = [question for question in asked if question.section == section]
-            if here:
-                question = here[int(rng.integers(len(here)))]
-                yield code, question, sample_photo(code, seed * len(SECTIONS) + number)
-
-
-def examples(half: Literal["dev", "test"], seed: int = 0) -> list[Example]:
-    """One question on each section of each country of a half, with a photo of its flag."""
-    return [
-        Example(
-            f"{code}/{question.section}",
-            Query(question.text, photo),
-            question.answers,
-            (f"{real_entities()[code].id}/{question.section}",),
-        )
-        for code, question, photo in asked_about(half, seed)
-    ]
+Quantization = Literal["nf4", "none"]
+QUANTIZATIONS: tuple[Quantization, ...] = ("nf4", "none")
+DEPTH = 5  # documents retrieved
+READ = Cell("retrieved", 3, "answer")
+CELLS = {
+    "k=0": Cell("none", 0, CLOSED_BOOK),
+    "k=1": Cell("retrieved", 1, "answer"),
+    "k=3": READ,
+    "filtered k=3": Cell("filtered", 3, "answer"),
+    "oracle": Cell("oracle", 3, "answer"),
+}
+# What of a question is searched with, and how the knowledge base searches.
+VIEWS: Mapping[str, tuple[str, Mapping[str, bool]]] = {
+    "text": ("text", {}),
+    "image": ("image", {}),
+    "both": ("both", {}),
+    "both, sections": ("both", {"sections": True}),
+    "both, hybrid": ("both", {"hybrid": True}),
+}
+_NOTHING = "nothing"  # the split of questions that nothing answers
 
 
 def evaluate(
     on_progress: Callable[[int], object] | None = None,
-    half: Literal["dev", "test"] = "test",
+    half: Half = "test",
     models: Path | None = None,
-    quantizations: Sequence[Literal["nf4", "none"]] = QUANTIZATIONS,
+    quantizations: Sequence[Quantization] = QUANTIZATIONS,
 ) -> Result:
     """Measure retrieval, answers and abstention; the shape is that of `demo --evaluate --json`.
 
     Args:
-        on_progress: gets the number of questions put so far.
+        on_progress: gets the number of searches and answers so far.
         models: folder of other models than the bundled ones.
     """
     models = models or models_dir()
-    asked = examples(half)
+    result: Result = {"retrieval": {}, "answers": {}, "unknown": {}}
     with TemporaryDirectory() as scratch:
+        runs = _Runs(Path(scratch), on_progress)
+        export("own", runs.data)
+        _write_nothing(runs.data, half)
         encoder = Encoder.load(models / "retriever")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
-            result: Result = {"retrieval": {}, "answers": {}, "unknown": {}}
-            for name, queries in _views(asked).items():
-                hits = kb.search(queries, 5)
-                result["retrieval"][name] = _recall(asked, hits)
-            step = _Counter(on_progress)
+            for name, (view, how) in VIEWS.items():
+                kb.hybrid, kb.sections = how.get("hybrid", False), how.get("sections", False)
+                result["retrieval"][name] = _recall(runs.put(half, view, RagVqa(kb), []))
+            kb.hybrid = kb.sections = False
             for quantization in quantizations:
-                reader = demo_reader(models / "reader", quantization)
-                rag = RagVqa(kb, reader=reader)
-                answers = _answers(rag, asked, hits, step)
+                rag = RagVqa(kb, demo_reader(models / "reader", quantization))
+                rag.filter = Critic(rag.reader)
+                found = _by_cell(runs.put(half, "both", rag, list(CELLS.values())))
                 result["answers"][quantization] = {
-                    name: _accuracy(asked, texts) for name, texts in answers.items()
+                    name: _accuracy(found[cell.name]) for name, cell in CELLS.items()
                 }
                 if quantization == quantizations[0]:
-                    result["unknown"] = _unknown(rag, kb, asked, answers["oracle"], step)
+                    asked = _by_cell(runs.put(_NOTHING, "both", rag, [READ]))[READ.name]
+                    result["unknown"] = _unknown(asked, found[CELLS["oracle"].name])
     return result
 
 
@@ -106,105 +107,100 @@ def demo_reader(folder: Path, quantization: Literal["nf4", "int8", "none"]) -> R
     )
 
 
-def _views(asked: Sequence[Example]) -> dict[str, list[Query]]:
-    """The same questions with text alone, image alone (and the instruction), and both, last."""
+@dataclass(slots=True)
+class _Runs:
+    """Runs in one scratch folder, one after the other."""
+
+    folder: Path
+    report: Callable[[int], object] | None
+    done: int = 0
+    count: int = 0
+
+    @property
+    def data(self) -> Path:
+        """The exported questions."""
+        return self.folder / "own"
+
+    def put(self, split: str, view: str, rag: RagVqa, cells: Sequence[Cell]) -> Result:
+        """Questions of a split put under some cells (none: retrieval alone); the results."""
+        self.count += 1
+        questions = _viewed(open_questions("own", self.data, split=split), view)
+        run = Run(questions=questions, rag=rag, cells=cells, depth=DEPTH)
+        with opened(run, self.folder / f"run{self.count}") as ledger:
+            running = Running(run, ledger)
+            running.go(lambda done: self.report and self.report(self.done + done))
+            self.done += running.total
+            results = finish(ledger, make_scorer("text") if cells else None)
+        failed = results["failed_retrieval"] + sum(cell["failed"] for cell in results["cells"])
+        if failed:
+            raise ReaderError(f"{failed:,} of {running.total:,} rows of {split}, {view} failed.")
+        return results
+
+
+def _viewed(questions: Questions, view: str) -> Questions:
+    """Questions with their text alone, their photo alone (and the instruction), or both.
+
+    Those on one country belong together. In a half, what no document answers is left out.
+    """
+    rows = questions.benchmark.rows
+
+    def viewed(names: Mapping[str, str] | None) -> Iterator[Asked]:
+        for asked in rows(names):
+            example = asked.example
+            if example.unanswerable and questions.split != _NOTHING:
+                continue
+            country, _, kind = example.id.partition("/")
+            kind = kind.partition("/")[2]
+            query = Query("" if view == "image" else example.query.text)
+            picture = () if view == "text" else asked.picture
+            yield Asked(replace(example, query=query, group=country, kind=kind), picture)
+
+    return replace(questions, benchmark=replace(questions.benchmark, rows=viewed))
+
+
+def _write_nothing(data: Path, half: Half) -> None:
+    """Add questions that nothing answers: each one on a photo without a flag, and each photo with
+    a question on what no document says."""
+    half_asked = open_questions("own", data, split=half).examples()
+    asked = [example for example in half_asked if not example.unanswerable]
+    rng, rows = np.random.default_rng(0), []
+    for number, example in enumerate(asked):
+        name = f"photos/no flag {number}.png"
+        Image.fromarray(scene(rng, *PHOTO)).save(data / name)
+        rows.append((f"{example.id}/no flag", example.query.text, name))
+    for example in asked:
+        text = unanswerable(rng, held_out=True).text
+        rows.append((f"{example.id}/unanswerable", text, str(example.query.image)))
+    with (data / f"{_NOTHING}.jsonl").open("w", encoding="utf-8") as file:
+        for identity, text, name in rows:
+            row = {"id": identity, "question": text, "image": name, "unanswerable": True}
+            file.write(json.dumps(row) + "\n")
+
+
+def _by_cell(results: Result) -> dict[str, Result]:
+    return {cell["cell"]: cell for cell in results["cells"]}
+
+
+def _recall(results: Result) -> Result:
+    first, fifth = (results["recall"]["recall"][depth] for depth in ("1", "5"))
     return {
-        "text": [Query(example.query.text) for example in asked],
-        "image": [Query("", example.query.image) for example in asked],
-        "both": [example.query for example in asked],
+        "recall@1": first["value"],
+        "recall@5": fifth["value"],
+        "n": results["recall"]["n"],
+        "ci95": first["ci95"],
+        "ci95@5": fifth["ci95"],
     }
 
 
-def _recall(asked: Sequence[Example], hits: Sequence[Sequence[Hit]]) -> Result:
-    found = {
-        depth: [
-            any(hit.document.id in example.relevant for hit in row[:depth])
-            for example, row in zip(asked, hits, strict=True)
-        ]
-        for depth in (1, 5)
-    }
-    return {
-        "recall@1": float(np.mean(found[1])),
-        "recall@5": float(np.mean(found[5])),
-        "n": len(asked),
-        "ci95": _interval(found[1], asked),
-        "ci95@5": _interval(found[5], asked),
-    }
+def _accuracy(cell: Result) -> Result:
+    return {name: cell[name] for name in ("accuracy", "n", "ci95")}
 
 
-def _answers(
-    rag: RagVqa, asked: Sequence[Example], hits: Sequence[Sequence[Hit]], step: "_Counter"
-) -> dict[str, list[str]]:
-    shown: Mapping[str, list[list[Hit]]] = {
-        "k=0": [[] for _ in asked],
-        **{f"k={depth}": [list(row[:depth]) for row in hits] for depth in DEPTHS},
-        "oracle": [_gold(rag.kb, example) for example in asked],
-    }
-    queries = [example.query for example in asked]
-    return {name: _texts(rag, queries, rows, step) for name, rows in shown.items()}
-
-
-def _texts(
-    rag: RagVqa, queries: Sequence[Query], hits: Sequence[Sequence[Hit]], step: "_Counter"
-) -> list[str]:
-    texts: list[str] = []
-    for start in range(0, len(queries), 32):
-        part = slice(start, start + 32)
-        texts += [answer.text for answer in rag.answer(queries[part], hits[part])]
-        step(len(texts) - start)
-    return texts
-
-
-def _accuracy(asked: Sequence[Example], texts: Sequence[str]) -> Result:
-    right = [exact_match(t, example.answers) for t, example in zip(texts, asked, strict=True)]
-    return {
-        "accuracy": float(np.mean(right)),
-        "n": len(right),
-        "ci95": _interval(right, asked),
-    }
-
-
-def _unknown(
-    rag: RagVqa, kb: KnowledgeBase, asked: Sequence[Example], oracle: list[str], step: "_Counter"
-) -> Result:
+def _unknown(nothing: Result, oracle: Result) -> Result:
     """How often the reader abstains: where it should (twice), and where it should not."""
-    rng = np.random.default_rng(0)
-    sceneries = [Image.fromarray(scene(rng, *PHOTO)) for _ in asked]
-    cases = {
-        "no flag": [Query(e.query.text, p) for e, p in zip(asked, sceneries, strict=True)],
-        "unanswerable": [
-            Query(unanswerable(rng, held_out=True).text, example.query.image) for example in asked
-        ],
-    }
     rates = {
-        name: _texts(rag, queries, kb.search(queries, max(DEPTHS)), step)
-        for name, queries in cases.items()
+        kind: {"rate": part["accuracy"], "n": part["n"]}
+        for kind, part in nothing["by_kind"].items()
     }
-    rates["answerable"] = oracle
-    return {
-        name: {"rate": float(np.mean([is_unknown(text) for text in texts])), "n": len(texts)}
-        for name, texts in rates.items()
-    }
-
-
-def _gold(kb: KnowledgeBase, example: Example) -> list[Hit]:
-    document = kb.get(example.relevant[0])
-    assert document is not None
-    return [Hit(document, Passage(document.id, 0, document.text), 1, 0.0)]
-
-
-def _interval(right: Sequence[bool], asked: Sequence[Example]) -> list[float]:
-    clusters = [example.id.partition("/")[0] for example in asked]
-    return list(bootstrap(np.array(right, np.float64), clusters))
-
-
-class _Counter:
-    """Adds up questions put, for a progress bar."""
-
-    def __init__(self, report: Callable[[int], object] | None) -> None:
-        self.report, self.done = report, 0
-
-    def __call__(self, more: int) -> None:
-        self.done += more
-        if self.report is not None:
-            self.report(self.done)
+    rate = oracle["abstained"] / oracle["answers"]
+    return {**rates, "answerable": {"rate": rate, "n": oracle["answers"]}}

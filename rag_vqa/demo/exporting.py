@@ -21,19 +21,17 @@ from PIL import Image
 
 from rag_vqa import images
 from rag_vqa.demo import exported_rows as rows
+from rag_vqa.demo.asked import Half, asked_about
 from rag_vqa.demo.bundled import countries
 from rag_vqa.demo.entities import real_entities
-from rag_vqa.demo.evaluate import asked_about
 from rag_vqa.demo.flag import draw
-from rag_vqa.demo.questions import Question, unanswerable
+from rag_vqa.demo.questions import unanswerable
 from rag_vqa.demo.real_flags import REAL
 from rag_vqa.demo.texts import documents
 from rag_vqa.errors import UsageError
 
 Format: TypeAlias = Literal["infoseek", "evqa", "own"]
-Half: TypeAlias = Literal["dev", "test"]
 HALVES: tuple[Half, ...] = get_args(Half)
-Asked: TypeAlias = tuple[str, Question, Image.Image]
 
 
 def export(format: Format, folder: Path) -> dict[Half, int]:

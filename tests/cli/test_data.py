@@ -23,7 +23,7 @@ def test_the_demo_world_passes_its_check(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("rag_vqa.demo.exporting.countries", lambda: ["FR", "DE"])
-    monkeypatch.setattr("rag_vqa.demo.evaluate.countries", lambda: ["FR", "DE"])
+    monkeypatch.setattr("rag_vqa.demo.asked.countries", lambda: ["FR", "DE"])
     assert cli("data", "demo", name, tmp_path / "set").code == 0
     assert cli("data", "demo", name, tmp_path / "set").code == 2
     for split in ("dev", "test"):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, countries, models_dir, real_documents
-from rag_vqa.demo.evaluate import demo_reader, examples
+from rag_vqa.demo.evaluate import demo_reader
 from rag_vqa.demo.real_flags import split
 from rag_vqa.eval.answers import exact_match
 from rag_vqa.pipeline import RagVqa

@@ -64,8 +64,8 @@ def local() -> LocalReader:
 @pytest.fixture(scope="module")
 def prompts(local: LocalReader, tmp_path_factory: pytest.TempPathFactory) -> list[Prompt]:
     """Flags, each with a question and three documents, as `rag-vqa demo` puts them."""
+    from rag_vqa.demo.asked import examples
     from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-    from rag_vqa.demo.evaluate import examples
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.encoder import Encoder
 
