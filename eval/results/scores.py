@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from rag_vqa.eval.answers import strip_citations
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import example_of
 from rag_vqa.eval.scoring import Scorer
@@ -72,7 +73,12 @@ def _unscored(ledger: Ledger, scorer: str) -> Iterator[list[_Row]]:
     last: tuple[str, int] = ("", -1)
     while rows := list(ledger.rows(query, (scorer, *last, _BATCH))):
         yield [
-            (cell, position, key, example_of(json.loads(example)), json.loads(body)["prediction"])
+            (cell, position, key, example_of(json.loads(example)), _answer(body))
             for cell, position, key, example, body in rows
         ]
         last = rows[-1][0], rows[-1][1]
+
+
+def _answer(body: str) -> str:
+    """What is scored. A citation is no part of it: official rules would read [1] as a number."""
+    return strip_citations(json.loads(body)["prediction"])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
 
 DEPTH = 100  # documents retrieved for each question: recall is reported up to there
-PROBE = 50  # questions answered before a plan is told
+PROBE = 2 * spec.BATCH  # questions answered before a plan is told: whole batches
 _GIVE_UP = 2  # batches in a row that fail as a whole: the server is gone, not the questions bad
 Progress = Callable[[int], object]
 

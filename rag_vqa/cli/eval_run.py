@@ -50,7 +50,7 @@ def run(
         Path | None, typer.Option(metavar="TREC", help="Hits from this file; no searching.")
     ] = None,
     repeat: Annotated[int, typer.Option(metavar="N", help="Answer N times; what changes?")] = 1,
-    plan: Annotated[bool, typer.Option("--plan", help="Ask 50, say what all take.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Ask a few, say what all take.")] = False,
     minimum: Annotated[
         list[str] | None,
         typer.Option("--min", metavar="NAME=SHARE", help="accuracy=.8: exit 1 below."),

@@ -170,7 +170,8 @@ def _write_nothing(data: Path, half: Half) -> None:
         rows.append((f"{example.id}/no flag", example.query.text, name))
     for example in asked:
         text = unanswerable(rng, held_out=True).text
-        rows.append((f"{example.id}/unanswerable", text, str(example.query.image)))
+        photo = Path(str(example.query.image)).relative_to(data)
+        rows.append((f"{example.id}/unanswerable", text, str(photo)))
     with (data / f"{_NOTHING}.jsonl").open("w", encoding="utf-8") as file:
         for identity, text, name in rows:
             row = {"id": identity, "question": text, "image": name, "unanswerable": True}

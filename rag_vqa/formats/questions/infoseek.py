@@ -48,8 +48,8 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
     for role in needed:
         if not named[role].is_file():
             raise Missing(
-                f"{named[role]} is not there: InfoSeek's {role} of {split}. "
-                "See docs/data.md for where it comes from."
+                f"{named[role]} is not there: InfoSeek's {role} of {split}. Another split: --split "
+                "NAME. Where they come from: docs/data.md."
             )
     files = {role: path for role, path in named.items() if path.is_file()}
     return Benchmark(
