@@ -21,7 +21,7 @@ def plan_of(ledger: Ledger, running: Running) -> str:
         "SELECT count(DISTINCT position), sum(json_extract(body, '$.tokens_in') + "
         "json_extract(body, '$.tokens_out')) FROM answers"
     )
-    probed = max(asked, answered)
+    probed = answered or asked  # hits from a file are there of all
     if not probed or not seconds:
         return f"{running.questions:,} questions"
     cells = len(ledger.meta("cells", []))

@@ -42,7 +42,7 @@ def show(
     for told in found.told:
         _print_told(told, prompt=len(found.told) == 1)
     if len(found.told) > 1:
-        run.note("The prompt of one: --cell NAME")
+        run.note("With the prompt: --cell NAME")
     return None
 
 
