@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_runs import bird
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.eval.report.comparing import compare
 from rag_vqa.eval.run.cells import Cell
-from rag_vqa.types import Example
 
 Make = Callable[..., Path]
 
@@ -101,7 +101,7 @@ def test_without_scores_or_a_run_there_is_nothing_to_compare(
         compare(a, tmp_path / "nothing")
 
 
-def test_only_questions_in_common_count(finished: Make, bird: Callable[..., Example]) -> None:
+def test_only_questions_in_common_count(finished: Make) -> None:
     a = finished(right=[0, 1], rows=[bird(i) for i in range(4)])
     b = finished(right=[1, 2], rows=[bird(i) for i in range(1, 6)], split="part")
     found = compare(a, b, force=True)

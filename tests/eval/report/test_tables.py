@@ -96,8 +96,12 @@ def test_ours_stands_beside_it_or_nothing_does(finished: Make) -> None:
     results = read_results(finished(right=[0, 1, 2]))
     [row] = published.beside(results, [figure(condition="retrieved", metric="all")])
     assert (row.own.cell, row.own.value, row.own.n) == ("retrieved k=1 short", 0.5, 6)
-    none = [figure(benchmark="fish"), figure(condition="oracle", metric="all"),
-            figure(metric="recall@7"), figure(condition="retrieved", metric="unseen entity")]  # fmt: skip
+    none = [
+        figure(benchmark="fish"),
+        figure(condition="oracle", metric="all"),
+        figure(metric="recall@7"),
+        figure(condition="retrieved", metric="unseen entity"),
+    ]
     assert published.beside(results, none) == []
     text = published.markdown(published.beside(results, [figure(), figure(n=5)]))
     assert text.index("Published, comparable") < text.index("Published, not comparable")
