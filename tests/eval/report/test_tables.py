@@ -116,3 +116,19 @@ def test_the_figures_known_are_sound() -> None:
     assert len({(f.benchmark, f.system, f.metric) for f in known}) == len(known)
     assert all(0 < f.value < 1 and f.source for f in known)
     json.dumps(published.as_json([]))
+
+
+def test_the_documents_have_the_same_figures(root: Path) -> None:
+    text = (root / "docs" / "reproduce.md").read_text("utf-8")
+    known = published.figures()
+    systems = ("ReT CLIP ViT-L", "ReT OpenCLIP ViT-H", "ReT OpenCLIP ViT-G")
+    for task in {f.benchmark for f in known if f.benchmark.startswith("m2kr/")}:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {task[5:]} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        there = [f for f in known if f.benchmark == task]
+        assert (cells[1], cells[2]) == (f"{there[0].n:,}", there[0].documents_told)
+        figures = [
+            ", ".join(f"{100 * f.value:.1f}" for f in there if f.system == system)
+            for system in systems
+        ]
+        assert cells[5:] == figures
