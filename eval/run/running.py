@@ -120,7 +120,9 @@ class Running:
         said = ledger.meta("spec")
         identity = {name: said[name] for name in ("knowledge_base", "retrieval")}
         reads = {name: said[name] for name in ("reader", "filter")}
-        self._retrieving = Retrieving(ledger, run.rag, run.depth, run.where, identity)
+        self._retrieving = Retrieving(
+            ledger, run.rag, run.depth, run.where, run.instruction, identity
+        )
         self._answering = Answering(ledger, run.rag, reads)
         self._ranges = list(_ranges(ledger.meta("total"), run.batch, run.shard))
         self.questions = sum(count for _, count in self._ranges)
