@@ -26,6 +26,14 @@ def test_rows_say_how_many_how_well_and_at_what_cost(finished: Make) -> None:
     assert rows[1]["s/question"] == ""
 
 
+def test_citations_have_a_column_where_there_are_any(finished: Make) -> None:
+    # Of two answers that cite the one document shown, both cite a right one; "none" shows none.
+    script = {"<0>": "burrows [1]", "<1>": "roofs [1]"}
+    cells = [Cell("none", 0, "closed-book"), Cell("oracle", 1, "short")]
+    rows = tables.answer_rows(read_results(finished(cells=cells, script=script)))
+    assert [row["cites right %"] for row in rows] == ["–", "100.0"]
+
+
 def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
     names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()))]
     assert names[:4] == ["recall@1", "recall@2", "recall@3", "recall@5"]
