@@ -74,10 +74,10 @@ def _scorer(run: Run, ledger: Ledger, bem: str | None, yes: bool) -> Scorer | No
         return None
     settings = run.settings()
     offline = settings.offline
-    if bem is not None:
+    kind = ledger.meta("spec")["questions"]["scorer"]
+    if bem is not None and kind == "evqa":
         named = [split_revision(bem)]
         ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
-    kind = ledger.meta("spec")["questions"]["scorer"]
     return make_scorer(kind, bem=bem, device=settings.reader.device, offline=offline)
 
 
