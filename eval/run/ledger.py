@@ -67,8 +67,9 @@ class Ledger:
         """
         folder.mkdir(parents=True, exist_ok=True)
         begun = folder / f"{FILE}.begun"
-        for left in (begun, begun.with_name(f"{begun.name}-journal")):
-            left.unlink(missing_ok=True)
+        # Also a journal of a ledger that was removed: it would be played back into the new one.
+        for name in (begun.name, f"{begun.name}-journal", f"{FILE}-journal"):
+            (folder / name).unlink(missing_ok=True)
         with closing(sqlite3.connect(begun, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
             db.execute("BEGIN")

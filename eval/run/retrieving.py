@@ -9,14 +9,14 @@ import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.eval.run.gold import hit_of
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import digest, dumps, image_digest
-from rag_vqa.types import Example, Hit
+from rag_vqa.types import Example, Hit, Query
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -92,6 +92,7 @@ class Retrieving:
     Args:
         rag: its knowledge base is searched.
         depth: documents for each question.
+        instruction: of all queries; None: their own.
         identity: of knowledge base, retriever and engine: part of each row's key.
     """
 
@@ -101,10 +102,11 @@ class Retrieving:
         rag: RagVqa,
         depth: int,
         where: Mapping[str, Any] | None,
+        instruction: str | None,
         identity: Mapping[str, Any],
     ) -> None:
         self._ledger, self._rag, self._depth, self._where = ledger, rag, depth, where
-        self._identity = digest(identity)
+        self._instruction, self._identity = instruction, digest(identity)
 
     def take(self, batch: Batch) -> dict[int, Kept]:
         """What was found for each question, by position; one that cannot be searched with is not
@@ -138,7 +140,8 @@ class Retrieving:
 
     def _search(self, batch: Batch) -> tuple[dict[int, list[Hit]], dict[int, str]]:
         try:
-            found = self._rag.retrieve([e.query for _, e in batch], self._depth, self._where)
+            queries = [self._instructed(e.query) for _, e in batch]
+            found = self._rag.retrieve(queries, self._depth, self._where)
         except BadInput as error:  # of one picture: the others are searched with without it
             if len(batch) == 1:
                 return {}, {batch[0][0]: str(error)}
@@ -150,8 +153,13 @@ class Retrieving:
             return hits, errors
         return {position: hits for (position, _), hits in zip(batch, found, strict=True)}, {}
 
+    def _instructed(self, query: Query) -> Query:
+        if self._instruction is None:
+            return query
+        return replace(query, instruction=self._instruction)
+
     def _key(self, example: Example) -> str:
-        query = example.query
+        query = self._instructed(example.query)
         return digest([self._identity, query.text, query.instruction, image_digest(query.image)])
 
 
