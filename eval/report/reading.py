@@ -35,15 +35,17 @@ def read_results(folder: Path) -> dict[str, Any]:
         results = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Missing(
-            f"{path}: no such file: {folder} is no finished run. Go on with it: rag-vqa eval run …"
-            f" --out {folder}"
+            f"{path}: no such file: {folder} has no scores yet. Score it: rag-vqa eval report "
+            f"{folder}"
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{path} is damaged ({error}): the same rag-vqa eval run writes it anew."
+            f"{path} is damaged ({error}): remove it, and rag-vqa eval report writes it anew."
         ) from error
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise UsageError(f"{path} is of another version: the same rag-vqa eval run writes it anew.")
+        raise UsageError(
+            f"{path} is of another version: remove it, and rag-vqa eval report writes it anew."
+        )
     return results
 
 
@@ -56,10 +58,18 @@ def scorer_of(ledger: Ledger) -> str:
     name = ledger.meta("scorer")
     if not isinstance(name, str):
         raise Missing(
-            f"{ledger.folder} has no scores yet. Go on with it: rag-vqa eval run … --out "
-            f"{ledger.folder}"
+            f"{ledger.folder} has no scores yet. Score it: rag-vqa eval report {ledger.folder}"
         )
     return name
+
+
+def unscored(ledger: Ledger) -> bool:
+    """Whether results.json is not there, or lacks answers: those of shards that were merged."""
+    if not (ledger.folder / RESULTS).is_file():
+        return True
+    query = """SELECT 1 FROM answers a LEFT JOIN scores s ON s.scorer = ? AND s.cell = a.cell
+        AND s.position = a.position WHERE s.key IS NULL OR s.key <> a.key LIMIT 1"""
+    return next(ledger.rows(query, (ledger.meta("scorer", ""),)), None) is not None
 
 
 def seconds_of(ledger: Ledger) -> Seconds:

@@ -1,4 +1,4 @@
-"""`rag-vqa eval report`: the page of a finished run, written anew, or its tables as Markdown."""
+"""`rag-vqa eval report`: a run's answers scored, and its page and tables written anew."""
 
 from __future__ import annotations
 
@@ -8,47 +8,77 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rag_vqa.cli import options
 from rag_vqa.cli.output import one_line, print_json, table
 from rag_vqa.cli.run import Run
 
 if TYPE_CHECKING:
-    from rag_vqa.eval.report.reading import Seconds
+    from rag_vqa.eval.run.ledger import Ledger
+    from rag_vqa.eval.scoring import Scorer
 
 
 def report(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run; merged shards too.")],
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the tables, and write nothing.")
+        bool, typer.Option("--markdown", help="Print the tables, for a paper; no page.")
     ] = False,
+    bem: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="evqa: score anew, with this BERT.")
+    ] = None,
+    yes: options.Yes = False,
 ) -> None:
-    """Write report.html of a run: one file that needs no other; published figures stand beside."""
-    from rag_vqa.eval.report import html, published, reading, tables
+    """Score what has no score yet, and write report.html: one file that needs no other.
+
+    Published figures stand beside the run's own where knowledge base, split, scorer and number of
+    questions agree; the others are listed apart, with what differs.
+    """
+    from rag_vqa.eval.report import html, published, tables
+    from rag_vqa.eval.report.reading import read_results, seconds_of, unscored
+    from rag_vqa.eval.results.results import finish
     from rag_vqa.eval.run.ledger import Ledger
 
     run: Run = ctx.obj
-    results = reading.read_results(path)
-    beside = published.beside(results)
     with Ledger(path) as ledger:
-        seconds = reading.seconds_of(ledger)
-    if markdown:
-        print(tables.markdown(results, seconds) + published.markdown(beside), end="")
-        return None
-    written = html.write_report(path)
-    if run.json:
-        return print_json({"report": str(written), "published": published.as_json(beside)})
-    print(tables_of(results, seconds))
-    run.note(f"{one_line(str(written))}: open it in a browser")
-    return None
+        if bem is not None or unscored(ledger):
+            finish(ledger, _scorer(run, ledger, bem, yes))
+        results = read_results(path)
+        beside = published.beside(results)
+        if markdown:
+            said = tables.markdown(results, seconds_of(ledger)) + published.markdown(beside)
+            return print(said, end="")
+        written = html.write_report(path)
+        if run.json:
+            return print_json({"report": str(written), "published": published.as_json(beside)})
+        print(table_of(results, ledger))
+    return run.note(f"Report: {one_line(str(written))}")
 
 
-def tables_of(results: Mapping[str, Any], seconds: Seconds) -> str:
-    """The tables of a run as they end `rag-vqa eval run`."""
+def table_of(results: Mapping[str, Any], ledger: Ledger) -> str:
+    """The tables of a run, as they end `rag-vqa eval run`."""
     from rag_vqa.eval.report import tables
+    from rag_vqa.eval.report.reading import seconds_of
 
-    parts = [tables.answer_rows(results, seconds), tables.recall_rows(results)]
+    parts = [tables.answer_rows(results, seconds_of(ledger)), tables.recall_rows(results)]
     printed = [table([_visible(row) for row in rows]) for rows in parts if rows]
     return "\n\n".join(printed) or "nothing was answered or retrieved yet"
+
+
+def _scorer(run: Run, ledger: Ledger, bem: str | None, yes: bool) -> Scorer | None:
+    """The scorer of the run's benchmark; None where nothing was answered."""
+    from rag_vqa.cli.consent import ask_before_download
+    from rag_vqa.eval.bem import split_revision
+    from rag_vqa.eval.scoring import make_scorer
+
+    if not ledger.meta("cells"):
+        return None
+    settings = run.settings()
+    offline = settings.offline
+    kind = ledger.meta("spec")["questions"]["scorer"]
+    if bem is not None and kind == "evqa":
+        named = [split_revision(bem)]
+        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
+    return make_scorer(kind, bem=bem, device=settings.reader.device, offline=offline)
 
 
 def _visible(row: Mapping[str, str]) -> dict[str, str]:

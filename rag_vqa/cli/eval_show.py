@@ -95,7 +95,8 @@ def _print_told(told: Told, prompt: bool) -> None:
     if prompt:
         print(f"\n{visible(told.prompt)}\n")
     verdict = style("right", "good") if row.score >= 1 else style(row.cause, "bad")
-    place = f", right document at {row.found.rank}" if row.found.rank else ""
+    sought = row.cause and row.cell.condition in ("retrieved", "filtered")
+    place = f", right document at {row.found.rank}" if sought and row.found.rank else ""
     gap = f", {row.found.gap:.4f} below the last one shown" if row.found.gap is not None else ""
     print(f"answer    {one_line(row.answer['prediction']) or '(empty)'}")
     return print(f"score     {row.score:g}  {verdict}{place}{gap}")

@@ -243,8 +243,8 @@ def conclude(
     line: CommandLine, ledger: Ledger, scorer: Scorer | None, limits: Mapping[str, float]
 ) -> int:
     """Score, write the files, print the table; the exit code."""
+    from rag_vqa.cli.eval_report import table_of
     from rag_vqa.eval.report.html import write_report
-    from rag_vqa.eval.report.tables import table
     from rag_vqa.eval.results.gate import missed
     from rag_vqa.eval.results.results import FAILURES, finish
 
@@ -254,7 +254,7 @@ def conclude(
     if line.json:
         print_json(results)
     else:
-        print(table(results, ledger))
+        print(table_of(results, ledger))
     line.note(f"Report: {report}")
     failed = results["failed_retrieval"] + sum(cell["failed"] for cell in results["cells"])
     if failed:

@@ -1,0 +1,118 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.eval.report import published, tables
+from rag_vqa.eval.report.published import Published
+from rag_vqa.eval.report.reading import read_results, seconds_of, unscored
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.ledger import Ledger
+
+Make = Callable[..., Path]
+
+
+def test_rows_say_how_many_how_well_and_at_what_cost(finished: Make) -> None:
+    run = finished(
+        right=[0, 1, 2], cells=[Cell("none", 0, "closed-book"), Cell("oracle", 1, "short")]
+    )
+    results = read_results(run)
+    rows = tables.answer_rows(results, {"none": {"build": 0.5, "read": 1.0}})
+    assert [row["condition"] for row in rows] == ["none", "oracle"]
+    assert rows[0] | {"95% interval": ""} == {
+        "condition": "none", "k": "", "prompt": "closed-book", "n": "6", "failed": "0",
+        "accuracy %": "50.0", "95% interval": "", "s/question": "1.500", "tokens in/out": "7/1",
+    }  # fmt: skip
+    assert rows[1]["s/question"] == ""
+
+
+def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
+    names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()))]
+    assert names[:4] == ["recall@1", "recall@2", "recall@3", "recall@5"]
+    assert names[-2:] == ["MRR", "nDCG@10"]
+
+
+def test_markdown_is_a_table_and_its_text_stays_text(finished: Make) -> None:
+    text = tables.markdown(read_results(finished(right=[0], name="a|b <b>*x*")))
+    assert r"a\|b \<b\>\*x\*" in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    heads = lines[0].count(" | ")
+    assert lines[0].startswith("| condition | k | prompt | n | failed | accuracy %")
+    assert lines[1] == "| " + " | ".join(["---"] * (heads + 1)) + " |"
+    assert lines[2].startswith("| retrieved | 1 | short | 6 | 0 | 16.7 |")
+
+
+def test_seconds_are_a_mean_over_the_questions_of_each_stage(finished: Make) -> None:
+    with Ledger(finished()) as ledger:
+        ledger.write("DELETE FROM times", [()])
+        name = "retrieved k=1 short"
+        rows = [("retrieval", 0, 4, 8.0), ("retrieval", 4, 2, 1.0), (f"{name}/read", 0, 5, 10.0),
+                (f"{name}/build", 0, 0, 0.1)]  # fmt: skip
+        ledger.write("INSERT INTO times VALUES (?, ?, ?, ?)", rows)
+        assert seconds_of(ledger) == {name: {"retrieve": 9 / 6, "read": 2.0}}
+
+
+def test_what_was_merged_is_not_scored(finished: Make) -> None:
+    run = finished()
+    with Ledger(run) as ledger:
+        assert not unscored(ledger)
+        ledger.write("DELETE FROM scores WHERE position = 3", [()])
+        assert unscored(ledger)
+    (finished() / "results.json").unlink()
+
+
+def figure(**fields: Any) -> Published:
+    return Published(
+        **{"benchmark": "birds", "split": "test", "n": 6, "system": "theirs",
+           "condition": "retrieval", "metric": "recall@1", "value": 0.5, "scorer": "recall@1",
+           "documents": (3, 3), "documents_told": "3", "source": "a paper"} | fields
+    )  # fmt: skip
+
+
+def test_a_published_figure_compares_where_all_four_agree(finished: Make) -> None:
+    results = read_results(finished(right=[0, 1, 2]))
+
+    def differs(**fields: Any) -> dict[str, str]:
+        [row] = published.beside(results, [figure(**fields)])
+        return dict(row.differs)
+
+    assert differs() == {}
+    assert differs(documents=(2, 4), documents_told="about 3") == {}
+    assert differs(documents=(4, 9), documents_told="4K") == {
+        "knowledge base": "4K documents, ours 3"
+    }
+    assert differs(split="val") == {"split": "val, ours test"}
+    assert differs(n=5) == {"n": "5, ours 6"}
+    assert differs(n=None)["n"].startswith("not told")
+    assert differs(scorer=None)["scorer"].startswith("not told")
+    answers = {"condition": "retrieved", "metric": "all"}
+    assert differs(**answers, scorer="infoseek official") == {
+        "scorer": "infoseek official, ours text exact match"
+    }
+    assert differs(**answers, scorer="text exact match") == {}
+
+
+def test_ours_stands_beside_it_or_nothing_does(finished: Make) -> None:
+    results = read_results(finished(right=[0, 1, 2]))
+    [row] = published.beside(results, [figure(condition="retrieved", metric="all")])
+    assert (row.own.cell, row.own.value, row.own.n) == ("retrieved k=1 short", 0.5, 6)
+    none = [
+        figure(benchmark="fish"),
+        figure(condition="oracle", metric="all"),
+        figure(metric="recall@7"),
+        figure(condition="retrieved", metric="unseen entity"),
+    ]
+    assert published.beside(results, none) == []
+    text = published.markdown(published.beside(results, [figure(), figure(n=5)]))
+    assert text.index("Published, comparable") < text.index("Published, not comparable")
+    assert "n: 5, ours 6" in text and "a paper" in text
+
+
+def test_the_figures_known_are_sound() -> None:
+    known = published.figures()
+    oven = {f.system: f.value for f in known if f.benchmark == "m2kr/oven"}
+    assert oven == {"ReT CLIP ViT-L": 0.820, "ReT OpenCLIP ViT-H": 0.830,
+                    "ReT OpenCLIP ViT-G": 0.840, "PreFLMR-G": 0.643}  # fmt: skip
+    assert len({(f.benchmark, f.system, f.metric) for f in known}) == len(known)
+    assert all(0 < f.value < 1 and f.source for f in known)
+    json.dumps(published.as_json([]))

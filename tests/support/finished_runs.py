@@ -1,0 +1,96 @@
+"""Finished runs of questions on three birds, whose answers are written down beforehand."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.eval.results.results import finish
+from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.limits import Limits
+from rag_vqa.pipeline import RagVqa
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.types import Completion, Example, Prompt, Query
+
+TOP1 = Cell("retrieved", 1, "short")
+
+
+@dataclass
+class Asked:
+    """A question set in memory."""
+
+    rows: Sequence[Example]
+    name: str = "birds"
+    split: str = "test"
+    scorer: str = "text"
+    missing: str = "fail"
+    files: Mapping[str, str] = field(default_factory=lambda: {"questions": "0" * 64})
+
+    def examples(self) -> Iterator[Example]:
+        yield from self.rows
+
+
+class Scripted:
+    """Says for each question what its script has; "wrong" where it has nothing."""
+
+    name = "scripted"
+    settings: Mapping[str, Any] = {"max_new_tokens": 8}
+    limits = Limits(images=4, context=4096)
+
+    def __init__(self, script: Mapping[str, str]) -> None:
+        self.script = script
+
+    def count(self, prompt: Prompt) -> int:
+        return len(prompt.text.split())
+
+    def render(self, prompt: Prompt) -> str:
+        return prompt.text
+
+    def generate(self, prompts: Sequence[Prompt], on_text: Any = None) -> list[Completion]:
+        said = [
+            next((says for asked, says in self.script.items() if asked in p.text), "wrong")
+            for p in prompts
+        ]
+        return [Completion(text, 7, 1) for text in said]
+
+    def choice_probability(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[list[float]]:
+        return [[1 / len(choices)] * len(choices) for _ in prompts]
+
+
+def bird(number: int, **fields: Any) -> Example:
+    """Question `q<number>` on puffins, which nest in burrows; two questions a group."""
+    text = f"puffins cliffs <{number}>?"
+    return replace(
+        Example(f"q{number}", Query(text), ("burrows",), ("puffin",), group=f"g{number // 2}"),
+        **fields,
+    )
+
+
+class FinishedRuns:
+    """Makes folders of finished runs: `runs(right=[0, 2])` answers q0 and q2 right."""
+
+    def __init__(self, kb: KnowledgeBase, home: Path) -> None:
+        self._kb, self._home, self._made = kb, home, 0
+
+    def __call__(
+        self,
+        right: Sequence[int] = (),
+        rows: Sequence[Example] | None = None,
+        cells: Sequence[Cell] = (TOP1,),
+        script: Mapping[str, str] | None = None,
+        **asked: Any,
+    ) -> Path:
+        rows = [bird(i) for i in range(6)] if rows is None else rows
+        script = script or {f"<{i}>": "burrows" for i in right}
+        folder = self._home / f"run{self._made}"
+        self._made += 1
+        rag = RagVqa(self._kb, reader=Scripted(script))
+        run = Run(questions=Asked(rows, **asked), rag=rag, cells=cells)
+        with opened(run, folder) as ledger:
+            Running(run, ledger).go()
+            finish(ledger, make_scorer("text") if cells else None)
+        return folder
