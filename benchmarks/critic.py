@@ -75,7 +75,7 @@ def judge(critic: Critic, asked: Sequence[Example], hits: Rows) -> list[list[flo
 
 
 def chosen(hits: Rows, judged: list[list[float]], threshold: float, top: int | None) -> Rows:
-    """What the critic keeps, as it orders it."""
+    """What the critic keeps, as it was found."""
     return [keep(row, p, threshold, top) for row, p in zip(hits, judged, strict=True)]
 
 
@@ -86,8 +86,8 @@ def tried(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
         rows = chosen(hits, judged, threshold, top)
         found[f"threshold {threshold:g}, top {top}"] = rows
         if top != 1:
-            as_found = [sorted(row, key=lambda hit: -hit.scores["retrieve"]) for row in rows]
-            found[f"threshold {threshold:g}, top {top}, as found"] = as_found
+            by_p = [sorted(row, key=lambda hit: -hit.score) for row in rows]
+            found[f"threshold {threshold:g}, top {top}, by P(yes)"] = by_p
     return found
 
 

@@ -86,6 +86,7 @@ class ReaderSettings(Section):
     """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
 
     None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
+    `stop_at_newline`: an answer ends with its first line, as benchmarks of short answers want it.
     `servers`: addresses of OpenAI-compatible servers that run the model; none: it runs here. What
     is below them is about them alone, and None there is `RemoteReader`'s default.
     """
@@ -99,6 +100,7 @@ class ReaderSettings(Section):
     max_pixels: int | None = Field(default=None, ge=1)
     max_images: int | None = Field(default=None, ge=1)
     max_context: int | None = Field(default=None, ge=1)
+    stop_at_newline: bool = False
     servers: Annotated[tuple[str, ...], BeforeValidator(server_addresses)] = ()
     tokenizer: str | None = None
     concurrency: int | None = Field(default=None, ge=1)

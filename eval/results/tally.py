@@ -21,6 +21,7 @@ from rag_vqa.eval.scoring import Scored, Scorer
 
 _RANKS = ((1, "1"), (2, "2"), (3, "3"), (5, "4-5"), (10, "6-10"))
 _BEYOND, _NOWHERE = "11+", "not found"
+_UNNAMED = -1  # neither shown nor not: the question does not say what is right
 
 
 class Tally:
@@ -59,8 +60,8 @@ class Tally:
         self.groups.append(example.group or example.id)
         self._kinds.append(example.kind)
         self._splits.append(example.split)
-        self._shown.append(row.shown)
-        self._ranks.append(_rank(row.found.rank))
+        self._shown.append(row.shown if example.relevant else _UNNAMED)
+        self._ranks.append(_rank(row.found.rank) if example.relevant else "")
         if row.cause:
             self._causes[row.cause] += 1
 
@@ -105,9 +106,9 @@ class Tally:
         entry["by_kind"] = self._by(scores, self._kinds)
         entry["by_split"] = self._by(scores, self._splits)
         if self.cell.condition != "none":
-            shown = np.array(self._shown, bool)
-            entry["given"] = _share(scores[shown])
-            entry["not_given"] = _share(scores[~shown])
+            shown = np.array(self._shown)
+            entry["given"] = _share(scores[shown == 1])
+            entry["not_given"] = _share(scores[shown == 0])
             entry["by_rank"] = {
                 name: _share(scores[np.array([rank == name for rank in self._ranks], bool)])
                 for name in (*(label for _, label in _RANKS), _BEYOND, _NOWHERE)

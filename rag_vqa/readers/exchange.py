@@ -16,14 +16,17 @@ from rag_vqa.types import Completion, Finish
 Body = dict[str, Any]
 
 
-def body(model: str, messages: list[dict[str, Any]], max_new_tokens: int) -> Body:
+def body(
+    model: str, messages: list[dict[str, Any]], max_new_tokens: int, one_line: bool = False
+) -> Body:
     """Greedy, as the local reader is. `max_tokens`: the name that every server knows."""
-    return {
+    request: Body = {
         "model": model,
         "messages": messages,
         "max_tokens": max_new_tokens,
         "temperature": 0,
     }
+    return {**request, "stop": ["\n"]} if one_line else request
 
 
 class Heard:

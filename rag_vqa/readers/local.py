@@ -19,6 +19,7 @@ from rag_vqa.readers.batches import Batches, ran_out
 from rag_vqa.readers.checking import check_positive, images_of, limits
 from rag_vqa.readers.choosing import Choosing
 from rag_vqa.readers.encoding import PromptEncoder
+from rag_vqa.readers.identity import name_of
 from rag_vqa.readers.loading import (
     DTYPES,
     Quantization,
@@ -89,7 +90,8 @@ class LocalReader:
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
             processor = load_processor(model, config, **where)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
-        self.name = _name(model, revision, config, quantization)
+        commit = getattr(config, "_commit_hash", None) or revision
+        self.name = name_of(model, commit, quantization)
         self.settings: dict[str, Scalar] = {
             "max_new_tokens": max_new_tokens,
             "max_pixels": max_pixels,
@@ -192,12 +194,6 @@ class LocalReader:
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise UsageError(f"{name} = {value!r}: take one of {', '.join(choices)}")
-
-
-def _name(model: str, revision: str | None, config: Any, quantization: str) -> str:
-    commit = getattr(config, "_commit_hash", None) or revision
-    model = Path(model).name if Path(model).is_dir() else model  # no path of this machine
-    return f"{model}@{commit}+{quantization}" if commit else f"{model}+{quantization}"
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -47,6 +47,7 @@ class RemoteReader:
         requests_per_minute: to all of them together.
         timeout: seconds for one answer, waiting in the server's queue included.
         retries: further tries of a request that failed in passing.
+        stop_at_newline: an answer ends with its first line.
         offline: `tokenizer` comes from the cache.
 
     Raises:
@@ -69,6 +70,7 @@ class RemoteReader:
         requests_per_minute: int | None = None,
         timeout: float = 300.0,
         retries: int = 5,
+        stop_at_newline: bool = False,
         offline: bool = False,
     ) -> None:
         check_positive(max_new_tokens=max_new_tokens, max_pixels=max_pixels, timeout=timeout)
@@ -84,10 +86,12 @@ class RemoteReader:
             "max_new_tokens": max_new_tokens,
             "max_pixels": max_pixels or MAX_PIXELS,
             "tokenizer": tokenizer and _named(tokenizer),
+            "stop_at_newline": stop_at_newline,
         }
         processor = _processor(tokenizer, offline) if tokenizer else None
         self._wire = Wire(max_pixels or MAX_PIXELS, processor)
         self._model, self._max_new_tokens = model, max_new_tokens
+        self._one_line = stop_at_newline
         self._at_once = concurrency * len(self.servers)
         self._asking = Asking(model, self.servers, api_key, requests_per_minute, timeout, retries)
 
@@ -169,7 +173,7 @@ class RemoteReader:
 
     async def _answer(self, prompt: Prompt, put: _Put[Result]) -> Result:
         messages = await asyncio.to_thread(self._wire.messages, prompt)
-        request = body(self._model, messages, self._max_new_tokens)
+        request = body(self._model, messages, self._max_new_tokens, self._one_line)
         pictures = images_of(prompt, self.limits)
         return await self._asking.answer(pictures, lambda client, who: put(client, request, who))
 

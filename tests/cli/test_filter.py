@@ -13,18 +13,18 @@ def judged(reader) -> None:
     reader.weighs = {"puffins nest in": 0.2, "storks nest": 0.9, "": 0.0}
 
 
-def test_ask_reads_what_the_critic_keeps_in_its_order(cli, birds, reader) -> None:
+def test_ask_reads_what_the_critic_keeps(cli, birds, reader) -> None:
     done = cli("ask", birds, QUESTION, "-k", 3, "--filter", "critic")
     lines = done.out.splitlines()
     assert done.code == 0, done.err
-    assert lines[0].startswith("[1] White stork") and lines[0].endswith("0.90")
-    assert lines[1].startswith("[2] Atlantic puffin") and lines[1].endswith("0.20")
-    assert [hit.document.id for hit in reader.prompts[0].kept] == ["stork", "puffin"]
+    assert lines[0].startswith("[1] Atlantic puffin") and lines[0].endswith("0.20")
+    assert lines[1].startswith("[2] White stork") and lines[1].endswith("0.90")
+    assert [hit.document.id for hit in reader.prompts[0].kept] == ["puffin", "stork"]
 
 
 def test_threshold_and_top_are_settings(cli, birds) -> None:
     for more, kept in (("filter.threshold=0.5", ["stork"]), ("filter.top=1", ["stork"]),
-                       ("filter.threshold=0", ["stork", "puffin", "swift"])):  # fmt: skip
+                       ("filter.threshold=0", ["puffin", "stork", "swift"])):  # fmt: skip
         done = cli("ask", birds, QUESTION, "-k", 3, "--filter", "critic", "--set", more, "--json")
         assert [hit["id"] for hit in done.json["hits"]] == kept
     assert set(done.json["hits"][0]["scores"]) == {"retrieve", "critic"}
@@ -40,10 +40,10 @@ def test_that_nothing_is_left_is_said(cli, birds, reader) -> None:
 
 def test_prompt_show_and_chat_have_it_too(cli, birds, reader, monkeypatch) -> None:
     shown = cli("prompt", "show", birds, QUESTION, "--filter", "critic", "--json")
-    assert shown.json["kept"] == ["stork", "puffin"]
+    assert shown.json["kept"] == ["puffin", "stork"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
     assert cli("chat", birds, "--filter", "critic").code == 0
-    assert [hit.document.id for hit in reader.prompts[0].kept] == ["stork", "puffin"]
+    assert [hit.document.id for hit in reader.prompts[0].kept] == ["puffin", "stork"]
 
 
 def test_without_it_nobody_is_judged(cli, birds, reader) -> None:

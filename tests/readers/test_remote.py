@@ -64,6 +64,14 @@ def test_it_is_a_reader(server: OpenAiServer) -> None:
     assert reader.generate([]) == []
 
 
+def test_short_answers_end_with_their_first_line(server: OpenAiServer) -> None:
+    reader = RemoteReader("served", [server.address], stop_at_newline=True)
+    reader.generate([asking("where?")])
+    [(_, _, body)] = server.requests
+    assert body["stop"] == ["\n"]
+    assert reader.settings["stop_at_newline"] is True
+
+
 def test_what_the_answers_depend_on_names_no_server_and_no_path(server: OpenAiServer) -> None:
     one = RemoteReader("/data/models/qwen/", [server.address])
     two = RemoteReader("/data/models/qwen", [server.address, "http://other:1/v1"], concurrency=2)
