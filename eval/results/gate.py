@@ -58,7 +58,9 @@ def parse(limits: Sequence[str]) -> dict[str, float]:
     for limit in limits:
         name, _, value = limit.partition("=")
         if name not in KNOWN:
-            raise UsageError(f"--min {limit}: name one of {', '.join(_OF_ANSWERS)}, recall@5, mrr …")
+            raise UsageError(
+                f"--min {limit}: name one of {', '.join(_OF_ANSWERS)}, recall@5, mrr …"
+            )
         try:
             found[name] = float(value)
         except ValueError:

@@ -74,7 +74,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str, float]]:
             except ValueError:
                 value = math.nan
             if not math.isfinite(value):
-                raise BadInput(f"{path}, line {number}: not `question Q0 document rank score name`.")
+                raise BadInput(
+                    f"{path}, line {number}: not `question Q0 document rank score name`."
+                )
             yield question, document, value
 
 

@@ -71,7 +71,9 @@ def on_devices(
         print("Stopped: what was committed is safe. The same command goes on.", file=sys.stderr)
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else IN_PART
     bad = [process.exitcode for process in processes if process.exitcode]
-    return bad[0] if bad else _merged(line, settings, asked, parts, limits)
+    if bad:  # below 0: killed by a signal
+        return max(bad[0], 0) or 1
+    return _merged(line, settings, asked, parts, limits)
 
 
 def on(settings: Settings, device: str) -> Settings:
