@@ -22,7 +22,6 @@ from rag_vqa.cli.evaluating import (
     Evaluation,
     conclude,
     evaluate,
-    questions_of,
     scorer_of,
 )
 from rag_vqa.cli.run import Run
@@ -109,5 +108,6 @@ def _merged(
     with Ledger(asked.out) as ledger:
         scorer = None
         if ledger.meta("cells"):
-            scorer = scorer_of(settings, asked, questions_of(asked).scorer)
+            kind = ledger.meta("spec")["questions"]["scorer"]
+            scorer = scorer_of(settings, kind, asked.bem, asked.yes)
         return conclude(line, ledger, scorer, limits)

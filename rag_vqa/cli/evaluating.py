@@ -136,7 +136,7 @@ def prepared(
     questions = questions_of(asked)
     cells = _cells(settings, asked, questions.scorer)
     _check(asked, cells)
-    scorer = scorer_of(settings, asked, questions.scorer) if cells else None
+    scorer = scorer_of(settings, questions.scorer, asked.bem, asked.yes) if cells else None
     deepest = max([DEPTH, *(cell.k for cell in cells)])
     run = Asked(
         questions=questions,
@@ -206,19 +206,20 @@ def _check(asked: Evaluation, cells: tuple[Cell, ...]) -> None:
         raise UsageError("--hits takes the place of searching: leave out --where, or --hits.")
 
 
-def scorer_of(settings: Settings, asked: Evaluation, kind: str) -> Scorer:
+def scorer_of(settings: Settings, kind: str, bem: str | None, yes: bool) -> Scorer:
     """The benchmark's scorer; a BEM that is not here is agreed to first."""
     from rag_vqa.eval.bem import split_revision
     from rag_vqa.eval.scoring import make_scorer
 
-    if asked.bem is not None:
-        offline, yes = settings.offline, asked.yes
-        ask_before_download([split_revision(asked.bem)], offline=offline, yes=yes)
+    offline = settings.offline
+    if bem is not None and kind == "evqa":
+        named = [split_revision(bem)]
+        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
     return make_scorer(
         kind,  # type: ignore[arg-type]  # of a question set: one of the kinds
-        bem=asked.bem,
+        bem=bem,
         device=settings.reader.device,
-        offline=settings.offline,
+        offline=offline,
     )
 
 
