@@ -136,5 +136,13 @@ MODELS: Mapping[str, Model] = {
             commercial=False,
             note="revision not verified",
         ),
+        # In no preset; the reader of many published figures (docs/reproduce.md).
+        Model(
+            "Qwen/Qwen2.5-VL-7B-Instruct",
+            "apache-2.0",
+            8_292_166_656,
+            2 * 8_292_166_656,
+            note="revision not verified",
+        ),
     )
 }

@@ -106,7 +106,7 @@ def _failure(
         raise RuntimeError("a failure was chosen that is none")
     small, why = thumbnail(picture(one.answer.example), one.answer.example.missing)
     others = [
-        (other.name, row.answer["prediction"], row.score >= 1)
+        (other.name, row.answer["prediction"], not row.cause)
         for other in answering
         if other != cell
         for row in judged(ledger, other, scorer, position)

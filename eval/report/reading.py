@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval.results.results import RESULTS
 from rag_vqa.eval.results.rows import cells
+from rag_vqa.eval.results.scores import has_answer
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.records import example_of
 from rag_vqa.eval.run.retrieving import STAGE
 
 SCHEMA = 1  # of results.json
@@ -67,9 +69,11 @@ def unscored(ledger: Ledger) -> bool:
     """Whether results.json is not there, or lacks answers: those of shards that were merged."""
     if not (ledger.folder / RESULTS).is_file():
         return True
-    query = """SELECT 1 FROM answers a LEFT JOIN scores s ON s.scorer = ? AND s.cell = a.cell
-        AND s.position = a.position WHERE s.key IS NULL OR s.key <> a.key LIMIT 1"""
-    return next(ledger.rows(query, (ledger.meta("scorer", ""),)), None) is not None
+    query = """SELECT e.body FROM answers a JOIN examples e USING (position) LEFT JOIN scores s
+        ON s.scorer = ? AND s.cell = a.cell AND s.position = a.position
+        WHERE s.key IS NULL OR s.key <> a.key"""
+    rows = ledger.rows(query, (ledger.meta("scorer", ""),))
+    return any(has_answer(example_of(json.loads(body))) for (body,) in rows)
 
 
 def seconds_of(ledger: Ledger) -> Seconds:

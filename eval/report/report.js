@@ -39,7 +39,7 @@ if (list) {
   }
   // j and k go through what is shown, as in many readers of lists.
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, select, textarea");
+    const typing = event.target.closest?.("input, select, textarea");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const step = { j: 1, k: -1 }[event.key];
     if (!step) return;

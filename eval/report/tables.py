@@ -111,7 +111,6 @@ def _retrieval(retrieval: Mapping[str, Any]) -> str:
 
 
 def _answers(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Seconds) -> Row:
-    n = cell["n"]
     took = seconds.get(cell["cell"])
     again = f" #{cell['repeat'] + 1}" if cell["repeat"] else ""
     row = {
@@ -119,16 +118,25 @@ def _answers(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Secon
         "k": str(cell["k"]) if cell["condition"] in ("retrieved", "filtered") else "",
         "prompt": cell["template"],
         "filter": results["filter"] if cell["condition"] == "filtered" else "",
-        "n": f"{n:,}",
+        "n": f"{cell['n']:,}",
         "failed": f"{cell['failed']:,}",
         "accuracy %": percent(cell["accuracy"]),
         "95% interval": interval(cell["ci95"]),
+        "cites right %": percent(cell["citations"]["correct"]),
         "s/question": f"{sum(took.values()):.3f}" if took else "",
-        "tokens in/out": f"{cell['tokens_in'] / n:,.0f}/{cell['tokens_out'] / n:,.0f}" if n else "",
+        "tokens in/out": _tokens(cell),
     }
     if results["filter"] == "none":
         del row["filter"]
+    if not any(one["citations"]["n"] for one in results["cells"]):
+        del row["cites right %"]
     return row
+
+
+def _tokens(cell: Mapping[str, Any]) -> str:
+    """Mean tokens of an answer, also of those that are not scored."""
+    n = cell["answers"]
+    return f"{cell['tokens_in'] / n:,.0f}/{cell['tokens_out'] / n:,.0f}" if n else ""
 
 
 def _row(name: str, n: int, value: Mapping[str, Any]) -> Row:

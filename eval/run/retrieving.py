@@ -92,7 +92,7 @@ class Retrieving:
     Args:
         rag: its knowledge base is searched.
         depth: documents for each question.
-        instruction: of all queries; None: their own.
+        instruction: of queries that have none of their own.
         identity: of knowledge base, retriever and engine: part of each row's key.
     """
 
@@ -106,7 +106,8 @@ class Retrieving:
         identity: Mapping[str, Any],
     ) -> None:
         self._ledger, self._rag, self._depth, self._where = ledger, rag, depth, where
-        self._instruction, self._identity = instruction, digest(identity)
+        self._instruction = instruction
+        self._identity = digest(identity)
 
     def take(self, batch: Batch) -> dict[int, Kept]:
         """What was found for each question, by position; one that cannot be searched with is not
@@ -140,7 +141,7 @@ class Retrieving:
 
     def _search(self, batch: Batch) -> tuple[dict[int, list[Hit]], dict[int, str]]:
         try:
-            queries = [self._instructed(e.query) for _, e in batch]
+            queries = [self._query(example) for _, example in batch]
             found = self._rag.retrieve(queries, self._depth, self._where)
         except BadInput as error:  # of one picture: the others are searched with without it
             if len(batch) == 1:
@@ -153,13 +154,12 @@ class Retrieving:
             return hits, errors
         return {position: hits for (position, _), hits in zip(batch, found, strict=True)}, {}
 
-    def _instructed(self, query: Query) -> Query:
-        if self._instruction is None:
-            return query
-        return replace(query, instruction=self._instruction)
+    def _query(self, example: Example) -> Query:
+        given = example.query.instruction
+        return replace(example.query, instruction=self._instruction if given is None else given)
 
     def _key(self, example: Example) -> str:
-        query = self._instructed(example.query)
+        query = self._query(example)
         return digest([self._identity, query.text, query.instruction, image_digest(query.image)])
 
 

@@ -39,7 +39,7 @@ class Run:
         rag: the pipeline; its own k and template are not used. With `cells` empty its reader is
             never loaded; of cells of "none" alone its knowledge base is never opened.
         cells: of `cells_of`.
-        instruction: of all queries; None: their own, or the retriever's.
+        instruction: of queries that have none of their own; None: the retriever's.
         hits: a TREC run to take hits from in place of searching.
         shard: (i, n): the i-th, from 1, of n parts of the batches.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_vqa.errors import UsageError
@@ -104,7 +105,7 @@ def _retrieval(
 ) -> dict[str, Any]:
     made = kb.manifest
     own = {
-        "retriever": made.source,
+        "retriever": Path(made.source).name if Path(made.source).is_dir() else made.source,
         "revision": made.revision,
         "fingerprint": made.fingerprint,
         "options": dict(made.options),

@@ -94,11 +94,13 @@ def _print_told(told: Told, prompt: bool) -> None:
         print(f"{f'[{hit.number}]' if hit.number else '':>4} {_hit(hit)}")
     if prompt:
         print(f"\n{visible(told.prompt)}\n")
-    verdict = style("right", "good") if row.score >= 1 else style(row.cause, "bad")
+    verdict = style(row.cause, "bad") if row.cause else style("right", "good")
     sought = row.cause and row.cell.condition in ("retrieved", "filtered")
     place = f", right document at {row.found.rank}" if sought and row.found.rank else ""
     gap = f", {row.found.gap:.4f} below the last one shown" if row.found.gap is not None else ""
     print(f"answer    {one_line(row.answer['prediction']) or '(empty)'}")
+    if row.score is None:
+        return print("score     none: the question does not say what is right")
     return print(f"score     {row.score:g}  {verdict}{place}{gap}")
 
 

@@ -26,6 +26,14 @@ def test_rows_say_how_many_how_well_and_at_what_cost(finished: Make) -> None:
     assert rows[1]["s/question"] == ""
 
 
+def test_citations_have_a_column_where_there_are_any(finished: Make) -> None:
+    # Of two answers that cite the one document shown, both cite a right one; "none" shows none.
+    script = {"<0>": "burrows [1]", "<1>": "roofs [1]"}
+    cells = [Cell("none", 0, "closed-book"), Cell("oracle", 1, "short")]
+    rows = tables.answer_rows(read_results(finished(cells=cells, script=script)))
+    assert [row["cites right %"] for row in rows] == ["–", "100.0"]
+
+
 def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
     names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()))]
     assert names[:4] == ["recall@1", "recall@2", "recall@3", "recall@5"]
@@ -116,3 +124,19 @@ def test_the_figures_known_are_sound() -> None:
     assert len({(f.benchmark, f.system, f.metric) for f in known}) == len(known)
     assert all(0 < f.value < 1 and f.source for f in known)
     json.dumps(published.as_json([]))
+
+
+def test_the_documents_have_the_same_figures(root: Path) -> None:
+    text = (root / "docs" / "reproduce.md").read_text("utf-8")
+    known = published.figures()
+    systems = ("ReT CLIP ViT-L", "ReT OpenCLIP ViT-H", "ReT OpenCLIP ViT-G")
+    for task in {f.benchmark for f in known if f.benchmark.startswith("m2kr/")}:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {task[5:]} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        there = [f for f in known if f.benchmark == task]
+        assert (cells[1], cells[2]) == (f"{there[0].n:,}", there[0].documents_told)
+        figures = [
+            ", ".join(f"{100 * f.value:.1f}" for f in there if f.system == system)
+            for system in systems
+        ]
+        assert cells[5:] == figures

@@ -243,3 +243,20 @@ def test_two_processes_do_not_share_a_run(ask: Make, tmp_path: Path) -> None:
         opened(ask(), tmp_path / "run"),
     ):
         pass
+
+
+def test_the_instruction_asked_for_is_searched_with(
+    ask: Make, encoder: Any, tmp_path: Path
+) -> None:
+    searched: list[Any] = []
+    run = ask(4, cells=(), instruction="find:")
+    encode = run.rag.kb.encoder.encode_queries
+
+    def listening(queries: Any) -> Any:
+        searched.extend(queries)
+        return encode(queries)
+
+    run.rag.kb.encoder.encode_queries = listening  # type: ignore[method-assign]
+    with opened(run, tmp_path / "run") as ledger:
+        Running(run, ledger).go()
+    assert {query.instruction for query in searched} == {"find:"}
