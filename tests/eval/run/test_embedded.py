@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rag_vqa.eval.run.ledger import Ledger
+
 pytestmark = pytest.mark.slow
 FILES = ("results.json", "answers.jsonl", "failures.jsonl")
 
@@ -51,6 +53,15 @@ def straight(world: Path) -> dict[str, bytes]:
     return files(world / "straight")
 
 
+def answers(folder: Path) -> int:
+    """How many are committed so far."""
+    if not (folder / "run.sqlite").exists():
+        return 0
+    with Ledger(folder) as ledger:
+        [(count,)] = ledger.rows("SELECT count(*) FROM answers")
+    return int(count)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
 
@@ -59,12 +70,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_interrupted(
     world: Path, straight: dict[str, bytes], tmp_path: Path, number: int, code: int
 ) -> None:
-    database = tmp_path / "run" / "run.sqlite"
-    for _ in range(3):
+    for _ in range(2):  # of six commits at most
+        before = answers(tmp_path / "run")
         process = evaluate(world, tmp_path / "run")
-        while process.poll() is None and not database.exists():
-            time.sleep(0.05)
-        time.sleep(2)  # it reads its first batches
+        while process.poll() is None and answers(tmp_path / "run") == before:
+            time.sleep(0.02)
         process.send_signal(number)
         began = time.monotonic()
         assert process.wait(60) == code
