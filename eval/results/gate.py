@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rag_vqa.errors import UsageError
+from rag_vqa.eval.results.recall import DEPTHS
 
+_OF_ANSWERS = ("accuracy", "citations", "abstention_precision", "abstention_recall")
+_OF_HITS = ("recall", "share", "pseudo")
+KNOWN = {*_OF_ANSWERS, "mrr", "ndcg@10", *(f"{name}@{k}" for name in _OF_HITS for k in DEPTHS)}
 _ORDER = ("filtered", "retrieved", "oracle", "none")  # whose accuracy is "the" accuracy
 
 
@@ -26,7 +30,7 @@ def figures(results: Mapping[str, Any]) -> dict[str, float]:
     the main cell accuracy, citations, abstention_precision, abstention_recall."""
     found: dict[str, float | None] = {}
     recall = results["recall"] or {}
-    for name in ("recall", "share", "pseudo"):
+    for name in _OF_HITS:
         for k, measured in (recall.get(name) or {}).items():
             found[f"{name}@{k}"] = measured["value"]
     for name in ("mrr", "ndcg@10"):
@@ -45,7 +49,7 @@ def parse(limits: Sequence[str]) -> dict[str, float]:
     """`["accuracy=.8"]` as limits; a percent sign is not understood, .8 is.
 
     Raises:
-        UsageError: no number from 0 to 1.
+        UsageError: no figure of a run, or no number from 0 to 1.
 
     >>> parse(["accuracy=.8", "recall@5=0.9"])
     {'accuracy': 0.8, 'recall@5': 0.9}
@@ -53,6 +57,10 @@ def parse(limits: Sequence[str]) -> dict[str, float]:
     found = {}
     for limit in limits:
         name, _, value = limit.partition("=")
+        if name not in KNOWN:
+            raise UsageError(
+                f"--min {limit}: name one of {', '.join(_OF_ANSWERS)}, recall@5, mrr …"
+            )
         try:
             found[name] = float(value)
         except ValueError:

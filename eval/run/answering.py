@@ -43,7 +43,6 @@ class Answering:
 
     Args:
         identity: of reader, its settings and the filter: part of each row's key.
-        relevant: whether the knowledge base was looked through for gold documents.
     """
 
     def __init__(self, ledger: Ledger, rag: RagVqa, identity: Mapping[str, Any]) -> None:
@@ -104,11 +103,25 @@ class Answering:
         if cell.condition == "oracle":
             return {p: gold.oracle(self._ledger, kb, e, cell.k) for p, e in todo}
         errors |= {p: _NOT_FOUND for p, _ in todo if p not in found}
-        hits = {p: documents(kb, found[p], cell.k) for p, _ in todo if p in found}
-        if cell.condition == "filtered" and hits:
-            queries = [e.query for p, e in todo if p in hits]
-            return dict(zip(hits, self._rag.select(queries, list(hits.values())), strict=True))
-        return hits
+        there = [(p, e) for p, e in todo if p in found]
+        hits = {p: documents(kb, found[p], cell.k) for p, _ in there}
+        return self._selected(there, hits, errors) if cell.condition == "filtered" else hits
+
+    def _selected(
+        self, rows: Batch, hits: Mapping[int, list[Hit]], errors: dict[int, str]
+    ) -> dict[int, list[Hit]]:
+        """What the filter leaves. Where it refuses a batch, each question is filtered alone."""
+        if not rows:
+            return {}
+        try:
+            left = self._rag.select([e.query for _, e in rows], [hits[p] for p, _ in rows])
+        except (ReaderError, BadInput) as error:
+            if len(rows) == 1:
+                errors[rows[0][0]] = str(error)
+                return {}
+            parts = [self._selected([row], hits, errors) for row in rows]
+            return {position: found for part in parts for position, found in part.items()}
+        return {position: found for (position, _), found in zip(rows, left, strict=True)}
 
     def _asked(
         self,

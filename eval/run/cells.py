@@ -15,7 +15,7 @@ Condition: TypeAlias = Literal["none", "retrieved", "filtered", "oracle"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 RETRIEVAL = "retrieval"  # in place of conditions: nothing is answered
 _DEPENDS_ON_K = ("retrieved", "filtered")
-_AXES = ("k", "prompt")
+_AXES = {"k": "1,3,5", "prompt": "short,answer"}  # with an example
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,14 @@ def cells_of(
     unknown = [name for name in grid if name not in _AXES]
     if unknown:
         raise UsageError(f"--grid {unknown[0]}=…: take one of {', '.join(_AXES)}.")
+    empty = [name for name, values in grid.items() if not values]
+    if empty:
+        raise UsageError(f"--grid {empty[0]}=: give values, as {empty[0]}={_AXES[empty[0]]}")
     if repeat < 1:
         raise UsageError(f"--repeat {repeat}: give at least 1.")
     if list(conditions) == [RETRIEVAL]:
+        if grid or repeat > 1:
+            raise UsageError(f"--conditions {RETRIEVAL} answers nothing: no --grid, no --repeat.")
         return ()
     for condition in conditions:
         if condition not in CONDITIONS:

@@ -18,6 +18,7 @@ from rag_vqa.eval.run.answering import Answering
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import FILE, Ledger
 from rag_vqa.eval.run.retrieving import STAGE, Batch, Retrieving
+from rag_vqa.retriever import store
 from rag_vqa.retriever.store import lock
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Run:
         rag: the pipeline; its own k and template are not used. With `cells` empty its reader is
             never loaded; of cells of "none" alone its knowledge base is never opened.
         cells: of `cells_of`.
+        instruction: of queries that have none of their own; None: the retriever's.
         hits: a TREC run to take hits from in place of searching.
         shard: (i, n): the i-th, from 1, of n parts of the batches.
     """
@@ -67,6 +69,7 @@ def opened(run: Run, folder: Path) -> Iterator[Ledger]:
         RagVqaError: another process runs it.
     """
     kb = run.rag.kb if run.searches else None
+    _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock.writing(folder):
         asked = spec.spec_of(
@@ -91,6 +94,14 @@ def opened(run: Run, folder: Path) -> Iterator[Ledger]:
                 if run.hits:
                     trec.import_hits(ledger, kb, run.hits, run.depth)
             yield ledger
+
+
+def _check_folder(folder: Path) -> None:
+    """What is something else is not made a run of: a knowledge base has the same lock."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file. Give a folder: --out RUN")
+    if (folder / store.FILE).exists():
+        raise UsageError(f"{folder} is a knowledge base. Give the run another folder: --out RUN")
 
 
 def _note_cells(ledger: Ledger, cells: tuple[Cell, ...], folder: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "transformers", "bitsandbytes")
 BATCH = 32  # questions: the unit of resume, and of what a reader is given at once
+SERVED_BATCH = 128  # of a reader behind servers: each of several answers 16 at once
 
 
 class QuestionSet(Protocol):

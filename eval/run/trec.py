@@ -7,6 +7,7 @@ how anything was searched.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,8 +28,8 @@ def import_hits(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> No
     """Take the hits of all questions from a file; done once, then nothing happens.
 
     Raises:
-        BadInput: a line that is none of a run, a document that the knowledge base does not hold,
-            a question of the set that the file does not name.
+        BadInput: a line that is none of a run, a document that the knowledge base does not hold
+            or that is named twice, a question of the set that the file does not name.
     """
     if ledger.meta("imported"):
         return
@@ -50,6 +51,8 @@ def _hits(
     rows = scratch.execute(query, (example.id, depth)).fetchall()
     if not rows:
         raise BadInput(f"{path} names no document for the question {example.id!r}.")
+    if len({name for name, _ in rows}) < len(rows):
+        raise BadInput(f"{path} names a document twice for the question {example.id!r}.")
     hits = []
     for rank, (identity, score) in enumerate(rows, 1):
         document = kb.get(identity)
@@ -60,18 +63,21 @@ def _hits(
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str, float]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             fields = line.split()
             if not fields:
                 continue
             try:
                 question, _, document, _, score, _ = fields
-                yield question, document, float(score)
-            except ValueError as error:
+                value = float(score)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value):
                 raise BadInput(
                     f"{path}, line {number}: not `question Q0 document rank score name`."
-                ) from error
+                )
+            yield question, document, value
 
 
 def export_hits(ledger: Ledger, name: str = "rag-vqa") -> Iterator[str]:

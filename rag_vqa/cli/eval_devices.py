@@ -22,7 +22,6 @@ from rag_vqa.cli.evaluating import (
     Evaluation,
     conclude,
     evaluate,
-    questions_of,
     scorer_of,
 )
 from rag_vqa.cli.run import Run
@@ -71,7 +70,9 @@ def on_devices(
         print("Stopped: what was committed is safe. The same command goes on.", file=sys.stderr)
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else IN_PART
     bad = [process.exitcode for process in processes if process.exitcode]
-    return bad[0] if bad else _merged(line, settings, asked, parts, limits)
+    if bad:  # below 0: killed by a signal
+        return max(bad[0], 0) or 1
+    return _merged(line, settings, asked, parts, limits)
 
 
 def on(settings: Settings, device: str) -> Settings:
@@ -107,5 +108,6 @@ def _merged(
     with Ledger(asked.out) as ledger:
         scorer = None
         if ledger.meta("cells"):
-            scorer = scorer_of(settings, asked, questions_of(asked).scorer)
+            kind = ledger.meta("spec")["questions"]["scorer"]
+            scorer = scorer_of(settings, kind, asked.bem, asked.yes)
         return conclude(line, ledger, scorer, limits)

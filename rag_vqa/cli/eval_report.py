@@ -66,19 +66,11 @@ def table_of(results: Mapping[str, Any], ledger: Ledger) -> str:
 
 def _scorer(run: Run, ledger: Ledger, bem: str | None, yes: bool) -> Scorer | None:
     """The scorer of the run's benchmark; None where nothing was answered."""
-    from rag_vqa.cli.consent import ask_before_download
-    from rag_vqa.eval.bem import split_revision
-    from rag_vqa.eval.scoring import make_scorer
+    from rag_vqa.cli.evaluating import scorer_of
 
     if not ledger.meta("cells"):
         return None
-    settings = run.settings()
-    offline = settings.offline
-    kind = ledger.meta("spec")["questions"]["scorer"]
-    if bem is not None and kind == "evqa":
-        named = [split_revision(bem)]
-        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
-    return make_scorer(kind, bem=bem, device=settings.reader.device, offline=offline)
+    return scorer_of(run.settings(), ledger.meta("spec")["questions"]["scorer"], bem, yes)
 
 
 def _visible(row: Mapping[str, str]) -> dict[str, str]:

@@ -96,14 +96,33 @@ def evaluate(line: CommandLine, settings: Settings, asked: Evaluation) -> int:
         from rag_vqa.cli.eval_devices import on_devices
 
         return on_devices(line, settings, asked, limits)
+    if limits and (asked.plan or shard.count > 1):
+        raise UsageError("--min looks at a whole run: leave it out of a --plan and of a --shard.")
+    try:
+        with stopping():
+            return _evaluated(line, settings, asked, shard, limits)
+    except (KeyboardInterrupt, Stopped) as stop:
+        print("Stopped: what was committed is safe. The same command goes on.", file=sys.stderr)
+        return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else IN_PART
+
+
+def _evaluated(
+    line: CommandLine,
+    settings: Settings,
+    asked: Evaluation,
+    shard: Shard,
+    limits: Mapping[str, float],
+) -> int:
     run, scorer = prepared(line, settings, asked, shard)
     from rag_vqa.eval.run.running import opened
 
     with opened(run, asked.out) as ledger:
-        code = _go(line, run, ledger, scorer, asked)
-        if code in (INTERRUPTED, IN_PART) or asked.plan or shard.count > 1:
-            return code
-        return conclude(line, ledger, scorer, limits)
+        failed = _go(line, run, ledger, scorer, asked)
+        if not asked.plan and shard.count == 1:
+            return conclude(line, ledger, scorer, limits)
+        if failed:
+            line.note(f"{failed:,} rows failed. The same command tries them again.")
+        return 0
 
 
 def prepared(
@@ -112,11 +131,12 @@ def prepared(
     """What is to be run, and by what it is scored; the reader loads later."""
     from rag_vqa.eval.run.running import DEPTH
     from rag_vqa.eval.run.running import Run as Asked
+    from rag_vqa.eval.run.spec import BATCH, SERVED_BATCH
 
     questions = questions_of(asked)
     cells = _cells(settings, asked, questions.scorer)
     _check(asked, cells)
-    scorer = scorer_of(settings, asked, questions.scorer) if cells else None
+    scorer = scorer_of(settings, questions.scorer, asked.bem, asked.yes) if cells else None
     deepest = max([DEPTH, *(cell.k for cell in cells)])
     run = Asked(
         questions=questions,
@@ -127,6 +147,7 @@ def prepared(
         depth=deepest,
         hits=asked.hits,
         shard=(shard.number, shard.count),
+        batch=SERVED_BATCH if settings.reader.servers else BATCH,
     )
     return run, scorer
 
@@ -161,10 +182,10 @@ def _cells(settings: Settings, asked: Evaluation, scorer: str) -> tuple[Cell, ..
         raise UsageError("--conditions filtered: by what? Name it: --filter critic.")
     if scorer == RETRIEVAL and named != [RETRIEVAL]:
         raise UsageError(f"{asked.benchmark} scores no answers: --conditions {RETRIEVAL}.")
-    grid = {}
+    grid: dict[str, list[str]] = {}
     for axis in asked.grid:
         name, _, values = axis.partition("=")
-        grid[name] = [value for value in values.split(",") if value]
+        grid.setdefault(name, []).extend(value for value in values.split(",") if value)
     cells = cells_of(named, settings.k, settings.prompt.template, grid, asked.repeat)
     for template in dict.fromkeys(cell.template for cell in cells):
         check(template)
@@ -175,24 +196,30 @@ def _check(asked: Evaluation, cells: tuple[Cell, ...]) -> None:
     searches = not cells or any(cell.condition != "none" for cell in cells)
     if searches and asked.kb is None:
         raise UsageError("--kb: which knowledge base? Only --conditions none asks without one.")
-    for path in (asked.hits,):
-        if path is not None and not path.is_file():
-            raise UsageError(f"--hits {path}: no such file.")
+    if asked.bem is not None and not cells:
+        raise UsageError("--bem scores answers, and nothing is answered: leave it out.")
+    if asked.hits is None:
+        return
+    if not asked.hits.is_file():
+        raise UsageError(f"--hits {asked.hits}: no such file.")
+    if asked.where or not searches:
+        raise UsageError("--hits takes the place of searching: leave out --where, or --hits.")
 
 
-def scorer_of(settings: Settings, asked: Evaluation, kind: str) -> Scorer:
+def scorer_of(settings: Settings, kind: str, bem: str | None, yes: bool) -> Scorer:
     """The benchmark's scorer; a BEM that is not here is agreed to first."""
     from rag_vqa.eval.bem import split_revision
     from rag_vqa.eval.scoring import make_scorer
 
-    if asked.bem is not None:
-        offline, yes = settings.offline, asked.yes
-        ask_before_download([split_revision(asked.bem)], offline=offline, yes=yes)
+    offline = settings.offline
+    if bem is not None and kind == "evqa":
+        named = [split_revision(bem)]
+        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
     return make_scorer(
         kind,  # type: ignore[arg-type]  # of a question set: one of the kinds
-        bem=asked.bem,
+        bem=bem,
         device=settings.reader.device,
-        offline=settings.offline,
+        offline=offline,
     )
 
 
@@ -210,7 +237,7 @@ def _pipeline(
 def _go(
     line: CommandLine, run: Run, ledger: Ledger, scorer: Scorer | None, asked: Evaluation
 ) -> int:
-    """All batches of the shard; what was told stopped, or what failed, is an exit code."""
+    """All batches of the shard, or those of a plan; how many rows failed."""
     from rag_vqa.cli.eval_plan import plan_of
     from rag_vqa.eval.results.scores import check_scorable
     from rag_vqa.eval.run.running import PROBE, Running
@@ -218,25 +245,12 @@ def _go(
     if scorer is not None:
         check_scorable(ledger, scorer)
     running = Running(run, ledger)
-    done = 0
-
-    def told(count: int) -> None:
-        nonlocal done
-        done = count
-        advance(count)
-
-    try:
-        with stopping(), progress("evaluate", running.total, quiet=line.quiet) as advance:
-            if running.questions > PROBE:
-                running.go(told, at_most=PROBE)
-                line.note(plan_of(ledger, running))
-            if not asked.plan:
-                running.go(told)
-    except (KeyboardInterrupt, Stopped) as stop:
-        print(f"Stopped: {done:,} of {running.total:,} rows are safe. The same command goes on.",
-              file=sys.stderr)  # fmt: skip
-        return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else IN_PART
-    return 0
+    failed = 0
+    with progress("evaluate", running.total, quiet=line.quiet) as advance:
+        if asked.plan or running.questions > PROBE:
+            failed = running.go(advance, at_most=PROBE)
+            line.note(plan_of(ledger, running))
+        return failed if asked.plan else running.go(advance)
 
 
 def conclude(

@@ -1,0 +1,96 @@
+"""Retrieval figures of a ledger, against trec_eval's own code."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytrec_eval
+
+from rag_vqa.errors import BadInput
+from rag_vqa.eval.results.recall import recall_of
+from rag_vqa.eval.run import trec
+from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.retrieving import Kept, answer_rank
+from rag_vqa.types import Example, Query
+
+DOCUMENTS = [f"d{number}" for number in range(40)]
+
+
+def ledger_of(folder: Path, examples: list[Example], hits: list[list[str]], **more: Any) -> Ledger:
+    """A ledger with these questions, and what was found for each."""
+    Ledger.create(folder, {}, examples)
+    ledger = Ledger(folder)
+    rows = [
+        (place, "key", Kept(ids, [0] * len(ids), [-float(i) for i in range(len(ids))],
+                            more.get("parents", {}), [], more.get("answer_at", 0)).written())
+        for place, ids in enumerate(hits)
+    ]  # fmt: skip
+    ledger.write("INSERT INTO hits VALUES (?, ?, ?)", rows)
+    ledger.write("INSERT INTO gold VALUES (?, ?)", [(name, f"{0:012}{name}") for name in DOCUMENTS])
+    return ledger
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_equal_to_trec_eval(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    gold = {f"q{i}": chance.sample(DOCUMENTS, chance.randint(1, 6)) for i in range(60)}
+    found = {name: chance.sample(DOCUMENTS, 30) for name in gold}
+    examples = [Example(name, Query("?"), relevant=tuple(right)) for name, right in gold.items()]
+    with ledger_of(tmp_path, examples, list(found.values())) as ledger:
+        ours: Any = recall_of(ledger, 20)
+    theirs = pytrec_eval.RelevanceEvaluator(
+        {name: dict.fromkeys(right, 1) for name, right in gold.items()},
+        {"success.1,2,3,5,10,20", "recall.1,2,3,5,10,20", "recip_rank", "ndcg_cut.10"},
+    ).evaluate({q: {d: -float(i) for i, d in enumerate(ids)} for q, ids in found.items()})
+
+    def mean(measure: str) -> float:
+        return round(sum(row[measure] for row in theirs.values()) / len(theirs), 6)
+
+    for k in (1, 2, 3, 5, 10, 20):
+        assert ours["recall"][str(k)]["value"] == pytest.approx(mean(f"success_{k}"), abs=1e-6)
+        assert ours["share"][str(k)]["value"] == pytest.approx(mean(f"recall_{k}"), abs=1e-6)
+    assert ours["mrr"]["value"] == pytest.approx(mean("recip_rank"), abs=1e-6)
+    assert ours["ndcg@10"]["value"] == pytest.approx(mean("ndcg_cut_10"), abs=1e-6)
+    assert (ours["n"], ours["gold_there"], ours["level"]) == (60, 60, "document")
+    assert ours["pseudo"] is None and ours["pseudo_n"] == 0
+    low, high = ours["mrr"]["ci95"]
+    assert low < ours["mrr"]["value"] < high
+
+
+def test_pages_are_ranked_once_and_gold_that_is_nowhere_counts(tmp_path: Path) -> None:
+    parents = {"d1": "page", "d2": "page", "d3": "other"}
+    examples = [
+        Example("q0", Query("?"), relevant=("other",), level="parent"),
+        Example("q1", Query("?"), relevant=("gone",), level="parent"),
+        Example("q2", Query("?"), answers=("x",)),  # names nothing: it is in no recall
+    ]
+    with ledger_of(tmp_path, examples, [["d1", "d2", "d3"]] * 3, parents=parents,
+                   answer_at=3) as ledger:  # fmt: skip
+        ledger.write("INSERT INTO gold VALUES ('other', ?)", [(f"{0:012}d3",)])
+        ours: Any = recall_of(ledger, 3)
+    assert (ours["n"], ours["gold_there"], ours["level"]) == (2, 1, "parent")
+    assert [ours["recall"][k]["value"] for k in "123"] == [0.0, 0.5, 0.5]  # second of the pages
+    assert ours["mrr"]["value"] == 0.25
+    assert [ours["pseudo"][k]["value"] for k in "123"] == [0.0, 0.0, 1.0]
+    assert ours["pseudo_n"] == 1
+
+
+def test_without_hits_or_gold_there_is_no_recall(tmp_path: Path) -> None:
+    with ledger_of(tmp_path / "a", [Example("q", Query("?"), relevant=("d1",))], []) as ledger:
+        assert recall_of(ledger, 5) is None
+    with ledger_of(tmp_path / "b", [Example("q", Query("?"))], [["d1"]]) as ledger:
+        assert recall_of(ledger, 5) is None
+
+
+def test_the_first_text_that_holds_an_answer() -> None:
+    assert answer_rank([" Kingston ", ""], ["a", "of KINGSTON.", "Kingston"]) == 2
+    assert answer_rank([""], ["anything"]) == 0
+
+
+def test_spaces_in_an_id_are_not_exported(tmp_path: Path) -> None:
+    with (
+        ledger_of(tmp_path, [Example("q 0", Query("?"), relevant=("d1",))], [["d1"]]) as ledger,
+        pytest.raises(BadInput, match="has spaces"),
+    ):
+        list(trec.export_hits(ledger))
