@@ -21,6 +21,7 @@ from rag_vqa.eval.report import failures, published, tables
 from rag_vqa.eval.report.plots import plots
 from rag_vqa.eval.report.reading import Seconds, read_results, scorer_of, seconds_of
 from rag_vqa.eval.results.causes import Cause
+from rag_vqa.eval.results.gate import reported
 from rag_vqa.eval.run.ledger import Ledger
 
 FILE = "report.html"
@@ -53,7 +54,13 @@ def _page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
         run=folder.resolve().name,
         results=results,
         said=list(tables.said(results)),
-        cells=list(zip(results["cells"], tables.answer_rows(results, seconds), strict=True)),
+        cells=[
+            (reported(results, cell), row)
+            for cell, row in zip(
+                results["cells"], tables.answer_rows(results, seconds), strict=True
+            )
+        ],
+        notes=list(tables.notes(results)),
         recall=tables.recall_rows(results),
         plots=[(title, Markup(svg)) for title, svg in pictures],
         no_plots=no_pictures,

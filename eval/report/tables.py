@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rag_vqa.eval.report.reading import Seconds
+from rag_vqa.eval.results.gate import reported
 
 Row = dict[str, str]
 _RECALLS = {"recall": "recall@", "pseudo": "pseudo-recall@"}
@@ -65,7 +66,18 @@ def markdown(results: Mapping[str, Any], seconds: Seconds | None = None) -> str:
     for rows in (answer_rows(results, seconds), recall_rows(results)):
         if rows:
             parts.append(markdown_table([{n: escaped(v) for n, v in row.items()} for row in rows]))
+    parts += [escaped(note) for note in notes(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def notes(results: Mapping[str, Any]) -> Iterator[str]:
+    """What must be known to read the table of answers; it stands below it."""
+    if chosen := results["selection"]:
+        dev = chosen["dev"][chosen["best"]]
+        yield (
+            f"Chosen: {chosen['best']}, on {dev['n']:,} questions ({chosen['slice']}). Accuracy "
+            "and differences are of the others, which it was not chosen on."
+        )
 
 
 def said(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -111,17 +123,17 @@ def _retrieval(retrieval: Mapping[str, Any]) -> str:
 
 
 def _answers(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Seconds) -> Row:
-    took = seconds.get(cell["cell"])
+    took, figures = seconds.get(cell["cell"]), reported(results, cell)
     again = f" #{cell['repeat'] + 1}" if cell["repeat"] else ""
     row = {
         "condition": f"{cell['condition']}{again}",
         "k": str(cell["k"]) if cell["condition"] in ("retrieved", "filtered") else "",
         "prompt": cell["template"],
         "filter": results["filter"] if cell["condition"] == "filtered" else "",
-        "n": f"{cell['n']:,}",
+        "n": f"{figures['n']:,}",
         "failed": f"{cell['failed']:,}",
-        "accuracy %": percent(cell["accuracy"]),
-        "95% interval": interval(cell["ci95"]),
+        "accuracy %": percent(figures["accuracy"]),
+        "95% interval": interval(figures["ci95"]),
         "cites right %": percent(cell["citations"]["correct"]),
         "s/question": f"{sum(took.values()):.3f}" if took else "",
         "tokens in/out": _tokens(cell),

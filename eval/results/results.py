@@ -82,7 +82,7 @@ def results_of(ledger: Ledger, scorer: Scorer | None, dev: float = DEV_SHARE) ->
         "recall": recall_of(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
         "selection": chosen,
-        "paired": differences(tallies, chosen["best"] if chosen else None),
+        "paired": differences(tallies, chosen),
         "repeats": _repeats(ledger) or None,
     }
 
@@ -137,7 +137,8 @@ def _repeats(ledger: Ledger) -> list[dict[str, Any]]:
         if cell.repeat:
             first = Cell(cell.condition, cell.k, cell.template)
             [(n, changed)] = ledger.rows(query, (first.name, cell.name))
-            found.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed})
+            found.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed,
+                          "share": round(changed / n, 6) if n else None})  # fmt: skip
     return found
 
 

@@ -61,6 +61,7 @@ def table_of(results: Mapping[str, Any], ledger: Ledger) -> str:
 
     parts = [tables.answer_rows(results, seconds_of(ledger)), tables.recall_rows(results)]
     printed = [table([_visible(row) for row in rows]) for rows in parts if rows]
+    printed += [one_line(note) for note in tables.notes(results)]
     return "\n\n".join(printed) or "nothing was answered or retrieved yet"
 
 

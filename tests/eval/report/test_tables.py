@@ -3,9 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from finished_runs import bird
+
 from rag_vqa.eval.report import published, tables
 from rag_vqa.eval.report.published import Published
 from rag_vqa.eval.report.reading import read_results, seconds_of, unscored
+from rag_vqa.eval.results.choosing import in_development
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
 
@@ -32,6 +35,21 @@ def test_citations_have_a_column_where_there_are_any(finished: Make) -> None:
     cells = [Cell("none", 0, "closed-book"), Cell("oracle", 1, "short")]
     rows = tables.answer_rows(read_results(finished(cells=cells, script=script)))
     assert [row["cites right %"] for row in rows] == ["–", "100.0"]
+
+
+def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> None:
+    cells = [Cell("none", 0, "closed-book"), *(Cell("retrieved", k, "short") for k in (1, 2))]
+    rows = [bird(i) for i in range(60)]
+    inside = [in_development(row.group, 0.2) for row in rows]
+    # Right on the slice, and nowhere else.
+    right = [i for i, chosen_on in enumerate(inside) if chosen_on]
+    results = read_results(finished(rows=rows, cells=cells, right=right))
+    table = tables.answer_rows(results)
+    assert [row["n"] for row in table] == [str(60 - sum(inside))] * 3
+    assert [row["accuracy %"] for row in table] == ["0.0"] * 3
+    [note] = tables.notes(results)
+    assert note.startswith(f"Chosen: retrieved k=1 short, on {sum(inside)} questions")
+    assert tables.escaped(note) in tables.markdown(results)
 
 
 def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
