@@ -21,8 +21,8 @@ from rag_vqa.eval.intervals import bootstrap, paired
 from rag_vqa.eval.report.reading import read_results, scorer_of
 from rag_vqa.eval.report.showing import named
 from rag_vqa.eval.results.choosing import in_development
+from rag_vqa.eval.results.levels import at_level, ranked
 from rag_vqa.eval.results.rows import cells
-from rag_vqa.eval.run.gold import level_ids
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import example_of
 from rag_vqa.eval.run.retrieving import Kept
@@ -215,8 +215,14 @@ def _recalls(ledger: Ledger, k: int) -> Iterator[tuple[str, tuple[float, str]]]:
         raise UsageError(f"{ledger.folder}: recall@{k}: it retrieved {looked} documents.")
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
-        example, kept = example_of(json.loads(question)), Kept.read(body)
+        example = example_of(json.loads(question))
         if example.relevant:
-            ranked = level_ids(kept.ids, kept.parents, example.level)
-            hit = float(metrics.hit(ranked, example.relevant, k))
+            kept = at_level(ledger, example, Kept.read(body))
+            names = ranked(kept)
+            if len(names) < k and len(kept.ids) >= looked:
+                raise UsageError(
+                    f"{ledger.folder}: recall@{k}: of question {example.id} the {looked} documents "
+                    f"belong to {len(names)} pages or entities: take a smaller K."
+                )
+            hit = float(metrics.hit(names, example.relevant, k))
             yield example.id, (hit, example.group or example.id)

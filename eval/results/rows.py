@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag_vqa.errors import UsageError
-from rag_vqa.eval.results.causes import Cause, Found, cause_of, found, given
+from rag_vqa.eval.results.causes import Cause, Found, cause_of, enough, found, given
+from rag_vqa.eval.results.levels import at_level
 from rag_vqa.eval.results.scores import has_answer
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.gold import is_there
@@ -27,7 +28,7 @@ class Judged:
 
     Attributes:
         answer: as the ledger has it: prediction, documents, kept, dropped, …
-        shown: whether a right document was in the prompt.
+        shown: whether what is needed was in the prompt.
         cited: whether a right document is cited.
         score: None where the question does not say what is right.
         cause: of a failure (a score below 1); "" of any other answer.
@@ -67,7 +68,7 @@ def judged(
             raise UsageError(
                 f"{ledger.folder}: not scored yet: rag-vqa eval report {ledger.folder}"
             )
-        kept = None if hits is None else Kept.read(hits)
+        kept = None if hits is None else at_level(ledger, example, Kept.read(hits))
         yield _judged(ledger, cell, place, example, answer, (score, bool(lenient)), kept)
 
 
@@ -85,8 +86,8 @@ def _judged(
     if cell.condition == "oracle":  # whatever is given is right
         shown, right = bool(answer["kept"]), bool(cited)
     else:
-        parents = dict(kept.parents) if kept else {}
-        shown = given(example, answer["kept"], parents)
+        parents = kept.parents if kept else {}
+        shown = enough(example, answer["kept"], parents)
         right = given(example, cited, parents)
     used = kept if cell.condition != "oracle" else None
     cause: Cause | str = ""
