@@ -57,8 +57,11 @@ def read(predictions: Path, references: Path) -> list[tuple[Example, str]]:
 
 
 def score(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> dict[str, Any]:
-    """The scorer's summary, with its name."""
-    return {"scorer": scorer.name, **scorer.summary(_scored(asked, scorer))}
+    """The scorer's summary, with its name, and of how many answers BEM read the beginning alone."""
+    asked = list(asked)
+    found = {"scorer": scorer.name, **scorer.summary(_scored(asked, scorer))}
+    cut = sum(scorer.cut(example, text) for example, text in asked)
+    return {**found, "bem_truncated": cut} if cut else found
 
 
 def _scored(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:

@@ -78,6 +78,11 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
             f"Chosen: {chosen['best']}, on {dev['n']:,} questions ({chosen['slice']}). Accuracy "
             "and differences are of the others, which it was not chosen on."
         )
+    for cell in results["cells"]:
+        if count := cell.get("closed_book"):
+            yield f"{cell['cell']}: {count:,} of {cell['answers']:,} had no document: closed-book."
+        if count := cell.get("bem_truncated"):
+            yield f"{cell['cell']}: {count:,} answers were cut for BEM, which reads 512 tokens."
 
 
 def said(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

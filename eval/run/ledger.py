@@ -19,7 +19,7 @@ from rag_vqa.eval.run.records import dumps, example_json, example_of
 from rag_vqa.types import Example
 
 FILE = "run.sqlite"
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE examples (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
@@ -34,7 +34,7 @@ CREATE TABLE failed (cell TEXT NOT NULL, position INTEGER NOT NULL, error TEXT N
 CREATE TABLE times (stage TEXT NOT NULL, first INTEGER NOT NULL, questions INTEGER NOT NULL,
     seconds REAL NOT NULL);
 CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER NOT NULL,
-    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL,
+    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
 Row = tuple[Any, ...]

@@ -52,6 +52,14 @@ def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> Non
     assert tables.escaped(note) in tables.markdown(results)
 
 
+def test_what_had_no_document_was_put_by_closed_book(finished: Make) -> None:
+    rows = [bird(0), bird(1, answers=(), relevant=(), unanswerable=True)]
+    results = read_results(finished(rows=rows, cells=[Cell("oracle", 1, "short")]))
+    assert list(tables.notes(results)) == [
+        "oracle short: 1 of 2 had no document: closed-book."
+    ]  # fmt: skip
+
+
 def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
     names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()))]
     # Three documents: what stands at 5 and 100 of them is what stands at 3.
