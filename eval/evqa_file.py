@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.eval.predictions import Row, check_fit, read_rows
+from rag_vqa.eval.predictions import Row, check_fit, of_cell, read_rows
 from rag_vqa.eval.scorers.evqa import Evqa
 from rag_vqa.eval.scoring import Scored, Scorer
 from rag_vqa.types import Example, Query
@@ -38,19 +38,20 @@ def row_number(row: Row) -> int | None:
     return int(found[1]) if found else None
 
 
-def read(predictions: Path, references: Path) -> list[tuple[Example, str]]:
+def read(predictions: Path, references: Path, cell: str | None = None) -> list[tuple[Example, str]]:
     """Each question with its prediction, checked: before a BEM is loaded.
 
     Args:
         predictions: JSONL of `{"id", "prediction"}`.
         references: the benchmark's CSV.
+        cell: which, where the predictions are a run's answers.jsonl.
 
     Raises:
         Missing: a file is not there.
         BadInput: predictions that do not fit, with counts; a question that cannot be scored.
     """
     examples = list(_examples(references))
-    rows = list(read_rows(predictions))
+    rows = of_cell(read_rows(predictions), cell, predictions)
     check_fit(rows, range(len(examples)), row_number)
     answers: dict[int | None, str] = {row_number(row): row["prediction"] for row in rows}
     return [(example, answers[number]) for number, example in enumerate(examples)]

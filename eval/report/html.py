@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from markupsafe import Markup
 
 from rag_vqa.errors import Missing
 from rag_vqa.eval.report import failures, published, tables
+from rag_vqa.eval.report.official import official_rows
 from rag_vqa.eval.report.plots import plots
 from rag_vqa.eval.report.reading import Seconds, read_results, scorer_of, seconds_of
 from rag_vqa.eval.results.causes import Cause
@@ -61,6 +63,7 @@ def _page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
             )
         ],
         notes=list(tables.notes(results)),
+        official=official_rows(results),
         recall=tables.recall_rows(results),
         plots=[(title, Markup(svg)) for title, svg in pictures],
         no_plots=no_pictures,
@@ -84,7 +87,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": tables.percent, "interval": tables.interval}
+    made.filters |= {"percent": tables.percent, "interval": tables.interval, "quoted": shlex.quote}
     return made
 
 

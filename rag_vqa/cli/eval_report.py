@@ -35,6 +35,7 @@ def report(
     questions agree; the others are listed apart, with what differs.
     """
     from rag_vqa.eval.report import html, published, tables
+    from rag_vqa.eval.report.official import official_rows
     from rag_vqa.eval.report.reading import seconds_of
     from rag_vqa.eval.results.results import finish
     from rag_vqa.eval.run.ledger import Ledger
@@ -45,8 +46,9 @@ def report(
         results = finish(ledger, _scorer(run, ledger, bem, yes))
         beside = published.beside(results)
         if markdown:
-            said = tables.markdown(results, seconds_of(ledger)) + published.markdown(beside)
-            return print(said, end="")
+            official = official_rows(results)
+            said = tables.markdown(results, seconds_of(ledger), official)
+            return print(said + published.markdown(beside), end="")
         written = html.write_report(path)
         if run.json:
             return print_json({"report": str(written), "published": published.as_json(beside)})
@@ -57,9 +59,14 @@ def report(
 def table_of(results: Mapping[str, Any], ledger: Ledger) -> str:
     """The tables of a run, as they end `rag-vqa eval run`."""
     from rag_vqa.eval.report import tables
+    from rag_vqa.eval.report.official import official_rows
     from rag_vqa.eval.report.reading import seconds_of
 
-    parts = [tables.answer_rows(results, seconds_of(ledger)), tables.recall_rows(results)]
+    parts = [
+        tables.answer_rows(results, seconds_of(ledger)),
+        official_rows(results, whole=False),
+        tables.recall_rows(results, whole=False),
+    ]
     printed = [table([_visible(row) for row in rows]) for rows in parts if rows]
     printed += [one_line(note) for note in tables.notes(results)]
     return "\n\n".join(printed) or "nothing was answered or retrieved yet"

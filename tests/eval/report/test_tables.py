@@ -52,6 +52,20 @@ def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> Non
     assert tables.escaped(note) in tables.markdown(results)
 
 
+def test_coverage_is_always_told(finished: Make) -> None:
+    results = read_results(finished(missing="skip"))
+    assert dict(tables.said(results))["coverage"] == (
+        "6 questions · 0 with their image · images missing: 0 (skip) · skipped: 0"
+    )
+    results["questions"]["skipped"] = 1234
+    assert dict(tables.said(results))["coverage"].endswith("skipped: 1,234")
+
+
+def test_a_terminal_has_the_figures_that_are_asked_for_first(finished: Make) -> None:
+    names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()), whole=False)]
+    assert names == ["recall@1", "MRR"]  # of three documents there is no 5 or 10
+
+
 def test_what_had_no_document_was_put_by_closed_book(finished: Make) -> None:
     rows = [bird(0), bird(1, answers=(), relevant=(), unanswerable=True)]
     results = read_results(finished(rows=rows, cells=[Cell("oracle", 1, "short")]))
