@@ -60,8 +60,10 @@ def evqa(golden: Path, tmp_path: Path) -> tuple[list[dict[str, Any]], list[objec
 def test_a_run_is_scored_by_one_of_its_cells(cli, evqa, tmp_path) -> None:
     """Its citations are left out; of a run of several cells one is named."""
     items, command = evqa
-    alone = cli(*command, "--json").json
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    rows = [{**row, "prediction": row["prediction"].strip()} for row in rows]
+    (tmp_path / "p.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    alone = cli(*command, "--json").json
     said = [{**row, "cell": "retrieved k=1 short", "prediction": f"{row['prediction']} [2]",
              "citations": [2]} for row in rows]  # fmt: skip
     others = [{**row, "cell": "none", "prediction": "x", "citations": []} for row in rows]
