@@ -60,14 +60,21 @@ class Asked:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._place = -1
+        self._there: bool | None = None  # looked up for failures alone, once a question
 
     def at(self, place: int, question: str, hits: bytes | None) -> tuple[Example, Kept | None]:
         """From the ledger's bytes, which are the same for each cell."""
         if place != self._place:
             example = example_of(json.loads(question))
             kept = None if hits is None else at_level(self._ledger, example, Kept.read(hits))
-            self._place, self._last = place, (example, kept)
+            self._place, self._last, self._there = place, (example, kept), None
         return self._last
+
+    def is_there(self) -> bool:
+        """Whether the knowledge base holds what the last question asks for."""
+        if self._there is None:
+            self._there = is_there(self._ledger, self._last[0])
+        return self._there
 
 
 def all_judged(ledger: Ledger, scorer: str) -> Iterator[Judged]:
@@ -101,11 +108,11 @@ def judged(
                 f"{ledger.folder}: not scored yet: rag-vqa eval report {ledger.folder}"
             )
         marks = score, bool(lenient), bool(cut)
-        yield _judged(ledger, cell, place, example, answer, marks, kept)
+        yield _judged(asked, cell, place, example, answer, marks, kept)
 
 
 def _judged(
-    ledger: Ledger,
+    asked: Asked,
     cell: Cell,
     position: int,
     example: Example,
@@ -124,7 +131,7 @@ def _judged(
     used = kept if cell.condition != "oracle" else None
     cause: Cause | str = ""
     if score is not None and score < 1:
-        there = cell.condition == "none" or is_there(ledger, example)
+        there = cell.condition == "none" or asked.is_there()
         cause = cause_of(
             example, cell, answer, used, lenient=lenient, gold_there=there, shown=shown
         )
