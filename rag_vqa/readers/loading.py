@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_vqa.errors import Missing, ReaderError, UsageError
+from rag_vqa.readers.freeing import give_back_freed
 
 Quantization = Literal["nf4", "int8", "none"]
 # Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
 # one says at every layer of int8 that it computes in 16 bits.
 _CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 _LANGUAGE = ("language_model", "text_model")  # what the families call it
+# Weights in bytes from which computing takes so much longer than asking the system for memory that
+# the latter costs a tenth of a prompt; the embedded reader's batches would take twice as long.
+_LARGE = 0.5e9
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -112,7 +116,7 @@ def load_model(
     """
     from transformers import AutoModelForImageTextToText
 
-    return AutoModelForImageTextToText.from_pretrained(
+    loaded = AutoModelForImageTextToText.from_pretrained(
         model,
         config=config,
         dtype=dtype,
@@ -122,6 +126,9 @@ def load_model(
         trust_remote_code=False,
         **where,
     ).eval()
+    if device == "cpu" and sum(weight_bytes(loaded).values()) >= _LARGE:
+        give_back_freed()
+    return loaded
 
 
 def _quantization(config: Any, quantization: Quantization, dtype: Any) -> Any:
