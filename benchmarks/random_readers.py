@@ -16,11 +16,11 @@ CHAT = """{%- for message in messages %}{{ "<s>" }}{% for part in message.conten
 
 
 QWEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "qwen3vl-1b": (
-        {"hidden_size": 1536, "intermediate_size": 4608, "num_hidden_layers": 20,
-         "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 128,
-         "vocab_size": 100_000},
-        {"depth": 16, "hidden_size": 896, "intermediate_size": 3584, "num_heads": 14},
+    "qwen3vl-wide": (
+        {"hidden_size": 1664, "intermediate_size": 4352, "num_hidden_layers": 13,
+         "num_attention_heads": 13, "num_key_value_heads": 13, "head_dim": 128,
+         "vocab_size": 64_000},
+        {"depth": 14, "hidden_size": 768, "intermediate_size": 2304, "num_heads": 12},
     ),
     "qwen3vl-deep": (
         {"hidden_size": 896, "intermediate_size": 3840, "num_hidden_layers": 28,
@@ -30,8 +30,6 @@ QWEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }  # fmt: skip
 LLAVA: dict[str, dict[str, Any]] = {
-    "llava": {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 10,
-              "num_attention_heads": 20, "num_key_value_heads": 20, "vocab_size": 32_064},
     "llava-tall": {"hidden_size": 896, "intermediate_size": 2560, "num_hidden_layers": 24,
                    "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 48_000},
     "llava-thin": {"hidden_size": 1536, "intermediate_size": 4096, "num_hidden_layers": 8,
