@@ -16,15 +16,14 @@ _FROM = 2**20  # a step of decoding is mostly below, and as fast as before
 
 
 def give_back_freed() -> None:
-    """What is free goes back now, and from now on arrays of 1 MB or more as soon as they are freed.
+    """From now on, arrays of 1 MB or more are the system's again as soon as they are freed.
 
-    It holds for the whole process. Loading leaves up to a fifth of what it loaded. Where
-    MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc runs, nothing is changed.
-    See mallopt(3), malloc_trim(3).
+    It holds for the whole process. Call it before a model loads: what loading leaves in the heap is
+    filled again first. Where MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc
+    runs, nothing is changed. See mallopt(3).
     """
     if sys.platform != "linux" or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
-        library.mallopt(_M_MMAP_THRESHOLD, _FROM)
-        library.malloc_trim(ctypes.c_size_t(0))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _FROM)

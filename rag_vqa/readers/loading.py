@@ -20,9 +20,9 @@ Quantization = Literal["nf4", "int8", "none"]
 # one says at every layer of int8 that it computes in 16 bits.
 _CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 _LANGUAGE = ("language_model", "text_model")  # what the families call it
-# Weights in bytes from which computing takes so much longer than asking the system for memory that
-# the latter costs a tenth of a prompt; the embedded reader's batches would take twice as long.
-_LARGE = 0.5e9
+# Parameters from which a prompt takes so long that asking the system for memory adds a tenth to it;
+# batches of the embedded reader would take twice as long.
+_LARGE = 100_000_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -116,7 +116,9 @@ def load_model(
     """
     from transformers import AutoModelForImageTextToText
 
-    loaded = AutoModelForImageTextToText.from_pretrained(
+    if device == "cpu" and _empty(config).num_parameters() >= _LARGE:
+        give_back_freed()
+    return AutoModelForImageTextToText.from_pretrained(
         model,
         config=config,
         dtype=dtype,
@@ -126,9 +128,6 @@ def load_model(
         trust_remote_code=False,
         **where,
     ).eval()
-    if device == "cpu" and sum(weight_bytes(loaded).values()) >= _LARGE:
-        give_back_freed()
-    return loaded
 
 
 def _quantization(config: Any, quantization: Quantization, dtype: Any) -> Any:
@@ -155,18 +154,22 @@ def _unquantised(config: Any) -> list[str]:
 
     A list replaces the library's default, hence lm_head by name.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
-    parts = [name for name, _ in empty.model.named_children()]
+    parts = [name for name, _ in _empty(config).model.named_children()]
     language = [name for name in parts if name in _LANGUAGE]
     if not language:
         raise ReaderError(
             f"{config.model_type} models cannot be quantised here yet: use --quantization none"
         )
     return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def _empty(config: Any) -> Any:
+    """The model without its numbers."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
 
 
 def unquantised(model: Any) -> tuple[str, ...]:
