@@ -22,6 +22,12 @@ QWEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
          "vocab_size": 64_000},
         {"depth": 14, "hidden_size": 768, "intermediate_size": 2304, "num_heads": 12},
     ),
+    "qwen3vl-short": (
+        {"hidden_size": 1408, "intermediate_size": 3520, "num_hidden_layers": 9,
+         "num_attention_heads": 11, "num_key_value_heads": 11, "head_dim": 128,
+         "vocab_size": 90_000},
+        {"depth": 8, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16},
+    ),
     "qwen3vl-deep": (
         {"hidden_size": 896, "intermediate_size": 3840, "num_hidden_layers": 28,
          "num_attention_heads": 14, "num_key_value_heads": 2, "head_dim": 64,
