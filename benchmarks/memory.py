@@ -8,8 +8,8 @@ It does not know how it is predicted.
     python benchmarks/memory.py --json benchmarks/results/memory.json
 
 The formula of rag_vqa/memory.py, and what the program gives back, were made with some of the cases
-before the eyes; the others were measured afterwards. Needs 4 GB of memory, 5 GB of disk and a quarter of an hour
-of one core; less with --only.
+before the eyes; the others were measured afterwards. Needs 4 GB of memory, 5 GB of disk and ten
+minutes of one core; less with --only.
 """
 
 import argparse

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 GB = 1e9
-# How far the need of a process was above what is computed, at the worst (benchmarks/memory.py).
+# Of what is computed, kept free besides. At the worst a process took 2.3% more, on a CPU
+# (benchmarks/memory.py); a GPU was never measured.
 MARGIN = 0.05
 # Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
 BITS: Mapping[str, float] = MappingProxyType({"int8": 8.0, "nf4": 4.127})

@@ -12,7 +12,7 @@ import os
 import sys
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_FROM = 2**20  # a step of decoding is mostly below, and as fast as before
+_FROM = 2**20  # one token's activations are below
 
 
 def give_back_freed() -> None:

@@ -20,8 +20,8 @@ Quantization = Literal["nf4", "int8", "none"]
 # one says at every layer of int8 that it computes in 16 bits.
 _CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 _LANGUAGE = ("language_model", "text_model")  # what the families call it
-# Parameters from which a prompt takes so long that asking the system for memory adds a tenth to it;
-# batches of the embedded reader would take twice as long.
+# Parameters from which memory matters more than time on a CPU. Asking the system for every array
+# takes time too, see benchmarks/README.md; the embedded reader's batches would take twice as long.
 _LARGE = 100_000_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
