@@ -20,6 +20,7 @@ from rag_vqa.eval.results.scores import score_answers
 from rag_vqa.eval.results.tally import Tally, summarised
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.merging import missing
 from rag_vqa.eval.run.records import dumps
 from rag_vqa.eval.run.retrieving import STAGE
 from rag_vqa.eval.scoring import Scorer
@@ -78,6 +79,7 @@ def results_of(ledger: Ledger, scorer: Scorer | None, dev: float = DEV_SHARE) ->
         "scorer": None if scorer is None else {"name": scorer.name},
         "versions": {**spec["versions"], "machine": spec["machine"]},
         "dropped": _dropped_metrics(ledger),
+        "missing": missing(ledger),
         "failed_retrieval": _count(ledger, "failed", STAGE),
         "recall": recall_of(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
