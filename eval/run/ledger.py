@@ -35,7 +35,7 @@ CREATE TABLE failed (cell TEXT NOT NULL, position INTEGER NOT NULL, error TEXT N
 CREATE TABLE times (stage TEXT NOT NULL, first INTEGER NOT NULL, questions INTEGER NOT NULL,
     seconds REAL NOT NULL);
 CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER NOT NULL,
-    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL,
+    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
 _PART = 256  # rows fetched at once
