@@ -104,19 +104,11 @@ class Critic:
         return [next(judged)[0] if prompt.kept else 0.0 for prompt in prompts]
 
     def prompt(self, query: Query, hit: Hit) -> Prompt:
-        """The yes-or-no prompt for one document, within the reader's limits.
-
-        A text that is too long for the reader is judged by the passage that was found.
-        """
+        """The yes-or-no prompt for one document, within the reader's limits."""
         from rag_vqa.prompts.builder import build
         from rag_vqa.prompts.template import CRITIC
 
-        limits, count = self.reader.limits, self.reader.count
-        prompt = build(query, [hit], limits, count, CRITIC)
-        if prompt.kept or not hit.passage.text.strip():
-            return prompt
-        passage = replace(hit, document=replace(hit.document, text=hit.passage.text))
-        return build(query, [passage], limits, count, CRITIC)
+        return build(query, [hit], self.reader.limits, self.reader.count, CRITIC)
 
 
 def keep(
