@@ -1,8 +1,9 @@
 """The budget: which documents and images a prompt may hold.
 
 Documents are taken by rank, each whole if it fits, else by the passage that was found, else not;
-the question always is; whatever is not shown whole is recorded with its reason. This module knows limits and counts. It does not know templates or tokenizers: the prompt
-is drawn by the `draw` it is given, and counted by `count`.
+the question always is; whatever is not shown whole is recorded with its reason. This module knows
+limits and counts. It does not know templates or tokenizers: the prompt is drawn by the `draw` it
+is given, and counted by `count`.
 """
 
 from __future__ import annotations
