@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rag_vqa.readers.batches import Batches
-from rag_vqa.readers.choices import appended, choice_scores
+from rag_vqa.readers.choices import Spellings, appended, choice_scores
 from rag_vqa.readers.encoding import PromptEncoder, images_in
 from rag_vqa.readers.prefix import Prefix, beginning, runs, shared_length
 from rag_vqa.types import ImageSource, Prompt
@@ -51,8 +51,8 @@ class Choosing:
         self._batches = batches
         self._pad = pad
 
-    def probabilities(self, prompts: Sequence[Prompt], choices: Sequence[tuple[int, ...]]) -> Table:
-        """(prompts, choices): each row sums to 1; choices are token ids."""
+    def probabilities(self, prompts: Sequence[Prompt], choices: Sequence[Spellings]) -> Table:
+        """(prompts, choices): each row sums to 1; choices are token ids of their spellings."""
         tokens = self._encoder.ids(prompts)
         apart = self._encoder.told_apart(prompts, tokens)
         joined = [
@@ -71,7 +71,7 @@ class Choosing:
         rows: Sequence[int],
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
-        choices: Sequence[tuple[int, ...]],
+        choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
         """Each prompt read whole."""
 
@@ -88,7 +88,7 @@ class Choosing:
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
         apart: Sequence[list[int]],
-        choices: Sequence[tuple[int, ...]],
+        choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
         """The beginning of a run read once; {} where that would spare nothing, or cannot be."""
         length = shared_length([apart[row] for row in run])
@@ -131,6 +131,6 @@ class Choosing:
 
 
 def _softmax(
-    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[tuple[int, ...]]
+    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
 ) -> Table:
     return list(choice_scores(following, choices).softmax(dim=-1).tolist())

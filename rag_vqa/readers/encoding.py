@@ -122,8 +122,7 @@ class PromptEncoder:
     def pixels(self, images: Sequence[ImageSource]) -> torch.Tensor:
         """(pictures, C, H, W): these pictures, one or more, where they are `one_each`."""
         opened = [self._opened.open(image) for image in images]
-        text = self._processor.image_token * len(opened)
-        made = self._process([text], [opened], return_tensors="pt", add_special_tokens=False)
+        made = self._processor.image_processor(images=opened, return_tensors="pt")
         return torch.as_tensor(made["pixel_values"])
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:

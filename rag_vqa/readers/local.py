@@ -162,21 +162,33 @@ class LocalReader:
     ) -> list[list[float]]:
         """(prompts, choices): how likely each choice follows; see `Reader`.
 
-        A choice's probability is that of all its tokens; nothing is corrected for length. What
-        neighbouring prompts begin with, their pictures included, is read once (see `Choosing`):
-        put what differs last.
+        A choice's probability is that of all its tokens, as it is given, plus those of its other
+        spellings that are one token: "yes" also counts " yes", "Yes" and " Yes". Nothing is
+        corrected for length. What neighbouring prompts begin with, their pictures included, is
+        read once (see `Choosing`): put what differs last.
         """
         ids = [self._choice_ids(choice) for choice in choices]
-        if len(set(ids)) < 2 or len(set(ids)) < len(ids):
-            raise UsageError(f"choices {list(choices)!r}: give two or more that differ")
+        every = [spelling for spellings in ids for spelling in spellings]
+        if len(ids) < 2 or len(set(every)) < len(every):
+            raise UsageError(
+                f"choices {list(choices)!r}: give two or more that differ, and not in a capital alone"
+            )
         with torch.inference_mode(), _memory(self._quantization):
             return self._choosing.probabilities(prompts, ids)
 
-    def _choice_ids(self, choice: str) -> tuple[int, ...]:
-        ids = tuple(self._tokenizer(choice, add_special_tokens=False)["input_ids"])
+    def _choice_ids(self, choice: str) -> tuple[tuple[int, ...], ...]:
+        """Its tokens, then those of other spellings that are one token: longer ones would each
+        be a further reading of every prompt."""
+        ids = self._plain_ids(choice)
         if not ids:
             raise UsageError(f"the choice {choice!r} has no tokens: give it a text")
-        return ids
+        written = (choice, choice[:1].upper() + choice[1:])
+        others = map(self._plain_ids, [*written, *(f" {text}" for text in written)])
+        unknown = self._tokenizer.unk_token_id
+        return tuple(dict.fromkeys([ids, *(i for i in others if len(i) == 1 and i[0] != unknown)]))
+
+    def _plain_ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
