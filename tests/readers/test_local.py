@@ -221,6 +221,24 @@ def test_out_of_memory_names_the_flags(
             call(PROMPTS)
 
 
+def test_out_of_memory_names_no_flag_that_lowers_nothing(
+    llava_folder: Path, monkeypatch: Any
+) -> None:
+    least = {"quantization": "nf4", "max_pixels": 501760, "max_images": 1, "batch_size": 1}
+    for given, more in [
+        ({}, []),
+        ({"batch_size": 2}, ["batch_size=1 (in Python)"]),
+        ({"max_pixels": None}, ["--max-pixels 501760"]),
+        ({"max_images": 2}, ["--max-images 1"]),
+        ({"quantization": "none"}, ["--quantization nf4"]),
+    ]:
+        reader = LocalReader(llava_folder, device="cpu", **{**least, **given})  # type: ignore[arg-type]
+        monkeypatch.setattr(reader.model, "generate", Scarce(reader.model, most=0))
+        with pytest.raises(ReaderError) as caught:
+            reader.generate([Prompt((TextPart("?"),))])
+        assert str(caught.value).split("one or more of ")[1].split(", ") == ["a lower -k", *more]
+
+
 class Scarce:
     """`generate` of a model that has memory for so many rows."""
 
