@@ -42,13 +42,23 @@ class PromptEncoder:
         self._context = context
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
         self._placeholders = Placeholders(self._process, processor.image_token)
-        frame = self.render([TextPart("\0")], raw=True).split("\0")
         # What stands for a picture's features; Gemma's processor has another one before them.
         self.image_ids = frozenset(processor.image_token_ids)
         # SmolVLM's tokenizer does not know <video>, and its processor refuses a text that has it.
         named = vars(processor).items()
         marks = [x for name, x in named if name.endswith("_token") and isinstance(x, str)]
-        self.neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame, marks)
+        self.neutralise = Neutraliser(
+            self._tokenizer, processor.chat_template, self._frame(), marks
+        )
+
+    def _frame(self) -> list[str]:
+        """What the chat template writes around the turns of user and system."""
+        system, user = TextPart("\0", role="system"), TextPart("\0")
+        frame = self.render([user], raw=True).split("\0")
+        try:
+            return frame + self.render([system, user], raw=True).split("\0")
+        except ReaderError:  # some templates take no system: then they write no header of one
+            return frame
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of a prompt, with those that its pictures take.
