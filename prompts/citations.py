@@ -36,7 +36,8 @@ def cited(text: str, evidence: int) -> Cited:
     Cited(there=(1, 2, 3), invalid=())
     """
     found = " ".join(_CITATION.findall(text))
-    numbers = dict.fromkeys(n for ends in _RANGE.findall(found) for n in _between(*ends, evidence))
+    pairs: list[tuple[str, str]] = _RANGE.findall(found)
+    numbers = dict.fromkeys(n for low, high in pairs for n in _between(low, high, evidence))
     there = tuple(number for number in numbers if 1 <= number <= evidence)
     return Cited(there, tuple(number for number in numbers if number not in there))
 

@@ -104,11 +104,19 @@ class Critic:
         return [next(judged)[0] if prompt.kept else 0.0 for prompt in prompts]
 
     def prompt(self, query: Query, hit: Hit) -> Prompt:
-        """The yes-or-no prompt for one document, within the reader's limits."""
+        """The yes-or-no prompt for one document, within the reader's limits.
+
+        Raises:
+            UsageError: as `build`; it puts the question twice, so one that is read may be too long.
+        """
         from rag_vqa.prompts.builder import build
         from rag_vqa.prompts.template import CRITIC
 
-        return build(query, [hit], self.reader.limits, self.reader.count, CRITIC)
+        try:
+            return build(query, [hit], self.reader.limits, self.reader.count, CRITIC)
+        except UsageError as error:
+            message = f"the critic, which puts the question twice: {error}, or leave out --filter"
+            raise UsageError(message) from error
 
 
 def keep(
