@@ -1,5 +1,6 @@
 """Precedence of layers, unknown keys, presets: what they need fits what they are named for."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,9 @@ def test_where_a_licence_was_not_read_on_the_models_own_card_terms_say_so() -> N
 
 def test_model_source_of_folders_and_ids_is_as_given() -> None:
     assert settings.model_source("some/other", "reader") == "some/other"
+
+
+def test_the_demo_preset_says_what_its_reader_takes() -> None:
+    folder = settings.embedded_model("reader")
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    assert presets.PRESETS["demo"].max_context == text["max_position_embeddings"]

@@ -40,6 +40,7 @@ def doctor(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     k: options.K = None,
+    filter: options.Filter = None,
 ) -> None:
     """Look at this machine: what works, what is broken, what mends it.
 
@@ -111,5 +112,7 @@ def _print_fit(found: Fit, as_json: bool) -> None:
         print(
             f"     {'beside the GPU':<18} {found.elsewhere / 1e9:6.2f} GB of the machine's memory"
         )
+    if found.note:
+        print(f"     {'':<18} {found.note}")
     if not found.fits:
         print(f"     {'':<18} → {found.mend or 'nothing that can be set here makes it fit'}")

@@ -110,6 +110,27 @@ def test_batches_no_retrieval_and_a_retriever_elsewhere(monkeypatch) -> None:
     assert moved.elsewhere == pytest.approx(one.elsewhere + one.needs["retriever"])
 
 
+def test_a_critic_reads_the_documents_found_at_once(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cuda", 1e12)
+    asked = ["doctor", "--fit", "12gb", "--json", "-k"]
+    none = cli(*asked, "10").json["needs"]
+    for k, at_once in (("10", 10), ("50", 16)):
+        critic = cli(*asked, k, "--filter", "critic").json["needs"]
+        assert critic["attention cache"] == at_once * none["attention cache"]
+    machine(monkeypatch, "cuda", 11e9)
+    assert cli(*asked, "5", "--filter", "critic").json["mend"] == "--filter none"
+
+
+def test_tiles_that_are_not_counted_are_said(cli, monkeypatch, tmp_path: Path) -> None:
+    from tiny_readers import FAMILIES
+
+    machine(monkeypatch, "cpu", 64e9)
+    for family, said in (("smolvlm", True), ("llava_next", False)):
+        FAMILIES[family](tmp_path / family)
+        done = cli("doctor", "--fit", "laptop", "--reader", str(tmp_path / family))
+        assert ("one of them is counted" in done.out) == said, done.out + done.err
+
+
 def test_the_embedded_models_are_computed_from_their_files(cli, monkeypatch) -> None:
     monkeypatch.setattr(fit, "model_source", _embedded)
     machine(monkeypatch, "cpu", 4e9)
