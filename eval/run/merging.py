@@ -31,7 +31,7 @@ def merge(folder: Path, parts: Sequence[Path]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with lock.writing(folder), Ledger(parts[0]) as first:
         examples = (example for _, example in first.examples())
-        Ledger.create(folder, first.meta("spec"), examples)
+        Ledger.create(folder, first.meta("spec"), examples, lambda: int(first.meta("skipped", 0)))
         with Ledger(folder) as whole:
             _take_all(whole, first, parts)
             return missing(whole)
