@@ -96,6 +96,7 @@ def _coverage(ledger: Ledger) -> dict[str, int]:
     n, images, missing, unanswerable = next(ledger.rows(query))
     return {
         "n": n, "with_image": images, "missing_images": missing, "unanswerable": unanswerable,
+        "skipped": ledger.meta("skipped", 0),
     }  # fmt: skip
 
 

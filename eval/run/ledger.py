@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,17 @@ class Ledger:
             raise UsageError(f"{folder} was written by another version ({version}): run it anew.")
 
     @classmethod
-    def create(cls, folder: Path, spec: Mapping[str, Any], examples: Iterable[Example]) -> None:
+    def create(
+        cls,
+        folder: Path,
+        spec: Mapping[str, Any],
+        examples: Iterable[Example],
+        skipped: Callable[[], int] = lambda: 0,
+    ) -> None:
         """A new ledger with all questions, whole or not at all.
+
+        Args:
+            skipped: how many questions were left out: asked once `examples` is gone through.
 
         Raises:
             BadInput: two questions of one id, or none.
@@ -86,7 +95,8 @@ class Ledger:
                     raise BadInput(f"two questions have the id {example.id!r}.") from error
             if count < 0:
                 raise BadInput("there are no questions: look at the files with rag-vqa data check.")
-            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1}
+            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1,
+                    "skipped": skipped()}  # fmt: skip
             rows = [(name, dumps(value)) for name, value in meta.items()]
             db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             db.execute("COMMIT")
@@ -144,6 +154,22 @@ class Ledger:
         query = "SELECT position, body FROM examples WHERE position >= ? ORDER BY position LIMIT ?"
         for position, body in self.rows(query, (first, -1 if count is None else count)):
             yield position, example_of(json.loads(body))
+
+    def check_askable(self) -> None:
+        """Refuse to have a question answered that has no text: it would fail in every cell.
+
+        Raises:
+            UsageError: there are such questions.
+        """
+        query = (
+            "SELECT count(*), min(id) FROM examples WHERE json_extract(body, '$.query.text') = ''"
+        )
+        [(count, first)] = self.rows(query)
+        if count:
+            raise UsageError(
+                f"{count:,} questions, as {first!r}, have no text: nothing can be answered. "
+                "Search with their pictures: --conditions retrieval."
+            )
 
     def keep_prompt(self, key: str, text: str) -> None:
         """Keep a prompt as people read it; equal ones once."""

@@ -37,7 +37,8 @@ def merge(folder: Path, parts: Sequence[Path]) -> int:
         scratch = folder / "merging"  # until it is whole
         rmtree(scratch, ignore_errors=True)
         examples = (example for _, example in first.examples())
-        Ledger.create(scratch, first.meta("spec"), examples)
+        skipped = int(first.meta("skipped", 0))
+        Ledger.create(scratch, first.meta("spec"), examples, lambda: skipped)
         with Ledger(scratch) as whole:
             _take_all(whole, first, parts)
             left = missing(whole)

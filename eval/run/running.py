@@ -84,8 +84,10 @@ def opened(run: Run, folder: Path) -> Iterator[Ledger]:
             batch=run.batch,
         )
         if not (folder / FILE).exists():
-            Ledger.create(folder, asked, run.questions.examples())
+            Ledger.create(folder, asked, run.questions.examples(), lambda: run.questions.skipped)
         with Ledger(folder) as ledger:
+            if run.cells:
+                ledger.check_askable()
             begun = spec.completed(ledger.meta("spec"), asked)
             spec.check_same(begun, spec.completed(asked, begun), folder)
             ledger.set_meta("spec", begun)
