@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # With the spaces before it, and with the full stop after it where that ends the answer.
-_CITATION = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\](?:\s*\.\s*$)?")
+# Of up to three digits: no prompt shows a thousand documents, and [1990] is a year.
+_CITATION = re.compile(r"\s*\[\d{1,3}(?:\s*,\s*\d{1,3})*\](?:\s*\.\s*$)?")
 _APOSTROPHES = str.maketrans("", "", "'`´‘’ʼ")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -23,13 +24,21 @@ _UNKNOWN = frozenset(
 )  # fmt: skip
 
 
-def strip_citations(text: str) -> str:
+def strip_citations(text: str, cited: Collection[int] | None = None) -> str:
     """The text without its `[n]` and `[n, m]`, and without the full stop that closes them.
+
+    Args:
+        cited: the numbers that are citations, where that is known: any other stays.
 
     >>> strip_citations("[2] Oslo"), strip_citations("Oslo [2]."), strip_citations("A [1], b [2]")
     ('Oslo', 'Oslo', 'A, b')
     """
-    return _CITATION.sub("", text).strip()
+
+    def bare(found: re.Match[str]) -> str:
+        numbers = map(int, re.findall(r"\d+", found[0]))
+        return "" if cited is None or all(n in cited for n in numbers) else found[0]
+
+    return _CITATION.sub(bare, text).strip()
 
 
 def normalize(text: str) -> str:

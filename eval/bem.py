@@ -31,19 +31,16 @@ class Bem:
 
     Attributes:
         name: model and revision; of a folder, the first digits of its weights' SHA-256.
-        truncated: candidates that were cut since 512 tokens hold no more; the official code stops
-            with an error there.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str, device: str = "cpu") -> None:
         self.name = name
-        self.truncated = 0
         self._model = model.to(device).eval()
         self._tokenizer = tokenizer
         self._device = device
         self._known: dict[Triple, float] = {}
         self._segments = model.config.type_vocab_size
-        self._longest = min(_LONGEST, model.config.max_position_embeddings)
+        self._longest: int = min(_LONGEST, model.config.max_position_embeddings)
 
     @classmethod
     def load(cls, bem: str, *, device: str = "auto", offline: bool = False) -> Bem:
@@ -105,6 +102,13 @@ class Bem:
         self._remember(fresh)
         return found
 
+    def cuts(self, triple: Triple) -> bool:
+        """Whether a candidate loses its end, since 512 tokens hold no more. The official code stops
+        with an error there."""
+        if sum(len(text.encode("utf-8", "surrogatepass")) for text in triple) <= self._longest - 4:
+            return False  # no token is of less than a byte
+        return sum(len(self._tokens(text)) for text in triple) > self._longest - 4
+
     def _remember(self, fresh: dict[Triple, float]) -> None:
         self._known.update(fresh)
         for oldest in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
@@ -119,7 +123,6 @@ class Bem:
                 f"question and reference have {len(question) + len(reference)} tokens, BEM reads "
                 f"{self._longest - 4}: {triple[0]!r:.80}"
             )
-        self.truncated += len(candidate) > room
         parts = candidate[:room], reference, question
         row = [(self._tokenizer.cls_token_id, 0)]
         for segment, part in enumerate(parts):

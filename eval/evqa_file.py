@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.eval.predictions import Row, check_fit, read_rows
+from rag_vqa.eval.predictions import Row, check_fit, of_cell, read_rows
 from rag_vqa.eval.scorers.evqa import Evqa
 from rag_vqa.eval.scoring import Scored, Scorer
 from rag_vqa.types import Example, Query
@@ -38,27 +38,31 @@ def row_number(row: Row) -> int | None:
     return int(found[1]) if found else None
 
 
-def read(predictions: Path, references: Path) -> list[tuple[Example, str]]:
+def read(predictions: Path, references: Path, cell: str | None = None) -> list[tuple[Example, str]]:
     """Each question with its prediction, checked: before a BEM is loaded.
 
     Args:
         predictions: JSONL of `{"id", "prediction"}`.
         references: the benchmark's CSV.
+        cell: which, where the predictions are a run's answers.jsonl.
 
     Raises:
         Missing: a file is not there.
         BadInput: predictions that do not fit, with counts; a question that cannot be scored.
     """
     examples = list(_examples(references))
-    rows = list(read_rows(predictions))
+    rows = of_cell(read_rows(predictions), cell, predictions)
     check_fit(rows, range(len(examples)), row_number)
     answers: dict[int | None, str] = {row_number(row): row["prediction"] for row in rows}
     return [(example, answers[number]) for number, example in enumerate(examples)]
 
 
 def score(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> dict[str, Any]:
-    """The scorer's summary, with its name."""
-    return {"scorer": scorer.name, **scorer.summary(_scored(asked, scorer))}
+    """The scorer's summary, with its name, and of how many answers BEM read the beginning alone."""
+    asked = list(asked)
+    found = {"scorer": scorer.name, **scorer.summary(_scored(asked, scorer))}
+    cut = sum(scorer.cut(example, text) for example, text in asked)
+    return {**found, "bem_truncated": cut} if cut else found
 
 
 def _scored(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:

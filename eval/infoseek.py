@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.eval.predictions import Row, check_fit, read_rows, text_of
+from rag_vqa.eval.predictions import Row, check_fit, of_cell, read_rows, text_of
 
 Scorer: TypeAlias = Literal["strict", "official"]
 
@@ -245,9 +245,16 @@ def strict_result(
 
 
 def score_file(
-    predictions: Path, references: Path, qtypes: Path, scorer: Scorer = "strict"
+    predictions: Path,
+    references: Path,
+    qtypes: Path,
+    scorer: Scorer = "strict",
+    cell: str | None = None,
 ) -> Result:
     """The result of three JSONL files; `official` for comparison with papers.
+
+    Args:
+        cell: which, where the predictions are a run's answers.jsonl.
 
     Raises:
         Missing: a file is not there.
@@ -257,7 +264,8 @@ def score_file(
     score = {"strict": strict_result, "official": official_result}.get(scorer)
     if score is None:
         raise UsageError(f"scorer {scorer!r} is neither strict nor official.")
-    return score(read_rows(predictions), read_rows(references), read_rows(qtypes))
+    rows = of_cell(read_rows(predictions), cell, predictions)
+    return score(rows, read_rows(references), read_rows(qtypes))
 
 
 def _key(row: Row) -> str | None:

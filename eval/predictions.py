@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rag_vqa.errors import BadInput, Missing
+from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.eval.answers import strip_citations
 
 Row: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
 
@@ -48,6 +49,30 @@ def text_of(row: Row, name: str) -> str:
     if not isinstance(value, str):
         raise BadInput(f"{name} is {value!r}, not a text, in the row {dict(row)!r:.200}.")
     return value
+
+
+def of_cell(rows: Iterable[Row], cell: str | None, file: object) -> list[Row]:
+    """Predictions as they are; of a run's answers.jsonl those of one cell, without its citations.
+
+    Raises:
+        UsageError: several cells and none named, or one that is not there.
+    """
+    rows = list(rows)
+    there = list(dict.fromkeys(row["cell"] for row in rows if isinstance(row.get("cell"), str)))
+    if (cell is None and len(there) > 1) or (cell is not None and cell not in there):
+        listed = ", ".join(map(repr, there)) or "no cells: leave out --cell"
+        raise UsageError(f"{file}: which cell? Name one with --cell: it has {listed}.")
+    return [_of_run(row) if "cell" in row else row for row in rows if row.get("cell") == cell
+            or cell is None]  # fmt: skip
+
+
+def _of_run(row: Row) -> Row:
+    """What a run has scored of an answer."""
+    said, cited = row.get("prediction"), row.get("citations")
+    if not isinstance(said, str) or not isinstance(cited, list):
+        raise BadInput(f"no row of a run's answers.jsonl: {dict(row)!r:.200}")
+    name = row.get("id")
+    return {"id": name, "data_id": name, "prediction": strip_citations(said, cited)}
 
 
 def check_fit(

@@ -43,8 +43,18 @@ class Scorer(Protocol):
         """Would a laxer reading count an answer that scored 0? The words of a right one stand in
         it, or a number of the right range."""
 
+    def cut(self, example: Example, prediction: str) -> bool:
+        """Was only the beginning of an answer looked at? BEM reads 512 tokens."""
+
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
         """The benchmark's own aggregate, with n and accuracy; rows are read once, none is kept."""
+
+
+def summing_up(kind: Kind, name: str) -> Scorer:
+    """For answers that the scorer of that name has scored: its summary, without its model."""
+    made = make_scorer(kind)
+    made.name = name
+    return made
 
 
 def make_scorer(

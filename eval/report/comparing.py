@@ -20,8 +20,9 @@ from rag_vqa.errors import UsageError
 from rag_vqa.eval.intervals import bootstrap, paired
 from rag_vqa.eval.report.reading import read_results, scorer_of
 from rag_vqa.eval.report.showing import named
+from rag_vqa.eval.results.choosing import in_development
+from rag_vqa.eval.results.levels import at_level, ranked
 from rag_vqa.eval.results.rows import cells
-from rag_vqa.eval.run.gold import level_ids
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import example_of
 from rag_vqa.eval.run.retrieving import Kept
@@ -57,6 +58,7 @@ class Comparison:
         ci95: of the difference, paired, groups drawn whole.
         lost, won: ids of the questions that only A, and only B, got right.
         differs: what does not agree, where it was compared all the same.
+        left_out: questions in common that one of the two was chosen on, see `choosing`.
     """
 
     a: Side
@@ -67,6 +69,7 @@ class Comparison:
     lost: list[str]
     won: list[str]
     differs: list[str]
+    left_out: int = 0
 
 
 def compare(
@@ -76,6 +79,7 @@ def compare(
 
     Args:
         cell_a, cell_b: names of cells, or recall@K. None: the best of a grid, or the only one.
+            One that was chosen is compared on the questions that it was not chosen on.
 
     Raises:
         UsageError: knowledge base, questions or scorer differ and `force` is not given; no cell
@@ -96,15 +100,32 @@ def compare(
 
 def _cell(ledger: Ledger, name: str | None) -> str:
     if name is not None:
-        return name if _RECALL.fullmatch(name) else named(ledger, name).name
+        if not _RECALL.fullmatch(name):
+            return named(ledger, name).name
+        if not ledger.meta("spec")["retrieval"]:
+            raise UsageError(f"{ledger.folder}: {name}: it retrieved nothing. Name a cell.")
+        return name
     there = [cell.name for cell in cells(ledger) if not cell.repeat]
     if len(there) == 1:
         return there[0]
-    chosen = read_results(ledger.folder)["selection"]
-    if chosen:
+    if chosen := _selection(ledger):
         return str(chosen["best"])
     listed = ", ".join(repr(cell) for cell in there) or "recall@1, recall@5, …"
     raise UsageError(f"{ledger.folder}: which cell? Name one with --cell: {listed}.")
+
+
+def _selection(ledger: Ledger) -> Mapping[str, Any] | None:
+    """What was chosen among a run's cells, if anything."""
+    if sum(not cell.repeat for cell in cells(ledger)) < 2:
+        return None
+    chosen: Mapping[str, Any] | None = read_results(ledger.folder)["selection"]
+    return chosen
+
+
+def _chosen_on(ledger: Ledger, name: str) -> float:
+    """Share of the groups that a cell was chosen on; 0 of one that was not chosen."""
+    chosen = None if _RECALL.fullmatch(name) else _selection(ledger)
+    return float(chosen["share"]) if chosen and chosen["best"] == name else 0.0
 
 
 def _differences(a: Ledger, b: Ledger, names: tuple[str, str]) -> Iterator[str]:
@@ -146,7 +167,9 @@ def _compared(
     ledgers: tuple[Ledger, Ledger], names: tuple[str, str], differs: list[str]
 ) -> Comparison:
     first, second = (_scores(ledger, name) for ledger, name in zip(ledgers, names, strict=True))
-    common = [identity for identity in first if identity in second]
+    there = [identity for identity in first if identity in second]
+    share = max(_chosen_on(ledger, name) for ledger, name in zip(ledgers, names, strict=True))
+    common = [identity for identity in there if not in_development(first[identity][1], share)]
     if not common:
         raise UsageError(f"{ledgers[0].folder} and {ledgers[1].folder}: no question in common.")
     groups = [first[identity][1] for identity in common]
@@ -167,6 +190,7 @@ def _compared(
         [identity for identity, x, y in zip(common, a, b, strict=True) if x >= 1 > y],
         [identity for identity, x, y in zip(common, a, b, strict=True) if x < 1 <= y],
         differs,
+        len(there) - len(common),
     )
 
 
@@ -186,13 +210,19 @@ def _scores(ledger: Ledger, name: str) -> dict[str, tuple[float, str]]:
 
 
 def _recalls(ledger: Ledger, k: int) -> Iterator[tuple[str, tuple[float, str]]]:
-    looked = (ledger.meta("spec")["retrieval"] or {}).get("depth", 0)
+    looked = ledger.meta("spec")["retrieval"]["depth"]
     if k > looked:
         raise UsageError(f"{ledger.folder}: recall@{k}: it retrieved {looked} documents.")
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
-        example, kept = example_of(json.loads(question)), Kept.read(body)
+        example = example_of(json.loads(question))
         if example.relevant:
-            ranked = level_ids(kept.ids, kept.parents, example.level)
-            hit = float(metrics.hit(ranked, example.relevant, k))
+            kept = at_level(ledger, example, Kept.read(body))
+            names = ranked(kept)
+            if len(names) < k and len(kept.ids) >= looked:
+                raise UsageError(
+                    f"{ledger.folder}: recall@{k}: of question {example.id} the {looked} documents "
+                    f"belong to {len(names)} pages or entities: take a smaller K."
+                )
+            hit = float(metrics.hit(names, example.relevant, k))
             yield example.id, (hit, example.group or example.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -18,9 +19,11 @@ from markupsafe import Markup
 
 from rag_vqa.errors import Missing
 from rag_vqa.eval.report import failures, published, tables
+from rag_vqa.eval.report.official import official_rows
 from rag_vqa.eval.report.plots import plots
 from rag_vqa.eval.report.reading import Seconds, read_results, scorer_of, seconds_of
 from rag_vqa.eval.results.causes import Cause
+from rag_vqa.eval.results.gate import reported
 from rag_vqa.eval.run.ledger import Ledger
 
 FILE = "report.html"
@@ -53,7 +56,14 @@ def _page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
         run=folder.resolve().name,
         results=results,
         said=list(tables.said(results)),
-        cells=list(zip(results["cells"], tables.answer_rows(results, seconds), strict=True)),
+        cells=[
+            (reported(results, cell), row)
+            for cell, row in zip(
+                results["cells"], tables.answer_rows(results, seconds), strict=True
+            )
+        ],
+        notes=list(tables.notes(results)),
+        official=official_rows(results),
         recall=tables.recall_rows(results),
         plots=[(title, Markup(svg)) for title, svg in pictures],
         no_plots=no_pictures,
@@ -77,7 +87,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": tables.percent, "interval": tables.interval}
+    made.filters |= {"percent": tables.percent, "interval": tables.interval, "quoted": shlex.quote}
     return made
 
 

@@ -108,18 +108,19 @@ def _percents(axes: Axes, along: str) -> None:
 def _recall(recall: Mapping[str, Any]) -> Draw:
     def draw(axes: Axes) -> None:
         names = {"recall": "recall (any right one)", "pseudo": "pseudo-recall (answer in a text)"}
-        depths: tuple[int, ...] = ()
+        ticks: set[int] = set()
         for (name, said), colour in zip(names.items(), COLOURS, strict=False):
             if not recall[name]:
                 continue
             depths, values = zip(*by_depth(recall[name]), strict=True)
+            ticks |= set(depths)
             axes.plot(depths, [v["value"] for v in values], "o-", color=colour, label=said,
                       markersize=4)  # fmt: skip
             if all(v["ci95"] for v in values):
                 low, high = zip(*(v["ci95"] for v in values), strict=True)
                 axes.fill_between(depths, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_xscale("log")
-        axes.set_xticks(depths, [str(k) for k in depths])
+        axes.set_xticks(sorted(ticks), [str(k) for k in sorted(ticks)])
         axes.minorticks_off()
         axes.set(xlabel="K", ylabel="%", ylim=(0, 1.03))
         _percents(axes, "y")

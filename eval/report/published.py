@@ -89,6 +89,8 @@ def beside(results: Mapping[str, Any], known: Sequence[Published] | None = None)
         for own in _own(results, figure):
             documents = kb["documents"] if kb else None
             differs = dict(_differences(figure, own, questions["split"], documents))
+            if own.cell and results["selection"] and own.cell == results["selection"]["best"]:
+                differs["choice"] = "ours was chosen on a part of these questions"
             found.append(Beside(figure, own, differs))
     return found
 

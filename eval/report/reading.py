@@ -65,15 +65,13 @@ def scorer_of(ledger: Ledger) -> str:
     return name
 
 
-def unscored(ledger: Ledger) -> bool:
-    """Whether results.json is not there, or lacks answers: those of shards that were merged."""
-    if not (ledger.folder / RESULTS).is_file():
-        return True
+def unscored(ledger: Ledger) -> int:
+    """Answers without a score: those of shards that were merged."""
     query = """SELECT e.body FROM answers a JOIN examples e USING (position) LEFT JOIN scores s
         ON s.scorer = ? AND s.cell = a.cell AND s.position = a.position
         WHERE s.key IS NULL OR s.key <> a.key"""
     rows = ledger.rows(query, (ledger.meta("scorer", ""),))
-    return any(has_answer(example_of(json.loads(body))) for (body,) in rows)
+    return sum(has_answer(example_of(json.loads(body))) for (body,) in rows)
 
 
 def seconds_of(ledger: Ledger) -> Seconds:

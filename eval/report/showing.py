@@ -15,6 +15,7 @@ from typing import Any
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.report.reading import scorer_of
 from rag_vqa.eval.results.causes import given
+from rag_vqa.eval.results.levels import at_level
 from rag_vqa.eval.results.rows import Judged, cells, judged
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
@@ -89,7 +90,7 @@ def question(ledger: Ledger, identity: str, cell: str | None = None) -> Question
         )
     position, example = found[0], example_of(json.loads(found[1]))
     wanted = cells(ledger) if cell is None else [named(ledger, cell)]
-    kept = _kept(ledger, position)
+    kept = _kept(ledger, position, example)
     ranked = kept.ids if kept else []
     return Question(
         position,
@@ -127,7 +128,7 @@ def told(ledger: Ledger, cell: Cell, position: int) -> Told:
 
 def _evidence(ledger: Ledger, row: Judged) -> list[Evidence]:
     """What the cell was given; where a filter left some of the first k out, these at the end."""
-    kept = _kept(ledger, row.position) if row.cell.condition != "oracle" else None
+    kept = _kept(ledger, row.position, row.example) if row.cell.condition != "oracle" else None
     answer = row.answer
     numbers = {name: number for number, name in enumerate(answer["kept"], 1)}
     found = [
@@ -146,7 +147,7 @@ def _document(
     if kept is None:  # the oracle gives what is right
         return Evidence(name, number, None, True, dropped)
     score = kept.scores[kept.ids.index(name)] if name in kept.ids else None
-    return Evidence(name, number, score, given(example, [name], dict(kept.parents)), dropped)
+    return Evidence(name, number, score, given(example, [name], kept.parents), dropped)
 
 
 def _dropped(answer: Mapping[str, Any], name: str) -> str:
@@ -161,9 +162,9 @@ def _dropped(answer: Mapping[str, Any], name: str) -> str:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _kept(ledger: Ledger, position: int) -> Kept | None:
+def _kept(ledger: Ledger, position: int, example: Example) -> Kept | None:
     rows = ledger.rows("SELECT body FROM hits WHERE position = ?", (position,))
-    return next((Kept.read(body) for (body,) in rows), None)
+    return next((at_level(ledger, example, Kept.read(body)) for (body,) in rows), None)
 
 
 def _error(ledger: Ledger, stage: str, position: int) -> str:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rag_vqa.eval.report.reading import Seconds
+from rag_vqa.eval.results.gate import reported
 
 Row = dict[str, str]
 _RECALLS = {"recall": "recall@", "pseudo": "pseudo-recall@"}
+_FIRST = ("recall@1", "recall@5", "recall@10", "pseudo-recall@5", "MRR")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#$])")
 
 
@@ -21,8 +23,12 @@ def answer_rows(results: Mapping[str, Any], seconds: Seconds | None = None) -> l
     return [_answers(results, cell, seconds or {}) for cell in results["cells"]]
 
 
-def recall_rows(results: Mapping[str, Any]) -> list[Row]:
-    """A row a metric of retrieval; empty where nothing was searched."""
+def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
+    """A row a metric of retrieval; empty where nothing was searched.
+
+    Args:
+        whole: at every K; else those that people ask for first.
+    """
     recall = results["recall"]
     if not recall:
         return []
@@ -33,7 +39,7 @@ def recall_rows(results: Mapping[str, Any]) -> list[Row]:
             rows.append(_row(f"{label}{k}", n, value))
     rows += [_row(name.upper() if name == "mrr" else "nDCG@10", recall["n"], recall[name])
              for name in ("mrr", "ndcg@10") if recall[name]]  # fmt: skip
-    return rows
+    return rows if whole else [row for row in rows if row["retrieval"] in _FIRST]
 
 
 def by_depth(values: Mapping[str, Any]) -> list[tuple[int, Any]]:
@@ -59,13 +65,31 @@ def interval(ci95: Sequence[float] | None) -> str:
     return "" if ci95 is None else f"[{percent(ci95[0])}, {percent(ci95[1])}]"
 
 
-def markdown(results: Mapping[str, Any], seconds: Seconds | None = None) -> str:
+def markdown(
+    results: Mapping[str, Any], seconds: Seconds | None = None, official: Sequence[Row] = ()
+) -> str:
     """Tables of a run and what they were measured on, as Markdown."""
     parts = ["\n".join(f"- {name}: {escaped(value)}" for name, value in said(results))]
-    for rows in (answer_rows(results, seconds), recall_rows(results)):
+    for rows in (answer_rows(results, seconds), official, recall_rows(results)):
         if rows:
             parts.append(markdown_table([{n: escaped(v) for n, v in row.items()} for row in rows]))
+    parts += [escaped(note) for note in notes(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def notes(results: Mapping[str, Any]) -> Iterator[str]:
+    """What must be known to read the table of answers; it stands below it."""
+    if chosen := results["selection"]:
+        dev = chosen["dev"][chosen["best"]]
+        yield (
+            f"Chosen: {chosen['best']}, on {dev['n']:,} questions ({chosen['slice']}). Accuracy "
+            "and differences are of the others, which it was not chosen on."
+        )
+    for cell in results["cells"]:
+        if count := cell.get("closed_book"):
+            yield f"{cell['cell']}: {count:,} of {cell['answers']:,} had no document: closed-book."
+        if count := cell.get("bem_truncated"):
+            yield f"{cell['cell']}: {count:,} answers were cut for BEM, which reads 512 tokens."
 
 
 def said(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -90,9 +114,12 @@ def said(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _coverage(questions: Mapping[str, Any]) -> str:
-    parts = [f"{questions['with_image']:,} questions with their image"]
-    if questions["missing_images"]:
-        parts.append(f"images missing: {questions['missing_images']:,} ({questions['missing']})")
+    parts = [
+        f"{questions['n']:,} questions",
+        f"{questions['with_image']:,} with their image",
+        f"images missing: {questions['missing_images']:,} ({questions['missing']})",
+        f"skipped: {questions.get('skipped') or 0:,}",
+    ]
     if questions["unanswerable"]:
         parts.append(f"{questions['unanswerable']:,} unanswerable")
     return " · ".join(parts)
@@ -111,17 +138,17 @@ def _retrieval(retrieval: Mapping[str, Any]) -> str:
 
 
 def _answers(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Seconds) -> Row:
-    took = seconds.get(cell["cell"])
+    took, figures = seconds.get(cell["cell"]), reported(results, cell)
     again = f" #{cell['repeat'] + 1}" if cell["repeat"] else ""
     row = {
         "condition": f"{cell['condition']}{again}",
         "k": str(cell["k"]) if cell["condition"] in ("retrieved", "filtered") else "",
         "prompt": cell["template"],
         "filter": results["filter"] if cell["condition"] == "filtered" else "",
-        "n": f"{cell['n']:,}",
+        "n": f"{figures['n']:,}",
         "failed": f"{cell['failed']:,}",
-        "accuracy %": percent(cell["accuracy"]),
-        "95% interval": interval(cell["ci95"]),
+        "accuracy %": percent(figures["accuracy"]),
+        "95% interval": interval(figures["ci95"]),
         "cites right %": percent(cell["citations"]["correct"]),
         "s/question": f"{sum(took.values()):.3f}" if took else "",
         "tokens in/out": _tokens(cell),

@@ -6,17 +6,18 @@ The first of the causes that holds, in the order of CAUSES, is the cause.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.gold import level_ids
 from rag_vqa.eval.run.retrieving import Kept
 from rag_vqa.types import Example
 
 Cause: TypeAlias = Literal[
     "scorer-sensitive",  # a laxer reading would count it: look at the form, not at the evidence
     "image missing",  # the question's picture is not there
+    "answered though unanswerable",  # nothing is right to say, and something was said
     "no evidence given",  # the condition gives none
     "no gold named",  # the question does not say what would have been right to find
     "gold not in the knowledge base",
@@ -25,6 +26,8 @@ Cause: TypeAlias = Literal[
     "dropped by the budget",  # found, and it did not fit into the prompt
     "misread",  # the reader was shown it
 ]
+
+_ALL_NEEDED = "2_hop"  # Encyclopedic-VQA's: the answer is on the second page, found by the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,8 @@ class Found:
 
 
 def right_ids(example: Example, kept: Kept) -> list[str]:
-    """Documents among those found that are right at the question's level."""
-    relevant = set(example.relevant)
-    if example.level == "parent":
-        return [i for i in kept.ids if kept.parents.get(i, i) in relevant]
-    return [i for i in kept.ids if i in relevant]
+    """Documents among those found that are right; `kept` is of `levels.at_level`."""
+    return [i for i in kept.ids if kept.parents.get(i, i) in example.relevant]
 
 
 def found(example: Example, cell: Cell, kept: Kept | None) -> Found:
@@ -58,19 +58,23 @@ def found(example: Example, cell: Cell, kept: Kept | None) -> Found:
     if not right:
         return Found()
     place = kept.ids.index(right[0])
-    named = level_ids(kept.ids[: place + 1], kept.parents, example.level)
+    rank = len({kept.parents.get(i, i) for i in kept.ids[: place + 1]})
     gap = None
     if cell.condition in ("retrieved", "filtered") and place >= cell.k:
         gap = kept.scores[cell.k - 1] - kept.scores[place]
-    return Found(len(named), gap)
+    return Found(rank, gap)
 
 
-def given(example: Example, shown: list[str], parents: dict[str, str]) -> bool:
-    """Whether any of these documents is right."""
-    relevant = set(example.relevant)
-    if example.level == "parent":
-        return any(parents.get(name, name) in relevant for name in shown)
-    return any(name in relevant for name in shown)
+def given(example: Example, shown: Iterable[str], parents: Mapping[str, str]) -> bool:
+    """Whether any of these documents is right; `parents` are of `levels.at_level`."""
+    return any(parents.get(name, name) in example.relevant for name in shown)
+
+
+def enough(example: Example, shown: Iterable[str], parents: Mapping[str, str]) -> bool:
+    """Whether these documents can answer: of two hops both pages are needed, else any right one."""
+    if example.kind != _ALL_NEEDED:
+        return given(example, shown, parents)
+    return set(example.relevant) <= {parents.get(name, name) for name in shown}
 
 
 def cause_of(
@@ -90,12 +94,14 @@ def cause_of(
         kept: what was found; None of cells without retrieval.
         lenient: a laxer scorer would count the answer.
         gold_there: the knowledge base holds what is right.
-        shown: what is right was in the prompt.
+        shown: what is needed was in the prompt, see `enough`.
     """
     if lenient:
         return "scorer-sensitive"
     if example.missing:
         return "image missing"
+    if example.unanswerable:
+        return "answered though unanswerable"
     if cell.condition == "none":
         return "no evidence given"
     if not example.relevant:
@@ -110,12 +116,9 @@ def cause_of(
 
 
 def _among_first(example: Example, cell: Cell, kept: Kept | None) -> bool:
-    return kept is not None and bool(set(right_ids(example, kept)) & set(kept.ids[: cell.k]))
+    return kept is not None and enough(example, kept.ids[: cell.k], kept.parents)
 
 
 def _dropped(example: Example, answer: dict[str, Any], kept: Kept | None) -> bool:
-    """Whether what is right got as far as the prompt's builder (oracle: always)."""
-    if kept is None:
-        return True
-    right = set(right_ids(example, kept))
-    return bool(right & set(answer["documents"])) or not right
+    """Whether what is needed got as far as the prompt's builder (oracle: always)."""
+    return kept is None or enough(example, answer["documents"], kept.parents)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from rag_vqa.eval.intervals import bootstrap
-from rag_vqa.eval.run.gold import is_there, level_ids
+from rag_vqa.eval.results.levels import at_level, ranked
+from rag_vqa.eval.run.gold import is_there
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import example_of
 from rag_vqa.eval.run.retrieving import Kept
@@ -27,9 +28,14 @@ def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
 
     "recall" is that of M2KR and M-BEIR (any right one among the first K), "share" that of the
     textbooks; see metrics.py. A question whose right documents are not in the knowledge base
-    counts, as not found; `gold_there` says how many are.
+    counts, as not found; `gold_there` says how many are. K goes as far as every ranking does: 100
+    sections may be of 40 pages, and what is behind them is not known.
+
+    Args:
+        depth: documents that were looked for: a ranking of fewer is complete.
     """
     depths = [k for k in DEPTHS if k <= depth]
+    of_units, of_documents = _Reach(depth), _Reach(depth)
     values = {name: array("d") for name in _names(depths)}
     groups: list[str] = []
     pseudo_groups: list[str] = []
@@ -37,36 +43,56 @@ def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
     there = 0
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
-        example, kept = example_of(json.loads(question)), Kept.read(body)
+        example = example_of(json.loads(question))
+        kept = at_level(ledger, example, Kept.read(body))
         group = example.group or example.id
         if any(answer.strip() for answer in example.answers):
             pseudo_groups.append(group)
+            of_documents.add(kept, len(kept.ids))
             for k in depths:
                 values[f"pseudo@{k}"].append(0 < kept.answer_at <= k)
         if not example.relevant:
             continue
         groups.append(group)
+        names = ranked(kept)
+        of_units.add(kept, len(names))
         levels.add(example.level)
         there += is_there(ledger, example)
-        ranked = level_ids(kept.ids, kept.parents, example.level)
         for k in depths:
-            values[f"recall@{k}"].append(metrics.hit(ranked, example.relevant, k))
-            values[f"share@{k}"].append(metrics.recall(ranked, example.relevant, k))
-        values["mrr"].append(metrics.reciprocal_rank(ranked, example.relevant))
-        values["ndcg@10"].append(metrics.ndcg(ranked, example.relevant, 10))
+            values[f"recall@{k}"].append(metrics.hit(names, example.relevant, k))
+            values[f"share@{k}"].append(metrics.recall(names, example.relevant, k))
+        values["mrr"].append(metrics.reciprocal_rank(names, example.relevant))
+        values["ndcg@10"].append(metrics.ndcg(names, example.relevant, 10))
     if not groups and not pseudo_groups:
         return None
     return {
         "level": "+".join(sorted(levels)),
         "n": len(groups),
         "gold_there": there,
-        "recall": _by_depth(values, "recall", depths, groups),
-        "share": _by_depth(values, "share", depths, groups),
+        "recall": _by_depth(values, "recall", of_units.within(depths), groups),
+        "share": _by_depth(values, "share", of_units.within(depths), groups),
         "mrr": _measured(values["mrr"], groups),
         "ndcg@10": _measured(values["ndcg@10"], groups),
-        "pseudo": _by_depth(values, "pseudo", depths, pseudo_groups),
+        "pseudo": _by_depth(values, "pseudo", of_documents.within(depths), pseudo_groups),
         "pseudo_n": len(pseudo_groups),
     }
+
+
+class _Reach:
+    """How deep the rankings are that are not complete: all of them, if there are such."""
+
+    def __init__(self, looked: int) -> None:
+        self._looked, self._cut, self._longest = looked, looked, 0
+
+    def add(self, kept: Kept, length: int) -> None:
+        """A ranking of that many names."""
+        self._longest = max(self._longest, length)
+        if len(kept.ids) >= self._looked:
+            self._cut = min(self._cut, length)
+
+    def within(self, depths: Sequence[int]) -> list[int]:
+        """Those that every ranking reaches, and some ranking has; at least the first."""
+        return [k for k in depths if k <= max(1, min(self._cut, self._longest))]
 
 
 def _names(depths: Sequence[int]) -> list[str]:

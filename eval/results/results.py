@@ -6,20 +6,20 @@ whether a run was interrupted or not.
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.eval.results.choosing import differences, selection
 from rag_vqa.eval.results.recall import recall_of
-from rag_vqa.eval.results.rows import Judged, cells, judged
-from rag_vqa.eval.results.scores import score_answers
-from rag_vqa.eval.results.tally import Tally, summarised
+from rag_vqa.eval.results.rows import Judged, all_judged, cells
+from rag_vqa.eval.results.scores import score_answers, scored
+from rag_vqa.eval.results.tally import Tally
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.merging import missing
 from rag_vqa.eval.run.records import dumps
 from rag_vqa.eval.run.retrieving import STAGE
 from rag_vqa.eval.scoring import Scorer
@@ -45,25 +45,26 @@ def finish(
     if scorer is not None:
         score_answers(ledger, scorer, on_progress)
         ledger.set_meta("scorer", scorer.name)
-    results = results_of(ledger, scorer, dev)
     folder = ledger.folder
+    tallies = [] if scorer is None else [Tally(cell) for cell in cells(ledger)]
+    _write(folder / ANSWERS, _answers(ledger, scorer, tallies))
+    results = results_of(ledger, scorer, tallies, dev)
     _write(folder / RESULTS, [json.dumps(results, ensure_ascii=False, indent=1, sort_keys=True)])
-    _write(folder / ANSWERS, _answers(ledger, scorer))
     _write(folder / FAILURES, _failures(ledger))
     _write(folder / TIMINGS, _timings(ledger))
     return results
 
 
-def results_of(ledger: Ledger, scorer: Scorer | None, dev: float = DEV_SHARE) -> dict[str, Any]:
+def results_of(
+    ledger: Ledger, scorer: Scorer | None, tallies: Sequence[Tally], dev: float
+) -> dict[str, Any]:
     """What results.json holds."""
     spec = ledger.meta("spec")
-    tallies, entries = [], []
+    entries = []
     if scorer is not None:
-        for cell in cells(ledger):
-            tally = Tally(cell)
-            official = summarised(scorer, tally.watch(judged(ledger, cell, scorer.name)))
-            tallies.append(tally)
-            entries.append(tally.result(_count(ledger, "failed", cell.name), official))
+        for tally in tallies:
+            official = dict(scorer.summary(scored(ledger, tally.cell, scorer.name)))
+            entries.append(tally.result(_count(ledger, "failed", tally.cell.name), official))
     chosen = selection(tallies, dev)
     documents = ledger.meta("documents", {})
     kb = spec["knowledge_base"]
@@ -78,11 +79,12 @@ def results_of(ledger: Ledger, scorer: Scorer | None, dev: float = DEV_SHARE) ->
         "scorer": None if scorer is None else {"name": scorer.name},
         "versions": {**spec["versions"], "machine": spec["machine"]},
         "dropped": _dropped_metrics(ledger),
+        "missing": missing(ledger),
         "failed_retrieval": _count(ledger, "failed", STAGE),
         "recall": recall_of(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
         "selection": chosen,
-        "paired": differences(tallies, chosen["best"] if chosen else None),
+        "paired": differences(tallies, chosen),
         "repeats": _repeats(ledger) or None,
     }
 
@@ -138,7 +140,8 @@ def _repeats(ledger: Ledger) -> list[dict[str, Any]]:
         if cell.repeat:
             first = Cell(cell.condition, cell.k, cell.template)
             [(n, changed)] = ledger.rows(query, (first.name, cell.name))
-            found.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed})
+            found.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed,
+                          "share": round(changed / n, 6) if n else None})  # fmt: skip
     return found
 
 
@@ -159,12 +162,13 @@ def answer_line(row: Judged) -> dict[str, Any]:
     return line
 
 
-def _answers(ledger: Ledger, scorer: Scorer | None) -> Iterator[str]:
-    """By question, then in the order of the cells."""
+def _answers(ledger: Ledger, scorer: Scorer | None, tallies: Sequence[Tally]) -> Iterator[str]:
+    """Lines of answers.jsonl; each answer is counted as it goes by."""
     if scorer is None:
         return
-    streams = [judged(ledger, cell, scorer.name) for cell in cells(ledger)]
-    for row in heapq.merge(*streams, key=lambda row: row.position):  # equal ones: by stream
+    tally_of = {tally.cell: tally for tally in tallies}
+    for row in all_judged(ledger, scorer.name):
+        tally_of[row.cell].add(row)
         yield dumps(answer_line(row))
 
 

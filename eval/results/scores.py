@@ -6,13 +6,14 @@ Knows which answers lack a score. Does not know rules (`rag_vqa.eval.scoring`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from rag_vqa.eval.answers import strip_citations
+from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import example_of
-from rag_vqa.eval.scoring import Scorer
+from rag_vqa.eval.scoring import Scored, Scorer
 from rag_vqa.types import Example
 
 _BATCH = 256
@@ -56,11 +57,14 @@ def _score(ledger: Ledger, scorer: Scorer, batch: Sequence[_Row]) -> None:
     examples, texts = [row[3] for row in batch], [row[4] for row in batch]
     scores = scorer.score(examples, texts)
     rows = [
-        (scorer.name, cell, position, key, score, score < 1 and scorer.lenient(example, text))
+        (
+            scorer.name, cell, position, key, score,
+            score < 1 and scorer.lenient(example, text), scorer.cut(example, text),
+        )
         for (cell, position, key, example, text), score in zip(batch, scores, strict=True)
-    ]
+    ]  # fmt: skip
     with ledger.commit():
-        ledger.write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
+        ledger.write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _unscored(ledger: Ledger, scorer: str) -> Iterator[list[_Row]]:
@@ -73,12 +77,26 @@ def _unscored(ledger: Ledger, scorer: str) -> Iterator[list[_Row]]:
     last: tuple[str, int] = ("", -1)
     while rows := list(ledger.rows(query, (scorer, *last, _BATCH))):
         yield [
-            (cell, position, key, example_of(json.loads(example)), _answer(body))
+            (cell, position, key, example_of(json.loads(example)), _said(body))
             for cell, position, key, example, body in rows
         ]
         last = rows[-1][0], rows[-1][1]
 
 
-def _answer(body: str) -> str:
-    """What is scored. A citation is no part of it: official rules would read [1] as a number."""
-    return strip_citations(json.loads(body)["prediction"])
+def _said(body: str) -> str:
+    answer = json.loads(body)
+    return said(answer["prediction"], answer["citations"])
+
+
+def said(prediction: str, citations: Collection[int]) -> str:
+    """What is scored of an answer. A citation is no part of it: official rules would read [1] as a
+    number. Other numbers in brackets are."""
+    return strip_citations(prediction, citations)
+
+
+def scored(ledger: Ledger, cell: Cell, scorer: str) -> Iterator[Scored]:
+    """The scored answers of a cell, in the order of the questions."""
+    query = """SELECT e.body, a.body, s.score FROM scores s JOIN answers a USING (cell, position)
+        JOIN examples e USING (position) WHERE s.scorer = ? AND s.cell = ? ORDER BY s.position"""
+    for question, body, score in ledger.rows(query, (scorer, cell.name)):
+        yield example_of(json.loads(question)), _said(body), score

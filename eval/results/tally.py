@@ -1,13 +1,14 @@
 """What the answers of one cell add up to.
 
-Knows judged answers. Holds a few bytes for each of them and no text.
+Knows judged answers. Holds of each of them a few numbers, and of its text nothing.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from rag_vqa.eval.answers import is_unknown
 from rag_vqa.eval.results.recall import measured
 from rag_vqa.eval.results.rows import Judged
 from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.scoring import Scored, Scorer
 
 _RANKS = ((1, "1"), (2, "2"), (3, "3"), (5, "4-5"), (10, "6-10"))
 _BEYOND, _NOWHERE = "11+", "not found"
@@ -44,22 +44,18 @@ class Tally:
         self._causes: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
 
-    def watch(self, rows: Iterable[Judged]) -> Iterator[Judged]:
-        """The rows as they come, counted."""
-        for row in rows:
-            self._add(row)
-            yield row
-
-    def _add(self, row: Judged) -> None:
+    def add(self, row: Judged) -> None:
+        """Count one."""
         example = row.example
         self._count(row)
         if row.score is None:
             return
         self.positions.append(row.position)
         self.scores.append(row.score)
-        self.groups.append(example.group or example.id)
-        self._kinds.append(example.kind)
-        self._splits.append(example.split)
+        # Interned: a name that a thousand questions share is in memory once, for all cells.
+        self.groups.append(sys.intern(example.group or example.id))
+        self._kinds.append(sys.intern(example.kind))
+        self._splits.append(sys.intern(example.split))
         self._shown.append(row.shown if example.relevant else _UNNAMED)
         self._ranks.append(_rank(row.found.rank) if example.relevant else "")
         if row.cause:
@@ -71,6 +67,8 @@ class Tally:
         self._counts["answers"] += 1
         self._counts["tokens_in"] += answer["tokens_in"]
         self._counts["tokens_out"] += answer["tokens_out"]
+        self._counts["bem_truncated"] += row.cut
+        self._counts["closed_book"] += self.cell.condition != "none" and not answer["documents"]
         self._counts["abstained"] += is_unknown(answer["prediction"])
         if row.example.relevant and answer["citations"]:
             self._counts["cited"] += 1
@@ -79,14 +77,19 @@ class Tally:
             self._models[answer["model"]] += 1
 
     def result(self, failed: int, official: Any) -> dict[str, Any]:
-        """The cell's entry of results.json."""
+        """The cell's entry of results.json.
+
+        Args:
+            failed: questions without an answer.
+            official: the benchmark's own aggregate.
+        """
         n = len(self.scores)
         scores = np.array(self.scores)
         entry: dict[str, Any] = {
             "cell": self.cell.name,
             "condition": self.cell.condition,
             "k": self.cell.k,
-            "template": self.cell.template,
+            "template": self.cell.label,
             "repeat": self.cell.repeat,
             "answers": self._counts["answers"],
             "n": n,
@@ -113,6 +116,9 @@ class Tally:
                 name: _share(scores[np.array([rank == name for rank in self._ranks], bool)])
                 for name in (*(label for _, label in _RANKS), _BEYOND, _NOWHERE)
             }
+        for name in ("bem_truncated", "closed_book"):
+            if self._counts[name]:
+                entry[name] = self._counts[name]
         if self._models:
             entry["served"] = dict(sorted(self._models.items()))
         return entry
@@ -130,17 +136,6 @@ class Tally:
             part = measured(scores[these], [self.groups[i] for i in these])
             found[label] = {"n": len(these), "accuracy": part["value"], "ci95": part["ci95"]}
         return found
-
-
-def summarised(scorer: Scorer, rows: Iterable[Judged]) -> Any:
-    """The benchmark's own aggregate of judged rows."""
-
-    def scored() -> Iterator[Scored]:
-        for row in rows:
-            if row.score is not None:
-                yield row.example, row.answer["prediction"], row.score
-
-    return dict(scorer.summary(scored()))
 
 
 def _share(scores: NDArray[np.float64]) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from rag_vqa.eval.run.records import dumps, example_json, example_of
 from rag_vqa.types import Example
 
 FILE = "run.sqlite"
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE examples (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+CREATE TABLE photos (position INTEGER PRIMARY KEY, digest TEXT NOT NULL);
 CREATE TABLE gold (name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (name, document))
     WITHOUT ROWID;
 CREATE TABLE hits (position INTEGER PRIMARY KEY, key TEXT NOT NULL, body TEXT NOT NULL);
@@ -34,9 +35,10 @@ CREATE TABLE failed (cell TEXT NOT NULL, position INTEGER NOT NULL, error TEXT N
 CREATE TABLE times (stage TEXT NOT NULL, first INTEGER NOT NULL, questions INTEGER NOT NULL,
     seconds REAL NOT NULL);
 CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER NOT NULL,
-    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL,
+    key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
+_PART = 256  # rows fetched at once
 Row = tuple[Any, ...]
 
 
@@ -102,7 +104,7 @@ class Ledger:
 
     def meta(self, name: str, default: Any = None) -> Any:
         """A value kept under a name."""
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()
+        found = next(self.rows("SELECT value FROM meta WHERE name = ?", [name]), None)
         return json.loads(found[0]) if found else default
 
     def set_meta(self, name: str, value: Any) -> None:
@@ -121,10 +123,27 @@ class Ledger:
                 self._db.execute("ROLLBACK")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """Rows of a query, one at a time."""
-        cursor = self._db.execute(query, values)
-        while part := cursor.fetchmany(256):
+        """Rows of a query, one at a time.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        try:
+            cursor = self._db.execute(query, values)
+            part = cursor.fetchmany(_PART)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+        while part:
             yield from part
+            try:
+                part = cursor.fetchmany(_PART)
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BadInput:
+        return BadInput(
+            f"{self.folder / FILE} is damaged ({error}): run it anew, with another --out."
+        )
 
     def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """The statement for each row."""

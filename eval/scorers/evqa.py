@@ -42,20 +42,24 @@ class Evqa:
         pairs = list(zip(examples, predictions, strict=True))
         if self._bem is None:
             return [self._score(example, prediction, None) for example, prediction in pairs]
-        wanted: dict[Triple, float] = {}
-
-        def gather(*triple: str) -> float:
-            wanted[triple[0], triple[1], triple[2]] = 0.0
-            return 0.0
-
-        for example, prediction in pairs:
-            self._score(example, prediction, gather)
-        wanted = dict(zip(wanted, self._bem.probabilities(list(wanted)), strict=True))
+        asked = dict.fromkeys(triple for pair in pairs for triple in self._asked(*pair))
+        wanted = dict(zip(asked, self._bem.probabilities(list(asked)), strict=True))
 
         def said(*triple: str) -> float:
             return wanted[triple[0], triple[1], triple[2]]
 
         return [self._score(example, prediction, said) for example, prediction in pairs]
+
+    def _asked(self, example: Example, prediction: str) -> list[Triple]:
+        """What BEM is asked of an answer: nothing of one that matches exactly."""
+        asked: list[Triple] = []
+
+        def gather(*triple: str) -> float:
+            asked.append((triple[0], triple[1], triple[2]))
+            return 0.0
+
+        self._score(example, prediction, gather)
+        return asked
 
     def _score(self, example: Example, prediction: str, bem: evqa.Bem | None) -> float:
         text, references = example.query.text, example.references
@@ -69,6 +73,11 @@ class Evqa:
         items = [item for text in example.references for item in text.split("&&")]
         return words.hold(prediction, items, evqa.preprocess_answer)
 
+    def cut(self, example: Example, prediction: str) -> bool:
+        """BEM reads so many tokens; one that matches exactly, it does not read."""
+        bem = self._bem
+        return bem is not None and any(map(bem.cuts, self._asked(example, prediction)))
+
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
         """Accuracy of all, of single-hop (all but 2_hop), and of each type, each with its n."""
         means = Means()
@@ -80,5 +89,4 @@ class Evqa:
             **means.of("all"),
             "single_hop": means.of("hop: single"),
             "by_type": {name: means.of(f"type: {name}") for name in types},
-            **({"bem_truncated": self._bem.truncated} if self._bem else {}),
         }

@@ -20,7 +20,8 @@ _ABSTENTIONS = ("unknown", "not known", "do not know", "don't know", "cannot tel
 class Text:
     """Exact match after `answers.normalize`; where `unanswerable`, abstaining is right."""
 
-    name = "text exact match"
+    def __init__(self) -> None:
+        self.name = "text exact match"
 
     def check(self, example: Example) -> None:
         """Raises BadInput where the question has no answer that could be right."""
@@ -45,24 +46,30 @@ class Text:
         right = _ABSTENTIONS if example.unanswerable else example.answers
         return words.hold(answers.strip_citations(prediction), right, answers.normalize)
 
+    def cut(self, example: Example, prediction: str) -> bool:
+        """No: all of it is read."""
+        return False
+
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
         """Accuracy of all, of what can be answered and what cannot, and by kind; how many of the
-        abstentions are right (precision), and how many of what cannot be answered (recall)."""
+        abstentions are right (precision), and how many of what cannot be answered (recall); both
+        None where everything can be answered."""
         means = Means()
         for example, prediction, score in rows:
             part = "unanswerable" if example.unanswerable else "answerable"
             means.add(score, "all", part, *([f"kind: {example.kind}"] if example.kind else []))
             if answers.is_unknown(prediction):
                 means.add(float(example.unanswerable), "abstained")
+        unanswerable = means.of("unanswerable")
         kinds = [name for name in means.names if name.startswith("kind: ")]
         return {
             **means.of("all"),
             "answerable": means.of("answerable"),
             "abstention": {
-                "n": means.of("unanswerable")["n"],
+                "n": unanswerable["n"],
                 "abstained": means.of("abstained")["n"],
-                "precision": means.of("abstained")["accuracy"],
-                "recall": means.of("unanswerable")["accuracy"],
+                "precision": means.of("abstained")["accuracy"] if unanswerable["n"] else None,
+                "recall": unanswerable["accuracy"],
             },
             "by_kind": {name.removeprefix("kind: "): means.of(name) for name in kinds},
         }

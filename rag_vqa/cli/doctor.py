@@ -96,14 +96,16 @@ def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
 def _print_fit(found: Fit, as_json: bool) -> None:
     """The parts, their sum, what is free, and what would make it fit."""
     if as_json:
-        print_json({**asdict(found), "total": found.total, "fits": found.fits})
+        verdict = {"fits": found.fits, "spare": found.spare, "verdict": found.verdict}
+        print_json({**asdict(found), "total": found.total, **verdict})
         return
     print(f"{found.preset} · {one_line(found.reader)} · at the longest prompt, on {found.device}")
     for name, count in found.needs.items():
         print(f"     {name:<18} {count / 1e9:6.2f} GB")
+    if found.served:
+        print(f"     {'reader':<18} {0:6.2f} GB, it runs behind reader.servers")
     mark = style("ok ", "good") if found.fits else style("BAD", "bad")
-    verdict = "fits" if found.fits else "does not fit"
-    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {verdict}"
+    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {found.verdict}"
     print(f"{mark}  {'together':<18} {sums}")
     if found.elsewhere:
         print(

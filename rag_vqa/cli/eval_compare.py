@@ -43,6 +43,8 @@ def compare(
         return print_json(asdict(found))
     for line in found.differs:
         run.note(f"not the same: {one_line(line)}")
+    if found.left_out:
+        run.note(f"{found.left_out:,} questions are left out: one of the two was chosen on them")
     return _print(found)
 
 

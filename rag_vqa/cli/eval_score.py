@@ -26,6 +26,9 @@ def score(
     qtypes: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="infoseek: types of the questions.")
     ] = None,
+    cell: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a run's answers.jsonl: this row's.")
+    ] = None,
     scorer: Annotated[
         str | None,
         typer.Option(metavar="strict|official", help="infoseek: official takes files with gaps."),
@@ -45,10 +48,10 @@ def score(
     run: Run = ctx.obj
     if benchmark == "infoseek":
         _refuse({"--bem": bem, "--device": device, "--yes": yes or None}, benchmark)
-        _print(run, _infoseek(predictions, references, qtypes, scorer or "strict"))
+        _print(run, _infoseek(predictions, references, qtypes, scorer or "strict", cell))
     elif benchmark == "evqa":
         _refuse({"--qtypes": qtypes, "--scorer": scorer}, benchmark)
-        _print(run, _evqa(run, predictions, references, bem, device, yes))
+        _print(run, _evqa(run, predictions, references, cell, bem, device, yes))
     else:
         raise UsageError(f"eval score {benchmark}: take infoseek or evqa.")
 
@@ -59,16 +62,25 @@ def _refuse(given: Mapping[str, object], benchmark: str) -> None:
             raise UsageError(f"{option} does not belong to eval score {benchmark}: leave it out.")
 
 
-def _infoseek(predictions: Path, references: Path, qtypes: Path | None, scorer: str) -> Any:
+def _infoseek(
+    predictions: Path, references: Path, qtypes: Path | None, scorer: str, cell: str | None
+) -> Any:
     from rag_vqa.eval.infoseek import score_file
 
     if qtypes is None:
         raise UsageError("eval score infoseek needs --qtypes FILE, as infoseek_val_qtype.jsonl.")
-    return score_file(predictions, references, qtypes, cast(Literal["strict", "official"], scorer))
+    kind = cast(Literal["strict", "official"], scorer)
+    return score_file(predictions, references, qtypes, kind, cell)
 
 
 def _evqa(
-    run: Run, predictions: Path, references: Path, bem: str | None, device: str | None, yes: bool
+    run: Run,
+    predictions: Path,
+    references: Path,
+    cell: str | None,
+    bem: str | None,
+    device: str | None,
+    yes: bool,
 ) -> dict[str, Any]:
     from rag_vqa.eval import evqa_file
     from rag_vqa.eval.scoring import make_scorer
@@ -76,7 +88,7 @@ def _evqa(
     if bem is None:
         _refuse({"--device": device, "--yes": yes or None}, "evqa without --bem")
         run.note("no --bem: exact match only, which is not the official score")
-    asked = evqa_file.read(predictions, references)
+    asked = evqa_file.read(predictions, references, cell)
     settings = run.settings()
     offline = settings.offline
     if bem is not None:

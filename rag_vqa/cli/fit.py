@@ -38,6 +38,7 @@ class Fit:
     Attributes:
         needs: bytes by part, in the memory of `device`: "cpu", "cuda", "mps".
         elsewhere: bytes in the machine's own memory, where `device` is a GPU.
+        served: the reader runs behind servers, and needs nothing here.
         mend: flags; "" where it fits, or where nothing helps.
     """
 
@@ -47,6 +48,7 @@ class Fit:
     needs: Mapping[str, float]
     free: float
     elsewhere: float = 0.0
+    served: bool = False
     mend: str = ""
 
     @property
@@ -55,9 +57,21 @@ class Fit:
         return sum(self.needs.values())
 
     @property
+    def spare(self) -> float:
+        """Bytes that stay free if the need is as far above what is computed as it ever was."""
+        return self.free - self.total * (1 + memory.MARGIN)
+
+    @property
     def fits(self) -> bool:
-        """Whether so much is free."""
-        return self.total <= self.free
+        """Whether that much is free, the margin included."""
+        return self.spare >= 0
+
+    @property
+    def verdict(self) -> str:
+        """ "fits, with 1.20 GB to spare", "may not fit" (within the margin), "does not fit"."""
+        if self.fits:
+            return f"fits, with {self.spare / 1e9:.2f} GB to spare"
+        return "may not fit" if self.total <= self.free else "does not fit"
 
 
 def fit(settings: Settings, batch: int = 1) -> Fit:
@@ -112,16 +126,27 @@ def _predicted(settings: Settings, batch: int) -> Fit:
 
     asked = settings.reader
     name = asked.model or EMBEDDED
-    device = resolve_device(asked.device).partition(":")[0]
+    beside = resolve_device(settings.retriever.device).partition(":")[0]
+    device = beside if asked.servers else resolve_device(asked.device).partition(":")[0]
     on_gpu = device == "cuda"
     own: dict[str, float] = {"runtime": memory.RUNTIME_GPU if on_gpu else memory.RUNTIME_CPU}
     elsewhere = memory.RUNTIME_CPU if on_gpu else 0.0
     if settings.k:
-        retriever, beside = _retriever(settings), resolve_device(settings.retriever.device)
-        if beside.partition(":")[0] == device:
+        retriever = _retriever(settings)
+        if beside == device:
             own["retriever"] = retriever
         else:
             elsewhere += retriever
+    if not asked.servers:
+        own |= _reader(settings, name, batch, on_gpu)
+    return Fit(
+        settings.preset or "demo", name, device, own, _free(device), elsewhere, bool(asked.servers)
+    )
+
+
+def _reader(settings: Settings, name: str, batch: int, on_gpu: bool) -> dict[str, float]:
+    """Bytes by part of a reader that runs here."""
+    asked = settings.reader
     shape, longest = _shape(name, asked.revision)
     given = {**limits(name), **{k: v for k, v in asked.model_dump().items() if v is not None}}
     dtype = ("bfloat16" if on_gpu else "float32") if asked.dtype == "auto" else asked.dtype
@@ -134,8 +159,7 @@ def _predicted(settings: Settings, batch: int) -> Fit:
         batch,
         on_cpu=not on_gpu,
     )
-    own |= memory.reader(shape, load)
-    return Fit(settings.preset or "demo", name, device, own, _free(device), elsewhere)
+    return memory.reader(shape, load)
 
 
 def _retriever(settings: Settings) -> float:

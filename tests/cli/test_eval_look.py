@@ -11,6 +11,7 @@ from finished_runs import FinishedRuns
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.store import lock
 
 Cli = Callable[..., Any]
 CELLS = [Cell("none", 0, "closed-book"), Cell("retrieved", 1, "short")]
@@ -47,6 +48,44 @@ def test_report_scores_what_was_merged(cli: Cli, finished: FinishedRuns) -> None
     assert (run / "results.json").read_bytes() == before
     done = cli("eval", "report", run, "--bem", "some-bert")
     assert done.code == 2 and "only the scorer evqa asks a BEM" in done.err
+
+
+def test_report_writes_what_was_removed(cli: Cli, finished: FinishedRuns) -> None:
+    run = finished(right=[0, 1, 2])
+    before = (run / "answers.jsonl").read_bytes()
+    (run / "answers.jsonl").unlink()
+    assert cli("eval", "report", run).code == 0
+    assert (run / "answers.jsonl").read_bytes() == before != b""
+
+
+def test_report_waits_for_no_other_writer(cli: Cli, finished: FinishedRuns) -> None:
+    run = finished()
+    with lock.writing(run):
+        done = cli("eval", "report", run)
+    assert done.code == 1 and "Another process is writing" in done.err
+
+
+def test_report_keeps_the_scores_of_a_bert(cli: Cli, finished: FinishedRuns) -> None:
+    """Without --bem they stand, under their name; answers that it has not scored need it."""
+    run = finished(right=[0, 1, 2])
+    name = "evqa official (BEM some-bert@0)"
+    with Ledger(run) as ledger:
+        spec = ledger.meta("spec")
+        spec["questions"]["scorer"] = "evqa"
+        ledger.set_meta("spec", spec)
+        ledger.set_meta("scorer", name)
+        ledger.write("UPDATE scores SET scorer = ?, cut = position = 1", [(name,)])
+    assert cli("eval", "report", run).code == 0
+    results = json.loads((run / "results.json").read_text())
+    assert results["scorer"] == {"name": name}
+    assert (results["cells"][0]["accuracy"], results["cells"][0]["bem_truncated"]) == (0.5, 1)
+    with Ledger(run) as ledger:
+        ledger.write("DELETE FROM scores WHERE position = 3", [()])
+    done = cli("eval", "report", run)
+    assert done.code == 2 and f"1 answers have no score yet, the others are scored by {name}" in (
+        done.err
+    )
+    assert "--bem MODEL" in done.err
 
 
 def test_compare_prints_the_difference_and_the_flips(cli: Cli, finished: FinishedRuns) -> None:

@@ -57,6 +57,25 @@ def evqa(golden: Path, tmp_path: Path) -> tuple[list[dict[str, Any]], list[objec
                    "--references", tmp_path / "test.csv"]  # fmt: skip
 
 
+def test_a_run_is_scored_by_one_of_its_cells(cli, evqa, tmp_path) -> None:
+    """Its citations are left out; of a run of several cells one is named."""
+    items, command = evqa
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    rows = [{**row, "prediction": row["prediction"].strip()} for row in rows]
+    (tmp_path / "p.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    alone = cli(*command, "--json").json
+    said = [{**row, "cell": "retrieved k=1 short", "prediction": f"{row['prediction']} [2]",
+             "citations": [2]} for row in rows]  # fmt: skip
+    others = [{**row, "cell": "none", "prediction": "x", "citations": []} for row in rows]
+    text = "".join(f"{json.dumps(row)}\n" for row in (*others, *said))
+    (tmp_path / "p.jsonl").write_text(text)
+    assert cli(*command, "--cell", "retrieved k=1 short", "--json").json == alone
+    assert 0 < alone["accuracy"] < 1 and alone["n"] == len(items)
+    for more in ((), ("--cell", "oracle short")):
+        done = cli(*command, *more)
+        assert done.code == 2 and "--cell: it has 'none', 'retrieved k=1 short'" in done.err
+
+
 def test_evqa_without_bem(cli, evqa) -> None:
     items, command = evqa
     done = cli(*command, "--json")

@@ -10,7 +10,7 @@ from bert_files import WORDS, bert
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.bem import Bem
+from rag_vqa.eval.bem import Bem, Triple
 
 TRIPLES = [
     ("Which town?", "Oslo", "the Oslo"),
@@ -83,12 +83,13 @@ def test_what_is_known_is_not_computed_again(bem_folder: Path, monkeypatch: Any)
     assert rows == [3, 1]  # the oldest, "g", had to be computed again
 
 
-def test_a_long_candidate_loses_its_end_and_is_counted(bem_folder: Path) -> None:
+def test_a_long_candidate_loses_its_end_and_is_told(bem_folder: Path) -> None:
     bem = Bem.load(str(bem_folder), device="cpu", offline=True)
-    cut = ("Which town?", "Oslo", "a " * 504)  # 4 of BERT's own, 3 of the question, 1: 504 stay
-    assert (bem(*cut), bem.truncated) == (pytest.approx(official(bem_folder, cut), abs=1e-6), 0)
-    longer = (*cut[:2], "a " * 504 + "the Oslo")
-    assert (bem(*longer), bem.truncated) == (pytest.approx(bem(*cut), abs=1e-6), 1)
+    # 4 of BERT's own, 3 of the question, 1 of the reference: 504 stay.
+    cut: Triple = ("Which town?", "Oslo", "a " * 504)
+    assert (bem(*cut), bem.cuts(cut)) == (pytest.approx(official(bem_folder, cut), abs=1e-6), False)
+    longer: Triple = (*cut[:2], "a " * 504 + "the Oslo")
+    assert (bem(*longer), bem.cuts(longer)) == (pytest.approx(bem(*cut), abs=1e-6), True)
     with pytest.raises(BadInput, match="600 tokens, BEM reads 508"):
         bem("a " * 300, "b " * 300, "c")
 

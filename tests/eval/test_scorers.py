@@ -22,7 +22,6 @@ class OverlapBem:
     """The stub of the golden file (see test_evqa.py), that counts how often it was asked."""
 
     name = "stub@0"
-    truncated = 3
 
     def __init__(self) -> None:
         self.asked: list[list[tuple[str, str, str]]] = []
@@ -137,7 +136,6 @@ def test_evqa_summary_by_hand() -> None:
             "2_hop": {"n": 3, "accuracy": 1 / 3},
         },
     }
-    assert Evqa(OverlapBem()).summary([])["bem_truncated"] == 3  # type: ignore[arg-type]
 
 
 def own(*answers: str, kind: str = "", unanswerable: bool = False) -> Example:
@@ -162,6 +160,20 @@ def test_text_summary_by_hand() -> None:
         "abstention": {"n": 3, "abstained": 3, "precision": 2 / 3, "recall": 2 / 3},
         "by_kind": {"city": {"n": 2, "accuracy": 0.5}},
     }
+
+
+def test_where_everything_can_be_answered_abstaining_has_no_precision() -> None:
+    summary = make_scorer("text").summary([(own("Oslo"), "unknown", 0.0)])
+    assert summary["abstention"] == {"n": 0, "abstained": 1, "precision": None, "recall": None}
+
+
+def test_an_answer_is_cut_once_whatever_it_is_compared_with(bem: Any) -> None:
+    long = "b " * 600
+    two = Example("q", Query("Which town?"), references=("Oslo", "Bergen"), kind="automatic")
+    assert [Evqa(bem).cut(two, text) for text in (long, "a")] == [True, False]
+    same = Example("q", Query("Which town?"), references=(long,), kind="automatic")
+    assert not Evqa(bem).cut(same, long)  # it matches exactly: BEM is not asked
+    assert not Evqa(None).cut(two, long)
 
 
 def test_nothing_asked_has_no_mean() -> None:

@@ -1,9 +1,11 @@
 """Finished runs of questions on three birds, whose answers are written down beforehand."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from birds_asked import Asked
 
 from rag_vqa.eval.results.results import finish
 from rag_vqa.eval.run.cells import Cell
@@ -15,22 +17,6 @@ from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Completion, Example, Prompt, Query
 
 TOP1 = Cell("retrieved", 1, "short")
-
-
-@dataclass
-class Asked:
-    """A question set in memory."""
-
-    rows: Sequence[Example]
-    name: str = "birds"
-    split: str = "test"
-    scorer: str = "text"
-    missing: str = "fail"
-    skipped: int = 0
-    files: Mapping[str, str] = field(default_factory=lambda: {"questions": "0" * 64})
-
-    def examples(self) -> Iterator[Example]:
-        yield from self.rows
 
 
 class Scripted:

@@ -9,6 +9,7 @@ from finished_runs import bird
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.eval.report.comparing import compare
+from rag_vqa.eval.results.choosing import in_development
 from rag_vqa.eval.run.cells import Cell
 
 Make = Callable[..., Path]
@@ -52,6 +53,25 @@ def test_hits_compare_by_recall(finished: Make, encoder: Any) -> None:
         compare(run, run, "recall@1", "recall@101")
     with pytest.raises(UsageError, match="with recall@K alone"):
         compare(run, finished(), "recall@1")
+
+
+def test_a_run_that_retrieved_nothing_has_no_recall(finished: Make) -> None:
+    run = finished(cells=[Cell("none", 0, "closed-book")])
+    with pytest.raises(UsageError, match="recall@1: it retrieved nothing"):
+        compare(run, run, "recall@1", "recall@2")
+
+
+def test_a_chosen_cell_is_compared_on_the_rest(finished: Make) -> None:
+    cells = [Cell("retrieved", 1, "short"), Cell("retrieved", 2, "short")]
+    rows = [bird(i) for i in range(60)]
+    inside = [row.id for row in rows if in_development(row.group, 0.2)]
+    assert 0 < len(inside) < 30
+    a, b = finished(rows=rows, cells=cells, right=range(30)), finished(rows=rows)
+    found = compare(a, b)  # the first of the equal two was chosen
+    assert (found.a.cell, found.n, found.left_out) == (cells[0].name, 60 - len(inside), len(inside))
+    assert found.lost == [row.id for row in rows[:30] if row.id not in inside]
+    other = compare(a, b, cells[1].name, "retrieved k=1 short")
+    assert (other.n, other.left_out) == (60, 0)
 
 
 @pytest.mark.parametrize(

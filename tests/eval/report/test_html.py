@@ -1,6 +1,7 @@
 """The page of a run whose questions, answers and documents want to be more than text."""
 
 import re
+import shlex
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -128,6 +129,14 @@ def test_failures_are_chosen_from_all_causes_and_always_the_same(finished: Make)
         assert sorted(cell.condition for _, cell in chosen) == ["none"] * 2 + ["retrieved"] * 3
         whole = failures.choose(ledger, "text exact match", cells, 100)
     assert len(whole) == 12 and set(chosen) < set(whole)
+
+
+def test_commands_can_be_copied_into_a_shell(finished: Make) -> None:
+    text = "puffins cliffs " + "long " * 2000
+    row = Example("q; rm 'x'", Query(text), ("burrows",), ("puffin",))
+    page = Page(write_report(finished(rows=[row])))
+    line = page.text.partition("characters more: ")[2].partition("\n")[0]
+    assert shlex.split(line)[-3:] == ["q; rm 'x'", "--cell", "retrieved k=1 short"]
 
 
 def test_written_again_the_page_is_the_same(finished: Make) -> None:

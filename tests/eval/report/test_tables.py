@@ -3,9 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from finished_runs import bird
+
 from rag_vqa.eval.report import published, tables
 from rag_vqa.eval.report.published import Published
 from rag_vqa.eval.report.reading import read_results, seconds_of, unscored
+from rag_vqa.eval.results.choosing import in_development
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
 
@@ -34,9 +37,48 @@ def test_citations_have_a_column_where_there_are_any(finished: Make) -> None:
     assert [row["cites right %"] for row in rows] == ["–", "100.0"]
 
 
+def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> None:
+    cells = [Cell("none", 0, "closed-book"), *(Cell("retrieved", k, "short") for k in (1, 2))]
+    rows = [bird(i) for i in range(60)]
+    inside = [in_development(row.group, 0.2) for row in rows]
+    # Right on the slice, and nowhere else.
+    right = [i for i, chosen_on in enumerate(inside) if chosen_on]
+    results = read_results(finished(rows=rows, cells=cells, right=right))
+    table = tables.answer_rows(results)
+    assert [row["n"] for row in table] == [str(60 - sum(inside))] * 3
+    assert [row["accuracy %"] for row in table] == ["0.0"] * 3
+    [note] = tables.notes(results)
+    assert note.startswith(f"Chosen: retrieved k=1 short, on {sum(inside)} questions")
+    assert tables.escaped(note) in tables.markdown(results)
+
+
+def test_coverage_is_always_told(finished: Make) -> None:
+    results = read_results(finished(missing="skip"))
+    assert dict(tables.said(results))["coverage"] == (
+        "6 questions · 0 with their image · images missing: 0 (skip) · skipped: 0"
+    )
+    results["questions"]["skipped"] = 1234
+    assert dict(tables.said(results))["coverage"].endswith("skipped: 1,234")
+
+
+def test_a_terminal_has_the_figures_that_are_asked_for_first(finished: Make) -> None:
+    names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()), whole=False)]
+    assert names == ["recall@1", "MRR"]  # of three documents there is no 5 or 10
+
+
+def test_what_had_no_document_was_put_by_closed_book(finished: Make) -> None:
+    rows = [bird(0), bird(1, answers=(), relevant=(), unanswerable=True)]
+    results = read_results(finished(rows=rows, cells=[Cell("oracle", 1, "short")]))
+    assert list(tables.notes(results)) == [
+        "oracle short: 1 of 2 had no document: closed-book."
+    ]  # fmt: skip
+
+
 def test_depths_are_in_the_order_of_numbers(finished: Make) -> None:
     names = [row["retrieval"] for row in tables.recall_rows(read_results(finished()))]
-    assert names[:4] == ["recall@1", "recall@2", "recall@3", "recall@5"]
+    # Three documents: what stands at 5 and 100 of them is what stands at 3.
+    assert names[:3] == ["recall@1", "recall@2", "recall@3"] and "recall@5" not in names
+    assert tables.by_depth({"10": "b", "9": "a"}) == [(9, "a"), (10, "b")]
     assert names[-2:] == ["MRR", "nDCG@10"]
 
 

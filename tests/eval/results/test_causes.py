@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from rag_vqa.eval.results.causes import Cause, cause_of, found, given
+from rag_vqa.eval.results.causes import Cause, cause_of, enough, found, given
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.retrieving import Kept
 from rag_vqa.types import Example, Query
@@ -27,6 +27,7 @@ def kept(*ids: str, parents: dict[str, str] | None = None) -> Kept:
 CASES: dict[str, dict[str, Any]] = {
     "scorer-sensitive": {"lenient": True},
     "image missing": {"example": replace(EXAMPLE, missing="photo.jpg")},
+    "answered though unanswerable": {"example": replace(EXAMPLE, relevant=(), unanswerable=True)},
     "no evidence given": {"cell": NONE, "kept": None},
     "no gold named": {"example": replace(EXAMPLE, relevant=())},
     "gold not in the knowledge base": {"gold_there": False},
@@ -62,7 +63,8 @@ def test_there_is_a_case_for_every_cause() -> None:
 
 
 # "misread" is what was shown; "not retrieved", "filtered" and "dropped" exclude one another.
-TESTED = ("scorer-sensitive", "image missing", "no evidence given", "no gold named",
+TESTED = ("scorer-sensitive", "image missing", "answered though unanswerable",
+          "no evidence given", "no gold named",
           "gold not in the knowledge base", "misread")  # fmt: skip
 
 
@@ -71,7 +73,12 @@ def test_the_first_that_holds_is_the_cause(first: str, second: str) -> None:
     both = {**CASES[second], **CASES[first]}
     examples = [c["example"] for c in (CASES[first], CASES[second]) if "example" in c]
     if len(examples) == 2:
-        both["example"] = replace(EXAMPLE, missing="photo.jpg", relevant=())
+        both["example"] = replace(
+            EXAMPLE,
+            relevant=(),
+            missing="".join(example.missing for example in examples),
+            unanswerable=any(example.unanswerable for example in examples),
+        )
     assert cause(**both) == first
 
 
@@ -88,6 +95,18 @@ def test_a_right_document_of_a_page_counts_for_the_page() -> None:
     assert given(BY_PARENT, ["page#1"], parts)
     assert given(BY_PARENT, ["page"], {})  # a document that is a page of its own
     assert not given(EXAMPLE, ["page#1"], parts)
+
+
+def test_two_hops_need_both_pages() -> None:
+    both = replace(BY_PARENT, relevant=("first", "second"), kind="2_hop")
+    parts = {"first#1": "first", "first#2": "first", "second#1": "second"}
+    assert not enough(both, ["first#1", "first#2"], parts)
+    assert enough(both, ["second#1", "first#1"], parts)
+    assert enough(replace(both, kind="automatic"), ["first#1"], parts)
+    two = kept("first#1", "first#2", "second#1", parents=parts)
+    assert cause(example=both, kept=two, documents=["first#1"]) == "not retrieved"
+    three = replace(RETRIEVED, k=3)
+    assert cause(example=both, cell=three, kept=two, documents=two.ids) == "dropped by the budget"
 
 
 def test_how_far_off_is_a_rank_and_a_gap_of_scores() -> None:

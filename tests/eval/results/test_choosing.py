@@ -89,3 +89,31 @@ def test_paired_is_narrower_than_side_by_side() -> None:
 
 def test_one_cell_has_no_difference() -> None:
     assert differences([tally(ONE, {"a": 1.0})], None) == []
+
+
+def test_differences_leave_out_what_the_choice_was_made_on() -> None:
+    # Right on the slice alone: outside of it, the chosen one is never right.
+    one = tally(ONE, {group: float(by_hash(group)) for group in GROUPS})
+    three = tally(THREE, {group: float(not by_hash(group)) for group in GROUPS})
+    none = tally(NONE, dict.fromkeys(GROUPS, 0.0))
+    chosen = selection([none, one, three], 0.2)
+    assert chosen is not None
+    n = 200 - sum(map(by_hash, GROUPS))
+    found = {entry["a"]: entry for entry in differences([none, one, three], chosen)}
+    assert [(found[c.name]["n"], found[c.name]["difference"]) for c in (NONE, THREE)] == [
+        (n, 0.0), (n, 1.0),
+    ]  # fmt: skip
+    assert chosen["test"][NONE.name] == {"n": n, "accuracy": 0.0, "ci95": [0.0, 0.0]}
+
+
+def test_chosen_over_questions_that_all_answered() -> None:
+    # "three" failed on all of the slice but one question; there "one" is as right as it.
+    inside = [group for group in GROUPS if by_hash(group)]
+    one = tally(ONE, {group: float(group == inside[0]) for group in GROUPS})
+    three = tally(THREE, dict.fromkeys(GROUPS, 1.0))
+    for place in sorted((GROUPS.index(group) for group in inside[1:]), reverse=True):
+        for values in (three.positions, three.scores, three.groups):
+            del values[place]
+    chosen = selection([one, three], 0.2)
+    assert chosen is not None
+    assert chosen["dev"] == {cell.name: {"n": 1, "accuracy": 1.0} for cell in (ONE, THREE)}

@@ -21,7 +21,7 @@ def cell(condition: str, accuracy: float | None, repeat: int = 0) -> dict[str, A
 
 def results(*cells: dict[str, Any], best: str | None = None) -> dict[str, Any]:
     recall = {"recall": {"5": {"value": 0.9}}, "share": None, "mrr": {"value": 0.7}}
-    return {"cells": cells, "selection": best and {"best": best}, "recall": recall}
+    return {"cells": cells, "selection": best and {"best": best, "test": {}}, "recall": recall}
 
 
 def test_filtered_before_retrieved_before_oracle_before_none() -> None:
@@ -37,6 +37,12 @@ def test_filtered_before_retrieved_before_oracle_before_none() -> None:
 def test_the_selected_one_stands_for_the_run() -> None:
     rows = [cell("filtered", 0.5), cell("retrieved", 0.4), cell("retrieved", 0.9, repeat=1)]
     assert figures(results(*rows, best="retrieved0"))["accuracy"] == 0.4
+
+
+def test_accuracy_is_of_what_the_choice_was_not_made_on() -> None:
+    run = results(cell("retrieved", 0.9), best="retrieved0")
+    run["selection"]["test"] = {"retrieved0": {"accuracy": 0.5}}
+    assert missed(run, parse(["accuracy=.8"])) == ["accuracy is 0.5000, below 0.8"]
 
 
 def test_figures_that_are_not_there_are_left_out() -> None:

@@ -8,6 +8,7 @@ import pytest
 import pytrec_eval
 
 from rag_vqa.errors import BadInput
+from rag_vqa.eval.results.levels import at_level, ranked
 from rag_vqa.eval.results.recall import recall_of
 from rag_vqa.eval.run import trec
 from rag_vqa.eval.run.ledger import Ledger
@@ -70,10 +71,41 @@ def test_pages_are_ranked_once_and_gold_that_is_nowhere_counts(tmp_path: Path) -
         ledger.write("INSERT INTO gold VALUES ('other', ?)", [(f"{0:012}d3",)])
         ours: Any = recall_of(ledger, 3)
     assert (ours["n"], ours["gold_there"], ours["level"]) == (2, 1, "parent")
-    assert [ours["recall"][k]["value"] for k in "123"] == [0.0, 0.5, 0.5]  # second of the pages
+    # Second of the pages. Of three documents there are two: what is third was not looked for.
+    assert {k: row["value"] for k, row in ours["recall"].items()} == {"1": 0.0, "2": 0.5}
     assert ours["mrr"]["value"] == 0.25
     assert [ours["pseudo"][k]["value"] for k in "123"] == [0.0, 0.0, 1.0]
     assert ours["pseudo_n"] == 1
+
+
+def test_k_goes_as_far_as_every_ranking_that_is_not_complete(tmp_path: Path) -> None:
+    examples = [Example(f"q{i}", Query("?"), relevant=("page",), level="parent") for i in range(2)]
+    parents = {f"d{i}": f"p{i // 4}" for i in range(40)}  # 20 documents are of 5 pages
+    hits = [DOCUMENTS[:20], DOCUMENTS[:12]]
+    with ledger_of(tmp_path / "a", examples, hits, parents=parents) as ledger:
+        assert list(recall_of(ledger, 20)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
+        # Looked for 50 and found 20 and 12: there are no more, so 5 is all there is.
+        assert list(recall_of(ledger, 50)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
+    with ledger_of(tmp_path / "b", examples[:1], hits[1:], parents=parents) as ledger:
+        assert list(recall_of(ledger, 12)["recall"]) == ["1", "2", "3"]  # type: ignore[index]
+
+
+def test_an_id_of_what_documents_belong_to_counts_for_them(tmp_path: Path) -> None:
+    parents = {"d1": "page", "d2": "page", "d3": "other", "d4": "d5"}
+    rows = [("page",), ("d3", "page"), ("d3",), ("d5",)]
+    examples = [Example(f"q{i}", Query("?"), relevant=names) for i, names in enumerate(rows)]
+    hits = [["d3", "d1", "d2", "d4"]] * 4
+    with ledger_of(tmp_path, examples, hits, parents=parents) as ledger:
+        ledger.write("INSERT INTO gold VALUES ('page', ?)", [(f"{1:012}d1",), (f"{2:012}d2",)])
+        # d5 is a document, and d4 is a part of it that was not asked for.
+        ledger.write("INSERT INTO gold VALUES ('d5', ?)", [(f"{4:012}d4",)])
+        found: Any = recall_of(ledger, 10)
+        kept = [at_level(ledger, e, Kept(hits[0], [], [], parents, [], 0)) for e in examples]
+    assert [ranked(one) for one in kept] == [
+        ["d3", "page", "d4"], ["d3", "page", "d4"], hits[0], hits[0],
+    ]  # fmt: skip
+    assert found["mrr"]["value"] == pytest.approx((1 / 2 + 1 + 1 + 0) / 4)
+    assert found["share"]["2"]["value"] == pytest.approx((1 + 1 + 1 + 0) / 4)
 
 
 def test_without_hits_or_gold_there_is_no_recall(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ WORDS = Example("w", Query("Which city?"), references=("Dubai",), kind="template
         ("evqa", WORDS, "Dubai [1].", 1.0),
         ("evqa", WORDS, "[3] Dubai", 1.0),
         ("evqa", WORDS, "3 Dubai", 0.0),
+        ("infoseek", NUMBER, "[1944]", 1.0),  # no document has that number
+        ("infoseek", NUMBER, "[3] [1944]", 1.0),
     ],
 )
 def test_a_citation_is_no_part_of_an_answer(
@@ -34,7 +36,8 @@ def test_a_citation_is_no_part_of_an_answer(
     Ledger.create(tmp_path, {}, [example])
     with Ledger(tmp_path) as ledger:
         ledger.write(
-            "INSERT INTO answers VALUES ('none', 0, 'k', ?)", [[dumps({"prediction": said})]]
+            "INSERT INTO answers VALUES ('none', 0, 'k', ?)",
+            [[dumps({"prediction": said, "citations": [1, 2, 3]})]],
         )
         score_answers(ledger, make_scorer(kind))
         assert list(ledger.rows("SELECT score FROM scores")) == [(score,)]

@@ -114,7 +114,7 @@ def test_folders_that_are_something_else(ask: Make, birds: Path, tmp_path: Path)
 def test_a_ledger_of_another_version_is_refused(ask: Make, tmp_path: Path) -> None:
     go(ask(3), tmp_path / "run")
     with Ledger(tmp_path / "run") as ledger:
-        ledger.set_meta("version", 2)
+        ledger.set_meta("version", 99)
     with pytest.raises(UsageError, match="another version"):
         Ledger(tmp_path / "run")
 

@@ -231,7 +231,8 @@ def test_repeats_tell_what_changes(ask: Make, echo: Any, tmp_path: Path) -> None
 
     cells = [Cell("none", 0, "closed-book"), Cell("none", 0, "closed-book", repeat=1)]
     results = go(ask(8, cells=cells, reader=Moody()), tmp_path / "run")
-    assert results["repeats"] == [{"cell": "none", "again": "none #2", "n": 8, "changed": 8}]
+    [found] = results["repeats"]
+    assert found == {"cell": "none", "again": "none #2", "n": 8, "changed": 8, "share": 1.0}
 
 
 def test_two_processes_do_not_share_a_run(ask: Make, tmp_path: Path) -> None:
