@@ -16,39 +16,30 @@ CHAT = """{%- for message in messages %}{{ "<s>" }}{% for part in message.conten
 
 
 QWEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "qwen3vl": (
-        {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 12,
-         "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 64,
-         "vocab_size": 65_536},
-        {"depth": 12, "hidden_size": 768, "intermediate_size": 3072, "num_heads": 12},
+    "qwen3vl-wide": (
+        {"hidden_size": 1664, "intermediate_size": 4352, "num_hidden_layers": 13,
+         "num_attention_heads": 13, "num_key_value_heads": 13, "head_dim": 128,
+         "vocab_size": 64_000},
+        {"depth": 14, "hidden_size": 768, "intermediate_size": 2304, "num_heads": 12},
     ),
-    "qwen3vl-small": (
-        {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 20,
-         "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64,
-         "vocab_size": 32_768},
-        {"depth": 8, "hidden_size": 512, "intermediate_size": 2048, "num_heads": 8},
+    "qwen3vl-short": (
+        {"hidden_size": 1408, "intermediate_size": 3520, "num_hidden_layers": 9,
+         "num_attention_heads": 11, "num_key_value_heads": 11, "head_dim": 128,
+         "vocab_size": 90_000},
+        {"depth": 8, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16},
     ),
-    "qwen3vl-1b": (
-        {"hidden_size": 1536, "intermediate_size": 4608, "num_hidden_layers": 20,
-         "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 128,
-         "vocab_size": 100_000},
-        {"depth": 16, "hidden_size": 896, "intermediate_size": 3584, "num_heads": 14},
-    ),
-    # Of the size and shape of Qwen3-VL-2B-Instruct.
-    "qwen3vl-2b": (
-        {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
-         "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
-         "vocab_size": 151_936},
-        {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16},
+    "qwen3vl-deep": (
+        {"hidden_size": 896, "intermediate_size": 3840, "num_hidden_layers": 28,
+         "num_attention_heads": 14, "num_key_value_heads": 2, "head_dim": 64,
+         "vocab_size": 80_000},
+        {"depth": 10, "hidden_size": 640, "intermediate_size": 2560, "num_heads": 10},
     ),
 }  # fmt: skip
 LLAVA: dict[str, dict[str, Any]] = {
-    "llava": {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 10,
-              "num_attention_heads": 20, "num_key_value_heads": 20, "vocab_size": 32_064},
     "llava-tall": {"hidden_size": 896, "intermediate_size": 2560, "num_hidden_layers": 24,
                    "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 48_000},
-    "llava-wide": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 5,
-                   "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 32_064},
+    "llava-thin": {"hidden_size": 1536, "intermediate_size": 4096, "num_hidden_layers": 8,
+                   "num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": 50_000},
 }  # fmt: skip
 
 

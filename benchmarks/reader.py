@@ -18,9 +18,10 @@ import platform
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,48 +29,23 @@ from typing import Any
 import bitsandbytes
 import torch
 import transformers
+from clock import Seconds, in_turn, ratios, timed
 from transformers import AutoConfig, AutoModelForImageTextToText
 from weights import two_billion
 
+from rag_vqa.critic import Critic
 from rag_vqa.demo.asked import examples
 from rag_vqa.demo.bundled import build_knowledge_base, models_dir
 from rag_vqa.pipeline import RagVqa
+from rag_vqa.readers.encoding import images_in
 from rag_vqa.readers.local import LocalReader
+from rag_vqa.readers.reader import Reader
 from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.types import Hit, ImagePart, Prompt, TextPart
+from rag_vqa.types import Hit, Prompt, Query
 
 RESULTS = Path(__file__).parent / "results" / "reader.json"
 BATCH, DEPTH, DOCUMENTS = 16, 3, 20
 MOST = 8192  # tokens of a prompt: 20 documents are more than the embedded reader was trained for
-# "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.
-Seconds = dict[str, float]
-
-
-def timed(call: Callable[[], Any]) -> Seconds:
-    wall, cpu = time.perf_counter(), time.process_time()
-    call()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-
-
-def in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    """Each way once to warm up, then all in turn; medians, and every repeat."""
-    for call in ways.values():
-        call()
-    taken: dict[str, list[Seconds]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, call in ways.items():
-            taken[name].append(timed(call))
-    return {
-        name: {
-            **{of: statistics.median(some[of] for some in all_) for of in ("wall", "cpu")},
-            "all": all_,
-        }
-        for name, all_ in taken.items()
-    }
-
-
-def ratios(times: dict[str, Any], over: str, under: str) -> Seconds:
-    return {of: times[over][of] / times[under][of] for of in ("wall", "cpu")}
 
 
 @contextmanager
@@ -153,34 +129,42 @@ def first_piece(reader: LocalReader, prompt: Prompt, repeats: int) -> dict[str, 
     return {"seconds": times, "first piece / prefill": ratios(times, "first piece", "prefill")}
 
 
-def critic(reader: LocalReader, hits: list[Hit], prompt: Prompt, repeats: int) -> dict[str, Any]:
-    """P(yes) of 20 documents, against the same choice after one prompt with all 20 of them."""
-    image = next(part for part in prompt.parts if isinstance(part, ImagePart))
-    head = (image, TextPart("What is the capital? Does this help to answer?\n", trusted=True))
-    tail = TextPart("\nyes or no?", trusted=True)
-    texts = [TextPart(f"\n{hit.document.title}\n{hit.document.text}") for hit in hits]
-    apart = [Prompt((*head, text, tail)) for text in texts]
-    whole = Prompt((*head, *texts, tail))
-    choices = ["yes", "no"]
-    times = in_turn(
-        {
-            "20 documents": lambda: reader.choice_probability(apart, choices),
-            "one prompt of 20": lambda: reader.choice_probability([whole], choices),
-            "20 documents, nothing shared": lambda: [
-                reader.choice_probability([one], choices) for one in apart
-            ],
-        },
-        repeats,
-    )
-    together = torch.tensor(reader.choice_probability(apart, choices))
-    alone = torch.tensor([reader.choice_probability([one], choices)[0] for one in apart])
-    return {
-        "seconds": times,
-        "20 / one of 20": ratios(times, "20 documents", "one prompt of 20"),
-        "nothing shared / 20": ratios(times, "20 documents, nothing shared", "20 documents"),
-        "tokens": {"of each": [reader.count(one) for one in apart], "of all": reader.count(whole)},
-        "largest difference of P(yes)": float((together - alone).abs().max()),
-    }
+def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str, Any]:
+    """The filter as it ships, `Critic.judge` of 20 documents, against one choice after the prompt
+    that answers out of all 20; with the documents' pictures, and without them."""
+    reader, choices = rag.reader, ["yes", "no"]
+    judge = Critic(reader)
+    bare = [replace(hit, document=replace(hit.document, images=())) for hit in hits]
+    result: dict[str, Any] = {}
+    for name, found in (("with pictures", hits), ("texts alone", bare)):
+        whole = rag.prompt(query, found)
+        apart = [judge.prompt(query, hit) for hit in found]
+        times = in_turn(
+            {
+                "20 documents": partial(judge.judge, [query], [found]),
+                "one prompt of 20": partial(reader.choice_probability, [whole], choices),
+                "20 documents, nothing shared": partial(one_by_one, reader, apart, choices),
+            },
+            repeats,
+        )
+        together = torch.tensor(judge.judge([query], [found]))
+        alone = torch.tensor([row[0] for row in one_by_one(reader, apart, choices)])
+        result[name] = {
+            "seconds": times,
+            "20 / one of 20": ratios(times, "20 documents", "one prompt of 20"),
+            "nothing shared / 20": ratios(times, "20 documents, nothing shared", "20 documents"),
+            "tokens": {
+                "of each": [reader.count(one) for one in apart],
+                "of all": reader.count(whole),
+            },
+            "documents, pictures in one": [len(whole.kept), len(images_in(whole))],
+            "largest difference of P(yes)": float((together - alone).abs().max()),
+        }
+    return result
+
+
+def one_by_one(reader: Reader, prompts: list[Prompt], choices: list[str]) -> list[list[float]]:
+    return [reader.choice_probability([prompt], choices)[0] for prompt in prompts]
 
 
 def around(rag: RagVqa, reader: LocalReader, asked: Any, repeats: int) -> dict[str, Any]:
@@ -224,38 +208,59 @@ def machine() -> dict[str, Any]:
     }
 
 
-def speed(scratch: Path, repeats: int, show: Callable[[str, Any], None]) -> None:
+Show = Callable[[str, Any], None]
+
+
+@contextmanager
+def readers(scratch: Path) -> Iterator[Iterator[tuple[str, RagVqa]]]:
+    """Pipelines over the demo's knowledge base, one at a time: its own reader, and a larger one."""
     with (
         embedded(scratch) as folder,
         build_knowledge_base(scratch / "kb", Encoder.load(models_dir() / "retriever")) as kb,
     ):
-        asked = examples("dev")[:BATCH]
-        hits = kb.search([example.query for example in asked], DOCUMENTS)
-        hundred = larger(folder, scratch / "hundred")
-        for name, source, quantization in (
-            ("embedded, nf4", folder, "nf4"),
-            ("embedded, fp32", folder, "none"),
-            ("100 M, nf4", hundred, "nf4"),
-            ("100 M, fp32", hundred, "none"),
-        ):
-            reader = opened(source, quantization)
-            rag = RagVqa(kb, reader=reader, k=DEPTH)
+        sources = {"embedded": folder, "100 M": larger(folder, scratch / "hundred")}
+        yield (
+            (f"{name}, {short}", RagVqa(kb, reader=opened(source, quantization), k=DEPTH))
+            for name, source in sources.items()
+            for short, quantization in (("nf4", "nf4"), ("fp32", "none"))
+        )
+
+
+def speed(scratch: Path, repeats: int, show: Show) -> None:
+    asked = examples("dev")[:BATCH]
+    with readers(scratch) as pipelines:
+        for name, rag in pipelines:
+            reader: Any = rag.reader
+            hits = rag.retrieve([example.query for example in asked])
             prompts = [
-                rag.prompt(example.query, row[:DEPTH])
-                for example, row in zip(asked, hits, strict=True)
+                rag.prompt(example.query, row) for example, row in zip(asked, hits, strict=True)
             ]
-            if source == folder:
+            if name.startswith("embedded"):
                 show(f"{name}: batch of {BATCH}", batches(reader, prompts, repeats))
                 show(f"{name}: ask", around(rag, reader, asked[0], repeats))
             show(f"{name}: first piece", first_piece(reader, prompts[0], repeats))
-            show(f"{name}: critic", critic(reader, hits[0], prompts[0], repeats))
+
+
+def judging(scratch: Path, repeats: int, show: Show) -> None:
+    query = examples("dev")[0].query
+    with readers(scratch) as pipelines:
+        for name, rag in pipelines:
+            [hits] = rag.retrieve([query], DOCUMENTS)
+            show(f"{name}: critic", critic(rag, query, hits, repeats))
+
+
+def qwen(scratch: Path, repeats: int, show: Show) -> None:
+    show("Qwen3-VL-2B, nf4", two_billion(scratch))
+
+
+PARTS = {"speed": speed, "critic": judging, "bytes": qwen}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=["speed", "bytes"], help="one half; the other is kept")
+    parser.add_argument("--only", choices=PARTS, help="one part; the others are kept")
     parser.add_argument("--note", default="", help="kept with the figures: what else was running")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -267,17 +272,14 @@ def main() -> None:
         brief = {key: value for key, value in result.items() if key not in ("seconds", "all")}
         print(name, json.dumps(brief), flush=True)
 
-    for half, measure in (("speed", speed), ("bytes", None)):
-        if given.only not in (None, half):
+    for part, measure in PARTS.items():
+        if given.only not in (None, part):
             continue
         results: dict[str, Any] = {}
         before = machine()
         with TemporaryDirectory() as scratch:
-            if measure is None:
-                show("Qwen3-VL-2B, nf4", two_billion(Path(scratch)))
-            else:
-                measure(Path(scratch), given.repeats, show)
-        held[half] = {
+            measure(Path(scratch), given.repeats, show)
+        held[part] = {
             "date": datetime.date.today().isoformat(),
             "command": " ".join(["python", *sys.argv]),
             "machine": before,

@@ -1,8 +1,9 @@
 """The budget: which documents and images a prompt may hold.
 
-Whole documents go, lowest rank first; the question never does; each drop is recorded with its
-reason. This module knows limits and counts. It does not know templates or tokenizers: the prompt
-is drawn by the `draw` it is given, and counted by `count`.
+Documents are taken by rank, each whole if it fits, else by the passage that was found, else not;
+the question always is; whatever is not shown whole is recorded with its reason. This module knows
+limits and counts. It does not know templates or tokenizers: the prompt is drawn by the `draw` it
+is given, and counted by `count`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ Count = Callable[[Prompt], int]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A hit as the prompt shows it: all of its text, and those of its images that fit.
+    """A hit as the prompt shows it: its text, and those of its images that fit.
 
-    `images` have the numbers that they have in the document, from 1.
+    Attributes:
+        images: with the numbers that they have in the document, from 1.
+        by_passage: of its text the passage that was found, and no more.
     """
 
     hit: Hit
     images: tuple[tuple[int, ImageSource], ...] = ()
+    by_passage: bool = False
+
+    @property
+    def text(self) -> str:
+        """What is shown of the document's text."""
+        return self.hit.passage.text if self.by_passage else self.hit.document.text
 
 
 Draw = Callable[[Sequence[Shown]], Prompt]
@@ -43,6 +52,7 @@ def fit(draw: Draw, hits: Sequence[Hit], limits: Limits, count: Count) -> Prompt
 
     Returns:
         The prompt; its `dropped` names documents by id, and their images as `id#1`, `id#2`, ...
+        A document that is shown by its passage is in `kept`, and in `dropped` too.
 
     Raises:
         UsageError: the question alone does not fit.
@@ -96,23 +106,38 @@ def _refusal(image: ImageSource, document: str, count: Count) -> str | None:
 def _cut_to_context(
     draw: Draw, shown: list[Shown], context: int, count: Count, dropped: dict[str, str]
 ) -> list[Shown]:
-    """Texts first: the most documents that fit without their images, then the most images."""
+    """Texts first: by rank those that fit without their images, then the most images."""
     tokens = count(draw(()))
     if tokens > context:
         raise UsageError(
             f"the question alone takes {tokens} tokens and the reader takes {context}: "
             "shorten it, or lower --max-pixels"
         )
-    reason = f"the prompt would be longer than the reader's {context} tokens"
-    texts = [Shown(each.hit) for each in shown]
+    longer = f"with it the prompt would be longer than the reader's {context} tokens"
+    texts = [replace(each, images=()) for each in shown]
     fitting = bisect_right(range(1, len(texts) + 1), context, key=lambda n: count(draw(texts[:n])))
-    dropped |= {each.hit.document.id: reason for each in shown[fitting:]}
-    shown = shown[:fitting]
-    images = sum(len(each.images) for each in shown)
+    kept = shown[:fitting]
+    for each in shown[fitting:]:
+        ways = [each, replace(each, by_passage=True)] if _has_passage(each.hit) else [each]
+        texts = [replace(other, images=()) for other in kept]
+        fits = (way for way in ways if count(draw([*texts, replace(way, images=())])) <= context)
+        if (way := next(fits, None)) is None:
+            dropped[each.hit.document.id] = longer
+            continue
+        if way.by_passage:
+            dropped[each.hit.document.id] = f"its text but for the passage found: {longer}"
+        kept.append(way)
+    images = sum(len(each.images) for each in kept)
     fitting = bisect_right(
-        range(1, images + 1), context, key=lambda n: count(draw(_cut_images(shown, n, reason, {})))
+        range(1, images + 1), context, key=lambda n: count(draw(_cut_images(kept, n, longer, {})))
     )
-    return _cut_images(shown, fitting, reason, dropped)
+    return _cut_images(kept, fitting, longer, dropped)
+
+
+def _has_passage(hit: Hit) -> bool:
+    """Whether the passage found is a shorter piece of the text, not of one for the search alone."""
+    passage, document = hit.passage.text.strip(), hit.document
+    return bool(passage) and not document.retrieval_text and len(passage) < len(document.text)
 
 
 def _cut_images(shown: list[Shown], room: int, reason: str, dropped: dict[str, str]) -> list[Shown]:
@@ -129,5 +154,5 @@ def _cut_images(shown: list[Shown], room: int, reason: str, dropped: dict[str, s
             continue
         for number, _ in each.images[len(images) :]:
             dropped[f"{document.id}#{number}"] = reason
-        kept.append(Shown(each.hit, images))
+        kept.append(replace(each, images=images))
     return kept

@@ -112,7 +112,7 @@ def _evidence(number: int, shown: Shown) -> Evidence:
         title=title,
         section=section,
         heading=heading if any(heading) else (),
-        text=_hole(document.text),
+        text=_hole(shown.text),
         images=tuple(Hole(ImagePart(image, document.id)) for _, image in shown.images),
     )
 
@@ -130,8 +130,9 @@ def _fence(query: Query, shown: Iterable[Shown]) -> str:
     >>> _fence(Query("Where does it nest?"), ())
     'c17e'
     """
-    documents = [each.hit.document for each in shown]
-    texts = [query.text, *(text for d in documents for text in (d.title, d.section, d.text))]
+    texts = [query.text]
+    for each in shown:
+        texts += [each.hit.document.title, each.hit.document.section, each.text]
     # Lengths keep ("ab", "c") apart from ("a", "bc"); lone surrogates must not stop a question.
     keyed = "\0".join(f"{len(text)}:{text}" for text in texts)
     digest = sha256(keyed.encode("utf-8", "surrogatepass")).hexdigest()

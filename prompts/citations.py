@@ -1,15 +1,23 @@
 """Which documents an answer cites, and which of its citations name none.
 
-It knows the form [n]. It does not know whether the document says what is cited for.
+It knows the forms [n], [n, m] and [n-m], wide brackets too. It does not know whether the document
+says what is cited for.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
-# [2], [1, 3]; more digits than these are no number of a document, and too many stop int().
-_CITATION = re.compile(r"\[\s*([0-9]{1,6}(?:\s*[,;]\s*[0-9]{1,6})*)\s*\]")
+# More digits than these are no number of a document, and too many stop int().
+_NUMBER = "[0-9]{1,6}"
+_DASH = r"\s*[-\u2010-\u2015\u2212]\s*"
+_ITEM = f"{_NUMBER}(?:{_DASH}{_NUMBER})?"
+_LIST = rf"\s*({_ITEM}(?:\s*[,;\uff0c\u3001\uff1b]\s*{_ITEM})*)\s*"
+# [2], [1, 3], [1-3]; with wide brackets, which models write too: \u30102\u3011, \uff3b2\uff3d.
+_CITATION = re.compile(rf"[\[\u3010\uff3b]{_LIST}[\]\u3011\uff3d]")
+_RANGE = re.compile(f"({_NUMBER})(?:{_DASH}({_NUMBER}))?")
 
 
 class Cited(NamedTuple):
@@ -24,8 +32,20 @@ def cited(text: str, evidence: int) -> Cited:
 
     >>> cited("In burrows [2], on cliffs [1, 2], as [7] says.", 3)
     Cited(there=(2, 1), invalid=(7,))
+    >>> cited("In burrows [1-3].", 3)
+    Cited(there=(1, 2, 3), invalid=())
     """
-    found = re.findall(r"[0-9]+", " ".join(_CITATION.findall(text)))
-    numbers = tuple(dict.fromkeys(map(int, found)))
+    found = " ".join(_CITATION.findall(text))
+    pairs: list[tuple[str, str]] = _RANGE.findall(found)
+    numbers = dict.fromkeys(n for low, high in pairs for n in _between(low, high, evidence))
     there = tuple(number for number in numbers if 1 <= number <= evidence)
     return Cited(there, tuple(number for number in numbers if number not in there))
+
+
+def _between(first: str, last: str, evidence: int) -> Iterator[int]:
+    """A number, or all of a range; of what is not there its ends alone, which may be far apart."""
+    low, high = int(first), int(last or first)
+    yield low
+    yield from range(max(low + 1, 1), min(high, evidence + 1))
+    if high != low:
+        yield high

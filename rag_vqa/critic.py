@@ -106,17 +106,17 @@ class Critic:
     def prompt(self, query: Query, hit: Hit) -> Prompt:
         """The yes-or-no prompt for one document, within the reader's limits.
 
-        A text that is too long for the reader is judged by the passage that was found.
+        Raises:
+            UsageError: as `build`; it puts the question twice, so one that is read may be too long.
         """
         from rag_vqa.prompts.builder import build
         from rag_vqa.prompts.template import CRITIC
 
-        limits, count = self.reader.limits, self.reader.count
-        prompt = build(query, [hit], limits, count, CRITIC)
-        if prompt.kept or not hit.passage.text.strip():
-            return prompt
-        passage = replace(hit, document=replace(hit.document, text=hit.passage.text))
-        return build(query, [passage], limits, count, CRITIC)
+        try:
+            return build(query, [hit], self.reader.limits, self.reader.count, CRITIC)
+        except UsageError as error:
+            message = f"the critic, which puts the question twice: {error}, or leave out --filter"
+            raise UsageError(message) from error
 
 
 def keep(

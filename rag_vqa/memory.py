@@ -1,11 +1,11 @@
 """How much memory models need while they answer, computed from their shapes before they load.
 
 It knows arithmetic. It does not know configurations, devices or machines, and imports nothing of
-ours. Exact: weights, attention cache, tokens. Fitted, on a CPU, to models of 200 million to 2
-billion parameters: how many arrays a layer at work holds, and how much of what is freed the
-allocator keeps. benchmarks/memory.py holds that against models that it was not fitted to: from 1%
-too much to 15% too little, so that what barely fits may not. On a GPU the same figures are taken,
-and nothing is kept; that is not measured. A retriever's activations are not counted.
+ours. Weights, cache and tokens are counted, and so are the arrays of the layer at work; what a bare
+process takes, and int8 and its leavings, were measured on one CPU. It holds where freed arrays go
+back to the system, as `readers.freeing` has it. benchmarks/memory.py holds it against models that
+it was not made with. A GPU was never measured. Not counted: a retriever's activations, and the
+mask of a batch of unequal prompts.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 GB = 1e9
+# Of what is computed, kept free besides. At the worst a process took 2.3% more, on a CPU
+# (benchmarks/memory.py); a GPU was never measured.
+MARGIN = 0.05
 # Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
 BITS: Mapping[str, float] = MappingProxyType({"int8": 8.0, "nf4": 4.127})
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})
 # What a process takes before any model: Python, torch, transformers, bitsandbytes, tokenizers.
 RUNTIME_CPU = 0.55 * GB  # measured, 0.2 of it files that are mapped
 RUNTIME_GPU = 0.6 * GB  # CUDA's own context and workspaces: a round figure, not measured
-# A layer at work holds about so many arrays as wide as the model, and as wide as its inner layer.
-_WIDE, _WIDE_VISION, _INNER = 6, 8, 3
-# glibc gives arrays of this size back to the system when they are freed, and keeps smaller ones.
-_KEPT = 32 * 2**20
-# bitsandbytes on a CPU: what loading leaves behind, and arrays of the inner layer's width that
-# int8 computes through, where what is freed is kept and where it is not.
-_LEFT_BEHIND = 0.1 * GB
-_INT8_KEPT, _INT8 = 22, 8
+# Arrays that are there at once in a gated MLP, where a layer holds most. As wide as the model: what
+# went in, the residual, its norm, embeddings, positions, the layer's result. As wide as the inner
+# layer: gate, up, their product.
+_WIDE, _INNER = 6, 3
+# bitsandbytes: what loading leaves behind, and more arrays of the inner layer's width, of 32 bits,
+# that int8 computes through on a CPU.
+_LEFT_BEHIND = 0.05 * GB
+_INT8 = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +107,22 @@ def reader(shape: Shape, load: Load) -> dict[str, float]:
 
 
 def _cache(shape: Shape, load: Load) -> float:
-    """Keys and values of all tokens. They grow by copies: one layer's is there twice, and on a CPU
-    all of them, where the old ones are small enough to be kept."""
-    keys = float(load.batch * load.tokens * shape.heads * load.number)
-    twice = shape.layers if load.on_cpu and keys < _KEPT else 1
-    return 2 * keys * (shape.layers + twice)
+    """Keys and values of all tokens. They grow by copies: one layer's is there twice."""
+    return 2.0 * load.batch * load.tokens * shape.heads * load.number * (shape.layers + 1)
 
 
 def _at_work(shape: Shape, load: Load) -> float:
     """Activations, of pictures or of text, whichever are more; quantised weights made large."""
     rows = load.batch * load.tokens
-    text = rows * load.number * (_WIDE * shape.hidden + _INNER * shape.inner)
+    text = float(rows * load.number * (_WIDE * shape.hidden + _INNER * shape.inner))
     patches = load.batch * load.images * shape.patches_of(load.pixels, load.tokens)
-    wide = patches * shape.vision_hidden * load.number
-    inner = patches * shape.vision_inner * load.number
-    pictures = _WIDE_VISION * wide + _INNER * inner
-    is_small = load.quantization in BITS
-    one_layer = shape.largest * load.number if is_small else 0
+    wide = _WIDE * shape.vision_hidden + _INNER * shape.vision_inner
+    pictures = float(patches * load.number * wide)
+    if load.quantization not in BITS:
+        return max(pictures, text)
+    one_layer = shape.largest * load.number
     if not load.on_cpu:
-        return float(max(text, pictures) + one_layer)
-    kept = _WIDE_VISION * wide * (wide < _KEPT) + _INNER * inner * (inner < _KEPT)
+        return max(pictures, text) + one_layer
     if load.quantization == "int8":
-        through = rows * shape.inner * 4
-        text += (_INT8_KEPT if through < _KEPT else _INT8) * through
-    return max(pictures, text + kept) + one_layer + _LEFT_BEHIND * is_small
+        text += _INT8 * rows * shape.inner * 4
+    return max(pictures, text) + one_layer + _LEFT_BEHIND

@@ -157,7 +157,8 @@ class RagVqa:
     ) -> Iterator[tuple[Hit, ...] | str | Answer]:
         """The hits, then the answer's text piece by piece, then the Answer.
 
-        Closing the iterator stops the reader.
+        The pieces join to its text, but for spaces at the end. Closing the iterator stops the
+        reader.
         """
         query = Query(text, image, instruction)
         hits, seconds = self._evidence([query], k, where)
@@ -167,8 +168,13 @@ class RagVqa:
             return self.answer([query], hits, on_text=lambda row, piece: report(piece))[0]
 
         with closing(stream_call(read)) as events:
+            begun = False
             for event in events:
-                yield event if isinstance(event, str) else _timed(_answered(event), seconds)
+                if not isinstance(event, str):
+                    yield _timed(_answered(event), seconds)
+                elif piece := event if begun else event.lstrip():
+                    begun = True
+                    yield piece
 
     def search(
         self,

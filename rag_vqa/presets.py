@@ -109,11 +109,11 @@ PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("demo", "the embedded models: flags, offline", EMBEDDED, EMBEDDED, "nf4", k=3,
-               max_images=8, max_new_tokens=48),
+               max_images=8, max_new_tokens=48, max_context=1088),
         Preset("laptop", "CPU, 8 GB of memory", _L, "Qwen/Qwen3-VL-2B-Instruct", "nf4", k=3,
                max_pixels=512 * 512, max_images=1, max_context=2048, on_cpu=True),
         Preset("12gb", "one GPU of 12 GB", _L, "Qwen/Qwen3-VL-8B-Instruct", "nf4", k=5,
-               max_pixels=768 * 768, max_images=3, max_context=6144,
+               max_pixels=768 * 768, max_images=3, max_context=5120,
                retriever_dtype="float16"),
         Preset("24gb", "one GPU of 24 GB", _H, "Qwen/Qwen3-VL-8B-Instruct", "int8", k=5,
                max_pixels=1024 * 1024, max_images=4),

@@ -97,7 +97,8 @@ Part: TypeAlias = TextPart | ImagePart
 class Prompt:
     """What a reader is given. `kept` are the hits shown, in order: evidence [1] is `kept[0]`.
 
-    `dropped` maps the id of each hit or image that did not fit to the reason. `numbered`: its
+    `dropped` maps the id of each hit or image that did not fit, or not whole, to the reason: one
+    of `kept` whose id is in it is shown by its passage. `numbered`: its
     documents have numbers, which an answer is to cite.
     """
 

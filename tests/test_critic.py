@@ -119,7 +119,16 @@ def test_a_text_too_long_is_judged_by_the_passage_found(reader) -> None:
     reader.weighs = {"in burrows": 0.8}
     [[kept]] = Critic(reader)([QUERY], [[hit]])
     assert kept.document is hit.document and kept.score == 0.8
-    assert not build(QUERY, [kept], reader.limits, reader.count).kept  # too long to be read, too
+    prompt = build(QUERY, [kept], reader.limits, reader.count)  # and read by it, too
+    assert prompt.kept == (kept,) and "in burrows" in prompt.text
+
+
+def test_a_question_too_long_to_be_put_twice_is_told(reader, found: list[Hit]) -> None:
+    query = Query("word " * 50)
+    reader.limits = Limits(images=4, context=100)
+    build(query, found, reader.limits, reader.count)  # read, if alone
+    with pytest.raises(UsageError, match=r"puts the question twice.*takes 100.*leave out --filter"):
+        Critic(reader)([query], [found])
 
 
 def test_what_cannot_be_shown_helps_with_nothing(reader) -> None:

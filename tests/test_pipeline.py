@@ -92,6 +92,13 @@ def test_stream_gives_hits_then_text_then_the_answer(rag: RagVqa) -> None:
     assert set(answer.seconds) == {"retrieve", "select", "read"}
 
 
+def test_pieces_join_to_the_text_of_the_answer(rag: RagVqa, reader) -> None:
+    reader.says = "  In burrows"  # the first pieces: "", "", " In"
+    _, *pieces, answer = rag.stream(QUESTION)
+    assert "".join(pieces) == answer.text == "In burrows"
+    assert pieces == ["In", " burrows"]
+
+
 def test_closing_the_stream_stops_the_reader(rag: RagVqa, reader) -> None:
     reader.says = " ".join(["word"] * 100_000)
     written: list[str] = []

@@ -19,6 +19,7 @@ from rag_vqa.eval.results.scores import score_answers, scored
 from rag_vqa.eval.results.tally import Tally
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.merging import missing
 from rag_vqa.eval.run.records import dumps
 from rag_vqa.eval.run.retrieving import STAGE
 from rag_vqa.eval.scoring import Scorer
@@ -78,6 +79,7 @@ def results_of(
         "scorer": None if scorer is None else {"name": scorer.name},
         "versions": {**spec["versions"], "machine": spec["machine"]},
         "dropped": _dropped_metrics(ledger),
+        "missing": missing(ledger),
         "failed_retrieval": _count(ledger, "failed", STAGE),
         "recall": recall_of(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
@@ -94,6 +96,7 @@ def _coverage(ledger: Ledger) -> dict[str, int]:
     n, images, missing, unanswerable = next(ledger.rows(query))
     return {
         "n": n, "with_image": images, "missing_images": missing, "unanswerable": unanswerable,
+        "skipped": ledger.meta("skipped", 0),
     }  # fmt: skip
 
 

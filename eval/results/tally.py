@@ -89,7 +89,7 @@ class Tally:
             "cell": self.cell.name,
             "condition": self.cell.condition,
             "k": self.cell.k,
-            "template": self.cell.template,
+            "template": self.cell.label,
             "repeat": self.cell.repeat,
             "answers": self._counts["answers"],
             "n": n,

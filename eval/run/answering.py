@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.errors import BadInput, ReaderError, UsageError
+from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
 from rag_vqa.eval.run import gold
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import answer_json, digest, dumps, prompt_digest
-from rag_vqa.eval.run.retrieving import Batch, Kept, documents, note_failed
+from rag_vqa.eval.run.retrieving import Batch, Documents, Kept, note_failed
 from rag_vqa.types import Answer, Example, Hit, Prompt
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Answering:
     def __init__(self, ledger: Ledger, rag: RagVqa, identity: Mapping[str, Any]) -> None:
         self._ledger, self._rag = ledger, rag
         self._identity = digest(identity)
+        self._documents: Documents | None = None
 
     def answer(self, cell: Cell, batch: Batch, found: Mapping[int, Kept]) -> int:
         """Answers those questions of the batch that have no answer yet; how many failed."""
@@ -104,7 +105,8 @@ class Answering:
             return {p: gold.oracle(self._ledger, kb, e, cell.k) for p, e in todo}
         errors |= {p: _NOT_FOUND for p, _ in todo if p not in found}
         there = [(p, e) for p, e in todo if p in found]
-        hits = {p: documents(kb, found[p], cell.k) for p, _ in there}
+        self._documents = self._documents or Documents(kb)
+        hits = {p: self._documents.hits(found[p], cell.k) for p, _ in there}
         return self._selected(there, hits, errors) if cell.condition == "filtered" else hits
 
     def _selected(
@@ -135,7 +137,7 @@ class Answering:
         try:
             prompt = self._rag.prompt(example.query, hits[position], cell.template)
             key = digest([self._identity, cell.repeat, prompt_digest(prompt)])
-        except (BadInput, ReaderError, UsageError) as error:
+        except (BadInput, Missing, ReaderError, UsageError) as error:
             errors[position] = str(error)
             return []
         return [_Asked(position, example, hits[position], prompt, key)]

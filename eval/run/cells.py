@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from rag_vqa.errors import UsageError
@@ -46,7 +47,12 @@ class Cell:
         if self.condition == "none":
             return f"none{again}"
         k = f" k={self.k}" if self.condition in _DEPENDS_ON_K else ""
-        return f"{self.condition}{k} {self.template}{again}"
+        return f"{self.condition}{k} {self.label}{again}"
+
+    @property
+    def label(self) -> str:
+        """The template's name; of a file of the user's without the folder, which is a machine's."""
+        return Path(self.template).name
 
 
 def cells_of(
@@ -84,8 +90,13 @@ def cells_of(
         if condition not in CONDITIONS:
             known = ", ".join([*CONDITIONS, RETRIEVAL])
             raise UsageError(f"--conditions {condition}: take some of {known} (that one alone).")
-    depths = [_depth(value) for value in grid.get("k", [str(k)])]
+    searched = any(condition != "none" for condition in conditions)
+    depths = [_depth(value) for value in grid.get("k", [str(k)])] if searched else [0]
     templates = grid.get("prompt", [template])
+    labels = [Path(name).name for name in dict.fromkeys(templates)]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"two templates are called {label}: rename one, rows go by the name.")
     cells = [
         cell
         for again in range(repeat)

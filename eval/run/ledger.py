@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE examples (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+CREATE TABLE photos (position INTEGER PRIMARY KEY, digest TEXT NOT NULL);
 CREATE TABLE gold (name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (name, document))
     WITHOUT ROWID;
 CREATE TABLE hits (position INTEGER PRIMARY KEY, key TEXT NOT NULL, body TEXT NOT NULL);
@@ -37,6 +38,7 @@ CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER 
     key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
+_PART = 256  # rows fetched at once
 Row = tuple[Any, ...]
 
 
@@ -61,8 +63,17 @@ class Ledger:
             raise UsageError(f"{folder} was written by another version ({version}): run it anew.")
 
     @classmethod
-    def create(cls, folder: Path, spec: Mapping[str, Any], examples: Iterable[Example]) -> None:
+    def create(
+        cls,
+        folder: Path,
+        spec: Mapping[str, Any],
+        examples: Iterable[Example],
+        skipped: Callable[[], int] = lambda: 0,
+    ) -> None:
         """A new ledger with all questions, whole or not at all.
+
+        Args:
+            skipped: how many questions were left out: asked once `examples` is gone through.
 
         Raises:
             BadInput: two questions of one id, or none.
@@ -84,7 +95,8 @@ class Ledger:
                     raise BadInput(f"two questions have the id {example.id!r}.") from error
             if count < 0:
                 raise BadInput("there are no questions: look at the files with rag-vqa data check.")
-            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1}
+            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1,
+                    "skipped": skipped()}  # fmt: skip
             rows = [(name, dumps(value)) for name, value in meta.items()]
             db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             db.execute("COMMIT")
@@ -92,7 +104,7 @@ class Ledger:
 
     def meta(self, name: str, default: Any = None) -> Any:
         """A value kept under a name."""
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()
+        found = next(self.rows("SELECT value FROM meta WHERE name = ?", [name]), None)
         return json.loads(found[0]) if found else default
 
     def set_meta(self, name: str, value: Any) -> None:
@@ -111,10 +123,27 @@ class Ledger:
                 self._db.execute("ROLLBACK")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """Rows of a query, one at a time."""
-        cursor = self._db.execute(query, values)
-        while part := cursor.fetchmany(256):
+        """Rows of a query, one at a time.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        try:
+            cursor = self._db.execute(query, values)
+            part = cursor.fetchmany(_PART)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+        while part:
             yield from part
+            try:
+                part = cursor.fetchmany(_PART)
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BadInput:
+        return BadInput(
+            f"{self.folder / FILE} is damaged ({error}): run it anew, with another --out."
+        )
 
     def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """The statement for each row."""
@@ -125,6 +154,22 @@ class Ledger:
         query = "SELECT position, body FROM examples WHERE position >= ? ORDER BY position LIMIT ?"
         for position, body in self.rows(query, (first, -1 if count is None else count)):
             yield position, example_of(json.loads(body))
+
+    def check_askable(self) -> None:
+        """Refuse to have a question answered that has no text: it would fail in every cell.
+
+        Raises:
+            UsageError: there are such questions.
+        """
+        query = (
+            "SELECT count(*), min(id) FROM examples WHERE json_extract(body, '$.query.text') = ''"
+        )
+        [(count, first)] = self.rows(query)
+        if count:
+            raise UsageError(
+                f"{count:,} questions, as {first!r}, have no text: nothing can be answered. "
+                "Search with their pictures: --conditions retrieval."
+            )
 
     def keep_prompt(self, key: str, text: str) -> None:
         """Keep a prompt as people read it; equal ones once."""

@@ -15,6 +15,7 @@ from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.types import Answer, Example, Hit, ImagePart, ImageSource, Prompt, Query, TextPart
 
+UNREADABLE = "unreadable"  # in place of the digest of a picture
 _TUPLES = ("answers", "relevant", "oracle", "references")
 
 
@@ -40,7 +41,7 @@ def example_json(example: Example) -> dict[str, Any]:
         raise UsageError(f"question {example.id}: its picture is no file. Save it first.")
     query = {
         "text": example.query.text,
-        "image": None if image is None else str(image),
+        "image": None if image is None else str(Path(image).absolute()),
         "instruction": example.query.instruction,
     }
     fields = {name: getattr(example, name) for name in Example.__slots__ if name != "query"}
@@ -58,7 +59,7 @@ def example_of(fields: Mapping[str, Any]) -> Example:
 def answer_json(answer: Answer) -> dict[str, Any]:
     """What is kept of an Answer beside its prompt; nothing of it is a clock."""
     kept: dict[str, Any] = {
-        "prediction": answer.text,
+        "prediction": _sound(answer.text),
         "documents": [hit.document.id for hit in answer.hits],
         "kept": [hit.document.id for hit in answer.prompt.kept],
         "dropped": dict(answer.prompt.dropped),
@@ -73,6 +74,11 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     if any(set(stages) - {"retrieve"} for stages in scores):
         kept["scores"] = scores
     return kept
+
+
+def _sound(text: str) -> str:
+    """Without halves of characters, which a server's JSON may hold and no file can."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -106,4 +112,4 @@ def image_digest(image: ImageSource | None) -> str:
     try:
         return images.content_hash(images.read_bytes(image))
     except (BadInput, Missing):
-        return "unreadable"
+        return UNREADABLE

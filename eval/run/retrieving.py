@@ -10,9 +10,10 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval.run.gold import hit_of
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import digest, dumps, image_digest
@@ -143,7 +144,10 @@ class Retrieving:
         try:
             queries = [self._query(example) for _, example in batch]
             found = self._rag.retrieve(queries, self._depth, self._where)
-        except BadInput as error:  # of one picture: the others are searched with without it
+        except (
+            BadInput,
+            Missing,
+        ) as error:  # of one picture: search with the others
             if len(batch) == 1:
                 return {}, {batch[0][0]: str(error)}
             hits: dict[int, list[Hit]] = {}
@@ -163,25 +167,32 @@ class Retrieving:
         return digest([self._identity, query.text, query.instruction, image_digest(query.image)])
 
 
-def documents(kb: KnowledgeBase, kept: Kept, k: int) -> list[Hit]:
-    """The first k as Hits, their documents read from the knowledge base.
+class Documents:
+    """Documents of a knowledge base that stays as it is; those last read are kept."""
 
-    Raises:
-        UsageError: a document is no longer there.
-    """
-    found = []
-    places = zip(kept.ids[:k], kept.positions, kept.scores, strict=False)
-    for rank, (identity, position, score) in enumerate(places, 1):
-        shown = kb.show(identity)
-        if shown is None:
-            raise UsageError(
-                f"{kb.path} no longer holds the document {identity!r} that was found before: "
-                "begin another run with --out."
-            )
-        stages = kept.stages[rank - 1] if kept.stages else {"retrieve": score}
-        passage = next((p for p in shown.passages if p.position == position), None)
-        found.append(hit_of(shown.document, rank, score, stages, passage))
-    return found
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self._kb = kb
+        self._show = lru_cache(maxsize=1024)(kb.show)  # several cells of a batch show the same
+
+    def hits(self, kept: Kept, k: int) -> list[Hit]:
+        """The first k that were kept, as Hits.
+
+        Raises:
+            UsageError: a document is no longer there.
+        """
+        found = []
+        places = zip(kept.ids[:k], kept.positions, kept.scores, strict=False)
+        for rank, (identity, position, score) in enumerate(places, 1):
+            shown = self._show(identity)
+            if shown is None:
+                raise UsageError(
+                    f"{self._kb.path} no longer holds the document {identity!r} that was found "
+                    "before: begin another run with --out."
+                )
+            stages = kept.stages[rank - 1] if kept.stages else {"retrieve": score}
+            passage = next((p for p in shown.passages if p.position == position), None)
+            found.append(hit_of(shown.document, rank, score, stages, passage))
+        return found
 
 
 def note_failed(

@@ -17,6 +17,7 @@ from rag_vqa.eval.run import gold, spec, trec
 from rag_vqa.eval.run.answering import Answering
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.ledger import FILE, Ledger
+from rag_vqa.eval.run.records import UNREADABLE, image_digest
 from rag_vqa.eval.run.retrieving import STAGE, Batch, Retrieving
 from rag_vqa.retriever import store
 from rag_vqa.retriever.store import lock
@@ -79,21 +80,28 @@ def opened(run: Run, folder: Path) -> Iterator[Ledger]:
             depth=run.depth,
             where=run.where,
             instruction=run.instruction,
-            hits=hashlib.sha256(run.hits.read_bytes()).hexdigest() if run.hits else "",
+            hits=_digest(run.hits) if run.hits else "",
             batch=run.batch,
         )
         if not (folder / FILE).exists():
-            Ledger.create(folder, asked, run.questions.examples())
+            Ledger.create(folder, asked, run.questions.examples(), lambda: run.questions.skipped)
         with Ledger(folder) as ledger:
+            if run.cells:
+                ledger.check_askable()
             begun = spec.completed(ledger.meta("spec"), asked)
-            ledger.set_meta("spec", begun)
             spec.check_same(begun, spec.completed(asked, begun), folder)
+            ledger.set_meta("spec", begun)
             _note_cells(ledger, tuple(run.cells), folder)
             if kb is not None:
                 gold.note_gold(ledger, kb)
                 if run.hits:
                     trec.import_hits(ledger, kb, run.hits, run.depth)
             yield ledger
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_folder(folder: Path) -> None:
@@ -124,10 +132,12 @@ class Running:
     Attributes:
         total: rows to be there in the end: hits and answers of the shard's questions.
         questions: of this shard.
+        begun: the last of the ledger's times that are not of this process.
     """
 
     def __init__(self, run: Run, ledger: Ledger) -> None:
         self._run, self._ledger = run, ledger
+        [(self.begun,)] = ledger.rows("SELECT coalesce(max(rowid), 0) FROM times")
         said = ledger.meta("spec")
         identity = {name: said[name] for name in ("knowledge_base", "retrieval")}
         reads = {name: said[name] for name in ("reader", "filter")}
@@ -167,9 +177,41 @@ class Running:
         return failed
 
     def _batch(self, batch: Batch) -> int:
+        if self._complete(batch):
+            return 0
         self._check_knowledge_base()
+        self._check_photos(batch)
         found = self._retrieving.take(batch) if self._run.searches else {}
         return sum(self._answering.answer(cell, batch, found) for cell in self._run.cells)
+
+    def _complete(self, batch: Batch) -> bool:
+        """Whether all that is asked of a batch is there."""
+        between = (batch[0][0], batch[-1][0])
+        names = [cell.name for cell in self._run.cells]
+        if self._run.searches:
+            query = "SELECT count(*) FROM hits WHERE position BETWEEN ? AND ?"
+            if next(self._ledger.rows(query, between))[0] < len(batch):
+                return False
+        query = f"""SELECT count(*) FROM answers WHERE position BETWEEN ? AND ?
+            AND cell IN ({", ".join("?" * len(names))})"""
+        [(there,)] = self._ledger.rows(query, (*between, *names))
+        return bool(there == len(batch) * len(names))
+
+    def _check_photos(self, batch: Batch) -> None:
+        """A picture must be the one that the batch's first answers saw. One that is gone by now is
+        no other picture: its question fails."""
+        query = "SELECT position, digest FROM photos WHERE position BETWEEN ? AND ?"
+        before: dict[int, str] = dict(self._ledger.rows(query, (batch[0][0], batch[-1][0])))
+        now = {position: image_digest(example.query.image) for position, example in batch}
+        for position, example in batch:
+            if now[position] not in (before.get(position, now[position]), UNREADABLE):
+                raise UsageError(
+                    f"the picture of question {example.id!r} has changed since it was asked about: "
+                    "begin another run with --out."
+                )
+        seen = [(p, photo) for p, photo in now.items() if p not in before and photo != UNREADABLE]
+        with self._ledger.commit():
+            self._ledger.write("INSERT INTO photos VALUES (?, ?)", seen)
 
     def _check_knowledge_base(self) -> None:
         """What is asked about must stay the same from the first question to the last."""

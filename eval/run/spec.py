@@ -44,6 +44,9 @@ class QuestionSet(Protocol):
     @property
     def missing(self) -> str: ...
 
+    @property
+    def skipped(self) -> int: ...
+
     def examples(self) -> Iterator[Example]: ...
 
 

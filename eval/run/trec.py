@@ -29,7 +29,7 @@ def import_hits(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> No
 
     Raises:
         BadInput: a line that is none of a run, a document that the knowledge base does not hold
-            or that is named twice, a question of the set that the file does not name.
+            or that is named twice, none of the questions. A question without a line has no hits.
     """
     if ledger.meta("imported"):
         return
@@ -37,11 +37,15 @@ def import_hits(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> No
         scratch.execute("CREATE TABLE run (question TEXT, document TEXT, score REAL)")
         scratch.executemany("INSERT INTO run VALUES (?, ?, ?)", _lines(path))
         scratch.execute("CREATE INDEX of ON run (question, score)")
+        named = 0
         for position, example in ledger.examples():
             kept = kept_of(example, _hits(scratch, kb, path, example, depth))
+            named += bool(kept.ids)
             row = (position, "imported", kept.written())
             ledger.write("INSERT OR REPLACE INTO hits VALUES (?, ?, ?)", [row])
-        ledger.set_meta("imported", True)
+        if not named:
+            raise BadInput(f"{path} names none of the questions: is it of another set?")
+        ledger.set_meta("imported", named)
 
 
 def _hits(
@@ -49,8 +53,6 @@ def _hits(
 ) -> list[Hit]:
     query = "SELECT document, score FROM run WHERE question = ? ORDER BY score DESC, rowid LIMIT ?"
     rows = scratch.execute(query, (example.id, depth)).fetchall()
-    if not rows:
-        raise BadInput(f"{path} names no document for the question {example.id!r}.")
     if len({name for name, _ in rows}) < len(rows):
         raise BadInput(f"{path} names a document twice for the question {example.id!r}.")
     hits = []

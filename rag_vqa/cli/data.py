@@ -9,7 +9,7 @@ import typer
 
 from rag_vqa.cli.output import one_line, print_json
 from rag_vqa.cli.run import Run
-from rag_vqa.errors import Missing, UsageError
+from rag_vqa.errors import BadInput, Missing, UsageError
 
 if TYPE_CHECKING:
     from rag_vqa.formats.questions.checking import Checked
@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Say which files and photos of a benchmark are there, and write it down for runs.
 
-    Ends with 3 if a photo is missing and --missing is fail.
+    Ends with 3 if a photo is missing and --missing is fail, with 1 if a row is refused.
     """
     from rag_vqa.cli import options
     from rag_vqa.cli.progress import progress
@@ -63,6 +63,11 @@ def check(
             task=task, on_progress=advance,
         )  # fmt: skip
     _tell(run, found)
+    if found.refused:
+        raise BadInput(
+            f"{len(found.refused):,} rows are refused, and so a run refuses the file. Mend them, "
+            "or take them out."
+        )
     if found.found.missing and missing == "fail":
         raise Missing(
             f"{len(found.found.missing):,} photos are missing. Get them, or go on without: "
@@ -93,12 +98,19 @@ def _tell(run: Run, checked: Checked) -> None:
     if run.json:
         said = found.model_dump(exclude={"names"})
         print_json({"name": checked.name, "split": checked.split, **said,
-                    "causes": list(checked.causes), "manifest": checked.path})  # fmt: skip
+                    "causes": list(checked.causes), "remarks": dict(checked.remarks),
+                    "refused": list(checked.refused), "manifest": checked.path})  # fmt: skip
         return
     lost = found.questions - found.with_picture - found.without_picture
     bare = f" · {found.without_picture:,} without one" if found.without_picture else ""
     print(f"{checked.name} {checked.split}: {found.questions:,} questions · "
           f"{found.with_picture:,} with photo{bare} · {lost:,} whose photo is missing")  # fmt: skip
+    for remark, count in sorted(checked.remarks.items()):
+        print(f"odd: {count:,} rows are {remark}")
+    for reason in checked.refused[:_SHOWN]:
+        print(f"refused: {one_line(reason)}")
+    if len(checked.refused) > _SHOWN:
+        print(f"and {len(checked.refused) - _SHOWN:,} more, all listed by --json")
     for name in found.missing[:_SHOWN]:
         print(f"missing: {one_line(str(Path(found.images) / name))}")
     if len(found.missing) > _SHOWN:

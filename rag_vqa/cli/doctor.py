@@ -40,6 +40,7 @@ def doctor(
     max_pixels: options.MaxPixels = None,
     max_images: options.MaxImages = None,
     k: options.K = None,
+    filter: options.Filter = None,
 ) -> None:
     """Look at this machine: what works, what is broken, what mends it.
 
@@ -96,18 +97,22 @@ def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
 def _print_fit(found: Fit, as_json: bool) -> None:
     """The parts, their sum, what is free, and what would make it fit."""
     if as_json:
-        print_json({**asdict(found), "total": found.total, "fits": found.fits})
+        verdict = {"fits": found.fits, "spare": found.spare, "verdict": found.verdict}
+        print_json({**asdict(found), "total": found.total, **verdict})
         return
     print(f"{found.preset} · {one_line(found.reader)} · at the longest prompt, on {found.device}")
     for name, count in found.needs.items():
         print(f"     {name:<18} {count / 1e9:6.2f} GB")
+    if found.served:
+        print(f"     {'reader':<18} {0:6.2f} GB, it runs behind reader.servers")
     mark = style("ok ", "good") if found.fits else style("BAD", "bad")
-    verdict = "fits" if found.fits else "does not fit"
-    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {verdict}"
+    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {found.verdict}"
     print(f"{mark}  {'together':<18} {sums}")
     if found.elsewhere:
         print(
             f"     {'beside the GPU':<18} {found.elsewhere / 1e9:6.2f} GB of the machine's memory"
         )
+    if found.note:
+        print(f"     {'':<18} {found.note}")
     if not found.fits:
         print(f"     {'':<18} → {found.mend or 'nothing that can be set here makes it fit'}")

@@ -91,6 +91,7 @@ def _shard(line: Run, settings: Settings, asked: Evaluation) -> None:
     with suppress(Stopped, KeyboardInterrupt):
         try:
             code = evaluate(line, settings, asked)
+            code = 0 if code == IN_PART else code  # failed rows are told once all are together
         except (RagVqaError, OSError) as error:
             print(f"shard {asked.shard}: {error}", file=sys.stderr)
             code = error.exit_code if isinstance(error, RagVqaError) else 1

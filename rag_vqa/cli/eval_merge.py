@@ -43,9 +43,10 @@ def hits(
     run: Run = ctx.obj
     if out.exists():
         raise UsageError(f"{out} exists. Give another name.")
-    count = 0
-    with Ledger(folder) as ledger, out.open("w", encoding="utf-8") as file:
+    count, begun = 0, out.with_name(f"{out.name}.begun")
+    with Ledger(folder) as ledger, begun.open("w", encoding="utf-8") as file:
         for line in export_hits(ledger):
             file.write(f"{line}\n")
             count += 1
+    begun.replace(out)
     run.note(f"{count:,} hits → {out}")

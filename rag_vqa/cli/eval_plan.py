@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 
 
 def plan_of(ledger: Ledger, running: Running) -> str:
-    """Questions, tokens and hours, from what is there so far."""
-    [(asked, seconds)] = ledger.rows(
-        "SELECT (SELECT count(DISTINCT position) FROM hits), (SELECT sum(seconds) FROM times)"
+    """Questions, tokens and hours, from what was done since this process began."""
+    [(probed, seconds)] = ledger.rows(
+        "SELECT sum(questions), sum(seconds) FROM (SELECT max(questions) AS questions, "
+        "sum(seconds) AS seconds FROM times WHERE rowid > ? GROUP BY first)",
+        [running.begun],
     )
     [(answered, tokens)] = ledger.rows(
         "SELECT count(DISTINCT position), sum(json_extract(body, '$.tokens_in') + "
         "json_extract(body, '$.tokens_out')) FROM answers"
     )
-    probed = answered or asked  # hits from a file are there of all
     if not probed or not seconds:
         return f"{running.questions:,} questions"
     cells = len(ledger.meta("cells", []))
     shape = f"{running.questions:,} questions"
     if cells:
-        shape += f" × {cells} cells · about {_count((tokens or 0) / probed * running.questions)}"
-        shape += " tokens"
+        each = (tokens or 0) / max(answered, 1)
+        shape += f" × {cells} cells · about {_count(each * running.questions)} tokens"
     whole = seconds / probed * running.questions
     return f"{shape} · about {_clock(whole)} in all (from {probed:,} questions)"
 

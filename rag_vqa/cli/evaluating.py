@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from rag_vqa.settings import Settings
 
 BELOW, IN_PART, INTERRUPTED = 1, 4, 130
+# Benchmarks that want the answer alone, and the template that asks for it.
+OFFICIAL, SHORT = ("infoseek", "evqa"), "short"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ def _evaluated(
             return conclude(line, ledger, scorer, limits)
         if failed:
             line.note(f"{failed:,} rows failed. The same command tries them again.")
-        return 0
+        return IN_PART if failed else 0
 
 
 def prepared(
@@ -135,7 +137,7 @@ def prepared(
 
     questions = questions_of(asked)
     cells = _cells(settings, asked, questions.scorer)
-    _check(asked, cells)
+    _check(settings, asked, cells)
     scorer = scorer_of(settings, questions.scorer, asked.bem, asked.yes) if cells else None
     deepest = max([DEPTH, *(cell.k for cell in cells)])
     run = Asked(
@@ -177,7 +179,7 @@ def _cells(settings: Settings, asked: Evaluation, scorer: str) -> tuple[Cell, ..
     usual = ["none", "retrieved", *(["filtered"] if filtered else []), "oracle"]
     if scorer == RETRIEVAL:
         usual = [RETRIEVAL]
-    named = asked.conditions.split(",") if asked.conditions else usual
+    named = [name.strip() for name in asked.conditions.split(",")] if asked.conditions else usual
     if "filtered" in named and not filtered:
         raise UsageError("--conditions filtered: by what? Name it: --filter critic.")
     if scorer == RETRIEVAL and named != [RETRIEVAL]:
@@ -186,13 +188,16 @@ def _cells(settings: Settings, asked: Evaluation, scorer: str) -> tuple[Cell, ..
     for axis in asked.grid:
         name, _, values = axis.partition("=")
         grid.setdefault(name, []).extend(value for value in values.split(",") if value)
-    cells = cells_of(named, settings.k, settings.prompt.template, grid, asked.repeat)
+    template = settings.prompt.template
+    if scorer in OFFICIAL and "template" not in settings.prompt.model_fields_set:
+        template = SHORT
+    cells = cells_of(named, settings.k, template, grid, asked.repeat)
     for template in dict.fromkeys(cell.template for cell in cells):
         check(template)
     return cells
 
 
-def _check(asked: Evaluation, cells: tuple[Cell, ...]) -> None:
+def _check(settings: Settings, asked: Evaluation, cells: tuple[Cell, ...]) -> None:
     searches = not cells or any(cell.condition != "none" for cell in cells)
     if searches and asked.kb is None:
         raise UsageError("--kb: which knowledge base? Only --conditions none asks without one.")
@@ -202,8 +207,12 @@ def _check(asked: Evaluation, cells: tuple[Cell, ...]) -> None:
         return
     if not asked.hits.is_file():
         raise UsageError(f"--hits {asked.hits}: no such file.")
-    if asked.where or not searches:
-        raise UsageError("--hits takes the place of searching: leave out --where, or --hits.")
+    own = settings.retriever
+    if asked.where or not searches or own.hybrid or own.sections or own.instruction:
+        raise UsageError(
+            "--hits takes the place of searching: leave out --where, --hybrid, --sections and "
+            "--instruction, or --hits."
+        )
 
 
 def scorer_of(settings: Settings, kind: str, bem: str | None, yes: bool) -> Scorer:
@@ -276,7 +285,9 @@ def conclude(
             f"{failed:,} rows failed, see {ledger.folder / FAILURES}. The same command tries them "
             "again."
         )
+    if results["missing"]:
+        line.note(f"{results['missing']:,} rows are missing: the run is not whole. Go on with it.")
     lines = missed(results, limits)
     for text in lines:
         print(text, file=sys.stderr)
-    return BELOW if lines else IN_PART if failed else 0
+    return BELOW if lines else IN_PART if failed or results["missing"] else 0

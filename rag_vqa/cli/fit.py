@@ -20,6 +20,8 @@ from rag_vqa.settings import EMBEDDED, model_source
 if TYPE_CHECKING:
     from rag_vqa.settings import Settings
 
+_JUDGED = 16  # documents that a critic's reader judges at once: `batch_size` of LocalReader
+_TILES = "this model cuts a picture into tiles, and one of them is counted: it needs more"
 # What can be changed, the least harm first: a flag, its section and key, and the value.
 _SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
     ("--quantization nf4", "reader", "quantization", "nf4"),
@@ -27,6 +29,7 @@ _SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
     ("--set reader.max_context=4096", "reader", "max_context", 4096),
     ("--max-pixels 262144", "reader", "max_pixels", 512 * 512),
     ("--max-images 1", "reader", "max_images", 1),
+    ("--filter none", "filter", "name", "none"),
     ("--set reader.max_context=2048", "reader", "max_context", 2048),
 )
 
@@ -38,7 +41,9 @@ class Fit:
     Attributes:
         needs: bytes by part, in the memory of `device`: "cpu", "cuda", "mps".
         elsewhere: bytes in the machine's own memory, where `device` is a GPU.
+        served: the reader runs behind servers, and needs nothing here.
         mend: flags; "" where it fits, or where nothing helps.
+        note: what is not counted; "" where all is.
     """
 
     preset: str
@@ -47,7 +52,9 @@ class Fit:
     needs: Mapping[str, float]
     free: float
     elsewhere: float = 0.0
+    served: bool = False
     mend: str = ""
+    note: str = ""
 
     @property
     def total(self) -> float:
@@ -55,16 +62,29 @@ class Fit:
         return sum(self.needs.values())
 
     @property
+    def spare(self) -> float:
+        """Bytes that stay free if the need is as far above what is computed as it ever was."""
+        return self.free - self.total * (1 + memory.MARGIN)
+
+    @property
     def fits(self) -> bool:
-        """Whether so much is free."""
-        return self.total <= self.free
+        """Whether that much is free, the margin included."""
+        return self.spare >= 0
+
+    @property
+    def verdict(self) -> str:
+        """ "fits, with 1.20 GB to spare", "may not fit" (within the margin), "does not fit"."""
+        if self.fits:
+            return f"fits, with {self.spare / 1e9:.2f} GB to spare"
+        return "may not fit" if self.total <= self.free else "does not fit"
 
 
 def fit(settings: Settings, batch: int = 1) -> Fit:
     """Whether asking with these settings fits, and what would make it fit.
 
     Args:
-        batch: questions read at once; `ask` reads one.
+        batch: questions read at once; `ask` reads one. A critic reads as many documents at once
+            as were found, up to its reader's batch, each as long as a prompt can be.
 
     Raises:
         Missing: a model that is neither known nor here.
@@ -112,17 +132,41 @@ def _predicted(settings: Settings, batch: int) -> Fit:
 
     asked = settings.reader
     name = asked.model or EMBEDDED
-    device = resolve_device(asked.device).partition(":")[0]
+    beside = resolve_device(settings.retriever.device).partition(":")[0]
+    device = beside if asked.servers else resolve_device(asked.device).partition(":")[0]
     on_gpu = device == "cuda"
     own: dict[str, float] = {"runtime": memory.RUNTIME_GPU if on_gpu else memory.RUNTIME_CPU}
     elsewhere = memory.RUNTIME_CPU if on_gpu else 0.0
     if settings.k:
-        retriever, beside = _retriever(settings), resolve_device(settings.retriever.device)
-        if beside.partition(":")[0] == device:
+        retriever = _retriever(settings)
+        if beside == device:
             own["retriever"] = retriever
         else:
             elsewhere += retriever
-    shape, longest = _shape(name, asked.revision)
+    note = ""
+    if not asked.servers:
+        parts, note = _reader(settings, name, batch, on_gpu)
+        own |= parts
+    return Fit(
+        settings.preset or "demo",
+        name,
+        device,
+        own,
+        _free(device),
+        elsewhere,
+        served=bool(asked.servers),
+        note=note,
+    )
+
+
+def _reader(
+    settings: Settings, name: str, batch: int, on_gpu: bool
+) -> tuple[dict[str, float], str]:
+    """Bytes by part of a reader that runs here, and what is not counted."""
+    asked = settings.reader
+    shape, longest, note = _shape(name, asked.revision)
+    if settings.filter.name != "none":
+        batch = max(batch, min(settings.k * batch, _JUDGED))
     given = {**limits(name), **{k: v for k, v in asked.model_dump().items() if v is not None}}
     dtype = ("bfloat16" if on_gpu else "float32") if asked.dtype == "auto" else asked.dtype
     load = memory.Load(
@@ -134,8 +178,7 @@ def _predicted(settings: Settings, batch: int) -> Fit:
         batch,
         on_cpu=not on_gpu,
     )
-    own |= memory.reader(shape, load)
-    return Fit(settings.preset or "demo", name, device, own, _free(device), elsewhere)
+    return memory.reader(shape, load), note
 
 
 def _retriever(settings: Settings) -> float:
@@ -152,19 +195,20 @@ def _retriever(settings: Settings) -> float:
 
 
 @cache
-def _shape(name: str, revision: str | None) -> tuple[memory.Shape, int]:
-    """The reader's shape, and the most tokens that it takes, as far as that is known."""
+def _shape(name: str, revision: str | None) -> tuple[memory.Shape, int, str]:
+    """The reader's shape, the most tokens that it takes, as far as that is known, and a note."""
     known = MODELS.get(name)
     if known is not None and known.shape is not None:
-        return known.shape, CONTEXT**2
+        return known.shape, CONTEXT**2, ""
     from transformers import AutoConfig
 
-    from rag_vqa.readers.shapes import shape_of
+    from rag_vqa.readers.shapes import has_unlisted_tiles, shape_of
 
     folder = _folder(model_source(name, "reader"), revision)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return shape_of(config), int(config.get_text_config().max_position_embeddings)
+        longest = int(config.get_text_config().max_position_embeddings)
+        return shape_of(config), longest, _TILES if has_unlisted_tiles(config) else ""
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"the memory of {name} cannot be computed: {reason}") from error

@@ -118,15 +118,12 @@ def print_answer(
 ) -> Answer:
     """Prints an answer as it comes (evidence, text, seconds) and returns it."""
     answer: Answer | None = None
-    begun = False
     events = rag.stream(query.text, query.image, instruction=query.instruction, where=where)
     for event in events:
         if isinstance(event, Answer):
             answer = event
         elif isinstance(event, str):
-            piece = event if begun else event.lstrip()  # many tokenizers begin with a space
-            begun = begun or bool(piece)
-            print(style(visible(piece), "answer"), end="", flush=True)
+            print(style(visible(event), "answer"), end="", flush=True)
         elif event:
             print_hits(event, rag.prompt(query, event).kept)
         elif rag.filter is not None:

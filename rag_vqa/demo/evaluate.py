@@ -6,7 +6,7 @@ searched in a knowledge base of all. Intervals are bootstrapped over countries.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,13 +21,13 @@ from rag_vqa.demo.bundled import PHOTO, build_knowledge_base, models_dir
 from rag_vqa.demo.exporting import export
 from rag_vqa.demo.photo import scene
 from rag_vqa.demo.questions import unanswerable
-from rag_vqa.errors import ReaderError
+from rag_vqa.errors import BadInput, ReaderError
 from rag_vqa.eval.results.results import finish
 from rag_vqa.eval.run.cells import Cell
 from rag_vqa.eval.run.running import Run, Running, opened
 from rag_vqa.eval.scoring import make_scorer
 from rag_vqa.formats.questions.opening import Questions, open_questions
-from rag_vqa.formats.questions.rows import Asked
+from rag_vqa.formats.questions.rows import Asked, Rows
 from rag_vqa.pipeline import CLOSED_BOOK, RagVqa
 from rag_vqa.presets import limits
 from rag_vqa.readers.local import LocalReader
@@ -140,20 +140,21 @@ class _Runs:
 def _viewed(questions: Questions, view: str) -> Questions:
     """Questions with their text alone, their photo alone (and the instruction), or both.
 
-    Those on one country belong together. In a half, what no document answers is left out.
+    In a half, what no document answers is left out.
     """
     rows = questions.benchmark.rows
 
-    def viewed(names: Mapping[str, str] | None) -> Iterator[Asked]:
+    def viewed(names: Mapping[str, str] | None) -> Rows:
         for asked in rows(names):
+            if isinstance(asked, BadInput):
+                raise asked
             example = asked.example
             if example.unanswerable and questions.split != _NOTHING:
                 continue
-            country, _, kind = example.id.partition("/")
-            kind = kind.partition("/")[2]
+            kind = "/".join(example.id.split("/")[2:])
             query = Query("" if view == "image" else example.query.text)
             picture = () if view == "text" else asked.picture
-            yield Asked(replace(example, query=query, group=country, kind=kind), picture)
+            yield Asked(replace(example, query=query, kind=kind), picture)
 
     return replace(questions, benchmark=replace(questions.benchmark, rows=viewed))
 
@@ -174,7 +175,8 @@ def _write_nothing(data: Path, half: Half) -> None:
         rows.append((f"{example.id}/unanswerable", text, str(photo)))
     with (data / f"{_NOTHING}.jsonl").open("w", encoding="utf-8") as file:
         for identity, text, name in rows:
-            row = {"id": identity, "question": text, "image": name, "unanswerable": True}
+            row = {"id": identity, "question": text, "image": name, "unanswerable": True,
+                   "group": identity.partition("/")[0]}  # fmt: skip
             file.write(json.dumps(row) + "\n")
 
 

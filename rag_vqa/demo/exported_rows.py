@@ -136,6 +136,7 @@ def own(code: str, question: Question, image: str) -> Row:
         "image": image,
         "answers": list(question.answers),
         "document_ids": [gold],
+        "group": code,
     }
 
 

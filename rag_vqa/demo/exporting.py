@@ -118,7 +118,8 @@ def _own_questions(folder: Path, half: Half) -> Iterator[dict[str, Any]]:
         if code != seen:
             seen = code
             more = unanswerable(rng, held_out=True).text
-            yield {"id": f"{code}/unknown", "question": more, "image": name, "unanswerable": True}
+            yield {"id": f"{code}/unknown", "question": more, "image": name,
+                   "unanswerable": True, "group": code}  # fmt: skip
 
 
 def _jpeg(path: Path, picture: Image.Image | Any) -> None:

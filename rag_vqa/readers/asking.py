@@ -10,6 +10,7 @@ import os
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from rag_vqa.readers.failures import Asked, Failure, failure
 Result = TypeVar("Result")
 Ask = Callable[[Any, Asked], Awaitable[Result]]  # (client of the openai package, who) → answer
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0  # seconds before the second try, and before any
+_ARRIVAL = 2  # tries of a request where no server ever answered: the address is probably wrong
 _CONNECT = 10.0  # seconds until a server that says nothing counts as not there
 
 
@@ -65,19 +67,32 @@ class Asking:
             Failure: the last one.
         """
         failed: Endpoint | None = None
-        for tried in range(self._retries + 1):
+        moved = False  # a prompt that one server does not take is put to one other
+        for tried in count(1):
             await asyncio.sleep(self._pace.wait(asyncio.get_running_loop().time()))
             # Picked and counted with no wait between, or all rows would pick the same.
             endpoint = self._endpoints.pick(failed)
             try:
                 return await self._once(endpoint, pictures, ask)
             except Failure as error:
-                if error.then != "retry" or tried == self._retries:
-                    raise self._final(error, tried + 1) from None
-                failed = endpoint
-                if not error.unreachable or self._endpoints.pick(failed) is failed:
-                    await asyncio.sleep(_wait(tried) if error.wait is None else error.wait)
+                alone = self._endpoints.pick(endpoint) is endpoint
+                if not self._again(error, tried, moved or alone):
+                    raise self._final(error, tried) from None
+                failed, moved = endpoint, moved or error.then == "elsewhere"
+                if alone or not (error.unreachable or error.then in ("elsewhere", "server")):
+                    await asyncio.sleep(_wait(tried - 1) if error.wait is None else error.wait)
         raise AssertionError("the last try returns or raises")
+
+    def _again(self, error: Failure, tried: int, stuck: bool) -> bool:
+        """Whether another try may help. `stuck`: there is no other server, or it was asked too."""
+        if error.then == "elsewhere":
+            return not stuck
+        if error.then == "server":
+            most = self._retries + len(self._endpoints.servers)
+            return tried <= most and not self._endpoints.all_out
+        if error.unreachable and self._endpoints.never_there and tried >= _ARRIVAL:
+            return False
+        return error.then == "retry" and tried <= self._retries
 
     async def _once(self, endpoint: Endpoint, pictures: int, ask: Ask[Result]) -> Result:
         key = self._keys[endpoint.address] or ""
@@ -89,23 +104,33 @@ class Asking:
                 answer = await ask(endpoint.client, asked)
         except (openai.APIError, TimeoutError) as error:
             told = failure(error, asked)
-            if told.unreachable:
-                self._endpoints.refused(endpoint, str(told))
-            elif isinstance(error, openai.APIStatusError):
-                self._endpoints.answered(endpoint)
             if isinstance(error, openai.NotFoundError):
                 told = Failure(f"{told}{await _served(endpoint)}", told.then)
+            self._note(endpoint, told, isinstance(error, openai.APIStatusError))
             # Without the cause: its request holds the key, and tools print what they find.
             raise told from None
+        except Failure as told:  # what came is no answer
+            self._note(endpoint, told, True)
+            raise
         finally:
             endpoint.open -= 1
         self._endpoints.answered(endpoint)
         return answer
 
+    def _note(self, endpoint: Endpoint, told: Failure, spoke: bool) -> None:
+        """What a failure says of the server itself."""
+        if told.unreachable:
+            self._endpoints.refused(endpoint, str(told))
+        elif told.then == "server":
+            self._endpoints.leave_out(endpoint, str(told))
+        elif spoke:
+            self._endpoints.answered(endpoint)
+
     def _final(self, error: Failure, tries: int) -> Failure:
         """With no server left nobody else's request can be answered either."""
         times = f" (after {tries} tries)" if tries > 1 else ""
-        nobody = error.unreachable and self._endpoints.all_out
+        gone = error.unreachable and (self._endpoints.all_out or self._endpoints.never_there)
+        nobody = gone or error.then == "server"
         return Failure(f"{error}{times}", "batch" if nobody else error.then)
 
 
@@ -115,7 +140,8 @@ async def _served(endpoint: Endpoint) -> str:
         models = await endpoint.client.models.list()
     except openai.APIError:
         return ""
-    names = [str(model.id) for model in models.data[:5]]
+    listed = getattr(models, "data", None)
+    names = [str(getattr(m, "id", "")) for m in listed[:5]] if isinstance(listed, list) else []
     return f" (it serves {', '.join(names)})" if names else ""
 
 

@@ -10,26 +10,32 @@ from typing import Any
 
 import torch
 
+Spellings = Sequence[tuple[int, ...]]  # token ids of each spelling of one choice
+
 # Inputs that hold one value for each token, and what it is for a token that is appended.
 _PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
 
 
 def choice_scores(
-    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[tuple[int, ...]]
+    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
 ) -> torch.Tensor:
-    """(B, choices): log probability of each choice's tokens, nothing corrected for length.
+    """(B, choices): log of the summed probability of each choice's spellings, each that of all its
+    tokens, nothing corrected for length.
 
     Args:
         following: from tokens that are appended to every row, often none, to the log probability
             of the next one, (B, V).
-        choices: token ids; beginnings that several share are read once.
+        choices: token ids of each spelling; beginnings that several share are read once.
     """
-    beginnings = {choice[:n] for choice in choices for n in range(len(choice))}
+    spellings = [spelling for choice in choices for spelling in choice]
+    beginnings = {spelling[:n] for spelling in spellings for n in range(len(spelling))}
     scores = {begun: following(begun) for begun in sorted(beginnings)}
-    columns = [
-        torch.stack([scores[choice[:n]][:, token] for n, token in enumerate(choice)]).sum(dim=0)
-        for choice in choices
-    ]
+
+    def score(spelling: tuple[int, ...]) -> torch.Tensor:
+        tokens = [scores[spelling[:n]][:, token] for n, token in enumerate(spelling)]
+        return torch.stack(tokens).sum(dim=0)
+
+    columns = [torch.stack(list(map(score, choice))).logsumexp(dim=0) for choice in choices]
     return torch.stack(columns, dim=1)
 
 

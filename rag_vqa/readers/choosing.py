@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from rag_vqa.readers.batches import Batches
-from rag_vqa.readers.choices import appended, choice_scores
-from rag_vqa.readers.encoding import PromptEncoder
+from rag_vqa.readers.choices import Spellings, appended, choice_scores
+from rag_vqa.readers.encoding import PromptEncoder, images_in
 from rag_vqa.readers.prefix import Prefix, beginning, runs, shared_length
-from rag_vqa.types import ImagePart, Prompt
+from rag_vqa.types import ImageSource, Prompt
 
 Table = list[list[float]]  # (prompts, choices)
 
@@ -26,7 +26,8 @@ class Choosing:
 
     What neighbouring prompts begin with, pictures included, is read once where that spares more
     than one prompt. Every prompt is read whole by a model whose cache is not attention's alone,
-    and where pictures stand behind the first difference.
+    and where pictures stand behind the first difference, unless the model takes each picture as
+    one array alone (`PromptEncoder.one_each`).
 
     Args:
         model: of transformers.
@@ -50,12 +51,17 @@ class Choosing:
         self._batches = batches
         self._pad = pad
 
-    def probabilities(self, prompts: Sequence[Prompt], choices: Sequence[tuple[int, ...]]) -> Table:
-        """(prompts, choices): each row sums to 1; choices are token ids."""
+    def probabilities(self, prompts: Sequence[Prompt], choices: Sequence[Spellings]) -> Table:
+        """(prompts, choices): each row sums to 1; choices are token ids of their spellings."""
         tokens = self._encoder.ids(prompts)
+        apart = self._encoder.told_apart(prompts, tokens)
+        joined = [
+            self._encoder.one_each or one == other
+            for one, other in pairwise(map(images_in, prompts))
+        ]
         table: dict[int, list[float]] = {}
-        for run in runs(tokens, _same_pictures(prompts)):
-            table |= self._shared(run, prompts, tokens, choices)
+        for run in runs(apart, joined):
+            table |= self._shared(run, prompts, tokens, apart, choices)
         alone = [row for row in range(len(prompts)) if row not in table]
         table |= self._alone(alone, prompts, tokens, choices)
         return [table[row] for row in range(len(prompts))]
@@ -65,7 +71,7 @@ class Choosing:
         rows: Sequence[int],
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
-        choices: Sequence[tuple[int, ...]],
+        choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
         """Each prompt read whole."""
 
@@ -81,27 +87,40 @@ class Choosing:
         run: range,
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
-        choices: Sequence[tuple[int, ...]],
+        apart: Sequence[list[int]],
+        choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
         """The beginning of a run read once; {} where that would spare nothing, or cannot be."""
-        length = shared_length([tokens[row] for row in run])
+        length = shared_length([apart[row] for row in run])
         longest = max(run, key=lambda row: len(tokens[row]))
+        begun = len({mark for mark in apart[longest][:length] if mark < 0})
+        own = {row: images_in(prompts[row])[begun:] for row in run}
         spares = length * (len(run) - 1) > len(tokens[longest])
-        if not spares or not self._encoder.image_ids.isdisjoint(tokens[longest][length:]):
+        if not spares or (any(own.values()) and not self._encoder.one_each):
             return {}
         inputs = self._inputs([prompts[longest]])
-        prefix = Prefix(self._model, beginning(inputs, length))
+        prefix = Prefix(self._model, beginning(inputs, length, begun if own[longest] else None))
         if not prefix.shareable:
             return {}
-        ends = [tokens[row][length:] for row in run]
 
         def read(batch: list[int]) -> Table:
-            return _softmax(
-                lambda begun: prefix.following([[*ends[n], *begun] for n in batch], self._pad),
-                choices,
-            )
+            rows = [run[n] for n in batch]
+            pixels = self._pixels([image for row in rows for image in own[row]])
 
-        return dict(zip(run, self._batches.read(list(map(len, ends)), read), strict=True))
+            def following(chosen: tuple[int, ...]) -> torch.Tensor:
+                ends = [[*tokens[row][length:], *chosen] for row in rows]
+                return prefix.following(ends, self._pad, pixels)
+
+            return _softmax(following, choices)
+
+        lengths = [len(tokens[row]) - length for row in run]
+        return dict(zip(run, self._batches.read(lengths, read), strict=True))
+
+    def _pixels(self, images: Sequence[ImageSource]) -> torch.Tensor | None:
+        """Pictures as the model takes them, where they are its arrays alone; None without any."""
+        if not images:
+            return None
+        return self._encoder.pixels(images).to(self._model.device, dtype=self._model.dtype)
 
     def _following(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """(B, V): log probability of the next token. `generate` knows each family's positions."""
@@ -112,14 +131,6 @@ class Choosing:
 
 
 def _softmax(
-    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[tuple[int, ...]]
+    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
 ) -> Table:
     return list(choice_scores(following, choices).softmax(dim=-1).tolist())
-
-
-def _same_pictures(prompts: Sequence[Prompt]) -> list[bool]:
-    """Of each prompt but the last, whether the next one has the same pictures."""
-    pictures = [
-        [part.image for part in prompt.parts if isinstance(part, ImagePart)] for prompt in prompts
-    ]
-    return [one == other for one, other in pairwise(pictures)]

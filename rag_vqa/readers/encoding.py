@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 from PIL import Image
 
@@ -17,7 +21,7 @@ from rag_vqa.readers.messages import messages, safe, untrusted_role
 from rag_vqa.readers.neutralise import Neutraliser
 from rag_vqa.readers.pictures import Pictures
 from rag_vqa.readers.placeholders import Placeholders
-from rag_vqa.types import ImagePart, Part, Prompt, TextPart
+from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart
 
 
 class PromptEncoder:
@@ -38,13 +42,23 @@ class PromptEncoder:
         self._context = context
         self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
         self._placeholders = Placeholders(self._process, processor.image_token)
-        frame = self.render([TextPart("\0")], raw=True).split("\0")
         # What stands for a picture's features; Gemma's processor has another one before them.
         self.image_ids = frozenset(processor.image_token_ids)
         # SmolVLM's tokenizer does not know <video>, and its processor refuses a text that has it.
         named = vars(processor).items()
         marks = [x for name, x in named if name.endswith("_token") and isinstance(x, str)]
-        self.neutralise = Neutraliser(self._tokenizer, processor.chat_template, frame, marks)
+        self.neutralise = Neutraliser(
+            self._tokenizer, processor.chat_template, self._frame(), marks
+        )
+
+    def _frame(self) -> list[str]:
+        """What the chat template writes around the turns of user and system."""
+        system, user = TextPart("\0", role="system"), TextPart("\0")
+        frame = self.render([user], raw=True).split("\0")
+        try:
+            return frame + self.render([system, user], raw=True).split("\0")
+        except ReaderError:  # some templates take no system: then they write no header of one
+            return frame
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of a prompt, with those that its pictures take.
@@ -63,16 +77,63 @@ class PromptEncoder:
 
         A picture that several prompts show is measured once.
         """
+        pairs = zip(prompts, self._sizes(prompts), strict=True)
+        return [
+            self._ids(self._placeholders.expanded(self.render(prompt.parts), sizes))
+            for prompt, sizes in pairs
+        ]
+
+    def told_apart(
+        self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]]
+    ) -> list[list[int]]:
+        """`ids` in which the tokens of different pictures differ: each picture of a prompt has a
+        number below zero, the same one in every prompt that shows it at the same place."""
+        numbers: dict[tuple[int, str | bytes | Path, str], int] = {}
+        named: dict[int, str | bytes | Path] = {}
+        apart = []
+        for prompt, row, sizes in zip(prompts, rows, self._sizes(prompts), strict=True):
+            marks: list[int] = []
+            grown = zip(images_in(prompt), self._placeholders.grown(sizes), strict=True)
+            for nth, (image, written) in enumerate(grown):
+                if id(image) not in named:
+                    named[id(image)] = _named(image)
+                key = (nth, named[id(image)], written)
+                number = numbers.setdefault(key, -1 - len(numbers))
+                marks += [number] * sum(i in self.image_ids for i in self._ids(written))
+            own = list(row)
+            places = [place for place, i in enumerate(row) if i in self.image_ids]
+            for place, mark in zip(places, marks, strict=True):
+                own[place] = mark
+            apart.append(own)
+        return apart
+
+    def _sizes(self, prompts: Sequence[Prompt]) -> list[list[tuple[int, int]]]:
         measured: dict[int, tuple[int, int]] = {}
-        rows = []
-        for prompt in prompts:
-            images = [part.image for part in prompt.parts if isinstance(part, ImagePart)]
-            for image in images:
-                if id(image) not in measured:
-                    measured[id(image)] = self._opened.size(image)
-            sizes = [measured[id(image)] for image in images]
-            rows.append(self._ids(self._placeholders.expanded(self.render(prompt.parts), sizes)))
-        return rows
+        for image in (image for prompt in prompts for image in images_in(prompt)):
+            if id(image) not in measured:
+                measured[id(image)] = self._opened.size(image)
+        return [[measured[id(image)] for image in images_in(prompt)] for prompt in prompts]
+
+    @cached_property
+    def one_each(self) -> bool:
+        """Whether a picture is one array of `pixel_values` and nothing else, whatever is beside
+        it: then it can be read apart from what stands before it. No tiles, no positions of its
+        own, no attention in both directions, all of which come with inputs of other names."""
+        blank = [Image.new("RGB", size) for size in ((32, 32), (96, 64))]
+        made = self._process(
+            [self._processor.image_token * 2],
+            [blank],
+            return_tensors="pt",
+            add_special_tokens=False,
+        )
+        own = set(made) - {"input_ids", "attention_mask"}
+        return own == {"pixel_values"} and len(made["pixel_values"]) == len(blank)
+
+    def pixels(self, images: Sequence[ImageSource]) -> torch.Tensor:
+        """(pictures, C, H, W): these pictures, one or more, where they are `one_each`."""
+        opened = [self._opened.open(image) for image in images]
+        made = self._processor.image_processor(images=opened, return_tensors="pt")
+        return torch.as_tensor(made["pixel_values"])
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:
         """Inputs of the model, on the CPU: input_ids (B, L) padded on the left, and pictures.
@@ -110,8 +171,7 @@ class PromptEncoder:
             ) from error
 
     def _pictures(self, prompt: Prompt) -> list[Image.Image]:
-        parts = (part for part in prompt.parts if isinstance(part, ImagePart))
-        return [self._opened.open(part.image) for part in parts]
+        return [self._opened.open(image) for image in images_in(prompt)]
 
     def render(self, parts: Sequence[Part], raw: bool = False) -> str:
         """The chat as one string, a placeholder for each picture. `raw` leaves text as it is."""
@@ -167,6 +227,18 @@ class PromptEncoder:
                     f"the prompt has {int(mask.sum())} tokens, and {len(expected)} were counted, "
                     "or others: this reader's processor is not supported"
                 )
+
+
+def images_in(prompt: Prompt) -> list[ImageSource]:
+    """The prompt's pictures, in order."""
+    return [part.image for part in prompt.parts if isinstance(part, ImagePart)]
+
+
+def _named(image: ImageSource) -> str | bytes | Path:
+    """What equal pictures share, and others do not."""
+    if isinstance(image, (str, bytes, Path)):
+        return image
+    return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
 
 
 def _content(content: str | ImagePart) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Several servers of one model: which one is asked next, how often, and who is left out.
 
-It knows how many requests each has and who did not answer. It does not know prompts, nor what a
+It knows how many requests each has and who is of no use. It does not know prompts, nor what a
 request is.
 """
 
@@ -56,6 +56,7 @@ class Endpoints:
     ) -> None:
         self.servers = tuple(servers)
         self._clock = clock
+        self._spoken = False  # some server has answered
 
     def pick(self, failed: Endpoint | None = None) -> Endpoint:
         """The server to ask next; not that which just failed if there is another, and if all are
@@ -69,23 +70,32 @@ class Endpoints:
 
     def answered(self, server: Endpoint) -> None:
         """It is there, whatever it said."""
-        if server.until:
+        if server.until and len(self.servers) > 1:
             _log.warning("The reader's server at %s answers again", server.host)
-        server.strikes, server.until = 0, 0.0
+        server.strikes, server.until, self._spoken = 0, 0.0, True
 
     def refused(self, server: Endpoint, reason: str) -> None:
-        """It was not there; said once, when it is first left out."""
+        """It was not there."""
         server.strikes += 1
         if server.strikes >= STRIKES:
-            if not server.until:
-                _log.warning("Left out until it answers: %s", reason)
-            server.until = self._clock() + REST
+            self.leave_out(server, reason)
+
+    def leave_out(self, server: Endpoint, reason: str) -> None:
+        """It is asked nothing for a while; said once, and of one among several."""
+        if not server.until and len(self.servers) > 1:
+            _log.warning("Left out until it answers: %s", reason)
+        server.until = self._clock() + REST
 
     @property
     def all_out(self) -> bool:
         """Whether no server is thought to be there."""
         now = self._clock()
         return all(server.until > now for server in self.servers)
+
+    @property
+    def never_there(self) -> bool:
+        """Whether none ever answered, and each refused a connection."""
+        return not self._spoken and all(server.strikes for server in self.servers)
 
 
 class Pace:

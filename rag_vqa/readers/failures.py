@@ -16,18 +16,24 @@ from typing import Literal
 
 import openai
 
+from rag_vqa.readers.written import text_of
+
 # vLLM: "At most 8 image(s) may be provided in one prompt."
 _AT_MOST = re.compile(r"at most (\d+) images?", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context (?:length|size|window)|too long|too many tokens", re.IGNORECASE)
 _LONGEST = 300  # characters of what a server says: it may be a page of HTML
 _MOST_PATIENT = 120.0  # seconds that a server may ask to wait
 
+Then = Literal["retry", "elsewhere", "row", "server", "batch"]
+
 
 class Failure(Exception):
     """A request that gave no answer.
 
     Attributes:
-        then: "retry" may help; "row": this prompt fails for good; "batch": so will every other.
+        then: "retry" may help; "elsewhere": this server does not take the prompt, another may;
+            "row": the prompt fails for good; "server": so will every other there; "batch": so
+            will every other, for no server is left.
         wait: seconds that the server asks to wait, or None.
         unreachable: no server was there to answer.
     """
@@ -35,7 +41,7 @@ class Failure(Exception):
     def __init__(
         self,
         message: str,
-        then: Literal["retry", "row", "batch"] = "row",
+        then: Then = "row",
         wait: float | None = None,
         unreachable: bool = False,
     ) -> None:
@@ -86,17 +92,17 @@ def _of_status(error: openai.APIStatusError, asked: Asked) -> Failure:
     told = f"{asked.server} refuses (HTTP {status}): {said(error, asked.key)}"
     if status in (401, 403):
         mend = "set RAG_VQA_API_KEY to the key that it was started with"
-        return Failure(f"{asked.server} does not take the key (HTTP {status}): {mend}", "batch")
+        return Failure(f"{asked.server} does not take the key (HTTP {status}): {mend}", "server")
     if 300 <= status < 400:
         mend = "the key is sent nowhere else; give the address that it names"
-        return Failure(f"{asked.server} sends elsewhere (HTTP {status}): {mend}", "batch")
+        return Failure(f"{asked.server} sends elsewhere (HTTP {status}): {mend}", "server")
     if status == 404:
-        return Failure(f"{told}. Name a model that it serves: --reader", "batch")
+        return Failure(f"{told}. Name a model that it serves: --reader", "server")
     if status == 429 and error.code == "insufficient_quota":
-        return Failure(f"{told}", "batch")
+        return Failure(f"{told}", "server")
     if status in (408, 409, 425, 429) or status >= 500:
         return _passing(error, told)
-    return Failure(_mended(told, status, asked))
+    return Failure(_mended(told, status, asked), "elsewhere")
 
 
 def _passing(error: openai.APIStatusError, told: str) -> Failure:
@@ -111,8 +117,8 @@ def _passing(error: openai.APIStatusError, told: str) -> Failure:
 def _mended(told: str, status: int, asked: Asked) -> str:
     """A request that the server finds wrong, with the flag that helps."""
     at_most = _AT_MOST.search(told.replace("image(s)", "images"))
-    if at_most:
-        limit, held = int(at_most[1]), asked.images
+    if at_most and (limit := int(at_most[1])):
+        held = asked.images
         return (
             f"The reader's server takes {limit} image{'s' * (limit != 1)} a request, the prompt "
             f"holds {held}. Use --max-images {limit}, or start vLLM with "
@@ -158,6 +164,6 @@ def said(error: openai.APIError, key: str) -> str:
 
 
 def _scrubbed(text: str, key: str) -> str:
-    line = " ".join(text.split())
+    line = text_of(" ".join(text.split()))
     line = line.replace(key, "***") if key else line
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

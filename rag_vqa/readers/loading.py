@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_vqa.errors import Missing, ReaderError, UsageError
+from rag_vqa.readers.freeing import give_back_freed
 
 Quantization = Literal["nf4", "int8", "none"]
 # Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
 # one says at every layer of int8 that it computes in 16 bits.
 _CHATTER = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 _LANGUAGE = ("language_model", "text_model")  # what the families call it
+# Parameters from which memory matters more than time on a CPU. Asking the system for every array
+# takes time too, see benchmarks/README.md; the embedded reader's batches would take twice as long.
+_LARGE = 100_000_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -112,6 +116,8 @@ def load_model(
     """
     from transformers import AutoModelForImageTextToText
 
+    if device == "cpu" and _empty(config).num_parameters() >= _LARGE:
+        give_back_freed()
     return AutoModelForImageTextToText.from_pretrained(
         model,
         config=config,
@@ -148,18 +154,22 @@ def _unquantised(config: Any) -> list[str]:
 
     A list replaces the library's default, hence lm_head by name.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
-    parts = [name for name, _ in empty.model.named_children()]
+    parts = [name for name, _ in _empty(config).model.named_children()]
     language = [name for name in parts if name in _LANGUAGE]
     if not language:
         raise ReaderError(
             f"{config.model_type} models cannot be quantised here yet: use --quantization none"
         )
     return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def _empty(config: Any) -> Any:
+    """The model without its numbers."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
 
 
 def unquantised(model: Any) -> tuple[str, ...]:

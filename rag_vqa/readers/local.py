@@ -6,8 +6,9 @@ and how a model loads are the neighbouring modules' matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
 from rag_vqa.readers.streaming import RowStreamer
 from rag_vqa.types import Completion, Prompt, Scalar
+
+_FEWER_PIXELS = 640 * 28**2  # said where memory runs out: a picture that small is still legible
 
 
 class LocalReader:
@@ -86,7 +89,7 @@ class LocalReader:
         device = resolve_device(device)
         default = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._dtype: torch.dtype = default if dtype == "auto" else getattr(torch, dtype)
-        with explained(model, offline), _memory(quantization):
+        with explained(model, offline), _memory(partial(_no_room_to_load, quantization)):
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
             processor = load_processor(model, config, **where)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
@@ -101,6 +104,7 @@ class LocalReader:
         }
         self._tokenizer = processor.tokenizer
         self._quantization = quantization
+        self._max_pixels = max_pixels
         self._batches = Batches(batch_size)
         self._one_line = stop_at_newline
         self._ends = _ends(self.model, self._tokenizer)
@@ -136,7 +140,7 @@ class LocalReader:
         """One completion for each prompt, in their order; see `Reader`."""
         several = len(prompts) > self._batches.size
         lengths = [self.count(prompt) if several else 0 for prompt in prompts]
-        with torch.inference_mode(), _memory(self._quantization):
+        with torch.inference_mode(), _memory(self._out_of_memory):
             return self._batches.read(
                 lengths,
                 lambda rows: self._generate(rows, [prompts[row] for row in rows], on_text),
@@ -152,7 +156,7 @@ class LocalReader:
             self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
         except (MemoryError, RuntimeError) as error:
             if streamer.spoke and ran_out(error):  # what was told cannot be taken back
-                raise _out_of_memory(self._quantization) from error
+                raise self._out_of_memory() from error
             raise
         streamer.close()
         return streamer.completions(inputs["attention_mask"].sum(dim=1).tolist())
@@ -162,21 +166,46 @@ class LocalReader:
     ) -> list[list[float]]:
         """(prompts, choices): how likely each choice follows; see `Reader`.
 
-        A choice's probability is that of all its tokens; nothing is corrected for length. What
-        neighbouring prompts begin with, their pictures included, is read once (see `Choosing`):
-        put what differs last.
+        A choice's probability is that of all its tokens, as it is given, plus those of its other
+        spellings that are one token: "yes" also counts " yes", "Yes" and " Yes". Nothing is
+        corrected for length. What neighbouring prompts begin with, their pictures included, is
+        read once (see `Choosing`): put what differs last.
         """
         ids = [self._choice_ids(choice) for choice in choices]
-        if len(set(ids)) < 2 or len(set(ids)) < len(ids):
-            raise UsageError(f"choices {list(choices)!r}: give two or more that differ")
-        with torch.inference_mode(), _memory(self._quantization):
+        every = [spelling for spellings in ids for spelling in spellings]
+        if len(ids) < 2 or len(set(every)) < len(every):
+            raise UsageError(
+                f"choices {list(choices)!r}: give two or more that differ, in more than a capital"
+            )
+        with torch.inference_mode(), _memory(self._out_of_memory):
             return self._choosing.probabilities(prompts, ids)
 
-    def _choice_ids(self, choice: str) -> tuple[int, ...]:
-        ids = tuple(self._tokenizer(choice, add_special_tokens=False)["input_ids"])
+    def _choice_ids(self, choice: str) -> tuple[tuple[int, ...], ...]:
+        """Its tokens, then those of other spellings that are one token: longer ones would each
+        be a further reading of every prompt."""
+        ids = self._plain_ids(choice)
         if not ids:
             raise UsageError(f"the choice {choice!r} has no tokens: give it a text")
-        return ids
+        written = (choice, choice[:1].upper() + choice[1:])
+        others = map(self._plain_ids, [*written, *(f" {text}" for text in written)])
+        unknown = self._tokenizer.unk_token_id
+        return tuple(dict.fromkeys([ids, *(i for i in others if len(i) == 1 and i[0] != unknown)]))
+
+    def _plain_ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _out_of_memory(self) -> ReaderError:
+        """With the flags that would lower something."""
+        pixels = self._max_pixels is None or self._max_pixels > _FEWER_PIXELS
+        flags = {
+            "a lower -k": True,
+            "batch_size=1 (in Python)": self._batches.size > 1,
+            f"--max-pixels {_FEWER_PIXELS}": pixels,
+            "--max-images 1": self.limits.images > 1,
+            "--quantization nf4": self._quantization != "nf4",
+        }
+        tried = ", ".join(flag for flag, lowers in flags.items() if lowers)
+        return ReaderError(f"out of memory while reading: try one or more of {tried}")
 
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
@@ -204,18 +233,16 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 @contextmanager
-def _memory(quantization: Quantization) -> Iterator[None]:
+def _memory(told: Callable[[], ReaderError]) -> Iterator[None]:
     """Out of memory, in words that name the flags."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
-        raise _out_of_memory(quantization) from error
+        raise told() from error
 
 
-def _out_of_memory(quantization: Quantization) -> ReaderError:
-    smaller = "" if quantization == "nf4" else ", or --quantization nf4"
-    return ReaderError(
-        f"out of memory while reading: try a lower -k, --max-pixels 501760, --max-images 1{smaller}"
-    )
+def _no_room_to_load(quantization: Quantization) -> ReaderError:
+    smaller = "" if quantization == "nf4" else "--quantization nf4, or "
+    return ReaderError(f"out of memory while loading the reader: try {smaller}a smaller model")

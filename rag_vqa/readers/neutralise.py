@@ -19,14 +19,18 @@ _STRUCTURAL = re.compile(r"<[^<>\s'\"{}%]{1,60}>|\[/?[A-Z][A-Z_]*\]")
 # "USER: ", "Assistant:": what a chat template writes directly before a turn.
 _HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
 # What markers look like in the published models that we know, for tokenizers that are not at hand:
-# `<image>`, `<|im_start|>`, also with wide brackets, which some tokenizers fold; `[INST]`,
-# `[gMASK]`; `### Response:`; `USER:` at the beginning of a line.
-_ROLE = "(?:system|user|human|assistant|gpt|model|tool|instruction|input|response|observation)"
+# `<image>`, `<|im_start|>`; `[INST]`, `[gMASK]`, `[control_8]`; all also in wide characters, which
+# some tokenizers fold; `### Response:`; `USER:` at the beginning of a line, in capitals anywhere.
+_ROLE = "system|user|human|assistant|gpt|model|tool|instruction|input|response|observation"
+_CAPITALS, _SMALL, _DIGITS = "A-Z\uff21-\uff3a", "a-z\uff41-\uff5a", "0-9\uff10-\uff19"
+_LOW = "_\uff3f"  # low lines
+_ENDS = r"\r\n\v\f\x1c-\x1e\x85\u2028\u2029"  # of lines, as str.splitlines has them
 _SHAPES = re.compile(
     r"[<\uff1c\ufe64][^<>\uff1c\uff1e\ufe64\ufe65\s'\"]{1,60}[>\uff1e\ufe65]"
-    r"|\[/?[a-z]?[A-Z][A-Z_]*\]"
-    rf"|^[ \t]*(?:\#+[ \t]*)?(?i:{_ROLE})[ \t]*[:\uff1a]",
-    re.MULTILINE,
+    rf"|[\[\uff3b][/\uff0f]?[{_SMALL}]?[{_CAPITALS}][{_CAPITALS}{_LOW}]*[\]\uff3d]"
+    rf"|[\[\uff3b][{_CAPITALS}{_SMALL}]{{1,30}}[{_LOW}][{_DIGITS}]{{1,9}}[\]\uff3d]"
+    rf"|(?:^|(?<=[{_ENDS}]))[^\S{_ENDS}]*(?:#+[^\S{_ENDS}]*)?(?i:{_ROLE})[ \t]*[:\uff1a]"
+    r"|(?<![A-Za-z])(?:SYSTEM|USER|HUMAN|ASSISTANT|GPT)[:\uff1a]",
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"

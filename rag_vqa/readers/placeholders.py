@@ -42,9 +42,13 @@ class Placeholders:
                 f"the prompt has {len(others)} placeholders for {len(sizes)} pictures: "
                 "this reader's chat template is not supported"
             )
-        # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
-        grown = [self._written(size, len(sizes) > 1) for size in sizes]
+        grown = self.grown(sizes)
         return first + "".join(x + y for x, y in zip(grown, others, strict=True))
+
+    def grown(self, sizes: Sequence[Size]) -> list[str]:
+        """What each picture of one prompt becomes."""
+        # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
+        return [self._written(size, len(sizes) > 1) for size in sizes]
 
     def _write(self, size: Size, in_company: bool) -> str:
         """Depends on the size alone: a blank picture shows it."""

@@ -55,12 +55,20 @@ def _common(one: list[int], other: list[int]) -> int:
     return next(differing, min(len(one), len(other)))
 
 
-def beginning(inputs: Mapping[str, Any], length: int) -> dict[str, Any]:
-    """Of inputs of one row, (1, L), the first `length` tokens, with all pictures."""
+def beginning(
+    inputs: Mapping[str, Any], length: int, pictures: int | None = None
+) -> dict[str, Any]:
+    """Of inputs of one row, (1, L), the first `length` tokens, with all pictures, or the first
+    `pictures` of them where these are `PromptEncoder.one_each`."""
     whole = inputs["input_ids"].shape
-    return {
+    begun = {
         key: value[:, :length] if value.shape == whole else value for key, value in inputs.items()
     }
+    if pictures is not None and "pixel_values" in begun:
+        begun["pixel_values"] = begun["pixel_values"][:pictures]
+        if not pictures:
+            del begun["pixel_values"]
+    return begun
 
 
 class Prefix:
@@ -86,7 +94,9 @@ class Prefix:
         kept = self._cache
         return isinstance(kept, DynamicCache) and all(type(x) in _SHAREABLE for x in kept.layers)
 
-    def following(self, rows: Sequence[list[int]], pad: int) -> torch.Tensor:
+    def following(
+        self, rows: Sequence[list[int]], pad: int, pixels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, V): log probability of the token after each row, which goes on from the prefix.
 
         Rows are padded on the right, where no token of theirs looks: no mask is needed.
@@ -94,12 +104,15 @@ class Prefix:
         Args:
             rows: token ids of each, after the prefix; one or more.
             pad: id to fill up with.
+            pixels: of the rows' own pictures, row after row (`PromptEncoder.one_each`).
         """
         lengths = [len(row) for row in rows]
         ids = [[*row, *[pad] * (max(lengths) - len(row))] for row in rows]
         last = sorted({length - 1 for length in lengths})
         device = self._model.device
+        own = {} if pixels is None else {"pixel_values": pixels}
         logits = self._model(
+            **own,
             input_ids=torch.tensor(ids, device=device),
             past_key_values=self._expanded(len(rows)),
             use_cache=True,

@@ -30,9 +30,11 @@ _Put = Callable[[Any, Body, Asked], Awaitable[Result]]
 class RemoteReader:
     """Reads by asking servers, greedily, many rows at once.
 
-    A row that fails for good is a Completion with `finish` "failed". A wrong key, a model that is
-    not served, or no server at all would fail them all: that raises Missing. Of a cancelled row no
-    tokens are told (0).
+    A row that fails for good is a Completion with `finish` "failed". A server that does not take
+    the key, or does not serve the model, is left out. With none left no further row is asked:
+    those that are not answered are failed, and if none is, that raises Missing. Of a cancelled
+    row no tokens are told (0). A leading `<think>…</think>` is no part of an answer; its tokens are
+    counted.
 
     Args:
         model: as the servers call it.
@@ -47,7 +49,8 @@ class RemoteReader:
         requests_per_minute: to all of them together.
         timeout: seconds for one answer, waiting in the server's queue included.
         retries: further tries of a request that failed in passing.
-        stop_at_newline: an answer ends with its first line.
+        stop_at_newline: an answer ends with its first line. The server is not told: it may write
+            on until it is done, or, where it streams, until that line is.
         offline: `tokenizer` comes from the cache.
 
     Raises:
@@ -110,36 +113,46 @@ class RemoteReader:
 
         `on_text` is called from another thread, for one row at a time.
         """
+        stopped: list[Failure] = []  # why no further row is asked
 
         async def row(number: int, prompt: Prompt) -> Completion:
             heard = None if on_text is None else Heard(number, on_text)
 
             async def put(client: Any, request: Body, who: Asked) -> Completion:
                 if heard is None:
-                    return await whole(client, request, who)
-                return await streamed(client, request, who, heard)
+                    return await whole(client, request, who, self._one_line)
+                return await streamed(client, request, who, self._one_line, heard)
 
             try:
+                if stopped:
+                    raise stopped[0]
                 return await self._answer(prompt, put)
             except (BadInput, Missing, Failure) as error:
                 if isinstance(error, Failure) and error.then == "batch":
-                    raise
+                    stopped.append(error)
                 text = heard.text if heard else ""
                 return Completion(text, 0, 0, "failed", error=str(error))
 
-        return self._each(prompts, row)
+        completions = self._each(prompts, row)
+        if stopped and all(each.finish == "failed" for each in completions):
+            raise Missing(str(stopped[0]))
+        return completions
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
     ) -> list[list[float]]:
         """(prompts, choices): how likely each choice follows; see `Reader`.
 
-        From the server's 20 likeliest first tokens: a choice that is not among them gets 0.
+        From the server's 20 likeliest first tokens, see `shares`. A prompt that cannot be weighed
+        raises ReaderError: ask the others alone.
         """
         check_choices(choices)
 
         async def row(number: int, prompt: Prompt) -> list[float]:
-            return shares(await self._answer(prompt, likeliest), choices)
+            try:
+                return shares(await self._answer(prompt, likeliest), choices)
+            except Missing as error:  # its picture is not there, which is no matter of the others
+                raise ReaderError(str(error)) from error
 
         return self._each(prompts, row)
 
@@ -173,7 +186,7 @@ class RemoteReader:
 
     async def _answer(self, prompt: Prompt, put: _Put[Result]) -> Result:
         messages = await asyncio.to_thread(self._wire.messages, prompt)
-        request = body(self._model, messages, self._max_new_tokens, self._one_line)
+        request = body(self._model, messages, self._max_new_tokens)
         pictures = images_of(prompt, self.limits)
         return await self._asking.answer(pictures, lambda client, who: put(client, request, who))
 

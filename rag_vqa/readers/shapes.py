@@ -15,6 +15,13 @@ from typing import Any
 from rag_vqa.errors import Missing
 from rag_vqa.memory import Shape
 
+_UNLISTED_TILES = frozenset({"internvl", "idefics2", "idefics3", "smolvlm"})
+
+
+def has_unlisted_tiles(config: Any) -> bool:
+    """Whether it is known to cut pictures into tiles that its shape counts as one."""
+    return config.model_type in _UNLISTED_TILES
+
 
 def shape_of(config: Any) -> Shape:
     """The shape of a model of `AutoModelForImageTextToText`, counted on the meta device.

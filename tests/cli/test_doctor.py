@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rag_vqa import presets
+from rag_vqa import memory, presets
 from rag_vqa.cli import checks, fit
 from rag_vqa.settings import load
 
@@ -48,7 +48,7 @@ def test_one_flag_is_named_if_it_is_enough(cli, monkeypatch) -> None:
     assert done.out.splitlines()[-1].strip() == "→ --quantization nf4"
     done = cli("doctor", "--fit", "12gb", "--quantization", "int8", "--quantization", "nf4")
     assert done.code == 0
-    assert done.out.splitlines()[-2].endswith("of 11.00 GB free: fits")
+    assert done.out.splitlines()[-2].endswith(" GB to spare")
 
 
 @pytest.mark.parametrize("free", [10.3e9, 9.5e9, 9.2e9])
@@ -60,6 +60,33 @@ def test_the_flags_that_are_named_make_it_fit(cli, monkeypatch, free: float) -> 
     assert flags
     again = cli("doctor", "--fit", "12gb", *flags, "--json")
     assert (again.code, again.json["fits"], again.json["mend"]) == (0, True, "")
+
+
+def test_within_the_margin_it_may_not_fit(cli, monkeypatch) -> None:
+    need = presets.PRESETS["12gb"].memory
+    machine(monkeypatch, "cuda", need * (1 + memory.MARGIN) + 1e9)
+    done = cli("doctor", "--fit", "12gb")
+    assert (done.code, "fits, with 1.00 GB to spare" in done.out) == (0, True)
+    machine(monkeypatch, "cuda", need * (1 + memory.MARGIN / 2))
+    done = cli("doctor", "--fit", "12gb")
+    assert (done.code, "may not fit" in done.out) == (1, True)
+    machine(monkeypatch, "cuda", need * 0.99)
+    done = cli("doctor", "--fit", "12gb")
+    assert (done.code, "does not fit" in done.out) == (1, True)
+
+
+def test_the_12gb_preset_fits_11_gb_with_the_margin() -> None:
+    assert presets.PRESETS["12gb"].memory * (1 + memory.MARGIN) < 11e9
+
+
+def test_a_reader_behind_servers_needs_nothing_here(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cuda", 4e9)
+    servers = "--set", "reader.servers=http://127.0.0.1:8000/v1"
+    done = cli(*servers, "doctor", "--fit", "12gb")
+    assert done.code == 0, done.err
+    assert "reader               0.00 GB, it runs behind reader.servers" in done.out
+    needs = cli(*servers, "doctor", "--fit", "12gb", "--json").json["needs"]
+    assert sorted(needs) == ["retriever", "runtime"]
 
 
 def test_a_smaller_preset_is_named_where_no_flag_is_enough(cli, monkeypatch) -> None:
@@ -81,6 +108,27 @@ def test_batches_no_retrieval_and_a_retriever_elsewhere(monkeypatch) -> None:
     moved = fit.fit(apart)
     assert "retriever" not in moved.needs
     assert moved.elsewhere == pytest.approx(one.elsewhere + one.needs["retriever"])
+
+
+def test_a_critic_reads_the_documents_found_at_once(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cuda", 1e12)
+    asked = ["doctor", "--fit", "12gb", "--json", "-k"]
+    none = cli(*asked, "10").json["needs"]
+    for k, at_once in (("10", 10), ("50", 16)):
+        critic = cli(*asked, k, "--filter", "critic").json["needs"]
+        assert critic["attention cache"] == at_once * none["attention cache"]
+    machine(monkeypatch, "cuda", 11e9)
+    assert cli(*asked, "5", "--filter", "critic").json["mend"] == "--filter none"
+
+
+def test_tiles_that_are_not_counted_are_said(cli, monkeypatch, tmp_path: Path) -> None:
+    from tiny_readers import FAMILIES
+
+    machine(monkeypatch, "cpu", 64e9)
+    for family, said in (("smolvlm", True), ("llava_next", False)):
+        FAMILIES[family](tmp_path / family)
+        done = cli("doctor", "--fit", "laptop", "--reader", str(tmp_path / family))
+        assert ("one of them is counted" in done.out) == said, done.out + done.err
 
 
 def test_the_embedded_models_are_computed_from_their_files(cli, monkeypatch) -> None:

@@ -1,5 +1,7 @@
 """The budget, against counts that can be done by hand: words are tokens, a picture is 100."""
 
+from dataclasses import replace
+
 import pytest
 
 from rag_vqa.errors import ReaderError, UsageError
@@ -67,11 +69,33 @@ def test_whole_documents_go_from_the_end(context: int, expected: list[str]) -> N
         assert " ".join([name] * {"a": 10, "b": 20, "c": 30}[name]) in prompt.text
 
 
-def test_a_big_document_hides_those_below_it() -> None:
-    """Ranks are not skipped: what follows a document that does not fit goes too."""
-    prompt = built(hits(words("big", 500), words("small", 1)), images=1, context=ALONE + 100)
-    assert kept(prompt) == []
-    assert set(prompt.dropped) == {"big", "small"}
+def test_a_big_document_hides_none_below_it() -> None:
+    found = hits(words("a", 60), words("big", 500), words("b", 41), words("c", 40), words("d", 1))
+    prompt = built(found, images=1, context=ALONE + 100)
+    assert kept(prompt) == ["a", "c"]
+    assert set(prompt.dropped) == {"big", "b", "d"}
+    for name in prompt.dropped:  # each is refused for what is true of it
+        [with_it] = [hit for hit in found if hit.document.id == name]
+        above = [hit for hit in prompt.kept if hit.rank < with_it.rank]
+        assert count(built([*above, with_it], images=1, context=10**6)) > ALONE + 100
+
+
+def test_a_document_too_long_is_shown_by_its_passage() -> None:
+    big, small = hits(words("big", 500, images=1), words("small", 10))
+    big = replace(big, passage=Passage("big", 7, "found here"))
+    prompt = built([big, small], images=2, context=ALONE + 112)
+    assert prompt.kept == (big, small)
+    assert "found here" in prompt.text and "big big" not in prompt.text
+    assert sources(prompt) == ["question", "big"]
+    assert list(prompt.dropped) == ["big"] and "the passage found" in prompt.dropped["big"]
+    without = built([big, small], images=2, context=ALONE + 11)  # one token too few for both
+    assert kept(without) == ["big"] and set(without.dropped) == {"big", "big#1", "small"}
+
+
+def test_a_passage_of_a_text_for_the_search_is_not_shown() -> None:
+    [hit] = hits(replace(words("big", 500), retrieval_text="codes " * 9))
+    hit = replace(hit, passage=Passage("big", 0, "codes"))
+    assert kept(built([hit], images=1, context=ALONE + 100)) == []
 
 
 def test_the_question_alone_must_fit() -> None:

@@ -15,6 +15,14 @@ from rag_vqa.prompts.citations import cited
         ("[] [a1] [1.5] [-1] (1) 1]", (), ()),
         (f"[{'1' * 5000}]", (), ()),  # int() takes no more than 4,300 digits
         ("[٣]", (), ()),
+        ("[1-2]", (1, 2), ()),
+        ("[1–3]", (1, 2, 3), ()),
+        ("【2】 and ［1，3］", (2, 1, 3), ()),
+        ("[3, 1 - 2]", (3, 1, 2), ()),
+        ("[2-999999]", (2, 3), (999999,)),  # never a million numbers
+        ("[0-2]", (1, 2), (0,)),
+        ("[3-1]", (3, 1), ()),
+        ("[1-] [-2] [1-2-3]", (), ()),
     ],
 )
 def test_cited(text: str, there: tuple[int, ...], invalid: tuple[int, ...]) -> None:

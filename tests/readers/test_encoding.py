@@ -272,6 +272,14 @@ def test_a_chat_template_that_takes_no_parts(qwen_folder: Path, chat: str) -> No
         PromptEncoder(processor)
 
 
+def test_a_chat_template_that_takes_no_system(llava_folder: Path) -> None:
+    processor = load_processor(str(llava_folder), AutoConfig.from_pretrained(llava_folder))
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    processor.chat_template = refusing + processor.chat_template
+    markers = set(PromptEncoder(processor).neutralise.markers)
+    assert "USER:" in markers and "SYSTEM:" not in markers
+
+
 def test_a_long_question_is_counted_without_a_warning(qwen_folder: Path, caplog: Any) -> None:
     processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
     processor.tokenizer.model_max_length = 8

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.readers import loading
 from rag_vqa.readers.loading import weight_bytes
 from rag_vqa.readers.local import LocalReader
 from rag_vqa.types import Prompt, TextPart
@@ -151,3 +152,14 @@ def test_bytes_of_weights_are_what_their_shapes_say(llava_folder: Path) -> None:
     found = weight_bytes(reader("nf4").model)
     assert found["float32"] == sizes["float32"] - 4 * sum(linear)
     assert least <= found["nf4"] <= least + len(linear) * 4 * (16 + 256 + 1)
+
+
+@pytest.mark.parametrize(("large", "told"), [(0.0, [True]), (1e9, [])])
+def test_only_with_a_large_reader_freed_arrays_are_given_back(
+    llava_folder: Path, monkeypatch: pytest.MonkeyPatch, large: float, told: list[bool]
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(loading, "_LARGE", large)
+    monkeypatch.setattr(loading, "give_back_freed", lambda: seen.append(True))
+    LocalReader(llava_folder, device="cpu")
+    assert seen == told

@@ -44,7 +44,7 @@ def reader(request: pytest.FixtureRequest) -> LocalReader:
 
 def test_it_is_a_reader(reader: LocalReader) -> None:
     as_protocol: Reader = reader
-    assert re.fullmatch(r"tiny-(llava|qwen2_5_vl)0@[0-9a-f]{12}\+none", as_protocol.name)
+    assert re.fullmatch(r"tiny-(llava|qwen2_5_vl)\d+@[0-9a-f]{12}\+none", as_protocol.name)
     assert as_protocol.limits == Limits(images=2, context=2048 - 24)
 
 
@@ -144,7 +144,19 @@ def test_choices_sum_to_one_and_equal_a_forward(reader: LocalReader) -> None:
         assert row == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("choices", [[], ["yes"], ["yes", "yes"], ["yes", ""]])
+def test_a_choice_counts_as_it_is_spelled(reader: LocalReader) -> None:
+    """With a token a byte "y" and "Y" are one token each, and " y" is two: it would be another
+    reading, and is not counted."""
+    [row] = reader.choice_probability(PROMPTS[:1], ["y", "n"])
+    with torch.inference_mode():
+        logits = reader.model(**reader._inputs(PROMPTS[:1])).logits[0, -1].softmax(dim=-1)
+    y, upper_y, n, upper_n = logits[reader._tokenizer.convert_tokens_to_ids([*"yYnN"])].tolist()
+    yes, no = y + upper_y, n + upper_n
+    assert row == pytest.approx([yes / (yes + no), no / (yes + no)], abs=1e-5)
+    assert row != pytest.approx([y / (y + n), n / (y + n)], abs=1e-3)
+
+
+@pytest.mark.parametrize("choices", [[], ["yes"], ["yes", "yes"], ["yes", ""], ["y", "Y"]])
 def test_choices_that_cannot_be_meant(reader: LocalReader, choices: list[str]) -> None:
     with pytest.raises(UsageError, match="choice"):
         reader.choice_probability(PROMPTS, choices)
@@ -171,7 +183,7 @@ def test_render_shows_template_and_neutralised_text(reader: LocalReader) -> None
     image, end = {
         "llava": ("<image>", "ASSISTANT:"),
         "qwen2_5_vl": ("<|image_pad|>", "assistant\n"),
-    }[reader.name.split("-")[1].split("0")[0]]
+    }[re.split(r"\d+@", reader.name.split("-")[1])[0]]
     assert shown.count(image) == 1
     assert shown.endswith(end)
     assert "What is it?" in shown
@@ -207,6 +219,24 @@ def test_out_of_memory_names_the_flags(
     for call in (reader.generate, lambda prompts: reader.choice_probability(prompts, ["a", "b"])):
         with pytest.raises(ReaderError, match=r"memory.*--max-pixels.*--quantization nf4"):
             call(PROMPTS)
+
+
+def test_out_of_memory_names_no_flag_that_lowers_nothing(
+    llava_folder: Path, monkeypatch: Any
+) -> None:
+    least = {"quantization": "nf4", "max_pixels": 501760, "max_images": 1, "batch_size": 1}
+    for given, more in [
+        ({}, []),
+        ({"batch_size": 2}, ["batch_size=1 (in Python)"]),
+        ({"max_pixels": None}, ["--max-pixels 501760"]),
+        ({"max_images": 2}, ["--max-images 1"]),
+        ({"quantization": "none"}, ["--quantization nf4"]),
+    ]:
+        reader = LocalReader(llava_folder, device="cpu", **{**least, **given})  # type: ignore[arg-type]
+        monkeypatch.setattr(reader.model, "generate", Scarce(reader.model, most=0))
+        with pytest.raises(ReaderError) as caught:
+            reader.generate([Prompt((TextPart("?"),))])
+        assert str(caught.value).split("one or more of ")[1].split(", ") == ["a lower -k", *more]
 
 
 class Scarce:

@@ -64,14 +64,6 @@ def test_it_is_a_reader(server: OpenAiServer) -> None:
     assert reader.generate([]) == []
 
 
-def test_short_answers_end_with_their_first_line(server: OpenAiServer) -> None:
-    reader = RemoteReader("served", [server.address], stop_at_newline=True)
-    reader.generate([asking("where?")])
-    [(_, _, body)] = server.requests
-    assert body["stop"] == ["\n"]
-    assert reader.settings["stop_at_newline"] is True
-
-
 def test_what_the_answers_depend_on_names_no_server_and_no_path(server: OpenAiServer) -> None:
     one = RemoteReader("/data/models/qwen/", [server.address])
     two = RemoteReader("/data/models/qwen", [server.address, "http://other:1/v1"], concurrency=2)
@@ -274,6 +266,7 @@ ERRORS = [
      "start vLLM with --limit-mm-per-prompt '{\"image\":2}'."),
     (400, "This model's maximum context length is 4096 tokens.", "Lower -k or --max-pixels"),
     (400, "model does not support image input", "does served take images?"),
+    (400, "At most 0 image(s) may be provided in one prompt.", "2; does served take images?"),
     (413, "too large", "Lower --max-images or --max-pixels"),
     (422, "Unexpected fields", "refuses (HTTP 422): Unexpected fields"),
 ]  # fmt: skip
@@ -291,6 +284,7 @@ def test_a_request_that_is_refused_fails_its_row_with_the_flag_that_helps(
         bad, good = reader.generate([two, asking("row 1")])
     assert (bad.finish, good.finish) == ("failed", "stop")
     assert says in bad.error
+    assert "--max-images 0" not in bad.error
     assert server.tries["row 0"] == 1
 
 
@@ -393,44 +387,6 @@ def test_the_key_is_in_no_setting_message_or_log(
             told.append(failed.error)
     assert SECRET not in "".join(told)
     assert SECRET not in caplog.text
-
-
-# Choices
-
-
-def reporting(*tokens: tuple[str, float]) -> dict[str, Any]:
-    top = [{"token": token, "logprob": p, "bytes": None} for token, p in tokens]
-    place = {"token": tokens[0][0], "logprob": tokens[0][1], "bytes": None, "top_logprobs": top}
-    message = {"role": "assistant", "content": tokens[0][0]}
-    choice = {"index": 0, "finish_reason": "length", "message": message}
-    return {"id": "1", "object": "chat.completion", "created": 1, "model": "served",
-            "choices": [{**choice, "logprobs": {"content": [place]}}]}  # fmt: skip
-
-
-def test_choices_share_the_probability_of_their_first_tokens(server: OpenAiServer) -> None:
-    # P(yes) = .6, P(no) = .2, the rest is others': shared as 3 to 1.
-    told = reporting(("yes", -0.5108256), ("Yes", -3.0), ("no", -1.6094379))
-    server.plan = lambda body, tries: dict(told)
-    reader = RemoteReader("served", [server.address])
-    table = reader.choice_probability(rows(2), ["yes", "no"])
-    assert table == [pytest.approx([0.75, 0.25])] * 2
-    assert server.requests[0][2]["top_logprobs"] == 20
-    assert server.requests[0][2]["max_tokens"] == 1
-
-
-def test_a_server_without_log_probabilities_is_an_error_that_says_so(server: OpenAiServer) -> None:
-    reader = RemoteReader("served", [server.address])
-    with pytest.raises(ReaderError, match="log probabilities"):
-        reader.choice_probability(rows(1), ["yes", "no"])
-    server.plan = lambda body, tries: reporting(("Certainly", -0.1))
-    with pytest.raises(ReaderError, match="none of"):
-        reader.choice_probability(rows(1), ["yes", "no"])
-
-
-@pytest.mark.parametrize("choices", [["yes"], ["yes", "yes"], ["y", "yes"], ["", "no"]])
-def test_choices_that_cannot_be_told_apart(server: OpenAiServer, choices: list[str]) -> None:
-    with pytest.raises(UsageError, match="choices"):
-        RemoteReader("served", [server.address]).choice_probability(rows(1), choices)
 
 
 @pytest.mark.parametrize(

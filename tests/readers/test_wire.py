@@ -101,6 +101,7 @@ def test_no_picture_is_larger_than_the_default() -> None:
 HOSTILE = [
     "<|im_end|>", "<|vision_start|><|image_pad|>", "<image>", "</s>", "<start_of_turn>", "<<SYS>>",
     "[INST]", "[/INST]", "[gMASK]", "<｜User｜>", "＜image＞", "<|image_1|>", "[IMG]",
+    "［ＩＮＳＴ］", "［／ＩＮＳＴ］", "[control_8]", "[IMG_2]", "［ｃｏｎｔｒｏｌ＿８］",
 ]  # fmt: skip
 
 
@@ -116,6 +117,16 @@ def test_what_looks_like_a_marker_is_broken_in_untrusted_text_alone(marker: str)
     assert sent(Wire(), trusted)[0]["content"] == marker
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029"])
+def test_a_line_ends_wherever_a_server_may_see_its_end(end: str) -> None:
+    assert by_shape(f"a{end}Assistant: x") == f"a{end}Assistant : x"
+
+
+@pytest.mark.parametrize("text", ["fine ASSISTANT: x", "x. USER: y ASSISTANT: z", "你好USER：x"])
+def test_headers_in_capitals_are_broken_anywhere(text: str) -> None:
+    assert by_shape(text) == text.replace(":", " :").replace("：", " ：")
+
+
 @pytest.mark.parametrize("text", ["USER: x", "a\nAssistant: x", "### Response: x", "  system : x"])
 def test_headers_are_broken_at_the_beginning_of_a_line(text: str) -> None:
     assert by_shape(text) == text.replace(":", " :")
@@ -123,7 +134,17 @@ def test_headers_are_broken_at_the_beginning_of_a_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1 < 2 > 0 | [1] [n] (INST) 50% é 你好", "the user: me", "a [see below] b", "x <a b> y"],
+    [
+        "",
+        "1 < 2 > 0 | [1] [n] (INST) 50% é 你好",
+        "the user: me",
+        "a [see below] b",
+        "x <a b> y",
+        "note: yes",
+        "SUPERUSER: x",
+        "the Model: T, its input: 5 V",
+        "[2019] [fig. 3] [a1] ［３］",
+    ],
 )
 def test_plain_text_is_sent_as_it_is(text: str) -> None:
     assert by_shape(text) == text

@@ -27,6 +27,7 @@ class Asked:
     split: str = "test"
     scorer: str = "text"
     missing: str = "fail"
+    skipped: int = 0
     files: Mapping[str, str] = field(default_factory=lambda: {"questions": "0" * 64})
 
     def examples(self) -> Iterator[Example]:

@@ -6,10 +6,12 @@ alone. It does not know how that is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag_vqa.errors import BadInput
 from rag_vqa.formats.questions import manifest
 from rag_vqa.formats.questions.manifest import Manifest, MissingPolicy
 from rag_vqa.formats.questions.opening import find, key, picture
@@ -17,13 +19,20 @@ from rag_vqa.formats.questions.opening import find, key, picture
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found, where it is written down, and what is likely wrong."""
+    """What was found, where it is written down, and what is likely wrong.
+
+    Attributes:
+        remarks: what is odd about rows that are taken all the same → how many.
+        refused: why rows are refused, each with its file and line. A run refuses them too.
+    """
 
     name: str
     split: str
     found: Manifest
     path: Path
     causes: tuple[str, ...]
+    remarks: Mapping[str, int]
+    refused: tuple[str, ...]
 
 
 def check(
@@ -42,13 +51,20 @@ def check(
         on_progress: gets the number of questions so far, now and then.
 
     Raises:
-        UsageError, Missing, BadInput: as `open_questions` does; a refused row ends the check.
+        UsageError, Missing, BadInput: as `open_questions` does.
     """
     found = find(benchmark, path, split, images, task)
     names = found.names() if found.names is not None else None
     gone: dict[str, None] = {}
+    remarks: Counter[str] = Counter()
+    refused: list[str] = []
     count = there = bare = 0
-    for count, asked in enumerate(found.rows(names), 1):
+    for asked in found.rows(names):
+        if isinstance(asked, BadInput):
+            refused.append(str(asked))
+            continue
+        count += 1
+        remarks.update([asked.remark] if asked.remark else [])
         if not asked.picture:
             bare += 1
         elif picture(asked, found.images) is not None:
@@ -69,4 +85,4 @@ def check(
     )
     written = manifest.save(found.home, key(found), result)
     causes = tuple(found.explain(found.images, gone)) if gone else ()
-    return Checked(found.name, found.split, result, written, causes)
+    return Checked(found.name, found.split, result, written, causes, dict(remarks), tuple(refused))

@@ -21,7 +21,7 @@ from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats import csv
 from rag_vqa.formats.document import shown
 from rag_vqa.formats.questions.inaturalist import file_names
-from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, read
+from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, Rows, read
 from rag_vqa.types import Example, Query
 
 _KINDS = ("templated", "automatic", "multi_answer", "2_hop")
@@ -54,7 +54,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
     )
 
 
-def _rows(path: Path, split: str, names: Mapping[str, str]) -> Iterator[Asked]:
+def _rows(path: Path, split: str, names: Mapping[str, str]) -> Rows:
     return read(csv.rows(path), path, lambda row, n: _asked(row, n, split, names))
 
 
@@ -85,7 +85,7 @@ def _asked(row: Row, place: int, split: str, names: Mapping[str, str]) -> Asked:
     parts = [part for text in references for part in (text.split("&&") if "&&" in text else [text])]
     answers = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     urls = tuple(url.strip() for url in _cell(row, "wikipedia_url").split("|") if url.strip())
-    question = _cell(row, "question")
+    question, (sections, remark) = _cell(row, "question"), _sections(row, urls)
     for name, given in (("question", question), ("answer", answers), ("wikipedia_url", urls)):
         if not given:
             raise BadInput(f"{name} is empty.")
@@ -95,27 +95,28 @@ def _asked(row: Row, place: int, split: str, names: Mapping[str, str]) -> Asked:
         answers=answers,
         relevant=tuple(dict.fromkeys(urls)),
         level="parent",
-        oracle=tuple(dict.fromkeys((*_sections(row, urls), *urls))),
+        oracle=tuple(dict.fromkeys((*sections, *urls))),
         references=references,
         kind=kind,
         split=_cell(row, "encyclopedic_vqa_split") or split,
         group=urls[0],
     )
-    return Asked(example, (_picture(row, names),))
+    return Asked(example, (_picture(row, names),), remark)
 
 
-def _sections(row: Row, urls: tuple[str, ...]) -> Iterator[str]:
-    """Ids of the sections that hold the evidence; some rows name none."""
+def _sections(row: Row, urls: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Ids of the sections that hold the evidence, and what is odd; some rows name none.
+
+    Where it is open which page a section is of, the row has its pages alone: it is scored as well.
+    """
     given = [part.strip() for part in _cell(row, "evidence_section_id").split("|")]
     if given == [""]:
-        return
+        return (), ""
     if len(given) != len(urls):
-        raise BadInput(f"evidence_section_id names {len(given)} sections for {len(urls)} pages.")
-    for url, number in zip(urls, given, strict=True):
-        if number and not number.isdecimal():
-            raise BadInput(f"evidence_section_id {shown(number)} is no number.")
-        if number:
-            yield f"{url}#{number}"
+        return (), "taken without sections: evidence_section_id names not one for each page"
+    if not all(number.isdecimal() for number in given if number):
+        return (), "taken without sections: evidence_section_id is no number"
+    return tuple(f"{url}#{n}" for url, n in zip(urls, given, strict=True) if n), ""
 
 
 def _picture(row: Row, names: Mapping[str, str]) -> str:

@@ -24,10 +24,12 @@ from typing import Any
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import shown
 from rag_vqa.formats.jsonl import objects
-from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, ids, read, text
+from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, Rows, ids, read, text
 from rag_vqa.types import Example, Query
 
+_KINDS = ("String", "Time", "Numerical")
 _UNLABELLED = ("test", "human")
+_HUGE = 1e300  # 1e999 is read as infinity
 _IMAGE = re.compile(r"oven_(\d\d)\d*")
 _SUFFIXES = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
 
@@ -64,7 +66,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
     )
 
 
-def _rows(files: Mapping[str, Path]) -> Iterator[Asked]:
+def _rows(files: Mapping[str, Path]) -> Rows:
     path = files["questions"]
     with closing(sqlite3.connect("")) as side:  # beside the questions; SQLite's temporary file
         for role, field in (("types", "question_type"), ("entities", "entity_id")):
@@ -102,7 +104,7 @@ def _pairs(path: Path, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _asked(row: Row, identity: str, kind: str, entity: str) -> Asked:
-    references = _references(row)
+    references = _references(row, kind)
     split = text(row, "data_split")
     unseen = next((s for s in ("unseen_question", "unseen_entity") if split.endswith(s)), split)
     image = text(row, "image_id")
@@ -121,14 +123,26 @@ def _asked(row: Row, identity: str, kind: str, entity: str) -> Asked:
     return Asked(example, _names(image))
 
 
-def _references(row: Row) -> tuple[Any, ...]:
+def _references(row: Row, kind: str) -> tuple[Any, ...]:
     """answer_eval as the scorer takes it: texts, or a range; some rows give the range alone."""
     given = row.get("answer_eval")
     listed = [given] if isinstance(given, dict) else [] if given is None else given
-    fits = isinstance(listed, list) and all(isinstance(item, str | dict) for item in listed)
+    fits = isinstance(listed, list) and all(isinstance(i, str) or _is_range(i) for i in listed)
     if not fits:
         raise BadInput(f"answer_eval is {shown(given)}, neither texts nor a range.")
+    if kind not in ("", *_KINDS):
+        raise BadInput(f"question_type {shown(kind)} is none of {', '.join(_KINDS)}.")
+    ranges = [_is_range(item) for item in listed]
+    if kind and not (ranges[:1] == [True] if kind == "Numerical" else ranges and not any(ranges)):
+        raise BadInput(f"answer_eval is {shown(given)}: that cannot score a {kind} question.")
     return tuple(listed)
+
+
+def _is_range(item: object) -> bool:
+    match item:
+        case {"range": [int() | float() as low, int() | float() as high, *_]}:
+            return abs(low) < _HUGE and abs(high) < _HUGE
+    return False
 
 
 def _answers(row: Row) -> tuple[str, ...]:

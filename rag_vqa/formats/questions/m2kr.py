@@ -13,14 +13,13 @@ besides its instruction, the query is the instruction alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats import parquet
 from rag_vqa.formats.document import nearest, shown
 from rag_vqa.formats.jsonl import objects
-from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, ids, optional_text, read
+from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, Rows, ids, optional_text, read
 from rag_vqa.types import Example, Query
 
 TASKS = ("wit", "iglue", "kvqa", "oven", "llava", "okvqa", "infoseek", "evqa")
@@ -72,7 +71,7 @@ def _parts(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def _rows(path: Path, parts: list[Path], tabular: bool, split: str) -> Iterator[Asked]:
+def _rows(path: Path, parts: list[Path], tabular: bool, split: str) -> Rows:
     if not tabular:
         return read(objects(path), path, lambda row, _: _ret(row, split))
     numbered = (row for part in parts for row in parquet.rows(part))
@@ -88,9 +87,10 @@ def _m2kr(row: Row, split: str) -> Asked:
 
 
 def _asked(row: Row, key: str, picture: str, right: str, answer: str, split: str) -> Asked:
-    (identity,) = ids(row, key) or ("",)
-    if not identity:
-        raise BadInput(f"{key} is missing.")
+    named = ids(row, key)
+    if len(named) != 1 or not named[0]:
+        raise BadInput(f"{key} is {shown(row.get(key))}, not one id.")
+    (identity,) = named
     relevant = ids(row, right)
     if not relevant:
         raise BadInput(f"{right} is missing: nothing is right.")

@@ -6,9 +6,11 @@ and the manifest that `data check` wrote. It opens no picture: it looks whether 
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_args
 
 from rag_vqa.errors import BadInput, Missing, UsageError
@@ -50,6 +52,12 @@ class Questions:
     instruction: str | None
     benchmark: Benchmark = field(repr=False)
     checked: Manifest | None = field(default=None, repr=False)
+    _counts: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
+
+    @property
+    def skipped(self) -> int:
+        """Questions that `examples` left out so far, when it was last gone through."""
+        return self._counts["skipped"]
 
     def examples(self) -> Iterator[Example]:
         """All questions, each time from the beginning and in the same order.
@@ -60,13 +68,17 @@ class Questions:
         """
         gone = None if self.checked is None else frozenset(self.checked.missing)
         names = None if self.checked is None else self.checked.names
+        again = command(self.benchmark, self.missing)
+        self._counts.clear()
         for asked in self.benchmark.rows(names):
+            if isinstance(asked, BadInput):
+                raise BadInput(f"{asked} All that are refused: {again}") from asked
             path = picture(asked, self.benchmark.images)
             if gone is not None and asked.picture and (asked.picture[0] in gone) != (path is None):
                 raise BadInput(
                     f"{self.benchmark.images / asked.picture[0]} "
                     f"{'went' if path is None else 'came'} since the data were checked. "
-                    f"Check again: {command(self.benchmark)}"
+                    f"Check again: {again}"
                 )
             if path is not None or not asked.picture:
                 query = replace(asked.example.query, image=path)
@@ -75,10 +87,12 @@ class Questions:
                 raise Missing(
                     f"question {shown(asked.example.id)}: its picture "
                     f"{self.benchmark.images / asked.picture[0]} is not there. "
-                    f"All that is missing: {command(self.benchmark)}"
+                    f"All that is missing: {again}"
                 )
             elif self.missing == "text-only":
                 yield replace(asked.example, missing=asked.picture[0])
+            else:
+                self._counts["skipped"] += 1
 
 
 def open_questions(
@@ -105,17 +119,19 @@ def open_questions(
         Missing: a file is not there.
         BadInput: a file is not the one that was checked.
     """
-    found = find(benchmark, Path(path), split, None if images is None else Path(images), task)
+    images = None if images is None else Path(images)
+    found = find(benchmark, Path(path), split, images, task)
     if missing is not None and missing not in get_args(MissingPolicy):
         raise UsageError(f"missing {missing!r}: give {', '.join(get_args(MissingPolicy))}.")
     checked, files = manifest.load(found.home, key(found)), manifest.digests(found.files)
+    policy = missing or (checked.policy if checked else "fail")
     if checked is not None and checked.files != files:
         changed = next(
             r for r in {**files, **checked.files} if files.get(r) != checked.files.get(r)
         )
         raise BadInput(
             f"{found.files.get(changed, changed)} is not the file that was checked. Check again: "
-            f"{command(found)}"
+            f"{command(replace(found, images=images or Path(checked.images)), policy)}"
         )
     if checked is not None and images is None:
         found = replace(found, images=Path(checked.images))
@@ -126,7 +142,7 @@ def open_questions(
         split=found.split,
         scorer=found.scorer,
         files=files,
-        missing=missing or (checked.policy if checked else "fail"),
+        missing=policy,
         instruction=found.instruction,
         benchmark=found,
         checked=checked,
@@ -150,15 +166,7 @@ def find(
 
 
 def picture(asked: Asked, images: Path) -> Path | None:
-    """Where a question's picture lies; None if it has none or it is not there.
-
-    Raises:
-        BadInput: a name that leads out of the folder.
-    """
-    for name in asked.picture:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-            identity = shown(asked.example.id)
-            raise BadInput(f"question {identity}: picture {shown(name)} leads out of its folder.")
+    """Where a question's picture lies; None if it has none or it is not there."""
     return next((images / name for name in asked.picture if (images / name).is_file()), None)
 
 
@@ -167,10 +175,13 @@ def key(found: Benchmark) -> str:
     return f"{found.name} {found.split}"
 
 
-def command(found: Benchmark) -> str:
-    """What checks these data again."""
+def command(found: Benchmark, missing: MissingPolicy) -> str:
+    """What checks these data again, as a shell takes it."""
     name, _, task = found.name.partition("/")
-    place = found.files["questions"] if name == "own" else found.home
-    more = f" --task {task}" if task else ""
-    split = "" if name == "own" else f" --split {found.split}"
-    return f"rag-vqa data check {name} {place}{split}{more}"
+    files = list(found.files.values())
+    alone = name in ("own", "m2kr") and [file.parent for file in files] == [found.home]
+    place = files[0] if alone else found.home  # a file may have a name of its own
+    said = ["rag-vqa", "data", "check", name, str(place), "--images", str(found.images)]
+    said += [] if name == "own" else ["--split", found.split]
+    said += ["--task", task] if task else []
+    return shlex.join([*said, "--missing", missing])

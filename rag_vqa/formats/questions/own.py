@@ -1,8 +1,9 @@
 """A question set of the user → Examples: one JSON object a line.
 
-It knows the fields id, question, image, answers, document_ids and unanswerable; id must be there,
-and a question or an image. A misspelt field is refused, because it would quietly drop a metric.
-It knows no benchmark.
+It knows the fields id, question, image, answers, document_ids, unanswerable and group; id must be
+there, and a question; in its place an image where documents are looked for and nothing is answered.
+A group is what related questions share, by default their picture. A misspelt field is refused,
+because it would quietly drop a metric. It knows no benchmark.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rag_vqa.formats.questions.rows import (
 )
 from rag_vqa.types import Example, Query
 
-FIELDS = ("id", "question", "image", "answers", "document_ids", "unanswerable")
+FIELDS = ("id", "question", "image", "answers", "document_ids", "unanswerable", "group")
 
 
 def find(home: Path, split: str | None, images: Path | None, task: str | None) -> Benchmark:
@@ -55,11 +56,13 @@ def _asked(row: Row, place: int) -> Asked:
         if name not in FIELDS:
             raise BadInput(f"unknown field {shown(name)}.{nearest(name, FIELDS)}")
     image, unanswerable = optional_text(row, "image"), row.get("unanswerable")
-    if unanswerable not in (None, True, False):
+    if unanswerable is not None and not isinstance(unanswerable, bool):
         raise BadInput(f"unanswerable is {shown(unanswerable)}, not true or false.")
     question, answers = optional_text(row, "question"), texts(row, "answers")
     if not question and not image:
         raise BadInput("neither question nor image: there is nothing to ask about.")
+    if not question and (answers or unanswerable is not None):
+        raise BadInput("no question, and yet an answer: what was asked?")
     if unanswerable and answers:
         raise BadInput("unanswerable, and yet it has answers: keep one of them.")
     identity = text(row, "id")
@@ -68,7 +71,7 @@ def _asked(row: Row, place: int) -> Asked:
         Query(question),
         answers=answers,
         relevant=ids(row, "document_ids"),
-        group=image or identity,
+        group=optional_text(row, "group") or image or identity,
         unanswerable=bool(unanswerable),
     )
     return Asked(example, (image,) if image else ())

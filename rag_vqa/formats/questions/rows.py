@@ -6,11 +6,12 @@ benchmark, and looks at no picture. Memory is flat: ids that were seen lie in a 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias
 
 from rag_vqa.errors import BadInput
@@ -29,10 +30,15 @@ class Asked:
         example: all but its picture.
         picture: names under which its picture may lie in the folder of pictures, the expected
             one first; none if the question has no picture.
+        remark: what is odd about its row, which is taken all the same.
     """
 
     example: Example
     picture: tuple[str, ...] = ()
+    remark: str = ""
+
+
+Rows: TypeAlias = Iterator[Asked | BadInput]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Benchmark:
         files: role → each file that is part of the question set.
         home: the folder that the set lies in.
         images: the folder of the pictures.
-        rows: reads the questions from the beginning; names as `names` gives them, if any.
+        rows: reads the questions from the beginning, see `read`; names as `names` gives them, if
+            any.
         names: ids of pictures → names of files, where a file of the data set says so.
         explain: what is likely wrong with the download, by the names of missing pictures.
     """
@@ -55,7 +62,7 @@ class Benchmark:
     files: Mapping[str, Path]
     home: Path
     images: Path
-    rows: Callable[[Mapping[str, str] | None], Iterator[Asked]]
+    rows: Callable[[Mapping[str, str] | None], Rows]
     names: Callable[[], Mapping[str, str]] | None = None
     explain: Callable[[Path, Iterable[str]], Iterator[str]] = lambda images, names: iter(())
     instruction: str | None = None
@@ -66,15 +73,15 @@ def read(
     path: Path,
     example: Callable[[Row, int], Asked],
     unit: str = "line",
-) -> Iterator[Asked]:
-    """Each row of `path` as the format's `example` reads it.
+) -> Rows:
+    """Each row of `path` as the format's `example` reads it, or why it is refused.
 
     Args:
         rows: numbers for people and fields, or why there are none.
         example: gets the fields, and the row's place counted from 0.
 
     Raises:
-        BadInput: a row that is refused, an id that was there before, or no row at all.
+        BadInput: no row at all.
     """
     place = -1
     with closing(sqlite3.connect("")) as seen:  # SQLite's own temporary file
@@ -84,12 +91,33 @@ def read(
                 if isinstance(row, BadInput):
                     raise row
                 asked = example(row, place)
+                _check(asked)
                 _once(seen, asked.example.id)
             except BadInput as error:
-                raise BadInput(f"{path}, {unit} {number}: {error}") from error
-            yield asked
+                yield BadInput(f"{path}, {unit} {number}: {error}")
+            except RecursionError:
+                yield BadInput(f"{path}, {unit} {number}: nested too deeply: a question is flat.")
+            else:
+                yield asked
     if place < 0:
         raise BadInput(f"{path} holds no questions: it is empty.")
+
+
+def _check(asked: Asked) -> None:
+    """Whether it can be kept as JSON and as text, and its picture lies in the folder."""
+    example = asked.example
+    kept = (example.id, example.query.text, example.query.instruction, example.answers,
+            example.relevant, example.oracle, example.references, example.kind, example.split,
+            example.group, asked.picture)  # fmt: skip
+    try:
+        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadInput("it holds half a character (a lone surrogate).") from error
+    except ValueError as error:
+        raise BadInput("it holds a number that is none (as 1e999 is).") from error
+    for name in asked.picture:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            raise BadInput(f"picture {shown(name)} leads out of its folder.")
 
 
 def _once(seen: sqlite3.Connection, identity: str) -> None:

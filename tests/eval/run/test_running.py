@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.merging import merge, missing
 from rag_vqa.eval.run.running import Run, Running, opened
 from rag_vqa.eval.scoring import make_scorer
-from rag_vqa.types import Completion, Prompt
+from rag_vqa.types import Completion, Prompt, Query
 
 Make = Callable[..., Run]
 
@@ -261,3 +262,26 @@ def test_the_instruction_asked_for_is_searched_with(
     with opened(run, tmp_path / "run") as ledger:
         Running(run, ledger).go()
     assert {query.instruction for query in searched} == {"find:"}
+
+
+def test_what_was_skipped_reaches_the_results_also_through_a_merge(
+    ask: Make, tmp_path: Path
+) -> None:
+    for part in (1, 2):
+        run = ask(shard=(part, 2))
+        run.questions.skipped = 3  # type: ignore[misc]  # of a set whose photos are missing
+        go(run, tmp_path / f"part{part}")
+    merge(tmp_path / "whole", [tmp_path / "part1", tmp_path / "part2"])
+    with Ledger(tmp_path / "whole") as ledger:
+        assert finish(ledger, make_scorer("text"))["questions"]["skipped"] == 3
+
+
+def test_questions_without_text_are_refused_before_answers_not_in_each_cell(
+    ask: Make, tmp_path: Path
+) -> None:
+    run = ask()
+    rows = list(run.questions.examples())
+    rows[5] = replace(rows[5], query=Query(""))
+    run.questions.rows = rows  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"1 questions, as 'q5', .*--conditions retrieval"):
+        go(run, tmp_path / "run")

@@ -65,8 +65,8 @@ BAD = [
     (b"q0 Q0 puffin 1 nan x\n", "line 1"),
     (b"q0 Q0 puffin 1 1.0 x\nq0 Q0 a bird 1 1.0 x\n", "line 2"),
     (b"\x89PNG\r\n\x1a\n\xff\xfe\n", "line 1"),
-    (b"", "no document for the question 'q0'"),
-    (b"q1 Q0 puffin 1 1.0 x\n", "no document for the question 'q0'"),
+    (b"", "names none of the questions"),
+    (b"q1 Q0 puffin 1 1.0 x\n", "names none of the questions"),
     (b"q0 Q0 dodo 1 1.0 x\n", "holds no document 'dodo'"),
     (b"q0 Q0 puffin 1 1.0 x\nq0 Q0 puffin 2 0.5 x\n", "a document twice for the question 'q0'"),
 ]

@@ -1,0 +1,41 @@
+"""Seconds of calls that are compared: each once to warm up, then in turn, medians.
+
+It knows clocks. It does not know what is called.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+# "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.
+Seconds = dict[str, float]
+
+
+def timed(call: Callable[[], Any]) -> Seconds:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+    """Each way once to warm up, then all in turn; medians, and every repeat."""
+    for call in ways.values():
+        call()
+    taken: dict[str, list[Seconds]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, call in ways.items():
+            taken[name].append(timed(call))
+    return {
+        name: {
+            **{of: statistics.median(some[of] for some in all_) for of in ("wall", "cpu")},
+            "all": all_,
+        }
+        for name, all_ in taken.items()
+    }
+
+
+def ratios(times: dict[str, Any], over: str, under: str) -> Seconds:
+    return {of: times[over][of] / times[under][of] for of in ("wall", "cpu")}
