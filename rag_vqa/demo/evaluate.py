@@ -185,7 +185,9 @@ def _by_cell(results: Result) -> dict[str, Result]:
 
 
 def _recall(results: Result) -> Result:
-    first, fifth = (results["recall"]["recall"][depth] for depth in ("1", "5"))
+    found = results["recall"]["recall"]
+    # Where there are fewer than five documents, the deepest is what the fifth would be.
+    first, fifth = found["1"], found.get("5") or found[max(found, key=int)]
     return {
         "recall@1": first["value"],
         "recall@5": fifth["value"],
