@@ -79,6 +79,8 @@ def markdown(
 
 def notes(results: Mapping[str, Any]) -> Iterator[str]:
     """What must be known to read the table of answers; it stands below it."""
+    if missing := results.get("missing"):
+        yield f"{missing:,} rows are missing: the run is not whole. Go on with it, then report."
     if chosen := results["selection"]:
         dev = chosen["dev"][chosen["best"]]
         yield (

@@ -34,6 +34,7 @@ def report(
     Published figures stand beside the run's own where knowledge base, split, scorer and number of
     questions agree; the others are listed apart, with what differs.
     """
+    from rag_vqa.cli.evaluating import IN_PART
     from rag_vqa.eval.report import html, published, tables
     from rag_vqa.eval.report.official import official_rows
     from rag_vqa.eval.report.reading import seconds_of
@@ -48,12 +49,16 @@ def report(
         if markdown:
             official = official_rows(results)
             said = tables.markdown(results, seconds_of(ledger), official)
-            return print(said + published.markdown(beside), end="")
-        written = html.write_report(path)
-        if run.json:
-            return print_json({"report": str(written), "published": published.as_json(beside)})
-        print(table_of(results, ledger))
-    return run.note(f"Report: {one_line(str(written))}")
+            print(said + published.markdown(beside), end="")
+        else:
+            written = html.write_report(path)
+            if run.json:
+                print_json({"report": str(written), "published": published.as_json(beside)})
+            else:
+                print(table_of(results, ledger))
+                run.note(f"Report: {one_line(str(written))}")
+    if results["missing"]:
+        raise typer.Exit(IN_PART)
 
 
 def table_of(results: Mapping[str, Any], ledger: Ledger) -> str:

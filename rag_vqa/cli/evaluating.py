@@ -285,8 +285,6 @@ def conclude(
             f"{failed:,} rows failed, see {ledger.folder / FAILURES}. The same command tries them "
             "again."
         )
-    if results["missing"]:
-        line.note(f"{results['missing']:,} rows are missing: the run is not whole. Go on with it.")
     lines = missed(results, limits)
     for text in lines:
         print(text, file=sys.stderr)

@@ -196,6 +196,11 @@ def test_shards_merge_to_what_one_run_makes(go, cli, tmp_path) -> None:
     assert files(tmp_path / "merged") == files(tmp_path / "run")
     again = cli("eval", "merge", *parts, "--out", tmp_path / "merged")
     assert again.code == 2 and "holds a run already" in again.err
+    for shown in ([], ["--json"], ["--markdown"]):
+        cli("eval", "merge", parts[0], "--out", tmp_path / "part")
+        told = cli("eval", "report", tmp_path / "part", *shown)
+        assert told.code == 4
+        assert "missing" in told.out or shown == ["--json"]
     lacking = cli("eval", "merge", parts[0], "--out", tmp_path / "lacking")
     assert lacking.code == 4 and "rows are missing" in lacking.err
     assert cli("eval", "merge", tmp_path / "no", "--out", tmp_path / "x").code == 3
