@@ -12,11 +12,11 @@ import os
 import sys
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_FROM = 8 * 2**20  # lower gives back more, and costs a quantised reader more time
+_FROM = 2**20  # one token's activations are below
 
 
 def give_back_freed() -> None:
-    """From now on, arrays of 8 MB or more are the system's again as soon as they are freed.
+    """From now on, arrays of 1 MB or more are the system's again as soon as they are freed.
 
     It holds for the whole process. Call it before a model loads: what loading leaves in the heap is
     filled again first. Where MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc

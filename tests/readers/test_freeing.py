@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-# Bytes of arrays that lie outside of the heap (hblkhd of mallinfo2(3)), as 10 MB are taken a second
-# time: after the first were freed glibc's own threshold is above 10 MB.
+# Bytes of arrays that lie outside of the heap (hblkhd of mallinfo2(3)), as 2 MB are taken a second
+# time: after the first were freed glibc's own threshold is above 2 MB.
 LOOK = """
 import ctypes, sys
 from rag_vqa.readers.freeing import give_back_freed
@@ -20,10 +20,10 @@ c.malloc.restype, c.malloc.argtypes, c.free.argtypes = (
 c.mallinfo2.restype = Info
 if sys.argv[1] == "given back":
     give_back_freed()
-c.free(c.malloc(10 * 2**20))
+c.free(c.malloc(2 * 2**20))
 before = c.mallinfo2().hblkhd
-held = c.malloc(10 * 2**20)
-print(c.mallinfo2().hblkhd - before >= 10 * 2**20)
+held = c.malloc(2 * 2**20)
+print(c.mallinfo2().hblkhd - before >= 2 * 2**20)
 """
 
 
