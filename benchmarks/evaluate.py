@@ -115,6 +115,7 @@ class Asked:
     split: str = "test"
     scorer: str = "text"
     missing: str = "fail"
+    skipped: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
     def examples(self) -> Iterator[Example]:
