@@ -93,11 +93,24 @@ def pseudo_hit(texts: Sequence[str], answers: Iterable[str], k: int) -> float | 
     1.0
     """
     _check_depth(k)
-    wanted = [stripped for answer in answers if (stripped := answer.lower().strip())]
-    if not wanted:
+    answers = list(answers)
+    if not any(answer.strip() for answer in answers):
         return None
-    found = (text.lower() for text in texts[:k])
-    return float(any(answer in text for text in found for answer in wanted))
+    return float(answer_rank(answers, texts[:k]) > 0)
+
+
+def answer_rank(answers: Iterable[str], texts: Iterable[str]) -> int:
+    """Rank, from 1, of the first text in which an answer stands, as `pseudo_hit` looks; 0: none.
+
+    >>> answer_rank([" kingston "], ["An island.", "The capital is Kingston."])
+    2
+    """
+    wanted = [stripped for answer in answers if (stripped := answer.lower().strip())]
+    for rank, text in enumerate(texts, 1):
+        lower = text.lower()
+        if any(answer in lower for answer in wanted):
+            return rank
+    return 0
 
 
 def _right(ranked: Sequence[str], relevant: Collection[str], k: int) -> set[str] | frozenset[str]:

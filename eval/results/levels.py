@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rag_vqa.eval.run.gold import documents_of, level_ids
+from rag_vqa.eval.run.gold import documents_of
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.retrieving import Kept
+from rag_vqa.retriever import metrics
 from rag_vqa.types import Example
 
 
@@ -29,4 +30,4 @@ def at_level(ledger: Ledger, example: Example, kept: Kept) -> Kept:
 
 def ranked(kept: Kept) -> list[str]:
     """What the hits of `at_level` count as, each once, in order."""
-    return level_ids(kept.ids, kept.parents, "parent")
+    return metrics.parents(kept.ids, kept.parents)

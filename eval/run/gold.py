@@ -7,7 +7,7 @@ found. One pass over the documents serves all questions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.types import Document, Example, Hit, Passage
@@ -58,19 +58,6 @@ def documents_of(ledger: Ledger, name: str) -> list[str]:
 def is_there(ledger: Ledger, example: Example) -> bool:
     """Whether the knowledge base holds any of what the question names as right."""
     return any(documents_of(ledger, name) for name in example.relevant)
-
-
-def level_ids(
-    documents: list[str], parents: Mapping[str, str], level: Literal["document", "parent"]
-) -> list[str]:
-    """What found documents count as at a level, each once, in order.
-
-    >>> level_ids(["a#1", "a#2", "b"], {"a#1": "a", "a#2": "a"}, "parent")
-    ['a', 'b']
-    """
-    if level == "document":
-        return documents
-    return list(dict.fromkeys(parents.get(name) or name for name in documents))
 
 
 def oracle(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[Hit]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.types import Answer, Example, Hit, ImagePart, ImageSource, Prompt, Query, TextPart
+from rag_vqa.types import Answer, Example, ImagePart, ImageSource, Prompt, Query, TextPart
 
 UNREADABLE = "unreadable"  # in place of the digest of a picture
 _TUPLES = ("answers", "relevant", "oracle", "references")
@@ -79,17 +79,6 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 def _sound(text: str) -> str:
     """Without halves of characters, which a server's JSON may hold and no file can."""
     return text.encode("utf-8", "replace").decode()
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """What is kept of a Hit."""
-    document = hit.document
-    found: dict[str, Any] = {"id": document.id, "score": hit.score}
-    if document.parent and document.parent != document.id:
-        found["parent"] = document.parent
-    if set(hit.scores) - {"retrieve"}:
-        found["scores"] = dict(hit.scores)
-    return found
 
 
 def prompt_digest(prompt: Prompt) -> str:

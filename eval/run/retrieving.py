@@ -17,6 +17,7 @@ from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval.run.gold import hit_of
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.records import digest, dumps, image_digest
+from rag_vqa.retriever.metrics import answer_rank
 from rag_vqa.types import Example, Hit, Query
 
 if TYPE_CHECKING:
@@ -71,20 +72,6 @@ def kept_of(example: Example, hits: Sequence[Hit]) -> Kept:
         stages=[dict(hit.scores) for hit in hits] if several else [],
         answer_at=answer_rank(example.answers, [document.text for document in documents]),
     )
-
-
-def answer_rank(answers: Sequence[str], texts: Sequence[str]) -> int:
-    """Rank of the first text of which an answer, lower-cased and stripped, is a part; 0 if none.
-
-    What pseudo-recall counts (the released ReT's inference code).
-    """
-    wanted = [answer.lower().strip() for answer in answers]
-    wanted = [answer for answer in wanted if answer]
-    for rank, text in enumerate(texts, 1):
-        lower = text.lower()
-        if any(answer in lower for answer in wanted):
-            return rank
-    return 0
 
 
 class Retrieving:

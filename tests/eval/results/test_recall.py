@@ -12,7 +12,8 @@ from rag_vqa.eval.results.levels import at_level, ranked
 from rag_vqa.eval.results.recall import recall_of
 from rag_vqa.eval.run import trec
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.retrieving import Kept, answer_rank
+from rag_vqa.eval.run.retrieving import Kept
+from rag_vqa.retriever.metrics import answer_rank
 from rag_vqa.types import Example, Query
 
 DOCUMENTS = [f"d{number}" for number in range(40)]
