@@ -4,7 +4,6 @@ Knows names, tensors and files. Does not know what a step is made of, or models'
 """
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,11 +46,7 @@ def save(folder: Path, saved: Saved) -> None:
     with files.explained(path):
         save_file({n: t.detach().cpu().contiguous() for n, t in saved.tensors.items()}, new,
                   metadata)  # fmt: skip
-        file = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+    files.sync(new)
     files.replace(new, path)
     for old in _newest_first(folder)[KEPT:]:
         files.remove(old)
