@@ -41,7 +41,9 @@ readme: .venv/stamp-dev
 
 # Hours on a CPU; goes on where it was interrupted.
 demo-models: .venv/stamp-cpu
-	$(BIN)/python -m rag_vqa.demo.train_retriever --out $(MODELS)/retriever
+	$(BIN)/python -m rag_vqa.demo.train_tower --out $(MODELS)/tower
+	$(BIN)/rag-vqa train --config rag_vqa/demo/retriever.yaml
+	cp build/retriever/last/* build/retriever/log.jsonl $(MODELS)/retriever
 	$(BIN)/python -m rag_vqa.demo.train_reader --out $(MODELS)/reader
 
 clean:

@@ -65,6 +65,7 @@ class Batch:
         positives: (B, P) int64, numbers of all that is right for each query; a row with fewer
             repeats its first.
         names: (B) of the pairs.
+        skipped: why each row was left out for which another one is here.
     """
 
     query: Mapping[str, Tensor]
@@ -72,6 +73,7 @@ class Batch:
     passage_ids: Tensor
     positives: Tensor
     names: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = field(default=())
 
 
 def number(identity: str) -> int:

@@ -1,0 +1,210 @@
+"""The paper's ablations on the demo world: each variant trained anew, with three seeds.
+
+    python benchmarks/ablations.py --work FOLDER    # goes on where it was stopped
+    python benchmarks/ablations.py --table          # docs/ablations.md, out of the figures
+
+Every run is `rag-vqa train` on the demo's own settings with one switch turned: as many steps, the
+same pairs in the same order for each variant of a seed, the demo's vision tower frozen, all else
+from nothing. Measured on real flags of the test half, which nothing here is chosen on. Seeds are
+the outer loop: a table that is not finished is equal for all variants.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
+PAGE = ROOT / "docs" / "ablations.md"
+SEEDS = (1, 2, 3)
+STEPS, BATCH = 400, 48
+DEPTH = 5
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What differs from the whole ReT, and what it means."""
+
+    settings: Settings
+    about: str
+
+
+# A single vector's scores lie in [-1, 1], those of 32 tokens in [-32, 32]: it begins with a scale
+# that makes up for it. Both learn theirs.
+TOKENS = 32
+VARIANTS: Mapping[str, Ablation] = {
+    "full": Ablation({}, "gates, three steps, 32 tokens, text and image"),
+    "no gates": Ablation({"variant": {"gates": False}}, "what is read is added, nothing forgotten"),
+    "last layer only": Ablation({"variant": {"layers": "last"}}, "one step, on each tower's last"),
+    "single vector": Ablation(
+        {"variant": {"pool": True}, "loss": {"scale": float(TOKENS)}}, "the mean of the 32 tokens"
+    ),
+    "image only": Ablation({"variant": {"fusion": "image"}}, "the cell reads no text"),
+    "text only": Ablation({"variant": {"fusion": "text"}}, "the cell reads no picture"),
+}
+
+
+def main() -> None:
+    """Run what is not there yet, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="where the trainings lie")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="write docs/ablations.md and end")
+    given = parser.parse_args()
+    if given.table:
+        PAGE.write_text(page(json.loads(given.json.read_text("utf-8"))), "utf-8")
+    elif given.work is None:
+        parser.error("give --work FOLDER, or --table")
+    else:
+        run_all(given.work, given.json)
+
+
+def run_all(work: Path, file: Path) -> None:
+    """All runs that `file` does not hold, one after the other; it is written after each."""
+    results = json.loads(file.read_text("utf-8")) if file.exists() else begun()
+    if results["steps"] != STEPS or results["batch"] != BATCH:
+        sys.exit(f"{file} holds runs of other settings: move it away, or take its settings.")
+    tower = _tower(work / "tower")
+    for seed in SEEDS:
+        for name in VARIANTS:
+            if str(seed) in results["runs"].setdefault(name, {}):
+                continue
+            started = time.monotonic()
+            out = work / f"{name.replace(' ', '-')}-{seed}"
+            train(VARIANTS[name].settings, seed, out, tower)
+            trained = time.monotonic()
+            results["runs"][name][str(seed)] = {
+                "ranks": ranks(out / "last"),
+                "train_seconds": round(trained - started, 1),
+                "date": str(date.today()),
+            }
+            scratch = file.with_suffix(".tmp")
+            scratch.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            scratch.replace(file)
+            print(name, seed, f"{trained - started:.0f} s", summary(results, name), flush=True)
+
+
+def begun() -> Settings:
+    """A file of results without runs: what is asked, in order, and how each run is trained."""
+    from rag_vqa.demo.asked import examples
+
+    return {
+        "half": "test",
+        "steps": STEPS,
+        "batch": BATCH,
+        "questions": [example.id for example in examples("test")],
+        "runs": {},
+    }
+
+
+def train(settings: Settings, seed: int, out: Path, tower: Path) -> None:
+    """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
+    import yaml
+
+    from rag_vqa.demo.training import recipe
+
+    own = {"out": str(out), "steps": STEPS, "batch": BATCH, "seed": seed}
+    tree = _laid(recipe(), {**own, "towers": {"vision": str(tower)}}, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    config = out / "train.yaml"
+    config.write_text(yaml.safe_dump(tree), "utf-8")
+    command = [sys.executable, "-m", "rag_vqa", "train", "--config", str(config)]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def ranks(checkpoint: Path) -> str:
+    """For each question the rank of its document, a digit of 1 to 5, 0 where it is not there."""
+    from rag_vqa.demo.asked import examples
+    from rag_vqa.demo.bundled import build_knowledge_base
+    from rag_vqa.retriever.encoder import Encoder
+
+    asked = examples("test")
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder = Encoder.load(checkpoint)
+        with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
+            found = kb.search([example.query for example in asked], DEPTH)
+    first = [
+        next((hit.rank for hit in hits if hit.document.id in example.relevant), 0)
+        for example, hits in zip(asked, found, strict=True)
+    ]
+    return "".join(map(str, first))
+
+
+def hits(results: Settings, name: str, depth: int) -> NDArray[np.float64]:
+    """(seeds, questions) of 1 and 0: the right document is among the first `depth`."""
+    runs = results["runs"].get(name, {})
+    found = np.array([[int(digit) for digit in run["ranks"]] for run in runs.values()])
+    return ((found > 0) & (found <= depth)).astype(np.float64)
+
+
+def summary(results: Settings, name: str) -> str:
+    """The row of a variant, as the page has it."""
+    from rag_vqa.eval.intervals import bootstrap, paired
+
+    clusters = [question.partition("/")[0] for question in results["questions"]]
+    first, fifth = (hits(results, name, depth) for depth in (1, DEPTH))
+    low, high = bootstrap(first.mean(axis=0), clusters)
+    by_seed = first.mean(axis=1)
+    cells = [
+        name, f"{first.mean():.3f}", f"{low:.3f} – {high:.3f}",
+        f"{by_seed.min():.3f} – {by_seed.max():.3f}", f"{fifth.mean():.3f}",
+    ]  # fmt: skip
+    whole = hits(results, "full", 1)[: len(first)]
+    if name == "full" or len(whole) < len(first):
+        cells += ["", ""]
+    else:
+        below, above = paired(first.mean(axis=0), whole.mean(axis=0), clusters)
+        cells += [f"{first.mean() - whole.mean():+.3f}", f"{below:+.3f} – {above:+.3f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results: Settings) -> str:
+    """Markdown: a row for each variant that every seed so far has."""
+    head = "| variant | recall@1 | 95% | seeds | recall@5 | minus full | 95% |"
+    rows = [summary(results, name) for name in VARIANTS if results["runs"].get(name)]
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def page(results: Settings) -> str:
+    """docs/ablations.md with the table in its place; what is written round it stays."""
+    start, end = "<!-- table: benchmarks/ablations.py --table -->\n", "\n<!-- end of table -->"
+    before, _, rest = PAGE.read_text("utf-8").partition(start)
+    return f"{before}{start}{table(results)}{end}{rest.partition(end)[2]}"
+
+
+def _tower(folder: Path) -> Path:
+    """The vision tower of the demo's retriever, as a CLIP checkpoint of its own."""
+    if not (folder / "model.safetensors").exists():
+        from rag_vqa.retriever.model import RetrieverModel
+        from rag_vqa.settings import embedded_model
+
+        model = RetrieverModel.from_pretrained(embedded_model("retriever"))
+        model.query_model.vision_model.save_pretrained(folder)
+    return folder
+
+
+def _laid(*layers: Settings) -> Settings:
+    """Trees laid on one another, the later ones above."""
+    whole: Settings = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
+            whole[key] = _laid(whole[key], value) if both else value
+    return whole
+
+
+if __name__ == "__main__":
+    main()
