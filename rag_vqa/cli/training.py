@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,8 @@ class Given:
 
 def run(run: Run, given: Given) -> int:
     """Train, or go on; the exit code."""
+    replace(run, file=None, assignments=()).settings()  # for --offline: the file is no such tree
     settings = settings_of(run, given)
-    run.settings()  # --offline
     from rag_vqa.retriever.training.processes import accelerator
 
     made = accelerator(settings.precision, run.note)

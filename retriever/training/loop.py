@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from rag_vqa.errors import UsageError
+from rag_vqa.retriever.store import files
 from rag_vqa.retriever.training import checkpoint
 from rag_vqa.retriever.training.finite import Finite
 from rag_vqa.retriever.training.logs import Figures, Log
@@ -139,6 +140,7 @@ class _Run:
         self.plan, self.folder, self.accelerator, self.watch = plan, folder, accelerator, watch
         self.module, self.identity = module, dict(identity)
         self.finite = Finite(module, accelerator)
+        files.make_folder(folder)
         module.to(accelerator.device)
         optimizer = _optimizer(module, plan)
         self.bases = [group["lr"] for group in optimizer.param_groups]
