@@ -7,7 +7,7 @@ straight one saw. The random state, too, is a function of (seed, step, rank): no
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,17 @@ class Outcome:
 
 # Forward and backward of step i, of this process's share, on the prepared module.
 StepOf = Callable[[nn.Module, Accelerator, int], Outcome]
+
+
+def whole(forward: Callable[[int], Outcome]) -> StepOf:
+    """Of a function that computes a step's loss, with its graph, in one piece."""
+
+    def step_of(module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
+        outcome = forward(step)
+        accelerator.backward(outcome.loss)
+        return replace(outcome, loss=outcome.loss.detach())
+
+    return step_of
 
 
 @dataclass(frozen=True)
