@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
+RECIPE = ROOT / "rag_vqa" / "demo" / "retriever.yaml"
 PAGE = ROOT / "docs" / "ablations.md"
 SEEDS = (1, 2, 3)
 STEPS, BATCH = 400, 48
@@ -114,10 +115,14 @@ def train(settings: Settings, seed: int, out: Path, tower: Path) -> None:
     """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
     import yaml
 
-    from rag_vqa.demo.training import recipe
+    from rag_vqa.settings import embedded_model
 
-    own = {"out": str(out), "steps": STEPS, "batch": BATCH, "seed": seed}
-    tree = _laid(recipe(), {**own, "towers": {"vision": str(tower)}}, settings)
+    words = str(embedded_model("retriever"))
+    own: Settings = {
+        "out": str(out), "steps": STEPS, "batch": BATCH, "seed": seed,
+        "model": {"vision": str(tower)}, "tokenizer": words, "image_processor": words,
+    }  # fmt: skip
+    tree = _laid(yaml.safe_load(RECIPE.read_text("utf-8")), own, settings)
     out.mkdir(parents=True, exist_ok=True)
     config = out / "train.yaml"
     config.write_text(yaml.safe_dump(tree), "utf-8")
