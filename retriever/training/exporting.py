@@ -57,7 +57,8 @@ def _finished(model: RetrieverModel, scale: float, dtype: str) -> RetrieverModel
     copy = deepcopy(model).eval()
     merge_lora(copy)
     copy.config.logit_scale = round(scale, 6)
-    return copy.to(device="cpu", dtype=getattr(torch, dtype))
+    copy.to(device="cpu", dtype=getattr(torch, dtype))
+    return copy
 
 
 def _take_place(new: Path, folder: Path) -> None:
