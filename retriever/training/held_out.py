@@ -62,7 +62,7 @@ class HeldOut:
         places = {identity: place for place, identity in enumerate(self.pool)}
         with encoding(self.model):
             queries = self._encoded([pair.query for pair in self.pairs], queries=True)
-            passages = self._searched()
+            passages = self.searched()
         ranks = []
         for query, pair in zip(queries, self.pairs, strict=True):
             scores = maxsim(query[None], passages)[0]
@@ -71,7 +71,8 @@ class HeldOut:
             ranks.append(1 + int((scores[~right] >= scores[right].max()).sum()))
         return np.array(ranks)
 
-    def _searched(self) -> Tensor:
+    def searched(self) -> Tensor:
+        """(N, K, D) of the pool, in its order, on the CPU; (N, 1, D) where the model pools."""
         if self._passages is not None:
             return self._passages
         encoded = self._encoded(list(self.pool.values()), queries=False)
