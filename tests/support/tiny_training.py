@@ -1,7 +1,9 @@
 """A tiny ReT with dropout, a few pairs, and settings that train it in seconds.
 
-As a program: `python tiny_training.py FOLDER KILLS SEED` trains there, is killed KILLS times at
-drawn moments and goes on each time, and trains once without kills; it prints both digests.
+As a program: `tiny_training.py kills FOLDER KILLS SEED` trains there, is killed KILLS times at
+drawn moments and goes on each time, and trains once without kills; it prints whether the bytes of
+both are the same. `tiny_training.py one FOLDER OUT [kill|nan STEP]` trains once, as one of the
+processes of `accelerate launch`; that of rank 1 has an accident in that step.
 """
 
 import hashlib
@@ -19,12 +21,14 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig
 
+from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.training.loop import NOBODY, Fitted, Watch
 from rag_vqa.retriever.training.processes import accelerator
 from rag_vqa.retriever.training.running import train
 from rag_vqa.retriever.training.settings import TrainSettings
+from rag_vqa.retriever.training.two_sides import TwoSides
 from rag_vqa.settings import embedded_model
 
 WORDS = ("red", "blue", "green", "white", "black", "capital", "money", "river", "coast", "people")
@@ -131,8 +135,37 @@ def killed(home: Path, times: int, seed: int) -> int:
     return came
 
 
+def one(home: Path, out: Path, accident: str, at: int) -> int:
+    """Exit code, as the program has it."""
+    mine = os.environ.get("RANK") == "1"
+
+    def step(done: int) -> None:
+        if mine and accident == "kill" and done == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    forward, calls = TwoSides.forward, 0
+
+    def poisoned(self: TwoSides, query: Any, passage: Any) -> Any:
+        nonlocal calls
+        queries, passages, scale = forward(self, query, passage)
+        calls += 1
+        bad = mine and accident == "nan" and calls == at
+        return queries * float("nan") if bad else queries, passages, scale
+
+    TwoSides.forward = poisoned  # type: ignore[method-assign]
+    try:
+        run(settings(home, out, batch=6), Watch(step=step))
+    except RagVqaError as error:
+        print(f"rank {os.environ.get('RANK')}: {error}", flush=True)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    came = killed(place, int(sys.argv[2]), int(sys.argv[3]))
-    same = digest(place / "straight") == digest(place / "cut")
-    print(json.dumps({"kills": came, "same": same, "straight": digest(place / "straight")}))
+    mode, place, *rest = sys.argv[1:]
+    if mode == "one":
+        out, accident, at = [*rest, "none", "0"][:3]
+        sys.exit(one(Path(place), Path(out), accident, int(at)))
+    came = killed(Path(place), int(rest[0]), int(rest[1]))
+    whole, cut = (digest(Path(place) / name) for name in ("straight", "cut"))
+    print(json.dumps({"kills": came, "same": whole == cut}))
