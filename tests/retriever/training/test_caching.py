@@ -34,7 +34,6 @@ def test_dropout_is_the_same_in_both_forwards() -> None:
 
 
 def test_autocast_keeps_the_gradients_of_weights() -> None:
-    # Weights that autocast casts in the forward without a graph must not serve the second one.
     whole = replace(DROPS, dropout=0.0, chunks=1)
     batch, found = batches(whole)[0], []
     for chunks in (1, 3):
