@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_training import Case, batches, gradients_of, step, two_sides
 from torch import Tensor
+from training_ranks import Case, batches, gradients_of, step, two_sides
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.training.batch import Batch

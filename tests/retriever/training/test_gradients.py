@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import Case, batches, gradients_of, rank, step, together, two_sides
 from torch import Tensor, multiprocessing
+from training_ranks import Case, batches, gradients_of, rank, step, together, two_sides
 
 CASES = {
     "plain": Case(),

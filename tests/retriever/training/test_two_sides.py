@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import Case, batches, two_sides
 from torch import Tensor
 from torch.nn import functional as F
+from training_ranks import Case, batches, two_sides
 
 from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.training.two_sides import TwoSides
