@@ -26,7 +26,7 @@ def maxsim(
     """What `late_interaction` computes, of all queries with all passages, with gradients.
 
     Args:
-        queries: (Q, K, D) or (Q, D), of any float; halves are scored in float32.
+        queries: (Q, K, D), or (Q, D) without masks; halves are scored in float32.
         passages: (N, K', D) or (N, D).
         query_mask: (Q, K), 1 = counts.
         passage_mask: (N, K'), 1 = may be matched; each passage has one such token at least.
@@ -40,8 +40,6 @@ def maxsim(
     tensor([[1.8000]])
     """
     queries, passages = (x if x.dtype == torch.float64 else x.float() for x in (queries, passages))
-    if queries.ndim == 2:
-        return queries @ passages.T
     if query_mask is not None:
         queries = queries * query_mask[:, :, None]
     if passage_mask is not None:
@@ -49,7 +47,11 @@ def maxsim(
         visible = passage_mask.bool()
         first = passages[torch.arange(len(passages)), visible.int().argmax(dim=1)]
         passages = torch.where(visible[:, :, None], passages, first[:, None])
-    return _MaxSim.apply(queries, passages)  # type: ignore[no-any-return,no-untyped-call]
+    with torch.autocast(queries.device.type, enabled=False):
+        if queries.ndim == 2:
+            return queries @ passages.T
+        scores: Tensor = _MaxSim.apply(queries, passages)  # type: ignore[no-untyped-call]
+        return scores
 
 
 class _MaxSim(torch.autograd.Function):
@@ -61,10 +63,9 @@ class _MaxSim(torch.autograd.Function):
         kept = torch.uint8 if tokens <= 256 else torch.int16
         best = torch.empty(Q, K, N, dtype=kept, device=queries.device)
         columns = passages.permute(1, 2, 0).contiguous()  # (K', D, N)
-        with torch.autocast(queries.device.type, enabled=False):
-            for rows in _tiles(queries, N):
-                maxima, best[rows] = _maxima(queries[rows], columns, kept)
-                scores[rows] = maxima.sum(dim=1)
+        for rows in _tiles(queries, N):
+            maxima, best[rows] = _maxima(queries[rows], columns, kept)
+            scores[rows] = maxima.sum(dim=1)
         ctx.save_for_backward(queries, passages, best)
         return scores
 

@@ -86,7 +86,7 @@ def _features(
             some, others, scale = module(query, passage)
             queries.append(some)
             passages.append(others)
-    # Autocast would hand the weights that it cast here, without a graph, to the second forward.
+    # Older torch hands weights that autocast cast here, without a graph, to the second forward.
     torch.clear_autocast_cache()
     leaves = [x.requires_grad_() for x in (torch.cat(queries), torch.cat(passages), scale.detach())]
     return leaves[0], leaves[1], leaves[2], states

@@ -40,7 +40,7 @@ def objective(
     """
     of_queries, of_passages = sizes(queries), sizes(passages)
     passages, ids = gathered(passages, of_passages), gathered(passage_ids, of_passages)
-    right = (positives[:, :, None] == ids).any(dim=1)  # (B, ΣN)
+    right = _right(positives, ids)  # (B, ΣN)
     scores = gathered(maxsim(queries, passages), of_queries)  # (ΣB, ΣN)
     right = gathered(right.byte(), of_queries).bool()
     logits = scores * scale
@@ -50,6 +50,14 @@ def objective(
         loss = (loss + cross_entropy(logits[:, own].T, right[:, own].T)) / 2
     hits = right.gather(1, scores.argmax(dim=1, keepdim=True))
     return loss, {"recall@1": float(hits.float().mean()), "scale": float(scale.detach())}
+
+
+def _right(positives: Tensor, ids: Tensor) -> Tensor:
+    """(B, P), (N) → (B, N) bool, without (B, P, N): some queries have thousands that are right."""
+    found = torch.zeros(len(positives), len(ids), dtype=torch.bool, device=ids.device)
+    for one in positives.unbind(dim=1):
+        found |= one[:, None] == ids
+    return found
 
 
 def _own(of_queries: list[int], of_passages: list[int], device: torch.device) -> Tensor:
