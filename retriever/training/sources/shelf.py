@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class Shelf:
     def __init__(self, path: Path) -> None:
         """Raises RagVqaError: it is damaged."""
         self._path = path
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None  # opened where it is read: it does not travel
         tables = [path.with_suffix(f".{name}.npy") for name in ("ends", "numbers", "places")]
         try:
             self._ends, self._numbers, self._places = (
@@ -50,9 +51,10 @@ class Shelf:
     def at(self, place: int) -> Record:
         """The record of a place, 0 … len - 1."""
         if self._file is None:
-            self._file = self._path.open("rb")
+            self._file = os.open(self._path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
         start, end = int(self._ends[place]), int(self._ends[place + 1])
-        record: Record = json.loads(os.pread(self._file.fileno(), end - start, start))
+        record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
 
     def find(self, identity: str) -> Record | None:
