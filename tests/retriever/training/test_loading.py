@@ -92,7 +92,7 @@ def test_ranks_join_to_the_batch_of_one_process(tmp_path: Path, processor: RetPr
         next(batches(mixed, processor, seed=1, first_step=0, steps=3, batch=5, rank=0, world=2))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_picture_that_went_bad_stops_with_the_row_s_name(
     tmp_path: Path, processor: RetProcessor, workers: int
 ) -> None:

@@ -49,11 +49,9 @@ def test_shares_of_ranks_join_to_the_batch_of_one_process() -> None:
     mixture = mixed(1, 2)
     alone = [names(mixture.share(3, step, 12)) for step in range(4)]
     for world in (2, 3, 4):
-        ranks = [
-            [name for rank in range(world) for name in names(mixture.share(3, step, 12, rank, world))]
-            for step in range(4)
-        ]  # fmt: skip
-        assert ranks == alone
+        for step, whole in enumerate(alone):
+            shares = [mixture.share(3, step, 12, rank, world) for rank in range(world)]
+            assert [name for share in shares for name in names(share)] == whole
 
 
 def test_what_is_drawn_depends_on_seed_and_place_alone() -> None:

@@ -230,7 +230,7 @@ def test_what_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> No
     birds(tmp_path)
     with pytest.raises(Missing, match=r"nothing\.jsonl"):
         opened(tmp_path, documents=tmp_path / "nothing.jsonl")
-    with pytest.raises(Missing, match="no.jsonl"):
+    with pytest.raises(Missing, match=r"no\.jsonl"):
         opened(tmp_path, questions=tmp_path / "no.jsonl")
     with pytest.raises(UsageError, match="Did you mean 'pairs'"):
         opened(tmp_path, format="pair")
