@@ -6,6 +6,7 @@ the tables are mapped (8 bytes a record for its place, 16 for its id), and a rec
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import weakref
@@ -29,7 +30,7 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         """Raises RagVqaError: it is damaged."""
-        self._path = path
+        self.path = path
         self._file: int | None = None  # opened where it is read: it does not travel
         tables = [path.with_suffix(f".{name}.npy") for name in ("ends", "numbers", "places")]
         try:
@@ -46,12 +47,12 @@ class Shelf:
         return len(self._ends) - 1
 
     def __reduce__(self) -> tuple[type[Shelf], tuple[Path]]:
-        return Shelf, (self._path,)
+        return Shelf, (self.path,)
 
     def at(self, place: int) -> Record:
         """The record of a place, 0 … len - 1."""
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDONLY)
+            self._file = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._file)
         start, end = int(self._ends[place]), int(self._ends[place + 1])
         record: Record = json.loads(os.pread(self._file, end - start, start))
@@ -104,6 +105,12 @@ def write(path: Path, records: Iterable[Record]) -> Shelf:
         if first["id"] == second["id"] and first != second:
             raise BadInput(f"two of the id {shown(first['id'])} differ: keep one of them.")
     return shelf
+
+
+def digest_of(shelf: Shelf) -> str:
+    """SHA-256 of all records in their order, in hex."""
+    with shelf.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _save(path: Path, name: str, table: NDArray[np.int64]) -> None:
