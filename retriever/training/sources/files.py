@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_vqa.errors import BadInput
+from rag_vqa.errors import BadInput, RagVqaError
 from rag_vqa.retriever.training.batch import Item, Pair
 from rag_vqa.retriever.training.permutation import key_of, permuted
 from rag_vqa.retriever.training.sources.packing import DOCUMENTS, PACKED, ROWS
@@ -46,7 +46,10 @@ class FileSource:
         self.folder, self._name = folder, name
         self.instructions, self.hard, self.on_bad = tuple(instructions), hard, on_bad
         self._rows, self._documents = Shelf(folder / ROWS), Shelf(folder / DOCUMENTS)
-        packed = json.loads((folder / PACKED).read_text("utf-8"))
+        try:
+            packed = json.loads((folder / PACKED).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RagVqaError(f"{folder} is damaged ({error}): delete it.") from error
         self.counts: Mapping[str, int] = packed["counts"]
         self.digest: str = packed["digest"]
         if hard and len(self._documents) < 2:

@@ -120,7 +120,8 @@ class _Packing:
 
             def refuse(where: str, reason: str) -> None:
                 if self.stop:
-                    raise BadInput(f"{where}: {reason} To leave such out: on_bad: skip")
+                    said = ": ".join(part for part in (where, reason) if part)
+                    raise BadInput(f"{said} To leave such rows out: on_bad: skip")
                 self.counts["refused"] += 1
                 rejects.write(json.dumps({"where": where, "reason": reason}) + "\n")
 
@@ -169,7 +170,7 @@ class _Packing:
         def reject(rejected: Rejected) -> None:
             refuse(f"{path}, line {rejected.line}", rejected.reason)
 
-        images = self.settings.document_images or self.settings.images
+        images = self.settings.document_images
         return open_documents(path, images=images, on_reject=reject).records()
 
     def _usable(self, document: Record, where: str, refuse: Refuse) -> bool:
@@ -189,7 +190,7 @@ class _Packing:
     ) -> Iterator[dict[str, Any]]:
         for asked in self._asked():
             if isinstance(asked, BadInput):
-                refuse("a row", str(asked))
+                refuse("", str(asked))  # says itself where it is
                 continue
             where = f"{self.settings.questions}, question {shown(asked.example.id)}"
             image = picture(asked, self.found.images)

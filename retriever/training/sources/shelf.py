@@ -38,7 +38,7 @@ class Shelf:
                 np.load(table, mmap_mode="r", allow_pickle=False) for table in tables
             )
             size = path.stat().st_size
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise RagVqaError(f"{path} is damaged ({error}): delete {path.parent}.") from error
         if size != self._ends[-1] or len(self._numbers) != len(self._places):
             raise RagVqaError(f"{path} is damaged (its size is wrong): delete {path.parent}.")

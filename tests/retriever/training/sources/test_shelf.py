@@ -35,10 +35,11 @@ def test_nothing_is_in_an_empty_one(tmp_path: Path) -> None:
     assert not shelf.among(np.array([1], np.int64)).any()
 
 
+@pytest.mark.parametrize("left", [0, 1, -1])
 @pytest.mark.parametrize("name", ["records.jsonl", "records.ends.npy", "records.numbers.npy"])
-def test_a_cut_file_is_told(tmp_path: Path, name: str) -> None:
+def test_a_cut_file_is_told(tmp_path: Path, name: str, left: int) -> None:
     write(tmp_path / "records.jsonl", RECORDS)
     whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[:-1])
+    (tmp_path / name).write_bytes(whole[:left])
     with pytest.raises(RagVqaError, match=r"records\.jsonl is damaged"):
         Shelf(tmp_path / "records.jsonl")
