@@ -24,6 +24,7 @@ from rag_vqa.retriever.training.collate import Opened, collate, opened
 from rag_vqa.retriever.training.mixture import Mixture, places
 
 AHEAD = 2  # batches that each process has ready
+GRACE = 10  # seconds from being told to end: what a stopped run has to save its state
 # Rows in a row that may be left out: more are no accident, but a folder that is not there.
 MOST_SKIPPED = 20
 
@@ -67,22 +68,24 @@ def batches(
         worker_init_fn=_begin,
         generator=torch.Generator(),
     )
-    iterator = iter(loader)
-    while True:
-        try:
-            made = next(iterator, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RagVqaError(
-                "a process that prepares batches has ended. If memory ran out, give fewer: "
-                "data.workers"
-            ) from error
-        if made is None:
-            return
-        if isinstance(made, RagVqaError):
-            raise made
-        yield made
+    yield from _unwrapped(loader)
+
+
+def _unwrapped(loader: DataLoader[Batch | RagVqaError]) -> Iterator[Batch]:
+    made = iter(loader)
+    try:
+        while (one := next(made, None)) is not None:
+            if isinstance(one, RagVqaError):
+                raise one
+            yield one
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RagVqaError(
+            "a process that prepares batches has ended. If memory ran out, give fewer: data.workers"
+        ) from error
+    finally:
+        del made  # ends the processes now, not when somebody lets go of the traceback
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,13 @@ def _same(made: Any) -> Any:
 
 
 def _begin(worker: int) -> None:
-    """One thread each; and signals to the whole group are the parent's to answer."""
+    """One thread each. Signals to the whole group are the parent's to answer: it saves its work,
+    and is not to lose a process meanwhile. One that is told to end does so a little later."""
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

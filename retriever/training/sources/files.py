@@ -7,19 +7,18 @@ picture. All that it draws is a function of the seed and the place.
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rag_vqa.errors import BadInput
+from rag_vqa.errors import BadInput, RagVqaError
 from rag_vqa.retriever.training.batch import Item, Pair
 from rag_vqa.retriever.training.permutation import key_of, permuted
-from rag_vqa.retriever.training.sources.packing import COUNTS, DOCUMENTS, ROWS
+from rag_vqa.retriever.training.sources.packing import DOCUMENTS, PACKED, ROWS
+from rag_vqa.retriever.training.sources.records import picture
 from rag_vqa.retriever.training.sources.settings import OnBad
 from rag_vqa.retriever.training.sources.shelf import Record, Shelf
-from rag_vqa.types import ImageSource
 
 _TRIES = 100  # draws of a document that is not right, before it is said that there is none
 
@@ -30,6 +29,8 @@ class FileSource:
     Attributes:
         counts: rows, documents, refused, … as they were packed; the reasons are in
             `folder/rejects.jsonl`.
+        digest: of all rows and documents, and of where their pictures lie: a run that goes on
+            needs the same.
         hard: negatives of each pair.
     """
 
@@ -45,7 +46,12 @@ class FileSource:
         self.folder, self._name = folder, name
         self.instructions, self.hard, self.on_bad = tuple(instructions), hard, on_bad
         self._rows, self._documents = Shelf(folder / ROWS), Shelf(folder / DOCUMENTS)
-        self.counts: Mapping[str, int] = json.loads((folder / COUNTS).read_text("utf-8"))
+        try:
+            packed = json.loads((folder / PACKED).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RagVqaError(f"{folder} is damaged ({error}): delete it.") from error
+        self.counts: Mapping[str, int] = packed["counts"]
+        self.digest: str = packed["digest"]
         if hard and len(self._documents) < 2:
             raise BadInput(f"{name}: hard is {hard}, and there is one document alone.")
 
@@ -70,7 +76,7 @@ class FileSource:
         told = self.instructions
         instruction = told[int(random.integers(len(told)))] if told else row["instruction"]
         return Pair(
-            query=Item(f"{instruction} {row['text']}".strip(), _picture(row)),
+            query=Item(f"{instruction} {row['text']}".strip(), picture(row)),
             passage=self._item(self._documents.find(chosen), chosen),
             positives=(chosen, *(one for one in right if one != chosen)),
             negatives=self._negatives(row, random) if self.hard else (),
@@ -98,10 +104,4 @@ class FileSource:
     def _item(self, record: Record | None, identity: str) -> Item:
         if record is None:
             raise BadInput(f"{self._name}: document {identity!r} is gone: delete {self.folder}.")
-        return Item(record["text"], _picture(record), identity)
-
-
-def _picture(record: Record) -> ImageSource | None:
-    if "bytes" in record:
-        return b64decode(record["bytes"])
-    return record.get("image")
+        return Item(record["text"], picture(record), identity)

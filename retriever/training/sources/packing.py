@@ -9,10 +9,9 @@ works, 8 bytes for each id that rows name.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from base64 import b64encode
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.errors import BadInput, RagVqaError, UsageError
+from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import Record, Rejected, nearest, shown
 from rag_vqa.formats.jsonl import objects
 from rag_vqa.formats.questions import evqa, infoseek, m2kr, mbeir, pairs
@@ -31,12 +30,12 @@ from rag_vqa.formats.questions.rows import Asked, Benchmark
 from rag_vqa.formats.source import open_source as open_documents
 from rag_vqa.retriever.passages import whole
 from rag_vqa.retriever.training.batch import number
+from rag_vqa.retriever.training.sources.records import check_picture, passage, within
 from rag_vqa.retriever.training.sources.settings import SourceSettings
-from rag_vqa.retriever.training.sources.shelf import Shelf, write
-from rag_vqa.types import Document, ImageSource
+from rag_vqa.retriever.training.sources.shelf import Shelf, digest_of, write
 
 FORMAT = 1  # of the folder: another number, another folder
-ROWS, DOCUMENTS, COUNTS, REJECTS = "rows.jsonl", "documents.jsonl", "counts.json", "rejects.jsonl"
+ROWS, DOCUMENTS, PACKED, REJECTS = "rows.jsonl", "documents.jsonl", "packed.json", "rejects.jsonl"
 _FIND = {"pairs": pairs.find, "m2kr": m2kr.find, "mbeir": mbeir.find,
          "infoseek": infoseek.find, "evqa": evqa.find}  # fmt: skip
 FORMATS = tuple(_FIND)
@@ -111,6 +110,7 @@ class _Packing:
         self.settings, self.found, self.folder = settings, found, folder
         self.counts: Counter[str] = Counter()
         self.stop = settings.on_bad == "stop"
+        self.inline = False  # whether a row brings a passage
 
     def write(self) -> None:
         """All files of the folder."""
@@ -120,7 +120,8 @@ class _Packing:
 
             def refuse(where: str, reason: str) -> None:
                 if self.stop:
-                    raise BadInput(f"{where}: {reason} To leave such out: on_bad: skip")
+                    said = ": ".join(part for part in (where, reason) if part)
+                    raise BadInput(f"{said} To leave such rows out: on_bad: skip")
                 self.counts["refused"] += 1
                 rejects.write(json.dumps({"where": where, "reason": reason}) + "\n")
 
@@ -130,20 +131,22 @@ class _Packing:
             what = f"{self.counts['refused']:,} were refused, see on_bad" if self.counts else ""
             raise BadInput(f"{self.settings.questions} leaves no row to train on. {what}".strip())
         self.counts |= Counter(rows=len(rows), documents=len(documents))
-        (self.folder / COUNTS).write_text(json.dumps(self.counts), "utf-8")
+        digest = sha256(digest_of(rows).encode() + digest_of(documents).encode()).hexdigest()
+        packed = {"counts": self.counts, "digest": digest}
+        (self.folder / PACKED).write_text(json.dumps(packed), "utf-8")
 
     def _asked(self) -> Iterator[Asked | BadInput]:
         return self.found.rows(None if self.found.names is None else self.found.names())
 
     def _wanted(self, given: Shelf | None) -> Numbers:
         """Numbers of all ids that rows name, ascending."""
-        wanted, new = np.empty(0, np.int64), list[int]()
+        wanted, new = np.empty(0, np.int64), array("q")
         for asked in self._asked():
             if not isinstance(asked, BadInput):
-                named = (*_right(asked), *_wrong(asked, given))
-                new += map(number, named)
+                self.inline = self.inline or bool(asked.documents)
+                new.extend(map(number, (*_right(asked), *_wrong(asked, given))))
             if len(new) >= _COMPACTED:
-                wanted, new = np.union1d(wanted, np.array(new, np.int64)), []
+                wanted, new = np.union1d(wanted, np.array(new)), array("q")
         return np.union1d(wanted, np.array(new, np.int64))
 
     def _documents(self, wanted: Numbers, refuse: Refuse) -> Shelf:
@@ -153,13 +156,13 @@ class _Packing:
             path = self.settings.documents
             for record in () if path is None else self._read(path, refuse):
                 if _has(wanted, number(record.id)) and self._usable(record, str(path), refuse):
-                    yield _passage(record)
+                    yield passage(record)
             root = (self.settings.document_images or self.found.images).resolve()
-            for asked in self._asked():
+            for asked in self._asked() if self.inline else ():
                 for document in () if isinstance(asked, BadInput) else asked.documents:
-                    held = _within(document, root)
+                    held = within(document, root)
                     if self._usable(held, f"{self.settings.questions}", refuse):
-                        yield _passage(held)
+                        yield passage(held)
 
         return write(self.folder / DOCUMENTS, records())
 
@@ -167,7 +170,7 @@ class _Packing:
         def reject(rejected: Rejected) -> None:
             refuse(f"{path}, line {rejected.line}", rejected.reason)
 
-        images = self.settings.document_images or self.settings.images
+        images = self.settings.document_images
         return open_documents(path, images=images, on_reject=reject).records()
 
     def _usable(self, document: Record, where: str, refuse: Refuse) -> bool:
@@ -176,7 +179,7 @@ class _Packing:
         try:
             image = whole(document).image
             if isinstance(image, str | Path):
-                _check_picture(Path(image), document.folder)
+                check_picture(Path(image), document.folder)
         except BadInput as error:
             refuse(at, str(error))
             return False
@@ -187,7 +190,7 @@ class _Packing:
     ) -> Iterator[dict[str, Any]]:
         for asked in self._asked():
             if isinstance(asked, BadInput):
-                refuse("a row", str(asked))
+                refuse("", str(asked))  # says itself where it is
                 continue
             where = f"{self.settings.questions}, question {shown(asked.example.id)}"
             image = picture(asked, self.found.images)
@@ -218,7 +221,7 @@ class _Packing:
             "id": asked.example.id,
             "text": query.text,
             "instruction": query.instruction or "",
-            "image": None if image is None else str(image),
+            "image": None if image is None else str(image.absolute()),
             "right": [*there, *(one for one in right if one not in there)],
             "there": len(there),
             "negatives": kept,
@@ -265,33 +268,3 @@ def _given(path: Path, out: Path) -> Shelf:
             yield {"id": identity, "negatives": listed}
 
     return write(out, records())
-
-
-def _within(document: Document, root: Path) -> Record:
-    """A passage that stands in a row, its pictures in the folder of pictures."""
-    fields = {name: getattr(document, name) for name in Document.__dataclass_fields__}
-    fields["images"] = tuple(root / str(image) for image in document.images)
-    return Record(**fields, line=None, folder=root)
-
-
-def _check_picture(path: Path, root: Path) -> None:
-    """Raises BadInput: it is not there, or not in its folder."""
-    if not path.is_file():
-        raise BadInput(f"its picture {path} is not there.")
-    if not Path(os.path.realpath(path)).is_relative_to(root):
-        raise BadInput(f"its picture {path} lies outside {root}; copy it there.")
-
-
-def _passage(document: Document) -> dict[str, Any]:
-    passage = whole(document)
-    return {"id": document.id, "text": passage.text, **_image(passage.image)}
-
-
-def _image(image: ImageSource | None) -> dict[str, str]:
-    if image is None:
-        return {}
-    if isinstance(image, bytes):
-        return {"bytes": b64encode(image).decode()}
-    if isinstance(image, str | Path):
-        return {"image": str(image)}
-    raise RagVqaError("a decoded picture cannot be packed")

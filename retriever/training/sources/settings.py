@@ -24,8 +24,8 @@ class SourceSettings(Section):
         questions: the folder of the files; of pairs and m2kr also the file itself.
         documents: a file that `kb build` reads, for what rows name by an id; each document is one
             passage, as of a knowledge base with --split none.
-        images, document_images: folders of the pictures; by default those that `data check` and
-            `kb build` take.
+        images, document_images: folders of the pictures of rows and of documents; by default
+            those that `data check` and `kb build` take.
         split, task: as of `data check`; the split is "train" by default.
         instructions: one is drawn for each row, each time; none: the row's own.
         negatives: a file of `train mine`, beside those that the rows bring.

@@ -6,12 +6,14 @@ the tables are mapped (8 bytes a record for its place, 16 for its id), and a rec
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import weakref
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +30,15 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         """Raises RagVqaError: it is damaged."""
-        self._path = path
-        self._file: IO[bytes] | None = None
+        self.path = path
+        self._file: int | None = None  # opened where it is read: it does not travel
         tables = [path.with_suffix(f".{name}.npy") for name in ("ends", "numbers", "places")]
         try:
             self._ends, self._numbers, self._places = (
                 np.load(table, mmap_mode="r", allow_pickle=False) for table in tables
             )
             size = path.stat().st_size
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise RagVqaError(f"{path} is damaged ({error}): delete {path.parent}.") from error
         if size != self._ends[-1] or len(self._numbers) != len(self._places):
             raise RagVqaError(f"{path} is damaged (its size is wrong): delete {path.parent}.")
@@ -45,14 +47,15 @@ class Shelf:
         return len(self._ends) - 1
 
     def __reduce__(self) -> tuple[type[Shelf], tuple[Path]]:
-        return Shelf, (self._path,)
+        return Shelf, (self.path,)
 
     def at(self, place: int) -> Record:
         """The record of a place, 0 … len - 1."""
         if self._file is None:
-            self._file = self._path.open("rb")
+            self._file = os.open(self.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
         start, end = int(self._ends[place]), int(self._ends[place + 1])
-        record: Record = json.loads(os.pread(self._file.fileno(), end - start, start))
+        record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
 
     def find(self, identity: str) -> Record | None:
@@ -102,6 +105,12 @@ def write(path: Path, records: Iterable[Record]) -> Shelf:
         if first["id"] == second["id"] and first != second:
             raise BadInput(f"two of the id {shown(first['id'])} differ: keep one of them.")
     return shelf
+
+
+def digest_of(shelf: Shelf) -> str:
+    """SHA-256 of all records in their order, in hex."""
+    with shelf.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _save(path: Path, name: str, table: NDArray[np.int64]) -> None:
