@@ -30,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
 RECIPE = ROOT / "rag_vqa" / "demo" / "retriever.yaml"
 PAGE = ROOT / "docs" / "ablations.md"
 SEEDS = (1, 2, 3)
-STEPS, BATCH = 400, 48
+STEPS, BATCH = 300, 48
 DEPTH = 5
 Settings = dict[str, Any]
 
