@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,8 @@ class Given:
 
 def run(run: Run, given: Given) -> int:
     """Train, or go on; the exit code."""
+    replace(run, file=None, assignments=()).settings()  # for --offline: the file is no such tree
     settings = settings_of(run, given)
-    run.settings()  # --offline
     from rag_vqa.retriever.training.processes import accelerator
 
     made = accelerator(settings.precision, run.note)
@@ -96,7 +96,8 @@ def _flags(settings: Any) -> Any:
 @contextmanager
 def shown(settings: TrainSettings, quiet: bool, run: Run, stop: Any) -> Iterator[Watch]:
     """A bar or lines on stderr, with what the last line of the log said."""
-    from rag_vqa.retriever.training.loop import Watch
+    from rag_vqa.retriever.training.checkpoint import done
+    from rag_vqa.retriever.training.loop import STATE, Watch
 
     last: dict[str, float] = {}
 
@@ -110,7 +111,8 @@ def shown(settings: TrainSettings, quiet: bool, run: Run, stop: Any) -> Iterator
             said = "  ".join(f"{n} {figures[n]:.4f}" for n in figures if n not in ("step", "kind"))
             print(f"held out, step {figures['step']:,}: {said}", file=sys.stderr, flush=True)
 
-    with progress("train", settings.steps, quiet=quiet, note=note) as advance:
+    first = done(settings.out / STATE)
+    with progress("train", settings.steps, quiet=quiet, first=first, note=note) as advance:
         yield Watch(advance, line, run.note, stop, settings.tensorboard)
 
 

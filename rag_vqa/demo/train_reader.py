@@ -5,7 +5,7 @@ texts, and copies the answer out of the right one, with its number, or says that
 rows.py makes its contexts into tokens.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ from rag_vqa.demo.pointer import Pointer
 from rag_vqa.demo.rows import CONTEXT, batch, row
 from rag_vqa.demo.training_options import options
 from rag_vqa.readers.encoding import PromptEncoder
-from rag_vqa.retriever.training.loop import Plan, autocast, fit
+from rag_vqa.retriever.training.loop import Outcome, Plan, Watch, fit, whole
+from rag_vqa.retriever.training.processes import accelerator
 
 # The question's words stand last, so the frame before them is one context for many questions.
 CHAT = (
@@ -116,7 +117,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
     pointer = Pointer(layers[POINTING].self_attn, head=0)
     matcher = Pointer(layers[MATCHING].self_attn, head=1)
 
-    def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
+    def forward(step: int) -> Outcome:
         rng = np.random.default_rng([seed, step])
         k, illustrated = stage(rng, step / steps)
         drawn = contexts(rng, CONTEXTS, k, illustrated)
@@ -125,8 +126,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         source, alike = inputs.pop("source"), inputs.pop("alike")
         pictures = [picture for c in drawn for picture in c.pictures]
         shown = {"pixel_values": pixels(pictures, SIZE)} if pictures else {}
-        with autocast():
-            logits = model(**inputs, **shown, use_cache=False).logits[:, :-1].float()
+        logits = model(**inputs, **shown, use_cache=False).logits[:, :-1]
         ids, answer, branch = inputs["input_ids"][:, 1:], answer[:, 1:], branch[:, 1:]
         loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
         loss = loss.view_as(ids)
@@ -138,9 +138,12 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         matching = matcher.loss(alike, inputs["attention_mask"])
         total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
         figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
-        return total, figures | {"answer_loss": float(loss[answer].mean().detach())}
+        figures |= {"answer_loss": float(loss[answer].mean().detach())}
+        return Outcome(total, figures, CONTEXTS)
 
-    fit(model, loss_of, Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed), folder, "reader")
+    plan = Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed)
+    made = accelerator("bf16", print)
+    fit(model, whole(forward), plan, folder, made, identity=asdict(plan), watch=Watch(line=print))
     model.eval().half().save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
 

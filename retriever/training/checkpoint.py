@@ -69,6 +69,11 @@ def newest(folder: Path, note: Callable[[str], None]) -> Saved | None:
     return None
 
 
+def done(folder: Path) -> int:
+    """How many steps the newest one there is of; 0: none is there."""
+    return max((int(path.stem.partition("-")[2]) for path in _newest_first(folder)), default=0)
+
+
 def tensors_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Trained parameters and the optimizer's state by name, as `Saved` holds them."""
     out = {f"model.{n}": p.detach() for n, p in module.named_parameters() if p.requires_grad}

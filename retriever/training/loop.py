@@ -7,7 +7,7 @@ straight one saw. The random state, too, is a function of (seed, step, rank): no
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from rag_vqa.errors import UsageError
+from rag_vqa.retriever.store import files
 from rag_vqa.retriever.training import checkpoint
 from rag_vqa.retriever.training.finite import Finite
 from rag_vqa.retriever.training.logs import Figures, Log
@@ -55,6 +56,17 @@ class Outcome:
 
 # Forward and backward of step i, of this process's share, on the prepared module.
 StepOf = Callable[[nn.Module, Accelerator, int], Outcome]
+
+
+def whole(forward: Callable[[int], Outcome]) -> StepOf:
+    """Of a function that computes a step's loss, with its graph, in one piece."""
+
+    def step_of(module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
+        outcome = forward(step)
+        accelerator.backward(outcome.loss)
+        return replace(outcome, loss=outcome.loss.detach())
+
+    return step_of
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,7 @@ class _Run:
         self.plan, self.folder, self.accelerator, self.watch = plan, folder, accelerator, watch
         self.module, self.identity = module, dict(identity)
         self.finite = Finite(module, accelerator)
+        files.make_folder(folder)
         module.to(accelerator.device)
         optimizer = _optimizer(module, plan)
         self.bases = [group["lr"] for group in optimizer.param_groups]
