@@ -47,9 +47,7 @@ def train(
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
     found = started(settings)
-    module = TwoSides(
-        found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale
-    )
+    module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
 
     def keep(name: str) -> None:
