@@ -42,6 +42,12 @@ class Given:
 
 def run(run: Run, given: Given) -> int:
     """Train, or go on; the exit code."""
+    if given.pairs is not None:
+        from rag_vqa.cli import tuning
+
+        return tuning.run(run, given)
+    if given.documents is not None:
+        raise UsageError("--documents belongs to --pairs; in a file: data.train, documents.")
     replace(run, file=None, assignments=()).settings()  # for --offline: the file is no such tree
     settings = settings_of(run, given)
     from rag_vqa.retriever.training.processes import accelerator
@@ -72,7 +78,10 @@ def _trained(run: Run, settings: TrainSettings, made: Accelerator) -> int:
     from rag_vqa.retriever.training.running import train
 
     quiet = run.quiet or not made.is_main_process
-    with asked_to_stop() as stop, shown(settings, quiet, run, stop) as watch:
+    with (
+        asked_to_stop() as stop,
+        shown(settings.out, settings.steps, quiet, run, stop, settings.tensorboard) as watch,
+    ):
         fitted = train(settings, made, watch, sources())
     if fitted.stopped:
         run.note(f"Stopped after {fitted.step:,} steps, saved. The same command goes on.")
@@ -94,7 +103,9 @@ def _flags(settings: Any) -> Any:
 
 
 @contextmanager
-def shown(settings: TrainSettings, quiet: bool, run: Run, stop: Any) -> Iterator[Watch]:
+def shown(
+    out: Path, steps: int | None, quiet: bool, run: Run, stop: Any, tensorboard: bool = False
+) -> Iterator[Watch]:
     """A bar or lines on stderr, with what the last line of the log said."""
     from rag_vqa.retriever.training.checkpoint import done
     from rag_vqa.retriever.training.loop import STATE, Watch
@@ -111,9 +122,9 @@ def shown(settings: TrainSettings, quiet: bool, run: Run, stop: Any) -> Iterator
             said = "  ".join(f"{n} {figures[n]:.4f}" for n in figures if n not in ("step", "kind"))
             print(f"held out, step {figures['step']:,}: {said}", file=sys.stderr, flush=True)
 
-    first = done(settings.out / STATE)
-    with progress("train", settings.steps, quiet=quiet, first=first, note=note) as advance:
-        yield Watch(advance, line, run.note, stop, settings.tensorboard)
+    first = done(out / STATE)
+    with progress("train", steps, quiet=quiet, first=first, note=note) as advance:
+        yield Watch(advance, line, run.note, stop, tensorboard)
 
 
 def _tell(run: Run, settings: TrainSettings, steps: int, best: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""A trained retriever as a checkpoint folder: loaded as any released one, there whole or not at all.
+"""A trained retriever as a checkpoint folder: loads as a released one, is there whole or not.
 
 Knows the model, its processors, and the release's format where the model has one. Does not know
 the state of a training (checkpoint.py).
@@ -54,10 +54,11 @@ def mend(folder: Path) -> None:
 
 
 def _finished(model: RetrieverModel, scale: float, dtype: str) -> RetrieverModel:
-    copy = deepcopy(model).eval()
+    copy: RetrieverModel = deepcopy(model).eval()
     merge_lora(copy)
     copy.config.logit_scale = round(scale, 6)
-    return copy.to(device="cpu", dtype=getattr(torch, dtype))
+    copy.to(device="cpu", dtype=getattr(torch, dtype))
+    return copy
 
 
 def _take_place(new: Path, folder: Path) -> None:

@@ -1,12 +1,11 @@
 """How well a retriever finds the passages of held-out pairs, among all passages of those pairs.
 
-Knows pairs, features, ranks. Does not know knowledge bases: all scores are computed, so that what
-is measured is the model alone.
+Knows pairs, tokens, ranks. Encodes as use does; does not know knowledge bases: all scores are
+computed, so that what is measured is the model alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,68 +13,81 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rag_vqa.errors import BadInput
+from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.maxsim import maxsim
-from rag_vqa.retriever.training.batch import Batch, Pair, Source, moved
+from rag_vqa.retriever.model import RetrieverModel
+from rag_vqa.retriever.processor import RetProcessor
+from rag_vqa.retriever.training.batch import Item, Pair, Source
+from rag_vqa.types import Passage, Query
 
-ROWS = 32  # pairs encoded at once
 SEED = 1_000_003  # of what is drawn: nobody trains with it, or endless sources would give the same
-Collate = Callable[[Sequence[Pair]], Batch]
 
 
-@dataclass(frozen=True)
 class HeldOut:
-    """Pairs that are not trained on.
+    """Pairs that are not trained on, and the passages that are searched: theirs, each once."""
 
-    Attributes:
-        module: TwoSides.
-        pairs: each another query; their passages and negatives, each once, are what is searched.
-    """
-
-    module: nn.Module
-    pairs: tuple[Pair, ...]
-    collate: Collate
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        model: RetrieverModel,
+        processor: RetProcessor,
+        more: Sequence[Item] = (),
+    ) -> None:
+        """`more`: passages that are searched, too. Raises BadInput where there are no pairs."""
+        if not pairs:
+            raise BadInput("there are no held-out pairs to measure with.")
+        self.pairs, self.model = tuple(pairs), model
+        with encoding(model):
+            self.encoder = Encoder(model, processor)
+        items = [item for pair in pairs for item in (pair.passage, *pair.negatives)]
+        self.pool = {item.id: item for item in (*items, *more)}
+        self._passages: Tensor | None = None  # where the passage side does not change
 
     @classmethod
-    def of(cls, source: Source, count: int, module: nn.Module, collate: Collate) -> "HeldOut":
+    def of(
+        cls, source: Source, count: int, model: RetrieverModel, processor: RetProcessor
+    ) -> "HeldOut":
         """The first `count` pairs of a source, those that come again left out."""
         drawn = {pair.name: pair for pair in source.draw(SEED, range(count))}
-        return cls(module, tuple(drawn.values()), collate)
+        return cls(list(drawn.values()), model, processor)
 
     def recall(self) -> dict[str, float]:
         """Shares of queries with a right passage at the first place, and among the first five."""
         ranks = self.ranks()
         return {f"recall@{k}": float((ranks <= k).mean()) for k in (1, 5)}
 
-    @torch.no_grad()
     def ranks(self) -> NDArray[np.int64]:
         """(Q) of each pair, from 1: where its best right passage stands. Equal scores count
-        against it.
-
-        Raises BadInput where there are no pairs.
-        """
-        if not self.pairs:
-            raise BadInput("there are no held-out pairs to measure with.")
-        with encoding(self.module):
-            parts = list(self._encoded())
-        queries = torch.cat([part[0] for part in parts])
-        ids = torch.cat([part[2] for part in parts])
-        first = torch.from_numpy(np.sort(np.unique(ids.numpy(), return_index=True)[1]))
-        passages, ids = torch.cat([part[1] for part in parts])[first], ids[first]
+        against it."""
+        places = {identity: place for place, identity in enumerate(self.pool)}
+        with encoding(self.model):
+            queries = self._encoded([pair.query for pair in self.pairs], queries=True)
+            passages = self.searched()
         ranks = []
-        positives = [row for part in parts for row in part[3]]
-        for query, right in zip(queries.split(1), positives, strict=True):
-            scores = maxsim(query, passages)[0]
-            hits = torch.isin(ids, right)
-            ranks.append(1 + int((scores[~hits] >= scores[hits].max()).sum()))
+        for query, pair in zip(queries, self.pairs, strict=True):
+            scores = maxsim(query[None], passages)[0]
+            right = torch.zeros(len(scores), dtype=torch.bool)
+            right[[places[identity] for identity in pair.positives if identity in places]] = True
+            ranks.append(1 + int((scores[~right] >= scores[right].max()).sum()))
         return np.array(ranks)
 
-    def _encoded(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Queries, passages, their ids and what is right, of some pairs at a time, on the CPU."""
-        device = next(self.module.parameters()).device
-        for start in range(0, len(self.pairs), ROWS):
-            batch = moved(self.collate(self.pairs[start : start + ROWS]), device)
-            queries, passages, _ = self.module(batch.query, batch.passage)
-            yield queries.cpu(), passages.cpu(), batch.passage_ids.cpu(), batch.positives.cpu()
+    def searched(self) -> Tensor:
+        """(N, K, D) of the pool, in its order, on the CPU; (N, 1, D) where the model pools."""
+        if self._passages is not None:
+            return self._passages
+        encoded = self._encoded(list(self.pool.values()), queries=False)
+        side = self.model.get_passage_model()
+        parts = (side, side.text_model, side.vision_model)
+        if not any(p.requires_grad for part in parts for p in part.parameters()):
+            self._passages = encoded
+        return encoded
+
+    def _encoded(self, items: Sequence[Item], *, queries: bool) -> Tensor:
+        if queries:
+            asked = [Query(item.text, item.image, instruction="") for item in items]
+            return torch.from_numpy(self.encoder.encode_queries(asked))
+        shown = [Passage(item.id, 0, item.text, item.image) for item in items]
+        return torch.from_numpy(self.encoder.encode_passages(shown))
 
 
 @contextmanager

@@ -56,4 +56,4 @@ def _board(folder: Path, first: int) -> Any:
             "tensorboard: true, but TensorBoard is not installed. Get it: pip install "
             "'rag-vqa[train]', or leave it out: log.jsonl is written anyway."
         ) from error
-    return SummaryWriter(str(folder), purge_step=first + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=first + 1)

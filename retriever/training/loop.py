@@ -90,6 +90,9 @@ class Watch:
     tensorboard: bool = False
 
 
+NOBODY = Watch()
+
+
 @dataclass(frozen=True)
 class Fitted:
     """How far it came, and what was best. `stopped`: it was asked to, and the state is saved."""
@@ -108,7 +111,7 @@ def fit(
     *,
     identity: Mapping[str, Any],
     validation: Validation | None = None,
-    watch: Watch = Watch(),
+    watch: Watch = NOBODY,
 ) -> Fitted:
     """Train the parameters of `module` that require gradients.
 

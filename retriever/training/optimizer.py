@@ -92,7 +92,8 @@ def adamw(named: Named, *, rate: float, weight_decay: float) -> torch.optim.Adam
 def divided(named: Named) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Hidden matrices, and all else; only what requires gradients. Embeddings (names with
     "embed") are looked up, not multiplied by: they count as not hidden."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, p in named:
         if p.requires_grad:
             (matrices if p.ndim == 2 and "embed" not in name else rest).append(p)

@@ -3,19 +3,18 @@
 Knows which part does what, and in which order. Does not know how any of them does it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from accelerate import Accelerator
 from torch import nn
 
 from rag_vqa.retriever.processor import RetProcessor
-from rag_vqa.retriever.training.batch import Batch, Pair, moved
+from rag_vqa.retriever.training.batch import Batch, moved
 from rag_vqa.retriever.training.caching import gradients
-from rag_vqa.retriever.training.collate import collate
 from rag_vqa.retriever.training.exporting import export, mend
 from rag_vqa.retriever.training.held_out import HeldOut
 from rag_vqa.retriever.training.loading import batches
-from rag_vqa.retriever.training.loop import Fitted, Outcome, Validation, Watch, fit
+from rag_vqa.retriever.training.loop import NOBODY, Fitted, Outcome, Validation, Watch, fit
 from rag_vqa.retriever.training.mixture import Mixture
 from rag_vqa.retriever.training.settings import TrainSettings
 from rag_vqa.retriever.training.sources.opening import Others, open_mixture, open_source
@@ -28,7 +27,7 @@ BEST, LAST, DATA = "best", "last", "data"
 def train(
     settings: TrainSettings,
     accelerator: Accelerator,
-    watch: Watch = Watch(),
+    watch: Watch = NOBODY,
     others: Others | None = None,
 ) -> Fitted:
     """Train, or go on. Writes best/, last/, log.jsonl, state/ and data/ into `settings.out`.
@@ -54,16 +53,13 @@ def train(
         scale = float(module.scale.detach())
         export(found, settings.out / name, scale=scale, dtype=settings.dtype)
 
-    def collated(pairs: Sequence[Pair]) -> Batch:
-        return collate(pairs, found.processor)
-
     validation = None
     if source is not None:
-        pool = HeldOut.of(source, settings.data.validation_pairs, module, collated)
+        pool = HeldOut.of(source, settings.data.validation_pairs, found.model, found.processor)
         validation = Validation(pool.recall, lambda: keep(BEST))
     fitted = fit(
         module,
-        _Steps(settings, mixture, found.processor),
+        Steps(settings, mixture, found.processor),
         settings.plan(),
         settings.out,
         accelerator,
@@ -77,7 +73,7 @@ def train(
     return fitted
 
 
-class _Steps:
+class Steps:
     """Gradients of step i, from a stream of batches that begins where the run does."""
 
     def __init__(self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor) -> None:

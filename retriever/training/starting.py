@@ -41,19 +41,24 @@ def started(settings: TrainSettings) -> Started:
     Raises:
         UsageError, Missing, RagVqaError: a configuration that cannot be, or no such checkpoint.
     """
-    files = {"tokenizer": settings.tokenizer, "image_processor": settings.image_processor}
     if settings.start is not None:
         encoder = Encoder.load(
-            settings.start, device="cpu", instruction=settings.instruction, **files
+            settings.start,
+            device="cpu",
+            instruction=settings.instruction,
+            tokenizer=settings.tokenizer,
+            image_processor=settings.image_processor,
         )
         found = Started(encoder.model, encoder.processor, encoder.instruction)
     else:
         assert settings.model is not None
         torch.manual_seed(settings.seed)
         model = _built(settings.model, settings)
-        source = settings.tokenizer or settings.model.text or ""
-        files["image_processor"] = settings.image_processor or settings.model.vision
-        processor = RetProcessor.load(source, model.config.query, **files)
+        processor = RetProcessor.load(
+            settings.tokenizer or settings.model.text or "",
+            model.config.query,
+            image_processor=settings.image_processor or settings.model.vision,
+        )
         found = Started(model, processor, settings.instruction or "")
     found.model.train()
     choose(found.model, settings)
