@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
 RECIPE = ROOT / "rag_vqa" / "demo" / "retriever.yaml"
 PAGE = ROOT / "docs" / "ablations.md"
 SEEDS = (1, 2, 3)
-STEPS, BATCH = 400, 48
+STEPS, BATCH = 300, 48
 DEPTH = 5
 Settings = dict[str, Any]
 
@@ -95,7 +95,8 @@ def run_all(work: Path, file: Path) -> None:
             scratch = file.with_suffix(".tmp")
             scratch.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
             scratch.replace(file)
-            print(name, seed, f"{trained - started:.0f} s", summary(results, name), flush=True)
+            right = hits(results, name, 1, [str(seed)]).mean()
+            print(f"{name}, seed {seed}: {trained - started:.0f} s, {right:.3f}", flush=True)
 
 
 def begun() -> Settings:
@@ -148,39 +149,45 @@ def ranks(checkpoint: Path) -> str:
     return "".join(map(str, first))
 
 
-def hits(results: Settings, name: str, depth: int) -> NDArray[np.float64]:
+def hits(results: Settings, name: str, depth: int, seeds: Sequence[str]) -> NDArray[np.float64]:
     """(seeds, questions) of 1 and 0: the right document is among the first `depth`."""
-    runs = results["runs"].get(name, {})
-    found = np.array([[int(digit) for digit in run["ranks"]] for run in runs.values()])
+    runs = results["runs"][name]
+    found = np.array([[int(digit) for digit in runs[seed]["ranks"]] for seed in seeds])
     return ((found > 0) & (found <= depth)).astype(np.float64)
 
 
-def summary(results: Settings, name: str) -> str:
-    """The row of a variant, as the page has it."""
+def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
+    """A variant's row of the table."""
     from rag_vqa.eval.intervals import bootstrap, paired
 
     clusters = [question.partition("/")[0] for question in results["questions"]]
-    first, fifth = (hits(results, name, depth) for depth in (1, DEPTH))
-    low, high = bootstrap(first.mean(axis=0), clusters)
-    by_seed = first.mean(axis=1)
+    first, fifth, full = (
+        hits(results, *what, seeds).mean(axis=0) for what in ((name, 1), (name, DEPTH), ("full", 1))
+    )
+    by_seed = hits(results, name, 1, seeds).mean(axis=1)
+    low, high = bootstrap(first, clusters)
     cells = [
         name, f"{first.mean():.3f}", f"{low:.3f} – {high:.3f}",
         f"{by_seed.min():.3f} – {by_seed.max():.3f}", f"{fifth.mean():.3f}",
     ]  # fmt: skip
-    whole = hits(results, "full", 1)[: len(first)]
-    if name == "full" or len(whole) < len(first):
+    if name == "full":
         cells += ["", ""]
     else:
-        below, above = paired(first.mean(axis=0), whole.mean(axis=0), clusters)
-        cells += [f"{first.mean() - whole.mean():+.3f}", f"{below:+.3f} – {above:+.3f}"]
+        below, above = paired(first, full, clusters)
+        cells += [f"{first.mean() - full.mean():+.3f}", f"{below:+.3f} – {above:+.3f}"]
     return f"| {' | '.join(cells)} |"
 
 
 def table(results: Settings) -> str:
-    """Markdown: a row for each variant that every seed so far has."""
+    """Markdown: every variant, with the seeds that all of them have so far."""
+    runs = results["runs"]
+    seeds = [str(s) for s in SEEDS if all(str(s) in runs.get(name, {}) for name in VARIANTS)]
+    if not seeds:
+        return "No seed of all variants yet."
     head = "| variant | recall@1 | 95% | seeds | recall@5 | minus full | 95% |"
-    rows = [summary(results, name) for name in VARIANTS if results["runs"].get(name)]
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+    rows = [row(results, name, seeds) for name in VARIANTS]
+    said = f"{results['steps']} steps of {results['batch']} pairs; seeds {', '.join(seeds)}."
+    return "\n".join([said, "", head, "|---|---|---|---|---|---|---|", *rows])
 
 
 def page(results: Settings) -> str:

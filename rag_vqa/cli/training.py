@@ -97,9 +97,9 @@ def sources() -> Mapping[str, Any]:
 
 
 def _flags(settings: Any) -> Any:
-    from rag_vqa.demo.pairs import Flags
+    from rag_vqa.demo.pairs import flags
 
-    return Flags()
+    return flags(settings)
 
 
 @contextmanager

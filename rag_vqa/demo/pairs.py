@@ -17,8 +17,10 @@ from rag_vqa.demo.facts import SECTIONS
 from rag_vqa.demo.questions import Question, questions
 from rag_vqa.demo.texts import documents
 from rag_vqa.demo.tokenizer import INSTRUCTION
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.passages import split
 from rag_vqa.retriever.training.batch import Item, Pair
+from rag_vqa.retriever.training.sources.settings import SourceSettings
 from rag_vqa.types import Document
 
 COUNTRIES, ASKED = 48, 2  # of a group: countries, sections asked about in each
@@ -26,6 +28,14 @@ KIN = 2  # countries in a family, whose flags are easily confused
 DROP = 0.1  # of facts that a document leaves out
 WINDOW = 96  # tokens of text; CLIP's own is 77, but here a word can be a piece a letter
 _ORDER, _FAMILY, _WORDS, _PHOTO, _DRAWING = range(5)  # what a generator is for
+
+
+def flags(settings: SourceSettings) -> "Flags":
+    """The source of `format: flags`. Raises UsageError: it has no files, rows or negatives."""
+    own = settings.model_fields_set - {"format", "weight"}
+    if own:
+        raise UsageError(f"the flags are drawn, not read: leave out {', '.join(sorted(own))}.")
+    return Flags()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""Train the demo's reader: `python -m rag_vqa.demo.train_reader --out DIR`. Resumes by itself.
+"""Train the demo's reader, on what train_tower made: `python -m rag_vqa.demo.train_reader --out DIR
+--tower DIR`. Goes on by itself.
 
 A LLaVA of four layers that looks at the photo, at the pictures of the documents and at their
 texts, and copies the answer out of the right one, with its number, or says that it is unknown.
 rows.py makes its contexts into tokens.
 """
 
+import argparse
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from transformers import (
     AutoTokenizer,
     CLIPImageProcessorPil,
+    CLIPVisionModel,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -24,11 +27,10 @@ from transformers import (
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.contexts import contexts
-from rag_vqa.demo.matcher import IMAGE_TOKENS, PATCH, SIZE, VISION, train_tower
+from rag_vqa.demo.matcher import IMAGE_TOKENS, PATCH, SIZE, VISION
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
 from rag_vqa.demo.rows import CONTEXT, batch, row
-from rag_vqa.demo.training_options import options
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.retriever.training.loop import Outcome, Plan, Watch, fit, whole
 from rag_vqa.retriever.training.processes import accelerator
@@ -39,6 +41,7 @@ CHAT = (
     "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}\nAnswer:{% endif %}"
 )
+SEED, STEPS = 10, 9000
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps
@@ -105,7 +108,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         made = vocabulary.for_reader(vocabulary.train(seed), CONTEXT, CHAT)
         vocabulary.save(made, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tower = train_tower(tower_folder)
+    tower = CLIPVisionModel.from_pretrained(tower_folder, use_safetensors=True)
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(configuration(tokenizer)).train()
     model.set_attn_implementation("eager")  # faster than sdpa at this size
@@ -162,8 +165,12 @@ def _right(logits: Tensor, ids: Tensor, answer: Tensor, branch: Tensor) -> dict[
 
 def main() -> None:
     """Command line."""
-    given = options(__doc__, seed=10, steps=9000)
-    train(given.out, given.tower, given.seed, given.steps)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--tower", type=Path, required=True, help="what train_tower has made")
+    given = parser.parse_args()
+    torch.set_num_threads(1)  # other numbers of threads give other weights
+    train(given.out, given.tower, SEED, STEPS)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,15 @@ def _side(config: RetConfig, variant: Variant) -> dict[str, Any]:
     }
     raw |= {name: value for name, value in named.items() if value is not None}
     if variant.layers == "last":
-        towers = {"text": config.text_config, "vision": config.vision_config}
         raw["layer_strategy"] = {
-            name: [tower.num_hidden_layers - 1] for name, tower in towers.items()
+            "text": _last(config.text_config),
+            "vision": _last(config.vision_config),
         }
     return raw
+
+
+def _last(tower: object) -> list[int]:
+    count: int | None = getattr(tower, "num_hidden_layers", None)
+    if count is None:
+        raise ValueError("the last layer alone needs text_config and vision_config")
+    return [count - 1]

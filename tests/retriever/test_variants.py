@@ -136,6 +136,8 @@ def test_variants_change_what_they_say_and_no_more() -> None:
     model = RetrieverModel(one)
     assert model.get_passage_model() is model.get_query_model()
     assert config.to_dict() == before
+    with pytest.raises(ValueError, match="needs text_config"):
+        varied(RetrieverConfig(), Variant(layers="last"))
 
 
 @pytest.mark.parametrize("fusion", ["text", "image"])
