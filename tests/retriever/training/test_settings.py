@@ -28,9 +28,7 @@ def test_the_table_of_the_page(root: Path) -> None:
     table = page.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", table, re.M))
     wanted = {
-        key: str(default(key)).lower()
-        for key in keys(TrainSettings)
-        if not key.startswith(SOURCES)
+        key: str(default(key)).lower() for key in keys(TrainSettings) if not key.startswith(SOURCES)
     }
     assert rows == wanted
 
