@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState
 
 from rag_vqa.errors import UsageError
 
@@ -24,13 +24,15 @@ def accelerator(precision: str, note: Callable[[str], None] = lambda message: No
     Raises:
         UsageError: fp16 without a GPU.
     """
-    on_cpu = PartialState().device.type == "cpu"
+    # A process may train twice, in another precision: accelerate keeps the first one's otherwise.
+    AcceleratorState._reset_state()
+    # Not PartialState: it overlooks ACCELERATE_USE_CPU, and then several processes are one each.
+    on_cpu = Accelerator(mixed_precision="no").device.type == "cpu"
     if on_cpu and precision == "fp16":
         raise UsageError("precision fp16 needs a GPU. Here: precision: bf16, or fp32.")
     if on_cpu and precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
         note("This processor does not multiply bf16 natively: fp32 is computed instead.")
         precision = "fp32"
-    # A process may train twice, in another precision: accelerate keeps the first one's otherwise.
     AcceleratorState._reset_state()
     if not on_cpu:
         torch.use_deterministic_algorithms(True, warn_only=True)
