@@ -42,8 +42,14 @@ readme: .venv/stamp-dev
 
 # Hours on a CPU; goes on where it was interrupted.
 demo-models: .venv/stamp-cpu
-	$(BIN)/python -m rag_vqa.demo.train_retriever --out $(MODELS)/retriever
-	$(BIN)/python -m rag_vqa.demo.train_reader --out $(MODELS)/reader
+	$(BIN)/python -m rag_vqa.demo.train_tower --out build/tower
+	$(BIN)/rag-vqa train --config rag_vqa/demo/retriever.yaml
+	$(BIN)/python -m rag_vqa.demo.train_reader --out build/reader --tower build/tower
+	cp build/tower/log.jsonl $(MODELS)/tower/tower.jsonl
+	cp build/retriever/last/* $(MODELS)/retriever
+	cp build/retriever/log.jsonl $(MODELS)/retriever/ret.jsonl
+	cp build/reader/*.json build/reader/*.jinja build/reader/*.safetensors $(MODELS)/reader
+	cp build/reader/log.jsonl $(MODELS)/reader/reader.jsonl
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,7 @@ from rag_vqa.errors import Missing, UsageError
 from rag_vqa.sections import Section
 from rag_vqa.sections import Settings as Settings
 
+SHOWN_BY = "rag-vqa config show"
 EMBEDDED = "demo"  # the name of the models that come with the package
 PREFIX = "RAG_VQA_"
 # RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself, RAG_VQA_API_KEY is a secret, which
@@ -96,16 +97,34 @@ def differences(settings: Settings) -> dict[str, Any]:
     return _without_nulls(tree)
 
 
+def assembled(
+    kind: type[_AnySection], file: Path | None, assignments: Sequence[str], flags: Layer, see: str
+) -> _AnySection:
+    """Another tree than Settings: that of a file, under assignments, under flags.
+
+    Args:
+        see: the command that shows what can be set.
+
+    Raises UsageError: as `load`.
+    """
+    below = _read_file(file, see) if file else {}
+    return _validated(kind, _merge(_merge(below, _from_assignments(assignments)), flags), see)
+
+
 def validate(tree: Layer) -> Settings:
     """The tree as Settings; the first thing wrong with it becomes one line."""
+    return _validated(Settings, tree, SHOWN_BY)
+
+
+def _validated(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
     try:
-        return Settings.model_validate(dict(tree))
+        return kind.model_validate(dict(tree))
     except ValidationError as error:
         first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        raise UsageError(f"There is no setting {key}.{_nearest(key)}")
-    raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: rag-vqa config show")
+        raise UsageError(f"There is no setting {key}.{_nearest(key, kind, see)}")
+    raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: {see}")
 
 
 def embedded_model(role: Literal["retriever", "reader"]) -> Path:
@@ -141,11 +160,12 @@ def _marked(section: _AnySection, said: Layer) -> _AnySection:
 
 
 def keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Every dotted key of the tree, in order."""
+    """Every dotted key of the tree, in order; of a list of sections those of one of them."""
     found: list[str] = []
     for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kinds = [field.annotation, *get_args(field.annotation)]
+        kind = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if kind is not None:
             found += keys(kind, f"{prefix}{name}.")
         else:
             found.append(prefix + name)
@@ -183,17 +203,17 @@ def _without_nulls(layer: Layer, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, see: str = SHOWN_BY) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise UsageError(f"{path}: no such settings file. A start: rag-vqa config show > {path}")
+        raise UsageError(f"{path}: no such settings file. A start: {see} > {path}")
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if tree is not None and not isinstance(tree, dict):
-        raise UsageError(f"{path}: expected keys such as `k: 5`. See: rag-vqa config show")
+        raise UsageError(f"{path}: expected keys such as `k: 5`. See: {see}")
     return tree or {}
 
 
@@ -227,9 +247,10 @@ def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
     return {path[0]: _nest(path[1:], value) if len(path) > 1 else value}
 
 
-def _nearest(key: str) -> str:
-    known = keys()
+def _nearest(key: str, kind: type[BaseModel] = Settings, see: str = SHOWN_BY) -> str:
+    known = keys(kind)
+    key = ".".join(part for part in key.split(".") if not part.isdigit())  # places in a list
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     # The right name in the wrong section: `model` or `reader.k`.
     close = close or [name for name in known if name.split(".")[-1] == key.split(".")[-1]][:1]
-    return f" Did you mean {close[0]}?" if close else " See: rag-vqa config show"
+    return f" Did you mean {close[0]}?" if close else f" See: {see}"

@@ -3,6 +3,9 @@
 Knows how a state takes in one layer of text and one layer of image features through gates.
 Does not know towers, tokenizers or how many steps there are. Dimensions: B batch, K learned
 queries, H hidden, L text length, V vision tokens. Attribute names are those of the checkpoints.
+
+With `gates` off a step is h = a(r) + a(t) + a(v); with `fusion` on one modality the other's term
+and all its parameters are absent.
 """
 
 import math
@@ -55,6 +58,10 @@ class RetCell(nn.Module):
     query_state_ids: Tensor
     input_gate_bias_prior: Tensor
     forget_gate_bias_prior: Tensor
+    text_xa: Attention
+    vision_xa: Attention
+    text_ln: nn.LayerNorm
+    vision_ln: nn.LayerNorm
 
     def __init__(self, config: RetConfig) -> None:
         super().__init__()
@@ -63,16 +70,19 @@ class RetCell(nn.Module):
             config.hidden_size // 64,
             config.attention_dropout,
         )
+        self.gates = config.gates
+        reads = {"text": config.reads_text, "vision": config.reads_images}
+        read = [modality for modality, wanted in reads.items() if wanted]
         self.squash = torch.tanh if config.use_tanh else nn.Identity()
         self.query_hidden_states = nn.Parameter(torch.randn(1, config.num_queries, width) * 0.2)
         # Persistent: the checkpoint's values win over the formula and the configuration.
         self.register_buffer("query_state_ids", positions(config.num_queries, width))
-        for gate in ("input", "forget"):
+        for gate in ("input", "forget") if self.gates else ():
             prior = float(getattr(config, f"{gate}_gate_bias_prior"))
             self.register_buffer(f"{gate}_gate_bias_prior", torch.tensor(prior))
         self.sa = Attention(width, heads, dropout, bias=True)
-        self.text_xa = Attention(width, heads, dropout, bias=False)
-        self.vision_xa = Attention(width, heads, dropout, bias=False)
+        for modality in read:
+            self.add_module(f"{modality}_xa", Attention(width, heads, dropout, bias=False))
         self.mlp = nn.Sequential(  # the release drops before the activation
             nn.Linear(width, 4 * width),
             nn.Dropout(config.dropout_p),
@@ -80,11 +90,12 @@ class RetCell(nn.Module):
             nn.Linear(4 * width, width),
             nn.Dropout(config.dropout_p),
         )
-        self.text_input_gate_w = nn.Linear(width, width)
-        self.text_forget_gate_w = nn.Linear(width, width)
-        self.vision_input_gate_w = nn.Linear(width, width)
-        self.vision_forget_gate_w = nn.Linear(width, width)
-        self.xa_ln, self.text_ln, self.vision_ln = (nn.LayerNorm(width) for _ in range(3))
+        for modality in read if self.gates else ():
+            for gate in ("input", "forget"):
+                self.add_module(f"{modality}_{gate}_gate_w", nn.Linear(width, width))
+        self.xa_ln = nn.LayerNorm(width)
+        for modality in read:
+            self.add_module(f"{modality}_ln", nn.LayerNorm(width))
         self.sa_ln = nn.LayerNorm(width)  # in every checkpoint, used by none
         self.mlp_ln = nn.LayerNorm(width)
 
@@ -115,24 +126,31 @@ class RetCell(nn.Module):
         query = state + self.query_state_ids  # the positions are added again at every step
         normed = self.xa_ln(query)
         mixed = query + self.sa(normed, normed)
-        forget_logit = self.forget_gate_bias_prior
-        fused = torch.zeros((), dtype=query.dtype, device=query.device)
+        nothing = torch.zeros((), dtype=query.dtype, device=query.device)
+        fused, forget = nothing, self.forget_gate_bias_prior if self.gates else nothing
         if text is not None:
             mask = None if attention_mask is None else additive(attention_mask, text.dtype)
             read = self.text_xa(normed, self.text_ln(text), mask)  # (B, K, H)
-            gate = torch.sigmoid(self.text_input_gate_w(read) + self.input_gate_bias_prior)
-            present = _column(text_mask)
-            fused = fused + self.squash(read) * (gate * present)
-            forget_logit = forget_logit + self.text_forget_gate_w(read) * present
+            taken, lost = self._gated("text", read, _column(text_mask))
+            fused, forget = fused + taken, forget + lost
         if vision is not None:
             read = self.vision_xa(normed, self.vision_ln(vision))  # (B, K, H)
-            gate = torch.sigmoid(self.vision_input_gate_w(read) + self.input_gate_bias_prior)
-            present = _column(image_mask)
-            fused = fused + self.squash(read) * (gate * present)
-            forget_logit = forget_logit + self.vision_forget_gate_w(read) * present
-        hidden = self.squash(mixed) * torch.sigmoid(forget_logit) + fused
+            taken, lost = self._gated("vision", read, _column(image_mask))
+            fused, forget = fused + taken, forget + lost
+        kept = self.squash(mixed)
+        hidden = kept * torch.sigmoid(forget) + fused if self.gates else kept + fused
         out: Tensor = hidden + self.mlp(self.mlp_ln(hidden))
         return out
+
+    def _gated(
+        self, modality: str, read: Tensor, present: Tensor | float
+    ) -> tuple[Tensor, Tensor | float]:
+        """What of `read` (B, K, H) enters the state, and its part of the forget logit."""
+        if not self.gates:
+            return self.squash(read) * present, 0.0
+        logit = getattr(self, f"{modality}_input_gate_w")(read) + self.input_gate_bias_prior
+        forget = getattr(self, f"{modality}_forget_gate_w")(read)
+        return self.squash(read) * (torch.sigmoid(logit) * present), forget * present
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,12 +1,13 @@
-"""Configurations of ReT, as the released config.json files hold them, plus two extensions.
+"""Configurations of ReT, as the released config.json files hold them, plus extensions.
 
 Knows names, defaults and layer lists. Does not know tensors: importing this loads no model code.
-The extensions are explicit layer lists and `logit_scale`; the release knows neither.
+The extensions are explicit layer lists, `logit_scale`, and two switches of the paper's ablations,
+`gates` and `fusion`; the release knows none of them.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -23,6 +24,9 @@ LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "openclip_vit_g": ((*range(0, 29, 2), 31), tuple(range(2, 48, 3))),
 }
 HEAD_WIDTH = 64
+Fusion = Literal["both", "text", "image"]
+# Extensions that stand in a file only where they are used: without them a file is the release's.
+SWITCHES: dict[str, Any] = {"gates": True, "fusion": "both"}
 
 
 @strict
@@ -32,6 +36,12 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
     `layer_strategy` is a name of LAYER_STRATEGIES, or our extension
     `{"text": [...], "vision": [...]}`, two lists of equal length.
     `late_proj_output_size` 0 or None means no projection.
+
+    Ours alone: `gates` False adds what is read of each modality to the state without any gate;
+    `fusion` "text" or "image" reads that modality alone, the other's part of the cell is not
+    built. An item that lacks the only modality read has the features of nothing: all such items
+    are equal. The release's class takes any key and heeds none of these: it would load such a
+    checkpoint with random gates, which is why `export_released` refuses it.
     """
 
     model_type = "ret"
@@ -51,6 +61,8 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
     input_gate_bias_prior: float | int = 0.0
     forget_gate_bias_prior: float | int = 0.0
     use_tanh: bool = False
+    gates: bool = True
+    fusion: Fusion = "both"
     intermediate_size: int | None = None
     num_attention_heads: int | None = None
 
@@ -82,6 +94,21 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
             count = getattr(tower, "num_hidden_layers", None)
             if count is not None and not 0 <= min(used) <= max(used) < count:
                 raise ValueError(f"layer_strategy: {name} layers {used} of a tower of {count}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers, without the switches that are at their defaults."""
+        raw: dict[str, Any] = super().to_dict()
+        return {k: v for k, v in raw.items() if k not in SWITCHES or v != SWITCHES[k]}
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether text reaches the features at all."""
+        return self.fusion != "image"
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether pictures reach the features at all."""
+        return self.fusion != "text"
 
     @property
     def layers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -180,6 +180,9 @@ class Encoder:
         items: Sequence[Item],
         on_progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float32]:
+        reads_text, reads_images = side.config.reads_text, side.config.reads_images
+        # What is not read is neither tokenised nor decoded.
+        items = [(t if reads_text else "", i if reads_images else None) for t, i in items]
         out = np.empty((len(items), self.K, self.D), dtype=np.float32)
         done = 0
         for rows in self._batches(items):

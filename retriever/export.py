@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from rag_vqa.errors import UsageError
+from rag_vqa.retriever.configuration import SWITCHES
 from rag_vqa.retriever.model import RetrieverModel
 
 
@@ -14,7 +15,7 @@ def export_released(model: RetrieverModel, folder: str | Path) -> None:
     """Save `model` with the release's keys and configuration.
 
     Raises UsageError, before anything is written, where the model uses an extension of ours:
-    an explicit `layer_strategy`, or a `logit_scale` other than 1.
+    an explicit `layer_strategy`, no gates, one modality alone, or a `logit_scale` other than 1.
     """
     config, folder = model.config, Path(folder)
     for side in (config.query, config.passage):
@@ -23,6 +24,12 @@ def export_released(model: RetrieverModel, folder: str | Path) -> None:
                 f"layer_strategy {side.layer_strategy} is ours alone: the release knows names. "
                 "Save with save_pretrained instead."
             )
+        for switch, usual in SWITCHES.items():
+            if getattr(side, switch) != usual:
+                raise UsageError(
+                    f"{switch} {getattr(side, switch)!r} is ours alone: the release would load "
+                    "random weights in its place. Save with save_pretrained instead."
+                )
     if config.logit_scale != 1:
         raise UsageError(
             f"logit_scale {config.logit_scale} is ours alone: the release has none. "

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rag_vqa.retriever.scoring import late_interaction
+from rag_vqa.retriever.maxsim import maxsim
 
 
-def soft_targets(labels: Sequence[Hashable]) -> Tensor:
-    """(B, B): row i is uniform over all j whose label equals label i."""
-    ids: dict[Hashable, int] = {}
-    index = torch.tensor([ids.setdefault(label, len(ids)) for label in labels])
-    same = (index[:, None] == index[None, :]).float()
-    return same / same.sum(dim=-1, keepdim=True)
+def cross_entropy(scores: Tensor, right: Tensor) -> Tensor:
+    """Mean over rows of scores (R, C) against targets uniform over what is right, (R, C) bool."""
+    targets = right.to(scores)
+    return F.cross_entropy(scores, targets / targets.sum(dim=1, keepdim=True))
 
 
 def contrastive_loss(
@@ -38,13 +36,20 @@ def contrastive_loss(
         labels: (B) names of the passages; empty = all differ. Equal labels share their target.
         logit_scale: multiplies the scores. The release has none, so logits lie in [-K, K].
     """
-    scores = late_interaction(queries, passages, query_mask, passage_mask) * logit_scale
-    targets = soft_targets(labels if len(labels) else range(len(queries))).to(scores)
-    loss = F.cross_entropy(scores, targets)
+    scores = maxsim(queries, passages, query_mask, passage_mask) * logit_scale
+    right = _same(labels if len(labels) else range(len(queries))).to(scores.device)
+    loss = cross_entropy(scores, right)
     if not symmetric:
         return loss
-    # Targets are symmetric: which passages are equal does not depend on the direction.
-    return (loss + F.cross_entropy(scores.T, targets)) / 2
+    # Which passages are equal does not depend on the direction.
+    return (loss + cross_entropy(scores.T, right)) / 2
+
+
+def _same(labels: Sequence[Hashable]) -> Tensor:
+    """(B, B) bool: which labels are equal."""
+    ids: dict[Hashable, int] = {}
+    index = torch.tensor([ids.setdefault(label, len(ids)) for label in labels])
+    return index[:, None] == index[None, :]
 
 
 def recall_at_1(scores: Tensor, labels: Sequence[Hashable]) -> Tensor:

@@ -98,10 +98,13 @@ class RetModel(_RetPreTrained):
         self._adopt("text_model", text_model, lambda: CLIPTextModel(text))
         self._adopt("vision_model", vision_model, lambda: CLIPVisionModel(vision))
         width, steps = config.hidden_size, len(config.layers[0])
-        self.text_adapter = nn.ModuleList(nn.Linear(text.hidden_size, width) for _ in range(steps))
-        self.vision_adapter = nn.ModuleList(
-            nn.Linear(vision.hidden_size, width) for _ in range(steps)
-        )
+        # The tower of a modality that is not read stays: files and processors are laid out alike.
+        for name, tower, read in (
+            ("text", text, config.reads_text),
+            ("vision", vision, config.reads_images),
+        ):
+            adapters = (nn.Linear(tower.hidden_size, width) for _ in range(steps if read else 0))
+            setattr(self, f"{name}_adapter", nn.ModuleList(adapters))
         self.ret_cell = RetCell(config)
         size = config.late_proj_output_size
         self.late_proj = nn.Linear(width, size, bias=False) if size else nn.Identity()
@@ -162,18 +165,19 @@ class RetModel(_RetPreTrained):
             pixel_values: (B, 3, S, S); None = no item has an image.
             image_index: (B), where items share pictures: pixel_values is then (U, 3, S, S).
             text_mask, image_mask: (B), 1 = present, 0 = absent; None = all present.
-                Where all are 0 that tower and its attention do not run.
+                Where all are 0 that tower and its attention do not run, nor where
+                `fusion` leaves the modality out.
         """
         if input_ids is None and pixel_values is None:
             raise ValueError("forward needs input_ids or pixel_values")
         text_layers, vision_layers = self.config.layers
         text = vision = None
-        if input_ids is not None and _any(text_mask):
+        if input_ids is not None and self.config.reads_text and _any(text_mask):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.is_text_frozen):
                 text = self.text_model(
                     input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
                 )
-        if pixel_values is not None and _any(image_mask):
+        if pixel_values is not None and self.config.reads_images and _any(image_mask):
             with torch.set_grad_enabled(
                 torch.is_grad_enabled() and not self.config.is_vision_frozen
             ):

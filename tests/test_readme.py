@@ -207,8 +207,6 @@ def check_command(words: list[str], root: Path, place: str) -> None:
         source = Path(str(found.origin)) if found else root / module
         assert source.is_file(), f"{place}: there is no {module}"
         text = source.read_text("utf-8")
-        if "training_options" in text:  # what several commands take, they import
-            text += (root / "rag_vqa" / "demo" / "training_options.py").read_text("utf-8")
         for word in rest:
             if word.startswith("--"):
                 assert f'"{word}"' in text, f"{place}: {module} has no {word}"

@@ -15,19 +15,29 @@ _EVERY = 5.0  # seconds between two plain lines
 Advance = Callable[[int], None]  # is told how many are done in all
 
 
+Note = Callable[[], str]  # what else stands on the line now
+
+
 @contextmanager
-def progress(name: str, total: int | None, *, quiet: bool = False) -> Iterator[Advance]:
-    """Shows how far a job is, at what rate, and how long is left."""
+def progress(
+    name: str,
+    total: int | None,
+    *,
+    quiet: bool = False,
+    first: int = 0,
+    note: Note = lambda: "",
+) -> Iterator[Advance]:
+    """Shows how far a job is, at what rate, and how long is left; `first` were done before."""
     if quiet:
         yield lambda done: None
     elif sys.stderr.isatty():
-        with _bar(name, total) as advance:
+        with _bar(name, total, first, note) as advance:
             yield advance
     else:
-        yield _lines(name, total)
+        yield _lines(name, total, first, note)
 
 
-def left(done: int, total: int | None, seconds: float) -> str:
+def left(done: int, total: int | None, seconds: float, first: int = 0) -> str:
     """Rate and time left.
 
     >>> left(29_400, 48_210, 71.36)
@@ -35,7 +45,7 @@ def left(done: int, total: int | None, seconds: float) -> str:
     >>> left(48_210, 48_210, 117.0)
     '48,210/48,210  412/s  in 0:01:57'
     """
-    rate = done / seconds if seconds > 0 else 0.0
+    rate = (done - first) / seconds if seconds > 0 else 0.0
     count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
     speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
     if total is None or not rate:
@@ -51,7 +61,7 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Advance]:
+def _bar(name: str, total: int | None, first: int, note: Note) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -62,12 +72,14 @@ def _bar(name: str, total: int | None) -> Iterator[Advance]:
         task = bar.add_task(name, total=total, left="")
 
         def advance(done: int) -> None:
-            bar.update(task, completed=done, left=left(done, total, time.monotonic() - start))
+            seconds = time.monotonic() - start
+            said = f"{left(done, total, seconds, first)}  {note()}".rstrip()
+            bar.update(task, completed=done, left=said)
 
         yield advance
 
 
-def _lines(name: str, total: int | None) -> Advance:
+def _lines(name: str, total: int | None, first: int, note: Note) -> Advance:
     start = last = time.monotonic()
 
     def advance(done: int) -> None:
@@ -75,6 +87,7 @@ def _lines(name: str, total: int | None) -> Advance:
         now = time.monotonic()
         if now - last >= _EVERY or done == total:
             last = now
-            print(f"{name}  {left(done, total, now - start)}", file=sys.stderr, flush=True)
+            said = f"{name}  {left(done, total, now - start, first)}  {note()}".rstrip()
+            print(said, file=sys.stderr, flush=True)
 
     return advance

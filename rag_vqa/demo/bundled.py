@@ -1,6 +1,6 @@
 """The embedded default as users meet it: where its models lie, its knowledge base, its photos.
 
-Knows the real countries. Does not know how anything was trained (train_retriever, train_reader).
+Knows the real countries. Does not know how anything was trained (retriever.yaml, train_reader).
 """
 
 from collections.abc import Callable

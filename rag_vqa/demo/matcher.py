@@ -5,7 +5,7 @@ nothing on invented flags, and on photos that show none, which must match "nothi
 row). ReT and the reader keep it frozen; whichever is trained first makes it for both.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from rag_vqa.demo.pictures import clean, flags, no_flag, photo, pixels
-from rag_vqa.retriever.training.loop import Plan, autocast, fit
+from rag_vqa.retriever.training.loop import Outcome, Plan, Watch, fit, whole
+from rag_vqa.retriever.training.processes import accelerator
 
 SIZE, PATCH = 64, 8  # pixels
 IMAGE_TOKENS = (SIZE // PATCH) ** 2 + 1  # with the CLS token, which stands first
@@ -60,14 +61,13 @@ def train_tower(folder: Path, seed: int = 0, steps: int = 3000) -> CLIPVisionMod
     torch.manual_seed(seed)
     matcher = Matcher(VISION)
 
-    def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
+    def forward(step: int) -> Outcome:
         rng = np.random.default_rng([seed, step])
         specs = flags(rng, BATCH)
         photos = [photo(spec, rng) for spec in specs] + [no_flag(rng) for _ in range(SCENES)]
         pictures = pixels([*photos, *(clean(spec, rng) for spec in specs)], SIZE)
-        with autocast():
-            rows = matcher(pictures)
-        photographed, drawn = rows.float().split((len(photos), BATCH))
+        rows = matcher(pictures)
+        photographed, drawn = rows.split((len(photos), BATCH))
         drawn = torch.cat((drawn, F.normalize(matcher.nothing, dim=-1)))
         scores = photographed @ drawn.T * matcher.log_scale.clamp(max=4.0).exp()
         truth = torch.arange(len(photos)).clamp(max=BATCH)  # a scene's is "nothing"
@@ -75,7 +75,9 @@ def train_tower(folder: Path, seed: int = 0, steps: int = 3000) -> CLIPVisionMod
         loss = (F.cross_entropy(scores, truth) + to_photos) / 2
         right = (scores.argmax(dim=1) == truth).float()
         figures = {"recall@1": right[:BATCH].mean(), "nothing": right[BATCH:].mean()}
-        return loss, {name: float(value) for name, value in figures.items()}
+        return Outcome(loss, {n: float(v) for n, v in figures.items()}, BATCH)
 
-    fit(matcher, loss_of, Plan(steps=steps, warmup=30, seed=seed), folder, "tower")
+    plan = Plan(steps=steps, warmup=30, seed=seed)
+    made = accelerator("bf16", print)
+    fit(matcher, whole(forward), plan, folder, made, identity=asdict(plan), watch=Watch(line=print))
     return matcher.tower

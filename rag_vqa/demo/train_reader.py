@@ -1,11 +1,13 @@
-"""Train the demo's reader: `python -m rag_vqa.demo.train_reader --out DIR`. Resumes by itself.
+"""Train the demo's reader, on what train_tower made: `python -m rag_vqa.demo.train_reader --out DIR
+--tower DIR`. Goes on by itself.
 
 A LLaVA of four layers that looks at the photo, at the pictures of the documents and at their
 texts, and copies the answer out of the right one, with its number, or says that it is unknown.
 rows.py makes its contexts into tokens.
 """
 
-from collections.abc import Mapping
+import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from transformers import (
     AutoTokenizer,
     CLIPImageProcessorPil,
+    CLIPVisionModel,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -24,13 +27,13 @@ from transformers import (
 
 from rag_vqa.demo import tokenizer as vocabulary
 from rag_vqa.demo.contexts import contexts
-from rag_vqa.demo.matcher import IMAGE_TOKENS, PATCH, SIZE, VISION, train_tower
+from rag_vqa.demo.matcher import IMAGE_TOKENS, PATCH, SIZE, VISION
 from rag_vqa.demo.pictures import pixels
 from rag_vqa.demo.pointer import Pointer
 from rag_vqa.demo.rows import CONTEXT, batch, row
-from rag_vqa.demo.training_options import options
 from rag_vqa.readers.encoding import PromptEncoder
-from rag_vqa.retriever.training.loop import Plan, autocast, fit
+from rag_vqa.retriever.training.loop import Outcome, Plan, Watch, fit, whole
+from rag_vqa.retriever.training.processes import accelerator
 
 # The question's words stand last, so the frame before them is one context for many questions.
 CHAT = (
@@ -38,6 +41,7 @@ CHAT = (
     "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}\nAnswer:{% endif %}"
 )
+SEED, STEPS = 10, 9000
 CONTEXT_WEIGHT = 0.1  # loss on the context's own words: it teaches to copy
 CONTEXTS = 6  # a step: copying comes suddenly, after many steps more than many examples
 WORDS_ALONE = 0.3  # of the steps
@@ -104,7 +108,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         made = vocabulary.for_reader(vocabulary.train(seed), CONTEXT, CHAT)
         vocabulary.save(made, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tower = train_tower(tower_folder)
+    tower = CLIPVisionModel.from_pretrained(tower_folder, use_safetensors=True)
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(configuration(tokenizer)).train()
     model.set_attn_implementation("eager")  # faster than sdpa at this size
@@ -116,7 +120,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
     pointer = Pointer(layers[POINTING].self_attn, head=0)
     matcher = Pointer(layers[MATCHING].self_attn, head=1)
 
-    def loss_of(step: int) -> tuple[Tensor, Mapping[str, float]]:
+    def forward(step: int) -> Outcome:
         rng = np.random.default_rng([seed, step])
         k, illustrated = stage(rng, step / steps)
         drawn = contexts(rng, CONTEXTS, k, illustrated)
@@ -125,8 +129,7 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         source, alike = inputs.pop("source"), inputs.pop("alike")
         pictures = [picture for c in drawn for picture in c.pictures]
         shown = {"pixel_values": pixels(pictures, SIZE)} if pictures else {}
-        with autocast():
-            logits = model(**inputs, **shown, use_cache=False).logits[:, :-1].float()
+        logits = model(**inputs, **shown, use_cache=False).logits[:, :-1]
         ids, answer, branch = inputs["input_ids"][:, 1:], answer[:, 1:], branch[:, 1:]
         loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
         loss = loss.view_as(ids)
@@ -138,9 +141,12 @@ def train(folder: Path, tower_folder: Path, seed: int, steps: int) -> None:
         matching = matcher.loss(alike, inputs["attention_mask"])
         total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
         figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
-        return total, figures | {"answer_loss": float(loss[answer].mean().detach())}
+        figures |= {"answer_loss": float(loss[answer].mean().detach())}
+        return Outcome(total, figures, CONTEXTS)
 
-    fit(model, loss_of, Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed), folder, "reader")
+    plan = Plan(steps=steps, matrix_rate=0.02, rate=3e-3, seed=seed)
+    made = accelerator("bf16", print)
+    fit(model, whole(forward), plan, folder, made, identity=asdict(plan), watch=Watch(line=print))
     model.eval().half().save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
 
@@ -159,8 +165,12 @@ def _right(logits: Tensor, ids: Tensor, answer: Tensor, branch: Tensor) -> dict[
 
 def main() -> None:
     """Command line."""
-    given = options(__doc__, seed=10, steps=9000)
-    train(given.out, given.tower, given.seed, given.steps)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--tower", type=Path, required=True, help="what train_tower has made")
+    given = parser.parse_args()
+    torch.set_num_threads(1)  # other numbers of threads give other weights
+    train(given.out, given.tower, SEED, STEPS)
 
 
 if __name__ == "__main__":

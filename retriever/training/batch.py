@@ -4,10 +4,11 @@ Knows names, shapes and what counts as right. Does not know file formats, models
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from rag_vqa.types import ImageSource
@@ -64,6 +65,7 @@ class Batch:
         positives: (B, P) int64, numbers of all that is right for each query; a row with fewer
             repeats its first.
         names: (B) of the pairs.
+        skipped: why each row was left out for which another one is here.
     """
 
     query: Mapping[str, Tensor]
@@ -71,6 +73,7 @@ class Batch:
     passage_ids: Tensor
     positives: Tensor
     names: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = field(default=())
 
 
 def number(identity: str) -> int:
@@ -80,3 +83,14 @@ def number(identity: str) -> int:
     (True, False)
     """
     return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch with all its tensors on a device."""
+    return replace(
+        batch,
+        query={name: tensor.to(device) for name, tensor in batch.query.items()},
+        passage={name: tensor.to(device) for name, tensor in batch.passage.items()},
+        passage_ids=batch.passage_ids.to(device),
+        positives=batch.positives.to(device),
+    )

@@ -1,25 +1,30 @@
-"""The training loop: steps, a schedule, a log of JSON lines, a state that resumes.
+"""The training loop: steps, a schedule, validation, a log, and a state that resumes to the byte.
 
-Knows modules and a function from step number to loss. Does not know data: whoever trains draws
-the batch of step i from a generator seeded by (seed, i), so a resumed run sees the same batches.
+Knows modules, and a function that makes the gradients of a step. Does not know data: whoever
+trains draws the batch of step i as a function of i alone, so that a resumed run sees what the
+straight one saw. The random state, too, is a function of (seed, step, rank): none is saved.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.retriever.training.optimizer import MuonAdamW, cosine
+from rag_vqa.errors import UsageError
+from rag_vqa.retriever.store import files
+from rag_vqa.retriever.training import checkpoint
+from rag_vqa.retriever.training.finite import Finite
+from rag_vqa.retriever.training.logs import Figures, Log
+from rag_vqa.retriever.training.optimizer import MuonAdamW, adamw, cosine
 
-LossOf = Callable[[int], tuple[Tensor, Mapping[str, float]]]
+STATE, LOG = "state", "log.jsonl"
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -28,89 +33,280 @@ class Plan:
 
     steps: int
     warmup: int = 50
+    optimizer: str = "muon"
     matrix_rate: float = 0.02
     rate: float = 2e-3
+    weight_decay: float = 0.01
+    clip: float = 1.0
     log_every: int = 50
     save_every: int = 200
+    validate_every: int = 200
     seed: int = 0
 
 
-def autocast() -> AbstractContextManager[object]:
-    """For the forward pass alone: bfloat16 where this processor multiplies it natively, else
-    float32. On such a CPU a small model's step takes half the time; weights stay float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to: its loss, figures of it, how many pairs it saw, and their names."""
+
+    loss: Tensor
+    figures: Figures = field(default_factory=dict)
+    items: int = 0
+    names: tuple[str, ...] = ()
 
 
-def fit(module: nn.Module, loss_of: LossOf, plan: Plan, folder: Path, name: str) -> None:
+# Forward and backward of step i, of this process's share, on the prepared module.
+StepOf = Callable[[nn.Module, Accelerator, int], Outcome]
+
+
+def whole(forward: Callable[[int], Outcome]) -> StepOf:
+    """Of a function that computes a step's loss, with its graph, in one piece."""
+
+    def step_of(module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
+        outcome = forward(step)
+        accelerator.backward(outcome.loss)
+        return replace(outcome, loss=outcome.loss.detach())
+
+    return step_of
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How good a module is by held-out data, in figures of which the first is to grow, and what to
+    do with the best so far. Both are called in the main process alone."""
+
+    measure: Callable[[], Figures]
+    keep: Callable[[], None]
+    patience: int | None = None  # so many validations without a better one end the training
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whoever looks on: told of each step and each line, asked whether to stop."""
+
+    step: Callable[[int], None] = lambda step: None
+    line: Callable[[Mapping[str, Any]], None] = lambda line: None
+    note: Note = lambda message: None
+    stop: Callable[[], bool] = lambda: False
+    tensorboard: bool = False
+
+
+NOBODY = Watch()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How far it came, and what was best. `stopped`: it was asked to, and the state is saved."""
+
+    step: int
+    stopped: bool
+    best: Figures
+
+
+def fit(
+    module: nn.Module,
+    step_of: StepOf,
+    plan: Plan,
+    folder: Path,
+    accelerator: Accelerator,
+    *,
+    identity: Mapping[str, Any],
+    validation: Validation | None = None,
+    watch: Watch = NOBODY,
+) -> Fitted:
     """Train the parameters of `module` that require gradients.
 
-    Writes `folder/name.jsonl` (one line each `log_every` steps) and `folder/name.state`
-    (safetensors), from which the same call goes on. Raises RagVqaError on a loss that is no
-    number, before anything is saved.
+    Writes `folder/log.jsonl` and `folder/state/`, from which the same call goes on. Must run in
+    every process of `accelerate launch`; the main one alone writes.
+
+    Args:
+        identity: JSON of what may not differ between the runs that one state goes through.
+
+    Raises:
+        UsageError: the state there was made with another `identity`.
+        RagVqaError: a loss, a feature or a gradient is no number; nothing is saved.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    optimizer = MuonAdamW(module.named_parameters(), matrix_rate=plan.matrix_rate, rate=plan.rate)
-    state = folder / f"{name}.state"
-    first = _resume(module, optimizer, state, plan) if state.exists() else 0
-    log_path = folder / f"{name}.jsonl"
-    _cut_log(log_path, first)
-    sums: dict[str, float] = {}
-    started, since = time.monotonic(), first
-    for step in range(first, plan.steps):
-        loss, figures = loss_of(step)
-        if not torch.isfinite(loss):
-            raise RagVqaError(
-                f"{name}: the loss of step {step} is {float(loss.detach())}: nothing saved."
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = optimizer.step(cosine(step, plan.steps, plan.warmup))
-        for key, value in {"loss": float(loss.detach()), "norm": norm, **figures}.items():
-            sums[key] = sums.get(key, 0.0) + value
-        if (step + 1) % plan.log_every == 0 or step + 1 == plan.steps:
-            count, seconds = step + 1 - since, time.monotonic() - started
-            line = {"step": step + 1, **{k: round(v / count, 4) for k, v in sums.items()}}
-            line["seconds_per_step"] = round(seconds / count, 3)
-            with log_path.open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(name, line, flush=True)
-            sums, since, started = {}, step + 1, time.monotonic()
-        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-            _save(module, optimizer, step + 1, state, plan)
+    run = _Run(module, plan, folder, accelerator, identity, watch)
+    while run.step < plan.steps and not run.ended:
+        outcome, norm = run.advance(step_of)
+        run.count(outcome, norm)
+        last = run.step == plan.steps
+        if run.step % plan.log_every == 0 or last:
+            run.log()
+        if validation is not None and (run.step % plan.validate_every == 0 or last):
+            run.validate(validation)
+        if run.step % plan.save_every == 0 or last or run.ended:
+            run.save()
+    return run.finish()
 
 
-def _save(module: nn.Module, optimizer: MuonAdamW, step: int, path: Path, plan: Plan) -> None:
-    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    tensors = {f"model.{n}": p.detach() for n, p in trained.items()}
-    tensors |= {f"optimizer.{n}": t for n, t in optimizer.state().items()}
-    tensors["step"] = torch.tensor(step)
-    scratch = path.with_suffix(".tmp")
-    metadata = {"plan": json.dumps(asdict(plan))}
-    save_file({n: t.contiguous() for n, t in tensors.items()}, scratch, metadata)
-    scratch.replace(path)
+class _Run:
+    """What a training has in hand between two steps."""
 
-
-def _resume(module: nn.Module, optimizer: MuonAdamW, path: Path, plan: Plan) -> int:
-    with safe_open(path, "pt") as file:
-        said = json.loads((file.metadata() or {}).get("plan", "{}"))
-    if said != asdict(plan):
-        raise UsageError(
-            f"{path} belongs to another run ({said}). Go on with its settings, or delete it."
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        folder: Path,
+        accelerator: Accelerator,
+        identity: Mapping[str, Any],
+        watch: Watch,
+    ) -> None:
+        self.plan, self.folder, self.accelerator, self.watch = plan, folder, accelerator, watch
+        self.module, self.identity = module, dict(identity)
+        self.finite = Finite(module, accelerator)
+        files.make_folder(folder)
+        module.to(accelerator.device)
+        optimizer = _optimizer(module, plan)
+        self.bases = [group["lr"] for group in optimizer.param_groups]
+        self.step, self.stopped, self.exhausted = 0, False, False
+        self.best: dict[str, float] = {}
+        self.since_best = 0
+        self.sums: dict[str, float] = {}
+        self._resume(optimizer)
+        self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
+        self.log_file = (
+            Log(folder / LOG, self.step, watch.tensorboard) if accelerator.is_main_process else None
         )
-    tensors = load_file(path)
-    parameters = dict(module.named_parameters())
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            if name.startswith("model."):
-                parameters[name.removeprefix("model.")].copy_(tensor)
-    prefix = "optimizer."
-    optimizer.restore(
-        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    )
-    return int(tensors["step"])
+        self.started, self.counted = time.monotonic(), 0
+
+    @property
+    def ended(self) -> bool:
+        return self.stopped or self.exhausted
+
+    def advance(self, step_of: StepOf) -> tuple[Outcome, float]:
+        """One step: gradients, whether they are numbers, an update."""
+        plan, step = self.plan, self.step
+        torch.manual_seed(_seed(plan.seed, step, self.accelerator.process_index))
+        for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
+            group["lr"] = base * cosine(step, plan.steps, plan.warmup)
+        outcome = step_of(self.prepared, self.accelerator, step)
+        for p in self.module.parameters():
+            if p.requires_grad and p.grad is None:  # of a modality that no pair of the batch had
+                p.grad = torch.zeros_like(p)
+        # The norm is scaled to `clip` by accelerate, which takes fp16's own scale off first.
+        norm = self.accelerator.clip_grad_norm_(self.prepared.parameters(), plan.clip)
+        self.stopped = self.finite.check(step, outcome.loss, norm, outcome.names, self.watch.stop())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.watch.step(self.step)
+        return outcome, float(norm)
+
+    def count(self, outcome: Outcome, norm: float) -> None:
+        """Add a step to the sums of the next line."""
+        figures = {"loss": float(outcome.loss), "norm": norm, **outcome.figures}
+        for name, value in {**figures, "items": outcome.items, "steps": 1}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.counted += outcome.items
+
+    def log(self) -> None:
+        """One line: means over steps and processes since the line before."""
+        names = sorted(self.sums)
+        own = torch.tensor([self.sums[name] for name in names], device=self.accelerator.device)
+        means = dict(zip(names, self.accelerator.reduce(own, "mean").tolist(), strict=True))
+        steps = means.pop("steps")
+        means.pop("items")
+        line = {name: value / steps for name, value in means.items()}
+        seconds = time.monotonic() - self.started
+        line["items_per_second"] = self.counted * self.accelerator.num_processes / seconds
+        line["rate"] = self.optimizer.param_groups[-1]["lr"]
+        self.sums, self.counted, self.started = {}, 0, time.monotonic()
+        if self.log_file is not None:
+            self.watch.line(self.log_file.write(self.step, line))
+
+    def validate(self, validation: Validation) -> None:
+        """Measure in the main process, and keep the model if it is the best so far."""
+        if self.accelerator.is_main_process:
+            assert self.log_file is not None
+            figures = dict(validation.measure())
+            self.watch.line(self.log_file.write(self.step, figures, "validation"))
+            first = next(iter(figures))
+            self.since_best += 1
+            if not self.best or figures[first] > self.best[first]:
+                validation.keep()
+                self.best, self.since_best = {"step": self.step, **figures}, 0
+        patience = validation.patience
+        self.exhausted = self._said_by_main(patience is not None and self.since_best >= patience)
+        self.started = time.monotonic()  # validation is no training
+
+    def _said_by_main(self, value: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return value
+        flag = torch.tensor([float(value and self.accelerator.is_main_process)])
+        return bool(self.accelerator.reduce(flag.to(self.accelerator.device), "sum"))
+
+    def save(self) -> None:
+        """Write the state, in the main process."""
+        if self.accelerator.is_main_process:
+            said = {
+                "identity": self.identity,
+                "world": self.accelerator.num_processes,
+                "sums": self.sums,
+                "best": self.best,
+                "since_best": self.since_best,
+                "exhausted": self.exhausted,
+            }
+            if self.accelerator.scaler is not None:
+                said["scaler"] = self.accelerator.scaler.state_dict()
+            tensors = checkpoint.tensors_of(self.module, self.optimizer)
+            checkpoint.save(self.folder / STATE, checkpoint.Saved(self.step, tensors, said))
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        folder, note = self.folder / STATE, self.watch.note
+        note = note if self.accelerator.is_main_process else lambda message: None
+        saved = checkpoint.newest(folder, note)
+        if saved is None:
+            return
+        if differing := _differing(saved.said["identity"], self.identity):
+            raise UsageError(
+                f"{self.folder} holds a training with other settings: {differing}. Go on with "
+                "those, or give another folder."
+            )
+        if (world := saved.said["world"]) != self.accelerator.num_processes:
+            note(
+                f"{self.folder} was begun by {world} processes, now there are "
+                f"{self.accelerator.num_processes}: what comes out differs in its last digits."
+            )
+        checkpoint.restore(saved.tensors, self.module, optimizer)
+        self.step, self.sums = saved.step, dict(saved.said["sums"])
+        self.best, self.since_best = dict(saved.said["best"]), saved.said["since_best"]
+        self.exhausted = saved.said["exhausted"]
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved.said["scaler"])
+
+    def finish(self) -> Fitted:
+        """Undo what accelerate did to the module, and say how far it came."""
+        self.finite.remove()
+        self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
+        return Fitted(self.step, self.stopped, self.best)
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Lines beyond the state that a run goes on from will be written again."""
-    if path.exists():
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), "utf-8")
+def _optimizer(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    named = list(module.named_parameters())
+    if plan.optimizer == "muon":
+        return MuonAdamW(
+            named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
+        )
+    return adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """What differs between two trees, as "steps was 10, is 20".
+
+    >>> _differing({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    'b.c was 2, is 3'
+    """
+    found = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if inner := _differing(old, new, f"{prefix}{name}."):
+                found.append(inner)
+        elif old != new:
+            found.append(f"{prefix}{name} was {old}, is {new}")
+    return ", ".join(found)

@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, AdamW for all else, as one optimizer that scales by a schedule.
+"""Which optimizer steps which parameters, and how rates go over the steps.
 
 Muon (Jordan et al., 2024): momentum whose matrix is replaced by its nearest orthogonal one, by
 five steps of a Newton-Schulz iteration. Here in float32 and batched over matrices of one shape,
@@ -6,75 +6,98 @@ which is what makes it pay on a CPU and on small models. Knows nothing of models
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic, from the paper
 MOMENTUM = 0.95
+BETAS, EPSILON = (0.9, 0.98), 1e-8
+Named = Iterable[tuple[str, nn.Parameter]]
 
 
-class MuonAdamW:
-    """Steps all parameters given; embeddings (names with "embed") count as not hidden."""
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon for hidden matrices, AdamW without decay for all else, see `divided`."""
 
     def __init__(
         self,
-        named: Iterable[tuple[str, nn.Parameter]],
+        named: Named,
         *,
         matrix_rate: float = 0.02,
         rate: float = 2e-3,
         weight_decay: float = 0.01,
     ) -> None:
-        trained = [(name, p) for name, p in named if p.requires_grad]
-        self.matrix_rate, self.rate, self.weight_decay = matrix_rate, rate, weight_decay
-        self.matrices: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
-        rest = []
-        for name, p in trained:
-            if p.ndim == 2 and "embed" not in name:
-                self.matrices[p.shape].append(p)
-            else:
-                rest.append(p)
-        self.momentum = {shape: torch.zeros(len(ps), *shape) for shape, ps in self.matrices.items()}
-        self.adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
-        self.parameters = [p for _, p in trained]
+        matrices, rest = divided(named)
+        groups = [
+            {"params": matrices, "lr": matrix_rate, "weight_decay": weight_decay, "muon": True},
+            {"params": rest, "lr": rate, "weight_decay": 0.0, "muon": False},
+        ]
+        super().__init__([group for group in groups if group["params"]], {})
 
     @torch.no_grad()
-    def step(self, scale: float = 1.0, clip: float = 1.0) -> float:
-        """One update at `scale` times the rates; returns the norm of the gradients."""
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip))
-        for shape, ps in self.matrices.items():
-            grad = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in ps])
-            momentum = self.momentum[shape].lerp_(grad, 1 - MOMENTUM)
-            update = orthogonal(grad.lerp(momentum, MOMENTUM))
-            rate = self.matrix_rate * scale
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient; there is no closure."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if group["muon"]:
+                self._muon(parameters, group["lr"], group["weight_decay"])
+            else:
+                self._adamw(parameters, group["lr"])
+
+    def _muon(self, parameters: list[nn.Parameter], rate: float, decay: float) -> None:
+        shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        for p in parameters:
+            shapes[p.shape].append(p)
+        for shape, same in shapes.items():
+            gradients = torch.stack([p.grad for p in same if p.grad is not None])
+            momentum = torch.stack([self._state(p, "momentum") for p in same])
+            momentum.lerp_(gradients, 1 - MOMENTUM)
+            update = orthogonal(gradients.lerp(momentum, MOMENTUM))
             fan = max(1.0, shape[0] / shape[1]) ** 0.5
-            for p, u in zip(ps, update, strict=True):
-                p.mul_(1 - rate * self.weight_decay).sub_(rate * fan * u)
-        for group in self.adam.param_groups:
-            group["lr"] = self.rate * scale
-        self.adam.step()
-        for p in self.parameters:
-            p.grad = None
-        return norm
+            for p, m, u in zip(same, momentum, update, strict=True):
+                self.state[p]["momentum"].copy_(m)
+                p.mul_(1 - rate * decay).sub_(rate * fan * u)
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs, as named tensors."""
-        out = {f"muon.{i}": m for i, m in enumerate(self.momentum.values())}
-        for i, entry in self.adam.state_dict()["state"].items():
-            out |= {f"adam.{i}.{key}": value for key, value in entry.items()}
-        return out
+    def _adamw(self, parameters: list[nn.Parameter], rate: float) -> None:
+        for p in parameters:
+            mean, square = self._state(p, "mean"), self._state(p, "square")
+            step = self.state[p].setdefault("step", torch.zeros(()))
+            step += 1
+            count, gradient = float(step), p.grad
+            assert gradient is not None
+            mean.lerp_(gradient, 1 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            root = (square / (1 - BETAS[1] ** count)).sqrt_().add_(EPSILON)
+            p.addcdiv_(mean, root, value=-rate / (1 - BETAS[0] ** count))
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`, on an optimizer of the same parameters."""
-        for i, momentum in enumerate(self.momentum.values()):
-            momentum.copy_(state[f"muon.{i}"])
-        entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for name, value in state.items():
-            if name.startswith("adam."):
-                _, number, key = name.split(".")
-                entries[int(number)][key] = value
-        self.adam.load_state_dict({**self.adam.state_dict(), "state": dict(entries)})
+    def _state(self, p: nn.Parameter, name: str) -> Tensor:
+        if name not in self.state[p]:
+            self.state[p][name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+        found: Tensor = self.state[p][name]
+        return found
+
+
+def adamw(named: Named, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """torch's AdamW; biases, norms and embeddings do not decay."""
+    matrices, rest = divided(named)
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=BETAS, eps=EPSILON)
+
+
+def divided(named: Named) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Hidden matrices, and all else; only what requires gradients. Embeddings (names with
+    "embed") are looked up, not multiplied by: they count as not hidden."""
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, p in named:
+        if p.requires_grad:
+            (matrices if p.ndim == 2 and "embed" not in name else rest).append(p)
+    return matrices, rest
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

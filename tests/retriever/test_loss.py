@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rag_vqa.retriever.loss import contrastive_loss, recall_at_1, soft_targets
+from rag_vqa.retriever.loss import contrastive_loss, cross_entropy, recall_at_1
 from rag_vqa.retriever.scoring import late_interaction
 
 
@@ -25,16 +25,19 @@ def test_late_interaction_is_the_sum_of_maxima(K: int, D: int) -> None:
             assert math.isclose(float(scores[i, j]), expected, abs_tol=1e-4)
 
 
-def test_soft_targets_share_equal_labels() -> None:
-    expected = [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
-    assert soft_targets(["a", "b", "a"]).tolist() == expected
+def test_all_that_is_right_shares_the_target() -> None:
+    scores = torch.tensor([[1.0, 2.0, 0.5], [0.0, 1.0, 3.0]])
+    right = torch.tensor([[True, False, True], [False, True, False]])
+    first, second = scores.softmax(dim=1).log().tolist()
+    expected = -((first[0] + first[2]) / 2 + second[1]) / 2
+    assert math.isclose(float(cross_entropy(scores, right)), expected, rel_tol=1e-6)
 
 
 def test_symmetric_loss_is_the_mean_of_both_directions() -> None:
     queries, passages = tokens(3, 5, 8), tokens(3, 4, 8)
     labels = ["a", "b", "a"]
     scores = late_interaction(queries, passages) * 2.5
-    target = soft_targets(labels)
+    target = torch.tensor([[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]])
     rows = -(target * scores.log_softmax(dim=1)).sum(dim=1).mean()
     columns = -(target.T * scores.log_softmax(dim=0)).sum(dim=0).mean()
     loss = contrastive_loss(queries, passages, labels, logit_scale=2.5)

@@ -23,6 +23,7 @@ from rag_vqa.formats.questions.rows import Asked, Benchmark, Row, Rows, ids, opt
 from rag_vqa.types import Example, Query
 
 TASKS = ("wit", "iglue", "kvqa", "oven", "llava", "okvqa", "infoseek", "evqa")
+TRAINED = (*TASKS, "cc3m")  # it is trained on, and not a task of the benchmark
 
 
 def find(home: Path, split: str | None, images: Path | None, task: str | None) -> Benchmark:
@@ -32,7 +33,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
         UsageError: no task, or none that is known.
         Missing: no file of it.
     """
-    if task not in TASKS:
+    if task not in TRAINED:
         hint = nearest(task, TASKS) if task else ""
         raise UsageError(f"m2kr has eight tasks: give --task, one of {', '.join(TASKS)}.{hint}")
     split = split or "test"

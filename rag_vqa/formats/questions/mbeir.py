@@ -1,9 +1,9 @@
 """Queries of M-BEIR → Examples.
 
-It knows `query/SPLIT/mbeir_TASK_SPLIT.jsonl`: qid, query_txt, query_img_path and pos_cand_list
-(TIGER-AI-Lab/UniIR; card of the data set TIGER-Lab/M-BEIR). It knows no candidates: those are
-formats/mbeir.py's, `cand_pool/local/mbeir_TASK_cand_pool.jsonl` for the local pool, for the union
-`cand_pool/global/mbeir_union_test_cand_pool.jsonl`.
+It knows `query/SPLIT/mbeir_TASK_SPLIT.jsonl`: qid, query_txt, query_img_path, pos_cand_list, and
+neg_cand_list, which is for training (TIGER-AI-Lab/UniIR; card of the data set TIGER-Lab/M-BEIR). It
+knows no candidates: those are formats/mbeir.py's, `cand_pool/local/mbeir_TASK_cand_pool.jsonl` for
+the local pool, for the union `cand_pool/global/mbeir_union_test_cand_pool.jsonl`.
 
 Of the qrels, which pos_cand_list repeats, nothing is read. Instructions differ from task to task
 and are drawn at random from a table of the data set: they are left to the retriever's own.
@@ -58,7 +58,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
             split=split,
             group=image or identity,
         )
-        return Asked(asked, (image,) if image else ())
+        return Asked(asked, (image,) if image else (), negatives=ids(row, "neg_cand_list"))
 
     return Benchmark(
         name=f"mbeir/{task}",

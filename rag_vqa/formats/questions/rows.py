@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import shown
-from rag_vqa.types import Example
+from rag_vqa.types import Document, Example
 
 Row: TypeAlias = Mapping[str, Any]
 Scorer: TypeAlias = Literal["infoseek", "evqa", "text", "retrieval"]
@@ -31,11 +31,16 @@ class Asked:
         picture: names under which its picture may lie in the folder of pictures, the expected
             one first; none if the question has no picture.
         remark: what is odd about its row, which is taken all the same.
+        negatives: ids of documents of which the row says that they are wrong; for training.
+        documents: what is right or wrong and stands in the row itself, not in a file of documents;
+            their pictures are names in the folder of pictures.
     """
 
     example: Example
     picture: tuple[str, ...] = ()
     remark: str = ""
+    negatives: tuple[str, ...] = ()
+    documents: tuple[Document, ...] = ()
 
 
 Rows: TypeAlias = Iterator[Asked | BadInput]
@@ -108,7 +113,7 @@ def _check(asked: Asked) -> None:
     example = asked.example
     kept = (example.id, example.query.text, example.query.instruction, example.answers,
             example.relevant, example.oracle, example.references, example.kind, example.split,
-            example.group, asked.picture)  # fmt: skip
+            example.group, asked.picture, asked.negatives)  # fmt: skip
     try:
         json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:

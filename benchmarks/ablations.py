@@ -1,0 +1,222 @@
+"""The paper's ablations on the demo world: each variant trained anew, with three seeds.
+
+    python benchmarks/ablations.py --work FOLDER    # goes on where it was stopped
+    python benchmarks/ablations.py --table          # docs/ablations.md, out of the figures
+
+Every run is `rag-vqa train` on the demo's own settings with one switch turned: as many steps, the
+same pairs in the same order for each variant of a seed, the demo's vision tower frozen, all else
+from nothing. Measured on real flags of the test half, which nothing here is chosen on. Seeds are
+the outer loop: a table that is not finished is equal for all variants.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
+RECIPE = ROOT / "rag_vqa" / "demo" / "retriever.yaml"
+PAGE = ROOT / "docs" / "ablations.md"
+SEEDS = (1, 2, 3)
+STEPS, BATCH = 300, 48
+DEPTH = 5
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What differs from the whole ReT, and what it means."""
+
+    settings: Settings
+    about: str
+
+
+# A single vector's scores lie in [-1, 1], those of 32 tokens in [-32, 32]: it begins with a scale
+# that makes up for it. Both learn theirs.
+TOKENS = 32
+VARIANTS: Mapping[str, Ablation] = {
+    "full": Ablation({}, "gates, three steps, 32 tokens, text and image"),
+    "no gates": Ablation({"variant": {"gates": False}}, "what is read is added, nothing forgotten"),
+    "last layer only": Ablation({"variant": {"layers": "last"}}, "one step, on each tower's last"),
+    "single vector": Ablation(
+        {"variant": {"pool": True}, "loss": {"scale": float(TOKENS)}}, "the mean of the 32 tokens"
+    ),
+    "image only": Ablation({"variant": {"fusion": "image"}}, "the cell reads no text"),
+    "text only": Ablation({"variant": {"fusion": "text"}}, "the cell reads no picture"),
+}
+
+
+def main() -> None:
+    """Run what is not there yet, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="where the trainings lie")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="write docs/ablations.md and end")
+    given = parser.parse_args()
+    if given.table:
+        PAGE.write_text(page(json.loads(given.json.read_text("utf-8"))), "utf-8")
+    elif given.work is None:
+        parser.error("give --work FOLDER, or --table")
+    else:
+        run_all(given.work, given.json)
+
+
+def run_all(work: Path, file: Path) -> None:
+    """All runs that `file` does not hold, one after the other; it is written after each."""
+    results = json.loads(file.read_text("utf-8")) if file.exists() else begun()
+    if results["steps"] != STEPS or results["batch"] != BATCH:
+        sys.exit(f"{file} holds runs of other settings: move it away, or take its settings.")
+    tower = _tower(work / "tower")
+    for seed in SEEDS:
+        for name in VARIANTS:
+            if str(seed) in results["runs"].setdefault(name, {}):
+                continue
+            started = time.monotonic()
+            out = work / f"{name.replace(' ', '-')}-{seed}"
+            train(VARIANTS[name].settings, seed, out, tower)
+            trained = time.monotonic()
+            results["runs"][name][str(seed)] = {
+                "ranks": ranks(out / "last"),
+                "train_seconds": round(trained - started, 1),
+                "date": str(date.today()),
+            }
+            scratch = file.with_suffix(".tmp")
+            scratch.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            scratch.replace(file)
+            right = hits(results, name, 1, [str(seed)]).mean()
+            print(f"{name}, seed {seed}: {trained - started:.0f} s, {right:.3f}", flush=True)
+
+
+def begun() -> Settings:
+    """A file of results without runs: what is asked, in order, and how each run is trained."""
+    from rag_vqa.demo.asked import examples
+
+    return {
+        "half": "test",
+        "steps": STEPS,
+        "batch": BATCH,
+        "questions": [example.id for example in examples("test")],
+        "runs": {},
+    }
+
+
+def train(settings: Settings, seed: int, out: Path, tower: Path) -> None:
+    """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
+    import yaml
+
+    from rag_vqa.settings import embedded_model
+
+    words = str(embedded_model("retriever"))
+    own: Settings = {
+        "out": str(out), "steps": STEPS, "batch": BATCH, "seed": seed,
+        "model": {"vision": str(tower)}, "tokenizer": words, "image_processor": words,
+    }  # fmt: skip
+    tree = _laid(yaml.safe_load(RECIPE.read_text("utf-8")), own, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    config = out / "train.yaml"
+    config.write_text(yaml.safe_dump(tree), "utf-8")
+    command = [sys.executable, "-m", "rag_vqa", "train", "--config", str(config)]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def ranks(checkpoint: Path) -> str:
+    """For each question the rank of its document, a digit of 1 to 5, 0 where it is not there."""
+    from rag_vqa.demo.asked import examples
+    from rag_vqa.demo.bundled import build_knowledge_base
+    from rag_vqa.retriever.encoder import Encoder
+
+    asked = examples("test")
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder = Encoder.load(checkpoint)
+        with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
+            found = kb.search([example.query for example in asked], DEPTH)
+    first = [
+        next((hit.rank for hit in hits if hit.document.id in example.relevant), 0)
+        for example, hits in zip(asked, found, strict=True)
+    ]
+    return "".join(map(str, first))
+
+
+def hits(results: Settings, name: str, depth: int, seeds: Sequence[str]) -> NDArray[np.float64]:
+    """(seeds, questions) of 1 and 0: the right document is among the first `depth`."""
+    runs = results["runs"][name]
+    found = np.array([[int(digit) for digit in runs[seed]["ranks"]] for seed in seeds])
+    return ((found > 0) & (found <= depth)).astype(np.float64)
+
+
+def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
+    """A variant's row of the table."""
+    from rag_vqa.eval.intervals import bootstrap, paired
+
+    clusters = [question.partition("/")[0] for question in results["questions"]]
+    first, fifth, full = (
+        hits(results, *what, seeds).mean(axis=0) for what in ((name, 1), (name, DEPTH), ("full", 1))
+    )
+    by_seed = hits(results, name, 1, seeds).mean(axis=1)
+    low, high = bootstrap(first, clusters)
+    cells = [
+        name, f"{first.mean():.3f}", f"{low:.3f} – {high:.3f}",
+        f"{by_seed.min():.3f} – {by_seed.max():.3f}", f"{fifth.mean():.3f}",
+    ]  # fmt: skip
+    if name == "full":
+        cells += ["", ""]
+    else:
+        below, above = paired(first, full, clusters)
+        cells += [f"{first.mean() - full.mean():+.3f}", f"{below:+.3f} – {above:+.3f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results: Settings) -> str:
+    """Markdown: every variant, with the seeds that all of them have so far."""
+    runs = results["runs"]
+    seeds = [str(s) for s in SEEDS if all(str(s) in runs.get(name, {}) for name in VARIANTS)]
+    if not seeds:
+        return "No seed of all variants yet."
+    head = "| variant | recall@1 | 95% | seeds | recall@5 | minus full | 95% |"
+    rows = [row(results, name, seeds) for name in VARIANTS]
+    said = f"{results['steps']} steps of {results['batch']} pairs; seeds {', '.join(seeds)}."
+    return "\n".join([said, "", head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def page(results: Settings) -> str:
+    """docs/ablations.md with the table in its place; what is written round it stays."""
+    start, end = "<!-- table: benchmarks/ablations.py --table -->\n", "\n<!-- end of table -->"
+    before, _, rest = PAGE.read_text("utf-8").partition(start)
+    return f"{before}{start}{table(results)}{end}{rest.partition(end)[2]}"
+
+
+def _tower(folder: Path) -> Path:
+    """The vision tower of the demo's retriever, as a CLIP checkpoint of its own."""
+    if not (folder / "model.safetensors").exists():
+        from rag_vqa.retriever.model import RetrieverModel
+        from rag_vqa.settings import embedded_model
+
+        model = RetrieverModel.from_pretrained(embedded_model("retriever"))
+        model.query_model.vision_model.save_pretrained(folder)
+    return folder
+
+
+def _laid(*layers: Settings) -> Settings:
+    """Trees laid on one another, the later ones above."""
+    whole: Settings = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
+            whole[key] = _laid(whole[key], value) if both else value
+    return whole
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The job behind `train mine`: what is checked before models load; then question after question.
+
+It knows in which order things can go wrong cheaply, and what a person is told. It does not know
+how negatives are found or kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_vqa.cli.models import open_pipeline
+from rag_vqa.cli.progress import progress
+from rag_vqa.cli.run import Run
+from rag_vqa.cli.stopping import Stopped, stopping
+from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.types import Example
+
+if TYPE_CHECKING:
+    from rag_vqa.formats.questions.rows import Benchmark
+    from rag_vqa.pipeline import RagVqa
+    from rag_vqa.retriever.training.mined import Mined
+    from rag_vqa.settings import Settings
+
+IN_PART, INTERRUPTED = 4, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Mining:
+    """What `train mine` was asked for, as its options say it."""
+
+    kb: Path
+    questions: Path
+    out: Path
+    format: str
+    split: str | None
+    task: str | None
+    images: Path | None
+    count: int
+    skip: int
+    answers: bool
+    yes: bool
+
+
+@dataclass
+class _Asked:
+    """The questions of the rows, and why some were left out."""
+
+    rows: Benchmark
+    instruction: str | None
+    refused: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Example]:
+        from rag_vqa.formats.questions.opening import picture
+
+        self.refused.clear()
+        for asked in self.rows.rows(None if self.rows.names is None else self.rows.names()):
+            if isinstance(asked, BadInput):
+                self.refused.append(str(asked))
+                continue
+            image, example = picture(asked, self.rows.images), asked.example
+            if asked.picture and image is None:
+                self.refused.append(f"{example.id}: its picture {asked.picture[0]} is not there.")
+                continue
+            said = example.query.instruction if self.instruction is None else self.instruction
+            yield replace(example, query=replace(example.query, image=image, instruction=said))
+
+
+def mine(run: Run, settings: Settings, asked: Mining) -> int:
+    """Mine, or go on with it; the exit code.
+
+    Raises:
+        UsageError, Missing, BadInput: what cannot be meant or is not there, before models load.
+    """
+    from rag_vqa.retriever.training.sources.packing import find
+    from rag_vqa.retriever.training.sources.settings import SourceSettings
+
+    if asked.out.exists():
+        raise UsageError(f"{asked.out} exists. Give another name, or delete it.")
+    source = SourceSettings(
+        format=asked.format,
+        questions=asked.questions,
+        images=asked.images,
+        split=asked.split,
+        task=asked.task,
+    )
+    questions = _Asked(find(source), settings.retriever.instruction)
+    total = sum(1 for _ in questions)
+    if not total:
+        first = questions.refused[0] if questions.refused else "it is empty."
+        raise BadInput(f"{asked.questions} holds no row that can be used: {first}")
+    settings = settings if settings.k else settings.model_copy(update={"k": 1})
+    rag = open_pipeline(run, settings, asked.kb, yes=asked.yes, read=False)
+    return _mine(run, rag, questions, total, asked)
+
+
+def _mine(run: Run, rag: RagVqa, questions: _Asked, total: int, asked: Mining) -> int:
+    from rag_vqa.retriever.training.mined import Mined
+    from rag_vqa.retriever.training.mining import mine as mined
+
+    kept = Mined(asked.out, _said(rag, questions, asked))
+    left = islice(questions, kept.done, None)
+    try:
+        with stopping(), progress("mine", total, quiet=run.quiet) as advance:
+            found = mined(rag.retrieve, len(rag.kb), left, asked.count, asked.skip, asked.answers)
+            for done in kept.take(found):
+                advance(done)
+    except (Stopped, KeyboardInterrupt) as stop:
+        run.note(f"stopped: {kept.done:,} rows are safe. The same command goes on from here.")
+        return IN_PART if isinstance(stop, Stopped) else INTERRUPTED
+    kept.finish()
+    return _tell(run, kept, questions, asked)
+
+
+def _tell(run: Run, kept: Mined, questions: _Asked, asked: Mining) -> int:
+    if questions.refused:
+        run.note(f"{len(questions.refused):,} rows left out, the first: {questions.refused[0]}")
+    run.note(f"{kept.done:,} rows → {asked.out}")
+    return 0
+
+
+def _said(rag: RagVqa, questions: _Asked, asked: Mining) -> dict[str, object]:
+    """All that shapes the lines."""
+    files = [(str(f.resolve()), f.stat().st_size) for f in questions.rows.files.values()]
+    return {
+        "fingerprint": rag.kb.manifest.fingerprint,
+        "commits": rag.kb.store.db.number("commits"),
+        "questions": files,
+        "images": str(questions.rows.images.resolve()),
+        "instruction": questions.instruction,
+        "k": asked.count,
+        "skip": asked.skip,
+        "answers": asked.answers,
+    }

@@ -1,0 +1,37 @@
+"""The processes and the arithmetic of a training, as accelerate sets them up.
+
+`accelerate launch` starts several processes, and what it was configured with holds here: DDP is
+tested; FSDP and DeepSpeed are not. Does not know what is trained.
+"""
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from rag_vqa.errors import UsageError
+
+NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # ours: accelerate's
+
+
+def accelerator(precision: str, note: Callable[[str], None] = lambda message: None) -> Accelerator:
+    """What moves, wraps and steps. Weights stay float32; `precision` is that of forward passes.
+
+    On a CPU bf16 holds where the processor multiplies it natively (a small model's step takes half
+    the time there), and is said to be fp32 elsewhere, where it would only be slower.
+
+    Raises:
+        UsageError: fp16 without a GPU.
+    """
+    on_cpu = PartialState().device.type == "cpu"
+    if on_cpu and precision == "fp16":
+        raise UsageError("precision fp16 needs a GPU. Here: precision: bf16, or fp32.")
+    if on_cpu and precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+        note("This processor does not multiply bf16 natively: fp32 is computed instead.")
+        precision = "fp32"
+    # A process may train twice, in another precision: accelerate keeps the first one's otherwise.
+    AcceleratorState._reset_state()
+    if not on_cpu:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return Accelerator(mixed_precision=NAMES[precision])

@@ -1,0 +1,201 @@
+"""The query side alone, tuned on a few hundred pairs: documents, and so knowledge bases, stay.
+
+The passages are encoded once, and all of them are what each query is to choose from. Knows how
+pairs are divided, fixed settings, and what must not move. Does not know intervals, or which of two
+checkpoints is to be kept: it measures both on pairs that neither saw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rag_vqa.errors import BadInput, RagVqaError, UsageError
+from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.processor import RetProcessor
+from rag_vqa.retriever.training.batch import Item, Pair
+from rag_vqa.retriever.training.exporting import export, mend
+from rag_vqa.retriever.training.held_out import SEED, HeldOut
+from rag_vqa.retriever.training.loop import (
+    NOBODY,
+    Fitted,
+    Outcome,
+    Plan,
+    Validation,
+    Watch,
+    fit,
+    whole,
+)
+from rag_vqa.retriever.training.objective import objective
+from rag_vqa.retriever.training.running import DATA
+from rag_vqa.retriever.training.settings import DataSettings, TrainSettings
+from rag_vqa.retriever.training.sources.files import FileSource
+from rag_vqa.retriever.training.sources.opening import open_source
+from rag_vqa.retriever.training.sources.settings import SourceSettings
+from rag_vqa.retriever.training.starting import Started, started
+
+TUNED = "tuned"
+LEAST = 20  # pairs: of fewer, a fifth says nothing
+JUDGED, WATCHED = 5, 10  # one pair of so many judges, one of so many chooses the step
+EPOCHS, BATCH, VALIDATIONS, PATIENCE = 20, 16, 10, 3
+PLAN = Plan(steps=1, warmup=10, optimizer="adamw", rate=1e-3, log_every=10, save_every=50)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it.
+
+    Attributes:
+        fitted: how far it came; where it was stopped, `after` is `before`.
+        folder: the tuned checkpoint.
+        before, after: (Q) ranks of the judging pairs, by the checkpoint that it began with and
+            by the tuned one. passages: (Q) ids of their passages.
+        searched: passages among which they were found.
+    """
+
+    fitted: Fitted
+    folder: Path
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    passages: tuple[str, ...] = ()
+    searched: int = 0
+
+
+def tune(
+    start: str,
+    source: SourceSettings,
+    out: Path,
+    accelerator: Accelerator,
+    watch: Watch = NOBODY,
+    seed: int = 0,
+) -> Tuned:
+    """Tune the query side of `start`, or go on. Writes `out/tuned`.
+
+    A fifth of the pairs judges and a tenth chooses the step; the rest is trained on.
+
+    Raises:
+        BadInput: too few pairs. UsageError: one model for both sides, or several processes.
+        Missing, RagVqaError: no such checkpoint or file.
+    """
+    if accelerator.num_processes > 1:
+        raise UsageError("a few hundred pairs are tuned on by one process: leave out the launcher.")
+    told = TrainSettings(
+        out=out, start=start, side="query", data=DataSettings(train=(source,)), steps=1
+    )
+    found = started(told)
+    fingerprint = Encoder(found.model, found.processor).fingerprint
+    pairs = _pairs(source, found.instruction, out)
+    judging, watching, training = divided(pairs)
+    searched = list({pair.passage.id: pair.passage for pair in pairs}.values())
+    judge = HeldOut(judging, found.model, found.processor, searched)
+    before = judge.ranks()
+    fitted = _fitted(told, found, watching, training, searched, accelerator, watch, seed)
+    if fitted.stopped:
+        return Tuned(fitted, out / TUNED, before, before)
+    encoder = Encoder.load(out / TUNED, device=str(accelerator.device))
+    if encoder.fingerprint != fingerprint:
+        raise RagVqaError(f"{out / TUNED}: its document side has moved. This is a fault of ours.")
+    tuned = HeldOut(judging, encoder.model, encoder.processor, searched)
+    passages = tuple(pair.passage.id for pair in judging)
+    return Tuned(fitted, out / TUNED, before, tuned.ranks(), passages, len(searched))
+
+
+def divided(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """Pairs that judge, that choose the step, that are trained on. Raises BadInput."""
+    if len(pairs) < LEAST:
+        raise BadInput(f"{len(pairs)} pairs: give at least {LEAST}, some of them judge the rest.")
+    judging, watching = len(pairs) // JUDGED, max(1, len(pairs) // WATCHED)
+    end = judging + watching
+    return [*pairs[:judging]], [*pairs[judging:end]], [*pairs[end:]]
+
+
+def _pairs(source: SourceSettings, instruction: str, out: Path) -> list[Pair]:
+    """All pairs of a file once, shuffled, with the instruction that use will put before each."""
+    told = {"instructions": (instruction,)} if instruction else {}
+    opened = open_source(source.model_copy(update=told), folder=out / DATA)
+    assert isinstance(opened, FileSource)
+    return opened.draw(SEED, range(len(opened)))
+
+
+def _fitted(
+    told: TrainSettings,
+    found: Started,
+    watching: Sequence[Pair],
+    training: Sequence[Pair],
+    searched: Sequence[Item],
+    accelerator: Accelerator,
+    watch: Watch,
+    seed: int,
+) -> Fitted:
+    steps = -(-len(training) * EPOCHS // BATCH)
+    plan = replace(PLAN, steps=steps, validate_every=max(1, steps // VALIDATIONS), seed=seed)
+    folder = told.out / TUNED
+    mend(folder)
+    chooser = HeldOut(watching, found.model, found.processor, searched)
+
+    def measure() -> dict[str, float]:
+        ranks = chooser.ranks()
+        return {
+            "reciprocal rank": float((1 / ranks).mean()),
+            "recall@1": float((ranks <= 1).mean()),
+        }
+
+    module = found.model.get_query_model()
+    module.to(accelerator.device)
+    passages = chooser.searched().to(accelerator.device)
+    choices = _Choices(module, found.processor, training, passages, list(chooser.pool), seed)
+    scale = float(found.model.config.logit_scale)
+    return fit(
+        module,
+        whole(lambda step: choices.loss(step, scale)),
+        plan,
+        told.out,
+        accelerator,
+        identity={"start": told.start, "source": told.data.model_dump(mode="json"), "seed": seed},
+        validation=Validation(measure, lambda: export(found, folder, scale=scale), PATIENCE),
+        watch=watch,
+    )
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Queries of a step against all passages, (N, K, D) of these ids."""
+
+    module: nn.Module
+    processor: RetProcessor
+    pairs: Sequence[Pair]
+    passages: Tensor
+    ids: Sequence[str]
+    seed: int
+
+    def loss(self, step: int, scale: float) -> Outcome:
+        pairs = [self.pairs[place] for place in self._places(step)]
+        inputs = self.processor([p.query.text for p in pairs], [p.query.image for p in pairs])
+        device = self.passages.device
+        features = self.module(**inputs.to(device, torch.float32)).ret_features
+        places = {identity: place for place, identity in enumerate(self.ids)}
+        right = [[places[one] for one in p.positives if one in places] for p in pairs]
+        most = max(map(len, right))
+        loss, figures = objective(
+            F.normalize(features, dim=-1).view(len(pairs), *self.passages.shape[1:]),
+            self.passages,
+            torch.tensor(scale, device=device),
+            torch.arange(len(self.ids), device=device),
+            torch.tensor([row + row[:1] * (most - len(row)) for row in right], device=device),
+            symmetric=False,
+        )
+        return Outcome(loss, figures, len(pairs), tuple(pair.name for pair in pairs))
+
+    def _places(self, step: int) -> list[int]:
+        """Each epoch in another order."""
+        size, found = len(self.pairs), []
+        for place in range(step * BATCH, (step + 1) * BATCH):
+            order = np.random.default_rng([self.seed, place // size]).permutation(size)
+            found.append(int(order[place % size]))
+        return found

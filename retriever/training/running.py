@@ -1,0 +1,109 @@
+"""A training from its settings to its checkpoints.
+
+Knows which part does what, and in which order. Does not know how any of them does it.
+"""
+
+from collections.abc import Iterator
+
+from accelerate import Accelerator
+from torch import nn
+
+from rag_vqa.retriever.processor import RetProcessor
+from rag_vqa.retriever.training.batch import Batch, moved
+from rag_vqa.retriever.training.caching import gradients
+from rag_vqa.retriever.training.exporting import export, mend
+from rag_vqa.retriever.training.held_out import HeldOut
+from rag_vqa.retriever.training.loading import batches
+from rag_vqa.retriever.training.loop import NOBODY, Fitted, Outcome, Validation, Watch, fit
+from rag_vqa.retriever.training.mixture import Mixture
+from rag_vqa.retriever.training.settings import TrainSettings
+from rag_vqa.retriever.training.sources.opening import Others, open_mixture, open_source
+from rag_vqa.retriever.training.starting import hold, started
+from rag_vqa.retriever.training.two_sides import TwoSides
+
+BEST, LAST, DATA = "best", "last", "data"
+
+
+def train(
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    watch: Watch = NOBODY,
+    others: Others | None = None,
+) -> Fitted:
+    """Train, or go on. Writes best/, last/, log.jsonl, state/ and data/ into `settings.out`.
+
+    Args:
+        others: sources that are no files, by the name of their format.
+
+    Raises:
+        UsageError, Missing, BadInput, RagVqaError: settings, models or data that cannot be, before
+            anything is trained; or a step that is no number.
+    """
+    settings.checked()
+    mend(settings.out / BEST)
+    with accelerator.main_process_first():  # it packs the data, the others find it packed
+        mixture = open_mixture(settings.data.train, others, settings.out / DATA)
+        held_out = settings.data.validation
+        source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
+    found = started(settings)
+    module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
+    hold(found.model, settings)
+
+    def keep(name: str) -> None:
+        scale = float(module.scale.detach())
+        export(found, settings.out / name, scale=scale, dtype=settings.dtype)
+
+    validation = None
+    if source is not None:
+        pool = HeldOut.of(source, settings.data.validation_pairs, found.model, found.processor)
+        validation = Validation(pool.recall, lambda: keep(BEST))
+    fitted = fit(
+        module,
+        Steps(settings, mixture, found.processor),
+        settings.plan(),
+        settings.out,
+        accelerator,
+        identity=settings.identity(),
+        validation=validation,
+        watch=watch,
+    )
+    if accelerator.is_main_process and not fitted.stopped:
+        keep(LAST)
+    accelerator.wait_for_everyone()
+    return fitted
+
+
+class Steps:
+    """Gradients of step i, from a stream of batches that begins where the run does."""
+
+    def __init__(self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor) -> None:
+        self.settings, self.mixture, self.processor = settings, mixture, processor
+        self.stream: Iterator[Batch] | None = None
+
+    def __call__(self, module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
+        if self.stream is None:
+            self.stream = self._from(step, accelerator)
+        batch = moved(next(self.stream), accelerator.device)
+        loss, figures = gradients(
+            module,
+            batch,
+            chunks=self.settings.chunks,
+            symmetric=self.settings.loss.symmetric,
+            backward=accelerator.backward,
+            no_sync=lambda: accelerator.no_sync(module),
+        )
+        return Outcome(loss, figures, len(batch.names), batch.names)
+
+    def _from(self, step: int, accelerator: Accelerator) -> Iterator[Batch]:
+        settings = self.settings
+        return batches(
+            self.mixture,
+            self.processor,
+            seed=settings.seed,
+            first_step=step,
+            steps=settings.steps,
+            batch=settings.batch,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            workers=settings.data.workers,
+        )

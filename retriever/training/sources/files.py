@@ -1,0 +1,107 @@
+"""A packed folder → pairs: which row stands at which place, what is drawn for it.
+
+It knows places, epochs and ids. It does not know file formats (packing.py did), and opens no
+picture. All that it draws is a function of the seed and the place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rag_vqa.errors import BadInput, RagVqaError
+from rag_vqa.retriever.training.batch import Item, Pair
+from rag_vqa.retriever.training.permutation import key_of, permuted
+from rag_vqa.retriever.training.sources.packing import DOCUMENTS, PACKED, ROWS
+from rag_vqa.retriever.training.sources.records import picture
+from rag_vqa.retriever.training.sources.settings import OnBad
+from rag_vqa.retriever.training.sources.shelf import Record, Shelf
+
+_TRIES = 100  # draws of a document that is not right, before it is said that there is none
+
+
+class FileSource:
+    """The rows of a packed folder, each epoch in another order. A `Source`.
+
+    Attributes:
+        counts: rows, documents, refused, … as they were packed; the reasons are in
+            `folder/rejects.jsonl`.
+        digest: of all rows and documents, and of where their pictures lie: a run that goes on
+            needs the same.
+        hard: negatives of each pair.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        instructions: Sequence[str] = (),
+        hard: int = 0,
+        on_bad: OnBad = "stop",
+    ) -> None:
+        self.folder, self._name = folder, name
+        self.instructions, self.hard, self.on_bad = tuple(instructions), hard, on_bad
+        self._rows, self._documents = Shelf(folder / ROWS), Shelf(folder / DOCUMENTS)
+        try:
+            packed = json.loads((folder / PACKED).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RagVqaError(f"{folder} is damaged ({error}): delete it.") from error
+        self.counts: Mapping[str, int] = packed["counts"]
+        self.digest: str = packed["digest"]
+        if hard and len(self._documents) < 2:
+            raise BadInput(f"{name}: hard is {hard}, and there is one document alone.")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+        return len(self._rows)
+
+    def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
+        """Pairs of these places; those of an epoch are a permutation of the rows."""
+        return [self._pair(seed, place) for place in rows]
+
+    def _pair(self, seed: int, place: int) -> Pair:
+        epoch, at = divmod(place, len(self))
+        row = self._rows.at(permuted(at, len(self), key_of(seed, epoch)))
+        random = np.random.default_rng([seed, place])
+        right = row["right"]
+        chosen = right[int(random.integers(row["there"]))]
+        told = self.instructions
+        instruction = told[int(random.integers(len(told)))] if told else row["instruction"]
+        return Pair(
+            query=Item(f"{instruction} {row['text']}".strip(), picture(row)),
+            passage=self._item(self._documents.find(chosen), chosen),
+            positives=(chosen, *(one for one in right if one != chosen)),
+            negatives=self._negatives(row, random) if self.hard else (),
+            name=f"{self._name}:{row['id']}",
+        )
+
+    def _negatives(self, row: Record, random: np.random.Generator) -> tuple[Item, ...]:
+        """`hard` of the row's own, in no order; then any documents that are not right."""
+        listed = row["negatives"]
+        order = random.permutation(len(listed))[: self.hard]
+        chosen = {listed[at]: self._documents.find(listed[at]) for at in order.tolist()}
+        for _ in range(_TRIES * self.hard):
+            if len(chosen) == self.hard:
+                break
+            other = self._documents.at(int(random.integers(len(self._documents))))
+            if other["id"] not in row["right"]:
+                chosen.setdefault(other["id"], other)
+        if len(chosen) < self.hard:
+            raise BadInput(
+                f"{self._name}:{row['id']}: hard is {self.hard}, and only {len(chosen)} documents "
+                "were found that are not right: give a smaller number."
+            )
+        return tuple(self._item(record, identity) for identity, record in chosen.items())
+
+    def _item(self, record: Record | None, identity: str) -> Item:
+        if record is None:
+            raise BadInput(f"{self._name}: document {identity!r} is gone: delete {self.folder}.")
+        return Item(record["text"], picture(record), identity)

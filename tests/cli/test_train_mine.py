@@ -1,0 +1,113 @@
+"""`train mine`: a file of negatives that training reads; stopped, it goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pair_files import lines
+from typer.testing import CliRunner
+
+from rag_vqa.cli import train_mine
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import BadInput, RagVqaError, UsageError
+from rag_vqa.retriever.training.sources.opening import open_source
+from rag_vqa.retriever.training.sources.settings import SourceSettings
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "1", "question": "puffins nest", "document": "puffin"},
+    {"question": "storks nest", "document": "stork", "document_ids": ["swift"]},
+]
+Mine = Callable[..., Any]
+
+
+@pytest.fixture
+def mine(cli: Any, birds: Path, tmp_path: Path) -> Mine:
+    """The verb alone; `cli` is there for its fakes."""
+    app = typer.Typer()
+    app.command()(train_mine.mine)
+
+    def run(*args: Any, rows: list[dict[str, Any]] = ROWS) -> Any:
+        questions = lines(tmp_path / "pairs.jsonl", *rows)
+        given = [birds, "--questions", questions, "--out", tmp_path / "negatives.jsonl", *args]
+        return CliRunner().invoke(app, [str(arg) for arg in given], obj=Run())
+
+    return run
+
+
+def test_what_is_found_and_wrong_is_written(mine: Mine, tmp_path: Path, loads: list[str]) -> None:
+    done = mine("-k", 5)
+    assert done.exit_code == 0 and done.stdout == "" and len(loads) == 1
+    assert "2 rows → " in done.stderr
+    found = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text().splitlines()]
+    assert found == [
+        {"id": "1", "negatives": ["stork", "swift"]},
+        {"id": "row 2", "negatives": ["puffin"]},
+    ]
+    documents = lines(
+        tmp_path / "documents.jsonl",
+        *({"id": name, "text": name} for name in ("puffin", "stork", "swift")),
+    )
+    said = SourceSettings(
+        format="pairs",
+        questions=tmp_path / "pairs.jsonl",
+        documents=documents,
+        negatives=tmp_path / "negatives.jsonl",
+        hard=1,
+    )
+    pairs = open_source(said).draw(0, range(8))
+    assert {pair.negatives[0].id for pair in pairs if pair.name.endswith(":1")} == {
+        "stork", "swift",
+    }  # fmt: skip
+    assert {pair.negatives[0].id for pair in pairs if pair.name.endswith("row 2")} == {"puffin"}
+
+
+def test_skip_top_and_k(mine: Mine, tmp_path: Path) -> None:
+    assert mine("-k", 1, "--skip-top", 1).exit_code == 0
+    first = json.loads((tmp_path / "negatives.jsonl").read_text().splitlines()[0])
+    assert first == {"id": "1", "negatives": ["swift"]}
+
+
+def test_bad_rows_are_told_and_left_out(mine: Mine, tmp_path: Path) -> None:
+    done = mine(rows=[*ROWS, {"question": "x"}, {"image": "no.png", "document": "stork"}])
+    assert done.exit_code == 0
+    assert "2 rows left out, the first:" in done.stderr and "line 3" in done.stderr
+    assert len((tmp_path / "negatives.jsonl").read_text().splitlines()) == 2
+
+
+def failed(done: Any, kind: type[RagVqaError]) -> str:
+    assert isinstance(done.exception, kind)
+    return str(done.exception)
+
+
+def test_what_cannot_work_is_told_before_a_model_loads(
+    mine: Mine, tmp_path: Path, loads: list[str]
+) -> None:
+    assert "nothing is right" in failed(mine(rows=[{"question": "x"}]), BadInput)
+    assert "no format of training data" in failed(mine("--format", "pear"), UsageError)
+    assert mine("-k", 0).exit_code == 2 and mine("--skip-top", -1).exit_code == 2
+    (tmp_path / "negatives.jsonl").write_text("")
+    assert "exists" in failed(mine(), UsageError)
+    assert loads == []
+
+
+def test_stopped_it_goes_on(mine: Mine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rag_vqa.cli.stopping import Stopped
+    from rag_vqa.retriever.training import mining
+
+    whole, right = mining.mine, (tmp_path / "whole.jsonl", tmp_path / "negatives.jsonl")
+    assert mine().exit_code == 0
+    right[1].rename(right[0])
+
+    def stopped(*args: Any) -> Any:
+        yield next(whole(*args))
+        raise Stopped
+
+    monkeypatch.setattr(mining, "mine", stopped)
+    done = mine()
+    assert done.exit_code == 4 and "1 rows are safe" in done.stderr and not right[1].exists()
+    monkeypatch.setattr(mining, "mine", whole)
+    assert mine().exit_code == 0
+    assert right[1].read_bytes() == right[0].read_bytes()

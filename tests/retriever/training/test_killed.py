@@ -1,0 +1,69 @@
+"""Trainings that are killed: the same bytes in the end; a rank that dies or says NaN ends them all."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_training
+
+from rag_vqa.retriever.training.checkpoint import done
+
+PROGRAM = Path(tiny_training.__file__)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+
+def program(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(PROGRAM.parent), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, *launcher, str(PROGRAM), *map(str, arguments)],
+        env=ENVIRONMENT | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+
+
+def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+                "--main_process_port", port)  # fmt: skip
+    return program(*arguments, launcher=launcher)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.nightly)])
+def test_a_killed_training_ends_in_the_same_bytes(tmp_path: Path, kills: int) -> None:
+    ended = program("kills", tmp_path, kills, 7)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1]) == {"kills": kills, "same": True}
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_job_which_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    assert launched("one", tmp_path, tmp_path / "straight").returncode == 0
+    began = time.monotonic()
+    ended = launched("one", tmp_path, tmp_path / "cut", "kill", 5)
+    assert ended.returncode != 0 and time.monotonic() - began < 60
+    assert done(tmp_path / "cut" / "state") == 4
+    assert launched("one", tmp_path, tmp_path / "cut").returncode == 0
+    assert tiny_training.digest(tmp_path / "cut") == tiny_training.digest(tmp_path / "straight")
+
+
+@pytest.mark.slow
+def test_a_rank_s_nan_stops_all_ranks_which_name_it_and_its_rows(tmp_path: Path) -> None:
+    ended = launched("one", tmp_path, tmp_path / "out", "nan", 6)
+    assert ended.returncode != 0
+    said = [line for line in ended.stdout.splitlines() if line.startswith("rank ")]
+    assert len(said) == 2  # both ended by themselves, saying the same
+    for line in said:
+        assert "Step 5: features that are no numbers (process 1: pairs.jsonl:row " in line
+        assert line.count("pairs.jsonl:row ") == 3 and "process 0" not in line
+    assert done(tmp_path / "out" / "state") == 4

@@ -1,0 +1,171 @@
+"""A tiny ReT with dropout, a few pairs, and settings that train it in seconds.
+
+As a program: `tiny_training.py kills FOLDER KILLS SEED` trains there, is killed KILLS times at
+drawn moments and goes on each time, and trains once without kills; it prints whether the bytes of
+both are the same. `tiny_training.py one FOLDER OUT [kill|nan STEP]` trains once, as one of the
+processes of `accelerate launch`; that of rank 1 has an accident in that step.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig
+
+from rag_vqa.errors import RagVqaError
+from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.model import RetrieverModel
+from rag_vqa.retriever.training.loop import NOBODY, Fitted, Watch
+from rag_vqa.retriever.training.processes import accelerator
+from rag_vqa.retriever.training.running import train
+from rag_vqa.retriever.training.settings import TrainSettings
+from rag_vqa.retriever.training.two_sides import TwoSides
+from rag_vqa.settings import embedded_model
+
+WORDS = ("red", "blue", "green", "white", "black", "capital", "money", "river", "coast", "people")
+TOWER = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 1, "projection_dim": 64}  # fmt: skip
+
+
+def configuration(words: int = 2000, **retriever: Any) -> RetrieverConfig:
+    side = RetConfig(
+        text_config=CLIPTextConfig(vocab_size=words, max_position_embeddings=24, bos_token_id=1,
+                                   eos_token_id=2, pad_token_id=0, **TOWER),
+        vision_config=CLIPVisionConfig(image_size=16, patch_size=8, **TOWER),
+        layer_strategy={"text": [0, 1], "vision": [0, 1]},
+        hidden_size=64, num_queries=4, late_proj_output_size=16, dropout_p=0.1,
+    )  # fmt: skip
+    return RetrieverConfig(
+        query_config=side, passage_config=RetConfig(**side.to_dict()), **retriever
+    )
+
+
+def checkpoint(folder: Path, **retriever: Any) -> Path:
+    torch.manual_seed(0)
+    words = AutoTokenizer.from_pretrained(embedded_model("retriever"))
+    RetrieverModel(configuration(len(words), **retriever)).save_pretrained(folder)
+    words.save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size=size, do_center_crop=False).save_pretrained(folder)
+    return folder
+
+
+def pairs(folder: Path, count: int = 24) -> Path:
+    """Texts and pictures by turns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    lines = []
+    for row in range(count):
+        said = " ".join(rng.choice(WORDS, 4))
+        document: dict[str, Any] = {"id": f"d{row}", "text": f"{said} {row}"}
+        if row % 3 == 0:
+            picture = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8))
+            picture.save(folder / f"{row}.png")
+            document["image"] = f"{row}.png"
+        lines.append(json.dumps({"question": said.split()[0], "document": document}))
+    file = folder / "pairs.jsonl"
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    return file
+
+
+def settings(home: Path, out: Path, **more: Any) -> TrainSettings:
+    """`home` holds pairs and a checkpoint, which are made where they are missing."""
+    file = home / "pairs.jsonl"
+    source = {"format": "pairs", "questions": file if file.exists() else pairs(home)}
+    start = home / "start"
+    tree: dict[str, Any] = {
+        "out": out,
+        "start": str(start if start.exists() else checkpoint(start)),
+        "data": {"train": [source], "validation": source, "validation_pairs": 8},
+        "steps": 12,
+        "batch": 5,  # of 24 pairs: steps go across the ends of epochs
+        "rate": 1e-3,
+        "save_every": 2,
+        "validate_every": 3,
+        "log_every": 2,
+        "loss": {"learn_scale": True},
+        **more,
+    }
+    return TrainSettings.model_validate(tree).checked()
+
+
+def run(told: TrainSettings, watch: Watch = NOBODY) -> Fitted:
+    made = accelerator(told.precision)
+    try:
+        return train(told, made, watch)
+    finally:
+        made.end_training()
+
+
+def digest(folder: Path) -> str:
+    """Of every file of both checkpoints."""
+    found = hashlib.sha256()
+    for file in sorted([*(folder / "best").iterdir(), *(folder / "last").iterdir()]):
+        found.update(str(file.relative_to(folder)).encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def killed(home: Path, times: int, seed: int) -> int:
+    """How many of the kills came while a training ran; all went on in the same folder."""
+    began = time.monotonic()
+    told = settings(home, home / "straight")
+    run(told)
+    whole = time.monotonic() - began
+    rng, came = random.Random(seed), 0
+    told = settings(home, home / "cut")
+    for number in range(times + 1):
+        child = os.fork()
+        if not child:
+            run(told)
+            os._exit(0)
+        if number < times:
+            time.sleep(rng.uniform(0, whole / 3))
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        came += os.WIFSIGNALED(status)
+    return came
+
+
+def one(home: Path, out: Path, accident: str, at: int) -> int:
+    """Exit code, as the program has it."""
+    mine = os.environ.get("RANK") == "1"
+
+    def step(done: int) -> None:
+        if mine and accident == "kill" and done == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    forward, calls = TwoSides.forward, 0
+
+    def poisoned(self: TwoSides, query: Any, passage: Any) -> Any:
+        nonlocal calls
+        queries, passages, scale = forward(self, query, passage)
+        calls += 1
+        bad = mine and accident == "nan" and calls == at
+        return queries * float("nan") if bad else queries, passages, scale
+
+    TwoSides.forward = poisoned  # type: ignore[method-assign]
+    try:
+        run(settings(home, out, batch=6), Watch(step=step))
+    except RagVqaError as error:
+        print(f"rank {os.environ.get('RANK')}: {error}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    mode, place, *rest = sys.argv[1:]
+    if mode == "one":
+        out, accident, at = [*rest, "none", "0"][:3]
+        sys.exit(one(Path(place), Path(out), accident, int(at)))
+    came = killed(Path(place), int(rest[0]), int(rest[1]))
+    whole, cut = (digest(Path(place) / name) for name in ("straight", "cut"))
+    print(json.dumps({"kills": came, "same": whole == cut}))
