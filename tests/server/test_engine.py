@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from engine_runs import WHOLE, asks, first, found, run
+from engine_runs import WHOLE, asks, first, found, off, run
 from held_reader import PATIENCE, HeldReader
 
 from rag_vqa.pipeline import RagVqa
