@@ -74,6 +74,8 @@ class Explanation:
     approximate: bool = True
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def explain(encoder: Encoder, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
     """Why `passage` matches `query`.
 

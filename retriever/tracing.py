@@ -86,7 +86,7 @@ class Trace:
     """
 
     def __init__(self, side: RetModel, inputs: Mapping[str, Tensor | None]) -> None:
-        """`inputs` of one item, keyword arguments of `side`."""
+        """`inputs` of one item, keyword arguments of `side`. Gradients must be enabled."""
         text_layers, vision_layers = side.config.layers
         self.text = Modality(side.text_model, text_layers, causal=True)
         self.vision = Modality(side.vision_model, vision_layers, causal=False)
@@ -99,8 +99,7 @@ class Trace:
         twin.__dict__.update(
             ret_cell=cell, text_model=self.text.tower, vision_model=self.vision.tower
         )
-        with torch.inference_mode(False), torch.enable_grad():
-            features = F.normalize(twin(**inputs).ret_features, dim=-1).float()
+        features = F.normalize(twin(**inputs).ret_features, dim=-1).float()
         self.tokens: Tensor = features.flatten(0, -2)
 
     @property
