@@ -6,11 +6,11 @@ It knows langchain-core's interfaces. It does not know how documents are found o
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rag_vqa.errors import Missing, ReaderError, UsageError
 from rag_vqa.integrations.evidence import (
@@ -19,10 +19,11 @@ from rag_vqa.integrations.evidence import (
     from_base64,
     hit_fields,
 )
-from rag_vqa.integrations.stopping import Stopping
 from rag_vqa.pipeline import RagVqa
+from rag_vqa.prompts.citations import cited
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.streaming import stream_call
+from rag_vqa.telling import Telling
 from rag_vqa.types import Answer, Hit, ImageSource, Query
 
 try:
@@ -79,7 +80,8 @@ class ChatRagVqa(BaseChatModel):
 
     The last human message is the question: its text, and its picture if it has one (base64 or a
     data URL; addresses are not fetched). What was said before it, system messages among it, is not
-    read: each question stands alone. `invoke(…, k=3, where={…}, stop=[…])`.
+    read: each question stands alone. Readers are greedy: `temperature` is 0. `invoke(…, k=3,
+    where={…}, stop=[…], max_tokens=64)`; `where` filters on metadata.
 
     `response_metadata["rag_vqa"]` of an answer is its evidence (`evidence.answer_fields`);
     streamed, of the last chunk. Answers never come from LangChain's cache, since a knowledge base
@@ -90,6 +92,8 @@ class ChatRagVqa(BaseChatModel):
 
     rag: RagVqa = Field(exclude=True, repr=False)
     stop: list[str] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: Literal[0] = 0
     streaming: bool = False
     cache: Any = False
 
@@ -141,14 +145,32 @@ class ChatRagVqa(BaseChatModel):
         *,
         k: int | None = None,
         where: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> Generator[str | Answer, None, None]:
         """Pieces of the text, then the Answer. Closing it stops the reader."""
-        query = question(messages)
-        ends = tuple(stop or self.stop or ())
+        query, ends = question(messages), stop or self.stop or []
+        most = self.max_tokens if max_tokens is None else max_tokens
 
-        def read(report: Any) -> Answer:
+        def read(report: Callable[[str], bool]) -> Answer:
+            going = True
+
+            def tell(piece: str) -> None:
+                nonlocal going
+                going = report(piece)
+
+            telling = Telling(tell, ends)
             with ONE_AT_A_TIME:
-                return _answer(self.rag, query, k, where, Stopping(report, ends))
+                start = time.perf_counter()
+                hits = self.rag.select([query], self.rag.retrieve([query], k, where))
+                seconds = {"retrieve": time.perf_counter() - start}
+                answer = self.rag.read(
+                    [query],
+                    hits,
+                    [self.rag.prompt(query, hits[0])],
+                    lambda row, piece: telling.hear(piece) and going,
+                    [most],
+                )[0]
+            return _ended(replace(answer, seconds={**seconds, **answer.seconds}), telling)
 
         return stream_call(read)
 
@@ -223,13 +245,13 @@ def _human(message: BaseMessage) -> bool:
     return isinstance(message, HumanMessage)
 
 
-def _answer(
-    rag: RagVqa, query: Query, k: int | None, where: Mapping[str, Any] | None, stopping: Stopping
-) -> Answer:
-    start = time.perf_counter()
-    hits = rag.select([query], rag.retrieve([query], k, where))
-    retrieved = time.perf_counter() - start
-    answer = rag.answer([query], hits, on_text=lambda row, piece: stopping(piece))[0]
+def _ended(answer: Answer, telling: Telling) -> Answer:
+    """The answer, up to its stop text if one came; what was held back is told."""
     if answer.finish == "failed":
         raise ReaderError(answer.error)
-    return stopping.ended(replace(answer, seconds={"retrieve": retrieved, **answer.seconds}))
+    telling.end()
+    if not telling.stopped:
+        return answer
+    text = telling.text.strip()
+    there, invalid = cited(text, len(answer.prompt.kept))
+    return replace(answer, text=text, finish="stop", citations=there, invalid_citations=invalid)

@@ -66,11 +66,15 @@ class ChatModel:
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
-        return {}
+        return {"temperature": 0, "max_tokens": 100, "stop": []}
 
     @property
     def supports_image_inputs(self) -> bool:
         return True
+
+    @property
+    def supports_model_override(self) -> bool:
+        return False
 
     @property
     def supports_image_urls(self) -> bool:
