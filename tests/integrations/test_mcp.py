@@ -1,19 +1,19 @@
-"""The MCP server through a client: in this process with fakes, and as a program over stdio."""
+"""The MCP server through a client, in this process with fakes.
+
+As a program over stdio it is run by tests/examples/test_frameworks.py.
+"""
 
 import base64
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client
 
-from rag_vqa.demo.bundled import real_documents, sample_photo
+from rag_vqa.demo.bundled import sample_photo
 from rag_vqa.integrations.mcp import make_server
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 PUFFINS = "puffins nest in burrows on sea cliffs"
@@ -119,21 +119,3 @@ def test_json_is_refused_and_a_folder_must_be_one(birds, tmp_path, capsys) -> No
     assert run(["mcp", str(tmp_path / "none.kb")]) == 2
     told = capsys.readouterr()
     assert told.out == "" and "--images" in told.err
-
-
-async def test_the_program_serves_a_client_over_stdio(root, tmp_path, folder) -> None:
-    with KnowledgeBase.create(tmp_path / "flags.kb", Encoder.load("demo", device="cpu")) as kb:
-        kb.add([one for one in real_documents() if one.title in ("Jamaica", "Iceland")])
-    program = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "rag_vqa", "mcp", str(tmp_path / "flags.kb"), "--images", str(folder),
-              "-k", "1", "--offline", "--quiet"],
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
-    async with Client(program, read_timeout_seconds=300) as client:
-        asked = {"text": "What is the capital of this country?", "image_file": "jm.png"}
-        [found] = (await client.call_tool("search", asked)).structured_content["documents"]
-        outside = await client.call_tool("search", {"image_file": "../outside.png"})
-    assert (found["title"], found["section"]) == ("Jamaica", "government")
-    assert "Kingston" in found["text"]
-    assert outside.is_error and "lies outside" in outside.content[0].text
