@@ -21,8 +21,8 @@ from rag_vqa.errors import RagVqaError
 from rag_vqa.server import chat, documents, information, search
 from rag_vqa.server.bodies import Bodies
 from rag_vqa.server.door import Door
+from rag_vqa.server.engine import Busy, Closing
 from rag_vqa.server.failures import Refused, handle, invalid
-from rag_vqa.server.question import Busy, Closing
 from rag_vqa.server.service import Service
 
 STOP_SECONDS = 30.0  # for what is in flight when the server is told to end

@@ -20,12 +20,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rag_vqa.server.asked import MODEL, ChatRequest, PicturePart, TextPart, UserMessage
+from rag_vqa.server.engine import Asked, Event, Question
 from rag_vqa.server.failures import Refused, body, json_response, refusal_of
 from rag_vqa.server.hits import hit_json
-from rag_vqa.server.question import Asked, Question
 from rag_vqa.server.service import Service
 from rag_vqa.server.uploads import upload
-from rag_vqa.types import Answer, Hit, Query
+from rag_vqa.types import Answer, Query
 
 T = TypeVar("T")
 _FINISH = {"stop": "stop", "length": "length", "cancelled": "stop"}
@@ -136,9 +136,9 @@ class _Answering:
     async def _last(self) -> Answer:
         return _answered([event async for event in self._events][-1:])
 
-    async def _chunks(self, first: tuple[Hit, ...] | str | Answer) -> AsyncIterator[bytes]:
+    async def _chunks(self, first: Event) -> AsyncIterator[bytes]:
         try:
-            event: tuple[Hit, ...] | str | Answer | None = first
+            event: Event | None = first
             while event is not None:
                 if isinstance(event, tuple):
                     hits = {"hits": [hit_json(hit) for hit in event]}
@@ -214,7 +214,7 @@ async def _unless_gone(request: Request, work: Any) -> Any:
             await tasks[1]
 
 
-def _answered(events: list[tuple[Hit, ...] | str | Answer]) -> Answer:
+def _answered(events: list[Event]) -> Answer:
     for event in events:
         if isinstance(event, Answer) and event.finish != "failed":
             return event

@@ -55,10 +55,7 @@ class QuestionLog:
                 record["image"] = self._keep(day, answer)
             _append(day / "questions.jsonl", record)
             cited = [answer.prompt.kept[number - 1].document.id for number in answer.citations]
-            more = {"answers": [answer.text], "document_ids": cited}
-            self._answers[identity] = record | {
-                name: value for name, value in more.items() if value
-            }
+            self._answers[identity] = record | {"answers": [answer.text], "document_ids": cited}
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
@@ -72,9 +69,7 @@ class QuestionLog:
             if "image" in record and not (day / record["image"]).exists():  # asked before midnight
                 record.pop("image")
             if not good:
-                record = {
-                    name: record[name] for name in ("id", "question", "image") if name in record
-                }
+                record = {k: v for k, v in record.items() if k not in ("answers", "document_ids")}
             _append(day / ("good.jsonl" if good else "bad.jsonl"), record)
             return True
 
