@@ -110,10 +110,14 @@ class RagVqa:
         hits: Sequence[Sequence[Hit]],
         prompts: Sequence[Prompt],
         on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Answer]:
-        """The second half of `answer`, for prompts that are built."""
+        """The second half of `answer`, for prompts that are built.
+
+        `max_tokens`: of each answer, see `Reader.generate`.
+        """
         start = time.perf_counter()
-        completions = self.reader.generate(prompts, on_text=on_text)
+        completions = self.reader.generate(prompts, on_text, max_tokens)
         seconds = {"read": time.perf_counter() - start}
         return [
             _answer(query, found, prompt, completion, seconds)
