@@ -48,8 +48,8 @@ function comparison(compare) {
 }
 
 function opinion(id) {
-  const group = element("div", { class: "opinion", role: "group", "aria-label": "Was the answer right?" });
-  const buttons = [["Right", true], ["Wrong", false]].map(([label, good]) => {
+  const group = element("div", { class: "opinion", role: "group", "aria-label": "Is it right?" });
+  const buttons = [["Yes", true], ["No", false]].map(([label, good]) => {
     const button = element("button", { type: "button", "aria-pressed": "false" }, label);
     button.addEventListener("click", () => send(button, good));
     return button;
@@ -65,6 +65,6 @@ function opinion(id) {
     }
     announce(state.textContent);
   };
-  group.append(...buttons, state);
+  group.append(element("span", { class: "soft" }, "Is it right?"), ...buttons, state);
   return group;
 }

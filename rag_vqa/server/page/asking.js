@@ -15,9 +15,10 @@ export async function put(asked, options, place, signal, onHits) {
     return { events, first: await events.next() };
   };
   place.wait(options.retrieval ? "Searching the documents" : "Reading");
-  const taken = await untilTaken(first, signal, (left) =>
-    place.wait(`Many are asking. Trying again in ${seconds(left)}`),
-  );
+  const taken = await untilTaken(first, signal, ({ status }, left) => {
+    const why = status === 503 ? "The models are still loading" : "Many are asking";
+    place.wait(`${why}. Trying again in ${seconds(left)}`);
+  });
   let rest = {};
   for (let next = taken.first; !next.done; next = await taken.events.next()) {
     const event = next.value;

@@ -7,7 +7,7 @@ import { painted } from "./pictures.js";
 const PREVIEW = 320;
 const BASE64 = 4 / 3;
 
-// What is chosen: {blob, name, canvas}, or null.
+// What is chosen: {blob, name, canvas, or null where there is no preview}, or null.
 let chosen = null;
 let limit = Infinity; // bytes of a request
 let complain = () => {};
@@ -25,23 +25,15 @@ export async function choose(blob, name) {
   complain("");
   if (blob.size * BASE64 > limit) {
     const allowed = Math.floor(limit / BASE64 / 1e5) / 10;
-    return refuse(mine, `This picture has ${(blob.size / 1e6).toFixed(1)} MB, and the server takes ${allowed} MB. Make it smaller.`);
+    complain(`This picture has ${(blob.size / 1e6).toFixed(1)} MB, and the server takes ${allowed} MB. Make it smaller.`);
+    return false;
   }
-  let canvas;
-  try {
-    canvas = await painted(blob, PREVIEW, `The chosen picture: ${name}`);
-  } catch {
-    return refuse(mine, `This is no picture that the browser can show: ${name}. Save it as JPEG or PNG.`);
-  }
+  // The server reads formats that a browser does not show, and says what it does not take.
+  const canvas = await painted(blob, PREVIEW, `The chosen picture: ${name}`).catch(() => null);
   if (mine !== turn) return false;
   chosen = { blob, name, canvas };
   show();
   return true;
-}
-
-function refuse(mine, problem) {
-  if (mine === turn) complain(problem);
-  return false;
 }
 
 function show() {
@@ -55,7 +47,7 @@ function show() {
   };
   const button = element("button", { type: "button", listeners: { click: remove } }, "Remove");
   preview.replaceChildren(
-    ...(chosen ? [chosen.canvas, element("p", {}, others(chosen.name, { class: "name" }), button)] : []),
+    ...(chosen ? [chosen.canvas ?? element("p", { class: "soft blank" }, "no preview"), element("p", {}, others(chosen.name, { class: "name" }), button)] : []),
   );
   preview.hidden = chosen === null;
   find("drop").classList.toggle("full", chosen !== null);

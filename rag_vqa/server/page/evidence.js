@@ -17,6 +17,17 @@ export function showEvidence(hits, asked) {
   return count;
 }
 
+// The shape of what is to come.
+export function awaitEvidence(count) {
+  const ghost = () => element("li", { class: "card ghost", "aria-hidden": "true" }, element("div", { class: "frame" }), element("div"));
+  find("evidence").replaceChildren(...Array.from({ length: count }, ghost));
+  find("evidence-state").textContent = "";
+}
+
+export function noEvidence() {
+  for (const ghost of find("evidence").querySelectorAll(".ghost")) ghost.remove();
+}
+
 // The card of evidence [n], brought into view and focused.
 export function focusEvidence(rank) {
   const card = find(`evidence-${rank}`);
@@ -47,9 +58,10 @@ function card(hit, asked) {
     "header", {},
     element("span", { class: "rank" }, element("span", { class: "unseen" }, "Document "), String(rank)),
     name,
-    element("span", { class: "score", title: stages(hit) }, element("span", { class: "unseen" }, "score "), hit.score.toFixed(2)),
+    element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), hit.score.toFixed(2)),
   );
-  const body = element("div", { class: "body" }, head, ...text(hit), credits(source), element("div", { class: "dropped" }));
+  const { shown, more } = text(hit);
+  const body = element("div", { class: "body" }, head, shown, credits(source), stages(hit), element("div", { class: "dropped" }));
   const picture = hit.passage.image ?? source.images?.[0] ?? null;
   const why = disclosure("Why it matched", (panel) => showWhy(panel, hit, asked, picture), { class: "quiet" });
   why.button.setAttribute("aria-describedby", `title-${rank}`);
@@ -57,7 +69,7 @@ function card(hit, asked) {
   const made = element(
     "article",
     { class: frame ? "card" : "card bare", id: `evidence-${rank}`, tabindex: "-1", "aria-labelledby": `title-${rank}` },
-    frame, body, element("div", { class: "matched" }, why.button, why.panel),
+    frame, body, element("div", { class: "matched" }, more, why.button, why.panel),
   );
   return made;
 }
@@ -75,12 +87,12 @@ function pictureOf(path, source) {
 // Folded, the text begins where the passage that was found does; unfolded, that passage is marked.
 function text({ document: source, passage }) {
   const whole = source.text || passage.text;
-  if (!whole) return [];
+  if (!whole) return { shown: null, more: null };
   const start = Math.max(0, whole.indexOf(passage.text));
   const end = start + passage.text.length;
   const part = whole.includes(passage.text) && passage.text.length < whole.length;
   const shown = element("p", { class: "text folded" });
-  const more = element("button", { type: "button", class: "quiet more", "aria-expanded": "false" }, "Whole text");
+  const more = element("button", { type: "button", class: "quiet", "aria-expanded": "false" }, "Whole text");
   const draw = (open) => {
     shown.classList.toggle("folded", !open);
     const pieces = part && open
@@ -95,7 +107,7 @@ function text({ document: source, passage }) {
   new ResizeObserver(() => {
     if (shown.classList.contains("folded")) more.hidden = shown.scrollHeight <= shown.clientHeight + 1 && start === 0;
   }).observe(shown);
-  return [shown, more];
+  return { shown, more };
 }
 
 function credits(source) {
@@ -113,5 +125,10 @@ function credits(source) {
   return line;
 }
 
-const stages = (hit) =>
-  Object.entries(hit.scores ?? {}).map(([stage, score]) => `${stage} ${Number(score).toFixed(2)}`).join(", ");
+// Of one stage the score stands above already.
+function stages({ scores }) {
+  const all = Object.entries(scores ?? {});
+  if (all.length < 2) return null;
+  const said = all.map(([stage, score]) => `${stage} ${Number(score).toFixed(2)}`);
+  return element("p", { class: "credit soft" }, said.join(" · "));
+}

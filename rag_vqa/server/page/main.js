@@ -6,7 +6,7 @@ import { hasToken, onTokenNeeded, requestJson } from "./api.js";
 import { put } from "./asking.js";
 import { chosenPicture, startChoosing } from "./choosing.js";
 import { announce, find } from "./dom.js";
-import { showDropped, showEvidence } from "./evidence.js";
+import { awaitEvidence, noEvidence, showDropped, showEvidence } from "./evidence.js";
 import { showGallery } from "./gallery.js";
 import { showInfo, showTrouble } from "./notices.js";
 import { dataUrl } from "./pictures.js";
@@ -47,18 +47,16 @@ async function ask() {
   }
   const picture = chosenPicture();
   const asked = { text, picture, dataUrl: picture ? await dataUrl(picture.blob) : null };
-  find("evidence").replaceChildren();
-  find("evidence-state").textContent = "";
-  find("after").replaceChildren();
-  find("answers").replaceChildren();
-  find("results").hidden = false;
-  find("results").scrollIntoView({ block: "start" });
   await answerWithDocuments(asked);
 }
 
 async function answerWithDocuments(asked) {
   const place = answerPlace("With the documents");
   find("answers").replaceChildren(place.root);
+  find("after").replaceChildren();
+  awaitEvidence(Math.min(info.k, 3));
+  find("results").hidden = false;
+  find("results").scrollIntoView({ block: "start" });
   let hits = [];
   const onHits = (found) => {
     hits = found;
@@ -70,6 +68,7 @@ async function answerWithDocuments(asked) {
   const rest = await follow(place, again, (signal) =>
     put(asked, { model: info.reader.name, retrieval: true, prompt }, place, signal, onHits),
   );
+  noEvidence();
   if (rest === null) return;
   showDropped(hits, rest.dropped);
   const compare = () => answerWithout(asked);
@@ -110,14 +109,12 @@ async function follow(place, again, run) {
   }
 }
 
-// While a question is in flight, its Stop stands where Ask was, and takes over the focus.
 function busy(controller) {
   running = controller;
-  const [shown, hidden] = controller ? [find("stop"), find("ask")] : [find("ask"), find("stop")];
-  const focused = document.activeElement === hidden;
-  shown.hidden = false;
-  hidden.hidden = true;
-  if (focused) shown.focus({ preventScroll: true });
+  find("ask").setAttribute("aria-disabled", String(controller !== null));
+  const focused = document.activeElement === find("stop");
+  find("stop").hidden = controller === null;
+  if (focused) find("ask").focus({ preventScroll: true }); // a hidden button cannot keep it
 }
 
 find("asking").addEventListener("submit", (event) => {

@@ -19,8 +19,8 @@ export function showInfo(info) {
   find("notices").replaceChildren(...notices);
   const home = servers.length ? "" : " Your picture stays on this server, and is forgotten once it is read.";
   find("where").replaceChildren(
-    "Answers are written by ", others(info.reader.name), " out of what ", others(info.retriever), " finds.",
-    info.log_questions ? "" : home, ` rag-vqa ${info.version}`,
+    "Found by ", others(info.retriever), ", read by ", others(info.reader.name), ".",
+    info.log_questions ? "" : home, ` rag-vqa ${info.version}.`,
   );
 }
 

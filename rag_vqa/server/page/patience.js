@@ -5,7 +5,7 @@ import { Refused } from "./api.js";
 
 const BUSY = [429, 503];
 
-// `attempt()` until it is taken; `waiting(seconds left)` is called every second meanwhile.
+// `attempt()` until it is taken; `waiting(refusal, seconds left)` is called every second meanwhile.
 export async function untilTaken(attempt, signal, waiting) {
   for (;;) {
     try {
@@ -14,7 +14,7 @@ export async function untilTaken(attempt, signal, waiting) {
       const busy = error instanceof Refused && BUSY.includes(error.status);
       if (!busy || error.retryAfter === null) throw error;
       for (let left = error.retryAfter; left > 0; left--) {
-        waiting(left);
+        waiting(error, left);
         await pause(1000, signal);
       }
     }

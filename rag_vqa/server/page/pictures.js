@@ -31,8 +31,9 @@ export function marked(picture, patches) {
   pen.fillRect(0, 0, width, height);
   const most = Math.max(...patches.map((patch) => patch.weight), 0);
   for (const { box, weight } of patches) {
-    const [x, y] = [Math.floor(box[0] * width), Math.floor(box[1] * height)];
-    const [w, h] = [Math.ceil(box[2] * width) - x, Math.ceil(box[3] * height) - y];
+    const [x, right] = [box[0], box[2]].map((place) => Math.round(place * width));
+    const [y, bottom] = [box[1], box[3]].map((place) => Math.round(place * height));
+    const [w, h] = [right - x, bottom - y];
     if (!(most > 0 && w > 0 && h > 0)) continue;
     pen.globalAlpha = Math.min(1, weight / most);
     pen.drawImage(picture, x, y, w, h, x, y, w, h);
