@@ -1,12 +1,15 @@
 """`POST /v1/search` and `/v1/explain`: retrieval alone, and why something was found.
 
 It knows what is sent and said. How documents are found is the retriever's matter, when the
-engine's.
+engine's. An explanation takes as long as several searches: a public server keeps it for those who
+hold the token.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -33,6 +36,17 @@ def router(service: Service) -> APIRouter:
         hits = await service.engine.search(query, k, asked.where)
         seconds = {"retrieve": time.perf_counter() - start}
         return json_response({"hits": [hit_json(hit) for hit in hits], "seconds": seconds})
+
+    @routes.post("/v1/explain")
+    async def explain(asked: ExplainRequest) -> Response:
+        engine, query = service.engine, await _query(asked)
+        found = await engine.in_retriever(partial(engine.rag.kb.show, asked.document))
+        passages = [] if found is None else found.passages
+        passage = next((each for each in passages if each.position == asked.position), None)
+        if passage is None:
+            raise Refused(404, "There is no such document, or no such passage of it.")
+        told = await engine.in_retriever(partial(engine.rag.explain, query, passage))
+        return json_response(asdict(told))
 
     return routes
 

@@ -35,13 +35,13 @@ def gate(reader: Any) -> Any:
         opened = threading.Event()
         begun = threading.Event()
 
-        def _write(self, row: int, prompt: Any, on_text: Any) -> Any:
-            if "What is this?" in prompt.text:  # the warm-up
-                return super()._write(row, prompt, None)
+        def _write(self, row: int, prompt: Any, on_text: Any, most: Any) -> Any:
+            if on_text is None:  # the warm-up
+                return super()._write(row, prompt, None, most)
             self.begun.set()
             while not self.opened.wait(0.01):
                 if on_text is not None and on_text(row, "") is False:
                     break
-            return super()._write(row, prompt, on_text)
+            return super()._write(row, prompt, on_text, most)
 
     return Gated()

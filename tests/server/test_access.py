@@ -22,6 +22,7 @@ ROUTES = [
     ("GET", "/v1/documents/puffin/image", None, 401, 404, 404),
     ("GET", "/v1/gallery/0", None, 401, 404, 404),
     ("POST", "/v1/prompt", chat(), 401, 401, 200),
+    ("POST", "/v1/explain", {"text": QUESTION, "document": "none"}, 401, 401, 404),
     ("POST", "/v1/documents", DOCUMENT, 401, 401, 200),
     ("GET", "/v1/documents/puffin", None, 401, 401, 200),
     ("DELETE", "/v1/documents/swift", None, 401, 401, 200),
@@ -79,7 +80,7 @@ def test_the_tables_name_every_route(make) -> None:
      {"allowed_hosts": ("rag.example",)}],
 )  # fmt: skip
 def test_whoever_is_reached_from_elsewhere_needs_a_token(given) -> None:
-    with pytest.raises(UsageError, match="secrets.token_urlsafe"):
+    with pytest.raises(UsageError, match=r"secrets\.token_urlsafe"):
         Access(**given)
     Access(**given, token=TOKEN)
 

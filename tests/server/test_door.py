@@ -54,8 +54,14 @@ def test_only_json_is_a_body(make, kind) -> None:
 def test_every_answer_says_what_a_browser_may_do(make) -> None:
     with client(make(access=guarded()), **BEARER) as asking:
         sent = asking.post("/v1/search", content=b"no", headers={"Content-Type": "text/plain"})
-        for response in (asking.get("/"), asking.get("/health"), asking.get("/nothing"), sent,
-                         asking.get("/v1/info"), asking.get("/health", headers={"Host": "evil"})):
+        for response in (
+            asking.get("/"),
+            asking.get("/health"),
+            asking.get("/nothing"),
+            sent,
+            asking.get("/v1/info"),
+            asking.get("/health", headers={"Host": "evil"}),
+        ):
             policy = response.headers["content-security-policy"]
             assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
@@ -142,5 +148,3 @@ def test_the_page_is_whole_and_asks_nobody_else(make) -> None:
         assert asking.get("/static/main.js").headers["content-type"].startswith("text/javascript")
         for name in ("..%2f..%2ferrors.py", "%2e%2e", "none.js", "index.html%00", "__init__.py"):
             assert asking.get(f"/static/{name}").status_code == 404
-
-

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from rag_vqa.server.access import Access
 from rag_vqa.server.app import create_app
-from rag_vqa.server.serving import listen, make_server
 from rag_vqa.server.service import Service
+from rag_vqa.server.serving import listen, make_server
 
 TOKEN = "a-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -63,11 +63,13 @@ def client(service: Service, **headers: str) -> Iterator[TestClient]:
 def running(service: Service, root_path: str = "") -> Iterator[str]:
     """The address of a server that uvicorn runs in a thread."""
     taken = listen("127.0.0.1", 0)
-    server = make_server(create_app(service), root_path, stop_seconds=5)
+    app = create_app(service)
+    server = make_server(app, root_path, stop_seconds=5)
     thread = threading.Thread(target=server.run, args=([taken],), daemon=True)
     thread.start()
-    wait(lambda: server.started and service.engine.ready)
     try:
+        wait(lambda: app.state.failure or (server.started and service.engine.ready))
+        assert app.state.failure is None
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
     finally:
         server.should_exit = True
