@@ -100,8 +100,8 @@ def _ended_by_signal() -> Iterator[None]:
 def _logging(quiet: bool) -> Iterator[None]:
     """A line a request on stderr; of uvicorn and others only warnings, without tracebacks."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_WithoutTraceback("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    loggers = {"rag_vqa.server": logging.WARNING if quiet else logging.INFO}
+    handler.setFormatter(_WithoutTraceback())
+    loggers = {"rag_vqa": logging.WARNING if quiet else logging.INFO}
     loggers |= {"uvicorn.error": logging.WARNING, "asyncio": logging.CRITICAL}
     for name, level in loggers.items():
         logger = logging.getLogger(name)
@@ -118,5 +118,7 @@ def _logging(quiet: bool) -> Iterator[None]:
 class _WithoutTraceback(logging.Formatter):
     """A traceback ends with an exception's message, which may hold what somebody asked."""
 
-    def formatException(self, ei: Any) -> str:
-        return str(getattr(ei[0], "__name__", ""))
+    def format(self, record: logging.LogRecord) -> str:
+        kind = record.exc_info[0] if record.exc_info else None
+        what = record.getMessage() + (f" ({kind.__name__})" if kind else "")
+        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {what}"
