@@ -7,6 +7,8 @@ and for a client that takes nothing of its answer.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -47,7 +49,7 @@ class TimedProtocol(H11Protocol):
         elif self._clock is None or (state is h11.IDLE and before is not h11.IDLE):
             self._start(len(data))
         if self._bytes > 4 * MAX_BODY_BYTES:  # refused long ago, and it does not end
-            self.transport.abort()
+            self._cut()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -75,7 +77,13 @@ class TimedProtocol(H11Protocol):
         if left > 0 or self.flow.read_paused:  # paused: it is the server that lags behind
             self._clock = self.loop.call_later(max(left, 1.0), self._look)
         else:
-            self.transport.abort()
+            self._cut()
+
+    def _cut(self) -> None:
+        """At once: what the system still holds for the client goes too."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _watch(self, before: int) -> None:
         """Look again in a while how much the client has taken of what waits for it."""
@@ -83,7 +91,7 @@ class TimedProtocol(H11Protocol):
         def look() -> None:
             waiting = self.transport.get_write_buffer_size()
             if before - waiting < UNREAD_BYTES:
-                self.transport.abort()
+                self._cut()
             else:
                 self._watch(waiting)
 

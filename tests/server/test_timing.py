@@ -99,11 +99,9 @@ def test_who_reads_nothing_is_cut(make, short, birds, encoder) -> None:
         asked = b"GET /v1/documents/long HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         connection.sendall(asked * 8)  # 8 MB: more than the system takes for a client
         time.sleep(1.5)
-        with pytest.raises((ConnectionResetError, AssertionError)):
-            taken = 0
-            while piece := connection.recv(2**20):
-                taken += len(piece)
-            assert taken == 8_000_000  # it was cut, or ended early
+        with pytest.raises(ConnectionResetError):
+            for _ in range(100):
+                connection.recv(2**20)
 
 
 def test_a_refused_body_that_does_not_end_is_cut(make, monkeypatch) -> None:
