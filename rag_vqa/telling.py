@@ -18,6 +18,7 @@ class Telling:
 
     Attributes:
         text: all that was told.
+        spoke: the reader wrote something, told or held back.
         stopped: a stop text came.
 
     >>> told = []
@@ -31,10 +32,11 @@ class Telling:
         self._stop = [text for text in stop if text]
         self._held = ""
         self.text = ""
-        self.stopped = False
+        self.spoke = self.stopped = False
 
     def hear(self, piece: str) -> bool:
         """A piece as the reader wrote it; False: the answer is over."""
+        self.spoke = True
         if self.stopped:
             return False
         heard = self._held + piece

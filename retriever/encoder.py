@@ -1,12 +1,14 @@
 """Many queries or passages → (N, K, D) unit tokens on the CPU, as numpy.
 
 Knows batching, devices, dtypes, and that items without an image (or text) need not run that
-tower: batches are grouped by what they have. Does not know indexes or storage.
+tower: batches are grouped by what they have. Several threads may use one. Does not know indexes
+or storage.
 """
 
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -65,6 +67,8 @@ class Encoder:
         self.K: int = 1 if side.use_pooler_features else side.num_queries
         self.D: int = side.late_proj_output_size or side.hidden_size
         self._fingerprint: str | None = None
+        # One thread may search while another adds; how a tokenizer pads and cuts is its own state.
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -148,7 +152,8 @@ class Encoder:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end marks included, not truncated."""
-        return self.processor.count_tokens(text)
+        with self._lock:
+            return self.processor.count_tokens(text)
 
     @property
     def fingerprint(self) -> str:
@@ -184,7 +189,8 @@ class Encoder:
         out = np.empty((len(items), self.K, self.D), dtype=np.float32)
         done = 0
         for rows in self._batches(items):
-            inputs = self.processor([items[r][0] for r in rows], [items[r][1] for r in rows])
+            with self._lock:
+                inputs = self.processor([items[r][0] for r in rows], [items[r][1] for r in rows])
             features = side(**inputs.to(side.device, side.dtype)).ret_features
             unit = F.normalize(features, dim=-1).float().cpu().numpy()
             out[rows] = unit.reshape(len(rows), self.K, self.D)  # pooled (B, D) → (B, 1, D)

@@ -55,6 +55,11 @@ class Retriever:
         self._words: Words | None = None  # made when it is first asked
         self._begin(generation=-1)
 
+    @property
+    def commit(self) -> int:
+        """Number of the commit that the last search stood on; -1 before the first."""
+        return self._commits
+
     def keep(self) -> None:
         """Bring the index up to date and write down what it worked out, so that the next one that
         is opened need not. Raises RagVqaError if another process is writing."""

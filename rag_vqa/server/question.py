@@ -84,10 +84,11 @@ class Asked:
     _events: asyncio.Queue[Event | _End] = field(default_factory=asyncio.Queue)
     _ended: bool = False
 
-    def cancel(self) -> None:
-        """Of the loop's thread. After the end it does nothing."""
-        self.cancelled = True
-        self._finish(None)
+    def cancel(self, error: RagVqaError | None = None) -> None:
+        """Of the loop's thread. After the end it does nothing. `error`: for who still reads."""
+        if not self._ended:
+            self.cancelled = True
+            self._finish(error)
 
     def tell(self, event: Event) -> None:
         """Of any thread. An Answer is the last event."""
