@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from served import running
 
 from rag_vqa.demo.bundled import real_documents, sample_photo
+from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.server.engine import Engine
+from rag_vqa.server.service import Service
 
 Example = Callable[..., str]
 
@@ -59,3 +63,14 @@ def test_mcp(example: Example) -> None:
     tools, *found, answer = example("mcp_client.py").splitlines()
     assert tools == "tools: ['search', 'ask']" and len(found) == 3
     assert "Kingston" in found[0] and answer == "[1] Kingston cites [1]"
+
+
+def test_http(example: Example, flags: Path) -> None:
+    with KnowledgeBase.open(flags / "flags.kb") as kb:
+        service = Service(Engine(RagVqa(kb, "demo")))
+        with running(service) as address:
+            *found, answer, cites = example(
+                "http_client.py", address, str(flags / "flag.png")
+            ).splitlines()
+    assert len(found) == 3 and found[0].endswith("government")
+    assert "Kingston" in answer and cites == "cites [1]"
