@@ -164,12 +164,13 @@ class Encoder:
 
     def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
         """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR."""
-        items = []
-        for query in queries:
-            instruction = self.instruction if query.instruction is None else query.instruction
-            text = f"{instruction} {query.text}".strip()
-            items.append((_SURROGATES.sub("\ufffd", text), query.image))
+        items = [(self.query_text(query), query.image) for query in queries]
         return self._encode(self.model.get_query_model(), items)
+
+    def query_text(self, query: Query) -> str:
+        """What is encoded of a query's text, its instruction in front."""
+        instruction = self.instruction if query.instruction is None else query.instruction
+        return _SURROGATES.sub("\ufffd", f"{instruction} {query.text}".strip())
 
     def encode_passages(
         self, passages: Sequence[Passage], on_progress: Callable[[int], object] | None = None

@@ -1,8 +1,9 @@
-"""A pipeline over birds whose reader is held."""
+"""A server's parts, of fakes; and a pipeline over birds whose reader is held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from held_reader import HeldReader
 
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.server.engine import Engine
+from rag_vqa.server.service import Service
+
+Make = Callable[..., Service]
 
 
 @pytest.fixture
@@ -22,3 +27,35 @@ def held() -> HeldReader:
 def rag(birds: Path, encoder: Any, held: HeldReader) -> Iterator[RagVqa]:
     with KnowledgeBase.open(birds, encoder) as kb:
         yield RagVqa(kb, held, k=2)
+
+
+@pytest.fixture
+def make(birds: Path, encoder: Any, reader: Any, request: pytest.FixtureRequest) -> Make:
+    """Services over the three birds; the reader says `In burrows [1].`"""
+
+    def made(*, reader: Any = reader, queue: int = 32, **parts: Any) -> Service:
+        kb = KnowledgeBase.open(birds, encoder)
+        request.addfinalizer(kb.close)
+        return Service(Engine(RagVqa(kb, reader, k=2), queue=queue), **parts)
+
+    return made
+
+
+@pytest.fixture
+def gate(reader: Any) -> Any:
+    """A reader that writes one word and waits until it is opened."""
+
+    class Gated(type(reader)):  # type: ignore[misc]
+        opened = threading.Event()
+        begun = threading.Event()
+
+        def _write(self, row: int, prompt: Any, on_text: Any, most: Any) -> Any:
+            if on_text is None:  # the warm-up
+                return super()._write(row, prompt, None, most)
+            self.begun.set()
+            while not self.opened.wait(0.01):
+                if on_text is not None and on_text(row, "") is False:
+                    break
+            return super()._write(row, prompt, on_text, most)
+
+    return Gated()
