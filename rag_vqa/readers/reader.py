@@ -6,7 +6,7 @@ It does not know models, processors or servers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rag_vqa.limits import Limits
 from rag_vqa.types import Completion, Prompt, Scalar
@@ -75,3 +75,15 @@ class Reader(Protocol):
             ReaderError: as `generate`.
         """
         ...
+
+
+@runtime_checkable
+class ReadsAtOnce(Protocol):
+    """A reader whose `count` and `generate` may run in several threads at once.
+
+    Attributes:
+        at_once: how many of them gain by it.
+    """
+
+    @property
+    def at_once(self) -> int: ...

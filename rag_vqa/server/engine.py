@@ -1,19 +1,21 @@
 """The engine: questions of many clients at once, one pipeline, and a thread for each of its models.
 
 Questions wait in line, are retrieved together and read together, as many as there are when a
-thread is free: no question waits for others to come. It knows threads, queues and who waits. It
-does not know HTTP, or what becomes of one batch (reading.py). Nothing is kept from one question to
-the next.
+thread is free: none waits for others to come, but for those that are just being retrieved. It
+knows threads, queues and who waits. It does not know HTTP, or what becomes of one batch
+(reading.py). Nothing is kept from one question to the next.
 
 The retriever's thread searches, so that a search never waits for a long answer; the reader's
-thread counts, selects and reads; the writer's adds and deletes. A knowledge base takes up what
-other processes committed at each search.
+threads count, select and read, two batches at once where the reader gains by it (`ReadsAtOnce`)
+and no filter asks it too; the writer's adds and deletes. A knowledge base takes up what other
+processes committed at each search.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_vqa.errors import UsageError
+from rag_vqa.readers.reader import ReadsAtOnce
 from rag_vqa.server.figures import Figures
 from rag_vqa.server.line import Line
 from rag_vqa.server.question import Asked, Busy, Closing, Event, Question
@@ -61,6 +64,9 @@ class Engine:
         self._to_find, self._to_read = Line(), Line()
         self._live: set[Asked] = set()
         self._calls = 0
+        self._lock = threading.Lock()
+        self._finding = 0  # jobs of the retriever's that bring questions to the reader
+        self._busy, self._at_once = 0, 1  # batches at work, and at most
         self._idle = asyncio.Event()
         self._retriever, self._reader, self._writer = (
             ThreadPoolExecutor(1, f"rag-vqa-{name}") for name in ("retriever", "reader", "writer")
@@ -71,6 +77,13 @@ class Engine:
         others. Raises what loading raises."""
         hits = await self._call(self._retriever, self._warm_retriever)
         await self._call(self._reader, partial(self._warm_reader, hits))
+        reader = self.rag.reader
+        if isinstance(reader, ReadsAtOnce) and self.rag.filter is None and reader.at_once > 1:
+            self._at_once = reader.at_once
+            self._reader.shutdown(wait=False)
+            self._reader = ThreadPoolExecutor(self._at_once, "rag-vqa-reader")
+            warm = partial(self._warm_reader, hits)
+            await asyncio.gather(*(self._call(self._reader, warm) for _ in range(self._at_once)))
         self.ready = not self._closing
 
     async def stop(self, seconds: float) -> None:
@@ -112,11 +125,13 @@ class Engine:
         asked = Asked(question, asyncio.get_running_loop(), self._ended)
         self._live.add(asked)
         if question.hits is None:
-            self._to_find.put(asked)
+            self._to_find.put([asked])
+            with self._lock:
+                self._finding += 1
             self._retriever.submit(self._retrieve)
         else:
             asked.hits = question.hits
-            self._found(asked)
+            self._found([asked])
         return asked
 
     async def search(
@@ -197,11 +212,13 @@ class Engine:
         def key(asked: Asked) -> tuple[int | None, str]:
             return asked.question.k, repr(asked.question.where)
 
-        taken = self._to_find.take(self._batch)
+        taken, found = self._to_find.take(self._batch), list[Asked]()
         for alike in dict.fromkeys(map(key, taken)):
             group = [asked for asked in taken if key(asked) == alike]
-            for asked in apart(self._find, group, self.figures):
-                self._found(asked)
+            found += apart(self._find, group, self.figures)
+        with self._lock:
+            self._finding -= 1
+        self._found([asked for asked in taken if asked in found])
 
     def _find(self, group: Sequence[Asked]) -> None:
         start, first = time.perf_counter(), group[0].question
@@ -212,16 +229,42 @@ class Engine:
             asked.hits = tuple(hits)
             asked.seconds["retrieve"] = seconds
 
-    def _found(self, asked: Asked) -> None:
+    def _found(self, found: Sequence[Asked]) -> None:
+        """These are to be read; if none are, those that waited for them."""
         if self.rag.filter is None:  # else they are told once they are selected
-            asked.tell(asked.hits)
-        self._to_read.put(asked)
+            for asked in found:
+                asked.tell(asked.hits)
+        self._to_read.put(found)
+        self._begin_to_read()
+
+    def _begin_to_read(self) -> None:
         with suppress(RuntimeError):  # stopped meanwhile: whoever asked was told
-            self._reader.submit(self._read)
+            for _ in range(self._at_once):
+                self._reader.submit(self._read)
 
     def _read(self) -> None:
-        if batch := self._to_read.take(self._batch):
+        if not (batch := self._next_batch()):
+            return
+        try:
             read(self.rag, batch, self.figures)
+        finally:
+            with self._lock:
+                self._busy -= 1
+            self._begin_to_read()
+
+    def _next_batch(self) -> list[Asked]:
+        """Who is read now: an equal part for each thread that is free."""
+        with self._lock:
+            first = self._to_read.first()
+            if first is None:
+                return []
+            if self._finding and not first.passed:  # whoever ends finding begins to read
+                first.passed = True
+                return []
+            free = self._at_once - self._busy
+            batch = self._to_read.take(min(self._batch, math.ceil(len(self._to_read) / free)))
+            self._busy += bool(batch)
+            return batch
 
     def _warm_retriever(self) -> tuple[Hit, ...]:
         if not self.rag.k:

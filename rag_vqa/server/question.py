@@ -69,6 +69,7 @@ class Asked:
     Attributes:
         hits: once they are found; those that are read.
         reading: it left the queue.
+        passed: it was left for the next batch once, for others that were being retrieved.
         cancelled: nobody waits for it any more.
         seconds: of each stage that is done, by name.
     """
@@ -78,6 +79,7 @@ class Asked:
     on_end: Callable[[Asked], object]
     hits: tuple[Hit, ...] = ()
     reading: bool = False
+    passed: bool = False
     cancelled: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.perf_counter)

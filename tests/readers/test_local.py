@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +379,32 @@ def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any
 def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         LocalReader(llava_folder, **wrong)
+
+
+def test_a_second_call_at_once_has_modules_of_its_own_and_the_same_weights(
+    reader: LocalReader,
+) -> None:
+    alone = reader.generate(PROMPTS)
+    with reader._sharing.lent() as first:
+        assert first is reader.model
+        assert reader.generate(PROMPTS) == alone
+        with reader._sharing.lent() as second:
+            modules = {id(part) for part in first.modules()}
+            assert not any(id(part) in modules for part in second.modules())
+            ours = [tensor.data_ptr() for tensor in (*first.parameters(), *first.buffers())]
+            assert ours == [t.data_ptr() for t in (*second.parameters(), *second.buffers())]
+    assert len(reader._sharing._free) == 2  # the next ones are lent what there is
+    with reader._sharing.lent() as again:
+        assert again is reader.model
+
+
+def test_threads_read_at_once_what_they_would_read_alone(reader: LocalReader) -> None:
+    alone = [reader.generate([prompt])[0] for prompt in PROMPTS]
+    cores = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as pool:
+        batches = [PROMPTS[n % 3 : n % 3 + 1] for n in range(12)]
+        found = list(pool.map(reader.generate, batches))
+        counted = list(pool.map(reader.count, PROMPTS * 4))
+    assert [completions[0] for completions in found] == alone * 4
+    assert counted == [reader.count(prompt) for prompt in PROMPTS] * 4
+    assert torch.get_num_threads() == cores  # this thread's are its own

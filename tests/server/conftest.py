@@ -1,11 +1,12 @@
 """A server's parts, of fakes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from held_reader import HeldReader
 
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -45,3 +46,15 @@ def gate(reader: Any) -> Any:
             return super()._write(row, prompt, on_text, most)
 
     return Gated()
+
+
+@pytest.fixture
+def held() -> HeldReader:
+    return HeldReader()
+
+
+@pytest.fixture
+def rag(birds: Path, encoder: Any, held: HeldReader) -> Iterator[RagVqa]:
+    """A pipeline over the birds whose reader is held."""
+    with KnowledgeBase.open(birds, encoder) as kb:
+        yield RagVqa(kb, held, k=2)
