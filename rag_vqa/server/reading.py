@@ -17,7 +17,7 @@ from rag_vqa.errors import RagVqaError, ReaderError
 from rag_vqa.prompts.citations import cited
 from rag_vqa.server.figures import Figures
 from rag_vqa.server.question import Asked
-from rag_vqa.server.telling import Telling
+from rag_vqa.telling import Telling
 from rag_vqa.types import Answer, Prompt
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rag_vqa.server.telling import Telling
+from rag_vqa.telling import Telling
 
 
 def told(pieces: list[str], stop: tuple[str, ...]) -> tuple[str, bool, list[str]]:
