@@ -68,6 +68,7 @@ class Canned:
     error: str = ""
     requests: list[tuple[str, Any]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
+    policy: str = POLICY
     gone: int = 0  # streams whose client left
 
     def about(self) -> dict[str, Any]:
@@ -111,44 +112,52 @@ class Canned:
             self.gone += not finished
 
 
-def app(canned: Canned) -> Starlette:
+@dataclass
+class Stage:
+    """A server that runs for many tests, and what it says just now."""
+
+    canned: Canned = field(default_factory=Canned)
+    address: str = ""
+
+
+def app(stage: Stage) -> Starlette:
     def error(status: int, message: str, **headers: str) -> Response:
         body = {"error": {"message": message, "type": "refused", "code": None}}
         return JSONResponse(body, status, headers=headers)
 
     def barred(request: Request) -> bool:
-        return bool(canned.token) and request.headers.get("authorization") != f"Bearer {canned.token}"
+        return bool(stage.canned.token) and request.headers.get("authorization") != f"Bearer {stage.canned.token}"
 
     async def chat(request: Request) -> Response:
         body = await request.json()
-        canned.requests.append(("chat", body))
+        stage.canned.requests.append(("chat", body))
         if barred(request):
             return error(401, "a token is needed")
-        if canned.busy > 0:
-            canned.busy -= 1
+        if stage.canned.busy > 0:
+            stage.canned.busy -= 1
             return error(429, "the queue is full", **{"Retry-After": "1"})
-        if canned.error:
-            return error(500, canned.error)
+        if stage.canned.error:
+            return error(500, stage.canned.error)
         wanted = body["rag_vqa"]
-        events = canned.events(wanted["retrieval"], wanted["prompt"])
+        events = stage.canned.events(wanted["retrieval"], wanted["prompt"])
         return StreamingResponse(events, media_type="text/event-stream")
 
     async def explain(request: Request) -> Response:
         body = await request.json()
-        canned.requests.append(("explain", body))
-        return error(401, "a token is needed") if barred(request) else JSONResponse(canned.explanation)
+        stage.canned.requests.append(("explain", body))
+        return error(401, "a token is needed") if barred(request) else JSONResponse(stage.canned.explanation)
 
     async def feedback(request: Request) -> Response:
-        canned.requests.append(("feedback", await request.json()))
+        stage.canned.requests.append(("feedback", await request.json()))
         return error(401, "a token is needed") if barred(request) else JSONResponse({})
 
     async def info(request: Request) -> Response:
-        return error(401, "a token is needed") if barred(request) else JSONResponse(canned.about())
+        return error(401, "a token is needed") if barred(request) else JSONResponse(stage.canned.about())
 
     async def image(request: Request) -> Response:
         if barred(request):
             return error(401, "a token is needed")
-        data = canned.pictures.get(request.url.path.rpartition("/v1/")[2], picture())
+        data = stage.canned.pictures.get(request.url.path.rpartition("/v1/")[2], picture())
         return Response(data, media_type="image/png")
 
     routes = [
@@ -167,36 +176,38 @@ def app(canned: Canned) -> Starlette:
 class _Policy:
     """The headers that matter to a page."""
 
-    def __init__(self, inner: Any):
+    def __init__(self, inner: Any, stage: Stage):
         self.inner = inner
+        self.stage = stage
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-                message["headers"] += [(key.encode(), value.encode()) for key, value in more.items()]
+                policy = (b"content-security-policy", self.stage.canned.policy.encode())
+                message["headers"] += [policy, (b"x-content-type-options", b"nosniff")]
             await send(message)
 
         await self.inner(scope, receive, sending)
 
 
 @contextmanager
-def served(canned: Canned, root: str = "") -> Iterator[str]:
-    """The address of the page, while the server runs; below the path `root`, "" or "/x"."""
-    inner: Any = app(canned)
-    if root:
-        inner = Starlette(routes=[Mount(root, inner)])
-    config = uvicorn.Config(_Policy(inner), port=0, log_level="critical", ws="none", lifespan="off")
+def served() -> Iterator[Stage]:
+    """The page at an address of this machine, and once more below its path `x/`."""
+    stage = Stage()
+    inner = app(stage)
+    both = Starlette(routes=[Mount("/x", inner), Mount("/", inner)])
+    config = uvicorn.Config(
+        _Policy(both, stage), port=0, log_level="critical", ws="none", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    stage.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     try:
-        yield f"http://127.0.0.1:{port}{root}/"
+        yield stage
     finally:
-        server.should_exit = True
-        server.force_exit = True
+        server.should_exit = server.force_exit = True
         thread.join(10)
