@@ -49,7 +49,13 @@ def hit(rank: int, **document: Any) -> dict[str, Any]:
     }  # fmt: skip
     passage = {"text": whole["text"][:200], "position": 0, "image": None}
     score = 30.0 - rank
-    return {"rank": rank, "score": score, "scores": {"ret": score}, "document": whole, "passage": passage}
+    return {
+        "rank": rank,
+        "score": score,
+        "scores": {"ret": score},
+        "document": whole,
+        "passage": passage,
+    }
 
 
 @dataclass
@@ -126,7 +132,10 @@ def app(stage: Stage) -> Starlette:
         return JSONResponse(body, status, headers=headers)
 
     def barred(request: Request) -> bool:
-        return bool(stage.canned.token) and request.headers.get("authorization") != f"Bearer {stage.canned.token}"
+        return (
+            bool(stage.canned.token)
+            and request.headers.get("authorization") != f"Bearer {stage.canned.token}"
+        )
 
     async def chat(request: Request) -> Response:
         body = await request.json()
@@ -145,14 +154,22 @@ def app(stage: Stage) -> Starlette:
     async def explain(request: Request) -> Response:
         body = await request.json()
         stage.canned.requests.append(("explain", body))
-        return error(401, "a token is needed") if barred(request) else JSONResponse(stage.canned.explanation)
+        return (
+            error(401, "a token is needed")
+            if barred(request)
+            else JSONResponse(stage.canned.explanation)
+        )
 
     async def feedback(request: Request) -> Response:
         stage.canned.requests.append(("feedback", await request.json()))
         return error(401, "a token is needed") if barred(request) else JSONResponse({})
 
     async def info(request: Request) -> Response:
-        return error(401, "a token is needed") if barred(request) else JSONResponse(stage.canned.about())
+        return (
+            error(401, "a token is needed")
+            if barred(request)
+            else JSONResponse(stage.canned.about())
+        )
 
     async def image(request: Request) -> Response:
         if barred(request):

@@ -12,7 +12,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 LOOKS = {
     "light": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light", "has_touch": True},
+    "phone": {
+        "viewport": {"width": 360, "height": 740},
+        "color_scheme": "light",
+        "has_touch": True,
+    },
 }
 # Chromium says so of every answer that is an error; the page deals with them.
 EXPECTED = "Failed to load resource"

@@ -180,7 +180,7 @@ def test_the_prompt_is_shown_where_it_may_be(open_page, canned) -> None:
     ("question", "name"),
     [
         ("Where?", "flag.png"),
-        ("What's `id` $(id) \"it\" \\ !x; rm -rf ~ & *", "it's; $(touch x) `y`.png"),
+        ('What\'s `id` $(id) "it" \\ !x; rm -rf ~ & *', "it's; $(touch x) `y`.png"),
         ("-rf", "-o.png"),
         ("two\nlines", "a\x1b[201~b.png"),
     ],
