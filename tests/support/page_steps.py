@@ -1,4 +1,4 @@
-"""What a person does on the page, step by step. Knows its elements, not what they are tested for."""
+"""What a person does on the page, step by step. Knows its elements, not what is tested."""
 
 from playwright.sync_api import Page
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from page_server import hit
+from page_server import explanation, hit, traced
 from page_steps import ask
 from playwright.sync_api import Page
 
@@ -54,13 +54,8 @@ def test_the_answer_with_everything_open(open_page, canned, look) -> None:
     canned.hits = [hit(1, text="Kingston. " * 90, url="https://example.org"), hit(2)]
     word = {"text": "Kingston", "start": 0, "end": 8, "weight": 1.0}
     patch = {"box": [0, 0, 0.5, 1], "weight": 1.0}
-    canned.explanation = {
-        "score": 29.0, "approximate": True,
-        "pairs": [{
-            "query_token": 0, "score": 0.9, "query_words": [word], "query_patches": [patch],
-            "document_words": [word], "document_patches": [patch],
-        }],
-    }  # fmt: skip
+    some = traced([word], [patch], [word], [patch])
+    canned.explanation = explanation(some, [some | {"score": 0.9}], "Kingston?", "Kingston.")
     page = watched(open_page(look))
     ask(page)
     page.click("#evidence-1 >> text=Whole text")
@@ -81,7 +76,7 @@ def test_while_it_reads_and_when_it_fails(open_page, canned, look) -> None:
     page = watched(open_page(look))
     page.fill("#question", "Where?")
     page.click("#ask")
-    page.wait_for_selector("text=Many are asking")
+    page.wait_for_selector("text=The server is busy")
     assert violations(page) == []
     page.wait_for_selector(".answer .problem")
     assert violations(page) == []

@@ -7,7 +7,7 @@ import io
 
 import pytest
 from page_payloads import PAYLOADS
-from page_server import hit
+from page_server import explanation, hit, traced
 from page_steps import ask, choose
 from PIL import Image
 
@@ -47,8 +47,8 @@ def test_none_runs_in_evidence_answer_and_prompt(open_page, bare) -> None:
     everything = "\n".join(PAYLOADS)
     bare.says = f"[1] {everything}"
     reasons = {payload: payload for payload in PAYLOADS}
-    bare.rest = {"prompt": everything, "dropped": reasons, "seconds": reasons | {"read": 1.0}}
-    bare.rest["seconds"] = {payload: 1.0 for payload in PAYLOADS}
+    seconds = dict.fromkeys(PAYLOADS, 1.0)
+    bare.rest = {"prompt": everything, "dropped": reasons, "seconds": seconds}
     page = open_page()
     ask(page, everything)
     page.click("text=Exact prompt")
@@ -68,11 +68,7 @@ def test_none_runs_in_why_it_matched(open_page, bare) -> None:
         bare.hits = [poisoned(1, payload)]
         bare.hits[0]["document"]["images"] = bare.hits[0]["passage"]["image"] = None
         whole = {"text": payload, "start": 0, "end": len(payload), "weight": 1.0}
-        pair = {
-            "query_token": 0, "score": 0.5, "query_words": [whole], "query_patches": [],
-            "document_words": [whole], "document_patches": [],
-        }  # fmt: skip
-        bare.explanation = {"score": 1.0, "approximate": True, "pairs": [pair]}
+        bare.explanation = explanation(traced([whole], [], [whole], []), [], payload, payload)
         if rank == 1:
             page = open_page()
         ask(page, payload)

@@ -35,7 +35,8 @@ def test_the_focus_goes_through_the_page_from_top_to_bottom(open_page) -> None:
     page.wait_for_selector(".offer canvas")
     ask(page)
     expected = [
-        "rag-vqa", "Dark colours", "file", "question", "Ask", "Example: What is the capital of this country?",
+        "rag-vqa", "Dark colours", "file", "question", "Ask",
+        "Example: What is the capital of this country?",
         "Why it matched", "Why it matched", "Why it matched", "Document 1",
         "Copy as command line", "Exact prompt", "Compare without documents",
     ]  # fmt: skip

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 
 import pytest
-from page_server import hit, picture
+from page_server import explanation, hit, picture, traced
 from page_steps import ask, choose
 
 
@@ -52,9 +52,8 @@ def test_a_long_text_is_folded_at_the_passage_found(open_page, canned) -> None:
 
 def test_citations_follow_the_numbers_of_the_prompt(open_page, canned) -> None:
     canned.says = "First [1], second [2], none [3]."
-    canned.rest = {
-        "citations": [1, 2], "invalid_citations": [3], "kept": [1, 3], "dropped": {"d/2": "too long"}
-    }  # fmt: skip
+    canned.rest = {"citations": [1, 2], "invalid_citations": [3], "kept": [1, 3]}
+    canned.rest["dropped"] = {"d/2": "too long"}
     page = open_page()
     ask(page)
     links = page.locator(".said a")
@@ -69,7 +68,7 @@ def test_a_full_queue_is_waited_for(open_page, canned) -> None:
     page = open_page()
     page.fill("#question", "Where?")
     page.click("#ask")
-    page.wait_for_selector("text=Many are asking. Trying again in 1 second")
+    page.wait_for_selector("text=The server is busy. Trying again in 1 second")
     page.wait_for_selector(".answer[aria-busy=false]")
     assert page.inner_text(".said") == "Kingston [1], not [9]."
 
@@ -79,7 +78,7 @@ def test_stop_ends_the_waiting_too(open_page, canned) -> None:
     page = open_page()
     page.fill("#question", "Where?")
     page.click("#ask")
-    page.wait_for_selector("text=Many are asking")
+    page.wait_for_selector("text=The server is busy")
     page.click("#stop")
     page.wait_for_selector(".answer[aria-busy=false]")
     assert page.inner_text(".answer") == "Stopped."
@@ -247,31 +246,22 @@ def test_a_picture_too_large_for_the_server_is_not_sent(open_page, canned) -> No
 
 
 def test_why_it_matched_names_words_and_patches(open_page, canned) -> None:
-    text = "\N{FLAG IN HOLE} The capital is Kingston."
-    canned.hits = [hit(1, text=text)]
-    canned.explanation = {
-        "score": 29.0,
-        "approximate": True,
-        "pairs": [
-            {
-                "query_token": 3, "score": 0.5,
-                "query_words": [{"text": "capital", "start": 12, "end": 19, "weight": 0.9}],
-                "query_patches": [],
-                "document_words": [{"text": "Kingston", "start": 17, "end": 25, "weight": 0.7}],
-                "document_patches": [{"box": [0, 0, 0.5, 1], "weight": 1.0}],
-            },
-            {
-                "query_token": 4, "score": 0.9, "query_words": [], "query_patches": [],
-                "document_words": [], "document_patches": [],
-            },
-        ],
-    }  # fmt: skip
+    capital = {"text": "capital", "start": 12, "end": 19, "weight": 0.9}
+    kingston = {"text": "Kingston", "start": 17, "end": 25, "weight": 0.3}
+    left = {"box": [0, 0, 0.5, 1], "weight": 0.7}
+    canned.explanation = explanation(
+        traced([capital], [], [kingston], [left]),
+        [traced([], [], [], []) | {"score": 0.5}, traced([], [], [kingston], []) | {"score": 0.9}],
+        query_text="What is the capital?",
+        document_text="\N{GRINNING FACE} The capital is Kingston.",
+    )
     page = open_page()
     ask(page)
-    page.click("text=Why it matched")
-    page.wait_for_selector(".traced")
-    assert page.locator(".pairs label").all_inner_texts() == ["all", "1: 0.90", "2: 0.50"]
+    page.click("text=Why it matched >> nth=0")
+    page.wait_for_selector(".traced canvas")
+    assert page.locator(".pairs label").all_inner_texts() == ["all: 29.00", "1: 0.90", "2: 0.50"]
     assert page.locator("mark").all_inner_texts() == ["capital", "Kingston"]
+    assert page.locator(".shares").all_inner_texts() == [" text 30%, picture 70%"]
     assert "Approximate" in page.inner_text(".note")
     bright, dark = page.evaluate(
         "(() => { const pen = document.querySelector('.traced canvas').getContext('2d');"
@@ -282,9 +272,25 @@ def test_why_it_matched_names_words_and_patches(open_page, canned) -> None:
     assert (bright, dark) == (128, pytest.approx(128 * 0.28 + 16 * 0.72, abs=2))  # teal, its veil
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector("text=Traced to nothing on this side.")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("text=Traced to nothing on this side.").count() == 2
     (sent,) = [body for kind, body in canned.requests if kind == "explain"]
     assert sent == {"text": "What is the capital?", "document": "d/1", "position": 0}
+
+
+def test_a_public_page_offers_no_explanation_without_the_token(open_page, canned) -> None:
+    canned.info = {"public": True}
+    page = open_page()
+    ask(page)
+    assert page.locator("text=Why it matched").count() == 0
+
+
+def test_a_server_that_is_not_ready_is_waited_for(open_page, canned) -> None:
+    canned.loading = 1
+    page = open_page()
+    page.wait_for_selector("text=The server is not ready yet. Trying again in 1 second.")
+    page.wait_for_selector(".offer canvas")
+    assert page.locator(".notice").count() == 0
 
 
 def test_below_a_path_every_address_is_relative(open_page) -> None:
