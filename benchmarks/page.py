@@ -1,0 +1,75 @@
+"""The web page of a running server as a browser meets it: first paint, bytes, requests. Writes JSON.
+
+It knows a browser with an empty cache and the page's address. It does not start a server, and does
+not look at what is on the page.
+
+    rag-vqa serve flags.kb &
+    python benchmarks/page.py http://127.0.0.1:8000/ --out benchmarks/results/page.json
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Request, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Milliseconds since the navigation began; bytes of bodies, as they are before any compression.
+MEASURE = """() => ({
+  ...Object.fromEntries(performance.getEntriesByType("paint").map(one => [one.name, one.startTime])),
+  load: performance.getEntriesByType("navigation")[0].loadEventEnd,
+  bytes: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+    .filter(one => !one.name.includes("/v1/"))
+    .reduce((sum, one) => sum + one.decodedBodySize, 0),
+})"""
+
+
+def visit(browser: Browser, address: str) -> dict[str, Any]:
+    """One visit with an empty cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    page = context.new_page()
+    asked: list[Request] = []
+    page.on("request", asked.append)
+    page.goto(address, wait_until="networkidle")
+    found: dict[str, Any] = page.evaluate(MEASURE)
+    found["requests"] = len(asked)
+    found["elsewhere"] = sum(not request.url.startswith(address) for request in asked)
+    context.close()
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("address", help="of the page, with a slash at its end")
+    options.add_argument("--visits", type=int, default=20)
+    options.add_argument("--note", default="", help="what else ran on the machine")
+    options.add_argument("--out", type=Path)
+    given = options.parse_args()
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        raise SystemExit(f"no browser: put one of {', '.join(NAMES)} on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        version = browser.version
+        visit(browser, given.address)  # of the browser itself, the first is the slowest
+        visits = [visit(browser, given.address) for _ in range(given.visits)]
+        browser.close()
+    found = {
+        "date": datetime.date.today().isoformat(),
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "browser": version, "note": given.note,
+        "median": {key: statistics.median(one[key] for one in visits) for key in visits[0]},
+        "visits": visits,
+    }  # fmt: skip
+    text = json.dumps(found, indent=1) + "\n"
+    given.out.write_text(text, "utf-8") if given.out else print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
