@@ -16,7 +16,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from rag_vqa.cli import ask, chat, config, data, demo, doctor, eval, kb, prompt, search
+from rag_vqa.cli import ask, chat, config, data, demo, doctor, eval, kb, prompt, search, serve
 from rag_vqa.cli.output import visible
 from rag_vqa.cli.run import Run
 from rag_vqa.cli.stopping import Stopped
@@ -52,7 +52,7 @@ def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
 
 class _Program(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
-        names = ["demo", "kb", "search", "ask", "chat", "prompt", "eval", "data"]
+        names = ["demo", "kb", "search", "ask", "chat", "prompt", "eval", "data", "serve"]
         return [*names, "doctor", "config"]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -127,6 +127,7 @@ app.command()(chat.chat)
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
+app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 

@@ -135,23 +135,33 @@ class LocalReader:
         return unquantised(self.model)
 
     def generate(
-        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         """One completion for each prompt, in their order; see `Reader`."""
         several = len(prompts) > self._batches.size
         lengths = [self.count(prompt) if several else 0 for prompt in prompts]
+        most = max_tokens or [None] * len(prompts)
         with torch.inference_mode(), _memory(self._out_of_memory):
             return self._batches.read(
                 lengths,
-                lambda rows: self._generate(rows, [prompts[row] for row in rows], on_text),
+                lambda rows: self._generate(
+                    rows, [prompts[row] for row in rows], [most[row] for row in rows], on_text
+                ),
             )
 
     def _generate(
-        self, rows: Sequence[int], prompts: Sequence[Prompt], on_text: OnText | None
+        self,
+        rows: Sequence[int],
+        prompts: Sequence[Prompt],
+        most: Sequence[int | None],
+        on_text: OnText | None,
     ) -> list[Completion]:
         """Of one batch, whose rows are told by these numbers."""
         inputs = self._inputs(prompts)
-        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line)
+        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line, most)
         try:
             self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
         except (MemoryError, RuntimeError) as error:

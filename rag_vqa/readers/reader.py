@@ -46,11 +46,18 @@ class Reader(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         """One completion for each prompt, in their order.
 
         A server may fail for one row alone: its completion then has `finish` "failed".
+
+        Args:
+            max_tokens: of each row's answer, at least 1; None, and more than the reader's own
+                length, mean that one.
 
         Raises:
             ReaderError: out of memory, or a prompt over the limits.

@@ -112,6 +112,20 @@ def test_a_row_is_cancelled_alone(reader: LocalReader) -> None:
     assert [cut[0], cut[2]] == [whole[0], whole[2]]
 
 
+def test_each_row_has_a_length_of_its_own(reader: LocalReader) -> None:
+    most = [3, None, 1000]
+    whole = reader.generate(PROMPTS)
+    cut = reader.generate(PROMPTS, max_tokens=most)
+    assert [row.tokens_out for row in cut] == [3, whole[1].tokens_out, whole[2].tokens_out]
+    begun = cut[0].text.rstrip("\ufffd")  # the last token may be half a character
+    assert cut[0].finish == "length" and whole[0].text.startswith(begun)
+    assert cut[1:] == whole[1:]
+    small = reader._batches.size
+    reader._batches.size = 1  # each row keeps its own where the batch is split
+    assert reader.generate(PROMPTS, max_tokens=most)[0].tokens_out == 3
+    reader._batches.size = small
+
+
 def test_it_stops_at_an_end(reader: LocalReader, monkeypatch: Any) -> None:
     """The third token of a row is declared an end: the row has two tokens then."""
     inputs = reader._inputs([PROMPTS[0]])
