@@ -1,4 +1,4 @@
-"""The web page of a running server as a browser meets it: first paint, bytes, requests. Writes JSON.
+"""The web page of a running server as a browser meets it: paint, bytes, requests. Writes JSON.
 
 It knows a browser with an empty cache and the page's address. It does not start a server, and does
 not look at what is on the page.
@@ -21,13 +21,16 @@ from playwright.sync_api import Browser, Request, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Milliseconds since the navigation began; bytes of bodies, as they are before any compression.
-MEASURE = """() => ({
-  ...Object.fromEntries(performance.getEntriesByType("paint").map(one => [one.name, one.startTime])),
-  load: performance.getEntriesByType("navigation")[0].loadEventEnd,
-  bytes: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
-    .filter(one => !one.name.includes("/v1/"))
-    .reduce((sum, one) => sum + one.decodedBodySize, 0),
-})"""
+MEASURE = """() => {
+  const entries = (kind) => performance.getEntriesByType(kind);
+  const files = [...entries("navigation"), ...entries("resource")];
+  return {
+    ...Object.fromEntries(entries("paint").map((one) => [one.name, one.startTime])),
+    load: entries("navigation")[0].loadEventEnd,
+    bytes: files.filter((one) => !one.name.includes("/v1/"))
+      .reduce((sum, one) => sum + one.decodedBodySize, 0),
+  };
+}"""
 
 
 def visit(browser: Browser, address: str) -> dict[str, Any]:
