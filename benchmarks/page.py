@@ -17,7 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Request, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Milliseconds since the navigation began; bytes of bodies, as they are before any compression.
@@ -37,12 +37,12 @@ def visit(browser: Browser, address: str) -> dict[str, Any]:
     """One visit with an empty cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
-    asked: list[Request] = []
-    page.on("request", asked.append)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(address, wait_until="networkidle")
     found: dict[str, Any] = page.evaluate(MEASURE)
     found["requests"] = len(asked)
-    found["elsewhere"] = sum(not request.url.startswith(address) for request in asked)
+    found["elsewhere"] = sum(not url.startswith(address) for url in asked)
     context.close()
     return found
 

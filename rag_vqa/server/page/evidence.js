@@ -88,9 +88,10 @@ function pictureOf(path, source) {
 function text({ document: source, passage }) {
   const whole = source.text || passage.text;
   if (!whole) return { shown: null, more: null };
-  const start = Math.max(0, whole.indexOf(passage.text));
-  const end = start + passage.text.length;
-  const part = whole.includes(passage.text) && passage.text.length < whole.length;
+  const window = withoutHeading(passage.text, source);
+  const part = window !== "" && window.length < whole.length && whole.includes(window);
+  const start = part ? whole.indexOf(window) : 0;
+  const end = start + window.length;
   const shown = element("p", { class: "text folded" });
   const more = element("button", { type: "button", class: "quiet", "aria-expanded": "false" }, "Whole text");
   const draw = (open) => {
@@ -108,6 +109,12 @@ function text({ document: source, passage }) {
     if (shown.classList.contains("folded")) more.hidden = shown.scrollHeight <= shown.clientHeight + 1 && start === 0;
   }).observe(shown);
   return { shown, more };
+}
+
+// A passage has its document's title and section in front; one of a picture has nothing else.
+function withoutHeading(text, { title, section }) {
+  const heading = [title, section].filter(Boolean).join(" · ");
+  return heading && text.startsWith(heading) ? text.slice(heading.length).trimStart() : text;
 }
 
 function credits(source) {

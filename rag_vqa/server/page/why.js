@@ -7,6 +7,7 @@ import { element, others } from "./dom.js";
 import { marked, painted } from "./pictures.js";
 
 const SIDE = 260;
+const FAINT = 0.15; // of the heaviest word: what weighs less is not marked
 
 export async function showWhy(panel, hit, asked, picturePath) {
   const state = element("p", { class: "soft", role: "status" }, "Looking for what matched …");
@@ -74,7 +75,7 @@ function highlighted(text, words) {
   const most = Math.max(...words.map((word) => word.weight), 0);
   let at = 0;
   for (const word of [...words].sort((one, other) => one.start - other.start)) {
-    if (word.start < at || word.end > characters.length || most === 0) continue;
+    if (word.start < at || word.end > characters.length || !(word.weight > FAINT * most)) continue;
     const mark = element("mark", {}, characters.slice(word.start, word.end).join(""));
     mark.style.setProperty("--weight", String(word.weight / most));
     line.append(characters.slice(at, word.start).join(""), mark);

@@ -41,7 +41,7 @@ def test_a_card_shows_score_licence_credit_and_link(open_page, canned) -> None:
 def test_a_long_text_is_folded_at_the_passage_found(open_page, canned) -> None:
     text = "A beginning. " * 30 + "The capital is Kingston. " + "An end. " * 60
     canned.hits = [hit(1, text=text)]
-    canned.hits[0]["passage"]["text"] = "The capital is Kingston."
+    canned.hits[0]["passage"]["text"] = "Title 1 · People\nThe capital is Kingston."
     page = open_page()
     ask(page)
     assert page.inner_text(".text").startswith("… The capital is Kingston.")
