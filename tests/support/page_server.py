@@ -78,11 +78,12 @@ class Canned:
     rest: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     explanation: dict[str, Any] = field(default_factory=dict)
-    pause: float = 0.0  # seconds before each word
+    held: int | None = None  # after so many words the answer waits until the client leaves
     busy: int = 0  # so many questions are refused for now
     loading: int = 0  # so many requests come too early
     token: str = ""
     broken: bool = False  # the stream ends in the middle
+    late_error: str = ""  # the stream says so in the middle
     error: str = ""
     requests: list[tuple[str, Any]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
@@ -107,12 +108,16 @@ class Canned:
         finished = False
         try:
             hits = {"hits": self.hits if retrieval else []}
-            await asyncio.sleep(self.pause)
             yield event({"delta": {"role": "assistant"}}, rag_vqa=hits)
             words = self.says.split(" ") if retrieval else ["Montego", "Bay."]
             for place, word in enumerate(words):
-                await asyncio.sleep(self.pause)
+                if place == self.held:
+                    await asyncio.sleep(3600)
                 if self.broken and place == 1:
+                    finished = True
+                    return
+                if self.late_error and place == 1:
+                    yield f"data: {json.dumps({'error': {'message': self.late_error}})}\n\n"
                     finished = True
                     return
                 yield event({"delta": {"content": f" {word}" if place else word}})

@@ -33,6 +33,12 @@ def test_every_file_says_first_what_it_knows(name) -> None:
     assert len(TEXTS[name].splitlines()) <= 300
 
 
+def test_a_question_gets_into_no_address_where_the_script_does_not_run() -> None:
+    assert re.findall(r"<form[^>]*>", TEXTS["index.html"]) == re.findall(
+        r'<form[^>]*method="dialog"[^>]*>', TEXTS["index.html"]
+    )
+
+
 def test_the_markup_has_no_script_or_style_of_its_own() -> None:
     html = TEXTS["index.html"]
     assert re.findall(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", html) == []

@@ -49,7 +49,7 @@ def test_the_focus_goes_through_the_page_from_top_to_bottom(open_page) -> None:
 
 
 def test_escape_stops_and_the_server_hears_of_it(open_page, canned) -> None:
-    canned.pause = 0.3
+    canned.held = 1
     page = open_page()
     page.fill("#question", "Where?")
     page.press("#question", "Enter")

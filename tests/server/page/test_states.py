@@ -9,7 +9,7 @@ from page_steps import ask, choose
 
 
 def test_evidence_stands_there_before_the_answer(open_page, canned) -> None:
-    canned.pause = 0.5
+    canned.held = 0
     page = open_page()
     page.fill("#question", "Where?")
     page.click("#ask")
@@ -103,6 +103,15 @@ def test_a_stream_that_breaks_off_is_no_answer(open_page, canned) -> None:
     expected = "The connection broke off. What stands above is not whole."
     assert page.inner_text(".answer .problem") == expected
     assert page.locator("text=Copy as command line").count() == 0
+
+
+def test_an_error_in_the_middle_of_an_answer_is_said(open_page, canned) -> None:
+    canned.late_error = "The reader could not answer this question."
+    page = open_page()
+    ask(page)
+    expected = f"{canned.late_error} What stands above is not whole."
+    assert page.inner_text(".answer .problem") == expected
+    assert page.inner_text(".said") == "Kingston"
 
 
 def test_a_server_that_is_gone_is_said_to_be_gone(open_page) -> None:
@@ -238,7 +247,7 @@ def test_a_picture_too_large_for_the_server_is_not_sent(open_page, canned) -> No
     canned.info = {"max_upload_bytes": 4000}
     page = open_page()
     page.wait_for_selector(".offer canvas")
-    file = {"name": "big.png", "mimeType": "image/png", "buffer": b"x" * 3001}
+    file = {"name": "big.png", "mimeType": "image/png", "buffer": b"x" * 4001}
     page.set_input_files("#file", file)
     page.wait_for_selector("#problem:not(:empty)")
     assert "Make it smaller" in page.inner_text("#problem")
