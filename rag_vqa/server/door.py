@@ -7,6 +7,7 @@ what nobody caught.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,6 +38,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access, self._rates = app, access, Rates()
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,6 +61,11 @@ class Door:
 
         try:
             self._check(scope)
+            if scope["path"] != "/health":
+                # One request begins in each turn of the loop: 200 that come at once would else be
+                # parsed in one, and /health would wait for all of them.
+                async with self._turn:
+                    await asyncio.sleep(0)
             await self._app(scope, receive, sent)
         except Exception as error:  # noqa: BLE001  whatever it is, a client gets no inside of ours
             if begun:  # the connection is cut, so that half of an answer is not taken for one

@@ -54,7 +54,7 @@ class Service:
         """The reader's name."""
         return self.engine.rag.reader.name
 
-    def check_warm(self) -> None:
+    async def check_warm(self) -> None:
         """Raises Refused until the models are loaded."""
         if not self.engine.ready:
             raise Refused(503, "The models are still loading: try again.", "not_ready", 5.0)

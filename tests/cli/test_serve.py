@@ -80,10 +80,10 @@ def flags(tmp_path_factory) -> Path:
     """A small knowledge base of the embedded retriever."""
     folder = tmp_path_factory.mktemp("flags")
     source = folder / "docs.jsonl"
-    rows = [{"id": f"{n}", "title": f"Land {n}", "text": f"The capital is Town {n}."} for n in range(3)]
+    rows = [{"id": f"{n}", "text": f"The capital of Land {n} is Town {n}."} for n in range(3)]
     source.write_text("\n".join(json.dumps(row) for row in rows))
-    program = [sys.executable, "-m", "rag_vqa", "kb", "build", str(source), "--out", str(folder / "kb")]
-    subprocess.run([*program, "--quiet"], check=True, timeout=300)
+    build = ["kb", "build", str(source), "--out", str(folder / "kb"), "--quiet"]
+    subprocess.run([sys.executable, "-m", "rag_vqa", *build], check=True, timeout=300)
     return folder / "kb"
 
 

@@ -1,6 +1,4 @@
-"""A server's parts, of fakes; and a pipeline over birds whose reader is held."""
-
-from __future__ import annotations
+"""A server's parts, of fakes."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,17 +14,6 @@ from rag_vqa.server.engine import Engine
 from rag_vqa.server.service import Service
 
 Make = Callable[..., Service]
-
-
-@pytest.fixture
-def held() -> HeldReader:
-    return HeldReader()
-
-
-@pytest.fixture
-def rag(birds: Path, encoder: Any, held: HeldReader) -> Iterator[RagVqa]:
-    with KnowledgeBase.open(birds, encoder) as kb:
-        yield RagVqa(kb, held, k=2)
 
 
 @pytest.fixture
@@ -59,3 +46,15 @@ def gate(reader: Any) -> Any:
             return super()._write(row, prompt, on_text, most)
 
     return Gated()
+
+
+@pytest.fixture
+def held() -> HeldReader:
+    return HeldReader()
+
+
+@pytest.fixture
+def rag(birds: Path, encoder: Any, held: HeldReader) -> Iterator[RagVqa]:
+    """A pipeline over the birds whose reader is held."""
+    with KnowledgeBase.open(birds, encoder) as kb:
+        yield RagVqa(kb, held, k=2)

@@ -63,8 +63,7 @@ def test_all_bodies_together_have_a_bound_and_give_their_room_back() -> None:
             pieces = [bytes(MAX_BODY_BYTES // 2)]
 
             async def receive():
-                more = {"type": "http.request", "body": pieces.pop(), "more_body": False}
-                return more
+                return {"type": "http.request", "body": pieces.pop(), "more_body": False}
 
             try:
                 await bodies({"type": "http", "headers": []}, receive, nothing)
@@ -86,10 +85,11 @@ def test_all_bodies_together_have_a_bound_and_give_their_room_back() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"[" * 150_000, b'{"a":' * 50_000, b'{"text": "x", "where": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
-     b"[[],[]" + b",[]" * 100_000 + b"]", b"", b"null", b'"text"', b"[1]", b"\xff\xfe", b"{", b"NaN",
-     b'{"text": NaN}', b'{"text": "x", "k": 1e400}', b'{"text": "\\ud800"}', b'\xef\xbb\xbf{"text": 1}',
-     b'{"text": "x", "text": 1}', b"9" * 10_000, b'{"k": ' + b"9" * 10_000 + b"}"],
+    [b"[" * 150_000, b'{"a":' * 50_000, b'{"where": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+     b"[[],[]" + b",[]" * 100_000 + b"]", b"", b"null", b'"text"', b"[1]", b"\xff\xfe", b"{",
+     b"NaN", b'{"text": NaN}', b'{"text": "x", "k": 1e400}', b'{"text": "\\ud800"}',
+     b'\xef\xbb\xbf{"text": 1}', b'{"text": "x", "text": 1}', b"9" * 10_000,
+     b'{"k": ' + b"9" * 10_000 + b"}"],
 )  # fmt: skip
 def test_what_is_no_such_json_is_refused(make, body) -> None:
     with client(make()) as asking:

@@ -282,3 +282,13 @@ def test_what_is_in_flight_is_finished_when_the_server_ends(make, gate) -> None:
         stream.__exit__(None, None, None)
         with pytest.raises(httpx.ConnectError):
             asking.get(f"{address}/health")
+
+
+def test_below_a_path_of_a_proxy_all_is_found(make) -> None:
+    with running(make(access=guarded()), root_path="/rag") as address:  # which the proxy cuts off
+        for path in ("/", "/static/main.js", "/health", "/v1/info", "/v1/documents/puffin"):
+            sent = httpx.get(f"{address}{path}", headers=BEARER)
+            assert sent.status_code == 200, path
+            assert "/rag/rag" not in sent.text
+        assert httpx.get(f"{address}/v1/info").status_code == 401
+        assert 'href="static/' in httpx.get(f"{address}/").text

@@ -1,13 +1,17 @@
 """Nothing of a question or an upload is written or logged, unless the operator asked for it."""
 
+import base64
+import io
 import json
 import logging
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from openai_server import OpenAiServer
-from served import chat, client, data_url, picture, with_exif
+from PIL import Image
+from served import QUESTION, chat, client, data_url, picture, with_exif
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.questions.opening import open_questions
@@ -72,36 +76,27 @@ def test_no_reader_is_given_what_a_photo_says_of_its_owner(make) -> None:
             assert asking.post("/v1/chat/completions", json=chat("what", url)).is_success
             about = asking.get("/v1/info").json()
             assert about["reader"]["servers"] == [elsewhere.address]
-        for _, _, body in elsewhere.requests:
-            sent = json.dumps(body)
-            assert SECRET not in sent
-        pictures = [part["image_url"]["url"]
-                    for _, _, body in elsewhere.requests for message in body["messages"]
-                    for part in message["content"] if isinstance(part, dict) and "image_url" in part]  # fmt: skip
-        assert pictures
-        import base64
-
-        for each in pictures:
-            data = base64.b64decode(each.partition(",")[2])
-            assert SECRET.encode() not in data and b"Exif" not in data
+        sent = [json.dumps(body) for _, _, body in elsewhere.requests]
+    assert sent and not any(SECRET in body for body in sent)
+    packed = re.findall(r"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", "".join(sent))
+    assert packed
+    for each in packed:
+        data = base64.b64decode(each)
+        assert SECRET.encode() not in data and b"Exif" not in data
 
 
 def test_nothing_is_kept_from_one_question_to_the_next(make, reader) -> None:
     with client(make()) as asking:
         for shape in ((30, 100), (100, 30)):
-            from PIL import Image
-
-            asking.post("/v1/chat/completions", json=chat("what", data_url(shaped(Image, shape))))
+            asking.post("/v1/chat/completions", json=chat("what", data_url(shaped(shape))))
         sizes = [Pictures().open(part.image).size for prompt in reader.prompts[-2:]
                  for part in prompt.parts if hasattr(part, "image")]  # fmt: skip
     assert sizes == [(30, 100), (100, 30)]
 
 
-def shaped(image_module, size) -> bytes:
-    import io
-
+def shaped(size: tuple[int, int]) -> bytes:
     buffer = io.BytesIO()
-    image_module.new("RGB", size).save(buffer, "PNG")
+    Image.new("RGB", size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -111,7 +106,7 @@ def test_questions_are_written_down_where_the_operator_said(make, tmp_path) -> N
     with client(make(log=log)) as asking:
         about = asking.get("/v1/info").json()
         assert about["log_questions"] == {"days": 7} and about["feedback"] is True
-        first = asking.post("/v1/chat/completions", json=chat("where do puffins nest", photo)).json()
+        first = asking.post("/v1/chat/completions", json=chat(QUESTION, photo)).json()
         second = asking.post("/v1/chat/completions", json=chat("and storks")).json()
         for sent, good in ((first, True), (second, False)):
             opinion = {"id": sent["id"], "good": good}
@@ -121,7 +116,7 @@ def test_questions_are_written_down_where_the_operator_said(make, tmp_path) -> N
     assert SECRET.encode() not in everything_under(log.folder)
     asked = list(open_questions("own", day, split="questions").examples())
     assert [(each.id, each.query.text) for each in asked] == [
-        (first["id"], "where do puffins nest"), (second["id"], "and storks")
+        (first["id"], QUESTION), (second["id"], "and storks")
     ]  # fmt: skip
     assert asked[0].query.image is not None and asked[1].query.image is None
     (good,) = open_questions("own", day, split="good").examples()

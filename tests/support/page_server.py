@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,13 +43,30 @@ def picture(colour: str = "teal", size: tuple[int, int] = (120, 80)) -> bytes:
 def hit(rank: int, **document: Any) -> dict[str, Any]:
     id_ = document.get("id", f"d/{rank}")
     whole = {
-        "id": id_, "title": f"Title {rank}", "section": "People", "text": f"Text of document {rank}.",
-        "url": "", "parent": "", "metadata": {},
+        "id": id_, "title": f"Title {rank}", "section": "People",
+        "text": f"Text of document {rank}.", "url": "", "parent": "", "metadata": {},
         "images": [f"/v1/documents/{id_.replace('/', '%2F')}/image?n=0"], **document,
     }  # fmt: skip
     passage = {"text": whole["text"][:200], "position": 0, "image": None}
-    score = 30.0 - rank
-    return {"rank": rank, "score": score, "scores": {"ret": score}, "document": whole, "passage": passage}
+    score = {"score": 30.0 - rank, "scores": {"ret": 30.0 - rank}}
+    return {"rank": rank, **score, "document": whole, "passage": passage}
+
+
+def traced(*places: list[dict[str, Any]]) -> dict[str, Any]:
+    """Words and patches of the query, then of the document, as an explanation has them."""
+    names = ("query_words", "query_patches", "document_words", "document_patches")
+    return dict(zip(names, places, strict=True))
+
+
+def explanation(
+    whole: dict[str, Any], pairs: list[dict[str, Any]], query_text: str, document_text: str
+) -> dict[str, Any]:
+    texts = {"query_text": query_text, "document_text": document_text}
+    return {"score": 29.0, "approximate": True, "pairs": pairs, **texts, **whole}
+
+
+OFFERED = {"id": "jm", "question": "What is the capital of this country?"}
+OFFERED["image"] = "/v1/gallery/0"
 
 
 @dataclass
@@ -61,13 +78,16 @@ class Canned:
     rest: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     explanation: dict[str, Any] = field(default_factory=dict)
-    pause: float = 0.0  # seconds before each word
+    held: int | None = None  # after so many words the answer waits until the client leaves
     busy: int = 0  # so many questions are refused for now
+    loading: int = 0  # so many requests come too early
     token: str = ""
     broken: bool = False  # the stream ends in the middle
+    late_error: str = ""  # the stream says so in the middle
     error: str = ""
     requests: list[tuple[str, Any]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
+    policy: str = POLICY
     gone: int = 0  # streams whose client left
 
     def about(self) -> dict[str, Any]:
@@ -75,9 +95,7 @@ class Canned:
             "name": "flags", "version": "0.1.0", "documents": 894, "retriever": "demo",
             "reader": {"name": "demo reader", "servers": []}, "k": 3, "public": False,
             "needs_token": bool(self.token), "log_questions": None, "feedback": False,
-            "gallery": [
-                {"id": "jm", "question": "What is the capital of this country?", "image": "/v1/gallery/jm"}
-            ],
+            "gallery": [OFFERED],
             "max_upload_bytes": 10_000_000, "max_pixels": 64_000_000,
             "command": "rag-vqa ask flags.kb", **self.info,
         }  # fmt: skip
@@ -90,12 +108,16 @@ class Canned:
         finished = False
         try:
             hits = {"hits": self.hits if retrieval else []}
-            await asyncio.sleep(self.pause)
             yield event({"delta": {"role": "assistant"}}, rag_vqa=hits)
             words = self.says.split(" ") if retrieval else ["Montego", "Bay."]
             for place, word in enumerate(words):
-                await asyncio.sleep(self.pause)
+                if place == self.held:
+                    await asyncio.sleep(3600)
                 if self.broken and place == 1:
+                    finished = True
+                    return
+                if self.late_error and place == 1:
+                    yield f"data: {json.dumps({'error': {'message': self.late_error}})}\n\n"
                     finished = True
                     return
                 yield event({"delta": {"content": f" {word}" if place else word}})
@@ -111,92 +133,107 @@ class Canned:
             self.gone += not finished
 
 
-def app(canned: Canned) -> Starlette:
+@dataclass
+class Stage:
+    """A server that runs for many tests, and what it says just now."""
+
+    canned: Canned = field(default_factory=Canned)
+    address: str = ""
+
+
+def app(stage: Stage) -> Starlette:
     def error(status: int, message: str, **headers: str) -> Response:
         body = {"error": {"message": message, "type": "refused", "code": None}}
         return JSONResponse(body, status, headers=headers)
 
-    def barred(request: Request) -> bool:
-        return bool(canned.token) and request.headers.get("authorization") != f"Bearer {canned.token}"
+    def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+        async def guarded(request: Request) -> Response:
+            canned = stage.canned
+            if canned.loading > 0:
+                canned.loading -= 1
+                return error(503, "the models are loading", **{"Retry-After": "1"})
+            if canned.token and request.headers.get("authorization") != f"Bearer {canned.token}":
+                return error(401, "a token is needed")
+            return await answer(request)
+
+        return Route(path, guarded, methods=list(methods) or ["GET"])
 
     async def chat(request: Request) -> Response:
+        canned = stage.canned
         body = await request.json()
         canned.requests.append(("chat", body))
-        if barred(request):
-            return error(401, "a token is needed")
         if canned.busy > 0:
             canned.busy -= 1
             return error(429, "the queue is full", **{"Retry-After": "1"})
         if canned.error:
             return error(500, canned.error)
-        wanted = body["rag_vqa"]
-        events = canned.events(wanted["retrieval"], wanted["prompt"])
+        events = canned.events(body["rag_vqa"]["retrieval"], body["rag_vqa"]["prompt"])
         return StreamingResponse(events, media_type="text/event-stream")
 
     async def explain(request: Request) -> Response:
-        body = await request.json()
-        canned.requests.append(("explain", body))
-        return error(401, "a token is needed") if barred(request) else JSONResponse(canned.explanation)
+        stage.canned.requests.append(("explain", await request.json()))
+        return JSONResponse(stage.canned.explanation)
 
     async def feedback(request: Request) -> Response:
-        canned.requests.append(("feedback", await request.json()))
-        return error(401, "a token is needed") if barred(request) else JSONResponse({})
+        stage.canned.requests.append(("feedback", await request.json()))
+        return JSONResponse({"noted": True})
 
     async def info(request: Request) -> Response:
-        return error(401, "a token is needed") if barred(request) else JSONResponse(canned.about())
+        return JSONResponse(stage.canned.about())
 
     async def image(request: Request) -> Response:
-        if barred(request):
-            return error(401, "a token is needed")
-        data = canned.pictures.get(request.url.path.rpartition("/v1/")[2], picture())
+        data = stage.canned.pictures.get(request.url.path.rpartition("/v1/")[2], picture())
         return Response(data, media_type="image/png")
 
-    routes = [
-        Route("/", lambda request: FileResponse(PAGE / "index.html")),
-        Mount("/static", StaticFiles(directory=PAGE)),
-        Route("/v1/chat/completions", chat, methods=["POST"]),
-        Route("/v1/explain", explain, methods=["POST"]),
-        Route("/v1/feedback", feedback, methods=["POST"]),
-        Route("/v1/info", info),
-        Route("/v1/documents/{id:path}/image", image),
-        Route("/v1/gallery/{id}", image),
-    ]
-    return Starlette(routes=routes)
+    return Starlette(
+        routes=[
+            Route("/", lambda request: FileResponse(PAGE / "index.html")),
+            Mount("/static", StaticFiles(directory=PAGE)),
+            route("/v1/chat/completions", chat, "POST"),
+            route("/v1/explain", explain, "POST"),
+            route("/v1/feedback", feedback, "POST"),
+            route("/v1/info", info),
+            route("/v1/documents/{id:path}/image", image),
+            route("/v1/gallery/{id}", image),
+        ]
+    )
 
 
 class _Policy:
     """The headers that matter to a page."""
 
-    def __init__(self, inner: Any):
+    def __init__(self, inner: Any, stage: Stage):
         self.inner = inner
+        self.stage = stage
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-                message["headers"] += [(key.encode(), value.encode()) for key, value in more.items()]
+                policy = (b"content-security-policy", self.stage.canned.policy.encode())
+                message["headers"] += [policy, (b"x-content-type-options", b"nosniff")]
             await send(message)
 
         await self.inner(scope, receive, sending)
 
 
 @contextmanager
-def served(canned: Canned, root: str = "") -> Iterator[str]:
-    """The address of the page, while the server runs; below the path `root`, "" or "/x"."""
-    inner: Any = app(canned)
-    if root:
-        inner = Starlette(routes=[Mount(root, inner)])
-    config = uvicorn.Config(_Policy(inner), port=0, log_level="critical", ws="none", lifespan="off")
+def served() -> Iterator[Stage]:
+    """The page at an address of this machine, and once more below its path `x/`."""
+    stage = Stage()
+    inner = app(stage)
+    both = Starlette(routes=[Mount("/x", inner), Mount("/", inner)])
+    config = uvicorn.Config(
+        _Policy(both, stage), port=0, log_level="critical", ws="none", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    stage.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     try:
-        yield f"http://127.0.0.1:{port}{root}/"
+        yield stage
     finally:
-        server.should_exit = True
-        server.force_exit = True
+        server.should_exit = server.force_exit = True
         thread.join(10)

@@ -1,6 +1,8 @@
 // The server's HTTP interface. Knows requests, the token, errors and event streams; does not know
 // the page. Every address is relative, so that the page works below any path.
 
+import { countdown } from "./patience.js";
+
 // What the server said no to: its HTTP status, and the seconds after which to try again.
 export class Refused extends Error {
   constructor(message, status, retryAfter = null) {
@@ -14,6 +16,7 @@ export class Refused extends Error {
 export class Unreachable extends Error {}
 
 const KEY = "token";
+const BUSY = [429, 503];
 let token = remembered();
 let askForToken = null; // async (wrong: boolean) => string | null
 
@@ -38,21 +41,32 @@ export function ownAddress(path) {
   return address.href.startsWith(new URL("./v1/", document.baseURI).href) ? address.href : null;
 }
 
-// One request; JSON if there is a body. A token is asked for where one is needed.
-export async function request(path, { body, signal } = {}) {
+// One request; JSON if there is a body. A token is asked for where one is needed. A server that is
+// busy is asked again when it says so; `waiting(sentence)` is called every second meanwhile.
+export async function request(path, { body, signal, waiting = () => {} } = {}) {
   const address = ownAddress(path);
   if (address === null) throw new Refused("The server named an address that is not its own.", 0);
   for (;;) {
     const sent = token;
     const response = await reach(address, body, signal);
     if (response.ok) return response;
-    if (response.status !== 401 || askForToken === null) throw await refusal(response);
-    // Another request may have asked meanwhile.
-    const given = sent === token ? await askForToken(sent !== "") : token;
-    if (given === null) throw new Refused("This needs the server's token.", 401);
-    keep(given);
+    if (response.status === 401 && askForToken !== null) {
+      // Another request may have asked meanwhile.
+      const given = sent === token ? await askForToken(sent !== "") : token;
+      if (given === null) throw new Refused("This needs the server's token.", 401);
+      keep(given);
+      continue;
+    }
+    const refused = await refusal(response);
+    if (!BUSY.includes(refused.status) || refused.retryAfter === null) throw refused;
+    const why = refused.status === 503 ? "The server is not ready yet" : "The server is busy";
+    await countdown(refused.retryAfter, signal, (left) =>
+      waiting(`${why}. Trying again in ${left === 1 ? "1 second" : `${left} seconds`}`),
+    );
   }
 }
+
+export const requestBlob = async (path) => (await request(path)).blob();
 
 export async function requestJson(path, options) {
   const response = await request(path, options);

@@ -2,26 +2,15 @@
 // Knows the request and its events. Does not know the form, or what is done with an answer later.
 
 import { requestEvents } from "./api.js";
-import { untilTaken } from "./patience.js";
-
-const seconds = (left) => (left === 1 ? "1 second" : `${left} seconds`);
 
 // → what the answer ends with: {citations, seconds, prompt, …}.
 // `asked`: {text, dataUrl}; `options`: {model, retrieval, prompt}; `onHits(hits)` before any text.
 export async function put(asked, options, place, signal, onHits) {
   const body = requestBody(asked, options);
-  const first = async () => {
-    const events = requestEvents("/v1/chat/completions", { body, signal });
-    return { events, first: await events.next() };
-  };
+  const waiting = place.wait;
   place.wait(options.retrieval ? "Searching the documents" : "Reading");
-  const taken = await untilTaken(first, signal, ({ status }, left) => {
-    const why = status === 503 ? "The models are still loading" : "Many are asking";
-    place.wait(`${why}. Trying again in ${seconds(left)}`);
-  });
   let rest = {};
-  for (let next = taken.first; !next.done; next = await taken.events.next()) {
-    const event = next.value;
+  for await (const event of requestEvents("/v1/chat/completions", { body, signal, waiting })) {
     const extension = event.rag_vqa ?? {};
     if (extension.hits && options.retrieval) {
       onHits(extension.hits);

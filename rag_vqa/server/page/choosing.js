@@ -5,11 +5,10 @@ import { element, find, others } from "./dom.js";
 import { painted } from "./pictures.js";
 
 const PREVIEW = 320;
-const BASE64 = 4 / 3;
 
 // What is chosen: {blob, name, canvas, or null where there is no preview}, or null.
 let chosen = null;
-let limit = Infinity; // bytes of a request
+let limit = Infinity; // bytes of a picture
 let complain = () => {};
 let turn = 0; // a slower decoding must not replace a later choice
 
@@ -23,9 +22,9 @@ export function startChoosing({ maxBytes, onProblem }) {
 export async function choose(blob, name) {
   const mine = ++turn;
   complain("");
-  if (blob.size * BASE64 > limit) {
-    const allowed = Math.floor(limit / BASE64 / 1e5) / 10;
-    complain(`This picture has ${(blob.size / 1e6).toFixed(1)} MB, and the server takes ${allowed} MB. Make it smaller.`);
+  if (blob.size > limit) {
+    const [given, allowed] = [blob.size, limit].map((bytes) => (bytes / 1e6).toFixed(1));
+    complain(`This picture has ${given} MB, and the server takes ${allowed} MB. Make it smaller.`);
     return false;
   }
   // The server reads formats that a browser does not show, and says what it does not take.

@@ -1,6 +1,6 @@
 // The documents that were found, as cards. Knows hits; does not know how they came, or the answer.
 
-import { request } from "./api.js";
+import { requestBlob } from "./api.js";
 import { disclosure, element, find, others, outwardLink, webAddress } from "./dom.js";
 import { painted } from "./pictures.js";
 import { showWhy } from "./why.js";
@@ -9,7 +9,7 @@ const SIDE = 160;
 const LICENCE = ["license", "licence"];
 const CREDIT = ["credit", "author", "source"];
 
-// `asked`: {text, picture}, what the hits were found for.
+// `asked`: {text, picture, trusted, …}, what the hits were found for.
 export function showEvidence(hits, asked) {
   find("evidence").replaceChildren(...hits.map((hit) => element("li", {}, card(hit, asked))));
   const count = hits.length === 1 ? "1 document" : `${hits.length} documents`;
@@ -63,21 +63,21 @@ function card(hit, asked) {
   const { shown, more } = text(hit);
   const body = element("div", { class: "body" }, head, shown, credits(source), stages(hit), element("div", { class: "dropped" }));
   const picture = hit.passage.image ?? source.images?.[0] ?? null;
-  const why = disclosure("Why it matched", (panel) => showWhy(panel, hit, asked, picture), { class: "quiet" });
-  why.button.setAttribute("aria-describedby", `title-${rank}`);
+  const why = disclosure("Why it matched", (panel) => showWhy(panel, hit, asked, picture), {
+    class: "quiet", "aria-describedby": `title-${rank}`,
+  });
   const frame = picture === null ? null : pictureOf(picture, source);
   const made = element(
     "article",
     { class: frame ? "card" : "card bare", id: `evidence-${rank}`, tabindex: "-1", "aria-labelledby": `title-${rank}` },
-    frame, body, element("div", { class: "matched" }, more, why.button, why.panel),
+    frame, body, element("div", { class: "matched" }, more, ...(asked.trusted ? [why.button, why.panel] : [])),
   );
   return made;
 }
 
 function pictureOf(path, source) {
   const frame = element("div", { class: "frame" });
-  request(path)
-    .then((response) => response.blob())
+  requestBlob(path)
     .then((blob) => painted(blob, SIDE, `Picture of ${source.title || source.id}`))
     .then((canvas) => frame.replaceChildren(canvas))
     .catch(() => frame.replaceChildren(element("span", { class: "soft" }, "no picture")));
@@ -88,9 +88,10 @@ function pictureOf(path, source) {
 function text({ document: source, passage }) {
   const whole = source.text || passage.text;
   if (!whole) return { shown: null, more: null };
-  const start = Math.max(0, whole.indexOf(passage.text));
-  const end = start + passage.text.length;
-  const part = whole.includes(passage.text) && passage.text.length < whole.length;
+  const window = withoutHeading(passage.text, source);
+  const part = window !== "" && window.length < whole.length && whole.includes(window);
+  const start = part ? whole.indexOf(window) : 0;
+  const end = start + window.length;
   const shown = element("p", { class: "text folded" });
   const more = element("button", { type: "button", class: "quiet", "aria-expanded": "false" }, "Whole text");
   const draw = (open) => {
@@ -108,6 +109,12 @@ function text({ document: source, passage }) {
     if (shown.classList.contains("folded")) more.hidden = shown.scrollHeight <= shown.clientHeight + 1 && start === 0;
   }).observe(shown);
   return { shown, more };
+}
+
+// A passage has its document's title and section in front; one of a picture has nothing else.
+function withoutHeading(text, { title, section }) {
+  const heading = [title, section].filter(Boolean).join(" · ");
+  return heading && text.startsWith(heading) ? text.slice(heading.length).trimStart() : text;
 }
 
 function credits(source) {

@@ -1,6 +1,6 @@
 // Pictures that the server offers, each with a question. Knows their list; choosing.js takes one.
 
-import { request } from "./api.js";
+import { requestBlob } from "./api.js";
 import { choose } from "./choosing.js";
 import { element, find } from "./dom.js";
 import { painted } from "./pictures.js";
@@ -20,7 +20,7 @@ function offered(item, onProblem) {
     type: "button", class: "offer", "aria-pressed": "false", "data-name": name,
     "aria-label": `Example: ${item.question}`, title: item.question,
   });
-  const picture = request(item.image).then((response) => response.blob());
+  const picture = requestBlob(item.image);
   picture
     .then((blob) => painted(blob, SIDE, ""))
     .then((canvas) => {

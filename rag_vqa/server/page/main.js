@@ -8,7 +8,7 @@ import { chosenPicture, startChoosing } from "./choosing.js";
 import { announce, find } from "./dom.js";
 import { awaitEvidence, noEvidence, showDropped, showEvidence } from "./evidence.js";
 import { showGallery } from "./gallery.js";
-import { showInfo, showTrouble } from "./notices.js";
+import { showInfo, showTrouble, showWaiting } from "./notices.js";
 import { dataUrl } from "./pictures.js";
 import { askForToken } from "./token.js";
 
@@ -22,7 +22,7 @@ const problem = (text) => {
 async function start() {
   find("notices").replaceChildren();
   try {
-    info = await requestJson("/v1/info");
+    info = await requestJson("/v1/info", { waiting: showWaiting });
   } catch (error) {
     showTrouble(error.message, start);
     return;
@@ -46,7 +46,13 @@ async function ask() {
     if (info === null) return;
   }
   const picture = chosenPicture();
-  const asked = { text, picture, dataUrl: picture ? await dataUrl(picture.blob) : null };
+  const asked = {
+    text,
+    picture,
+    dataUrl: picture ? await dataUrl(picture.blob) : null,
+    // On a public server, prompts and explanations are for those with its token.
+    trusted: !info.public || hasToken(),
+  };
   await answerWithDocuments(asked);
 }
 
@@ -62,11 +68,9 @@ async function answerWithDocuments(asked) {
     hits = found;
     announce(`${showEvidence(found, asked)} found. Reading.`);
   };
-  // On a public server prompts are for those with the token.
-  const prompt = !info.public || hasToken();
   const again = () => answerWithDocuments(asked);
   const rest = await follow(place, again, (signal) =>
-    put(asked, { model: info.reader.name, retrieval: true, prompt }, place, signal, onHits),
+    put(asked, { model: info.reader.name, retrieval: true, prompt: asked.trusted }, place, signal, onHits),
   );
   noEvidence();
   if (rest === null) return;

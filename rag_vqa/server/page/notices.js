@@ -24,6 +24,10 @@ export function showInfo(info) {
   );
 }
 
+export function showWaiting(sentence) {
+  find("notices").replaceChildren(element("p", { class: "notice" }, `${sentence}.`));
+}
+
 export function showTrouble(message, again) {
   const button = element("button", { type: "button", listeners: { click: again } }, "Try again");
   find("notices").replaceChildren(element("div", { class: "notice bad", role: "alert" }, element("p", {}, message), button));

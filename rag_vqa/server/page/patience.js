@@ -1,23 +1,10 @@
-// A full queue: waits as long as the server said, and tries again until it is stopped.
-// Knows seconds; does not know what is tried.
+// Waiting that can be stopped. Knows seconds; does not know what is waited for.
 
-import { Refused } from "./api.js";
-
-const BUSY = [429, 503];
-
-// `attempt()` until it is taken; `waiting(refusal, seconds left)` is called every second meanwhile.
-export async function untilTaken(attempt, signal, waiting) {
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const busy = error instanceof Refused && BUSY.includes(error.status);
-      if (!busy || error.retryAfter === null) throw error;
-      for (let left = error.retryAfter; left > 0; left--) {
-        waiting(error, left);
-        await pause(1000, signal);
-      }
-    }
+// `each(seconds left)` is called every second; rejects as soon as `signal` is aborted.
+export async function countdown(seconds, signal, each) {
+  for (let left = seconds; left > 0; left--) {
+    each(left);
+    await pause(1000, signal);
   }
 }
 
@@ -28,10 +15,10 @@ function pause(milliseconds, signal) {
       reject(signal.reason);
     };
     const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
+      signal?.removeEventListener("abort", stop);
       resolve();
     }, milliseconds);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
   });
 }

@@ -1,12 +1,13 @@
 // Why a document matched: the pairs of tokens that weigh most, traced to words and patches.
-// Knows what /v1/explain answers. The tracing is the server's, and approximate.
+// Knows what /v1/explain answers: for the whole score and for each of the strongest pairs, the
+// {words, patches} of both sides; and both texts as they were encoded. The tracing is approximate.
 
-import { request, requestJson } from "./api.js";
+import { requestBlob, requestJson } from "./api.js";
 import { element, others } from "./dom.js";
 import { marked, painted } from "./pictures.js";
 
 const SIDE = 260;
-const PAIRS = 6;
+const FAINT = 0.15; // of the heaviest word: what weighs less is not marked
 
 export async function showWhy(panel, hit, asked, picturePath) {
   const state = element("p", { class: "soft", role: "status" }, "Looking for what matched …");
@@ -27,50 +28,44 @@ export async function showWhy(panel, hit, asked, picturePath) {
 }
 
 const documentPicture = (path, hit) =>
-  request(path)
-    .then((response) => response.blob())
+  requestBlob(path)
     .then((blob) => painted(blob, SIDE, `Picture of ${hit.document.title || hit.document.id}`));
 
-function draw(panel, found, sides) {
-  const pairs = [...found.pairs].sort((one, other) => other.score - one.score).slice(0, PAIRS);
+function draw(panel, found, { asked, hit, theirs }) {
+  const pairs = [...found.pairs].sort((one, other) => other.score - one.score);
   const shown = element("div", { class: "traced" });
-  const group = `pairs-${sides.hit.rank}`;
-  const show = (some) =>
+  const show = (traced) =>
     shown.replaceChildren(
-      side("The question", "query", some, sides.asked.text, sides.asked.picture?.canvas ?? null),
-      side("The document", "document", some, sides.hit.passage.text, sides.theirs),
+      side("The question", traced.query_words, traced.query_patches, found.query_text, asked.picture?.canvas),
+      side("The document", traced.document_words, traced.document_patches, found.document_text, theirs),
     );
-  const choice = (label, some, checked) =>
+  const choice = (label, traced, checked) =>
     element("label", {},
-      element("input", { type: "radio", name: group, checked, listeners: { change: () => show(some) } }), label);
+      element("input", { type: "radio", name: `pairs-${hit.rank}`, checked, listeners: { change: () => show(traced) } }),
+      label);
   const choices = element("fieldset", { class: "pairs" },
-    element("legend", {}, "Strongest pairs of tokens"),
-    choice("all", pairs, true),
-    ...pairs.map((pair, place) => choice(`${place + 1}: ${pair.score.toFixed(2)}`, [pair], false)));
-  const note = `Approximate: traced through the model's gates and attention.`
-    + ` ${pairs.length} of ${found.pairs.length} pairs; together they all make the score of ${found.score.toFixed(2)}.`;
+    element("legend", {}, "What made the score, and the strongest pairs of tokens"),
+    choice(`all: ${found.score.toFixed(2)}`, found, true),
+    ...pairs.map((pair, place) => choice(`${place + 1}: ${pair.score.toFixed(2)}`, pair, false)));
+  const note = "Approximate: traced through the model's gates and attention.";
   panel.replaceChildren(choices, shown, element("p", { class: "soft note" }, note));
-  show(pairs);
+  show(found);
 }
 
-function side(title, which, pairs, text, picture) {
-  const words = together(pairs.flatMap((pair) => pair[`${which}_words`] ?? []), (word) => `${word.start}-${word.end}`);
-  const patches = together(pairs.flatMap((pair) => pair[`${which}_patches`] ?? []), (patch) => patch.box.join());
-  const parts = [element("h4", {}, title)];
+function side(title, words, patches, text, picture) {
+  const parts = [element("h4", {}, title, shares(words, patches))];
   if (picture && patches.length) parts.push(marked(picture, patches));
   if (text) parts.push(element("p", {}, highlighted(text, words)));
   if (!words.length && !patches.length) parts.push(element("p", { class: "soft" }, "Traced to nothing on this side."));
   return element("section", {}, ...parts);
 }
 
-// What several pairs name counts once, by the heaviest.
-function together(all, key) {
-  const heaviest = new Map();
-  for (const one of all) {
-    const before = heaviest.get(key(one));
-    if (!before || before.weight < one.weight) heaviest.set(key(one), one);
-  }
-  return [...heaviest.values()];
+// Highlights say how words compare with words and patches with patches; this, which of both counted.
+function shares(words, patches) {
+  const [told, seen] = [words, patches].map((all) => all.reduce((sum, one) => sum + one.weight, 0));
+  if (!(told > 0 && seen > 0)) return "";
+  const percent = Math.round((100 * told) / (told + seen));
+  return element("span", { class: "shares" }, ` text ${percent}%, picture ${100 - percent}%`);
 }
 
 // Places in a text are counted in characters, as Python counts them, not in UTF-16 units.
@@ -80,7 +75,7 @@ function highlighted(text, words) {
   const most = Math.max(...words.map((word) => word.weight), 0);
   let at = 0;
   for (const word of [...words].sort((one, other) => one.start - other.start)) {
-    if (word.start < at || word.end > characters.length || most === 0) continue;
+    if (word.start < at || word.end > characters.length || !(word.weight > FAINT * most)) continue;
     const mark = element("mark", {}, characters.slice(word.start, word.end).join(""));
     mark.style.setProperty("--weight", String(word.weight / most));
     line.append(characters.slice(at, word.start).join(""), mark);
