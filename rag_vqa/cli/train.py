@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rag_vqa.cli import train_mine
+
 app = typer.Typer(help="Train a retriever, or tune its query side.")
 
 
@@ -42,3 +44,6 @@ def train(
     given = Given(out=out, start=start, pairs=pairs, documents=documents, side=side)
     if code := run(ctx.obj, given):
         raise typer.Exit(code)
+
+
+app.command()(train_mine.mine)

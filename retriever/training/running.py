@@ -14,9 +14,10 @@ from rag_vqa.retriever.training.caching import gradients
 from rag_vqa.retriever.training.exporting import export, mend
 from rag_vqa.retriever.training.held_out import HeldOut
 from rag_vqa.retriever.training.loading import batches
-from rag_vqa.retriever.training.loop import NOBODY, Fitted, Outcome, Validation, Watch, fit
+from rag_vqa.retriever.training.loop import NOBODY, Fitted, Note, Outcome, Validation, Watch, fit
 from rag_vqa.retriever.training.mixture import Mixture
 from rag_vqa.retriever.training.settings import TrainSettings
+from rag_vqa.retriever.training.sources.files import FileSource
 from rag_vqa.retriever.training.sources.opening import Others, open_mixture, open_source
 from rag_vqa.retriever.training.starting import hold, started
 from rag_vqa.retriever.training.two_sides import TwoSides
@@ -45,6 +46,8 @@ def train(
         mixture = open_mixture(settings.data.train, others, settings.out / DATA)
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
+    every = (*mixture.sources, *([] if source is None else [source]))
+    digests = [one.digest for one in every if isinstance(one, FileSource)]
     found = started(settings)
     module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
@@ -59,11 +62,11 @@ def train(
         validation = Validation(pool.recall, lambda: keep(BEST))
     fitted = fit(
         module,
-        Steps(settings, mixture, found.processor),
+        _Steps(settings, mixture, found.processor, watch.note),
         settings.plan(),
         settings.out,
         accelerator,
-        identity=settings.identity(),
+        identity=settings.identity() | {"files": digests},
         validation=validation,
         watch=watch,
     )
@@ -73,17 +76,22 @@ def train(
     return fitted
 
 
-class Steps:
+class _Steps:
     """Gradients of step i, from a stream of batches that begins where the run does."""
 
-    def __init__(self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor) -> None:
+    def __init__(
+        self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor, note: Note
+    ) -> None:
         self.settings, self.mixture, self.processor = settings, mixture, processor
+        self.note = note
         self.stream: Iterator[Batch] | None = None
 
     def __call__(self, module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
         if self.stream is None:
             self.stream = self._from(step, accelerator)
         batch = moved(next(self.stream), accelerator.device)
+        for reason in batch.skipped:
+            self.note(f"left out: {reason}")
         loss, figures = gradients(
             module,
             batch,

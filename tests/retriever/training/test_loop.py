@@ -1,4 +1,4 @@
-"""The loop: a run that resumes to the same bytes, settings that must agree, numbers that are none."""
+"""The loop: a run resumes to the same bytes, settings must agree, and numbers be numbers."""
 
 import json
 from collections.abc import Callable

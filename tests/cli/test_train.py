@@ -1,0 +1,122 @@
+"""`rag-vqa train`: a file of settings, signals, and the query side; what a person reads."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_training import checkpoint, digest, pairs, settings
+
+from rag_vqa.cli.stopping import asked_to_stop
+from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.training.two_sides import TwoSides
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    checkpoint(tmp_path / "start")
+    pairs(tmp_path, 40)
+    return tmp_path
+
+
+def file(home: Path, **more: Any) -> str:
+    tree = settings(home, home / "out", **more).model_dump(mode="json", exclude_unset=True)
+    path = home / "train.yaml"
+    path.write_text(yaml.safe_dump(tree), "utf-8")
+    return str(path)
+
+
+def test_it_trains_by_a_file_and_says_where(home: Path, cli: Cli) -> None:
+    done = cli("train", "--config", file(home, steps=4, validate_every=2))
+    assert done.code == 0, done.err
+    assert done.out.startswith("Best at step ") and str(home / "out" / "best") in done.out
+    assert "held out, step 2: recall@1 " in done.err and "train  4/4" in done.err
+    encoder = Encoder.load(home / "out" / "best", device="cpu")
+    assert (encoder.K, encoder.D) == (4, 16)
+    assert Encoder.load(home / "out" / "last", device="cpu").model.config.logit_scale != 1
+    again = cli("train", "--config", file(home, steps=4, validate_every=2), "--json", "--quiet")
+    assert again.code == 0 and again.json["steps"] == 4 and "held out" not in again.err
+    other = cli("train", "--config", file(home, steps=4, validate_every=2), "--set", "rate=0.5")
+    assert other.code == 2 and "rate was 0.001, is 0.5" in other.err
+
+
+def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = TwoSides.forward, 0
+
+    def interrupted(self: TwoSides, *inputs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, *inputs)
+
+    given = ("train", "--config", file(home, steps=5, save_every=100))
+    straight = cli(*given, "--out", str(home / "straight"))
+    assert straight.code == 0
+    monkeypatch.setattr(TwoSides, "forward", interrupted)
+    stopped = cli(*given)
+    assert stopped.code == 4 and "Stopped after 3 steps, saved." in stopped.err
+    assert cli(*given).code == 0 and calls == 5
+    assert digest(home / "out") == digest(home / "straight")
+
+
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
+    with asked_to_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_query_side_and_what_is_kept(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("train", "--from", str(home / "start"), "--pairs", str(home / "pairs.jsonl"),
+             "--side", "query", "--out", str(home / "tuned"))  # fmt: skip
+    monkeypatch.setattr("rag_vqa.cli.tuning.gained", lambda tuned: False)
+    none = cli(*given)
+    assert none.code == 0, none.err
+    assert f"No gain that 8 held-out pairs can show: keep {home / 'start'}." in none.out
+    assert "among" in none.out and not (home / "tuned" / "best").exists()
+    monkeypatch.setattr("rag_vqa.cli.tuning.gained", lambda tuned: True)
+    some = cli(*given, "--json")
+    assert some.json["gain"] and some.json["kept"] == str(home / "tuned" / "best")
+    assert [row["recall"] for row in some.json["recall"]] == ["@1", "@5"]
+    before = Encoder.load(home / "start", device="cpu").fingerprint
+    assert Encoder.load(home / "tuned" / "best", device="cpu").fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ([], "give the settings: rag-vqa train --config train.yaml"),
+        (["--pairs", "p.jsonl"], "give --from MODEL --side query --out DIR"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such settings file"),
+        (["--preset", "demo", "--config", "t.yaml"], "train has no presets"),
+        (["--config", "t.yaml", "--documents", "d"], "--documents belongs to --pairs"),
+    ],
+)
+def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) -> None:
+    done = cli("train", *given)
+    assert done.code == 2 and said in done.err
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("batchs", 3, "There is no setting batchs. Did you mean batch?"),
+        ("data.wrokers", 1, "There is no setting data.wrokers. Did you mean data.workers?"),
+        ("towers.text", "melted", "towers.text = 'melted'"),
+    ],
+)
+def test_a_key_that_is_none(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
+    done = cli("train", "--config", file(home), "--set", f"{key}={value}")
+    assert done.code == 2 and said in done.err
