@@ -17,7 +17,19 @@ import typer
 from typer.core import TyperGroup
 
 from rag_vqa.cli import (
-    ask, chat, config, data, demo, doctor, eval, kb, mcp, prompt, search, serve, train,
+    ask,
+    chat,
+    config,
+    data,
+    demo,
+    doctor,
+    eval,
+    kb,
+    mcp,
+    prompt,
+    search,
+    serve,
+    train,
 )  # fmt: skip
 from rag_vqa.cli.output import visible
 from rag_vqa.cli.run import Run
