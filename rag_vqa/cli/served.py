@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _DAYS = 30
 _OFFERED = 12  # of a gallery: more is no help on a page
-_DEMO_DOCUMENT = "JM/geography"
+_DEMO_DOCUMENT = "jamaica/geography"
 _DEMO_QUESTIONS = {
     "JM": "What is the capital of this country?",
-    "BR": "What currency is used in this country?",
+    "BR": "What is the currency of this country?",
     "JP": "What is the population of this country?",
-    "KE": "What language is spoken in this country?",
-    "SE": "Who is the head of state of this country?",
-    "CA": "What is the capital of this country?",
+    "KE": "What is the official language of this country?",
+    "SE": "When is the national day of this country?",
+    "CA": "What is the highest point of this country?",
 }
 
 

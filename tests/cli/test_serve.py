@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -132,3 +133,20 @@ def transport_ready(asking: httpx.Client) -> None:
             pass
         time.sleep(0.1)
     raise AssertionError("it did not become ready")
+
+
+def test_the_demo_offers_flags_whose_documents_know(birds, encoder) -> None:
+    from rag_vqa.cli.served import _DEMO_DOCUMENT, _DEMO_QUESTIONS, _demo_gallery
+    from rag_vqa.demo.bundled import real_documents
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.settings import EMBEDDED
+
+    documents = {document.id for document in real_documents()}
+    with KnowledgeBase.open(birds, encoder) as kb:
+        assert _demo_gallery(kb) == ()  # documents of somebody else
+        kb.manifest = replace(kb.manifest, source=EMBEDDED)
+        kb.add([{"id": _DEMO_DOCUMENT, "text": "flags"}])
+        offered = _demo_gallery(kb)
+    assert _DEMO_DOCUMENT in documents
+    assert [each.question for each in offered] == list(_DEMO_QUESTIONS.values())
+    assert all(each.image.size == (320, 240) for each in offered)

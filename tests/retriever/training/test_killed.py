@@ -1,4 +1,4 @@
-"""Trainings that are killed: the same bytes in the end; a rank that dies or says NaN ends them all."""
+"""Trainings that are killed end in the same bytes; a rank that dies or says NaN ends them all."""
 
 import json
 import os
