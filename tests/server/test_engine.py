@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from engine_runs import WHOLE, asks, first, found, run
+from engine_runs import WHOLE, asks, first, found, off, run
 from held_reader import PATIENCE, HeldReader
 
 from rag_vqa.pipeline import RagVqa
@@ -90,23 +90,27 @@ def test_two_batches_at_once_where_the_reader_gains_by_it(rag: RagVqa, held: Hel
         assert engine.waiting == 5
         held.let()
         await asyncio.gather(*(one.answer() for one in asked))
-        held.batches.clear()
-        while engine._busy:  # a batch that was told is not over yet
-            await asyncio.sleep(0)
-        await shared(engine)
 
-    async def shared(engine: Engine) -> None:
-        """Four who are found together are two batches, one for each thread."""
+    held.at_once = 2
+    run(rag, work)
+    assert held.batches[:2] == [["first"], ["first"]]
+
+
+def test_who_is_found_together_is_shared_among_the_threads(rag: RagVqa, held: HeldReader) -> None:
+    async def work(engine: Engine) -> None:
         gate = threading.Event()
         held_up = asyncio.create_task(engine.in_retriever(lambda: gate.wait(PATIENCE)))
         await asyncio.sleep(0)
-        asked = [engine.ask(asks(f"r{n}")) for n in range(4)]
+        asked = [engine.ask(asks(f"q{n}")) for n in range(4)]
         gate.set()
+        await off(held.begins)
+        await off(held.begins)  # the second begins while the first is held
+        held.let()
         await asyncio.gather(held_up, *(one.answer() for one in asked))
 
     held.at_once = 2
     run(rag, work)
-    assert sorted(map(len, held.batches)) == [2, 2]
+    assert sorted(held.batches) == [["q0", "q1"], ["q2", "q3"]]
 
 
 def test_each_has_its_own_length_and_stop_texts(rag: RagVqa, held: HeldReader) -> None:
