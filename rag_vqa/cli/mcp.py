@@ -51,5 +51,6 @@ def mcp(
         raise UsageError("mcp has no --json: what it prints is the protocol's.")
     folder = None if images is None else options.folder(images, "--images")
     settings = options.settings_of(ctx)
-    rag = open_pipeline(run, settings, path, yes=yes)
+    # Clients wait a few seconds for a server to greet them, less than models take to load.
+    rag = open_pipeline(run, settings, path, yes=yes, warm=False)
     make_server(rag, folder, settings.retriever.instruction).run()

@@ -109,13 +109,3 @@ async def test_what_cannot_be_meant_is_told_to_the_client(rag) -> None:
     assert "colour" in await refused(rag, text="nest", where={"colour": "red"})
     empty = await call(rag, "ask", question=" ")
     assert empty.is_error and "The question is empty" in empty.content[0].text
-
-
-def test_json_is_refused_and_a_folder_must_be_one(birds, tmp_path, capsys) -> None:
-    from rag_vqa.cli.app import run
-
-    assert run(["mcp", str(birds), "--json"]) == 2
-    assert run(["mcp", str(birds), "--images", str(tmp_path / "none")]) == 2
-    assert run(["mcp", str(tmp_path / "none.kb")]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and "--images" in told.err
