@@ -122,6 +122,20 @@ def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
     }
 
 
+def table(results: dict[str, Any]) -> str:
+    """The table of docs/training.md."""
+    lines = ["| pairs | recall | before | after | difference, 95% | kept | seconds |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for run in results["runs"]:
+        for row in run["test"]:
+            gap = f"{row['low']:+.3f} – {row['high']:+.3f}"
+            kept = "yes" if run["kept"] else "no"
+            cells = [f"{run['pairs']:,}", row["recall"], f"{row['before']:.3f}"]
+            cells += [f"{row['after']:.3f}", gap, kept, f"{run['seconds']:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)

@@ -102,6 +102,23 @@ def restore(tensors: Mapping[str, Tensor], module: nn.Module, opt: torch.optim.O
     opt.load_state_dict({**opt.state_dict(), "state": dict(entries)})
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """What differs between two trees, as "steps was 10, is 20".
+
+    >>> differing({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    'b.c was 2, is 3'
+    """
+    found = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if inner := differing(old, new, f"{prefix}{name}."):
+                found.append(inner)
+        elif old != new:
+            found.append(f"{prefix}{name} was {old}, is {new}")
+    return ", ".join(found)
+
+
 def _read(path: Path) -> Saved:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}

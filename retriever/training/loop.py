@@ -21,7 +21,7 @@ from rag_vqa.retriever.store import files
 from rag_vqa.retriever.training import checkpoint
 from rag_vqa.retriever.training.finite import Finite
 from rag_vqa.retriever.training.logs import Figures, Log
-from rag_vqa.retriever.training.optimizer import MuonAdamW, adamw, cosine
+from rag_vqa.retriever.training.optimizer import cosine, made
 
 STATE, LOG = "state", "log.jsonl"
 Note = Callable[[str], None]
@@ -156,7 +156,7 @@ class _Run:
         self.finite = Finite(module, accelerator)
         files.make_folder(folder)
         module.to(accelerator.device)
-        optimizer = _optimizer(module, plan)
+        optimizer = made(module.named_parameters(), plan)
         self.bases = [group["lr"] for group in optimizer.param_groups]
         self.step, self.stopped, self.exhausted = 0, False, False
         self.best: dict[str, float] = {}
@@ -257,7 +257,7 @@ class _Run:
         saved = checkpoint.newest(folder, note)
         if saved is None:
             return
-        if differing := _differing(saved.said["identity"], self.identity):
+        if differing := checkpoint.differing(saved.said["identity"], self.identity):
             raise UsageError(
                 f"{self.folder} holds a training with other settings: {differing}. Go on with "
                 "those, or give another folder."
@@ -282,31 +282,5 @@ class _Run:
         return Fitted(self.step, self.stopped, self.best)
 
 
-def _optimizer(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    named = list(module.named_parameters())
-    if plan.optimizer == "muon":
-        return MuonAdamW(
-            named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
-        )
-    return adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
-
-
 def _seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
-
-
-def _differing(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """What differs between two trees, as "steps was 10, is 20".
-
-    >>> _differing({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
-    'b.c was 2, is 3'
-    """
-    found = []
-    for name in dict.fromkeys([*before, *now]):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            if inner := _differing(old, new, f"{prefix}{name}."):
-                found.append(inner)
-        elif old != new:
-            found.append(f"{prefix}{name} was {old}, is {new}")
-    return ", ".join(found)

@@ -7,7 +7,7 @@ which is what makes it pay on a CPU and on small models. Knows nothing of models
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,28 @@ class MuonAdamW(torch.optim.Optimizer):
             self.state[p][name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
         found: Tensor = self.state[p][name]
         return found
+
+
+class Rates(Protocol):
+    """What of a plan an optimizer is made by."""
+
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def matrix_rate(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def made(named: Named, plan: Rates) -> torch.optim.Optimizer:
+    """The optimizer that a plan names."""
+    if plan.optimizer == "muon":
+        return MuonAdamW(
+            named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
+        )
+    return adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
 
 
 def adamw(named: Named, *, rate: float, weight_decay: float) -> torch.optim.AdamW:

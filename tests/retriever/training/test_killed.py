@@ -14,7 +14,13 @@ import tiny_training
 from rag_vqa.retriever.training.checkpoint import done
 
 PROGRAM = Path(tiny_training.__file__)
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+# `launch --cpu` starts one process, or asks for MPI; this is how several run on a CPU.
+ENVIRONMENT = {
+    **os.environ,
+    "ACCELERATE_USE_CPU": "true",
+    "OMP_NUM_THREADS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 def program(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -33,7 +39,7 @@ def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+    launcher = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                 "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
                 "--main_process_port", port)  # fmt: skip
     return program(*arguments, launcher=launcher)

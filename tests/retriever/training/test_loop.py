@@ -1,6 +1,8 @@
 """The loop: a run resumes to the same bytes, settings must agree, and numbers be numbers."""
 
 import json
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.training import checkpoint
 from rag_vqa.retriever.training.loop import (
     Fitted,
@@ -174,3 +176,22 @@ def test_arithmetic_that_a_cpu_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
     notes: list[str] = []
     assert accelerator("bf16", notes.append).mixed_precision == "no" and "fp32" in notes[0]
+
+
+def test_tensorboard_shows_what_the_log_says(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, network(), watch=Watch(tensorboard=True))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    shown = {event.step: event.value for event in events.Scalars("train/loss")}
+    told = {line["step"]: line["loss"] for line in log(tmp_path)}
+    assert shown.keys() == told.keys()
+    assert all(math.isclose(shown[step], told[step], abs_tol=1e-5) for step in told)
+
+
+def test_without_tensorboard_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(Missing, match=r"rag-vqa\[train\]"):
+        run(tmp_path, network(), watch=Watch(tensorboard=True))
