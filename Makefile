@@ -35,9 +35,10 @@ format: .venv/stamp-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The README's tree of files, out of the first line of each module.
+# The README's tree of files and the book's reference, out of what the modules say of themselves.
 readme: .venv/stamp-dev
 	$(BIN)/python .ci/tree.py
+	$(BIN)/python .ci/reference.py
 
 # Hours on a CPU; goes on where it was interrupted.
 demo-models: .venv/stamp-cpu

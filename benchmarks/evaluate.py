@@ -99,7 +99,7 @@ class Reader:
     def render(self, prompt: Any) -> str:
         return prompt.text
 
-    def generate(self, prompts: Sequence[Any], on_text: Any = None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Any], on_text: Any = None, *_: Any) -> list[Completion]:
         clock = Clock()
         if self.sleep:
             time.sleep(self.sleep * len(prompts))

@@ -17,10 +17,11 @@ from rag_vqa import presets
 from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.streaming import stream_call
-from rag_vqa.types import Answer, Completion, Hit, ImageSource, Prompt, Query
+from rag_vqa.types import Answer, Completion, Hit, ImageSource, Passage, Prompt, Query
 
 if TYPE_CHECKING:
     from rag_vqa.readers.reader import Reader
+    from rag_vqa.retriever.explain import Explanation
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 # (row, piece) → False cancels that row.
@@ -110,10 +111,14 @@ class RagVqa:
         hits: Sequence[Sequence[Hit]],
         prompts: Sequence[Prompt],
         on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Answer]:
-        """The second half of `answer`, for prompts that are built."""
+        """The second half of `answer`, for prompts that are built.
+
+        `max_tokens`: of each answer, see `Reader.generate`.
+        """
         start = time.perf_counter()
-        completions = self.reader.generate(prompts, on_text=on_text)
+        completions = self.reader.generate(prompts, on_text, max_tokens)
         seconds = {"read": time.perf_counter() - start}
         return [
             _answer(query, found, prompt, completion, seconds)
@@ -192,6 +197,10 @@ class RagVqa:
         if not text.strip() and image in (None, ""):
             raise UsageError('nothing to look for: give a text, an image, or both: search("…")')
         return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
+
+    def explain(self, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
+        """Why a passage (of a hit: `hit.passage`) matches a query; see `Retriever.explain`."""
+        return self.kb.retriever.explain(self._instructed(query), passage, pairs)
 
     def prompt(self, query: Query, hits: Sequence[Hit], template: str | None = None) -> Prompt:
         """The exact prompt for one query and its hits, within the reader's limits.

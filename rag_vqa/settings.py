@@ -22,9 +22,9 @@ from rag_vqa.sections import Settings as Settings
 SHOWN_BY = "rag-vqa config show"
 EMBEDDED = "demo"  # the name of the models that come with the package
 PREFIX = "RAG_VQA_"
-# RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself, RAG_VQA_API_KEY is a secret, which
-# no settings hold; they are not part of the tree.
-_RESERVED = {"config", "debug", "api_key"}
+# RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself, RAG_VQA_API_KEY and RAG_VQA_TOKEN
+# are secrets, which no settings hold; they are not part of the tree.
+_RESERVED = {"config", "debug", "api_key", "token"}
 # What is said of one model and not of another that is named in its place.
 _OWNED = (
     "revision", "tokenizer", "image_processor", "instruction",

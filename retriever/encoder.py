@@ -1,12 +1,14 @@
 """Many queries or passages → (N, K, D) unit tokens on the CPU, as numpy.
 
 Knows batching, devices, dtypes, and that items without an image (or text) need not run that
-tower: batches are grouped by what they have. Does not know indexes or storage.
+tower: batches are grouped by what they have. Several threads may use one. Does not know indexes
+or storage.
 """
 
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -65,6 +67,8 @@ class Encoder:
         self.K: int = 1 if side.use_pooler_features else side.num_queries
         self.D: int = side.late_proj_output_size or side.hidden_size
         self._fingerprint: str | None = None
+        # One thread may search while another adds; how a tokenizer pads and cuts is its own state.
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -148,7 +152,8 @@ class Encoder:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end marks included, not truncated."""
-        return self.processor.count_tokens(text)
+        with self._lock:
+            return self.processor.count_tokens(text)
 
     @property
     def fingerprint(self) -> str:
@@ -159,12 +164,13 @@ class Encoder:
 
     def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
         """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR."""
-        items = []
-        for query in queries:
-            instruction = self.instruction if query.instruction is None else query.instruction
-            text = f"{instruction} {query.text}".strip()
-            items.append((_SURROGATES.sub("\ufffd", text), query.image))
+        items = [(self.query_text(query), query.image) for query in queries]
         return self._encode(self.model.get_query_model(), items)
+
+    def query_text(self, query: Query) -> str:
+        """What is encoded of a query's text, its instruction in front."""
+        instruction = self.instruction if query.instruction is None else query.instruction
+        return _SURROGATES.sub("\ufffd", f"{instruction} {query.text}".strip())
 
     def encode_passages(
         self, passages: Sequence[Passage], on_progress: Callable[[int], object] | None = None
@@ -186,7 +192,8 @@ class Encoder:
         out = np.empty((len(items), self.K, self.D), dtype=np.float32)
         done = 0
         for rows in self._batches(items):
-            inputs = self.processor([items[r][0] for r in rows], [items[r][1] for r in rows])
+            with self._lock:
+                inputs = self.processor([items[r][0] for r in rows], [items[r][1] for r in rows])
             features = side(**inputs.to(side.device, side.dtype)).ret_features
             unit = F.normalize(features, dim=-1).float().cpu().numpy()
             out[rows] = unit.reshape(len(rows), self.K, self.D)  # pooled (B, D) → (B, 1, D)

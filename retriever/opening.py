@@ -73,22 +73,27 @@ class Opening:
 
     def small(self, picture: Image.Image) -> Image.Image:
         """What the processor's resizing and cropping leave of a picture."""
-        filter_ = Image.Resampling(self.resample)
-        if self.size is not None:
-            height, width = self.size
-            return picture.resize((width, height), filter_)
-        if self.edge is None:
+        if self.size is None and self.edge is None:
             return picture
-        short, long = sorted(picture.size)
-        ends = self.edge, int(self.edge * long / short)  # rounded down, as the processor does
-        width, height = ends if picture.width <= picture.height else ends[::-1]
-        if not self.square:
+        filter_ = Image.Resampling(self.resample)
+        width, height = self.resized(*picture.size)
+        if self.edge is None or not self.square:
             return picture.resize((width, height), filter_)
         left, top = (width - self.edge) // 2, (height - self.edge) // 2
         right, bottom = left + self.edge, top + self.edge
         if width * height > _LARGE:
             return self._middle(picture, (left, top, right, bottom), width, height)
         return picture.resize((width, height), filter_).crop((left, top, right, bottom))
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a picture after resizing, before its middle is cut out."""
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.edge is None:
+            return width, height
+        short, long = sorted((width, height))
+        ends = self.edge, int(self.edge * long / short)  # rounded down, as the processor does
+        return ends if width <= height else ends[::-1]
 
     def _middle(
         self, picture: Image.Image, square: tuple[int, int, int, int], width: int, height: int

@@ -23,9 +23,10 @@ from rag_vqa.retriever.index import NO_KEY, Choice, Index
 from rag_vqa.retriever.lexical import Words
 from rag_vqa.retriever.store.blocks import Block, blocks, runs
 from rag_vqa.retriever.store.segments import SegmentGone
-from rag_vqa.types import Hit, Query
+from rag_vqa.types import Hit, Passage, Query
 
 if TYPE_CHECKING:
+    from rag_vqa.retriever.explain import Explanation
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 Keys = NDArray[np.int64]
@@ -53,6 +54,11 @@ class Retriever:
         self._lock = threading.Lock()
         self._words: Words | None = None  # made when it is first asked
         self._begin(generation=-1)
+
+    @property
+    def commit(self) -> int:
+        """Number of the commit that the last search stood on; -1 before the first."""
+        return self._commits
 
     def keep(self) -> None:
         """Bring the index up to date and write down what it worked out, so that the next one that
@@ -105,6 +111,20 @@ class Retriever:
                 except SegmentGone:  # compacted away after the snapshot was begun
                     if self._store.db.number("commits") == commits:
                         raise
+
+    def explain(self, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
+        """Why a passage (of a hit: `hit.passage`) matches a query; both are encoded anew.
+
+        Raises:
+            UsageError: an encoder of another kind than ReT's, or pairs < 0.
+        """
+        from rag_vqa.retriever.encoder import Encoder
+        from rag_vqa.retriever.explain import explain
+
+        encoder = self._kb.encoder
+        if not isinstance(encoder, Encoder):
+            raise UsageError("Only matches of ReT can be explained, and this encoder is none.")
+        return explain(encoder, query, passage, pairs)
 
     def _search(
         self,

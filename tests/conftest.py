@@ -93,10 +93,12 @@ class FakeReader:
         self,
         prompts: Sequence[Prompt],
         on_text: Callable[[int, str], bool | None] | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         self.prompts += prompts
         self.batches.append(len(prompts))
-        return [self._write(row, prompt, on_text) for row, prompt in enumerate(prompts)]
+        most = max_tokens or [None] * len(prompts)
+        return [self._write(row, prompt, on_text, most[row]) for row, prompt in enumerate(prompts)]
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
@@ -110,10 +112,16 @@ class FakeReader:
         return [[p, *[(1 - p) / others] * others] for p in first]
 
     def _write(
-        self, row: int, prompt: Prompt, on_text: Callable[[int, str], bool | None] | None
+        self,
+        row: int,
+        prompt: Prompt,
+        on_text: Callable[[int, str], bool | None] | None,
+        most: int | None,
     ) -> Completion:
         written = ""
-        for piece in self.says.split(" "):
+        for told, piece in enumerate(self.says.split(" ")):
+            if told == most:
+                return Completion(written, self.count(prompt), told, "length")
             piece = f" {piece}" if written else piece
             written += piece
             if on_text is not None and on_text(row, piece) is False:

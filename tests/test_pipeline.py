@@ -104,8 +104,8 @@ def test_closing_the_stream_stops_the_reader(rag: RagVqa, reader) -> None:
     written: list[str] = []
     generate = reader.generate
 
-    def remember(prompts, on_text=None):
-        completions = generate(prompts, on_text)
+    def remember(prompts, *given):
+        completions = generate(prompts, *given)
         written.append(completions[0].finish)
         return completions
 
@@ -118,7 +118,7 @@ def test_closing_the_stream_stops_the_reader(rag: RagVqa, reader) -> None:
 
 
 def test_what_the_reader_raises_comes_out_of_the_stream(rag: RagVqa, reader) -> None:
-    def fail(prompts, on_text=None):
+    def fail(prompts, *given):
         raise ReaderError("out of memory")
 
     reader.generate = fail

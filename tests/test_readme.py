@@ -1,11 +1,13 @@
-"""The README does what it says. Its rules, by what stands before or in a snippet:
+"""The README and the book in docs/ do what they say. By what stands before or in a snippet:
 
-- python and console blocks run in order in one folder, python in one namespace, with the embedded
-  models; `rag-vqa …` goes through the command line in this process, and must end with 0.
+- python and console blocks of a page run in order in one folder, python in one namespace, with the
+  embedded models; `rag-vqa …` goes through the command line in this process, and must end with 0.
 - `<!-- file: NAME -->` before a block: its text is that file.
 - `<!-- needs a download -->` before a block: console lines run offline, and must get as far as the
   missing model (exit code 3); python is compiled, and what it imports must be there.
-- `make …` and `python …` are not run: their targets, variables, files and options must exist.
+- `<!-- not run: WHY -->` before a block: what it names must be there, as of the next.
+- `make …`, `python …` and `curl …` are not run: their targets, variables, files, options and routes
+  must exist.
 """
 
 import ast
@@ -25,7 +27,8 @@ import typer
 
 from rag_vqa.cli.app import app, run
 
-DOWNLOAD, FILE = "needs a download", "file: "
+DOWNLOAD, FILE, NOT_RUN = "needs a download", "file: ", "not run: "
+ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
 )
@@ -55,6 +58,18 @@ def snippets(file: Path) -> Iterator[Snippet]:
         )
 
 
+def docs(root: Path) -> list[Path]:
+    return sorted((root / "docs").glob("*.md"))
+
+
+def documents_not_run(root: Path) -> list[Path]:
+    return [root / "CONTRIBUTING.md", root / "benchmarks" / "README.md"]
+
+
+def documents(root: Path) -> list[Path]:
+    return [root / "README.md", *documents_not_run(root), *docs(root)]
+
+
 @pytest.fixture
 def readme(root: Path) -> Path:
     return root / "README.md"
@@ -63,20 +78,29 @@ def readme(root: Path) -> Path:
 def test_every_kind_of_snippet_has_a_rule(root) -> None:
     for file in documents(root):
         for snippet in snippets(file):
-            assert snippet.kind in ("console", "python", "json", "csv", "text"), snippet.place
-            assert snippet.kind != "console" or snippet.commands, f"{snippet.place}: no `$ ` line"
-            assert snippet.kind not in ("json", "csv") or snippet.mark.startswith(FILE), (
+            assert snippet.kind in ("console", "python", "json", "csv", "yaml", "text"), (
                 snippet.place
             )
+            assert snippet.kind != "console" or snippet.commands, f"{snippet.place}: no `$ ` line"
+            if snippet.kind in ("json", "csv", "yaml"):
+                assert snippet.mark.startswith((FILE, NOT_RUN)), snippet.place
 
 
-def test_the_snippets_run_in_order(readme, root, tmp_path, monkeypatch, capsys) -> None:
+def pages(root: Path) -> list[Path]:
+    """What is run: the README, and the pages of the book but for the generated one."""
+    return [root / "README.md", *(file for file in docs(root) if file.name != "reference.md")]
+
+
+@pytest.mark.parametrize("page", pages(ROOT), ids=lambda page: page.stem)
+def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the command line sets its own
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     space: dict[str, Any] = {"__name__": "readme"}
-    for snippet in snippets(readme):
-        if snippet.mark.startswith(FILE):
+    for snippet in snippets(page):
+        if snippet.mark.startswith(NOT_RUN):
+            check_shown(snippet, root)
+        elif snippet.mark.startswith(FILE):
             Path(snippet.mark.removeprefix(FILE)).write_text(snippet.body, "utf-8")
         elif snippet.kind == "python":
             code = compile(snippet.body, snippet.place, "exec")
@@ -102,11 +126,18 @@ def run_console(snippet: Snippet, root: Path, capsys: pytest.CaptureFixture[str]
             assert (shown.out + shown.err).strip(), f"{told}nothing printed"
 
 
-def test_commands_of_the_other_documents_exist(root) -> None:
-    for file in documents(root)[1:]:
-        for snippet in snippets(file):
-            for words in snippet.commands:
-                check_command(words, root, snippet.place)
+def check_shown(snippet: Snippet, root: Path) -> None:
+    if snippet.kind == "python":
+        compile(snippet.body, snippet.place, "exec")
+        check_imports(snippet)
+    for words in snippet.commands:
+        check_command(words, root, snippet.place)
+
+
+@pytest.mark.parametrize("page", documents_not_run(ROOT), ids=lambda page: page.name)
+def test_what_the_other_documents_name_is_there(page, root) -> None:
+    for snippet in snippets(page):
+        check_shown(snippet, root)
 
 
 def test_every_verb_stands_in_the_table(readme) -> None:
@@ -138,25 +169,32 @@ def test_the_tree_names_every_module(readme, root) -> None:
     assert generator["placed"](text, generator["tree"]()) == text, "out of date: make readme"
 
 
+def test_the_reference_says_what_the_docstrings_say(root) -> None:
+    generator = runpy.run_path(str(root / ".ci" / "reference.py"))
+    text = (root / "docs" / "reference.md").read_text("utf-8")
+    assert generator["page"]() == text, "out of date: make readme"
+
+
+def test_every_page_stands_in_the_book(root) -> None:
+    contents = (root / "docs" / "README.md").read_text("utf-8")
+    for page in docs(root):
+        assert page.name == "README.md" or f"({page.name})" in contents, page.name
+
+
 def test_links_lead_somewhere(root) -> None:
     for file in documents(root):
         for link in re.findall(r"\]\(([^)]+)\)", file.read_text("utf-8")):
             if not link.startswith(("http", "#")):
-                assert (file.parent / link).exists(), f"{file.name}: {link}"
-
-
-def documents(root: Path) -> list[Path]:
-    more = ["CONTRIBUTING.md", "benchmarks/README.md", *(f"docs/{f.name}" for f in docs(root))]
-    return [root / "README.md", *(root / name for name in more)]
-
-
-def docs(root: Path) -> list[Path]:
-    return sorted((root / "docs").glob("*.md"))
+                assert (file.parent / link.partition("#")[0]).exists(), f"{file.name}: {link}"
 
 
 def check_command(words: list[str], root: Path, place: str) -> None:
     """What a command names is there. Raises AssertionError with its place."""
     program, rest = Path(words[0]).name, words[1:]
+    if program == "accelerate":
+        program, rest = "python", rest[rest.index("-m") :]
+    if rest[:2] == ["-m", "rag_vqa"]:
+        program, rest = "rag-vqa", rest[2:]
     makefile = (root / "Makefile").read_text("utf-8")
     if program == "make":
         targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
@@ -205,4 +243,9 @@ def walk(name: str, verb: Any) -> Iterator[tuple[str, Any]]:
 
 
 def leaves(name: str, verb: Any) -> list[str]:
-    return [path for path, inner in walk(name, verb) if not hasattr(inner, "commands")]
+    """What can be run: a group too, where it does something by itself."""
+    return [
+        path
+        for path, inner in walk(name, verb)
+        if not hasattr(inner, "commands") or (path and inner.invoke_without_command)
+    ]

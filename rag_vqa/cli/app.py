@@ -16,7 +16,21 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from rag_vqa.cli import ask, chat, config, data, demo, doctor, eval, kb, prompt, search, train
+from rag_vqa.cli import (
+    ask,
+    chat,
+    config,
+    data,
+    demo,
+    doctor,
+    eval,
+    kb,
+    mcp,
+    prompt,
+    search,
+    serve,
+    train,
+)  # fmt: skip
 from rag_vqa.cli.output import visible
 from rag_vqa.cli.run import Run
 from rag_vqa.cli.stopping import Stopped
@@ -52,8 +66,8 @@ def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
 
 class _Program(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
-        names = ["demo", "kb", "search", "ask", "chat", "prompt", "eval", "data"]
-        return [*names, "train", "doctor", "config"]
+        names = ["demo", "kb", "search", "ask", "chat", "prompt", "eval", "data", "train"]
+        return [*names, "serve", "mcp", "doctor", "config"]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = [p for p in self.params if p.param_type_name == "option"]
@@ -128,6 +142,8 @@ app.add_typer(prompt.app, name="prompt")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.command()(serve.serve)
+app.command()(mcp.mcp)
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 

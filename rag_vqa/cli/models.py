@@ -36,10 +36,12 @@ def open_pipeline(
     where: Where | None = None,
     yes: bool = False,
     read: bool = True,
+    warm: bool = True,
 ) -> RagVqa:
     """A RagVqa over the knowledge base at `path`, its models agreed to; the reader loads later.
 
-    `read` False: only searched, so that no reader is asked for.
+    `read` False: only searched, so that no reader is asked for. `warm` False: the retriever, too,
+    loads when it is first needed.
 
     Raises:
         UsageError, Mismatch: what cannot go together, before any model loads.
@@ -62,7 +64,10 @@ def open_pipeline(
     check_models(wanted, settings, yes, kb.manifest.options)
     if settings.k:
         kb.close()
-        kb = _open(path, load_encoder(settings, *wanted[0], kb.manifest.options))
+        options = kb.manifest.options
+        kb = _open(path, lambda: load_encoder(settings, *wanted[0], options))
+        if warm:
+            kb.encoder  # noqa: B018  loads it
         asked = settings.retriever
         kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
         if kb.retriever.choice.engine != "exact" or "slow" in kb.retriever.choice.reason:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rag_vqa.cli import options
+from rag_vqa.cli.explaining import PAIRS, explained_json, print_explained
 from rag_vqa.cli.output import hit_json, print_hits, print_json
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
@@ -25,13 +26,16 @@ def search(
     index: options.Index = None,
     hybrid: options.Hybrid = None,
     sections: options.Sections = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also what matched: words, pictures (approximate).")
+    ] = False,
     yes: options.Yes = False,
 ) -> None:
     """Find documents by text, by image, or by both.
 
     No reader is loaded.
     """
-    from rag_vqa.cli.models import open_pipeline
+    from rag_vqa.cli.models import open_pipeline, question
 
     run: Run = ctx.obj
     settings = options.settings_of(ctx)
@@ -44,7 +48,14 @@ def search(
         raise UsageError("-k 0: a search needs at least 1.")
     rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)
     hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
-    if run.json:
+    if explain:
+        query = question(settings, text, picture)
+        found = [rag.explain(query, hit.passage, PAIRS) for hit in hits]
+        if run.json:
+            print_json([explained_json(*pair) for pair in zip(hits, found, strict=True)])
+        else:
+            print_explained(hits, found)
+    elif run.json:
         print_json([hit_json(hit) for hit in hits])
     else:
         print_hits(hits)

@@ -6,6 +6,7 @@ and how a model loads are the neighbouring modules' matter.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +33,7 @@ from rag_vqa.readers.loading import (
 )
 from rag_vqa.readers.processors import load_processor
 from rag_vqa.readers.reader import OnText
+from rag_vqa.readers.sharing import Sharing
 from rag_vqa.readers.streaming import RowStreamer
 from rag_vqa.types import Completion, Prompt, Scalar
 
@@ -39,7 +41,8 @@ _FEWER_PIXELS = 640 * 28**2  # said where memory runs out: a picture that small 
 
 
 class LocalReader:
-    """Reads with a model of `AutoModelForImageTextToText`, greedily.
+    """Reads with a model of `AutoModelForImageTextToText`, greedily. Several threads may call
+    `generate` at once; `at_once` of them gain by it.
 
     Args:
         model: folder or hub id.
@@ -118,12 +121,19 @@ class LocalReader:
         context = min(config.get_text_config().max_position_embeddings, max_context)
         self.limits = limits(max_images, context, max_new_tokens)
         self._encoder = PromptEncoder(processor, max_pixels, self.limits.context)
+        # Two batches at once use two cores better than one batch does, where a model is small. On
+        # a GPU one fills it.
+        on_cpu = torch.device(device).type == "cpu"
+        self.at_once = 2 if on_cpu and torch.get_num_threads() > 1 else 1
+        self._sharing = Sharing(self.model)
+        self._words = threading.RLock()  # how a tokenizer pads is its own state
         pad = self._tokenizer.pad_token_id
         self._choosing = Choosing(self.model, self._encoder, self._inputs, self._batches, pad)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens that the prompt takes, image tokens and chat template among them."""
-        return self._encoder.count(prompt)
+        with self._words:
+            return self._encoder.count(prompt)
 
     def render(self, prompt: Prompt) -> str:
         """What the tokenizer is given: chat template, neutralised texts, image placeholders."""
@@ -135,25 +145,36 @@ class LocalReader:
         return unquantised(self.model)
 
     def generate(
-        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         """One completion for each prompt, in their order; see `Reader`."""
         several = len(prompts) > self._batches.size
         lengths = [self.count(prompt) if several else 0 for prompt in prompts]
+        most = max_tokens or [None] * len(prompts)
         with torch.inference_mode(), _memory(self._out_of_memory):
             return self._batches.read(
                 lengths,
-                lambda rows: self._generate(rows, [prompts[row] for row in rows], on_text),
+                lambda rows: self._generate(
+                    rows, [prompts[row] for row in rows], [most[row] for row in rows], on_text
+                ),
             )
 
     def _generate(
-        self, rows: Sequence[int], prompts: Sequence[Prompt], on_text: OnText | None
+        self,
+        rows: Sequence[int],
+        prompts: Sequence[Prompt],
+        most: Sequence[int | None],
+        on_text: OnText | None,
     ) -> list[Completion]:
         """Of one batch, whose rows are told by these numbers."""
         inputs = self._inputs(prompts)
-        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line)
+        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line, most)
         try:
-            self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
+            with self._sharing.lent() as model:
+                model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
         except (MemoryError, RuntimeError) as error:
             if streamer.spoke and ran_out(error):  # what was told cannot be taken back
                 raise self._out_of_memory() from error
@@ -210,7 +231,8 @@ class LocalReader:
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
             images_of(prompt, self.limits)
-        inputs = self._encoder.encode(prompts)
+        with self._words:
+            inputs = self._encoder.encode(prompts)
         longest = inputs["input_ids"].shape[1]
         if longest > self.limits.context:
             raise ReaderError(

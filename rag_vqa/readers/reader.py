@@ -6,7 +6,7 @@ It does not know models, processors or servers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rag_vqa.limits import Limits
 from rag_vqa.types import Completion, Prompt, Scalar
@@ -46,11 +46,18 @@ class Reader(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         """One completion for each prompt, in their order.
 
         A server may fail for one row alone: its completion then has `finish` "failed".
+
+        Args:
+            max_tokens: of each row's answer, at least 1; None, and more than the reader's own
+                length, mean that one.
 
         Raises:
             ReaderError: out of memory, or a prompt over the limits.
@@ -68,3 +75,15 @@ class Reader(Protocol):
             ReaderError: as `generate`.
         """
         ...
+
+
+@runtime_checkable
+class ReadsAtOnce(Protocol):
+    """A reader whose `count` and `generate` may run in several threads at once.
+
+    Attributes:
+        at_once: how many of them gain by it.
+    """
+
+    @property
+    def at_once(self) -> int: ...

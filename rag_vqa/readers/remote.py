@@ -8,6 +8,7 @@ the servers': see `wire` for what that means for markers in documents and for co
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -107,13 +108,17 @@ class RemoteReader:
         return self._wire.render(prompt)
 
     def generate(
-        self, prompts: Sequence[Prompt], on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        on_text: OnText | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
         """One completion for each prompt, in their order; see `Reader`.
 
         `on_text` is called from another thread, for one row at a time.
         """
         stopped: list[Failure] = []  # why no further row is asked
+        most = max_tokens or [None] * len(prompts)
 
         async def row(number: int, prompt: Prompt) -> Completion:
             heard = None if on_text is None else Heard(number, on_text)
@@ -126,7 +131,7 @@ class RemoteReader:
             try:
                 if stopped:
                     raise stopped[0]
-                return await self._answer(prompt, put)
+                return await self._answer(prompt, put, most[number])
             except (BadInput, Missing, Failure) as error:
                 if isinstance(error, Failure) and error.then == "batch":
                     stopped.append(error)
@@ -184,9 +189,9 @@ class RemoteReader:
             kind = Missing if error.then == "batch" else ReaderError
             raise kind(str(error)) from None
 
-    async def _answer(self, prompt: Prompt, put: _Put[Result]) -> Result:
+    async def _answer(self, prompt: Prompt, put: _Put[Result], most: int | None = None) -> Result:
         messages = await asyncio.to_thread(self._wire.messages, prompt)
-        request = body(self._model, messages, self._max_new_tokens)
+        request = body(self._model, messages, min(most or sys.maxsize, self._max_new_tokens))
         pictures = images_of(prompt, self.limits)
         return await self._asking.answer(pictures, lambda client, who: put(client, request, who))
 

@@ -64,6 +64,7 @@ class _Row:
     detokenizer: Detokenizer
     text: str = ""
     tokens: int = 0
+    most: int | None = None
     finish: Literal["", "stop", "length", "cancelled"] = ""
 
 
@@ -76,6 +77,7 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
         ends: ids that end a row.
         on_text: called with (row, piece); False cancels the row.
         one_line: a newline after a word ends a row, and is no part of it.
+        most: tokens of each row; None: as many as come.
     """
 
     def __init__(
@@ -85,8 +87,12 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
         ends: frozenset[int],
         on_text: OnText | None,
         one_line: bool = False,
+        most: Sequence[int | None] | None = None,
     ) -> None:
-        self.rows = [_Row(Detokenizer(tokenizer)) for _ in rows]
+        self.rows = [
+            _Row(Detokenizer(tokenizer), most=some)
+            for _, some in zip(rows, most or [None] * len(rows), strict=True)
+        ]
         self._numbers = rows
         self._ends = ends
         self._on_text = on_text
@@ -110,14 +116,20 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
             else:
                 row.tokens += 1
                 self._report(number, row, row.detokenizer.push(token))
+                if row.tokens == row.most:
+                    self._cut(number, row)
         return torch.tensor([bool(row.finish) for row in self.rows], device=input_ids.device)
 
     def close(self) -> None:
         """No more tokens will come: rows that have not ended ran into the limit."""
         for number, row in zip(self._numbers, self.rows, strict=True):
-            if not row.finish:
-                row.finish = "length"
-                self._report(number, row, row.detokenizer.flush())
+            self._cut(number, row)
+
+    def _cut(self, number: int, row: _Row) -> None:
+        """It ran into the limit, unless it ended before."""
+        if not row.finish:
+            row.finish = "length"
+            self._report(number, row, row.detokenizer.flush())
 
     def _report(self, number: int, row: _Row, piece: str) -> None:
         if self._one_line and (end := _line_end(row.text + piece)) is not None:

@@ -37,7 +37,7 @@ def measured(
     critic keeps nothing."""
     texts = {document.id: document.text for document in real_documents()}
 
-    def generate(prompts: Sequence[Prompt], on_text: object = None) -> list[Completion]:
+    def generate(prompts: Sequence[Prompt], *_: object) -> list[Completion]:
         return [Completion(said(prompt.text), 1, 1) for prompt in prompts]
 
     def said(prompt: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_a_row_is_cancelled_alone(reader: LocalReader) -> None:
     assert len(heard[1]) == 1
     assert whole[1].text.startswith(cut[1].text)
     assert [cut[0], cut[2]] == [whole[0], whole[2]]
+
+
+def test_each_row_has_a_length_of_its_own(reader: LocalReader) -> None:
+    most = [3, None, 1000]
+    whole = reader.generate(PROMPTS)
+    cut = reader.generate(PROMPTS, max_tokens=most)
+    assert [row.tokens_out for row in cut] == [3, whole[1].tokens_out, whole[2].tokens_out]
+    begun = cut[0].text.rstrip("\ufffd")  # the last token may be half a character
+    assert cut[0].finish == "length" and whole[0].text.startswith(begun)
+    assert cut[1:] == whole[1:]
+    small = reader._batches.size
+    reader._batches.size = 1  # each row keeps its own where the batch is split
+    assert reader.generate(PROMPTS, max_tokens=most)[0].tokens_out == 3
+    reader._batches.size = small
 
 
 def test_it_stops_at_an_end(reader: LocalReader, monkeypatch: Any) -> None:
@@ -364,3 +379,32 @@ def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any
 def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         LocalReader(llava_folder, **wrong)
+
+
+def test_a_second_call_at_once_has_modules_of_its_own_and_the_same_weights(
+    reader: LocalReader,
+) -> None:
+    alone = reader.generate(PROMPTS)
+    with reader._sharing.lent() as first:
+        assert first is reader.model
+        assert reader.generate(PROMPTS) == alone
+        with reader._sharing.lent() as second:
+            modules = {id(part) for part in first.modules()}
+            assert not any(id(part) in modules for part in second.modules())
+            ours = [tensor.data_ptr() for tensor in (*first.parameters(), *first.buffers())]
+            assert ours == [t.data_ptr() for t in (*second.parameters(), *second.buffers())]
+    assert len(reader._sharing._free) == 2  # the next ones are lent what there is
+    with reader._sharing.lent() as again:
+        assert again is reader.model
+
+
+def test_threads_read_at_once_what_they_would_read_alone(reader: LocalReader) -> None:
+    alone = [reader.generate([prompt])[0] for prompt in PROMPTS]
+    cores = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as pool:
+        batches = [PROMPTS[n % 3 : n % 3 + 1] for n in range(12)]
+        found = list(pool.map(reader.generate, batches))
+        counted = list(pool.map(reader.count, PROMPTS * 4))
+    assert [completions[0] for completions in found] == alone * 4
+    assert counted == [reader.count(prompt) for prompt in PROMPTS] * 4
+    assert torch.get_num_threads() == cores  # this thread's are its own

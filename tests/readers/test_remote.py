@@ -64,6 +64,13 @@ def test_it_is_a_reader(server: OpenAiServer) -> None:
     assert reader.generate([]) == []
 
 
+def test_each_row_has_a_length_of_its_own(server: OpenAiServer) -> None:
+    reader = RemoteReader("served", [server.address], max_new_tokens=9)
+    reader.generate(rows(3), max_tokens=[2, None, 1000])
+    asked = {question(body): body["max_tokens"] for _, _, body in server.requests}
+    assert asked == {"row 0": 2, "row 1": 9, "row 2": 9}
+
+
 def test_what_the_answers_depend_on_names_no_server_and_no_path(server: OpenAiServer) -> None:
     one = RemoteReader("/data/models/qwen/", [server.address])
     two = RemoteReader("/data/models/qwen", [server.address, "http://other:1/v1"], concurrency=2)

@@ -92,3 +92,23 @@ def test_false_cancels_its_row_alone() -> None:
 
 def test_none_goes_on() -> None:
     assert run([b"ab"], lambda row, piece: None, steps=3).completions([1])[0].finish == "stop"
+
+
+def test_a_row_of_so_many_tokens_is_cut_and_told_whole() -> None:
+    told: list[tuple[int, str]] = []
+    most = [2, None, 3]
+    streamer = RowStreamer(
+        Bytes(), range(3), frozenset({END}), lambda *piece: told.append(piece), most=most
+    )
+    text = "aé".encode()  # three bytes: the second row is never cut, the first in its character
+    ids = torch.zeros(3, 1, dtype=torch.long)
+    for byte in text:
+        ids = torch.cat([ids, torch.full((3, 1), byte)], dim=1)
+        stopped = streamer(ids, None)
+    assert stopped.tolist() == [True, False, True]
+    streamer.close()
+    rows = streamer.completions([1, 1, 1])
+    assert [(row.text, row.tokens_out, row.finish) for row in rows] == [
+        ("a\ufffd", 2, "length"), ("aé", 3, "length"), ("aé", 3, "length"),
+    ]  # fmt: skip
+    assert "".join(piece for row, piece in told if row == 0) == "a\ufffd"

@@ -68,7 +68,7 @@ class Echo:
     def render(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def generate(self, prompts: Sequence[Prompt], on_text: Any = None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], on_text: Any = None, *_: Any) -> list[Completion]:
         self.asked += len(prompts)
         self.calls += 1
         return [self._write(prompt) for prompt in prompts]

@@ -35,7 +35,7 @@ class Scripted:
     def render(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def generate(self, prompts: Sequence[Prompt], on_text: Any = None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], on_text: Any = None, *_: Any) -> list[Completion]:
         said = [
             next((says for asked, says in self.script.items() if asked in p.text), "wrong")
             for p in prompts

@@ -32,7 +32,7 @@ class Says:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._echo, name)
 
-    def generate(self, prompts: list[Prompt], on_text: Any = None) -> list[Completion]:
+    def generate(self, prompts: list[Prompt], on_text: Any = None, *_: Any) -> list[Completion]:
         numbers = [int(p.text.rpartition("question ")[2].partition("?")[0]) for p in prompts]
         return [Completion(self._texts[number], 10, 2) for number in numbers]
 

@@ -168,7 +168,7 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    def generate(self, prompts: Sequence[Prompt], on_text: Any = None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], on_text: Any = None, *_: Any) -> list[Completion]:
         if self._raises and any(self._bad(prompt) for prompt in prompts):
             raise ReaderError("out of memory")
         read = self._reader.generate(prompts)
@@ -224,7 +224,9 @@ def test_repeats_tell_what_changes(ask: Make, echo: Any, tmp_path: Path) -> None
         def __getattr__(self, name: str) -> Any:
             return getattr(echo, name)
 
-        def generate(self, prompts: Sequence[Prompt], on_text: Any = None) -> list[Completion]:
+        def generate(
+            self, prompts: Sequence[Prompt], on_text: Any = None, *_: Any
+        ) -> list[Completion]:
             self.times += 1
             said = "burrows" if self.times % 2 else "roofs"
             return [Completion(said, 1, 1) for _ in prompts]

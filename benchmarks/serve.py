@@ -1,0 +1,124 @@
+"""How many questions a server's engine answers, one after another and 16 at once, with the demo's
+models at default settings.
+
+It knows the engine, its clients and a clock; HTTP is not in it. Every question is another one, its
+picture comes as the bytes of a file, and a client asks the next as soon as it is answered. Both
+ways are measured in turn. No figure of it is a test.
+
+    python benchmarks/serve.py --note "what else was running"
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import platform
+import random
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import transformers
+from clock import Seconds
+
+from rag_vqa import images
+from rag_vqa.demo.asked import examples
+from rag_vqa.demo.bundled import build_knowledge_base, models_dir
+from rag_vqa.pipeline import RagVqa
+from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.server.engine import Engine, Question
+from rag_vqa.types import Query
+
+RESULTS = Path(__file__).parent / "results" / "serve.json"
+CLIENTS = 16
+DEPTH = 3  # of the preset "demo"
+
+
+def questions(count: int) -> list[Question]:
+    """Of the development half, each another photo, in an order of no country's."""
+    drawn = examples("dev")
+    random.Random(0).shuffle(drawn)
+    return [
+        Question(Query(example.query.text, images.encode(example.query.image)))  # type: ignore[arg-type]
+        for example in drawn[:count]
+    ]
+
+
+async def answered(engine: Engine, asked: list[Question], clients: int) -> dict[str, Any]:
+    """All questions by so many clients: seconds of the whole, and of each question."""
+    left, each = iter(asked), []
+
+    async def client() -> None:
+        for question in left:
+            start = time.perf_counter()
+            await engine.ask(question).answer()
+            each.append(time.perf_counter() - start)
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    taken: Seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    each.sort()
+    return {
+        "seconds": taken,
+        "questions a second": len(asked) / taken["wall"],
+        "cpu seconds a question": taken["cpu"] / len(asked),
+        "latency, median and worst": [each[len(each) // 2], each[-1]],
+        "load": os.getloadavg()[0],
+    }
+
+
+async def measured(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
+    engine, asked = Engine(rag), questions(count)
+    await engine.start()
+    await answered(engine, asked[: 2 * CLIENTS], CLIENTS)
+    runs = []
+    for _ in range(repeats):
+        alone = await answered(engine, asked, 1)
+        together = await answered(engine, asked, CLIENTS)
+        ratio = together["questions a second"] / alone["questions a second"]
+        runs.append({"one after another": alone, f"{CLIENTS} at once": together, "times": ratio})
+        print(json.dumps(runs[-1]), flush=True)
+    await engine.stop(10)
+    times = sorted(run["times"] for run in runs)
+    batches = dict(
+        zip([*engine.figures.batches.bounds, "more"], engine.figures.batches.counts, strict=True)
+    )
+    return {"times faster, median": times[len(times) // 2], "batches": batches, "runs": runs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    with (
+        TemporaryDirectory() as scratch,
+        build_knowledge_base(Path(scratch) / "kb", Encoder.load(models_dir() / "retriever")) as kb,
+    ):
+        rag = RagVqa(kb, reader="demo", k=DEPTH)
+        result = asyncio.run(measured(rag, given.questions, given.repeats))
+    held = {
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python", *sys.argv]),
+        "note": given.note,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        **result,
+    }
+    given.out.write_text(json.dumps(held, indent=1) + "\n")
+    print(f"{result['times faster, median']:.2f} times")
+
+
+if __name__ == "__main__":
+    main()

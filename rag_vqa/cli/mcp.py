@@ -1,0 +1,56 @@
+"""`rag-vqa mcp`: an MCP server over a knowledge base, on stdin and stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_vqa.cli import options
+from rag_vqa.cli.run import Run
+from rag_vqa.errors import UsageError
+
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Clients may name pictures below this folder."),
+]
+
+
+def mcp(
+    ctx: typer.Context,
+    path: options.KnowledgeBasePath,
+    images: Images = None,
+    k: options.K = None,
+    instruction: options.Instruction = None,
+    template: options.Template = None,
+    language: options.Language = None,
+    filter: options.Filter = None,
+    retriever: options.Retriever = None,
+    reader: options.Reader = None,
+    server: options.Server = None,
+    quantization: options.Quantization = None,
+    device: options.Device = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
+    index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
+    yes: options.Yes = False,
+) -> None:
+    """Serve the tools search and ask to an MCP client, on stdin and stdout.
+
+    The client starts this command, and ends it by closing stdin.
+    """
+    from rag_vqa.cli.models import open_pipeline
+    from rag_vqa.integrations.mcp import make_server
+
+    run: Run = ctx.obj
+    if run.json:
+        raise UsageError("mcp has no --json: what it prints is the protocol's.")
+    folder = None if images is None else options.folder(images, "--images")
+    settings = options.settings_of(ctx)
+    # Clients wait a few seconds for a server to greet them, less than models take to load.
+    rag = open_pipeline(run, settings, path, yes=yes, warm=False)
+    make_server(rag, folder, settings.retriever.instruction).run()

@@ -1,0 +1,70 @@
+"""`rag-vqa serve`: HTTP and a web page over one knowledge base."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_vqa.cli import options
+from rag_vqa.cli.run import Run
+
+
+def serve(
+    ctx: typer.Context,
+    path: options.KnowledgeBasePath,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Holds the token that clients send; or RAG_VQA_TOKEN."),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Ask and search without the token.")
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name it is reached by.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(metavar="/PATH", help="Where a proxy puts it.")] = "",
+    log_questions: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write questions down; the page says so.")
+    ] = None,
+    keep_days: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of what is written down. [30]")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Questions that the page offers: JSONL.")
+    ] = None,
+    k: options.K = None,
+    template: options.Template = None,
+    language: options.Language = None,
+    filter: options.Filter = None,
+    retriever: options.Retriever = None,
+    reader: options.Reader = None,
+    server: options.Server = None,
+    quantization: options.Quantization = None,
+    device: options.Device = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    max_pixels: options.MaxPixels = None,
+    max_images: options.MaxImages = None,
+    index: options.Index = None,
+    hybrid: options.Hybrid = None,
+    sections: options.Sections = None,
+    yes: options.Yes = False,
+) -> None:
+    """Serve a knowledge base: a web page, and HTTP as OpenAI's clients speak it.
+
+    Other addresses than 127.0.0.1 need a token.
+    """
+    from rag_vqa.cli.served import Place, check_extra, run_server
+    from rag_vqa.server.access import Access, check_hosts, read_token
+
+    run: Run = ctx.obj
+    check_extra()
+    settings = options.settings_of(ctx)
+    token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
+    access = Access(host, token, public, check_hosts(allowed_host or ()))
+    place = Place(port, root_path, log_questions, keep_days, gallery)
+    run_server(run, settings, path, access, place, yes)

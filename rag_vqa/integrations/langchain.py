@@ -1,0 +1,257 @@
+"""LangChain: a retriever, a chat model and a chain over a knowledge base. Needs rag-vqa[langchain].
+
+It knows langchain-core's interfaces. It does not know how documents are found or read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rag_vqa.errors import Missing, ReaderError, UsageError
+from rag_vqa.integrations.evidence import (
+    ONE_AT_A_TIME,
+    answer_fields,
+    from_base64,
+    hit_fields,
+)
+from rag_vqa.pipeline import RagVqa
+from rag_vqa.prompts.citations import cited
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.streaming import stream_call
+from rag_vqa.telling import Telling
+from rag_vqa.types import Answer, Hit, ImageSource, Query
+
+try:
+    from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import Runnable, RunnableLambda
+    from pydantic import ConfigDict, Field, PrivateAttr
+except ImportError as error:
+    raise Missing(
+        "langchain-core is not installed. Install it: pip install 'rag-vqa[langchain]'"
+    ) from error
+
+
+class ReTRetriever(BaseRetriever):
+    """Documents of a knowledge base by text, image, or both.
+
+    `invoke("…", k=3, image="photo.jpg", where={"lang": "en"})`; what is not given there is as
+    constructed. Each Document has the text that is read, its id, and as metadata what
+    `evidence.hit_fields` says: title, score, passage, pictures, the document's own metadata.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    kb: KnowledgeBase | str | Path
+    k: int = 5
+    where: Mapping[str, Any] | None = None
+    _rag: RagVqa = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Checks k; the knowledge base opens when it is first searched."""
+        super().model_post_init(context)
+        self._rag = RagVqa(self.kb, k=self.k)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        image: ImageSource | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        with ONE_AT_A_TIME:
+            only = self.where if where is None else where
+            return documents(self._rag.search(query, image, k=k, where=only))
+
+
+class ChatRagVqa(BaseChatModel):
+    """A chat model that answers out of a knowledge base.
+
+    The last human message is the question: its text, and its picture if it has one (base64 or a
+    data URL; addresses are not fetched). What was said before it, system messages among it, is not
+    read: each question stands alone. Readers are greedy: `temperature` is 0. `invoke(…, k=3,
+    where={…}, stop=[…], max_tokens=64)`; `where` filters on metadata.
+
+    `response_metadata["rag_vqa"]` of an answer is its evidence (`evidence.answer_fields`);
+    streamed, of the last chunk. Answers never come from LangChain's cache, since a knowledge base
+    changes.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    rag: RagVqa = Field(exclude=True, repr=False)
+    stop: list[str] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: Literal[0] = 0
+    streaming: bool = False
+    cache: Any = False
+
+    @property
+    def _llm_type(self) -> str:
+        return "rag-vqa"
+
+    @property
+    def model_name(self) -> str:
+        """The reader's."""
+        return self.rag.reader.name
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        for event in self._events(messages, stop, **kwargs):
+            if not isinstance(event, str):
+                message = AIMessage(event.text, **self._told(event))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        with closing(self._events(messages, stop, **kwargs)) as events:
+            for event in events:
+                chunk = self._chunk(event)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def _chunk(self, event: str | Answer) -> ChatGenerationChunk:
+        if isinstance(event, str):
+            return ChatGenerationChunk(message=AIMessageChunk(content=event))
+        last = AIMessageChunk(content="", chunk_position="last", **self._told(event))
+        return ChatGenerationChunk(message=last)
+
+    def _events(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        *,
+        k: int | None = None,
+        where: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+    ) -> Generator[str | Answer, None, None]:
+        """Pieces of the text, then the Answer. Closing it stops the reader."""
+        query, ends = question(messages), stop or self.stop or []
+        most = self.max_tokens if max_tokens is None else max_tokens
+
+        def read(report: Callable[[str], bool]) -> Answer:
+            going = True
+
+            def tell(piece: str) -> None:
+                nonlocal going
+                going = report(piece)
+
+            telling = Telling(tell, ends)
+            with ONE_AT_A_TIME:
+                start = time.perf_counter()
+                hits = self.rag.select([query], self.rag.retrieve([query], k, where))
+                seconds = {"retrieve": time.perf_counter() - start}
+                answer = self.rag.read(
+                    [query],
+                    hits,
+                    [self.rag.prompt(query, hits[0])],
+                    lambda row, piece: telling.hear(piece) and going,
+                    [most],
+                )[0]
+            return _ended(replace(answer, seconds={**seconds, **answer.seconds}), telling)
+
+        return stream_call(read)
+
+    def _told(self, answer: Answer) -> dict[str, Any]:
+        tokens = {"input_tokens": answer.tokens_in, "output_tokens": answer.tokens_out}
+        return {
+            "usage_metadata": {**tokens, "total_tokens": sum(tokens.values())},
+            "response_metadata": {
+                "model_name": answer.model or self.model_name,
+                "finish_reason": answer.finish,
+                "rag_vqa": answer_fields(answer),
+            },
+        }
+
+
+def rag_chain(rag: RagVqa) -> Runnable[dict[str, Any], dict[str, Any]]:
+    """A chain over {"question", "image"} (and "k", "where" if given) → {"answer", "documents",
+    "citations"}: the text, all that was found, and the numbers [n] in the text."""
+
+    def ask(asked: dict[str, Any]) -> dict[str, Any]:
+        unknown = asked.keys() - {"question", "image", "k", "where"}
+        if unknown or "question" not in asked:
+            raise UsageError(
+                'a question is {"question": "…", "image": …}, "k" and "where" if you like; '
+                f"this has {sorted(asked)}."
+            )
+        with ONE_AT_A_TIME:
+            answer = rag.ask(
+                asked["question"], asked.get("image"), k=asked.get("k"), where=asked.get("where")
+            )
+        return {
+            "answer": answer.text,
+            "documents": documents(answer.hits),
+            "citations": list(answer.citations),
+        }
+
+    return RunnableLambda(ask, name="rag-vqa")
+
+
+def documents(hits: list[Hit] | tuple[Hit, ...]) -> list[Document]:
+    """Hits as LangChain's Documents."""
+    return [
+        Document(hit.document.text, id=hit.document.id, metadata=hit_fields(hit)) for hit in hits
+    ]
+
+
+def question(messages: list[BaseMessage]) -> Query:
+    """The last human message as a Query.
+
+    Raises:
+        UsageError: there is none, or it holds several pictures or what is neither text nor picture.
+        BadImage: the picture is an address, or no base64.
+    """
+    asked = next((message for message in reversed(messages) if _human(message)), None)
+    if asked is None:
+        raise UsageError("nobody asks: give a human message with the question.")
+    texts: list[str] = []
+    images: list[bytes] = []
+    for block in asked.content_blocks:
+        if block["type"] == "text":
+            texts.append(block["text"])
+        elif block["type"] == "image":
+            images.append(from_base64(block.get("base64") or block.get("url") or ""))
+        else:
+            raise UsageError(f"a question is text and a picture, and this holds {block['type']!r}.")
+    if len(images) > 1:
+        raise UsageError(f"a question has one picture, and this has {len(images)}.")
+    return Query("\n".join(texts), images[0] if images else None)
+
+
+def _human(message: BaseMessage) -> bool:
+    return isinstance(message, HumanMessage)
+
+
+def _ended(answer: Answer, telling: Telling) -> Answer:
+    """The answer, up to its stop text if one came; what was held back is told."""
+    if answer.finish == "failed":
+        raise ReaderError(answer.error)
+    telling.end()
+    if not telling.stopped:
+        return answer
+    text = telling.text.strip()
+    there, invalid = cited(text, len(answer.prompt.kept))
+    return replace(answer, text=text, finish="stop", citations=there, invalid_citations=invalid)

@@ -1,0 +1,141 @@
+"""Who may have what: open to all, to the public where there is one, or to the token's holder.
+
+It knows routes and the token. It does not know what a route does. What no table names needs the
+token: a new route is closed until somebody opens it here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from rag_vqa.errors import UsageError
+
+Level = Literal["open", "public", "token"]
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+MAKE_TOKEN: Final = (
+    "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token.txt; chmod 600 token.txt"
+)
+_SHORTEST_TOKEN: Final = 16
+_ANY: Final = {"0.0.0.0", "::"}  # no name of anything: browsers take it for this machine
+# The page is program and no data, and a browser cannot send a token for a page. Health and
+# readiness are asked by what starts and stops servers.
+_LEVELS: Final[tuple[tuple[str, re.Pattern[str], Level], ...]] = (
+    ("GET", re.compile(r"/|/static/[^/]+|/health|/ready"), "open"),
+    ("GET", re.compile(r"/v1/info|/v1/models|/v1/gallery/[^/]+"), "public"),
+    ("GET", re.compile(r"/v1/documents/[^/]+/image"), "public"),
+    ("POST", re.compile(r"/v1/chat/completions|/v1/search"), "public"),
+)
+
+
+def level(method: str, path: str) -> Level:
+    """What a request needs, by its method and the path as it was sent.
+
+    >>> level("GET", "/health"), level("POST", "/v1/search"), level("POST", "/v1/documents")
+    ('open', 'public', 'token')
+    >>> level("GET", "/v1/documents/a%2Fimage")
+    'token'
+    """
+    method = "GET" if method == "HEAD" else method
+    for known, pattern, wanted in _LEVELS:
+        if known == method and pattern.fullmatch(path):
+            return wanted
+    return "token"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may come in.
+
+    Attributes:
+        host: the address that is listened on.
+        token: what a client is to send as `Authorization: Bearer …`; "" where none is needed.
+        public: ask, search and evidence pictures need no token.
+        allowed_hosts: names by which the server is reached besides its own address; one may have
+            a port, `rag.example:8443`.
+
+    Raises:
+        UsageError: reached from elsewhere and no token, or a token that can be guessed.
+    """
+
+    host: str = "127.0.0.1"
+    token: str = ""
+    public: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        elsewhere = self.host not in LOOPBACK or self.public or bool(self.allowed_hosts)
+        if elsewhere and not self.token:
+            raise UsageError(
+                "Whoever is reached from elsewhere (--host, --public, --allowed-host) needs a "
+                f"token: {MAKE_TOKEN}, then --token-file token.txt"
+            )
+        if self.token and len(self.token) < _SHORTEST_TOKEN:
+            raise UsageError(f"The token has under {_SHORTEST_TOKEN} characters: {MAKE_TOKEN}")
+
+    def holds_token(self, authorization: str) -> bool:
+        """Whether a header `Authorization` is right; so is any where no token is needed."""
+        if not self.token:
+            return True
+        kind, _, given = authorization.partition(" ")
+        # Of hashes, so that not even the length takes its time.
+        pair = (hashlib.sha256(each.encode()).digest() for each in (given.strip(), self.token))
+        return secrets.compare_digest(*pair) and kind.lower() == "bearer"
+
+    def admits(self, wanted: Level, holds_token: bool) -> bool:
+        """Whether a request of that level may come in."""
+        return holds_token or wanted == "open" or (wanted == "public" and self.public)
+
+    def knows_host(self, host: str, own: str) -> bool:
+        """Whether the header `Host` names this server; `own`: the address connected to."""
+        name = host_name(host)
+        if not name:
+            return False
+        names = {own, self.host, *(host_name(each) for each in self.allowed_hosts)} - _ANY
+        return name in names or (own in LOOPBACK and name in LOOPBACK)
+
+    def knows_origin(self, origin: str, host: str) -> bool:
+        """Whether the header `Origin` is this server's own page."""
+        found = re.fullmatch(r"https?://([^/?#@\s]+)", origin.lower())
+        own = {host.lower(), *(name.lower() for name in self.allowed_hosts)}
+        return found is not None and found[1] in own
+
+
+def host_name(host: str) -> str:
+    """A `Host` without its port, in lower case; "" if it is none.
+
+    >>> host_name("Localhost:8000"), host_name("[::1]:8000"), host_name("a.example@evil")
+    ('localhost', '::1', '')
+    """
+    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", host.lower())
+    return (found[1] or found[2]) if found else ""
+
+
+def read_token(file: Path | None, environment: str | None) -> str:
+    """The token of a file, or else of the environment (RAG_VQA_TOKEN); "" if there is neither.
+
+    Raises:
+        UsageError: the file cannot be read, or holds none.
+    """
+    if file is None:
+        return (environment or "").strip()
+    try:
+        token = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file {file}: not readable. Make one: {MAKE_TOKEN}") from error
+    if not token or not token.isascii() or any(character.isspace() for character in token):
+        raise UsageError(f"--token-file {file}: it holds no token. Make one: {MAKE_TOKEN}")
+    return token
+
+
+def check_hosts(names: Sequence[str]) -> tuple[str, ...]:
+    """Names given as --allowed-host. Raises UsageError for what is none."""
+    for name in names:
+        if not host_name(name):
+            raise UsageError(f"--allowed-host {name}: give a name, for instance rag.example.org")
+    return tuple(names)

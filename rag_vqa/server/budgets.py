@@ -1,0 +1,42 @@
+"""The most that one request may ask for, and one client, and all of them together.
+
+It knows numbers. What is done about them is the matter of whoever counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rag_vqa.images import MAX_PIXELS as MAX_PIXELS  # of one picture, checked before it is decoded
+
+# A photograph of 50 MP as JPEG is 15 to 20 MB; base64 makes a third more of it.
+MAX_BODY_BYTES: Final = 32 * 2**20
+MAX_UPLOAD_BYTES: Final = (MAX_BODY_BYTES - 2**17) // 4 * 3
+# Of all requests that are there at once, waiting ones among them. While it is parsed, a body is in
+# memory about four times.
+MAX_BODIES_BYTES: Final = 4 * MAX_BODY_BYTES
+# Brackets, braces and commas: each may become an object of up to 100 bytes.
+MAX_VALUES: Final = 200_000
+MAX_MESSAGES: Final = 256
+MAX_PARTS: Final = 64
+MAX_QUESTION: Final = 16_000  # characters
+MAX_INSTRUCTION: Final = 1_000
+MAX_K: Final = 100
+MAX_STOPS: Final = 4  # as OpenAI's
+MAX_NEW_TOKENS: Final = 100_000  # of one answer; the reader's own setting is what counts
+MAX_DOCUMENTS: Final = 100
+MAX_DOCUMENT_IMAGES: Final = 32
+MAX_DOCUMENT_TEXT: Final = 2**20
+# Of an evidence picture as it is shown: a page needs no more.
+SHOWN_PIXELS: Final = 2**20
+
+SLOW_SECONDS: Final = 15.0  # a request is to be here in this time, and one second more …
+SLOW_BYTES: Final = 16 * 2**10  # … for so many bytes of it
+UNREAD_SECONDS: Final = 12.0  # of an answer that waits, in this time …
+UNREAD_BYTES: Final = 16 * 2**10  # … so many bytes are to be taken, or the client is cut
+CONNECTIONS: Final = 800  # a process may usually have 1,024 files open
+
+# Of a client without the token, where the server is public. A picture is a tenth of a question.
+REQUESTS_A_MINUTE: Final = 30.0
+BURST: Final = 20.0
+CLIENTS: Final = 10_000  # that are remembered

@@ -1,0 +1,231 @@
+"""`POST /v1/chat/completions`, `/v1/prompt`, `GET /v1/models`: OpenAI's shape around one question.
+
+It knows messages in and chunks out. Each question stands alone, as in `rag-vqa chat`: of a
+conversation the last user message is asked, about the last picture that a user message holds;
+what was said before is not read. It does not know how an answer comes about (engine.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from rag_vqa.server.asked import MODEL, ChatRequest, PicturePart, TextPart, UserMessage
+from rag_vqa.server.engine import Asked, Event, Question
+from rag_vqa.server.failures import Refused, body, json_response, refusal_of
+from rag_vqa.server.hits import hit_json
+from rag_vqa.server.service import Service
+from rag_vqa.server.uploads import upload
+from rag_vqa.types import Answer, Query
+
+T = TypeVar("T")
+_FINISH = {"stop": "stop", "length": "length", "cancelled": "stop"}
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+    created = int(time.time())
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        model = {"id": MODEL, "object": "model", "created": created, "owned_by": MODEL}
+        return json_response({"object": "list", "data": [model]})
+
+    @routes.post("/v1/chat/completions")
+    async def chat(asked: ChatRequest, request: Request) -> Response:
+        if asked.rag_vqa.prompt and not request.state.trusted:
+            raise Refused(401, "The prompt needs the server's token.", "invalid_api_key")
+        question = await _question(asked, service)
+        answering = _Answering(service, asked, service.engine.ask(question))
+        if asked.stream:
+            return await answering.streamed(request)
+        return await answering.whole(request)
+
+    @routes.post("/v1/prompt")
+    async def prompt(asked: ChatRequest) -> Response:
+        question = await _question(asked, service)
+        return json_response({"prompt": (await service.engine.prompt(question)).text})
+
+    return routes
+
+
+async def _question(asked: ChatRequest, service: Service) -> Question:
+    """The last user message, with the last picture."""
+    if asked.model not in (MODEL, service.model):
+        raise Refused(404, f"There is one model here: {MODEL}.", "model_not_found")
+    written = [message for message in asked.messages if isinstance(message, UserMessage)]
+    text = "\n".join(_texts(written[-1])) if written else ""
+    if not text.strip():
+        raise Refused(400, "messages: the last user message holds no question.", "no_question")
+    pictures = next((found for each in reversed(written) if (found := _pictures(each))), [])
+    if len(pictures) > 1:
+        raise Refused(400, "messages: a question is about one picture.", "too_many_images")
+    image = await upload(pictures[0] if pictures else None, "image_url")
+    options = asked.rag_vqa
+    if options.where and not (options.retrieval and options.k != 0):
+        raise Refused(400, "rag_vqa.where says what to retrieve, and nothing is to be retrieved.")
+    return Question(
+        query=Query(text, image, options.instruction),
+        k=options.k if options.retrieval else 0,
+        where=options.where,
+        max_tokens=asked.limit,
+        stop=asked.stops,
+        hits=None if options.retrieval else (),
+    )
+
+
+def _texts(message: UserMessage) -> list[str]:
+    if isinstance(message.content, str):
+        return [message.content]
+    return [part.text for part in message.content if isinstance(part, TextPart)]
+
+
+def _pictures(message: UserMessage) -> list[str]:
+    if isinstance(message.content, str):
+        return []
+    return [part.image_url.url for part in message.content if isinstance(part, PicturePart)]
+
+
+class _Answering:
+    """One question on its way out."""
+
+    def __init__(self, service: Service, asked: ChatRequest, events: Asked) -> None:
+        self._service, self._asked, self._events = service, asked, events
+        self._head: dict[str, Any] = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": asked.model,
+        }
+
+    async def whole(self, request: Request) -> Response:
+        """The answer in one piece; a client that goes away cancels it."""
+        try:
+            answer = await _unless_gone(request, self._last())
+        finally:
+            self._events.cancel()
+        if answer is None:
+            return Response(status_code=499)  # nobody is there to read it
+        more = {"hits": [hit_json(hit) for hit in answer.hits], **await self._rest(answer)}
+        message = {"role": "assistant", "content": answer.text}
+        choice = {"index": 0, "message": message, "finish_reason": _FINISH[answer.finish]}
+        head = self._head | {"object": "chat.completion"}
+        return json_response(head | {"choices": [choice], "usage": _usage(answer), "rag_vqa": more})
+
+    async def streamed(self, request: Request) -> Response:
+        """The answer as it comes. What fails before the evidence is there has a status."""
+        try:
+            first = await _unless_gone(request, anext(self._events))
+        except BaseException:
+            self._events.cancel()
+            raise
+        if first is None:
+            self._events.cancel()
+            return Response(status_code=499)
+        return _Stream(self._chunks(first), self._events)
+
+    async def _last(self) -> Answer:
+        return _answered([event async for event in self._events][-1:])
+
+    async def _chunks(self, first: Event) -> AsyncIterator[bytes]:
+        try:
+            event: Event | None = first
+            while event is not None:
+                if isinstance(event, tuple):
+                    hits = {"hits": [hit_json(hit) for hit in event]}
+                    yield self._chunk({"role": "assistant", "content": ""}, rag_vqa=hits)
+                elif isinstance(event, str):
+                    yield self._chunk({"content": event})
+                else:
+                    answer = _answered([event])
+                    rest = await self._rest(answer)
+                    yield self._chunk({}, _FINISH[answer.finish], rag_vqa=rest)
+                    if self._asked.stream_options and self._asked.stream_options.include_usage:
+                        yield _event(self._chunk_head() | {"choices": [], "usage": _usage(answer)})
+                event = await anext(self._events, None)
+        except Exception as error:  # noqa: BLE001  the status is out: the stream says it
+            yield _event(body(refusal_of(error)))
+            return
+        yield b"data: [DONE]\n\n"
+
+    def _chunk_head(self) -> dict[str, Any]:
+        return self._head | {"object": "chat.completion.chunk"}
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return _event(self._chunk_head() | {"choices": [choice]} | more)
+
+    async def _rest(self, answer: Answer) -> dict[str, Any]:
+        """What there is to say beside text and evidence."""
+        identity = self._head["id"]
+        if self._service.log is not None:
+            await asyncio.to_thread(self._service.log.write, identity, answer)
+        prompt = {"prompt": answer.prompt.text} if self._asked.rag_vqa.prompt else {}
+        return {
+            "id": identity,
+            "citations": list(answer.citations),
+            "invalid_citations": list(answer.invalid_citations),
+            "seconds": dict(answer.seconds),
+            "finish": answer.finish,
+            "dropped": dict(answer.prompt.dropped),
+            **prompt,
+        }
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; however it ends, the question ends with it."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], asked: Asked) -> None:
+        # Proxies that collect an answer before they pass it on are told not to.
+        super().__init__(chunks, 200, {"X-Accel-Buffering": "no"}, "text/event-stream")
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._asked.cancel()
+
+
+async def _unless_gone(request: Request, work: Any) -> Any:
+    """What `work` gives; None if the client goes away first."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(gone())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await tasks[1]
+
+
+def _answered(events: list[Event]) -> Answer:
+    for event in events:
+        if isinstance(event, Answer) and event.finish != "failed":
+            return event
+    raise Refused(502, "The reader gave no answer to this question.", "reader_failed")
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    tokens = (answer.tokens_in, answer.tokens_out)
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return dict(zip(names, (*tokens, sum(tokens)), strict=True))
+
+
+def _event(content: Any) -> bytes:
+    return f"data: {json.dumps(content, ensure_ascii=False, allow_nan=False)}\n\n".encode()

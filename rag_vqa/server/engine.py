@@ -1,0 +1,286 @@
+"""The engine: questions of many clients at once, one pipeline, and a thread for each of its models.
+
+Questions wait in line, are retrieved together and read together, as many as there are when a
+thread is free: none waits for others to come, but for those that are just being retrieved. It
+knows threads, queues and who waits. It does not know HTTP, or what becomes of one batch
+(reading.py). Nothing is kept from one question to the next.
+
+The retriever's thread searches, so that a search never waits for a long answer; the reader's
+threads count, select and read, two batches at once where the reader gains by it (`ReadsAtOnce`)
+and no filter asks it too; the writer's adds and deletes. A knowledge base takes up what other
+processes committed at each search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rag_vqa.errors import UsageError
+from rag_vqa.readers.reader import ReadsAtOnce
+from rag_vqa.server.figures import Figures
+from rag_vqa.server.line import Line
+from rag_vqa.server.question import Asked, Busy, Closing, Event, Question
+from rag_vqa.server.reading import apart, read
+from rag_vqa.types import Document, Hit, Prompt, Query
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa
+    from rag_vqa.retriever.knowledge_base import AddReport
+
+__all__ = ["Asked", "Busy", "Closing", "Engine", "Event", "Question"]
+Result = TypeVar("Result")
+_LONGEST_WAIT = 60  # seconds that a client is told to wait, at most
+
+
+class Engine:
+    """Answers questions of one event loop; all of it is called from there.
+
+    Args:
+        rag: the pipeline. From `start` on it belongs to the engine's threads.
+        queue: questions that wait to be read; so many searches and other calls besides.
+        batch: questions that are retrieved, and read, together at most.
+
+    Attributes:
+        ready: warmed up, and not being stopped.
+        figures: what it has done.
+    """
+
+    def __init__(self, rag: RagVqa, *, queue: int = 32, batch: int = 16) -> None:
+        if queue < 1 or batch < 1:
+            raise UsageError(f"queue = {queue}, batch = {batch}: give 1 or more of each")
+        self.rag = rag
+        self.figures = Figures()
+        self.ready = False
+        self._queue, self._batch = queue, batch
+        self._closing = False
+        self._to_find, self._to_read = Line(), Line()
+        self._live: set[Asked] = set()
+        self._calls = 0
+        self._lock = threading.Lock()
+        self._finding = 0  # jobs of the retriever's that bring questions to the reader
+        self._busy, self._at_once = 0, 1  # batches at work, and at most
+        self._idle = asyncio.Event()
+        self._retriever, self._reader, self._writer = (
+            ThreadPoolExecutor(1, f"rag-vqa-{name}") for name in ("retriever", "reader", "writer")
+        )
+
+    async def start(self) -> None:
+        """Load both models and ask each once, so that the first client waits no longer than
+        others. Raises what loading raises."""
+        hits = await self._call(self._retriever, self._warm_retriever)
+        await self._call(self._reader, partial(self._warm_reader, hits))
+        reader = self.rag.reader
+        if isinstance(reader, ReadsAtOnce) and self.rag.filter is None and reader.at_once > 1:
+            self._at_once = reader.at_once
+            self._reader.shutdown(wait=False)
+            self._reader = ThreadPoolExecutor(self._at_once, "rag-vqa-reader")
+            warm = partial(self._warm_reader, hits)
+            await asyncio.gather(*(self._call(self._reader, warm) for _ in range(self._at_once)))
+        self.ready = not self._closing
+
+    async def stop(self, seconds: float) -> None:
+        """Take nothing new, finish what was asked; what takes longer than that is given up."""
+        self._closing, self.ready = True, False
+        self._note_idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        for asked in list(self._live):
+            asked.cancel(Closing())
+        for thread in (self._retriever, self._reader, self._writer):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def waiting(self) -> int:
+        """Questions in the queue."""
+        return sum(not asked.reading for asked in self._live)
+
+    @property
+    def reading(self) -> int:
+        """Questions in the batch at work."""
+        return len(self._live) - self.waiting
+
+    def ask(self, question: Question) -> Asked:
+        """Put a question; its events come as they come.
+
+        Raises:
+            Busy: the queue is full.
+            Closing: the engine is being stopped.
+            UsageError: max_tokens or k cannot be meant.
+        """
+        if self._closing:
+            raise Closing()
+        if question.max_tokens is not None and question.max_tokens < 1:
+            raise UsageError(f"max_tokens = {question.max_tokens}: ask for at least 1")
+        if self.waiting >= self._queue:
+            self._refuse()
+        asked = Asked(question, asyncio.get_running_loop(), self._ended)
+        self._live.add(asked)
+        if question.hits is None:
+            self._to_find.put([asked])
+            with self._lock:
+                self._finding += 1
+            self._retriever.submit(self._retrieve)
+        else:
+            asked.hits = question.hits
+            self._found([asked])
+        return asked
+
+    async def search(
+        self, query: Query, k: int | None = None, where: Mapping[str, Any] | None = None
+    ) -> list[Hit]:
+        """Retrieval alone. Raises Busy, Closing, and as `RagVqa.search`."""
+        instruction, search = query.instruction, self.rag.search
+        return await self.in_retriever(
+            lambda: search(query.text, query.image, instruction=instruction, k=k, where=where)
+        )
+
+    async def prompt(self, question: Question) -> Prompt:
+        """The prompt that the question would be put by. Raises as `search`."""
+        query, hits = question.query, question.hits
+        if hits is None:
+            find = partial(self.rag.retrieve, [query], question.k, question.where)
+            hits = tuple((await self.in_retriever(find))[0])
+
+        def build() -> Prompt:
+            return self.rag.prompt(query, self.rag.select([query], [hits])[0])
+
+        return await self._call(self._reader, build)
+
+    async def in_retriever(self, call: Callable[[], Result]) -> Result:
+        """What a call returns that searches, encodes, or reads documents. Raises Busy, Closing,
+        and what it raises."""
+        return await self._call(self._retriever, call)
+
+    async def add(self, documents: Iterable[Document | Mapping[str, Any]]) -> AddReport:
+        """As `KnowledgeBase.add`; questions are answered meanwhile."""
+        return await self._call(self._writer, partial(self.rag.kb.add, documents))
+
+    async def delete(self, ids: str | Sequence[str]) -> int:
+        """As `KnowledgeBase.delete`."""
+        return await self._call(self._writer, partial(self.rag.kb.delete, ids))
+
+    async def get(self, identity: str) -> Document | None:
+        """As `KnowledgeBase.get`."""
+        return await self.in_retriever(partial(self.rag.kb.get, identity))
+
+    async def _call(self, thread: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:
+        if self._closing:
+            raise Closing()
+        if self._calls >= self._queue:
+            self._refuse()
+        self._calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closing and task is not None and not task.cancelling():
+                raise Closing() from None  # `stop` gave the call up, not who waits for it
+            raise
+        finally:
+            self._calls -= 1
+            self._note_idle()
+
+    def _refuse(self) -> None:
+        self.figures.count("refused")
+        seconds = (self.figures.each or 1.0) * self.waiting
+        raise Busy(min(max(1, math.ceil(seconds)), _LONGEST_WAIT))
+
+    def _ended(self, asked: Asked) -> None:
+        self._live.discard(asked)
+        self.figures.count("cancelled", by=asked.cancelled)
+        self._to_find.leave(asked)
+        self._to_read.leave(asked)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._closing and not self._live and not self._calls:
+            self._idle.set()
+
+    # In the threads. Each question brings one job, and a job takes as many questions as wait: those
+    # that are left over find nothing to do.
+
+    def _retrieve(self) -> None:
+        def key(asked: Asked) -> tuple[int | None, str]:
+            return asked.question.k, repr(asked.question.where)
+
+        taken, found = self._to_find.take(self._batch), list[Asked]()
+        for alike in dict.fromkeys(map(key, taken)):
+            group = [asked for asked in taken if key(asked) == alike]
+            found += apart(self._find, group, self.figures)
+        with self._lock:
+            self._finding -= 1
+        self._found([asked for asked in taken if asked in found])
+
+    def _find(self, group: Sequence[Asked]) -> None:
+        start, first = time.perf_counter(), group[0].question
+        found = self.rag.retrieve([asked.question.query for asked in group], first.k, first.where)
+        seconds = time.perf_counter() - start
+        self.figures.stands_on(self.rag.kb.retriever.commit)
+        for asked, hits in zip(group, found, strict=True):
+            asked.hits = tuple(hits)
+            asked.seconds["retrieve"] = seconds
+
+    def _found(self, found: Sequence[Asked]) -> None:
+        """These are to be read; if none are, those that waited for them."""
+        if self.rag.filter is None:  # else they are told once they are selected
+            for asked in found:
+                asked.tell(asked.hits)
+        self._to_read.put(found)
+        self._begin_to_read()
+
+    def _begin_to_read(self) -> None:
+        with suppress(RuntimeError):  # stopped meanwhile: whoever asked was told
+            for _ in range(self._at_once):
+                self._reader.submit(self._read)
+
+    def _read(self) -> None:
+        if not (batch := self._next_batch()):
+            return
+        try:
+            read(self.rag, batch, self.figures)
+        finally:
+            with self._lock:
+                self._busy -= 1
+            self._begin_to_read()
+
+    def _next_batch(self) -> list[Asked]:
+        """Who is read now: an equal part for each thread that is free."""
+        with self._lock:
+            first = self._to_read.first()
+            if first is None:
+                return []
+            if self._finding and not first.passed:  # whoever ends finding begins to read
+                first.passed = True
+                return []
+            free = self._at_once - self._busy
+            batch = self._to_read.take(min(self._batch, math.ceil(len(self._to_read) / free)))
+            self._busy += bool(batch)
+            return batch
+
+    def _warm_retriever(self) -> tuple[Hit, ...]:
+        if not self.rag.k:
+            return ()
+        hits = self.rag.retrieve([_blank()])[0]
+        self.figures.stands_on(self.rag.kb.retriever.commit)
+        return tuple(hits)
+
+    def _warm_reader(self, hits: Sequence[Hit]) -> None:
+        """A batch of one and one of two: a model may go other ways for them."""
+        prompt = self.rag.prompt(_blank(), hits)
+        for rows in (1, 2):
+            self.rag.read([_blank()] * rows, [hits] * rows, [prompt] * rows, None, [2] * rows)
+
+
+def _blank() -> Query:
+    from PIL import Image
+
+    return Query("What is this?", Image.new("RGB", (64, 64), "grey"))

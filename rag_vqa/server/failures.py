@@ -1,0 +1,114 @@
+"""What a client is told when something fails: OpenAI's shape, a status, and no inside of ours.
+
+It knows the exception tree and statuses. What the client can mend is said in our own words; of all
+else the client learns that it failed, and the log the kind and the place: an exception's message
+may hold what somebody asked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rag_vqa.errors import BadInput, RagVqaError, ReaderError, UsageError
+
+LOG = logging.getLogger("rag_vqa.server")
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+class Refused(Exception):
+    """A request that is answered with an error: `status`, words for the client, a code."""
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
+
+    @property
+    def response(self) -> Response:
+        """What is sent."""
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(max(1, round(self.retry_after)))
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return json_response(body(self), self.status, headers)
+
+
+def body(refused: Refused) -> dict[str, Any]:
+    """The error as an object, in a body or in a stream."""
+    kind = _KINDS.get(refused.status)
+    kind = kind or ("invalid_request_error" if refused.status < 500 else "server_error")
+    return {"error": {"message": refused.message, "type": kind, "code": refused.code}}
+
+
+def json_response(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """JSON; a number that JSON cannot hold is an error of ours, not the client's."""
+    data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(data.encode(), status, headers, "application/json")
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Any exception as what the client is told of it."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, UsageError | BadInput):
+        return Refused(400, str(error))
+    if isinstance(error, HTTPException):  # the router's own: no such route, or method
+        return Refused(error.status_code, _ROUTER.get(error.status_code, "The request is refused."))
+    log(error)
+    if isinstance(error, ReaderError):
+        return Refused(502, "The reader could not answer this question.", "reader_failed")
+    if isinstance(error, RagVqaError):
+        return Refused(503, "The server cannot answer at present.", "unavailable")
+    return Refused(500, "Something went wrong in the server.", "internal_error")
+
+
+_ROUTER = {
+    400: "The body is not JSON.",
+    404: "There is no such address.",
+    405: "The address does not take this method.",
+}
+
+
+def log(error: BaseException) -> None:
+    """Kind and place of an error, without its message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+    LOG.error("%s at %s", type(error).__name__, " < ".join(reversed(places)) or "?")
+
+
+def invalid(errors: list[Any]) -> Refused:
+    """The first thing wrong with a body, by its place; what was sent there is not repeated."""
+    first = errors[0]
+    place = ".".join(str(part)[:40] for part in first["loc"] if part != "body")
+    if first["type"] == "json_invalid":
+        return Refused(400, "The body is not JSON.", "invalid_json")
+    if first["type"] == "value_error":  # our own validators' words
+        reason = str(first["ctx"]["error"])
+    elif first["type"] == "extra_forbidden":
+        reason = "there is no such field"
+    else:
+        reason = str(first["msg"])
+    return Refused(400, f"{place or 'body'}: {reason}", "invalid_value")
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    """The exception handler of the application."""
+    return refusal_of(error).response

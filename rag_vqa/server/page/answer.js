@@ -1,0 +1,101 @@
+// An answer as it is written: its text with citations, how it ended, what it took.
+// Knows the events of one answer; does not know where they come from.
+
+import { element, find, others } from "./dom.js";
+import { focusEvidence } from "./evidence.js";
+
+const CITATION = /\[(\d{1,3})\]/g;
+
+// A place for one answer. `title` stands above it, where two are shown.
+export function answerPlace(title) {
+  const heading = element("h3", {}, title);
+  const text = element("div", { class: "said" });
+  const state = element("p", { class: "state soft" });
+  const root = element("article", { class: "answer", "aria-busy": "true" }, heading, text, state);
+  let written = "";
+  let cited = null; // a function: number → rank of its document, or null
+
+  const draw = () => text.replaceChildren(...withCitations(written, cited));
+  return {
+    root,
+    text: () => written,
+    wait(what) {
+      root.classList.add("waiting");
+      state.textContent = what;
+    },
+    cite(ranks) {
+      cited = (number) => ranks[number - 1] ?? null;
+    },
+    add(piece) {
+      root.classList.remove("waiting");
+      state.textContent = "";
+      written += piece;
+      draw();
+    },
+    end(rest) {
+      written = written.trim();
+      const valid = rest.citations ?? [];
+      const before = cited;
+      cited = (number) => (valid.includes(number) ? (before?.(number) ?? null) : null);
+      draw();
+      finish(root, [...endings(written, rest), times(rest.seconds ?? {})]);
+    },
+    fail(message, again) {
+      const said = written ? `${message} What stands above is not whole.` : message;
+      const button = element("button", { type: "button", listeners: { click: again } }, "Try again");
+      finish(root, [element("p", { class: "problem" }, said), button]);
+    },
+    stopped() {
+      finish(root, [element("p", { class: "soft" }, written ? "Stopped: the answer is not whole." : "Stopped.")]);
+    },
+  };
+}
+
+function finish(root, notes) {
+  root.classList.remove("waiting");
+  root.setAttribute("aria-busy", "false");
+  root.querySelector(".state").remove();
+  root.append(...notes);
+}
+
+// [n] leads to its document; a number that no document has stays text.
+function withCitations(text, cited) {
+  const pieces = [];
+  let at = 0;
+  for (const found of text.matchAll(CITATION)) {
+    const rank = cited?.(Number(found[1])) ?? null;
+    if (rank === null || !find(`evidence-${rank}`)) continue;
+    const click = (event) => {
+      event.preventDefault();
+      focusEvidence(rank);
+    };
+    const link = { href: `#evidence-${rank}`, class: "cite", "aria-label": `Document ${rank}`, listeners: { click } };
+    pieces.push(text.slice(at, found.index), element("a", link, found[0]));
+    at = found.index + found[0].length;
+  }
+  return [element("bdi", {}, ...pieces, text.slice(at))];
+}
+
+function endings(text, rest) {
+  const notes = [];
+  const note = (said) => notes.push(element("p", { class: "soft" }, said));
+  if (/^unknown[.!]?$/i.test(text)) note("The reader cannot tell from these documents.");
+  if (text === "") note("The reader wrote nothing.");
+  if (rest.finish === "length") note("Cut: the reader wrote as much as it may.");
+  if (rest.finish === "cancelled") note("Stopped: the answer is not whole.");
+  if (rest.invalid_citations?.length) {
+    const numbers = rest.invalid_citations.map((number) => `[${number}]`).join(", ");
+    note(`It cites ${numbers}, which no document has.`);
+  }
+  return notes;
+}
+
+function times(seconds) {
+  const list = element("dl", { class: "times soft", "aria-label": "Time taken" });
+  for (const [stage, taken] of Object.entries(seconds)) {
+    list.append(element("div", {}, element("dt", {}, others(stage)), element("dd", {}, spelled(taken))));
+  }
+  return list;
+}
+
+const spelled = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);

@@ -1,0 +1,142 @@
+// The server's HTTP interface. Knows requests, the token, errors and event streams; does not know
+// the page. Every address is relative, so that the page works below any path.
+
+import { countdown } from "./patience.js";
+
+// What the server said no to: its HTTP status, and the seconds after which to try again.
+export class Refused extends Error {
+  constructor(message, status, retryAfter = null) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// No answer at all, or one that broke off.
+export class Unreachable extends Error {}
+
+const KEY = "token";
+const BUSY = [429, 503];
+let token = remembered();
+let askForToken = null; // async (wrong: boolean) => string | null
+
+function remembered() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return ""; // storage is forbidden here: the token lasts until the page is left
+  }
+}
+
+export function onTokenNeeded(ask) {
+  askForToken = ask;
+}
+
+export const hasToken = () => token !== "";
+
+// A path that the server named, "/v1/…", as an address below this page; null of any other place.
+export function ownAddress(path) {
+  if (!/^\/v1\/[^\\]*$/.test(String(path))) return null;
+  const address = new URL(`.${path}`, document.baseURI);
+  return address.href.startsWith(new URL("./v1/", document.baseURI).href) ? address.href : null;
+}
+
+// One request; JSON if there is a body. A token is asked for where one is needed. A server that is
+// busy is asked again when it says so; `waiting(sentence)` is called every second meanwhile.
+export async function request(path, { body, signal, waiting = () => {} } = {}) {
+  const address = ownAddress(path);
+  if (address === null) throw new Refused("The server named an address that is not its own.", 0);
+  for (;;) {
+    const sent = token;
+    const response = await reach(address, body, signal);
+    if (response.ok) return response;
+    if (response.status === 401 && askForToken !== null) {
+      // Another request may have asked meanwhile.
+      const given = sent === token ? await askForToken(sent !== "") : token;
+      if (given === null) throw new Refused("This needs the server's token.", 401);
+      keep(given);
+      continue;
+    }
+    const refused = await refusal(response);
+    if (!BUSY.includes(refused.status) || refused.retryAfter === null) throw refused;
+    const why = refused.status === 503 ? "The server is not ready yet" : "The server is busy";
+    await countdown(refused.retryAfter, signal, (left) =>
+      waiting(`${why}. Trying again in ${left === 1 ? "1 second" : `${left} seconds`}`),
+    );
+  }
+}
+
+export const requestBlob = async (path) => (await request(path)).blob();
+
+export async function requestJson(path, options) {
+  const response = await request(path, options);
+  try {
+    return await response.json();
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Unreachable("The connection broke off.");
+  }
+}
+
+// The objects of a stream of server-sent events, up to `data: [DONE]`.
+export async function* requestEvents(path, options) {
+  const response = await request(path, options);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (;;) {
+    const { done, value } = await readPiece(reader);
+    if (done) throw new Unreachable("The connection broke off.");
+    const lines = (waiting + value).split(/\r\n|\n/);
+    waiting = lines.pop();
+    for (const line of lines) {
+      if (!line.startsWith("data:")) continue;
+      const data = line.slice(5).trim();
+      if (data === "[DONE]") return;
+      const event = JSON.parse(data);
+      if (event.error) throw new Refused(event.error.message, response.status);
+      yield event;
+    }
+  }
+}
+
+async function readPiece(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Unreachable("The connection broke off.");
+  }
+}
+
+async function reach(address, body, signal) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const options = { headers, signal, credentials: "same-origin", referrerPolicy: "same-origin" };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+  }
+  try {
+    return await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Unreachable("The server cannot be reached. Is rag-vqa serve still running?");
+  }
+}
+
+async function refusal(response) {
+  let message = `The server answered ${response.status}.`;
+  try {
+    message = (await response.json()).error?.message ?? message;
+  } catch {
+    // An error of something in between, a proxy say, is no JSON: its status says enough.
+  }
+  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+  return new Refused(message, response.status, Number.isNaN(seconds) ? null : Math.max(1, seconds));
+}
+
+function keep(given) {
+  token = given;
+  try {
+    sessionStorage.setItem(KEY, given);
+  } catch {
+    // as above
+  }
+}

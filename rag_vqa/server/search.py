@@ -1,0 +1,57 @@
+"""`POST /v1/search` and `/v1/explain`: retrieval alone, and why something was found.
+
+It knows what is sent and said. How documents are found is the retriever's matter, when the
+engine's. An explanation takes as long as several searches: a public server keeps it for those who
+hold the token.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from rag_vqa.server.asked import ExplainRequest, SearchRequest
+from rag_vqa.server.failures import Refused, json_response
+from rag_vqa.server.hits import hit_json
+from rag_vqa.server.service import Service
+from rag_vqa.server.uploads import upload
+from rag_vqa.types import Query
+
+_USUAL = 5  # documents, where neither the request nor the server says how many
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+
+    @routes.post("/v1/search")
+    async def search(asked: SearchRequest) -> Response:
+        query = await _query(asked)
+        start = time.perf_counter()
+        k = asked.k or service.k or _USUAL
+        hits = await service.engine.search(query, k, asked.where)
+        seconds = {"retrieve": time.perf_counter() - start}
+        return json_response({"hits": [hit_json(hit) for hit in hits], "seconds": seconds})
+
+    @routes.post("/v1/explain")
+    async def explain(asked: ExplainRequest) -> Response:
+        engine, query = service.engine, await _query(asked)
+        found = await engine.in_retriever(partial(engine.rag.kb.show, asked.document))
+        passages = [] if found is None else found.passages
+        passage = next((each for each in passages if each.position == asked.position), None)
+        if passage is None:
+            raise Refused(404, "There is no such document, or no such passage of it.")
+        told = await engine.in_retriever(partial(engine.rag.explain, query, passage))
+        return json_response(asdict(told))
+
+    return routes
+
+
+async def _query(asked: SearchRequest | ExplainRequest) -> Query:
+    if not asked.text.strip() and not asked.image:
+        raise Refused(400, "There is nothing to look for: give a text, an image, or both.")
+    return Query(asked.text, await upload(asked.image, "image"), asked.instruction)

@@ -1,0 +1,74 @@
+"""Pictures that come in as data addresses and go out as new files.
+
+It knows base64 and that a picture is opened before anything is done with it; rag_vqa.images opens.
+What is kept of an upload is its bytes, in memory, until the answer is out: decoded, 32 waiting
+questions would be gigabytes. Every way to a reader decodes them to bare pixels, without EXIF.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from rag_vqa import images
+from rag_vqa.errors import BadImage
+from rag_vqa.readers.pictures import scaled
+from rag_vqa.readers.wire import packing
+from rag_vqa.server.budgets import MAX_UPLOAD_BYTES, SHOWN_PIXELS
+from rag_vqa.server.failures import Refused
+from rag_vqa.types import ImageSource
+
+_HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNORECASE)
+# Few at once: each picture may take 256 MB (images.MAX_PIXELS).
+_DECODING: Final = ThreadPoolExecutor(2, "rag-vqa-pictures")
+
+
+async def upload(address: str | None, field: str) -> bytes | None:
+    """The picture of a data address, which was opened once; "" and None are none.
+
+    Raises:
+        Refused: an address of another kind, not base64, or no picture that is read.
+    """
+    if not address:
+        return None
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_DECODING, _uploaded, address, field)
+
+
+def _uploaded(address: str, field: str) -> bytes:
+    head = _HEAD.match(address[:100])
+    if not head:
+        raise Refused(
+            400, f"{field}: give the picture itself, as data:image/jpeg;base64,… Addresses are "
+            "not fetched by this server.", "invalid_image_url",
+        )  # fmt: skip
+    try:
+        data = base64.b64decode(memoryview(address.encode("ascii"))[head.end() :], validate=True)
+    except (binascii.Error, UnicodeEncodeError, ValueError) as error:
+        raise Refused(400, f"{field}: not base64.", "invalid_base64_image") from error
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise Refused(413, f"{field}: over {MAX_UPLOAD_BYTES // 2**20} MB.", "too_large")
+    try:
+        images.load(data, name=field)
+    except BadImage as error:
+        raise Refused(400, str(error), "invalid_image") from error
+    return data
+
+
+async def shown(source: ImageSource) -> tuple[bytes, str]:
+    """A picture as it may be shown: a new file of bare pixels at the size of a page; its type.
+
+    Raises:
+        BadImage, Missing: it cannot be opened.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_DECODING, _shown, source)
+
+
+def _shown(source: ImageSource) -> tuple[bytes, str]:
+    picture = scaled(images.load(source), SHOWN_PIXELS)
+    kind = packing(picture)
+    return images.encode(picture, kind), f"image/{kind.lower()}"

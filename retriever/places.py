@@ -1,0 +1,95 @@
+"""Where the tokens of a text and of a picture lie: words as characters, patches as boxes.
+
+Knows a fast tokenizer's offsets, and how a CLIP image processor resizes and crops. Does not know
+models or weights, beyond putting a weight to each place.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rag_vqa.retriever.opening import Opening
+
+Box: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A word or mark: characters [start, end) of the text that was encoded, and its weight."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch of a picture: its box in 0..1 of the whole picture, upright, and its weight."""
+
+    box: Box
+    weight: float
+
+
+def spans(tokenizer: Any, text: str, window: int, weights: Sequence[float]) -> tuple[Span, ...]:
+    """Words (runs of letters and digits) and marks of a text, each with its tokens' weights.
+
+    Args:
+        window: tokens that are read: what is cut off has no place.
+        weights: (L), of each token, the tokenizer's own marks among them; () of an absent text.
+    """
+    if not len(weights):
+        return ()
+    read = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
+    words = [found.span() for found in _WORD.finditer(text)]
+    starts = [start for start, _ in words]
+    sums: dict[int, float] = {}
+    for (start, end), weight in zip(read["offset_mapping"], weights, strict=True):
+        if text[start:end].strip():  # else a mark of the tokenizer's own, or a gap
+            start = end - len(text[start:end].lstrip())
+            word = bisect_right(starts, start) - 1
+            sums[word] = sums.get(word, 0.0) + weight
+    return tuple(
+        Span(text[slice(*words[word])], *words[word], weight) for word, weight in sums.items()
+    )
+
+
+def patches(
+    opening: Opening,
+    picture: tuple[int, int],
+    pixels: tuple[int, int],
+    patch: int,
+    weights: Sequence[float],
+) -> tuple[Patch, ...]:
+    """The patches of a picture that lie on it, row by row.
+
+    Args:
+        opening: how the picture was made small.
+        picture: its width and height before.
+        pixels: width and height of what the tower reads: the middle of what is left then.
+        patch: pixels that a patch is wide and high.
+        weights: (1 + patches), of the class token and each patch; () of an absent picture.
+    """
+    if not len(weights):
+        return ()
+    whole = opening.resized(*picture)
+    columns, rows = (side // patch for side in pixels)
+    found = []
+    for place, weight in zip(range(rows * columns), weights[1:], strict=True):
+        corner = place % columns, place // columns
+        (x0, x1), (y0, y1) = (
+            _share((full - side) // 2 + at * patch, patch, full)
+            for at, side, full in zip(corner, pixels, whole, strict=True)
+        )
+        if x0 < x1 and y0 < y1:  # else it lies on padding
+            found.append(Patch((x0, y0, x1, y1), weight))
+    return tuple(found)
+
+
+def _share(start: int, length: int, whole: int) -> tuple[float, float]:
+    return max(0.0, start / whole), min(1.0, (start + length) / whole)

@@ -1,0 +1,54 @@
+"""`search --explain`: what matched, for people and for programs, by a retriever of two layers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+
+@pytest.fixture
+def encoder(checkpoint: Path) -> Any:
+    """Stands for the fake one: a match of that cannot be explained."""
+    from rag_vqa.retriever.encoder import Encoder
+
+    loaded = Encoder.load(checkpoint, device="cpu")
+    loaded.source = "fake"  # which `cli` takes to be on this machine
+    return loaded
+
+
+@pytest.fixture
+def pictured(tmp_path: Path, encoder: Any) -> Path:
+    red = Image.new("RGB", (16, 16), "red")
+    red.save(tmp_path / "red.png")
+    with KnowledgeBase.create(tmp_path / "red.kb", encoder) as kb:
+        kb.add([{"id": "1", "title": "bird", "text": "a red bird", "image": red}])
+    return tmp_path / "red.kb"
+
+
+def test_people_see_words_and_the_picture_s_share(cli, pictured, tmp_path) -> None:
+    done = cli("search", pictured, "nest", "-i", tmp_path / "red.png", "--explain")
+    assert done.code == 0
+    head, row, *pairs = done.out.split("[1] matched by\n")[1].splitlines()
+    assert head.split("  ")[0] == "tokens" and row.startswith("all")
+    assert "nest " in row and "bird " in row and row.count("picture ") == 2
+    assert len(pairs) == 3
+
+
+def test_programs_get_all_of_it(cli, pictured) -> None:
+    [hit] = cli("search", pictured, "nest", "--explain", "--json").json
+    found = hit["explanation"]
+    assert hit["id"] == "1" and found["approximate"] is True
+    assert found["score"] == pytest.approx(hit["score"], abs=0.01)
+    assert [word["text"] for word in found["query_words"]] == ["find", "nest"]
+    assert found["query_patches"] == []
+    pair = found["pairs"][0]
+    assert set(pair["document_patches"][0]) == {"box", "weight"}
+    assert set(pair["query_words"][0]) == {"text", "start", "end", "weight"}
+
+
+def test_without_the_flag_nothing_is_explained(cli, pictured) -> None:
+    assert "explanation" not in cli("search", pictured, "nest", "--json").json[0]
+    assert "matched by" not in cli("search", pictured, "nest").out

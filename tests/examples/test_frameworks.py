@@ -1,0 +1,76 @@
+"""The examples of frameworks, run as they stand with the embedded models on four documents."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from served import running
+
+from rag_vqa.demo.bundled import real_documents, sample_photo
+from rag_vqa.pipeline import RagVqa
+from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.server.engine import Engine
+from rag_vqa.server.service import Service
+
+Example = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a knowledge base of two countries and the photo of one's flag."""
+    folder = tmp_path_factory.mktemp("flags")
+    wanted = [(title, section) for title in ("Jamaica", "Iceland") for section in
+              ("government", "people")]  # fmt: skip
+    encoder = Encoder.load("demo", device="cpu")
+    with KnowledgeBase.create(folder / "flags.kb", encoder) as kb:
+        kb.add([one for one in real_documents() if (one.title, one.section) in wanted])
+        assert len(kb) == 4
+    sample_photo("JM").save(folder / "flag.png")
+    return folder
+
+
+@pytest.fixture
+def example(
+    root: Path, flags: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Example:
+    def run(name: str, *args: str) -> str:
+        monkeypatch.chdir(root)  # so that a program that it starts finds the package as well
+        given = [str(flags / "flags.kb"), str(flags / "flag.png")]
+        monkeypatch.setattr(sys, "argv", [name, *(args or given)])
+        runpy.run_path(str(root / "examples" / name), run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
+
+
+def test_langchain(example: Example) -> None:
+    retriever, chain, chat = example("langchain_rag.py").split("==")[1:]
+    assert "government: The capital is Kingston." in retriever.splitlines()[1]
+    assert "Kingston" in chain.splitlines()[1] and "government'" in chain.splitlines()[1]
+    assert "Kingston" in chat.splitlines()[1] and "evidence:" in chat.splitlines()[2]
+
+
+def test_llamaindex(example: Example) -> None:
+    lines = example("llamaindex_search.py").splitlines()
+    assert len(lines) == 3
+    assert "government (with a picture): The capital is Kingston." in lines[0]
+
+
+def test_mcp(example: Example) -> None:
+    tools, *found, answer = example("mcp_client.py").splitlines()
+    assert tools == "tools: ['search', 'ask']" and len(found) == 3
+    assert "Kingston" in found[0] and answer == "[1] Kingston cites [1]"
+
+
+def test_http(example: Example, flags: Path) -> None:
+    with KnowledgeBase.open(flags / "flags.kb") as kb:
+        service = Service(Engine(RagVqa(kb, "demo")))
+        with running(service) as address:
+            *found, answer, cites = example(
+                "http_client.py", address, str(flags / "flag.png")
+            ).splitlines()
+    assert len(found) == 3 and found[0].endswith("government")
+    assert "Kingston" in answer and cites == "cites [1]"

@@ -1,0 +1,59 @@
+"""Nodes of LlamaIndex: text, picture, score, and where they are from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNode
+from PIL import Image
+
+from rag_vqa.integrations.llamaindex import ReTRetriever
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+
+@pytest.fixture
+def kb(birds: Path, encoder: Any) -> Iterator[KnowledgeBase]:
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([{"id": "red", "text": "a robin", "image": Image.new("RGB", (4, 4), "red")}])
+        yield kb
+
+
+def test_nodes_are_the_hits(kb) -> None:
+    found = ReTRetriever(kb, k=2).retrieve("Where do puffins nest?")
+    hits = kb.search([_query("Where do puffins nest?")], 2)[0]
+    assert [node.node.node_id for node in found] == [hit.document.id for hit in hits]
+    assert [node.score for node in found] == [hit.score for hit in hits]
+    first = found[0].node
+    assert type(first) is TextNode and first.text == "puffins nest in burrows on sea cliffs"
+    assert first.metadata["url"] == "" and first.metadata["metadata"] == {"lang": "en"}
+    assert first.get_content(MetadataMode.LLM) == (
+        "title: Atlantic puffin\nsection: Breeding\n\npuffins nest in burrows on sea cliffs"
+    )
+
+
+def test_a_picture_makes_an_image_node(kb) -> None:
+    [found] = ReTRetriever(kb, k=1).retrieve("a robin")
+    assert isinstance(found.node, ImageNode) and found.node.text == "a robin"
+    assert found.node.resolve_image() == str(kb.get("red").images[0])
+
+
+def test_the_query_s_picture_and_the_filter_are_taken(kb, monkeypatch) -> None:
+    asked: list[Any] = []
+    encode = kb.encoder.encode_queries
+    monkeypatch.setattr(
+        kb.encoder, "encode_queries", lambda queries: asked.extend(queries) or encode(queries)
+    )
+    found = ReTRetriever(kb, where={"lang": "de"}).retrieve(QueryBundle("nest", image_path="a.jpg"))
+    assert [node.node.node_id for node in found] == ["swift"]
+    assert (asked[0].text, asked[0].image) == ("nest", "a.jpg")
+
+
+async def test_it_retrieves_asynchronously(kb) -> None:
+    assert len(await ReTRetriever(kb, k=3).aretrieve("nest")) == 3
+
+
+def _query(text: str) -> Any:
+    from rag_vqa.types import Query
+
+    return Query(text)

