@@ -248,10 +248,10 @@ def test_failed_rows_are_told_and_tried_again(go, reader, monkeypatch, tmp_path)
 
     write = type(reader)._write
 
-    def failing(self: Any, row: int, prompt: Any, on_text: Any) -> Completion:
+    def failing(self: Any, row: int, prompt: Any, *more: Any) -> Completion:
         if "question 5?" in prompt.text:
             return Completion("", 0, 0, "failed", "the server said 500")
-        return write(self, row, prompt, on_text)
+        return write(self, row, prompt, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(reader), "_write", failing)
@@ -274,9 +274,9 @@ def test_stopped_at_any_moment_it_goes_on(
 
     generate, calls = type(reader).generate, []
 
-    def third(self: Any, prompts: Any, on_text: Any = None) -> Any:
+    def third(self: Any, prompts: Any, *more: Any) -> Any:
         calls.append(len(prompts))
-        return stop() if len(calls) == 3 else generate(self, prompts, on_text)
+        return stop() if len(calls) == 3 else generate(self, prompts, *more)
 
     with monkeypatch.context() as patch:
         if moment == "loading":

@@ -66,10 +66,10 @@ def test_interrupted_anywhere_a_run_ends_in_the_same_bytes(ask: Make, tmp_path: 
         reader: Any = run.rag.reader
         before, generate = reader.calls, type(reader).generate
 
-        def dying(self: Any, prompts: Any, on_text: Any = None) -> Any:
+        def dying(self: Any, prompts: Any, *more: Any) -> Any:
             if self.calls - before == calls:  # noqa: B023
                 raise Killed
-            return generate(self, prompts, on_text)  # noqa: B023
+            return generate(self, prompts, *more)  # noqa: B023
 
         reader.generate = dying.__get__(reader)
         with pytest.raises(Killed), opened(run, tmp_path / "torn") as ledger:
