@@ -174,6 +174,8 @@ class _Answering:
             "id": identity,
             "citations": list(answer.citations),
             "invalid_citations": list(answer.invalid_citations),
+            # Evidence [n] is the n-th of these ranks: what did not fit has no number.
+            "kept": [hit.rank for hit in answer.prompt.kept],
             "seconds": dict(answer.seconds),
             "finish": answer.finish,
             "dropped": dict(answer.prompt.dropped),

@@ -25,6 +25,7 @@ def test_the_answer_comes_with_its_evidence(make) -> None:
     assert more["hits"][0]["document"]["id"] == "puffin"
     assert [hit["rank"] for hit in more["hits"]] == [1, 2]
     assert (more["citations"], more["invalid_citations"]) == ([1], [])
+    assert more["kept"] == [hit["rank"] for hit in more["hits"]]
     assert more["finish"] == "stop" and more["id"] == sent["id"]
     assert set(more["seconds"]) >= {"retrieve", "read"}
     assert "burrows on sea cliffs" in more["prompt"]
