@@ -44,6 +44,13 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "retriever.model:RetModel",
         "retriever.scoring:late_interaction",
         "retriever.export:export_released",
+        "retriever.explain:Explanation",
+    ),
+    "Integrations": (
+        "integrations.langchain:ReTRetriever",
+        "integrations.langchain:ChatRagVqa",
+        "integrations.langchain:rag_chain",
+        "integrations.llamaindex:ReTRetriever",
     ),
     "Metrics": tuple(
         f"retriever.metrics:{name}"

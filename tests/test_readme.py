@@ -185,7 +185,16 @@ def test_links_lead_somewhere(root) -> None:
     for file in documents(root):
         for link in re.findall(r"\]\(([^)]+)\)", file.read_text("utf-8")):
             if not link.startswith(("http", "#")):
-                assert (file.parent / link.partition("#")[0]).exists(), f"{file.name}: {link}"
+                place, _, anchor = link.partition("#")
+                target = file.parent / place
+                assert target.exists(), f"{file.name}: {link}"
+                assert not anchor or anchor in anchors(target), f"{file.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are reached by, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def check_command(words: list[str], root: Path, place: str) -> None:

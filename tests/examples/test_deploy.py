@@ -28,7 +28,8 @@ def served(deploy: Path) -> list[list[str]]:
     for file in deploy.iterdir():
         for line in file.read_text("utf-8").splitlines():
             if line.startswith("CMD ["):
-                found.append(re.findall(r'"([^"]*)"', line)[1:])
+                whole = file.read_text("utf-8").partition("CMD [")[2]
+                found.append(re.findall(r'"([^"]*)"', whole)[1:])
             elif line.startswith("ExecStart="):
                 found.append(shlex.split(line)[2:])
     return found
@@ -62,6 +63,15 @@ def test_no_container_runs_as_root_and_no_secret_is_in_it(deploy) -> None:
 
 def test_the_proxy_streams_and_hands_the_name_on(deploy) -> None:
     text = (deploy / "nginx.conf").read_text("utf-8")
-    assert "proxy_buffering off;" in text
-    assert "proxy_set_header Host $host;" in text
+    handed = (deploy / "nginx-proxy.conf").read_text("utf-8")
+    assert "proxy_buffering off;" in handed
+    assert "proxy_set_header Host $host;" in handed
     assert text.count("{") == text.count("}")
+    assert text.count("include /etc/nginx/snippets/rag-vqa-proxy.conf;") == 2
+
+
+def test_a_container_is_reached_by_the_names_that_a_browser_asks_for(deploy) -> None:
+    for words in served(deploy):
+        if "0.0.0.0" in words:
+            names = [words[i + 1] for i, word in enumerate(words) if word == "--allowed-host"]
+            assert names == ["127.0.0.1", "localhost"]
