@@ -67,6 +67,8 @@ def test_the_proxy_streams_and_hands_the_name_on(deploy) -> None:
     assert "proxy_buffering off;" in handed
     assert "proxy_set_header Host $host;" in handed
     assert text.count("{") == text.count("}")
+    zones = re.findall(r"(?:zone=|shared:)(\w+):", text)
+    assert len(zones) == len(set(zones)) == 2
     assert text.count("include /etc/nginx/snippets/rag-vqa-proxy.conf;") == 2
 
 
