@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from served import running
+from transformers.utils.logging import enable_progress_bar
 
 from rag_vqa.demo.bundled import real_documents, sample_photo
 from rag_vqa.pipeline import RagVqa
@@ -40,8 +41,12 @@ def example(
         monkeypatch.chdir(root)  # so that a program that it starts finds the package as well
         given = [str(flags / "flags.kb"), str(flags / "flag.png")]
         monkeypatch.setattr(sys, "argv", [name, *(args or given)])
+        capfd.readouterr()
+        enable_progress_bar()
         runpy.run_path(str(root / "examples" / name), run_name="__main__")
-        return capfd.readouterr().out
+        said = capfd.readouterr()
+        assert "Loading weights" not in said.err
+        return said.out
 
     return run
 
@@ -74,3 +79,16 @@ def test_http(example: Example, flags: Path) -> None:
             ).splitlines()
     assert len(found) == 3 and found[0].endswith("government")
     assert "Kingston" in answer and cites == "cites [1]"
+
+
+@pytest.mark.parametrize(
+    "name", ["http_client", "langchain_rag", "llamaindex_search", "mcp_client"]
+)
+@pytest.mark.parametrize("given", [[], ["flags.kb"], ["a", "b", "c"]])
+def test_without_its_two_arguments_an_example_says_how_it_is_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, given: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *given])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "examples" / f"{name}.py"), run_name="__main__")
+    assert f"\npython examples/{name}.py " in str(ended.value)
