@@ -1,11 +1,14 @@
 """The examples of frameworks, run as they stand with the embedded models on four documents."""
 
+import json
+import re
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mcp import Client, StdioServerParameters
 from served import running
 from transformers.utils.logging import enable_progress_bar
 
@@ -79,6 +82,25 @@ def test_http(example: Example, flags: Path) -> None:
             ).splitlines()
     assert len(found) == 3 and found[0].endswith("government")
     assert "Kingston" in answer and cites == "cites [1]"
+
+
+async def test_the_book_s_mcp_json_starts_from_any_folder(root: Path, flags: Path) -> None:
+    page = (root / "docs" / "integrations.md").read_text("utf-8")
+    [written] = re.findall(r"<!-- file: mcp.json -->\n```json\n(.*?)```", page, re.S)
+    here = {
+        "/home/you/rag-vqa/.venv/bin/rag-vqa": str(Path(sys.executable).with_name("rag-vqa")),
+        "/home/you/flags.kb": str(flags / "flags.kb"),
+        "/home/you/photos": str(flags),
+    }
+    server = json.loads(written)["mcpServers"]["flags"]
+    command, *args = (here.get(word, word) for word in [server["command"], *server["args"]])
+    # Of this process's environment a client hands on little: no PATH of a virtual environment.
+    started = StdioServerParameters(
+        command=command, args=args, cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
+    )
+    async with Client(started) as client:
+        tools = (await client.list_tools()).tools
+    assert [tool.name for tool in tools] == ["search", "ask"]
 
 
 @pytest.mark.parametrize(
