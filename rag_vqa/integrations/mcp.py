@@ -123,9 +123,7 @@ class Tools:
         if image and image_file:
             raise UsageError("Two pictures: give image or image_file, not both.")
         if image:
-            data = from_base64(image)
-            images.load(data, name="the picture")  # a search would call it <bytes>
-            return data
+            return _named(from_base64(image), "the picture")
         if not image_file:
             return None
         if self.folder is None:
@@ -133,7 +131,13 @@ class Tools:
                 "No folder of pictures is open to clients. Give the picture as base64, or start "
                 "the server with --images DIR."
             )
-        return images.read_bytes(image_file, self.folder)
+        return _named(images.read_bytes(image_file, self.folder), image_file)
+
+
+def _named(data: bytes, name: str) -> bytes:
+    """The data, opened once: where they are no picture, an error names them as the client did."""
+    images.load(data, name=name)
+    return data
 
 
 def make_server(

@@ -136,6 +136,12 @@ async def test_no_documents_are_for_an_answer_alone(rag) -> None:
     assert search.input_schema["additionalProperties"] is False
 
 
-async def test_a_picture_that_came_as_base64_has_a_name_in_errors(rag) -> None:
-    said = await refused(rag, image=base64.b64encode(b"no picture").decode())
-    assert "the picture: not a picture" in said and "<bytes>" not in said
+async def test_what_is_no_picture_is_called_as_the_client_called_it(rag, folder) -> None:
+    (folder / "page.png").write_bytes(b"no picture")
+    packed = base64.b64encode(b"no picture").decode()
+    for given, name in (
+        ({"image": packed}, "the picture"),
+        ({"image_file": "page.png"}, "page.png"),
+    ):
+        said = await refused(rag, folder, **given)
+        assert f" {name}: not a picture" in said
