@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from langchain_core.messages import HumanMessage
+from transformers.utils.logging import disable_progress_bar
 
 from rag_vqa import RagVqa
 from rag_vqa.integrations.langchain import ChatRagVqa, ReTRetriever, rag_chain
@@ -17,6 +18,7 @@ QUESTION = "What is the capital of this country?"
 
 
 def main(kb: str, photo: str) -> None:
+    disable_progress_bar()  # of loading weights
     print("== a retriever")
     for document in ReTRetriever(kb=kb).invoke(QUESTION, k=3, image=photo):
         print(f"{document.metadata['score']:.2f} {document.id}: {document.page_content[:60]}")
@@ -40,4 +42,6 @@ def main(kb: str, photo: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -7,11 +7,13 @@ python examples/llamaindex_search.py flags.kb flag.png
 import sys
 
 from llama_index.core.schema import ImageNode, QueryBundle
+from transformers.utils.logging import disable_progress_bar
 
 from rag_vqa.integrations.llamaindex import ReTRetriever
 
 
 def main(kb: str, photo: str) -> None:
+    disable_progress_bar()  # of loading weights
     retriever = ReTRetriever(kb, k=3)
     query = QueryBundle("What is the capital of this country?", image_path=photo)
     for found in retriever.retrieve(query):
@@ -21,4 +23,6 @@ def main(kb: str, photo: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -14,6 +14,12 @@ tower's layer are taken back to its input by attention rollout. Left out: what l
 besides attention, that a gradient holds for small changes only, and the towers' own marks (start,
 end, class token), whose share is given to nothing. Weights of words and patches of one side are
 ≥ 0 and sum to 1.
+
+How far it is borne out, measured on the embedded retriever: masking the heaviest tenth of a query's
+words, of its patches or of a document's patches lowers the score more than masking another tenth.
+**Of a document's words it does not**: a tenth of them moves the score by 0.04 of 28, whichever it
+is. That is not the tracing's fault alone: choosing the words that, each left out by itself, lower
+the score most does no better (by 0.01 ± 0.03, 20 questions). Take those weights for a guess.
 """
 
 from __future__ import annotations
@@ -53,7 +59,7 @@ class PairMatch:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a passage matched a query. See the module for what the weights are.
+    """Why a passage matched a query. The module says what the weights are, and which are a guess.
 
     Attributes:
         score: late interaction of both, as encoded now; the sum over all K pairs.

@@ -56,10 +56,8 @@ class Modality:
     @torch.no_grad()
     def weights(self, gradients: Sequence[Tensor]) -> Tensor:
         """(L): how much of the gradients (by each probe) goes back to each token of the tower."""
-        total = torch.zeros(1)
-        for read, gradient, mixed in zip(self._reads, gradients, self._mixing, strict=True):
-            total = total + _added(*read, gradient) @ mixed
-        return total
+        steps = zip(self._reads, gradients, self._mixing, strict=True)
+        return torch.stack([_added(*read, grad) @ mixed for read, grad, mixed in steps]).sum(dim=0)
 
     @cached_property
     @torch.no_grad()

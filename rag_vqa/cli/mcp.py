@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,8 @@ def mcp(
     from rag_vqa.cli.models import open_pipeline
     from rag_vqa.integrations.mcp import make_server
 
+    # What a client keeps as a log, in a terminal or not. Read when huggingface_hub is imported.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     run: Run = ctx.obj
     if run.json:
         raise UsageError("mcp has no --json: what it prints is the protocol's.")

@@ -54,7 +54,7 @@ def search(
         if run.json:
             print_json([explained_json(*pair) for pair in zip(hits, found, strict=True)])
         else:
-            print_explained(hits, found)
+            print_explained(text, hits, found)
     elif run.json:
         print_json([hit_json(hit) for hit in hits])
     else:

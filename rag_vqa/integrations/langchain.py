@@ -27,13 +27,17 @@ from rag_vqa.telling import Telling
 from rag_vqa.types import Answer, Hit, ImageSource, Query
 
 try:
-    from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForLLMRun,
+        CallbackManagerForRetrieverRun,
+    )
     from langchain_core.documents import Document
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
     from langchain_core.retrievers import BaseRetriever
-    from langchain_core.runnables import Runnable, RunnableLambda
+    from langchain_core.runnables import Runnable, RunnableLambda, run_in_executor
     from pydantic import ConfigDict, Field, PrivateAttr
 except ImportError as error:
     raise Missing(
@@ -69,10 +73,19 @@ class ReTRetriever(BaseRetriever):
         k: int | None = None,
         image: ImageSource | None = None,
         where: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ) -> list[Document]:
+        _refuse(unknown, "k, image and where")
         with ONE_AT_A_TIME:
             only = self.where if where is None else where
             return documents(self._rag.search(query, image, k=k, where=only))
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **given: Any
+    ) -> list[Document]:
+        # LangChain's own hands on no keywords.
+        search, manager = self._get_relevant_documents, run_manager.get_sync()
+        return await run_in_executor(None, search, query, run_manager=manager, **given)
 
 
 class ChatRagVqa(BaseChatModel):
@@ -146,8 +159,15 @@ class ChatRagVqa(BaseChatModel):
         k: int | None = None,
         where: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
+        temperature: float | None = 0,
+        **unknown: Any,
     ) -> Generator[str | Answer, None, None]:
         """Pieces of the text, then the Answer. Closing it stops the reader."""
+        _refuse(unknown, "k, where, stop, max_tokens and temperature")
+        if temperature:
+            raise UsageError(f"temperature = {temperature}: readers are greedy, give 0 or nothing.")
+        if max_tokens is not None and max_tokens < 1:
+            raise UsageError(f"max_tokens = {max_tokens}: give 1 or more.")
         query, ends = question(messages), stop or self.stop or []
         most = self.max_tokens if max_tokens is None else max_tokens
 
@@ -191,11 +211,11 @@ def rag_chain(rag: RagVqa) -> Runnable[dict[str, Any], dict[str, Any]]:
     "citations"}: the text, all that was found, and the numbers [n] in the text."""
 
     def ask(asked: dict[str, Any]) -> dict[str, Any]:
-        unknown = asked.keys() - {"question", "image", "k", "where"}
-        if unknown or "question" not in asked:
+        named = set(asked) if isinstance(asked, dict) else set()
+        if "question" not in named or named - {"question", "image", "k", "where"}:
             raise UsageError(
                 'a question is {"question": "…", "image": …}, "k" and "where" if you like; '
-                f"this has {sorted(asked)}."
+                f"this {f'has {sorted(named)}' if named else f'is {asked!r:.80}'}."
             )
         with ONE_AT_A_TIME:
             answer = rag.ask(
@@ -239,6 +259,11 @@ def question(messages: list[BaseMessage]) -> Query:
     if len(images) > 1:
         raise UsageError(f"a question has one picture, and this has {len(images)}.")
     return Query("\n".join(texts), images[0] if images else None)
+
+
+def _refuse(unknown: Mapping[str, Any], known: str) -> None:
+    if unknown:
+        raise UsageError(f"{', '.join(sorted(unknown))}: not taken; {known} are.")
 
 
 def _human(message: BaseMessage) -> bool:

@@ -5,6 +5,7 @@ It knows llama-index-core's interface. It does not know how documents are found.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,10 @@ class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
         with ONE_AT_A_TIME:
             hits = self._rag.search(text, image, where=self._where)
         return [NodeWithScore(node=node(hit), score=hit.score) for hit in hits]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        # LlamaIndex's own searches in the loop's thread.
+        return await asyncio.to_thread(self._retrieve, query_bundle)
 
 
 def node(hit: Hit) -> TextNode:

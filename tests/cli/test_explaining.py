@@ -1,5 +1,6 @@
 """`search --explain`: what matched, for people and for programs, by a retriever of two layers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,25 @@ def pictured(tmp_path: Path, encoder: Any) -> Path:
 def test_people_see_words_and_the_picture_s_share(cli, pictured, tmp_path) -> None:
     done = cli("search", pictured, "nest", "-i", tmp_path / "red.png", "--explain")
     assert done.code == 0
-    head, row, *pairs = done.out.split("[1] matched by\n")[1].splitlines()
-    assert head.split("  ")[0] == "tokens" and row.startswith("all")
-    assert "nest " in row and "bird " in row and row.count("picture ") == 2
+    shown, note = done.out.split("[1] matched by\n")[1].split("\n\n")
+    head, row, *pairs = shown.splitlines()
+    assert head.startswith("tokens (query, document)  score") and row.startswith("all")
+    assert "nest " in row and "bird " in row and row.count("(picture) ") == 2
     assert len(pairs) == 3
+    assert "a document's words are a guess" in note
+
+
+def test_a_word_stands_once_and_the_instruction_is_no_word(cli, pictured) -> None:
+    """The same sums out of --json; this retriever's instruction is "find"."""
+    asked = ["search", pictured, "nest find nest", "--explain"]
+    row = cli(*asked).out.split("matched by\n")[1].splitlines()[1]
+    of_query = re.split(r"\s{2,}", row)[2]
+    [hit] = cli(*asked, "--json").json
+    before, *words = hit["explanation"]["query_words"]
+    sums = {name: sum(word["weight"] for word in words if word["text"] == name)
+            for name in ("nest", "find")}  # fmt: skip
+    for name, share in {**sums, "(instruction)": before["weight"]}.items():
+        assert re.findall(re.escape(name) + r" \d+%", of_query) == [f"{name} {share:.0%}"]
 
 
 def test_programs_get_all_of_it(cli, pictured) -> None:

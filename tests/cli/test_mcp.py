@@ -1,5 +1,7 @@
 """`rag-vqa mcp`: what is refused, and that a client is greeted before any model loads."""
 
+import os
+
 import pytest
 
 
@@ -12,12 +14,14 @@ def test_what_cannot_be_meant_is_refused(cli, birds, loads, tmp_path) -> None:
 
 
 def test_it_serves_before_models_load(cli, birds, loads, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")  # put back afterwards
     served: list[list[str]] = []
     monkeypatch.setattr(
         "mcp.server.mcpserver.MCPServer.run", lambda server: served.append(list(loads))
     )
     done = cli("mcp", birds, "-k", "2")
     assert (done.code, done.out, served) == (0, "", [[]])
+    assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
 
 
 @pytest.mark.parametrize("verb", ["search", "ask"])

@@ -1,12 +1,16 @@
 """The examples of frameworks, run as they stand with the embedded models on four documents."""
 
+import json
+import re
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mcp import Client, StdioServerParameters
 from served import running
+from transformers.utils.logging import enable_progress_bar
 
 from rag_vqa.demo.bundled import real_documents, sample_photo
 from rag_vqa.pipeline import RagVqa
@@ -40,8 +44,12 @@ def example(
         monkeypatch.chdir(root)  # so that a program that it starts finds the package as well
         given = [str(flags / "flags.kb"), str(flags / "flag.png")]
         monkeypatch.setattr(sys, "argv", [name, *(args or given)])
+        capfd.readouterr()
+        enable_progress_bar()
         runpy.run_path(str(root / "examples" / name), run_name="__main__")
-        return capfd.readouterr().out
+        said = capfd.readouterr()
+        assert "Loading weights" not in said.err
+        return said.out
 
     return run
 
@@ -74,3 +82,35 @@ def test_http(example: Example, flags: Path) -> None:
             ).splitlines()
     assert len(found) == 3 and found[0].endswith("government")
     assert "Kingston" in answer and cites == "cites [1]"
+
+
+async def test_the_book_s_mcp_json_starts_from_any_folder(root: Path, flags: Path) -> None:
+    page = (root / "docs" / "integrations.md").read_text("utf-8")
+    [written] = re.findall(r"<!-- file: mcp.json -->\n```json\n(.*?)```", page, re.S)
+    here = {
+        "/home/you/rag-vqa/.venv/bin/rag-vqa": str(Path(sys.executable).with_name("rag-vqa")),
+        "/home/you/flags.kb": str(flags / "flags.kb"),
+        "/home/you/photos": str(flags),
+    }
+    server = json.loads(written)["mcpServers"]["flags"]
+    command, *args = (here.get(word, word) for word in [server["command"], *server["args"]])
+    # Of this process's environment a client hands on little: no PATH of a virtual environment.
+    started = StdioServerParameters(
+        command=command, args=args, cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
+    )
+    async with Client(started) as client:
+        tools = (await client.list_tools()).tools
+    assert [tool.name for tool in tools] == ["search", "ask"]
+
+
+@pytest.mark.parametrize(
+    "name", ["http_client", "langchain_rag", "llamaindex_search", "mcp_client"]
+)
+@pytest.mark.parametrize("given", [[], ["flags.kb"], ["a", "b", "c"]])
+def test_without_its_two_arguments_an_example_says_how_it_is_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, given: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *given])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "examples" / f"{name}.py"), run_name="__main__")
+    assert f"\npython examples/{name}.py " in str(ended.value)

@@ -3,6 +3,7 @@
 import base64
 import importlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,10 +147,41 @@ def test_nothing_is_ignored(rag) -> None:
     for given in ({"temperature": 1}, {"timeout": 60}, {"max_tokens": 0}):
         with pytest.raises(ValidationError):
             ChatRagVqa(rag=rag, **given)
-    with pytest.raises(TypeError, match="seed"):
+    with pytest.raises(UsageError, match="seed: not taken; k, where, stop"):
         ChatRagVqa(rag=rag).invoke("nest?", seed=1)
+    with pytest.raises(UsageError, match="kk: not taken; k, image and where are"):
+        ReTRetriever(kb=rag.kb).invoke("nest?", kk=3)
     with pytest.raises(UsageError, match="k = -1"):
         ReTRetriever(kb=rag.kb, k=-1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"max_tokens": 0}, "max_tokens = 0"), ({"max_tokens": -1}, "max_tokens = -1"),
+     ({"temperature": 0.7}, "temperature = 0.7: readers are greedy")],
+)  # fmt: skip
+def test_a_call_is_bound_as_the_constructor_is(rag, reader, given, said) -> None:
+    chat = ChatRagVqa(rag=rag)
+    with pytest.raises(UsageError, match=said):
+        chat.invoke("nest?", **given)
+    with pytest.raises(UsageError, match=said):
+        list(chat.stream("nest?", **given))
+    assert reader.prompts == []
+    assert chat.invoke("nest?", temperature=0, max_tokens=1).text == "In"
+
+
+async def test_it_retrieves_asynchronously_with_the_same_keywords(rag, monkeypatch) -> None:
+    asked: list[Any] = []
+    search = rag.kb.search
+    monkeypatch.setattr(rag.kb, "search", lambda *given: asked.append(given) or search(*given))
+    retriever = ReTRetriever(kb=rag.kb)
+    given = {"k": 1, "image": "photo.jpg", "where": {"lang": "de"}}
+    assert [found.id for found in await retriever.ainvoke("nest", **given)] == ["swift"]
+    [([query], k, where)] = asked
+    assert (query.text, query.image, k, where) == ("nest", "photo.jpg", 1, {"lang": "de"})
+    assert [len(found) for found in await retriever.abatch(["nest", "fly"], k=1)] == [1, 1]
+    with pytest.raises(UsageError, match="kk"):
+        await retriever.ainvoke("nest", kk=3)
 
 
 def test_the_chain_gives_text_documents_and_citations(rag) -> None:
@@ -158,6 +190,9 @@ def test_the_chain_gives_text_documents_and_citations(rag) -> None:
     assert [document.id for document in found["documents"]] == ["puffin"]
     with pytest.raises(UsageError, match="'query'"):
         rag_chain(rag).invoke({"query": "nest?"})
+    for no_question in ("nest?", {}, None):
+        with pytest.raises(UsageError, match=re.escape(f"this is {no_question!r}.")):
+            rag_chain(rag).invoke(no_question)
 
 
 def test_many_threads_are_answered_one_by_one(rag) -> None:

@@ -1,5 +1,6 @@
 """Nodes of LlamaIndex: text, picture, score, and where they are from."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,14 @@ def test_the_query_s_picture_and_the_filter_are_taken(kb, monkeypatch) -> None:
     assert (asked[0].text, asked[0].image) == ("nest", "a.jpg")
 
 
-async def test_it_retrieves_asynchronously(kb) -> None:
+async def test_it_retrieves_beside_the_loop(kb, monkeypatch) -> None:
+    threads: list[threading.Thread] = []
+    search = kb.search
+    monkeypatch.setattr(
+        kb, "search", lambda *given: threads.append(threading.current_thread()) or search(*given)
+    )
     assert len(await ReTRetriever(kb, k=3).aretrieve("nest")) == 3
+    assert len(threads) == 1 and threads[0] is not threading.current_thread()
 
 
 def _query(text: str) -> Any:

@@ -105,7 +105,43 @@ async def test_no_other_file_and_no_address_is_opened(rag, folder) -> None:
 
 async def test_what_cannot_be_meant_is_told_to_the_client(rag) -> None:
     assert "nothing to look for" in await refused(rag)
-    assert "k = -1" in await refused(rag, text="nest", k=-1)
     assert "colour" in await refused(rag, text="nest", where={"colour": "red"})
     empty = await call(rag, "ask", question=" ")
     assert empty.is_error and "The question is empty" in empty.content[0].text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kk": 3}, "kk: not taken; text, image, image_file, k, where are."),
+        ({"k": -1}, "k: Input should be greater than or equal to 1"),
+        ({"k": 0}, "k: Input should be greater than or equal to 1"),
+        ({"k": 101}, "k: Input should be less than or equal to 100"),
+        ({"text": 1}, "text: Input should be a valid string"),
+        ({"where": {"lang": {"is": "en"}}}, "where: Values that the metadata must have, "
+         '{"lang": "en"}; of a list, any.'),
+    ],
+)  # fmt: skip
+async def test_a_wrong_argument_is_named_in_one_line(rag, given, said) -> None:
+    assert await refused(rag, **{"text": "nest", **given}) == said
+
+
+async def test_no_documents_are_for_an_answer_alone(rag) -> None:
+    told = await call(rag, "ask", question="Where do puffins nest?", k=0)
+    assert told.structured_content["documents"] == []
+    async with Client(make_server(rag)) as client:
+        search, ask = (await client.list_tools()).tools
+    bounds = [tool.input_schema["properties"]["k"]["anyOf"][0] for tool in (search, ask)]
+    assert [(k["minimum"], k["maximum"]) for k in bounds] == [(1, 100), (0, 100)]
+    assert search.input_schema["additionalProperties"] is False
+
+
+async def test_what_is_no_picture_is_called_as_the_client_called_it(rag, folder) -> None:
+    (folder / "page.png").write_bytes(b"no picture")
+    packed = base64.b64encode(b"no picture").decode()
+    for given, name in (
+        ({"image": packed}, "the picture"),
+        ({"image_file": "page.png"}, "page.png"),
+    ):
+        said = await refused(rag, folder, **given)
+        assert f" {name}: not a picture" in said

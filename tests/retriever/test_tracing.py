@@ -1,5 +1,6 @@
 """The trace of one item: the model's own tokens, and attention as transformers gives it."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,16 @@ def test_what_positions_add_makes_up_the_read(encoder) -> None:
 def test_rollout_gives_back_all_that_it_is_given(encoder) -> None:
     for mixed in (*traced(encoder).text._mixing, *traced(encoder).vision._mixing):
         torch.testing.assert_close(mixed.sum(dim=1), torch.ones(len(mixed)))
+
+
+def test_weights_are_computed_where_the_model_is(encoder) -> None:
+    """On "meta", which computes shapes alone, and mixes with the CPU no more than a GPU does."""
+    text = traced(encoder).text
+    gradients = [probe.to("meta") for probe in text.probes]
+    text._mixing = [mixed.to("meta") for mixed in text._mixing]
+    text._reads = [
+        (copy.deepcopy(attention).to("meta"), query.to("meta"), context.to("meta"))
+        for attention, query, context in text._reads
+    ]
+    weights = text.weights(gradients)
+    assert weights.device.type == "meta" and tuple(weights.shape) == (5,)  # 3 words, 2 marks
