@@ -9,7 +9,7 @@ export function showInfo(info) {
   const notices = [];
   if (info.log_questions) {
     const days = info.log_questions.days === 1 ? "1 day" : `${info.log_questions.days} days`;
-    notices.push(element("p", { class: "notice" }, `${kept(info)} for ${days}.`));
+    notices.push(element("p", { class: "notice" }, kept(info, days)));
   }
   const servers = info.reader.servers ?? [];
   if (servers.length) {
@@ -25,10 +25,11 @@ export function showInfo(info) {
   );
 }
 
-// What the server writes down, all of it: an answer alone gets into nothing.
-function kept({ feedback }) {
-  const opinion = ", and what you say of an answer: of a right one its text and the documents it cites too,";
-  return `Questions and their pictures are kept on this server${feedback ? opinion : ""}`;
+// All that the server writes down: an answer of which nobody says anything is not in it.
+function kept({ feedback }, days) {
+  const questions = `Questions and their pictures are kept on this server for ${days}.`;
+  const opinions = "So is whether you call an answer right: of one that is, its text and the documents it cites too.";
+  return feedback ? `${questions} ${opinions}` : questions;
 }
 
 export function showWaiting(sentence) {

@@ -3,10 +3,14 @@
 
 import { find } from "./dom.js";
 
+const SEEN = 80; // pixels of it that are to be in the window
+
 export function watchAnswer() {
-  const watch = new IntersectionObserver(([seen]) => {
-    const below = !seen.isIntersecting && seen.boundingClientRect.top > 0;
-    find("to-answer").hidden = !below || find("results").hidden;
-  });
-  watch.observe(find("answers"));
+  const look = () => {
+    const { top } = find("answers").getBoundingClientRect();
+    find("to-answer").hidden = find("results").hidden || top < innerHeight - SEEN;
+  };
+  addEventListener("scroll", look, { passive: true });
+  addEventListener("resize", look);
+  new ResizeObserver(look).observe(find("results"));
 }

@@ -117,7 +117,7 @@ def test_who_keeps_and_who_reads_is_said_before_a_question(open_page, canned) ->
     assert "forgotten" not in page.inner_text("footer")
     canned.info["feedback"] = True
     page.reload()
-    page.wait_for_selector(".notice >> text=what you say of an answer")
+    page.wait_for_selector(".notice >> text=its text and the documents it cites too")
 
 
 def test_the_answer_without_documents_stands_beside(open_page, canned) -> None:
@@ -205,6 +205,7 @@ def test_unknown_without_documents_is_not_said_of_documents(open_page, canned) -
 
 
 def test_a_phone_shows_the_way_to_an_answer_out_of_sight(open_page, canned) -> None:
+    canned.hits = [hit(rank, text="A long text. " * 30) for rank in range(1, 6)]
     page = open_page("phone")
     assert page.is_hidden("#to-answer")
     ask(page)
