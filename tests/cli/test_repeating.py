@@ -16,7 +16,7 @@ from rag_vqa.settings import load
     ("given", "words"),
     [
         ({}, []),
-        ({"k": 3, "retriever": {"hybrid": True}}, ["-k", "3", "--hybrid"]),
+        ({"k": 7, "retriever": {"hybrid": True}}, ["-k", "7", "--hybrid"]),
         ({"retriever": {"sections": True}, "filter": {"name": "critic"}},
          ["--sections", "--filter", "critic"]),
         ({"reader": {"servers": ["http://a/v1", "http://b/v1"], "model": "x"}},
