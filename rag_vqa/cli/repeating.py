@@ -22,7 +22,11 @@ def words_of(settings: Settings, private: bool = False) -> list[str]:
     `private`: files and folders by their last name alone, for who is not to know where they lie.
     """
     left = _flat(differences(settings), private)
-    words = _option("preset", left.pop("preset", None))
+    words = [
+        word
+        for name in ("preset", "offline", "seed")
+        for word in _option(name, left.pop(name, None))
+    ]
     for name, keys in SETTINGS.items():
         own = [key.replace("__", ".") for key in keys]
         values = [left.get(key) for key in own]

@@ -34,10 +34,11 @@ def test_ask_takes_the_words_for_the_same_settings(given: dict[str, Any], words)
 
 
 def test_what_has_no_option_of_its_own_is_set() -> None:
-    asked = {"preset": "laptop", "reader": {"device": "cpu", "concurrency": 2}}
+    reader = {"device": "cpu", "concurrency": 2}
+    asked = {"preset": "laptop", "offline": True, "seed": 4, "reader": reader}
     words = words_of(load(asked, environment={}))
-    assert words[:2] == ["--preset", "laptop"]
-    assert words[2:] == ["--set", "reader.device=cpu", "--set", "reader.concurrency=2"]
+    assert words[:5] == ["--preset", "laptop", "--offline", "--seed", "4"]
+    assert words[5:] == ["--set", "reader.device=cpu", "--set", "reader.concurrency=2"]
 
 
 def test_in_public_a_file_has_no_folder(tmp_path) -> None:
