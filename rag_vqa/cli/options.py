@@ -102,7 +102,7 @@ MaxImages = Annotated[
 
 
 # Which settings an option sets; the others are a verb's own matter.
-_SETTINGS: dict[str, tuple[str, ...]] = {
+SETTINGS: dict[str, tuple[str, ...]] = {
     "k": ("k",),
     "instruction": ("retriever__instruction",),
     "retriever": ("retriever__model",),
@@ -129,7 +129,7 @@ def settings_of(ctx: typer.Context, **more: str) -> Settings:
     """
     run: Run = ctx.obj
     said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
-    given = {key: value for name, value in said.items() for key in _SETTINGS.get(name, ())}
+    given = {key: value for name, value in said.items() for key in SETTINGS.get(name, ())}
     return run.settings(**given, **more)
 
 

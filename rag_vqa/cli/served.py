@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rag_vqa.cli.models import open_pipeline
 from rag_vqa.cli.output import one_line
+from rag_vqa.cli.repeating import words_of
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.settings import EMBEDDED
@@ -78,7 +79,8 @@ def run_server(
         rag = open_pipeline(run, settings, path, yes=yes)
         gallery = _gallery(place.gallery, rag.kb)
         servers = settings.reader.servers
-        command = f"rag-vqa ask {shlex.quote(str(path))}"
+        shown = path.resolve().name if access.public else str(path)
+        command = shlex.join(["rag-vqa", "ask", shown, *words_of(settings, access.public)])
         service = Service(Engine(rag), access, servers, log, gallery, command)
         if log is not None:
             run.note(f"Questions are written to {one_line(str(log.folder))}, for {log.days} days.")

@@ -55,8 +55,8 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/v1/info")
-    async def info() -> Response:
-        return json_response(await asyncio.to_thread(service.about))
+    async def info(request: Request) -> Response:
+        return json_response(await asyncio.to_thread(service.about, request.state.trusted))
 
     @routes.get("/v1/gallery/{number}")
     async def gallery(number: int) -> Response:

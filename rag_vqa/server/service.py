@@ -59,8 +59,8 @@ class Service:
         if not self.engine.ready:
             raise Refused(503, "The models are still loading: try again.", "not_ready", 5.0)
 
-    def about(self) -> dict[str, Any]:
-        """What `GET /v1/info` says."""
+    def about(self, trusted: bool) -> dict[str, Any]:
+        """What `GET /v1/info` says; `trusted`: to somebody who has the token, or needs none."""
         kb = self.engine.rag.kb
         return {
             "name": kb.path.name,
@@ -72,7 +72,8 @@ class Service:
             "public": self.access.public,
             "needs_token": bool(self.access.token),
             "log_questions": None if self.log is None else {"days": self.log.days},
-            "feedback": self.log is not None and not self.access.public,
+            "trusted": trusted,
+            "feedback": self.log is not None and trusted,
             "gallery": [
                 {"id": each.id, "question": each.question, "image": f"/v1/gallery/{n}"}
                 for n, each in enumerate(self.gallery)

@@ -76,6 +76,23 @@ def test_the_token_of_the_environment_is_no_setting(cli, birds, monkeypatch) -> 
     assert cli("config", "show").code == 0 and TOKEN not in cli("config", "show").out
 
 
+@pytest.mark.parametrize("public", [False, True])
+def test_the_page_names_the_command_that_asks_the_same(
+    cli, birds, monkeypatch, tmp_path, public
+) -> None:
+    made = []
+    monkeypatch.setattr("rag_vqa.server.app.create_app", made.append)
+    monkeypatch.setattr("rag_vqa.server.serving.serve", lambda *_: None)
+    monkeypatch.setenv("RAG_VQA_TOKEN", TOKEN)
+    template = tmp_path / "my own.jinja"
+    template.write_text("{{ question }}")
+    open_to = ["--public"] if public else []
+    done = cli("serve", birds, "--port", "0", "--hybrid", "--template", template, *open_to)
+    assert done.code == 0, done.err
+    kb, own = (birds.name, template.name) if public else (birds, template)
+    assert made[0].command == f"rag-vqa ask {kb} --hybrid --template '{own}'"
+
+
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> Path:
     """A small knowledge base of the embedded retriever."""

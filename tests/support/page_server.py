@@ -75,6 +75,7 @@ class Canned:
 
     hits: list[dict[str, Any]] = field(default_factory=lambda: [hit(1), hit(2), hit(3)])
     says: str = "Kingston [1], not [9]."
+    guess: str = "Montego Bay."  # without documents
     rest: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     explanation: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +86,8 @@ class Canned:
     broken: bool = False  # the stream ends in the middle
     late_error: str = ""  # the stream says so in the middle
     error: str = ""
+    code: str = ""  # of the error
+    cut: bool = False  # the stream ends within an event
     requests: list[tuple[str, Any]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     policy: str = POLICY
@@ -97,7 +100,8 @@ class Canned:
             "needs_token": bool(self.token), "log_questions": None, "feedback": False,
             "gallery": [OFFERED],
             "max_upload_bytes": 10_000_000, "max_pixels": 64_000_000,
-            "command": "rag-vqa ask flags.kb", **self.info,
+            "command": "rag-vqa ask flags.kb",
+            "trusted": not self.info.get("public"), **self.info,
         }  # fmt: skip
 
     async def events(self, retrieval: bool, prompt: bool) -> AsyncIterator[str]:
@@ -109,11 +113,15 @@ class Canned:
         try:
             hits = {"hits": self.hits if retrieval else []}
             yield event({"delta": {"role": "assistant"}}, rag_vqa=hits)
-            words = self.says.split(" ") if retrieval else ["Montego", "Bay."]
+            words = self.says.split(" ") if retrieval else self.guess.split(" ")
             for place, word in enumerate(words):
                 if place == self.held:
                     await asyncio.sleep(3600)
                 if self.broken and place == 1:
+                    finished = True
+                    return
+                if self.cut and place == 1:
+                    yield 'data: {"choices"\n\n'
                     finished = True
                     return
                 if self.late_error and place == 1:
@@ -143,7 +151,8 @@ class Stage:
 
 def app(stage: Stage) -> Starlette:
     def error(status: int, message: str, **headers: str) -> Response:
-        body = {"error": {"message": message, "type": "refused", "code": None}}
+        code = stage.canned.code or None
+        body = {"error": {"message": message, "type": "refused", "code": code}}
         return JSONResponse(body, status, headers=headers)
 
     def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:

@@ -5,6 +5,13 @@ import { request } from "./api.js";
 import { commandLine } from "./command.js";
 import { announce, disclosure, element, others } from "./dom.js";
 
+// Where the file is that the command names.
+const WHERE = {
+  file: "Say where the picture lies, if not in the current folder.",
+  gallery: "The picture is an example of this server: --image is to name a picture of yours.",
+  pasted: "The picture was pasted, and there is no such file: save it under this name first.",
+};
+
 // `compare()` asks again without documents, and resolves when that is over.
 export function actions({ info, asked, rest, compare }) {
   const command = disclosure("Copy as command line", (panel) => showCommand(panel, info, asked));
@@ -22,7 +29,7 @@ const exact = (text, name) =>
 
 function showCommand(panel, info, { text, picture }) {
   panel.append(exact(commandLine(info.command, text, picture?.name), "The command"));
-  if (picture) panel.append(element("p", { class: "soft" }, "Say where the picture lies, if not in the current folder."));
+  if (picture) panel.append(element("p", { class: "soft" }, WHERE[picture.origin]));
   panel.append(element("p", { class: "copied soft" }));
 }
 

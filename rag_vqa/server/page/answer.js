@@ -32,13 +32,13 @@ export function answerPlace(title) {
       written += piece;
       draw();
     },
-    end(rest) {
+    end(rest, retrieval) {
       written = written.trim();
       const valid = rest.citations ?? [];
       const before = cited;
       cited = (number) => (valid.includes(number) ? (before?.(number) ?? null) : null);
       draw();
-      finish(root, [...endings(written, rest), times(rest.seconds ?? {})]);
+      finish(root, [...endings(written, rest, retrieval), times(rest.seconds ?? {})]);
     },
     fail(message, again) {
       const said = written ? `${message} What stands above is not whole.` : message;
@@ -76,10 +76,10 @@ function withCitations(text, cited) {
   return [element("bdi", {}, ...pieces, text.slice(at))];
 }
 
-function endings(text, rest) {
+function endings(text, rest, retrieval) {
   const notes = [];
   const note = (said) => notes.push(element("p", { class: "soft" }, said));
-  if (/^unknown[.!]?$/i.test(text)) note("The reader cannot tell from these documents.");
+  if (/^unknown[.!]?$/i.test(text)) note(`The reader cannot tell ${retrieval ? "from these" : "without"} documents.`);
   if (text === "") note("The reader wrote nothing.");
   if (rest.finish === "length") note("Cut: the reader wrote as much as it may.");
   if (rest.finish === "cancelled") note("Stopped: the answer is not whole.");

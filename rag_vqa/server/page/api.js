@@ -3,12 +3,11 @@
 
 import { countdown } from "./patience.js";
 
-// What the server said no to: its HTTP status, and the seconds after which to try again.
+// What the server said no to: its HTTP status, its code, the seconds after which to try again.
 export class Refused extends Error {
-  constructor(message, status, retryAfter = null) {
+  constructor(message, status, { code = null, retryAfter = null } = {}) {
     super(message);
-    this.status = status;
-    this.retryAfter = retryAfter;
+    Object.assign(this, { status, code, retryAfter });
   }
 }
 
@@ -32,7 +31,12 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
-export const hasToken = () => token !== "";
+// Asks for another token before one is needed → whether one was given. What is left is forgotten.
+export async function replaceToken(wrong) {
+  const given = await askForToken(wrong);
+  if (given !== null || wrong) keep(given ?? "");
+  return given !== null;
+}
 
 // A path that the server named, "/v1/…", as an address below this page; null of any other place.
 export function ownAddress(path) {
@@ -91,10 +95,18 @@ export async function* requestEvents(path, options) {
       if (!line.startsWith("data:")) continue;
       const data = line.slice(5).trim();
       if (data === "[DONE]") return;
-      const event = JSON.parse(data);
+      const event = parsed(data);
       if (event.error) throw new Refused(event.error.message, response.status);
       yield event;
     }
+  }
+}
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw new Unreachable("The server's answer was cut off.");
   }
 }
 
@@ -122,14 +134,16 @@ async function reach(address, body, signal) {
 }
 
 async function refusal(response) {
-  let message = `The server answered ${response.status}.`;
+  let said = {};
   try {
-    message = (await response.json()).error?.message ?? message;
+    said = (await response.json()).error ?? said;
   } catch {
     // An error of something in between, a proxy say, is no JSON: its status says enough.
   }
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
-  return new Refused(message, response.status, Number.isNaN(seconds) ? null : Math.max(1, seconds));
+  const retryAfter = Number.isNaN(seconds) ? null : Math.max(1, seconds);
+  const message = said.message ?? `The server answered ${response.status}.`;
+  return new Refused(message, response.status, { code: said.code, retryAfter });
 }
 
 function keep(given) {

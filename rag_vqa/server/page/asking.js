@@ -1,16 +1,19 @@
 // One question on its way: sent, waited for, its events put into the place of an answer.
 // Knows the request and its events. Does not know the form, or what is done with an answer later.
 
-import { requestEvents } from "./api.js";
+import { Refused, requestEvents } from "./api.js";
+import { dataUrl } from "./pictures.js";
+
+// What a server refuses about a picture.
+const PICTURE = ["invalid_image", "invalid_image_url", "invalid_base64_image", "too_large"];
 
 // → what the answer ends with: {citations, seconds, prompt, …}.
-// `asked`: {text, dataUrl}; `options`: {model, retrieval, prompt}; `onHits(hits)` before any text.
+// `asked`: {text, picture}; `options`: {model, retrieval, prompt}; `onHits(hits)` before any text.
 export async function put(asked, options, place, signal, onHits) {
-  const body = requestBody(asked, options);
-  const waiting = place.wait;
   place.wait(options.retrieval ? "Searching the documents" : "Reading");
+  const body = requestBody(asked.text, await addressOf(asked.picture), options);
   let rest = {};
-  for await (const event of requestEvents("/v1/chat/completions", { body, signal, waiting })) {
+  for await (const event of answering(body, signal, place.wait)) {
     const extension = event.rag_vqa ?? {};
     if (extension.hits && options.retrieval) {
       onHits(extension.hits);
@@ -23,13 +26,26 @@ export async function put(asked, options, place, signal, onHits) {
   }
   // Documents that did not fit have no number: the others' ranks, in the order of their numbers.
   if (rest.kept) place.cite(rest.kept);
-  place.end(rest);
+  place.end(rest, options.retrieval);
   return rest;
 }
 
-function requestBody({ text, dataUrl }, { model, retrieval, prompt }) {
+// The picture as a request has it; null of none.
+export const addressOf = async (picture) => (picture ? dataUrl(picture.blob) : null);
+
+// An interface names a field; a person chose a picture.
+async function* answering(body, signal, waiting) {
+  try {
+    yield* requestEvents("/v1/chat/completions", { body, signal, waiting });
+  } catch (error) {
+    if (!(error instanceof Refused && PICTURE.includes(error.code))) throw error;
+    throw new Refused(error.message.replace(/^[\w.[\]]+(?=: )/, "The picture"), error.status);
+  }
+}
+
+function requestBody(text, address, { model, retrieval, prompt }) {
   const content = [{ type: "text", text }];
-  if (dataUrl) content.push({ type: "image_url", image_url: { url: dataUrl } });
+  if (address) content.push({ type: "image_url", image_url: { url: address } });
   const messages = [{ role: "user", content }];
   return { model, messages, stream: true, rag_vqa: { retrieval, prompt } };
 }

@@ -36,10 +36,12 @@ export function focusEvidence(rank) {
   card.scrollIntoView({ block: "nearest" });
 }
 
-// What the reader was not given, or not whole: {id or id#n: reason}.
+// What the reader was not given, or not whole: {id or id#n: reason}. An id may itself end in #n.
 export function showDropped(hits, dropped) {
+  const ids = new Set(hits.map((hit) => hit.document.id));
+  const owner = (key) => (ids.has(key) ? key : key.replace(/#\d+$/, ""));
   for (const hit of hits) {
-    const reasons = Object.entries(dropped ?? {}).filter(([key]) => key.replace(/#\d+$/, "") === hit.document.id);
+    const reasons = Object.entries(dropped ?? {}).filter(([key]) => owner(key) === hit.document.id);
     const place = find(`evidence-${hit.rank}`)?.querySelector(".dropped");
     place?.replaceChildren(
       ...reasons.map(([key, reason]) =>
@@ -58,7 +60,7 @@ function card(hit, asked) {
     "header", {},
     element("span", { class: "rank" }, element("span", { class: "unseen" }, "Document "), String(rank)),
     name,
-    element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), hit.score.toFixed(2)),
+    element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), spelled(hit.score, "fused" in (hit.scores ?? {}) ? "fused" : "")),
   );
   const { shown, more } = text(hit);
   const body = element("div", { class: "body" }, head, shown, credits(source), stages(hit), element("div", { class: "dropped" }));
@@ -132,10 +134,13 @@ function credits(source) {
   return line;
 }
 
+// What is fused of two ranks is at most 2 / 61.
+const spelled = (score, stage) => score.toFixed(stage === "fused" ? 4 : 2);
+
 // Of one stage the score stands above already.
 function stages({ scores }) {
   const all = Object.entries(scores ?? {});
   if (all.length < 2) return null;
-  const said = all.map(([stage, score]) => `${stage} ${Number(score).toFixed(2)}`);
+  const said = all.map(([stage, score]) => `${stage} ${spelled(Number(score), stage)}`);
   return element("p", { class: "credit soft" }, said.join(" · "));
 }

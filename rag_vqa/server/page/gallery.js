@@ -30,7 +30,7 @@ function offered(item, onProblem) {
     .catch(() => button.append("picture missing"));
   button.addEventListener("click", async () => {
     try {
-      if (!(await choose(await picture, name))) return;
+      if (!(await choose(await picture, name, "gallery"))) return;
       find("question").value = item.question;
       find("question").focus();
     } catch (error) {

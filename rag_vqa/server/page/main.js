@@ -2,14 +2,14 @@
 
 import { actions } from "./after.js";
 import { answerPlace } from "./answer.js";
-import { hasToken, onTokenNeeded, requestJson } from "./api.js";
+import { onTokenNeeded, replaceToken, requestJson } from "./api.js";
 import { put } from "./asking.js";
-import { chosenPicture, startChoosing } from "./choosing.js";
+import { chosenPicture, limitPictures, startChoosing } from "./choosing.js";
 import { announce, find } from "./dom.js";
 import { awaitEvidence, noEvidence, showDropped, showEvidence } from "./evidence.js";
 import { showGallery } from "./gallery.js";
 import { showInfo, showTrouble, showWaiting } from "./notices.js";
-import { dataUrl } from "./pictures.js";
+import { watchAnswer } from "./sight.js";
 import { askForToken } from "./token.js";
 
 let info = null;
@@ -28,12 +28,37 @@ async function start() {
     return;
   }
   showInfo(info);
-  startChoosing({ maxBytes: info.max_upload_bytes, onProblem: problem });
+  limitPictures(info.max_upload_bytes);
   if (find("gallery").hidden) showGallery(info.gallery ?? [], problem);
+}
+
+// Documents come and go while the page is open.
+async function refresh() {
+  try {
+    info = await requestJson("/v1/info");
+  } catch {
+    return; // the next question says what is wrong
+  }
+  showInfo(info);
+}
+
+// A public server says of a token whether it is right, but needs none.
+async function enterToken() {
+  let wrong = false;
+  while (await replaceToken(wrong)) {
+    await start();
+    if (info === null || info.trusted) return;
+    wrong = true;
+  }
 }
 
 async function ask() {
   if (running) return;
+  const picture = chosenPicture();
+  if (picture?.refused) {
+    problem(picture.refused);
+    return;
+  }
   const text = find("question").value.trim();
   if (text === "") {
     problem("Write a question first.");
@@ -41,19 +66,11 @@ async function ask() {
     return;
   }
   problem("");
-  if (info === null) {
-    await start();
-    if (info === null) return;
-  }
-  const picture = chosenPicture();
-  const asked = {
-    text,
-    picture,
-    dataUrl: picture ? await dataUrl(picture.blob) : null,
-    // On a public server, prompts and explanations are for those with its token.
-    trusted: !info.public || hasToken(),
-  };
-  await answerWithDocuments(asked);
+  if (info === null) await start();
+  // Nothing is awaited between this look and `busy`: Enter pressed again finds a question running.
+  if (info === null || running) return;
+  // Prompts and explanations are for those whom the server trusts.
+  await answerWithDocuments({ text, picture, trusted: info.trusted });
 }
 
 async function answerWithDocuments(asked) {
@@ -77,6 +94,7 @@ async function answerWithDocuments(asked) {
   showDropped(hits, rest.dropped);
   const compare = () => answerWithout(asked);
   find("after").replaceChildren(actions({ info, asked, rest, compare }));
+  await refresh();
 }
 
 // → whether there is an answer.
@@ -135,5 +153,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && running && !find("token").open) running.abort();
 });
 
+find("enter-token").addEventListener("click", enterToken);
+
 onTokenNeeded(askForToken);
+startChoosing(problem);
+watchAnswer();
 start();

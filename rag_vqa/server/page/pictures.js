@@ -1,5 +1,5 @@
-// Pictures as canvases: a policy that forbids all but the server's own files allows no blob: or
-// data: address, an <img> could not send the token, and a canvas holds the marks of a match.
+// Pictures as canvases: the policy allows nothing but the server's own files, hence no blob: or
+// data: address; an <img> could not send the token, and a canvas holds the marks of a match.
 // Knows pixels, not where pictures come from or belong.
 
 import { element } from "./dom.js";

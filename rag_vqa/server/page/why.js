@@ -3,6 +3,7 @@
 // {words, patches} of both sides; and both texts as they were encoded. The tracing is approximate.
 
 import { requestBlob, requestJson } from "./api.js";
+import { addressOf } from "./asking.js";
 import { element, others } from "./dom.js";
 import { marked, painted } from "./pictures.js";
 
@@ -13,10 +14,10 @@ export async function showWhy(panel, hit, asked, picturePath) {
   const state = element("p", { class: "soft", role: "status" }, "Looking for what matched …");
   panel.replaceChildren(state);
   try {
+    const image = (await addressOf(asked.picture)) ?? undefined;
+    const body = { text: asked.text, image, document: hit.document.id, position: hit.passage.position };
     const [found, theirs] = await Promise.all([
-      requestJson("/v1/explain", {
-        body: { text: asked.text, image: asked.dataUrl ?? undefined, document: hit.document.id, position: hit.passage.position },
-      }),
+      requestJson("/v1/explain", { body }),
       picturePath === null ? null : documentPicture(picturePath, hit),
     ]);
     draw(panel, found, { asked, hit, theirs });
@@ -44,10 +45,11 @@ function draw(panel, found, { asked, hit, theirs }) {
       element("input", { type: "radio", name: `pairs-${hit.rank}`, checked, listeners: { change: () => show(traced) } }),
       label);
   const choices = element("fieldset", { class: "pairs" },
-    element("legend", {}, "What made the score, and the strongest pairs of tokens"),
-    choice(`all: ${found.score.toFixed(2)}`, found, true),
+    element("legend", {}, "What made the score of ReT, and the strongest pairs of tokens"),
+    choice(`ReT score: ${found.score.toFixed(2)}`, found, true),
     ...pairs.map((pair, place) => choice(`${place + 1}: ${pair.score.toFixed(2)}`, pair, false)));
-  const note = "Approximate: traced through the model's gates and attention.";
+  const fused = "fused" in (hit.scores ?? {}) ? "This explains the score of ReT, not the rank, which is fused with that of words. " : "";
+  const note = `${fused}Approximate: traced through the model's gates and attention.`;
   panel.replaceChildren(choices, shown, element("p", { class: "soft note" }, note));
   show(found);
 }

@@ -81,3 +81,19 @@ def open_page(browser: Browser, stage: Stage, canned: Canned) -> Iterator[Opener
 
         yield opener
     assert wrong == []
+
+
+@pytest.fixture
+def wrong() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, wrong: list[str]) -> Iterator[Page]:
+    context = browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    yield page
+    context.close()

@@ -64,17 +64,18 @@ def test_none_runs_in_evidence_answer_and_prompt(open_page, bare) -> None:
 
 
 def test_none_runs_in_why_it_matched(open_page, bare) -> None:
-    for rank, payload in enumerate(PAYLOADS[:12], 1):
-        bare.hits = [poisoned(1, payload)]
-        bare.hits[0]["document"]["images"] = bare.hits[0]["passage"]["image"] = None
-        whole = {"text": payload, "start": 0, "end": len(payload), "weight": 1.0}
-        bare.explanation = explanation(traced([whole], [], [whole], []), [], payload, payload)
-        if rank == 1:
-            page = open_page()
-        ask(page, payload)
-        page.click("text=Why it matched")
-        page.wait_for_selector("mark")
-        assert page.locator("mark").all_text_contents() == [payload, payload]
+    text, words = "", []
+    for payload in PAYLOADS:
+        start, text = len(text), f"{text}{payload}\n"
+        words.append({"text": payload, "start": start, "end": len(text) - 1, "weight": 1.0})
+    bare.hits = [poisoned(1, PAYLOADS[1])]
+    bare.hits[0]["document"]["images"] = bare.hits[0]["passage"]["image"] = None
+    bare.explanation = explanation(traced(words, [], words, []), [], text, text)
+    page = open_page()
+    ask(page, PAYLOADS[1])
+    page.click("text=Why it matched")
+    page.wait_for_selector("mark")
+    assert page.locator("mark").all_text_contents() == [*PAYLOADS, *PAYLOADS]
     assert page.evaluate(RAN) == 0
 
 
