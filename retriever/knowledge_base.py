@@ -120,9 +120,7 @@ class KnowledgeBase:
             Mismatch: the encoder is not the one that it was built with.
         """
         path = Path(path)
-        if migrate.format_of(path / FILE) == 1:
-            migrate.migrate(path)
-        store = Store(path)
+        store = migrate.opened(path)
         try:
             return cls(store, encoder)
         except RagVqaError:
