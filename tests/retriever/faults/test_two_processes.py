@@ -66,6 +66,25 @@ def test_opened_while_another_s_log_is_empty(base: Path, script: Any) -> None:
     in_turn(kb, script)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_database_named_as_a_picture(
+    base: Path, motions: Any, script: Any, linked: bool
+) -> None:
+    """A hostile record need only guess where the knowledge base lies."""
+    picture = base / "kb.sqlite"
+    if linked:
+        picture = base.parent / "picture.png"
+        picture.symlink_to(base / "kb.sqlite")
+    with motions.open_or_create(base) as kb:
+        assert kb.delete("d0") == 1
+        hostile = {"id": "hostile", "text": "Look.", "image": picture}
+        (refused,) = kb.add([hostile]).rejected
+        assert "a database is not opened" in refused.reason
+        assert script("deletes.py", base) == "d1 d2 d3 d4\n"  # which closes it
+        assert kb.delete("d1") == 1
+        assert script("deletes.py", base) == "d2 d3 d4\n"
+
+
 def test_only_sqlite_opens_the_database(tmp_path: Path, script: Any) -> None:
     for name, content in {"old": b"", "old_1": b"garbage" * 10_000}.items():
         (tmp_path / f"{name}.kb").mkdir()
