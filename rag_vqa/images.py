@@ -195,15 +195,15 @@ class _Metered(io.BytesIO):
 def _locate(source: str | Path, name: str, root: Path | None) -> Path:
     if _ADDRESS.match(os.fspath(source)):
         raise _bad(name, "addresses are not fetched; save the picture and give its path")
-    if root is None:
-        return Path(source)
     try:
-        base = root.resolve()
+        base = Path() if root is None else root.resolve()
         path = (base / source).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links; NUL in the name
         raise _bad(name, f"cannot be found ({_reason(error)})") from error
-    if not path.is_relative_to(base):
+    if root is not None and not path.is_relative_to(base):
         raise _bad(name, f"lies outside {_name(root)}; copy it there")
+    if path.suffix.startswith(".sqlite"):  # closing it would drop our own locks on it: fcntl(2)
+        raise _bad(name, "a database is not opened; give the path of a picture")
     return path
 
 

@@ -120,9 +120,7 @@ class KnowledgeBase:
             Mismatch: the encoder is not the one that it was built with.
         """
         path = Path(path)
-        if migrate.format_of(path / FILE) == 1:
-            migrate.migrate(path)
-        store = Store(path)
+        store = migrate.opened(path)
         try:
             return cls(store, encoder)
         except RagVqaError:
@@ -163,7 +161,7 @@ class KnowledgeBase:
         Raises:
             UsageError: batch_size < 1.
             BadInput: a document is refused, under `strict`.
-            RagVqaError: another process is writing.
+            Locked: another process is writing.
         """
         adding = Adding(self.store, lambda: self.encoder, batch_size, strict)
         adding.report = adding.report if report is None else report
@@ -196,7 +194,7 @@ class KnowledgeBase:
 
         Raises:
             UsageError: over 5% would be deleted, without `force`; batch_size < 1.
-            BadInput, RagVqaError: see `add`.
+            BadInput, Locked: see `add`.
         """
         adding = Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)
         with nullcontext() if dry_run else self.store.writing():

@@ -2,6 +2,10 @@
 
 It knows transactions, versions, checksums, and what SQLite's errors mean to a user. It does not
 know what the rows mean (store.py) nor who may write (lock.py).
+
+Nothing but SQLite may open the file, not to read it either: when a process closes any descriptor
+of a file, the system drops all locks that the process has on it (fcntl(2)), those of SQLite's other
+connections too. Its size may be asked for (stat).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError, UsageError
+from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError, UsageError
 from rag_vqa.retriever.store import files, journal
 from rag_vqa.retriever.store.commit import Commit, meta_checksum
 from rag_vqa.retriever.store.tables import META, SCHEMA
@@ -36,6 +40,10 @@ _REFUSED = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+
+
+class OldFormat(RagVqaError):
+    """The file has the format before the present one."""
 
 
 class Database:
@@ -224,23 +232,22 @@ class Database:
                 f"{self.file} has format {version}, this rag-vqa reads up to {FORMAT}. "
                 "Upgrade: pip install -U rag-vqa"
             )
-        if version < FORMAT:  # format 1 was migrated before (migrate.py)
+        if version == FORMAT - 1:
+            raise OldFormat(
+                f"{self.file} has format {version}. Bring it to the present one: "
+                f"rag-vqa kb stats {self.file.parent}"
+            )
+        if version < FORMAT:
             raise self.corrupt(f"there is no format {version}")
 
     def _check_size(self) -> None:
-        """SQLite reads a last page that is cut as if it ended in zeros."""
-        with self.snapshot():  # none commits meanwhile
-            if cut := self._cut():
-                raise self.corrupt(cut)
-
-    def _cut(self) -> str:
-        """Where the file ends too early; "" if it does not, or a log may hold its last pages."""
-        if self._left("wal"):
-            return ""
-        with self.file.open("rb") as file:
-            pages = int.from_bytes(file.read(32)[28:], "big")  # SQLite's file format, 1.3.8
-        found = self.file.stat().st_size
-        return f"it ends at byte {found} of {pages * _PAGE}" if found < pages * _PAGE else ""
+        """SQLite misses whole pages, but reads a last one that is cut as if it ended in zeros."""
+        with self.snapshot():
+            ((pages,),) = self.rows("PRAGMA page_count")  # from here on, none takes pages away
+            if self._left("wal"):  # which may hold the last pages
+                return
+            if (size := self.file.stat().st_size) < pages * _PAGE:
+                raise self.corrupt(f"it ends at byte {size} of {pages * _PAGE}")
 
     def _check_schema(self) -> None:
         """Tables that are not ours could call or hide anything."""
@@ -264,7 +271,7 @@ class Database:
     def _said(self, error: sqlite3.Error) -> RagVqaError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return RagVqaError(
+            return Locked(
                 f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
                 "seconds. Wait for it, then run this again."
             )
@@ -273,4 +280,4 @@ class Database:
                 f"{self.file} cannot be used: {error}. What was committed is safe: check its "
                 "rights and the disk's room, then run this again."
             )
-        return self.corrupt(self._cut() or str(error))
+        return self.corrupt(f"{error} (it ends at byte {self.file.stat().st_size})")

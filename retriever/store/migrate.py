@@ -11,37 +11,36 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError
+from rag_vqa.errors import CorruptKnowledgeBase, Locked
 from rag_vqa.retriever.store import files, lock
 from rag_vqa.retriever.store.collect import FILE
 from rag_vqa.retriever.store.content import UNREADABLE, Encoded, content_of, document_of
-from rag_vqa.retriever.store.database import MAGIC
+from rag_vqa.retriever.store.database import OldFormat
 from rag_vqa.retriever.store.manifest import Manifest
 from rag_vqa.retriever.store.store import Store
 from rag_vqa.types import Passage
 
-_HEADER = struct.Struct(">60xI4xI")  # SQLite's file format, 1.3: user_version, application_id
 _BATCH = 256  # documents of one commit
 
 
-def format_of(file: Path) -> int | None:
-    """The format that a file of ours has; None if it is no file of ours."""
+def opened(folder: Path) -> Store:
+    """The store of a folder, which is brought to the present format first, if need be.
+
+    Raises:
+        Missing, CorruptKnowledgeBase: there is none, or it is damaged, or not ours.
+        RagVqaError: it is of a newer format; see also `migrate`.
+    """
     try:
-        with file.open("rb") as opened:
-            head = opened.read(_HEADER.size)
-    except OSError:
-        return None
-    if len(head) < _HEADER.size:
-        return None
-    version, magic = _HEADER.unpack(head)
-    return int(version) if magic == MAGIC else None
+        return Store(folder)
+    except OldFormat:
+        migrate(folder)
+    return Store(folder)
 
 
 def migrate(folder: Path) -> None:
@@ -49,16 +48,17 @@ def migrate(folder: Path) -> None:
 
     Raises:
         CorruptKnowledgeBase: its rows cannot be read; it stays as it is.
-        RagVqaError: it cannot be written to, or another process is at it.
+        Locked: another process is at it.
+        RagVqaError: it cannot be written to.
     """
     with lock.writing(folder):
-        if format_of(folder / FILE) != 1:  # another process was faster
-            return
         for left in folder.glob(f"{FILE}{files.NEW}*"):
             files.remove(left)
         name = f"{FILE}{files.NEW}"
         try:
-            with closing(_opened(folder / FILE)) as old:
+            with closing(_connect(folder / FILE)) as old:
+                if old.execute("PRAGMA user_version").fetchone() != (1,):
+                    return  # another process was faster
                 Store.create(folder, _manifest(old), name)
                 new = Store(folder, name)
                 try:
@@ -71,11 +71,11 @@ def migrate(folder: Path) -> None:
                 f". Build it again: rag-vqa kb build SOURCE --out {folder}"
             ) from error
         if (folder / f"{name}-wal").exists():
-            raise RagVqaError(f"{folder / name} is open elsewhere. Run this again.")
+            raise Locked(f"{folder / name} is open elsewhere. Run this again.")
         files.replace(folder / name, folder / FILE)
 
 
-def _opened(file: Path) -> sqlite3.Connection:
+def _connect(file: Path) -> sqlite3.Connection:
     """For writing too, so that SQLite may undo what a killed writer left half done."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
