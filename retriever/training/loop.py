@@ -166,11 +166,9 @@ class _Run:
         self.sums: dict[str, float] = {}
         self._resume(optimizer)
         self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
-        self.log_file = (
-            Log(folder / LOG, self.step, self.validated, watch.tensorboard)
-            if accelerator.is_main_process
-            else None
-        )
+        self.log_file = None
+        if accelerator.is_main_process:
+            self.log_file = Log(folder / LOG, self.step, self.validated, watch.tensorboard)
         self.started, self.counted = time.monotonic(), 0
 
     @property
@@ -224,8 +222,7 @@ class _Run:
             self.watch.line(self.log_file.write(self.step, line))
 
     def validate(self, validation: Validation) -> None:
-        """Measure in the main process, and keep the model if it is the best so far. Saved before,
-        for what fails in it, and after."""
+        """Measure in the main process, and keep the model if it is the best so far; saved before."""
         began = time.monotonic()
         self.save()
         if self.accelerator.is_main_process:
