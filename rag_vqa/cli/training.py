@@ -79,7 +79,7 @@ def _trained(run: Run, settings: TrainSettings, made: Accelerator) -> int:
 
     quiet = run.quiet or not made.is_main_process
     with (
-        asked_to_stop() as stop,
+        asked_to_stop(quiet) as stop,
         shown(settings.out, settings.steps, quiet, run, stop, settings.tensorboard) as watch,
     ):
         fitted = train(settings, made, watch, sources())
