@@ -222,7 +222,7 @@ class _Run:
             self.watch.line(self.log_file.write(self.step, line))
 
     def validate(self, validation: Validation) -> None:
-        """Measure in the main process, and keep the model if it is the best so far; saved before."""
+        """Measure in the main process, keep the best model so far. The state is saved before."""
         began = time.monotonic()
         self.save()
         if self.accelerator.is_main_process:

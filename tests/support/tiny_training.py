@@ -73,7 +73,7 @@ def pairs(folder: Path, count: int = 24) -> Path:
             picture = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8))
             picture.save(folder / f"{row}.png")
             document["image"] = f"{row}.png"
-        lines.append(json.dumps({"question": said.split()[0], "document": document}))
+        lines.append(json.dumps({"question": f"{said.split()[0]} {row}", "document": document}))
     file = folder / "pairs.jsonl"
     file.write_text("\n".join(lines) + "\n", "utf-8")
     return file
