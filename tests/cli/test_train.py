@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,16 @@ def test_a_setting_that_is_missing(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "t.yaml").write_text("{out: a, start: demo, steps: 1}", "utf-8")
     done = cli("train", "--config", str(tmp_path / "t.yaml"))
     assert done.code == 2 and "data is missing. See: docs/training.md" in done.err
+
+
+def test_another_checkpoint_and_another_s_best_are_noticed(home: Path, cli: Cli) -> None:
+    given = ("train", "--config", file(home, steps=1))
+    assert cli(*given).code == 0
+    config = home / "start" / "config.json"
+    told = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(told | {"logit_scale": 1.25}), "utf-8")
+    other = cli(*given)
+    assert other.code == 2 and "begun with was " in other.err
+    shutil.rmtree(home / "out" / "state")
+    strange = cli(*given)
+    assert strange.code == 2 and "best is there, and no state of a training" in strange.err

@@ -1,5 +1,6 @@
 """What a training begins with: towers and their fate, LoRA, sides, and settings that cannot be."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,10 @@ def test_what_is_not_there(home: Path) -> None:
     model = {"config": {"query_config": {"text_config": {}}}, "vision": str(home / "nowhere")}
     with pytest.raises(Missing, match=r"model\.vision"):
         started(settings(home, home / "out", start=None, model=model))
+
+
+def test_lora_lets_bitsandbytes_ask_for_nothing() -> None:
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    log.setLevel(logging.NOTSET)
+    add_lora(CLIPVisionModel(CLIPVisionConfig(image_size=16, patch_size=8, **TOWER)), rank=1)
+    assert not log.isEnabledFor(logging.WARNING)
