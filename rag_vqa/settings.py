@@ -124,6 +124,10 @@ def _validated(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         raise UsageError(f"There is no setting {key}.{_nearest(key, kind, see)}")
+    if first["type"] == "missing":
+        raise UsageError(f"{key} is missing. See: {see}")
+    if first["type"] == "tuple_type" and isinstance(first["input"], Mapping):
+        raise UsageError(f"{key} is a list, into which --set does not reach: say it in the file.")
     raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: {see}")
 
 
@@ -207,7 +211,8 @@ def _read_file(path: Path, see: str = SHOWN_BY) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise UsageError(f"{path}: no such settings file. A start: {see} > {path}")
+        start = f"A start: {see} > {path}" if see == SHOWN_BY else f"See: {see}"
+        raise UsageError(f"{path}: no such settings file. {start}")
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -5,9 +5,12 @@ It knows signals. What is safe is the matter of whoever catches Stopped, or asks
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_AFTER = b"\nStopping after this step; ^C again ends it at once.\n"
 
 
 class Stopped(BaseException):
@@ -31,22 +34,34 @@ def stopping() -> Iterator[None]:
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
+def asked_to_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """Within, the two signals and ^C are noted, for a loop that asks once a round and then saves.
-    A second ^C ends it at once."""
-    asked = False
+
+    Until it has asked for the first time they end it at once: models load, data is packed, and
+    there is nothing to save. So does a second ^C.
+    """
+    asked = asks = False
 
     def note(number: int, frame: object) -> None:
         nonlocal asked
-        if asked and number == signal.SIGINT:
+        if number == signal.SIGINT and (asked or not asks):
             raise KeyboardInterrupt
+        if not asks:
+            raise Stopped
+        if not (asked or quiet):
+            os.write(2, _AFTER)  # not print: it may have been printing as the signal came
         asked = True
+
+    def ask() -> bool:
+        nonlocal asks
+        asks = True
+        return asked
 
     names = ("SIGINT", "SIGTERM", "SIGUSR1")
     caught = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, note) for number in caught}
     try:
-        yield lambda: asked
+        yield ask
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -79,12 +79,13 @@ def _trained(run: Run, settings: TrainSettings, made: Accelerator) -> int:
 
     quiet = run.quiet or not made.is_main_process
     with (
-        asked_to_stop() as stop,
+        asked_to_stop(quiet) as stop,
         shown(settings.out, settings.steps, quiet, run, stop, settings.tensorboard) as watch,
     ):
         fitted = train(settings, made, watch, sources())
     if fitted.stopped:
-        run.note(f"Stopped after {fitted.step:,} steps, saved. The same command goes on.")
+        told = run.note if made.is_main_process else lambda message: None
+        told(f"Stopped after {fitted.step:,} steps, saved. The same command goes on.")
         return IN_PART
     if made.is_main_process:
         _tell(run, settings, fitted.step, fitted.best)

@@ -19,8 +19,6 @@ from rag_vqa.errors import UsageError
 if TYPE_CHECKING:
     from rag_vqa.retriever.training.query_side import Tuned
 
-BEST = "best"
-
 
 def run(run: Run, given: Given) -> int:
     """Tune, or go on; the exit code: no gain is none's fault.
@@ -44,7 +42,7 @@ def run(run: Run, given: Given) -> int:
     made = accelerator("fp32")
     quiet = run.quiet or not made.is_main_process
     try:
-        with asked_to_stop() as stop, shown(given.out, None, quiet, run, stop) as watch:
+        with asked_to_stop(quiet) as stop, shown(given.out, None, quiet, run, stop) as watch:
             seed = run.flags.get("seed") or 0
             tuned = tune(given.start, source, given.out, made, watch, seed)
     finally:
@@ -84,11 +82,17 @@ def gained(tuned: Tuned) -> bool:
 
 def _kept(tuned: Tuned, out: Path) -> Path | None:
     """The tuned checkpoint under its lasting name, or none."""
-    best = out / BEST
-    shutil.rmtree(best, ignore_errors=True)  # of an earlier run of the same command
+    from rag_vqa.retriever.store.files import NEW
+    from rag_vqa.retriever.training.exporting import take_place
+    from rag_vqa.retriever.training.query_side import KEPT
+
+    best, new = out / KEPT, out / f"{KEPT}{NEW}"
     if not gained(tuned):
+        shutil.rmtree(best, ignore_errors=True)  # of this training: another's was refused
         return None
-    shutil.copytree(tuned.folder, best)
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(tuned.folder, new)
+    take_place(new, best)
     return best
 
 

@@ -6,6 +6,7 @@ the state of a training (checkpoint.py).
 
 import json
 import shutil
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from rag_vqa.retriever.encoder import INSTRUCTION_FILE
 from rag_vqa.retriever.export import export_released
 from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.store import files
+from rag_vqa.retriever.training.checkpoint import done
+from rag_vqa.retriever.training.loop import STATE
 from rag_vqa.retriever.training.lora import merge_lora
 from rag_vqa.retriever.training.starting import Started
 
@@ -40,7 +43,20 @@ def export(found: Started, folder: Path, *, scale: float = 1.0, dtype: str = "fl
     words.save_pretrained(new)
     found.processor.image_processor.save_pretrained(new)
     (new / INSTRUCTION_FILE).write_text(json.dumps({"default": found.instruction}) + "\n", "utf-8")
-    _take_place(new, folder)
+    take_place(new, folder)
+
+
+def refuse_strange(out: Path, names: Sequence[str]) -> None:
+    """Refuse a folder that holds checkpoints under these names, and no training that wrote them.
+
+    Raises UsageError.
+    """
+    there = [str(out / name) for name in names if (out / name).exists()]
+    if there and not done(out / STATE):
+        raise UsageError(
+            f"{there[0]} is there, and no state of a training that wrote it: it would be replaced. "
+            "Give another folder, or move it away."
+        )
 
 
 def mend(folder: Path) -> None:
@@ -61,7 +77,8 @@ def _finished(model: RetrieverModel, scale: float, dtype: str) -> RetrieverModel
     return copy
 
 
-def _take_place(new: Path, folder: Path) -> None:
+def take_place(new: Path, folder: Path) -> None:
+    """Give a finished folder its name; the former one of that name goes when it has it."""
     for file in sorted(new.iterdir()):
         files.sync(file)
     mend(folder)

@@ -4,7 +4,7 @@ Knows pairs, tokens, ranks. Encodes as use does; does not know knowledge bases: 
 computed, so that what is measured is the model alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,6 +18,7 @@ from rag_vqa.retriever.maxsim import maxsim
 from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.batch import Item, Pair, Source
+from rag_vqa.retriever.training.collate import opened
 from rag_vqa.types import Passage, Query
 
 SEED = 1_000_003  # of what is drawn: nobody trains with it, or endless sources would give the same
@@ -45,11 +46,17 @@ class HeldOut:
 
     @classmethod
     def of(
-        cls, source: Source, count: int, model: RetrieverModel, processor: RetProcessor
+        cls,
+        source: Source,
+        count: int,
+        model: RetrieverModel,
+        processor: RetProcessor,
+        note: Callable[[str], None] = lambda message: None,
     ) -> "HeldOut":
-        """The first `count` pairs of a source, those that come again left out."""
+        """The first `count` pairs of a source, those that come again left out; see `usable`."""
         drawn = {pair.name: pair for pair in source.draw(SEED, range(count))}
-        return cls(list(drawn.values()), model, processor)
+        skip = getattr(source, "on_bad", "stop") == "skip"
+        return cls(usable(list(drawn.values()), processor, skip, note), model, processor)
 
     def recall(self) -> dict[str, float]:
         """Shares of queries with a right passage at the first place, and among the first five."""
@@ -88,6 +95,27 @@ class HeldOut:
             return torch.from_numpy(self.encoder.encode_queries(asked))
         shown = [Passage(item.id, 0, item.text, item.image) for item in items]
         return torch.from_numpy(self.encoder.encode_passages(shown))
+
+
+def usable(
+    pairs: Sequence[Pair], processor: RetProcessor, skip: bool, note: Callable[[str], None]
+) -> list[Pair]:
+    """The pairs whose pictures can be opened. Now, not hours later; and not kept open, for memory.
+
+    Raises BadInput: one cannot be opened, with the name of its pair, unless under `skip`: then it
+    is noted.
+    """
+    good = []
+    for pair in pairs:
+        try:
+            opened(pair, processor, {})
+        except BadInput as error:
+            if not skip:
+                raise
+            note(f"left out of those held out: {error}")
+        else:
+            good.append(pair)
+    return good
 
 
 @contextmanager

@@ -9,23 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import Missing
+from rag_vqa.retriever.store import files
 
 Figures = Mapping[str, float]
 
 
 class Log:
-    """Lines at the end of a file, each with its step; lines beyond `first` are cut off: they were
-    written after the state that a run goes on from, and will be written again.
+    """Lines at the end of a file, each with its step. Those beyond `first`, and validations beyond
+    `validated`, are cut off: they were written after the state that a run goes on from, and will
+    be written again.
 
     Raises:
         Missing: `tensorboard` is asked for and not installed.
     """
 
-    def __init__(self, path: Path, first: int, tensorboard: bool = False) -> None:
+    def __init__(
+        self, path: Path, first: int, validated: int = 0, tensorboard: bool = False
+    ) -> None:
         self.path = path
         if path.exists():
-            lines = [x for x in path.read_text("utf-8").splitlines() if _step(x) <= first]
-            path.write_text("".join(f"{x}\n" for x in lines), "utf-8")
+            kept = [x for x in path.read_text("utf-8").splitlines() if _stands(x, first, validated)]
+            files.write_whole(path, "".join(f"{x}\n" for x in kept).encode())
         self.board = _board(path.parent / "tensorboard", first) if tensorboard else None
 
     def write(self, step: int, figures: Figures, kind: str = "train") -> dict[str, Any]:
@@ -40,12 +44,13 @@ class Log:
         return line
 
 
-def _step(line: str) -> float:
-    """The step of a line; a line that a kill cut short counts as beyond all."""
+def _stands(line: str, first: int, validated: int) -> bool:
+    """Whether a line is of what was saved; one that a kill cut short is not."""
     try:
-        return float(json.loads(line)["step"])
+        told = json.loads(line)
     except ValueError:
-        return float("inf")
+        return False
+    return bool(told["step"] <= (validated if told["kind"] == "validation" else first))
 
 
 def _board(folder: Path, first: int) -> Any:

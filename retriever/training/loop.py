@@ -126,15 +126,17 @@ def fit(
         RagVqaError: a loss, a feature or a gradient is no number; nothing is saved.
     """
     run = _Run(module, plan, folder, accelerator, identity, watch)
+    if validation is not None and run.to_validate:  # it ended within that
+        run.validate(validation)
     while run.step < plan.steps and not run.ended:
         outcome, norm = run.advance(step_of)
         run.count(outcome, norm)
         last = run.step == plan.steps
         if run.step % plan.log_every == 0 or last:
             run.log()
-        if validation is not None and (run.step % plan.validate_every == 0 or last):
+        if validation is not None and run.to_validate:
             run.validate(validation)
-        if run.step % plan.save_every == 0 or last or run.ended:
+        elif run.step % plan.save_every == 0 or last or run.ended:
             run.save()
     return run.finish()
 
@@ -160,18 +162,24 @@ class _Run:
         self.bases = [group["lr"] for group in optimizer.param_groups]
         self.step, self.stopped, self.exhausted = 0, False, False
         self.best: dict[str, float] = {}
-        self.since_best = 0
+        self.validated = self.since_best = 0
         self.sums: dict[str, float] = {}
         self._resume(optimizer)
         self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
-        self.log_file = (
-            Log(folder / LOG, self.step, watch.tensorboard) if accelerator.is_main_process else None
-        )
+        self.log_file = None
+        if accelerator.is_main_process:
+            self.log_file = Log(folder / LOG, self.step, self.validated, watch.tensorboard)
         self.started, self.counted = time.monotonic(), 0
 
     @property
     def ended(self) -> bool:
         return self.stopped or self.exhausted
+
+    @property
+    def to_validate(self) -> bool:
+        """Whether this step is one after which it validates, and has not yet."""
+        due = self.step % self.plan.validate_every == 0 or self.step == self.plan.steps
+        return due and self.validated < self.step
 
     def advance(self, step_of: StepOf) -> tuple[Outcome, float]:
         """One step: gradients, whether they are numbers, an update."""
@@ -195,7 +203,7 @@ class _Run:
     def count(self, outcome: Outcome, norm: float) -> None:
         """Add a step to the sums of the next line."""
         figures = {"loss": float(outcome.loss), "norm": norm, **outcome.figures}
-        for name, value in {**figures, "items": outcome.items, "steps": 1}.items():
+        for name, value in {**figures, "steps": 1}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         self.counted += outcome.items
 
@@ -205,7 +213,6 @@ class _Run:
         own = torch.tensor([self.sums[name] for name in names], device=self.accelerator.device)
         means = dict(zip(names, self.accelerator.reduce(own, "mean").tolist(), strict=True))
         steps = means.pop("steps")
-        means.pop("items")
         line = {name: value / steps for name, value in means.items()}
         seconds = time.monotonic() - self.started
         line["items_per_second"] = self.counted * self.accelerator.num_processes / seconds
@@ -215,7 +222,9 @@ class _Run:
             self.watch.line(self.log_file.write(self.step, line))
 
     def validate(self, validation: Validation) -> None:
-        """Measure in the main process, and keep the model if it is the best so far."""
+        """Measure in the main process, keep the best model so far. The state is saved before."""
+        began = time.monotonic()
+        self.save()
         if self.accelerator.is_main_process:
             assert self.log_file is not None
             figures = dict(validation.measure())
@@ -227,7 +236,9 @@ class _Run:
                 self.best, self.since_best = {"step": self.step, **figures}, 0
         patience = validation.patience
         self.exhausted = self._said_by_main(patience is not None and self.since_best >= patience)
-        self.started = time.monotonic()  # validation is no training
+        self.validated = self.step
+        self.save()
+        self.started += time.monotonic() - began  # validation is no training
 
     def _said_by_main(self, value: bool) -> bool:
         if self.accelerator.num_processes == 1:
@@ -244,6 +255,7 @@ class _Run:
                 "sums": self.sums,
                 "best": self.best,
                 "since_best": self.since_best,
+                "validated": self.validated,
                 "exhausted": self.exhausted,
             }
             if self.accelerator.scaler is not None:
@@ -270,7 +282,7 @@ class _Run:
         checkpoint.restore(saved.tensors, self.module, optimizer)
         self.step, self.sums = saved.step, dict(saved.said["sums"])
         self.best, self.since_best = dict(saved.said["best"]), saved.said["since_best"]
-        self.exhausted = saved.said["exhausted"]
+        self.exhausted, self.validated = saved.said["exhausted"], saved.said["validated"]
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.said["scaler"])
 

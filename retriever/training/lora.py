@@ -3,6 +3,8 @@
 Knows towers of transformers. Source of the method: Hu et al., LoRA, 2021. Does not know training.
 """
 
+import logging
+
 from torch import nn
 
 from rag_vqa.errors import Missing
@@ -15,6 +17,8 @@ def add_lora(tower: nn.Module, rank: int) -> None:
 
     The second begins at zero: the tower computes what it did. Raises Missing without peft.
     """
+    # Peft imports bitsandbytes, which asks for a package to fetch code with; none of it is used.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:

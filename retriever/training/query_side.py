@@ -20,11 +20,12 @@ from rag_vqa.errors import BadInput, RagVqaError, UsageError
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.batch import Item, Pair
-from rag_vqa.retriever.training.exporting import export, mend
-from rag_vqa.retriever.training.held_out import SEED, HeldOut
+from rag_vqa.retriever.training.exporting import export, mend, refuse_strange
+from rag_vqa.retriever.training.held_out import SEED, HeldOut, usable
 from rag_vqa.retriever.training.loop import (
     NOBODY,
     Fitted,
+    Note,
     Outcome,
     Plan,
     Validation,
@@ -40,8 +41,8 @@ from rag_vqa.retriever.training.sources.opening import open_source
 from rag_vqa.retriever.training.sources.settings import SourceSettings
 from rag_vqa.retriever.training.starting import Started, started
 
-TUNED = "tuned"
-LEAST = 20  # pairs: of fewer, a fifth says nothing
+TUNED, KEPT = "tuned", "best"  # the checkpoint, and its name where it is to be kept
+LEAST = 20  # questions: of fewer, a fifth says nothing
 JUDGED, WATCHED = 5, 10  # one pair of so many judges, one of so many chooses the step
 EPOCHS, BATCH, VALIDATIONS, PATIENCE = 20, 16, 10, 3
 PLAN = Plan(steps=1, warmup=10, optimizer="adamw", rate=1e-3, log_every=10, save_every=50)
@@ -85,17 +86,21 @@ def tune(
     """
     if accelerator.num_processes > 1:
         raise UsageError("a few hundred pairs are tuned on by one process: leave out the launcher.")
-    told = TrainSettings(
-        out=out, start=start, side="query", data=DataSettings(train=(source,)), steps=1
-    )
+    data = DataSettings(train=(source,))
+    told = TrainSettings(out=out, start=start, side="query", data=data, steps=1, seed=seed)
+    told.checked()
+    mend(out / TUNED)
+    mend(out / KEPT)
+    refuse_strange(out, (TUNED, KEPT))
     found = started(told)
     fingerprint = Encoder(found.model, found.processor).fingerprint
-    pairs = _pairs(source, found.instruction, out)
-    judging, watching, training = divided(pairs)
+    pairs, digest = _pairs(source, found, out, watch.note)
+    judging, watching, training = divided(pairs, watch.note)
     searched = list({pair.passage.id: pair.passage for pair in pairs}.values())
     judge = HeldOut(judging, found.model, found.processor, searched)
     before = judge.ranks()
-    fitted = _fitted(told, found, watching, training, searched, accelerator, watch, seed)
+    parts = _Parts(watching, training, searched, digest)
+    fitted = _fitted(told, found, parts, accelerator, watch)
     if fitted.stopped:
         return Tuned(fitted, out / TUNED, before, before)
     encoder = Encoder.load(out / TUNED, device=str(accelerator.device))
@@ -106,38 +111,67 @@ def tune(
     return Tuned(fitted, out / TUNED, before, tuned.ranks(), passages, len(searched))
 
 
-def divided(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Pairs that judge, that choose the step, that are trained on. Raises BadInput."""
-    if len(pairs) < LEAST:
-        raise BadInput(f"{len(pairs)} pairs: give at least {LEAST}, some of them judge the rest.")
-    judging, watching = len(pairs) // JUDGED, max(1, len(pairs) // WATCHED)
+def divided(
+    pairs: Sequence[Pair], note: Note = NOBODY.note
+) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """Pairs that judge, that choose the step, that are trained on. Those that ask the same, by text
+    and picture, stay together: what judges was not seen. Raises BadInput."""
+    asked: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        asked.setdefault((pair.query.text, str(pair.query.image)), []).append(pair)
+    questions = list(asked.values())
+    if len(questions) < LEAST:
+        raise BadInput(
+            f"{len(questions)} different questions in {len(pairs)} pairs: give at least {LEAST}, "
+            "some of them judge the rest."
+        )
+    if len(questions) < len(pairs):
+        note(f"{len(pairs):,} pairs ask {len(questions):,} different questions: equal ones "
+             "are not divided.")  # fmt: skip
+    judging, watching = len(questions) // JUDGED, max(1, len(questions) // WATCHED)
     end = judging + watching
-    return [*pairs[:judging]], [*pairs[judging:end]], [*pairs[end:]]
+    parts = questions[:judging], questions[judging:end], questions[end:]
+    first, second, third = ([pair for same in part for pair in same] for part in parts)
+    return first, second, third
 
 
-def _pairs(source: SourceSettings, instruction: str, out: Path) -> list[Pair]:
-    """All pairs of a file once, shuffled, with the instruction that use will put before each."""
-    told = {"instructions": (instruction,)} if instruction else {}
-    opened = open_source(source.model_copy(update=told), folder=out / DATA)
-    assert isinstance(opened, FileSource)
-    return opened.draw(SEED, range(len(opened)))
+def _pairs(source: SourceSettings, found: Started, out: Path, note: Note) -> tuple[list[Pair], str]:
+    """All pairs of a file once, shuffled, with the instruction that use will put before each; and
+    the file's digest."""
+    told = {"instructions": (found.instruction,)} if found.instruction else {}
+    packed = open_source(source.model_copy(update=told), folder=out / DATA)
+    assert isinstance(packed, FileSource)
+    pairs = packed.draw(SEED, range(len(packed)))
+    return usable(pairs, found.processor, source.on_bad == "skip", note), packed.digest
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Pairs that choose the step, pairs that are trained on, passages, the file's digest."""
+
+    watching: Sequence[Pair]
+    training: Sequence[Pair]
+    searched: Sequence[Item]
+    digest: str
 
 
 def _fitted(
     told: TrainSettings,
     found: Started,
-    watching: Sequence[Pair],
-    training: Sequence[Pair],
-    searched: Sequence[Item],
+    parts: _Parts,
     accelerator: Accelerator,
     watch: Watch,
-    seed: int,
 ) -> Fitted:
-    steps = -(-len(training) * EPOCHS // BATCH)
-    plan = replace(PLAN, steps=steps, validate_every=max(1, steps // VALIDATIONS), seed=seed)
+    steps = -(-len(parts.training) * EPOCHS // BATCH)
+    plan = replace(
+        PLAN,
+        steps=steps,
+        warmup=min(PLAN.warmup, steps // 10),
+        validate_every=max(1, steps // VALIDATIONS),
+        seed=told.seed,
+    )
     folder = told.out / TUNED
-    mend(folder)
-    chooser = HeldOut(watching, found.model, found.processor, searched)
+    chooser = HeldOut(parts.watching, found.model, found.processor, parts.searched)
 
     def measure() -> dict[str, float]:
         ranks = chooser.ranks()
@@ -149,7 +183,9 @@ def _fitted(
     module = found.model.get_query_model()
     module.to(accelerator.device)
     passages = chooser.searched().to(accelerator.device)
-    choices = _Choices(module, found.processor, training, passages, list(chooser.pool), seed)
+    choices = _Choices(
+        module, found.processor, parts.training, passages, list(chooser.pool), told.seed
+    )
     scale = float(found.model.config.logit_scale)
     return fit(
         module,
@@ -157,7 +193,14 @@ def _fitted(
         plan,
         told.out,
         accelerator,
-        identity={"start": told.start, "source": told.data.model_dump(mode="json"), "seed": seed},
+        identity={
+            "start": told.start,
+            "begun with": found.digest,
+            "source": told.data.model_dump(mode="json"),
+            "files": parts.digest,
+            "steps": steps,
+            "seed": told.seed,
+        },
         validation=Validation(measure, lambda: export(found, folder, scale=scale), PATIENCE),
         watch=watch,
     )

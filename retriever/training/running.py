@@ -11,7 +11,7 @@ from torch import nn
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.batch import Batch, moved
 from rag_vqa.retriever.training.caching import gradients
-from rag_vqa.retriever.training.exporting import export, mend
+from rag_vqa.retriever.training.exporting import export, mend, refuse_strange
 from rag_vqa.retriever.training.held_out import HeldOut
 from rag_vqa.retriever.training.loading import batches
 from rag_vqa.retriever.training.loop import NOBODY, Fitted, Note, Outcome, Validation, Watch, fit
@@ -42,6 +42,7 @@ def train(
     """
     settings.checked()
     mend(settings.out / BEST)
+    refuse_strange(settings.out, (BEST, LAST))
     with accelerator.main_process_first():  # it packs the data, the others find it packed
         mixture = open_mixture(settings.data.train, others, settings.out / DATA)
         held_out = settings.data.validation
@@ -49,7 +50,8 @@ def train(
     every = (*mixture.sources, *([] if source is None else [source]))
     digests = [one.digest for one in every if isinstance(one, FileSource)]
     found = started(settings)
-    module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
+    begun = settings.loss.scale or float(found.model.config.logit_scale)
+    module = TwoSides(found.model, scale=begun, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
 
     def keep(name: str) -> None:
@@ -58,7 +60,9 @@ def train(
 
     validation = None
     if source is not None:
-        pool = HeldOut.of(source, settings.data.validation_pairs, found.model, found.processor)
+        note = watch.note if accelerator.is_main_process else NOBODY.note
+        count = settings.data.validation_pairs
+        pool = HeldOut.of(source, count, found.model, found.processor, note)
         validation = Validation(pool.recall, lambda: keep(BEST))
     fitted = fit(
         module,
@@ -66,7 +70,7 @@ def train(
         settings.plan(),
         settings.out,
         accelerator,
-        identity=settings.identity() | {"files": digests},
+        identity=settings.identity() | {"begun with": found.digest, "files": digests},
         validation=validation,
         watch=watch,
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from rag_vqa.errors import UsageError
+from rag_vqa.retriever.training.held_out import SEED
 from rag_vqa.retriever.training.loop import Plan
 from rag_vqa.retriever.training.sources.settings import SourceSettings
 from rag_vqa.retriever.training.variant import Variant
@@ -18,6 +19,7 @@ from rag_vqa.sections import Dtype, Section
 
 Tower: TypeAlias = Literal["frozen", "trained", "lora"]
 # What may change between the runs that one training goes through: no weight depends on it.
+WARMUP = 50  # steps at most, where nothing is said of it
 FREE = ("out", "save_every", "log_every", "tensorboard", "data.workers")
 
 
@@ -58,10 +60,10 @@ class DataSettings(Section):
 
 class LossSettings(Section):
     """`symmetric`: passages find their queries, too. `scale` multiplies scores, and is learned
-    from there on under `learn_scale`."""
+    from there on under `learn_scale`; None: that of the checkpoint, 1 of a new model."""
 
     symmetric: bool = True
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     learn_scale: bool = False
 
 
@@ -75,6 +77,7 @@ class TrainSettings(Section):
         batch: pairs of a step, of all processes together. chunks: parts that a process computes
             one after the other, for memory; the gradients are those of the whole.
         matrix_rate: of Muon's matrices; `rate` is of all else, and of everything under adamw.
+        warmup: steps; None: a tenth of all, 50 at most.
         clip: the longest that all gradients together may be.
         dtype: of the weights in best/ and last/.
     """
@@ -92,12 +95,12 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "muon"] = "adamw"
     rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     matrix_rate: float = Field(default=0.02, gt=0, allow_inf_nan=False)
-    warmup: int = Field(default=50, ge=0)
+    warmup: int | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     clip: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     loss: LossSettings = LossSettings()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEED)  # with that one it would train on what validates
     save_every: int = Field(default=200, ge=1)
     validate_every: int = Field(default=200, ge=1)
     log_every: int = Field(default=20, ge=1)
@@ -120,11 +123,29 @@ class TrainSettings(Section):
             )
         if not self.data.train:
             raise UsageError("data.train names no source.")
+        if self.warmup is not None and self.warmup >= self.steps:
+            raise UsageError(
+                f"warmup is {self.warmup} of {self.steps} steps: the rate would only rise. Leave "
+                "it out, or give fewer."
+            )
+        for folder in self._begins_with():
+            if Path(folder).is_dir() and Path(folder).resolve().is_relative_to(self.out.resolve()):
+                raise UsageError(
+                    f"{folder} lies in {self.out}, which this training writes into: it could "
+                    "replace what it begins with. Give another folder with --out."
+                )
         return self
+
+    def _begins_with(self) -> list[str]:
+        towers = () if self.model is None else (self.model.text, self.model.vision)
+        return [one for one in (self.start, *towers, self.tokenizer, self.image_processor) if one]
 
     def plan(self) -> Plan:
         """The loop's part of it."""
-        return Plan(**{name: getattr(self, name) for name in Plan.__dataclass_fields__})
+        told = {name: getattr(self, name) for name in Plan.__dataclass_fields__}
+        if self.warmup is None:
+            told["warmup"] = min(WARMUP, self.steps // 10)
+        return Plan(**told)
 
     def identity(self) -> dict[str, Any]:
         """All that the weights depend on, as JSON."""

@@ -3,7 +3,9 @@
 Knows checkpoints, configurations, towers. Does not know data or the loop.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ class Started:
     model: RetrieverModel
     processor: RetProcessor
     instruction: str = ""
+    digest: str = ""  # of all of it, as it was read: a run that goes on needs the same
 
 
 def started(settings: TrainSettings) -> Started:
@@ -41,6 +44,7 @@ def started(settings: TrainSettings) -> Started:
     Raises:
         UsageError, Missing, RagVqaError: a configuration that cannot be, or no such checkpoint.
     """
+    torch.manual_seed(settings.seed)  # for what is made anew: a model, matrices of LoRA
     if settings.start is not None:
         encoder = Encoder.load(
             settings.start,
@@ -52,7 +56,6 @@ def started(settings: TrainSettings) -> Started:
         found = Started(encoder.model, encoder.processor, encoder.instruction)
     else:
         assert settings.model is not None
-        torch.manual_seed(settings.seed)
         model = _built(settings.model, settings)
         processor = RetProcessor.load(
             settings.tokenizer or settings.model.text or "",
@@ -60,9 +63,20 @@ def started(settings: TrainSettings) -> Started:
             image_processor=settings.image_processor or settings.model.vision,
         )
         found = Started(model, processor, settings.instruction or "")
+    found = replace(found, digest=_digest(found))
     found.model.train()
     choose(found.model, settings)
     return found
+
+
+def _digest(found: Started) -> str:
+    digest = hashlib.sha256(found.processor.tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(found.processor.image_processor.to_json_string().encode())
+    digest.update(json.dumps(found.model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in found.model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def choose(model: RetrieverModel, settings: TrainSettings) -> None:

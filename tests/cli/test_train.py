@@ -1,6 +1,8 @@
 """`rag-vqa train`: a file of settings, signals, and the query side; what a person reads."""
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import yaml
 from tiny_training import checkpoint, digest, pairs, settings
 
-from rag_vqa.cli.stopping import asked_to_stop
+from rag_vqa.cli.stopping import Stopped, asked_to_stop
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.training.two_sides import TwoSides
 
@@ -67,11 +69,30 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
     assert digest(home / "out") == digest(home / "straight")
 
 
-def test_a_second_ctrl_c_ends_it_at_once() -> None:
+@pytest.mark.parametrize(
+    "number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Stopped)]
+)
+def test_before_the_first_step_a_signal_ends_it_at_once(
+    number: int, raised: type[BaseException]
+) -> None:
+    with asked_to_stop(), pytest.raises(raised):
+        os.kill(os.getpid(), number)
+
+
+def test_the_checkpoint_s_scale_goes_on(home: Path, cli: Cli) -> None:
+    config = home / "start" / "config.json"
+    told = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(told | {"logit_scale": 1.25}), "utf-8")
+    given = file(home, steps=1, loss={"learn_scale": False})
+    assert cli("train", "--config", given).code == 0
+    assert json.loads((home / "out" / "last" / "config.json").read_text())["logit_scale"] == 1.25
+
+
+def test_a_second_ctrl_c_ends_it_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     with asked_to_stop() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop()
+        assert stop() and "Stopping after this step" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -99,7 +120,10 @@ def test_the_query_side_and_what_is_kept(
     [
         ([], "give the settings: rag-vqa train --config train.yaml"),
         (["--pairs", "p.jsonl"], "give --from MODEL --side query --out DIR"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: no such settings file"),
+        (
+            ["--config", "nowhere.yaml"],
+            "nowhere.yaml: no such settings file. See: docs/training.md",
+        ),
         (["--preset", "demo", "--config", "t.yaml"], "train has no presets"),
         (["--config", "t.yaml", "--documents", "d"], "--documents belongs to --pairs"),
     ],
@@ -115,8 +139,29 @@ def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) 
         ("batchs", 3, "There is no setting batchs. Did you mean batch?"),
         ("data.wrokers", 1, "There is no setting data.wrokers. Did you mean data.workers?"),
         ("towers.text", "melted", "towers.text = 'melted'"),
+        ("data.train.0.hard", 4, "data.train is a list, into which --set does not reach"),
+        ("seed", 1_000_003, "seed = "),
     ],
 )
 def test_a_key_that_is_none(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
     done = cli("train", "--config", file(home), "--set", f"{key}={value}")
     assert done.code == 2 and said in done.err
+
+
+def test_a_setting_that_is_missing(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "t.yaml").write_text("{out: a, start: demo, steps: 1}", "utf-8")
+    done = cli("train", "--config", str(tmp_path / "t.yaml"))
+    assert done.code == 2 and "data is missing. See: docs/training.md" in done.err
+
+
+def test_another_checkpoint_and_another_s_best_are_noticed(home: Path, cli: Cli) -> None:
+    given = ("train", "--config", file(home, steps=1))
+    assert cli(*given).code == 0
+    config = home / "start" / "config.json"
+    told = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(told | {"logit_scale": 1.25}), "utf-8")
+    other = cli(*given)
+    assert other.code == 2 and "begun with was " in other.err
+    shutil.rmtree(home / "out" / "state")
+    strange = cli(*given)
+    assert strange.code == 2 and "best is there, and no state of a training" in strange.err

@@ -51,7 +51,7 @@ def test_it_trains_a_retriever_that_loads(root: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tower = CLIPVisionModel(VISION)
     tower.save_pretrained(tmp_path / "tower")
-    settings = recipe(root, out=tmp_path / "out", steps=2, batch=4, precision="fp32",
+    settings = recipe(root, out=tmp_path / "out", steps=2, warmup=0, batch=4, precision="fp32",
                       tokenizer=words, image_processor=words)  # fmt: skip
     model = settings.model
     assert model is not None

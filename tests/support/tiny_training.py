@@ -3,7 +3,8 @@
 As a program: `tiny_training.py kills FOLDER KILLS SEED` trains there, is killed KILLS times at
 drawn moments and goes on each time, and trains once without kills; it prints whether the bytes of
 both are the same. `tiny_training.py one FOLDER OUT [kill|nan STEP]` trains once, as one of the
-processes of `accelerate launch`; that of rank 1 has an accident in that step.
+processes of `accelerate launch`; that of rank 1 has an accident in that step; FOLDER holds pairs
+and a checkpoint. `… who` says which process it is.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig
 
@@ -71,7 +73,7 @@ def pairs(folder: Path, count: int = 24) -> Path:
             picture = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8))
             picture.save(folder / f"{row}.png")
             document["image"] = f"{row}.png"
-        lines.append(json.dumps({"question": said.split()[0], "document": document}))
+        lines.append(json.dumps({"question": f"{said.split()[0]} {row}", "document": document}))
     file = folder / "pairs.jsonl"
     file.write_text("\n".join(lines) + "\n", "utf-8")
     return file
@@ -135,9 +137,21 @@ def killed(home: Path, times: int, seed: int) -> int:
     return came
 
 
+def _wait(made: Accelerator) -> int:
+    """Hours that a barrier is waited at."""
+    group = torch.distributed.distributed_c10d._get_default_group()
+    return int(group._get_backend(made.device).options._timeout.total_seconds()) // 3600
+
+
 def one(home: Path, out: Path, accident: str, at: int) -> int:
     """Exit code, as the program has it."""
     mine = os.environ.get("RANK") == "1"
+    if accident == "who":
+        made = accelerator("fp32")
+        made.wait_for_everyone()
+        print(f"{made.process_index} of {made.num_processes} waits {_wait(made)}", flush=True)
+        made.end_training()
+        return 0
 
     def step(done: int) -> None:
         if mine and accident == "kill" and done == at:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import pytest
 import torch
-from tiny_training import checkpoint
+from tiny_training import checkpoint, pairs
 
+from rag_vqa.errors import BadInput
 from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.scoring import late_interaction
 from rag_vqa.retriever.training.batch import Item, Pair
 from rag_vqa.retriever.training.held_out import HeldOut
+from rag_vqa.retriever.training.sources.opening import open_source
+from rag_vqa.retriever.training.sources.settings import SourceSettings
 from rag_vqa.types import Passage, Query
 
 
@@ -33,3 +37,17 @@ def test_ranks(tmp_path: Path) -> None:
     assert ranks[1] == 1 + sum(two[i] >= max(two[1], two[2]) for i in (0, 3, 4))
     share = held_out.recall()["recall@1"]
     assert share == sum(rank == 1 for rank in ranks) / 2
+
+
+def test_pictures_are_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    encoder = Encoder.load(checkpoint(tmp_path / "start"), device="cpu")
+    file = pairs(tmp_path)
+    (tmp_path / "9.png").write_bytes(b"none")
+    told = SourceSettings(format="pairs", questions=file)
+    with pytest.raises(BadInput, match=r"pairs\.jsonl:.*9\.png"):
+        HeldOut.of(open_source(told), 24, encoder.model, encoder.processor)
+    notes: list[str] = []
+    skips = open_source(told.model_copy(update={"on_bad": "skip"}))
+    held_out = HeldOut.of(skips, 24, encoder.model, encoder.processor, notes.append)
+    assert len(held_out.pairs) == 23 and len(notes) == 1 and "9.png" in notes[0]
+    assert len(held_out.ranks()) == 23

@@ -52,8 +52,16 @@ def test_a_killed_training_ends_in_the_same_bytes(tmp_path: Path, kills: int) ->
     assert json.loads(ended.stdout.splitlines()[-1]) == {"kills": kills, "same": True}
 
 
+def test_two_processes_are_two_of_one_job_and_wait_for_hours(tmp_path: Path) -> None:
+    ended = launched("one", tmp_path, tmp_path / "out", "who", 0)
+    assert ended.returncode == 0, ended.stderr
+    said = {line for line in ended.stdout.splitlines() if " waits " in line}
+    assert said == {"0 of 2 waits 48", "1 of 2 waits 48"}
+
+
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_job_which_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    tiny_training.settings(tmp_path, tmp_path / "straight")  # here: not by two processes at once
     assert launched("one", tmp_path, tmp_path / "straight").returncode == 0
     began = time.monotonic()
     ended = launched("one", tmp_path, tmp_path / "cut", "kill", 5)
@@ -64,11 +72,12 @@ def test_a_killed_rank_ends_the_job_which_goes_on_to_the_same_bytes(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_rank_s_nan_stops_all_ranks_which_name_it_and_its_rows(tmp_path: Path) -> None:
+def test_a_rank_s_nan_stops_the_job_which_names_it_and_its_rows(tmp_path: Path) -> None:
+    tiny_training.settings(tmp_path, tmp_path / "out")
     ended = launched("one", tmp_path, tmp_path / "out", "nan", 6)
     assert ended.returncode != 0
     said = [line for line in ended.stdout.splitlines() if line.startswith("rank ")]
-    assert len(said) == 2  # both ended by themselves, saying the same
+    assert said  # the launcher may end the second one before it speaks
     for line in said:
         assert "Step 5: features that are no numbers (process 1: pairs.jsonl:row " in line
         assert line.count("pairs.jsonl:row ") == 3 and "process 0" not in line

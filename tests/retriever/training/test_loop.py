@@ -195,3 +195,42 @@ def test_without_tensorboard_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(Missing, match=r"rag-vqa\[train\]"):
         run(tmp_path, network(), watch=Watch(tensorboard=True))
+
+
+def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(tmp_path: Path) -> None:
+    kept: list[float] = []
+
+    def failing() -> dict[str, float]:
+        raise OSError("a picture is gone")
+
+    plan = replace(PLAN, save_every=100)
+    with pytest.raises(OSError, match="gone"):
+        run(tmp_path / "cut", network(), plan=plan, validation=Validation(failing, list))
+    assert checkpoint.done(tmp_path / "cut" / "state") == 7
+    with (tmp_path / "cut" / "log.jsonl").open("a") as file:  # as if killed after its line
+        file.write('{"step": 7, "kind": "validation", "recall@1": 0.5}\n')
+    for folder in ("cut", "straight"):
+        figures = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+        validation = Validation(lambda: {"recall@1": next(figures)}, lambda: kept.append(1))  # noqa: B023
+        fitted = run(tmp_path / folder, network(), plan=plan, validation=validation)
+        assert fitted.best == {"step": 7, "recall@1": 0.5}
+    assert log(tmp_path / "cut") == log(tmp_path / "straight")
+
+
+def test_items_per_second_counts_no_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("rag_vqa.retriever.training.loop.time.monotonic", lambda: clock[0])
+
+    def step(module: nn.Module, accelerator: Accelerator, step: int) -> Outcome:
+        clock[0] += 2.0
+        return step_of(module, accelerator, step)
+
+    def measure() -> dict[str, float]:
+        clock[0] += 1000.0
+        return {"recall@1": 0.0}
+
+    run(tmp_path, network(), step, validation=Validation(measure, lambda: None))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {line["items_per_second"] for line in lines if line["kind"] == "train"} == {2.0}

@@ -39,6 +39,29 @@ def test_documents_and_knowledge_bases_stay(tmp_path: Path) -> None:
     assert any(loss < 9.0 for loss in lines)
     again = tune(str(start), source, tmp_path / "out", made)  # done: nothing is trained
     assert np.array_equal(again.after, tuned.after)
+    pairs(tmp_path, 60)
+    with pytest.raises(UsageError, match=r"files was \w+, is \w+, steps was 35, is 53"):
+        tune(str(start), source, tmp_path / "out", made)
+
+
+def test_a_start_that_the_tuning_would_replace_is_refused(tmp_path: Path) -> None:
+    made = accelerator("fp32")
+    source = SourceSettings(format="pairs", questions=pairs(tmp_path, 40))
+    best = checkpoint(tmp_path / "own" / "best")
+    with pytest.raises(UsageError, match=r"own/best lies in .*own"):
+        tune(str(best), source, tmp_path / "own", made)
+    start = checkpoint(tmp_path / "start")
+    with pytest.raises(UsageError, match=r"own/best is there, and no state"):
+        tune(str(start), source, tmp_path / "own", made)
+    assert (best / "model.safetensors").exists()
+
+
+def test_a_picture_that_cannot_be_opened_is_told_of_before_it_begins(tmp_path: Path) -> None:
+    source = SourceSettings(format="pairs", questions=pairs(tmp_path, 40))
+    (tmp_path / "9.png").write_bytes(b"none")
+    start = checkpoint(tmp_path / "start")
+    with pytest.raises(BadInput, match=r"pairs\.jsonl:.*9\.png"):
+        tune(str(start), source, tmp_path / "out", accelerator("fp32"))
 
 
 def test_one_side_of_one_model_is_refused_and_few_pairs_too(tmp_path: Path) -> None:
@@ -49,7 +72,7 @@ def test_one_side_of_one_model_is_refused_and_few_pairs_too(tmp_path: Path) -> N
         tune(str(one), source, tmp_path / "out", made)
     few = SourceSettings(format="pairs", questions=pairs(tmp_path / "few", 12))
     start = checkpoint(tmp_path / "start")
-    with pytest.raises(BadInput, match="12 pairs: give at least 20"):
+    with pytest.raises(BadInput, match="12 different questions in 12 pairs: give at least 20"):
         tune(str(start), few, tmp_path / "out", made)
 
 
@@ -60,3 +83,16 @@ def test_pairs_are_divided_into_three() -> None:
     judging, watching, training = divided(all_of)
     assert [len(judging), len(watching), len(training)] == [10, 5, 35]
     assert sorted(p.name for p in (*judging, *watching, *training)) == sorted(map(str, range(50)))
+
+
+def test_pairs_that_ask_the_same_are_on_one_side_of_a_division() -> None:
+    twice = [
+        Pair(Item(f"{n % 30}", f"{n % 2}.png"), Item(id=str(n)), (str(n),), name=str(n))
+        for n in range(60)
+    ]
+    notes: list[str] = []
+    judging, watching, training = divided(twice, notes.append)
+    asked = [{pair.query for pair in part} for part in (judging, watching, training)]
+    assert [len(part) for part in asked] == [6, 3, 21]
+    assert len(set.union(*asked)) == 30 and len(judging) + len(watching) + len(training) == 60
+    assert notes == ["60 pairs ask 30 different questions: equal ones are not divided."]

@@ -1,5 +1,6 @@
 """What a training begins with: towers and their fate, LoRA, sides, and settings that cannot be."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,44 @@ def test_a_model_from_nothing_and_from_a_tower(home: Path, tmp_path: Path) -> No
         ({"start": None}, "name what to begin with"),
         ({"model": {}}, "one of both"),
         ({"variant": {"gates": False}}, "that of `start` is what it is"),
+        ({"warmup": 12}, "warmup is 12 of 12 steps"),
         ({"side": "query", "towers": {"text": "lora"}}, "they stay frozen"),
     ],
 )
 def test_settings_that_do_not_go_together(home: Path, more: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         settings(home, home / "out", **more)
+
+
+def test_the_rate_rises_over_a_tenth_of_the_steps_where_nothing_is_said(home: Path) -> None:
+    assert settings(home, home / "out", steps=40).plan().warmup == 4
+    assert settings(home, home / "out", steps=4000).plan().warmup == 50
+    assert settings(home, home / "out", steps=40, warmup=9).plan().warmup == 9
+
+
+def test_a_start_within_what_is_written_is_refused(home: Path, tmp_path: Path) -> None:
+    start = checkpoint(tmp_path / "out" / "best")
+    with pytest.raises(UsageError, match="lies in"):
+        settings(home, tmp_path / "out", start=str(start))
+
+
+def test_the_digest_is_of_all_that_it_begins_with(home: Path, tmp_path: Path) -> None:
+    start = checkpoint(tmp_path / "start")
+    told = settings(home, home / "out", start=str(start), towers={"text": "lora"})
+    before, again = started(told), started(told)
+    assert before.digest == again.digest
+    lora = [name for name, p in before.model.named_parameters() if "lora_A" in name]
+    assert lora and all(
+        torch.equal(before.model.get_parameter(n), again.model.get_parameter(n)) for n in lora
+    )
+    words = start / "tokenizer.json"
+    words.write_text(words.read_text("utf-8").replace('"red"', '"rad"'), "utf-8")
+    other = started(told).digest
+    encoder = Encoder.load(start, device="cpu")
+    with torch.no_grad():
+        encoder.model.query_model.late_proj.weight[0, 0] += 1
+    encoder.model.save_pretrained(start)
+    assert len({before.digest, other, started(told).digest}) == 3
 
 
 def test_one_model_for_both_sides_has_no_query_side_to_tune(home: Path, tmp_path: Path) -> None:
@@ -139,3 +172,10 @@ def test_what_is_not_there(home: Path) -> None:
     model = {"config": {"query_config": {"text_config": {}}}, "vision": str(home / "nowhere")}
     with pytest.raises(Missing, match=r"model\.vision"):
         started(settings(home, home / "out", start=None, model=model))
+
+
+def test_lora_lets_bitsandbytes_ask_for_nothing() -> None:
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    log.setLevel(logging.NOTSET)
+    add_lora(CLIPVisionModel(CLIPVisionConfig(image_size=16, patch_size=8, **TOWER)), rank=1)
+    assert not log.isEnabledFor(logging.WARNING)
