@@ -47,7 +47,9 @@ def train(
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
     every = (*mixture.sources, *([] if source is None else [source]))
-    digests = [one.digest for one in every if isinstance(one, FileSource)]
+    files = [one for one in every if isinstance(one, FileSource)]
+    for one in files if accelerator.is_main_process else ():
+        watch.note(one.told)
     found = started(settings)
     module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
@@ -66,7 +68,7 @@ def train(
         settings.plan(),
         settings.out,
         accelerator,
-        identity=settings.identity() | {"files": digests},
+        identity=settings.identity() | {"files": [one.digest for one in files]},
         validation=validation,
         watch=watch,
     )
