@@ -132,8 +132,9 @@ class Packing:
                 yield from first(record, _line(path, record.line))
             root = (self.settings.document_images or self.found.images).resolve()
             for asked in self._asked() if self.inline else ():
-                for document in () if isinstance(asked, BadInput) else asked.documents:
-                    yield from first(within(document, root), self._where(asked))
+                if not isinstance(asked, BadInput):
+                    for document in asked.documents:
+                        yield from first(within(document, root), self._where(asked))
 
         return write(self.folder / DOCUMENTS, records())
 
