@@ -47,9 +47,10 @@ def train(
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
     every = (*mixture.sources, *([] if source is None else [source]))
-    files = [one for one in every if isinstance(one, FileSource)]
-    for one in files if accelerator.is_main_process else ():
-        watch.note(one.told)
+    for one in every if accelerator.is_main_process else ():
+        if isinstance(one, FileSource):
+            watch.note(one.told)
+    digests = [one.digest for one in every if isinstance(one, FileSource)]
     found = started(settings)
     module = TwoSides(found.model, scale=settings.loss.scale, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
@@ -68,7 +69,7 @@ def train(
         settings.plan(),
         settings.out,
         accelerator,
-        identity=settings.identity() | {"files": [one.digest for one in files]},
+        identity=settings.identity() | {"files": digests},
         validation=validation,
         watch=watch,
     )
