@@ -40,6 +40,7 @@ class Encoder:
         options: what was said to `load` beyond the defaults and shapes the document side.
         fingerprint: hex digest of all that shapes the document side (weights, configuration,
             tokenizer, image processing, dtype).
+        query_fingerprint: likewise of the query side.
         instruction: put before a query's text unless the query brings its own.
     """
 
@@ -159,8 +160,13 @@ class Encoder:
     def fingerprint(self) -> str:
         """See the class; computed once, from what is in memory."""
         if self._fingerprint is None:
-            self._fingerprint = _fingerprint(self.model, self.processor)
+            self._fingerprint = _fingerprint(self.model.get_passage_model(), self.processor)
         return self._fingerprint
+
+    @property
+    def query_fingerprint(self) -> str:
+        """See the class; computed each time."""
+        return _fingerprint(self.model.get_query_model(), self.processor)
 
     def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
         """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR."""
@@ -248,9 +254,8 @@ def _own_instruction(source: str | Path) -> str:
     return str(said["default"])
 
 
-def _fingerprint(model: RetrieverModel, processor: RetProcessor) -> str:
+def _fingerprint(side: RetModel, processor: RetProcessor) -> str:
     digest = hashlib.sha256()
-    side = model.get_passage_model()
     tensors = dict(side.state_dict())
     for name, tower in (("text", side.text_model), ("vision", side.vision_model)):
         tensors |= {f"{name}_model.{key}": value for key, value in tower.state_dict().items()}

@@ -50,9 +50,3 @@ def _same(labels: Sequence[Hashable]) -> Tensor:
     ids: dict[Hashable, int] = {}
     index = torch.tensor([ids.setdefault(label, len(ids)) for label in labels])
     return index[:, None] == index[None, :]
-
-
-def recall_at_1(scores: Tensor, labels: Sequence[Hashable]) -> Tensor:
-    """Share of rows whose best column has their label: row by row (the release's is too high)."""
-    best = scores.argmax(dim=-1).tolist()
-    return torch.tensor([labels[i] == labels[j] for i, j in enumerate(best)]).float().mean()

@@ -2,7 +2,8 @@
 
 Knows tokens, their scores, and the way back. Never holds a similarity of all tokens with all: of
 each query token and passage it keeps which token was the best, one byte, and the way back adds
-those tokens up, a K'-th of the work of the products. Does not know losses or processes.
+those tokens up, a K'-th of the work of the products. What it computes is scoring.late_interaction,
+which is plain, and tests compare to. Does not know losses or processes.
 """
 
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ def _to_queries(grad: Tensor, best: Tensor, passages: Tensor) -> Tensor:
     (c, K, N), (_, tokens, D) = best.shape, passages.shape
     first = torch.arange(N, device=best.device) * tokens
     weights = grad[:, None, :].expand(c, K, N).reshape(c * K, N)
-    return _weighted(passages.view(-1, D), (best + first).view(c * K, N), weights).view(c, K, D)
+    return _weighted(passages.reshape(-1, D), (best + first).view(c * K, N), weights).view(c, K, D)
 
 
 def _to_passages(grad: Tensor, best: Tensor, queries: Tensor, passages: Tensor) -> Tensor:

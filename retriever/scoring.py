@@ -1,6 +1,7 @@
 """Late interaction, the reference that every fast path is tested against.
 
-s(Q, D) = Σ_i max_j Q_i · D_j (ColBERT, Khattab & Zaharia 2020; ReT, section 3.3).
+s(Q, D) = Σ_i max_j Q_i · D_j (ColBERT, Khattab & Zaharia 2020; ReT, section 3.3). It is plain
+rather than fast; training has maxsim.py, searching has its indexes.
 """
 
 import torch

@@ -41,7 +41,7 @@ class FakeEncoder:
     source = "fake"
     revision = None
     options: Mapping[str, str | bool] = {}
-    fingerprint = "f" * 64
+    fingerprint, query_fingerprint = "f" * 64, "9" * 64
     instruction = ""
     K, D, window = 4, 64, 77
 

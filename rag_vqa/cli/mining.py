@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from rag_vqa.cli.models import open_pipeline
+from rag_vqa.cli.models import open_knowledge_base, open_pipeline
 from rag_vqa.cli.progress import progress
 from rag_vqa.cli.run import Run
 from rag_vqa.cli.stopping import Stopped, stopping
@@ -22,7 +23,7 @@ from rag_vqa.types import Example
 if TYPE_CHECKING:
     from rag_vqa.formats.questions.rows import Benchmark
     from rag_vqa.pipeline import RagVqa
-    from rag_vqa.retriever.training.mined import Mined
+    from rag_vqa.retriever.encoder import Encoder
     from rag_vqa.settings import Settings
 
 IN_PART, INTERRUPTED = 4, 130
@@ -47,7 +48,8 @@ class Mining:
 
 @dataclass
 class _Asked:
-    """The questions of the rows, and why some were left out."""
+    """The questions of the rows, and why some were left out. It is read from the beginning each
+    time."""
 
     rows: Benchmark
     instruction: str | None
@@ -67,6 +69,14 @@ class _Asked:
                 continue
             said = example.query.instruction if self.instruction is None else self.instruction
             yield replace(example, query=replace(example.query, image=image, instruction=said))
+
+    def digest(self) -> tuple[int, str]:
+        """How many there are, and a SHA-256 of all that is asked, in order, in hex."""
+        count, said = 0, sha256()
+        for example in self:
+            count += 1
+            said.update(repr(example).encode("utf-8", "surrogatepass"))
+        return count, said.hexdigest()
 
 
 def mine(run: Run, settings: Settings, asked: Mining) -> int:
@@ -88,20 +98,26 @@ def mine(run: Run, settings: Settings, asked: Mining) -> int:
         task=asked.task,
     )
     questions = _Asked(find(source), settings.retriever.instruction)
-    total = sum(1 for _ in questions)
+    total, digest = questions.digest()
     if not total:
         first = questions.refused[0] if questions.refused else "it is empty."
         raise BadInput(f"{asked.questions} holds no row that can be used: {first}")
+    with open_knowledge_base(asked.kb) as kb:
+        if asked.skip >= len(kb):
+            raise UsageError(
+                f"--skip-top {asked.skip} leaves nothing of {asked.kb}, which has {len(kb):,} "
+                "documents: give a smaller number."
+            )
     settings = settings if settings.k else settings.model_copy(update={"k": 1})
     rag = open_pipeline(run, settings, asked.kb, yes=asked.yes, read=False)
-    return _mine(run, rag, questions, total, asked)
+    return _mine(run, rag, questions, total, digest, asked)
 
 
-def _mine(run: Run, rag: RagVqa, questions: _Asked, total: int, asked: Mining) -> int:
+def _mine(run: Run, rag: RagVqa, questions: _Asked, total: int, digest: str, asked: Mining) -> int:
     from rag_vqa.retriever.training.mined import Mined
     from rag_vqa.retriever.training.mining import mine as mined
 
-    kept = Mined(asked.out, _said(rag, questions, asked))
+    kept = Mined(asked.out, _said(rag, digest, asked))
     left = islice(questions, kept.done, None)
     try:
         with stopping(), progress("mine", total, quiet=run.quiet) as advance:
@@ -111,26 +127,34 @@ def _mine(run: Run, rag: RagVqa, questions: _Asked, total: int, asked: Mining) -
     except (Stopped, KeyboardInterrupt) as stop:
         run.note(f"stopped: {kept.done:,} rows are safe. The same command goes on from here.")
         return IN_PART if isinstance(stop, Stopped) else INTERRUPTED
-    kept.finish()
-    return _tell(run, kept, questions, asked)
+    fewer, most = kept.finish(asked.count)
+    if not most:
+        raise BadInput(
+            f"no row has a negative in {asked.out}: all that was found is right, or among the "
+            f"{asked.skip} that --skip-top leaves out."
+        )
+    return _tell(run, kept.done, fewer, questions, asked)
 
 
-def _tell(run: Run, kept: Mined, questions: _Asked, asked: Mining) -> int:
+def _tell(run: Run, done: int, fewer: int, questions: _Asked, asked: Mining) -> int:
+    if fewer:
+        run.note(f"{fewer:,} rows have fewer than {asked.count} negatives: no more were found.")
     if questions.refused:
         run.note(f"{len(questions.refused):,} rows left out, the first: {questions.refused[0]}")
-    run.note(f"{kept.done:,} rows → {asked.out}")
+    run.note(f"{done:,} rows → {asked.out}")
     return 0
 
 
-def _said(rag: RagVqa, questions: _Asked, asked: Mining) -> dict[str, object]:
-    """All that shapes the lines."""
-    files = [(str(f.resolve()), f.stat().st_size) for f in questions.rows.files.values()]
+def _said(rag: RagVqa, questions: str, asked: Mining) -> dict[str, object]:
+    """All that shapes the lines; `questions`: a digest of them."""
+    encoder = cast("Encoder", rag.kb.encoder)  # of the command line, which loads no other
     return {
-        "fingerprint": rag.kb.manifest.fingerprint,
+        "documents": encoder.fingerprint,
+        "query side": encoder.query_fingerprint,
+        "instruction": encoder.instruction,  # of questions that bring none
         "commits": rag.kb.store.db.number("commits"),
-        "questions": files,
-        "images": str(questions.rows.images.resolve()),
-        "instruction": questions.instruction,
+        "questions": questions,
+        "search": [rag.kb.retriever.choice.engine, rag.kb.hybrid, rag.kb.sections],
         "k": asked.count,
         "skip": asked.skip,
         "answers": asked.answers,

@@ -45,10 +45,20 @@ class Mined:
                 self.done += 1
                 yield self.done
 
-    def finish(self) -> None:
-        """Give it its name."""
-        self._begun.replace(self._out)
+    def finish(self, wanted: int) -> tuple[int, int]:
+        """Give it its name, unless it holds no negative: then it goes.
+
+        Returns: how many questions have fewer than `wanted` negatives, and the most that one has.
+        """
+        with self._begun.open(encoding="utf-8") as file:
+            counts = [len(json.loads(line)["negatives"]) for line in file]
+        most = max(counts, default=0)
+        if most:
+            self._begun.replace(self._out)
+        else:
+            self._begun.unlink()
         self._said.unlink()
+        return sum(count < wanted for count in counts), most
 
 
 def _text(path: Path) -> str:

@@ -48,6 +48,9 @@ def train(
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
     every = (*mixture.sources, *([] if source is None else [source]))
+    for one in every if accelerator.is_main_process else ():
+        if isinstance(one, FileSource):
+            watch.note(one.told)
     digests = [one.digest for one in every if isinstance(one, FileSource)]
     found = started(settings)
     begun = settings.loss.scale or float(found.model.config.logit_scale)

@@ -41,6 +41,7 @@ def test_what_is_found_and_wrong_is_written(mine: Mine, tmp_path: Path, loads: l
     done = mine("-k", 5)
     assert done.exit_code == 0 and done.stdout == "" and len(loads) == 1
     assert "2 rows → " in done.stderr
+    assert "2 rows have fewer than 5 negatives" in done.stderr
     found = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text().splitlines()]
     assert found == [
         {"id": "1", "negatives": ["stork", "swift"]},
@@ -70,6 +71,12 @@ def test_skip_top_and_k(mine: Mine, tmp_path: Path) -> None:
     assert first == {"id": "1", "negatives": ["swift"]}
 
 
+def test_a_file_without_any_negative_is_an_error(mine: Mine, tmp_path: Path) -> None:
+    said = failed(mine("--skip-top", 2), BadInput)
+    assert "no row has a negative" in said and "the 2 that --skip-top leaves out" in said
+    assert not list(tmp_path.glob("negatives*"))
+
+
 def test_bad_rows_are_told_and_left_out(mine: Mine, tmp_path: Path) -> None:
     done = mine(rows=[*ROWS, {"question": "x"}, {"image": "no.png", "document": "stork"}])
     assert done.exit_code == 0
@@ -87,27 +94,49 @@ def test_what_cannot_work_is_told_before_a_model_loads(
 ) -> None:
     assert "nothing is right" in failed(mine(rows=[{"question": "x"}]), BadInput)
     assert "no format of training data" in failed(mine("--format", "pear"), UsageError)
+    assert "leaves nothing" in failed(mine("--skip-top", 3), UsageError)
     assert mine("-k", 0).exit_code == 2 and mine("--skip-top", -1).exit_code == 2
     (tmp_path / "negatives.jsonl").write_text("")
     assert "exists" in failed(mine(), UsageError)
     assert loads == []
 
 
-def test_stopped_it_goes_on(mine: Mine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stopped(mine: Mine, *args: Any) -> Any:
+    """Mined until one row is there."""
     from rag_vqa.cli.stopping import Stopped
     from rag_vqa.retriever.training import mining
 
-    whole, right = mining.mine, (tmp_path / "whole.jsonl", tmp_path / "negatives.jsonl")
-    assert mine().exit_code == 0
-    right[1].rename(right[0])
+    whole = mining.mine
 
-    def stopped(*args: Any) -> Any:
-        yield next(whole(*args))
+    def one(*given: Any) -> Any:
+        yield next(whole(*given))
         raise Stopped
 
-    monkeypatch.setattr(mining, "mine", stopped)
-    done = mine()
-    assert done.exit_code == 4 and "1 rows are safe" in done.stderr and not right[1].exists()
-    monkeypatch.setattr(mining, "mine", whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mining, "mine", one)
+        return mine(*args)
+
+
+def test_stopped_it_goes_on(mine: Mine, tmp_path: Path) -> None:
+    whole, right = tmp_path / "whole.jsonl", tmp_path / "negatives.jsonl"
     assert mine().exit_code == 0
-    assert right[1].read_bytes() == right[0].read_bytes()
+    right.rename(whole)
+    done = stopped(mine)
+    assert done.exit_code == 4 and "1 rows are safe" in done.stderr and not right.exists()
+    assert mine().exit_code == 0
+    assert right.read_bytes() == whole.read_bytes()
+
+
+def test_it_goes_on_with_the_same_retriever_search_and_questions_alone(
+    mine: Mine, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stopped(mine).exit_code == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder, "query_fingerprint", "8" * 64)  # a query side that was tuned
+        assert "begun with other" in failed(mine(), UsageError)
+    with monkeypatch.context() as patch:
+        patch.setenv("RAG_VQA_RETRIEVER__HYBRID", "true")
+        assert "begun with other" in failed(mine(), UsageError)
+    others = [{**ROWS[0], "question": "puffins nosh"}, ROWS[1]]  # of the same size
+    assert "begun with other" in failed(mine(rows=others), UsageError)
+    assert mine().exit_code == 0

@@ -107,6 +107,7 @@ def test_fingerprint_follows_the_document_side(checkpoint: Path, encoder: Encode
     with torch.no_grad():
         query_side.model.get_query_model().late_proj.weight += 1.0
     assert query_side.fingerprint == encoder.fingerprint  # tuning queries keeps documents valid
+    assert query_side.query_fingerprint != encoder.query_fingerprint == again.query_fingerprint
 
 
 def test_tokenizer_and_image_processor_can_be_named(checkpoint: Path, tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ def test_scores_and_gradients(K: int, L: int, tile: int, monkeypatch: pytest.Mon
         torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_not_contiguous_has_the_same_gradients() -> None:
+    given = tokens(4, 3, 16), tokens(5, 7, 16)
+    turned = [x.detach().transpose(0, 1).contiguous().transpose(0, 1) for x in given]
+    views = [x.requires_grad_() for x in turned]
+    assert not any(x.is_contiguous() for x in views)
+    for found, right in zip(
+        with_gradients(maxsim, *views), with_gradients(naive, *given), strict=True
+    ):
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-6)
+
+
 def test_gradients_of_a_double_by_differences() -> None:
     given = tokens(3, 4, 5, dtype=torch.float64), tokens(4, 3, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(maxsim, given)

@@ -15,7 +15,7 @@ import numpy as np
 from rag_vqa.errors import BadInput, RagVqaError
 from rag_vqa.retriever.training.batch import Item, Pair
 from rag_vqa.retriever.training.permutation import key_of, permuted
-from rag_vqa.retriever.training.sources.packing import DOCUMENTS, PACKED, ROWS
+from rag_vqa.retriever.training.sources.packing import DOCUMENTS, PACKED, REJECTS, ROWS
 from rag_vqa.retriever.training.sources.records import picture
 from rag_vqa.retriever.training.sources.settings import OnBad
 from rag_vqa.retriever.training.sources.shelf import Record, Shelf
@@ -62,6 +62,19 @@ class FileSource:
     def __len__(self) -> int:
         """Rows of an epoch."""
         return len(self._rows)
+
+    @property
+    def told(self) -> str:
+        """A line for people: what there is, and what was left out."""
+        said = [f"{self.counts.get(what, 0):,} {what}" for what in ("rows", "documents")]
+        refused = self.counts.get("refused", 0)
+        left = [f"{refused:,} refused, see {self.folder / REJECTS}"] if refused else []
+        for what, count in self.counts.items():
+            if what.startswith("negatives") and count:
+                left.append(f"{count:,} {what}")
+        return f"{self._name}: {', '.join(said)}" + (
+            f"; left out: {', '.join(left)}" if left else ""
+        )
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
         """Pairs of these places; those of an epoch are a permutation of the rows."""

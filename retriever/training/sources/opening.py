@@ -13,7 +13,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.retriever.training.batch import Source
 from rag_vqa.retriever.training.mixture import Mixture
 from rag_vqa.retriever.training.sources.files import FileSource
-from rag_vqa.retriever.training.sources.packing import pack
+from rag_vqa.retriever.training.sources.folders import pack
 from rag_vqa.retriever.training.sources.settings import SourceSettings
 
 Others = Mapping[str, Callable[[SourceSettings], Source]]

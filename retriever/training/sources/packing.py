@@ -1,7 +1,7 @@
 """Files of one source → a folder that is read row by row: checked, joined, written once.
 
-It knows rows, documents and lists of negatives as the formats read them, what is refused, and that
-a kill leaves nothing half. It does not know how rows are drawn (files.py). What is packed,
+It knows rows, documents and lists of negatives as the formats read them, and what is refused. It
+does not know where the folder lies (folders.py), or how rows are drawn (files.py). What is packed,
 tabular or joined of several files costs the disk its texts once more, and no memory: while it
 works, 8 bytes for each id that rows name.
 """
@@ -9,8 +9,6 @@ works, 8 bytes for each id that rows name.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +32,6 @@ from rag_vqa.retriever.training.sources.records import check_picture, passage, w
 from rag_vqa.retriever.training.sources.settings import SourceSettings
 from rag_vqa.retriever.training.sources.shelf import Shelf, digest_of, write
 
-FORMAT = 1  # of the folder: another number, another folder
 ROWS, DOCUMENTS, PACKED, REJECTS = "rows.jsonl", "documents.jsonl", "packed.json", "rejects.jsonl"
 _FIND = {"pairs": pairs.find, "m2kr": m2kr.find, "mbeir": mbeir.find,
          "infoseek": infoseek.find, "evqa": evqa.find}  # fmt: skip
@@ -64,46 +61,7 @@ def find(settings: SourceSettings) -> Benchmark:
     return _FIND[settings.format](settings.questions, split, settings.images, settings.task)
 
 
-def pack(settings: SourceSettings, folder: Path) -> Path:
-    """The folder, below `folder`, of a source's rows and documents; written if it is not there.
-
-    Any number of processes may ask at once: the first to be ready is taken.
-
-    Raises:
-        BadInput: a row that is refused, where the settings say stop; nothing that is left.
-        UsageError, Missing: see `find`.
-    """
-    found = find(settings)
-    target = folder / f"{found.name.replace('/', '-')}-{_signature(settings, found)}"
-    if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=folder))
-    try:
-        _Packing(settings, found, scratch).write()
-        try:
-            scratch.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
-
-
-def _signature(settings: SourceSettings, found: Benchmark) -> str:
-    """Of all that shapes the folder: settings, and names, sizes and times of the files."""
-    files = [*found.files.values()]
-    for path in (settings.documents, settings.negatives):
-        if path is not None:
-            files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    told = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
-    drawn = {"weight", "hard", "instructions"}  # change nothing of what is written
-    said = [FORMAT, settings.model_dump_json(exclude=drawn), str(found.images.resolve()), told]
-    return sha256(json.dumps(said).encode()).hexdigest()[:16]
-
-
-class _Packing:
+class Packing:
     """One folder in the making."""
 
     def __init__(self, settings: SourceSettings, found: Benchmark, folder: Path) -> None:
@@ -113,7 +71,11 @@ class _Packing:
         self.inline = False  # whether a row brings a passage
 
     def write(self) -> None:
-        """All files of the folder."""
+        """All files of the folder.
+
+        Raises:
+            BadInput: a row that is refused, where the settings say stop; nothing that is left.
+        """
         path = self.settings.negatives
         given = None if path is None else _given(path, self.folder / "negatives.jsonl")
         with (self.folder / REJECTS).open("w", encoding="utf-8") as rejects:
@@ -151,37 +113,49 @@ class _Packing:
 
     def _documents(self, wanted: Numbers, refuse: Refuse) -> Shelf:
         """Those that rows name, from the file of documents and from the rows themselves."""
+        came = np.zeros(len(wanted), np.int64)  # of each id a number of its content; 0: not yet
+
+        def first(record: Record, where: str) -> Iterator[dict[str, Any]]:
+            where = f"{where}, document {shown(record.id)}"
+            if _has(wanted, number(record.id)) and self._usable(record, where, refuse):
+                one, at = passage(record), np.searchsorted(wanted, number(record.id))
+                content = number(json.dumps(one))
+                if not came[at]:
+                    came[at] = content
+                    yield one
+                elif came[at] != content:
+                    refuse(where, "its id was there before, with another content: keep one.")
 
         def records() -> Iterator[dict[str, Any]]:
             path = self.settings.documents
             for record in () if path is None else self._read(path, refuse):
-                if _has(wanted, number(record.id)) and self._usable(record, str(path), refuse):
-                    yield passage(record)
+                yield from first(record, _line(path, record.line))
             root = (self.settings.document_images or self.found.images).resolve()
             for asked in self._asked() if self.inline else ():
-                for document in () if isinstance(asked, BadInput) else asked.documents:
-                    held = within(document, root)
-                    if self._usable(held, f"{self.settings.questions}", refuse):
-                        yield passage(held)
+                if not isinstance(asked, BadInput):
+                    for document in asked.documents:
+                        yield from first(within(document, root), self._where(asked))
 
         return write(self.folder / DOCUMENTS, records())
 
+    def _where(self, asked: Asked) -> str:
+        return f"{self.settings.questions}, question {shown(asked.example.id)}"
+
     def _read(self, path: Path, refuse: Refuse) -> Iterable[Record]:
         def reject(rejected: Rejected) -> None:
-            refuse(f"{path}, line {rejected.line}", rejected.reason)
+            refuse(_line(path, rejected.line), rejected.reason)
 
         images = self.settings.document_images
         return open_documents(path, images=images, on_reject=reject).records()
 
     def _usable(self, document: Record, where: str, refuse: Refuse) -> bool:
         """Whether there is something to encode; a picture is looked for, not opened."""
-        at = f"{where}, document {shown(document.id)}"
         try:
             image = whole(document).image
             if isinstance(image, str | Path):
                 check_picture(Path(image), document.folder)
         except BadInput as error:
-            refuse(at, str(error))
+            refuse(where, str(error))
             return False
         return True
 
@@ -192,7 +166,7 @@ class _Packing:
             if isinstance(asked, BadInput):
                 refuse("", str(asked))  # says itself where it is
                 continue
-            where = f"{self.settings.questions}, question {shown(asked.example.id)}"
+            where = self._where(asked)
             image = picture(asked, self.found.images)
             right = _right(asked)
             there = _known(right, documents)
@@ -226,6 +200,11 @@ class _Packing:
             "there": len(there),
             "negatives": kept,
         }
+
+
+def _line(path: Path | None, line: int | None) -> str:
+    """A place for messages; in a folder of files there are no lines."""
+    return f"{path}" if line is None else f"{path}, line {line}"
 
 
 def _right(asked: Asked) -> tuple[str, ...]:
@@ -267,4 +246,4 @@ def _given(path: Path, out: Path) -> Shelf:
                 raise BadInput(f'{path}, line {line}: not {{"id": "…", "negatives": ["…"]}}.')
             yield {"id": identity, "negatives": listed}
 
-    return write(out, records())
+    return write(out, records(), path)

@@ -78,11 +78,11 @@ class Shelf:
         return found
 
 
-def write(path: Path, records: Iterable[Record]) -> Shelf:
+def write(path: Path, records: Iterable[Record], origin: Path | None = None) -> Shelf:
     """Write records, each with its own text "id", into new files; one that comes twice is one.
 
     Raises:
-        BadInput: two records of one id that differ.
+        BadInput: two records of one id that differ; it names `origin`, where they come from.
     """
     ends, numbers, size = array("q", [0]), array("q"), 0
     with path.open("wb") as file:
@@ -103,7 +103,9 @@ def write(path: Path, records: Iterable[Record]) -> Shelf:
     for at in twice.tolist():
         first, second = (shelf.at(int(order[row])) for row in (at, at + 1))
         if first["id"] == second["id"] and first != second:
-            raise BadInput(f"two of the id {shown(first['id'])} differ: keep one of them.")
+            raise BadInput(
+                f"{origin or path}: two of the id {shown(first['id'])} differ: keep one."
+            )
     return shelf
 
 

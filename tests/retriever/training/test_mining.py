@@ -86,12 +86,19 @@ def test_a_file_that_was_begun_goes_on_and_is_there_when_it_is_whole(tmp_path: P
     again = Mined(out, {"k": 1})
     assert again.done == 2
     assert list(again.take(LINES[again.done :])) == [3]
-    again.finish()
+    assert again.finish(2) == (2, 2)  # two have fewer than two, one has two
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [(row["id"], row["negatives"]) for row in rows] == LINES
     assert [path.name for path in out.parent.iterdir()] == ["negatives.jsonl"]
     with pytest.raises(UsageError, match="exists"):
         Mined(out, {"k": 1})
+
+
+def test_a_file_without_any_negative_goes(tmp_path: Path) -> None:
+    begun = Mined(tmp_path / "negatives.jsonl", {})
+    assert list(begun.take([("a", []), ("b", [])])) == [1, 2]
+    assert begun.finish(1) == (2, 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_batches_are_searched_together_and_only_those_that_lack_again(kb: KnowledgeBase) -> None:

@@ -265,11 +265,49 @@ def test_a_bad_row_stops_or_is_left_out_with_its_reason(
     with pytest.raises(BadInput, match=reason) as error:
         opened(tmp_path)
     assert str(path) in str(error.value)
-    assert not list((tmp_path / "packed").iterdir())  # nothing half is left
+    # Nothing half is left.
+    assert [left.name for left in (tmp_path / "packed").iterdir()] == ["writer.lock"]
     source = opened(tmp_path, on_bad="skip")
     assert len(source) == 12 and source.counts["refused"] >= 1
     told = (source.folder / "rejects.jsonl").read_text()
     assert json.dumps(reason).strip('"') in told
+
+
+def test_of_two_documents_of_one_id_that_differ_the_first_is_kept(tmp_path: Path) -> None:
+    birds(tmp_path)
+    path, others = tmp_path / "documents.jsonl", [{"id": "d1", "text": "x"}, {"id": "d9"}] * 2
+    path.write_text(path.read_text() * 2 + "".join(json.dumps(one) + "\n" for one in others))
+    with pytest.raises(BadInput) as error:
+        opened(tmp_path)
+    assert f"{path}, line 13, document 'd1': its id was there before" in str(error.value)
+    source = opened(tmp_path, on_bad="skip")
+    assert source.counts["documents"] == 6  # what came twice and is the same is one
+    told = [json.loads(line) for line in (source.folder / "rejects.jsonl").read_text().splitlines()]
+    assert [one["where"] for one in told if "before" in one["reason"]] == [
+        f"{path}, line {line}, document 'd1'" for line in (13, 15)
+    ]
+    passages = {pair.passage for pair in source.draw(0, range(12)) if pair.passage.id == "d1"}
+    assert [one.text for one in passages] == ["bird\na 1"]
+
+
+def test_two_lines_of_negatives_for_one_row_name_their_file(tmp_path: Path) -> None:
+    birds(tmp_path)
+    mined = [{"id": "q1", "negatives": [name]} for name in ("d2", "d3")]
+    path = lines(tmp_path / "mined.jsonl", *mined)
+    with pytest.raises(BadInput, match=r"mined\.jsonl: two of the id 'q1' differ"):
+        opened(tmp_path, negatives=path)
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    path = birds(tmp_path)
+    assert opened(tmp_path).told == "pairs.jsonl: 12 rows, 6 documents"
+    path.write_text(path.read_text() + json.dumps({"question": "a"}) + "\n")
+    mined = lines(tmp_path / "mined.jsonl", {"id": "q1", "negatives": ["d1", "d2", "no", "nor"]})
+    source = opened(tmp_path, negatives=mined, on_bad="skip")
+    assert source.told == (
+        f"pairs.jsonl: 12 rows, 6 documents; left out: 1 refused, see {source.folder}/rejects.jsonl"
+        ", 1 negatives that are right, 2 negatives that are not there"
+    )
 
 
 def test_what_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
