@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+)
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.retriever.configuration import RetrieverConfig
@@ -56,17 +62,39 @@ def started(settings: TrainSettings) -> Started:
         found = Started(encoder.model, encoder.processor, encoder.instruction)
     else:
         assert settings.model is not None
-        model = _built(settings.model, settings)
+        model = _built(_worded(settings.model, settings.tokenizer), settings)
         processor = RetProcessor.load(
             settings.tokenizer or settings.model.text or "",
             model.config.query,
             image_processor=settings.image_processor or settings.model.vision,
         )
         found = Started(model, processor, settings.instruction or "")
+    _check_words(found)
     found = replace(found, digest=_digest(found))
     found.model.train()
     choose(found.model, settings)
     return found
+
+
+def _worded(wanted: ModelSettings, tokenizer: str | None) -> ModelSettings:
+    """A text tower described without `vocab_size` has a row for each token of its tokenizer."""
+    query = wanted.config.get("query_config") or {}
+    text = query.get("text_config")
+    if text is None or "vocab_size" in text or tokenizer is None:
+        return wanted
+    rows = len(AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False))
+    query = {**query, "text_config": {**text, "vocab_size": rows}}
+    return wanted.model_copy(update={"config": {**wanted.config, "query_config": query}})
+
+
+def _check_words(found: Started) -> None:
+    rows = found.model.config.query.text_config.vocab_size
+    words = len(found.processor.tokenizer)
+    if words > rows:
+        raise UsageError(
+            f"the tokenizer has {words} tokens, the text tower {rows} (vocab_size). Give the "
+            "tower's own tokenizer, or leave vocab_size out for a new one."
+        )
 
 
 def _digest(found: Started) -> str:

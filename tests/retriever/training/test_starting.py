@@ -179,3 +179,18 @@ def test_lora_lets_bitsandbytes_ask_for_nothing() -> None:
     log.setLevel(logging.NOTSET)
     add_lora(CLIPVisionModel(CLIPVisionConfig(image_size=16, patch_size=8, **TOWER)), rank=1)
     assert not log.isEnabledFor(logging.WARNING)
+
+
+def test_a_new_text_tower_has_a_row_for_each_token(home: Path, tmp_path: Path) -> None:
+    query = configuration().query.to_dict()
+    rows = query["text_config"].pop("vocab_size")
+    told = settings(home, home / "out").model_dump()
+    own = str(home / "start")
+    told |= {"start": None, "model": {"config": {"query_config": query}}}
+    told |= {"tokenizer": own, "image_processor": own}
+    made = started(TrainSettings.model_validate(told)).model
+    words = len(Encoder.load(home / "start").processor.tokenizer)
+    assert made.config.query.text_config.vocab_size == words <= rows
+    query["text_config"]["vocab_size"] = words - 1
+    with pytest.raises(UsageError, match=f"has {words} tokens, the text tower {words - 1}"):
+        started(TrainSettings.model_validate(told))
