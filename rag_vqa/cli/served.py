@@ -70,13 +70,14 @@ def run_server(
     from rag_vqa.server.app import create_app
     from rag_vqa.server.engine import Engine
     from rag_vqa.server.service import Service
-    from rag_vqa.server.serving import address_of, listen, serve
+    from rag_vqa.server.serving import address_of, ends_while_opening, listen, serve
 
     root, log = _root(place.root_path), _log(place)
-    taken = listen(access.host, place.port)
-    with taken:
-        rag = open_pipeline(run, settings, path, yes=yes)
-        gallery = _gallery(place.gallery, rag.kb)
+    offered = None if place.gallery is None else _gallery(place.gallery)
+    with listen(access.host, place.port) as taken:
+        with ends_while_opening():
+            rag = open_pipeline(run, settings, path, yes=yes)
+        gallery = _demo_gallery(rag.kb) if offered is None else offered
         servers = settings.reader.servers
         command = f"rag-vqa ask {shlex.quote(str(path))}"
         service = Service(Engine(rag), access, servers, log, gallery, command)
@@ -90,7 +91,9 @@ def run_server(
 
 def _root(path: str) -> str:
     bare = path.rstrip("/")
-    if bare and (not bare.startswith("/") or not bare.isascii() or set(bare) & set("?#% ")):
+    parts = bare.split("/")[1:]
+    strange = not bare.isascii() or set(bare) & set("?#% ") or {"", ".", ".."} & set(parts)
+    if bare and (not bare.startswith("/") or strange):
         raise UsageError(f"--root-path {path}: give one such as /rag")
     return bare
 
@@ -105,13 +108,11 @@ def _log(place: Place) -> QuestionLog | None:
     return QuestionLog(place.log_questions, place.keep_days or _DAYS)
 
 
-def _gallery(file: Path | None, kb: KnowledgeBase) -> Sequence[Shown]:
-    """The first questions of a file that have a picture; of the demo's documents, its own."""
+def _gallery(file: Path) -> Sequence[Shown]:
+    """The first questions of a file that have a picture."""
     from rag_vqa.formats.questions.opening import open_questions
     from rag_vqa.server.service import Shown
 
-    if file is None:
-        return _demo_gallery(kb)
     questions = open_questions("own", file, missing="skip").examples()
     pictured = (
         Shown(each.id, each.query.text, each.query.image)

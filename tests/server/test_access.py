@@ -15,6 +15,9 @@ ROUTES = [
     ("GET", "/ready", None, 200, 200, 200),
     ("GET", "/v1/info", None, 401, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200),
+    ("GET", "/v1/models/rag-vqa", None, 401, 200, 200),
+    ("GET", "/v1/models/none", None, 401, 404, 404),
+    ("HEAD", "/health", None, 200, 200, 200),
     ("POST", "/v1/chat/completions", chat(), 401, 200, 200),
     ("POST", "/v1/chat/completions", chat(stream=True), 401, 200, 200),
     ("POST", "/v1/chat/completions", chat(rag_vqa={"prompt": True}), 401, 401, 200),
@@ -68,7 +71,7 @@ def test_the_tables_name_every_route(make) -> None:
         schema = asking.get("/openapi.json").json()["paths"]
     known = {(method, path.partition("?")[0]) for method, path, *_ in ROUTES}
     for path, methods in schema.items():
-        example = path.replace("{id}", "puffin").replace("{number}", "0")
+        example = path.replace("{id}", "puffin").replace("{number}", "0").replace("{name}", "none")
         for method in methods:
             named = {("DELETE", "/v1/documents/swift")} if method == "delete" else set()
             assert (method.upper(), example) in known or named & known, (method, path)
