@@ -7,6 +7,7 @@ RagVqaError               exit 1: it failed
 ├── Missing               exit 3: a model, a file, an extra is not there
 ├── Mismatch              exit 2: knowledge base and retriever do not belong together
 ├── CorruptKnowledgeBase  exit 1: files damaged
+├── Locked                exit 1: another process is at it; the same again succeeds later
 └── ReaderError           exit 1: the reader could not read (memory, too many images)
 """
 
@@ -47,6 +48,11 @@ class Mismatch(RagVqaError):
 
 class CorruptKnowledgeBase(RagVqaError):
     """Files of a knowledge base are damaged; the message names file and offset."""
+
+
+class Locked(RagVqaError):
+    """Another process writes the knowledge base, or holds on to what it reads; it may be tried
+    again as it is."""
 
 
 class ReaderError(RagVqaError):

@@ -163,7 +163,7 @@ class KnowledgeBase:
         Raises:
             UsageError: batch_size < 1.
             BadInput: a document is refused, under `strict`.
-            RagVqaError: another process is writing.
+            Locked: another process is writing.
         """
         adding = Adding(self.store, lambda: self.encoder, batch_size, strict)
         adding.report = adding.report if report is None else report
@@ -196,7 +196,7 @@ class KnowledgeBase:
 
         Raises:
             UsageError: over 5% would be deleted, without `force`; batch_size < 1.
-            BadInput, RagVqaError: see `add`.
+            BadInput, Locked: see `add`.
         """
         adding = Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)
         with nullcontext() if dry_run else self.store.writing():

@@ -62,7 +62,7 @@ class Retriever:
 
     def keep(self) -> None:
         """Bring the index up to date and write down what it worked out, so that the next one that
-        is opened need not. Raises RagVqaError if another process is writing."""
+        is opened need not. Raises Locked if another process is writing."""
         with self._lock, self._store.writing(), self._store.db.snapshot():
             self._refresh()
             choosing.keep(self._store, self._index)

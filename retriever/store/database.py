@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError, UsageError
+from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError, UsageError
 from rag_vqa.retriever.store import files, journal
 from rag_vqa.retriever.store.commit import Commit, meta_checksum
 from rag_vqa.retriever.store.tables import META, SCHEMA
@@ -264,7 +264,7 @@ class Database:
     def _said(self, error: sqlite3.Error) -> RagVqaError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return RagVqaError(
+            return Locked(
                 f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
                 "seconds. Wait for it, then run this again."
             )

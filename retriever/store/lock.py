@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import Locked, RagVqaError
 from rag_vqa.retriever.store import files
 
 FILE = "writer.lock"
@@ -30,7 +30,8 @@ def writing(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder. The system frees it when the process ends, however it ends.
 
     Raises:
-        RagVqaError: another process holds it (named), or the folder cannot be written to.
+        Locked: another process holds it, which is named.
+        RagVqaError: the folder cannot be written to.
     """
     path = folder / FILE
     try:  # never through a link: what it leads to would be emptied
@@ -155,8 +156,8 @@ def _dead(holder: str) -> bool:
     return False
 
 
-def _busy(path: Path, holder: str) -> RagVqaError:
-    return RagVqaError(
+def _busy(path: Path, holder: str) -> Locked:
+    return Locked(
         f"Another process is writing {path.parent}: {holder}. Wait for it, then run this again."
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError
+from rag_vqa.errors import CorruptKnowledgeBase, Locked
 from rag_vqa.retriever.store import files, lock
 from rag_vqa.retriever.store.collect import FILE
 from rag_vqa.retriever.store.content import UNREADABLE, Encoded, content_of, document_of
@@ -49,7 +49,8 @@ def migrate(folder: Path) -> None:
 
     Raises:
         CorruptKnowledgeBase: its rows cannot be read; it stays as it is.
-        RagVqaError: it cannot be written to, or another process is at it.
+        Locked: another process is at it.
+        RagVqaError: it cannot be written to.
     """
     with lock.writing(folder):
         if format_of(folder / FILE) != 1:  # another process was faster
@@ -71,7 +72,7 @@ def migrate(folder: Path) -> None:
                 f". Build it again: rag-vqa kb build SOURCE --out {folder}"
             ) from error
         if (folder / f"{name}-wal").exists():
-            raise RagVqaError(f"{folder / name} is open elsewhere. Run this again.")
+            raise Locked(f"{folder / name} is open elsewhere. Run this again.")
         files.replace(folder / name, folder / FILE)
 
 

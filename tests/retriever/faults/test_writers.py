@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import Locked
 from rag_vqa.retriever.store import lock
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def test_the_second_is_told_within_a_second_and_reads_meanwhile(base, start, mot
     assert first.stdout.readline() == "in\n"
     with motions.open_or_create(base) as kb:
         began = time.monotonic()
-        with pytest.raises(RagVqaError, match=f"process {first.pid} on"):
+        with pytest.raises(Locked, match=f"process {first.pid} on"):
             kb.delete("d0")
         assert time.monotonic() - began < 1  # a promise of the issue, not a measurement
         assert motions.held(kb) == {"d0": 1}
@@ -79,7 +79,7 @@ def test_the_second_is_told_within_a_second_and_reads_meanwhile(base, start, mot
 
 def test_two_of_one_process(base, motions) -> None:
     with motions.open_or_create(base) as one, motions.open_or_create(base) as two:
-        with one.store.writing(), pytest.raises(RagVqaError, match=f"process {os.getpid()} on"):
+        with one.store.writing(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
             two.add([motions.document(2, 1)])
         two.add([motions.document(2, 1)])
         assert motions.held(one) == {"d0": 1, "d2": 1}
@@ -96,7 +96,7 @@ def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_there_is_no_flock(base, motions, no_flock, tmp_path) -> None:
     held = base / "writer.lock.held"
     with motions.open_or_create(base) as one, motions.open_or_create(base) as two:
-        with one.store.writing(), pytest.raises(RagVqaError, match=f"process {os.getpid()} on"):
+        with one.store.writing(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
             two.delete("d0")
         assert not held.exists()
         held.write_text(f"process {dead()} on {socket.gethostname()}")
@@ -106,7 +106,7 @@ def test_where_there_is_no_flock(base, motions, no_flock, tmp_path) -> None:
             "process 1 on elsewhere",
         ):
             held.write_text(alive)
-            with pytest.raises(RagVqaError, match=alive):
+            with pytest.raises(Locked, match=alive):
                 two.add([motions.document(2, 1)])
         assert sorted(f.name for f in base.glob("writer.lock*")) == ["writer.lock", held.name]
 

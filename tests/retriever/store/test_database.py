@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError
+from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError
 from rag_vqa.images import encode
 from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -252,7 +252,7 @@ def test_a_reader_that_does_not_let_go(
     ):
         with reader.store.db.snapshot():
             assert len(reader) == 0  # only now it holds on to its commit
-            with pytest.raises(RagVqaError, match=r"uses .* did not let go for 0 seconds"):
+            with pytest.raises(Locked, match=r"uses .* did not let go for 0 seconds"):
                 writer.add([{"id": "a", "text": "One."}])
         writer.add([{"id": "b", "text": "Two."}])
         assert [d.id for d in reader.documents()] == ["b"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import Locked, RagVqaError
 from rag_vqa.retriever.store import files, lock
 
 
@@ -37,8 +37,15 @@ def test_two_hosts_may_have_the_same_pid(tmp_path: Path, monkeypatch: pytest.Mon
     with lock.writing(tmp_path):
         monkeypatch.setattr(socket, "gethostname", lambda: "two")
         for _ in range(2):  # on "two", no process of that pid runs
-            with pytest.raises(RagVqaError, match=f"process {pid} on one"), lock.writing(tmp_path):
+            with pytest.raises(Locked, match=f"process {pid} on one"), lock.writing(tmp_path):
                 pass
     with lock.writing(tmp_path):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["writer.lock"]
+
+
+def test_what_cannot_be_locked_is_not_called_locked(tmp_path: Path) -> None:
+    """Waiting helps against another writer, not against this."""
+    with pytest.raises(RagVqaError) as found, lock.writing(tmp_path / "none.kb"):
+        pass
+    assert not isinstance(found.value, Locked)
