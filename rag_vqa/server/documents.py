@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rag_vqa.errors import RagVqaError
+from rag_vqa.errors import Locked
 from rag_vqa.server.asked import DocumentGiven, DocumentsRequest
 from rag_vqa.server.budgets import MAX_DOCUMENT_IMAGES
 from rag_vqa.server.failures import Refused, json_response
@@ -95,7 +95,5 @@ async def _document(given: DocumentGiven, service: Service) -> Document:
 async def _written(work: Any) -> Any:
     try:
         return await work
-    except RagVqaError as error:
-        if type(error) is RagVqaError:  # that another one is writing has no type of its own
-            raise Refused(409, _WRITING, "busy", 2.0) from error
-        raise
+    except Locked as error:
+        raise Refused(409, _WRITING, "busy", 2.0) from error

@@ -105,3 +105,18 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path) -> None:
             read_token(file, None)
     with pytest.raises(UsageError, match="not readable"):
         read_token(tmp_path / "none", None)
+
+
+def test_a_token_of_the_environment_is_looked_at_as_a_files_is() -> None:
+    for wrong in ("two words that are long", "größer-als-alles-andere"):
+        with pytest.raises(UsageError, match="RAG_VQA_TOKEN: it holds no token"):
+            read_token(None, wrong)
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_what_a_proxy_hands_on_needs_a_token(make, name) -> None:
+    with client(make(), **{name: "192.0.2.7"}) as asking:
+        response = asking.get("/v1/info")
+        assert response.status_code == 403 and "--token-file" in response.json()["error"]["message"]
+    with client(make(access=guarded()), **BEARER, **{name: "192.0.2.7"}) as asking:
+        assert asking.get("/v1/info").status_code == 200
