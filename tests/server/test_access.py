@@ -115,8 +115,8 @@ def test_a_token_of_the_environment_is_looked_at_as_a_files_is() -> None:
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
 def test_what_a_proxy_hands_on_needs_a_token(make, name) -> None:
-    with client(make(), **{name: "192.0.2.7"}) as asking:
-        response = asking.get("/v1/info")
+    with client(make()) as asking:
+        response = asking.get("/v1/info", headers={name: "192.0.2.7"})
         assert response.status_code == 403 and "--token-file" in response.json()["error"]["message"]
-    with client(make(access=guarded()), **BEARER, **{name: "192.0.2.7"}) as asking:
-        assert asking.get("/v1/info").status_code == 200
+    with client(make(access=guarded()), **BEARER) as asking:
+        assert asking.get("/v1/info", headers={name: "192.0.2.7"}).status_code == 200
