@@ -70,13 +70,12 @@ def run_server(
     from rag_vqa.server.app import create_app
     from rag_vqa.server.engine import Engine
     from rag_vqa.server.service import Service
-    from rag_vqa.server.serving import address_of, ends_while_opening, listen, serve
+    from rag_vqa.server.serving import address_of, listen, serve
 
     root, log = _root(place.root_path), _log(place)
     offered = None if place.gallery is None else _gallery(place.gallery)
     with listen(access.host, place.port) as taken:
-        with ends_while_opening():
-            rag = open_pipeline(run, settings, path, yes=yes)
+        rag = open_pipeline(run, settings, path, yes=yes)
         gallery = _demo_gallery(rag.kb) if offered is None else offered
         servers = settings.reader.servers
         command = f"rag-vqa ask {shlex.quote(str(path))}"

@@ -97,7 +97,7 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
 
 @contextmanager
 def ends_while_opening() -> Iterator[None]:
-    """SIGTERM before uvicorn runs ends the process too as a server ends: with exit code 0."""
+    """SIGTERM before uvicorn runs ends the process as a server ends too: with exit code 0."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
