@@ -60,11 +60,13 @@ def serve(
     """
     from rag_vqa.cli.served import Place, check_extra, run_server
     from rag_vqa.server.access import Access, check_hosts, read_token
+    from rag_vqa.server.serving import ends_while_opening
 
     run: Run = ctx.obj
-    check_extra()
-    settings = options.settings_of(ctx)
-    token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
-    access = Access(host, token, public, check_hosts(allowed_host or ()))
-    place = Place(port, root_path, log_questions, keep_days, gallery)
-    run_server(run, settings, path, access, place, yes)
+    with ends_while_opening():
+        check_extra()
+        settings = options.settings_of(ctx)
+        token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
+        access = Access(host, token, public, check_hosts(allowed_host or ()))
+        place = Place(port, root_path, log_questions, keep_days, gallery)
+        run_server(run, settings, path, access, place, yes)

@@ -74,10 +74,10 @@ def run_server(
     from rag_vqa.server.serving import address_of, listen, serve
 
     root, log = _root(place.root_path), _log(place)
-    taken = listen(access.host, place.port)
-    with taken:
+    offered = None if place.gallery is None else _gallery(place.gallery)
+    with listen(access.host, place.port) as taken:
         rag = open_pipeline(run, settings, path, yes=yes)
-        gallery = _gallery(place.gallery, rag.kb)
+        gallery = _demo_gallery(rag.kb) if offered is None else offered
         servers = settings.reader.servers
         shown = path.resolve().name if access.public else str(path)
         command = shlex.join(["rag-vqa", "ask", shown, *words_of(settings, access.public)])
@@ -92,7 +92,9 @@ def run_server(
 
 def _root(path: str) -> str:
     bare = path.rstrip("/")
-    if bare and (not bare.startswith("/") or not bare.isascii() or set(bare) & set("?#% ")):
+    parts = bare.split("/")[1:]
+    strange = not bare.isascii() or set(bare) & set("?#% ") or {"", ".", ".."} & set(parts)
+    if bare and (not bare.startswith("/") or strange):
         raise UsageError(f"--root-path {path}: give one such as /rag")
     return bare
 
@@ -107,13 +109,11 @@ def _log(place: Place) -> QuestionLog | None:
     return QuestionLog(place.log_questions, place.keep_days or _DAYS)
 
 
-def _gallery(file: Path | None, kb: KnowledgeBase) -> Sequence[Shown]:
-    """The first questions of a file that have a picture; of the demo's documents, its own."""
+def _gallery(file: Path) -> Sequence[Shown]:
+    """The first questions of a file that have a picture."""
     from rag_vqa.formats.questions.opening import open_questions
     from rag_vqa.server.service import Shown
 
-    if file is None:
-        return _demo_gallery(kb)
     questions = open_questions("own", file, missing="skip").examples()
     pictured = (
         Shown(each.id, each.query.text, each.query.image)

@@ -27,7 +27,7 @@ _ANY: Final = {"0.0.0.0", "::"}  # no name of anything: browsers take it for thi
 # readiness are asked by what starts and stops servers.
 _LEVELS: Final[tuple[tuple[str, re.Pattern[str], Level], ...]] = (
     ("GET", re.compile(r"/|/static/[^/]+|/health|/ready"), "open"),
-    ("GET", re.compile(r"/v1/info|/v1/models|/v1/gallery/[^/]+"), "public"),
+    ("GET", re.compile(r"/v1/info|/v1/models(?:/[^/]+)?|/v1/gallery/[^/]+"), "public"),
     ("GET", re.compile(r"/v1/documents/[^/]+/image"), "public"),
     ("POST", re.compile(r"/v1/chat/completions|/v1/search"), "public"),
 )
@@ -120,16 +120,19 @@ def read_token(file: Path | None, environment: str | None) -> str:
     """The token of a file, or else of the environment (RAG_VQA_TOKEN); "" if there is neither.
 
     Raises:
-        UsageError: the file cannot be read, or holds none.
+        UsageError: the file cannot be read, or what is there is none.
     """
-    if file is None:
-        return (environment or "").strip()
-    try:
-        token = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file {file}: not readable. Make one: {MAKE_TOKEN}") from error
+    name, token = "RAG_VQA_TOKEN", (environment or "").strip()
+    if file is not None:
+        name = f"--token-file {file}"
+        try:
+            token = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: not readable. Make one: {MAKE_TOKEN}") from error
+    elif not token:
+        return ""
     if not token or not token.isascii() or any(character.isspace() for character in token):
-        raise UsageError(f"--token-file {file}: it holds no token. Make one: {MAKE_TOKEN}")
+        raise UsageError(f"{name}: it holds no token. Make one: {MAKE_TOKEN}")
     return token
 
 

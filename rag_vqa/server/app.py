@@ -22,10 +22,10 @@ from rag_vqa.server import chat, documents, information, search
 from rag_vqa.server.bodies import Bodies
 from rag_vqa.server.door import Door
 from rag_vqa.server.engine import Busy, Closing
-from rag_vqa.server.failures import Refused, handle, invalid
+from rag_vqa.server.failures import Refused, handle, invalid, log
 from rag_vqa.server.service import Service
 
-STOP_SECONDS = 30.0  # for what is in flight when the server is told to end
+FORGETS_SECONDS = 3600.0  # between two looks for written questions that are too old
 
 
 def create_app(service: Service) -> FastAPI:
@@ -34,10 +34,11 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Meanwhile /health answers, and /ready says that the models are not loaded yet.
-        starting = asyncio.create_task(_start(app, service))
+        tasks = [asyncio.create_task(_start(app, service)), asyncio.create_task(_forget(service))]
         yield
-        starting.cancel()
-        await service.engine.stop(STOP_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await service.engine.stop(0)  # by now uvicorn has finished, or given up, all requests
 
     # Without /docs, whose program comes from elsewhere. The schema needs the token, as all that
     # access.py does not name.
@@ -66,6 +67,16 @@ async def _start(app: FastAPI, service: Service) -> None:
     except Exception as error:  # noqa: BLE001  raised again where the server ends
         app.state.failure = error
         app.state.end()
+
+
+async def _forget(service: Service) -> None:
+    """Keeps what was promised of written questions where nobody asks any more."""
+    while service.log is not None:
+        await asyncio.sleep(FORGETS_SECONDS)
+        try:
+            await asyncio.to_thread(service.log.forget)
+        except OSError as error:
+            log(error)
 
 
 async def _invalid(request: Request, error: Any) -> Response:

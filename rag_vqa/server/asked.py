@@ -34,6 +34,10 @@ def _absent(value: Any) -> Any:
     return value
 
 
+def _without_tools(value: Any) -> Any:
+    return _absent(None if value == "auto" else value)
+
+
 _Refused: TypeAlias = Annotated[Any, AfterValidator(_absent)]
 _Whole: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
@@ -136,6 +140,7 @@ class ChatRequest(_Asked):
     metadata: dict[str, Any] | None = None
     store: Literal[False] | None = None
     service_tier: str | None = None
+    reasoning_effort: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
@@ -146,7 +151,7 @@ class ChatRequest(_Asked):
     logprobs: _Refused = None
     top_logprobs: _Refused = None
     tools: _Refused = None
-    tool_choice: _Refused = None
+    tool_choice: Annotated[Any, AfterValidator(_without_tools)] = None
     functions: _Refused = None
     function_call: _Refused = None
     response_format: _Refused = None

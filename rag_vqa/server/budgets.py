@@ -30,8 +30,11 @@ MAX_DOCUMENT_TEXT: Final = 2**20
 # Of an evidence picture as it is shown: a page needs no more.
 SHOWN_PIXELS: Final = 2**20
 
-SLOW_SECONDS: Final = 15.0  # a request is to be here in this time, and one second more …
-SLOW_BYTES: Final = 16 * 2**10  # … for so many bytes of it
+# A request is to be here in WHOLE_SECONDS, and of each SLOW_SECONDS before, so many bytes a second
+# are to come. What came fast buys no time: else 32 MB less a byte held their room for half an hour.
+SLOW_SECONDS: Final = 15.0
+SLOW_BYTES: Final = 16 * 2**10
+WHOLE_SECONDS: Final = 60.0
 UNREAD_SECONDS: Final = 12.0  # of an answer that waits, in this time …
 UNREAD_BYTES: Final = 16 * 2**10  # … so many bytes are to be taken, or the client is cut
 CONNECTIONS: Final = 800  # a process may usually have 1,024 files open

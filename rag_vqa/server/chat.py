@@ -12,8 +12,8 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
@@ -21,39 +21,43 @@ from starlette.types import Receive, Scope, Send
 
 from rag_vqa.server.asked import MODEL, ChatRequest, PicturePart, TextPart, UserMessage
 from rag_vqa.server.engine import Asked, Event, Question
-from rag_vqa.server.failures import Refused, body, json_response, refusal_of
+from rag_vqa.server.failures import Refused, body, json_response, log, refusal_of
 from rag_vqa.server.hits import hit_json
+from rag_vqa.server.presence import unless_gone
 from rag_vqa.server.service import Service
 from rag_vqa.server.uploads import upload
 from rag_vqa.types import Answer, Query
 
-T = TypeVar("T")
 _FINISH = {"stop": "stop", "length": "length", "cancelled": "stop"}
 
 
 def router(service: Service) -> APIRouter:
     """The routes."""
     routes = APIRouter()
-    created = int(time.time())
+    model = {"id": MODEL, "object": "model", "created": int(time.time()), "owned_by": MODEL}
 
     @routes.get("/v1/models")
     async def models() -> Response:
-        model = {"id": MODEL, "object": "model", "created": created, "owned_by": MODEL}
         return json_response({"object": "list", "data": [model]})
+
+    @routes.get("/v1/models/{name}")
+    async def one_model(name: str) -> Response:
+        _check_model(unquote(name), service)
+        return json_response(model)
 
     @routes.post("/v1/chat/completions")
     async def chat(asked: ChatRequest, request: Request) -> Response:
         if asked.rag_vqa.prompt and not request.state.trusted:
             raise Refused(401, "The prompt needs the server's token.", "invalid_api_key")
-        question = await _question(asked, service)
+        question = await unless_gone(request, _question(asked, service))
         answering = _Answering(service, asked, service.engine.ask(question))
         if asked.stream:
             return await answering.streamed(request)
         return await answering.whole(request)
 
     @routes.post("/v1/prompt")
-    async def prompt(asked: ChatRequest) -> Response:
-        question = await _question(asked, service)
+    async def prompt(asked: ChatRequest, request: Request) -> Response:
+        question = await unless_gone(request, _question(asked, service))
         return json_response({"prompt": (await service.engine.prompt(question)).text})
 
     return routes
@@ -61,8 +65,7 @@ def router(service: Service) -> APIRouter:
 
 async def _question(asked: ChatRequest, service: Service) -> Question:
     """The last user message, with the last picture."""
-    if asked.model not in (MODEL, service.model):
-        raise Refused(404, f"There is one model here: {MODEL}.", "model_not_found")
+    _check_model(asked.model, service)
     written = [message for message in asked.messages if isinstance(message, UserMessage)]
     text = "\n".join(_texts(written[-1])) if written else ""
     if not text.strip():
@@ -70,10 +73,11 @@ async def _question(asked: ChatRequest, service: Service) -> Question:
     pictures = next((found for each in reversed(written) if (found := _pictures(each))), [])
     if len(pictures) > 1:
         raise Refused(400, "messages: a question is about one picture.", "too_many_images")
-    image = await upload(pictures[0] if pictures else None, "image_url")
     options = asked.rag_vqa
-    if options.where and not (options.retrieval and options.k != 0):
+    k = service.k if options.k is None else options.k
+    if options.where and not (options.retrieval and k):
         raise Refused(400, "rag_vqa.where says what to retrieve, and nothing is to be retrieved.")
+    image = await upload(service.engine, pictures[0] if pictures else None, "image_url")
     return Question(
         query=Query(text, image, options.instruction),
         k=options.k if options.retrieval else 0,
@@ -82,6 +86,11 @@ async def _question(asked: ChatRequest, service: Service) -> Question:
         stop=asked.stops,
         hits=None if options.retrieval else (),
     )
+
+
+def _check_model(name: str, service: Service) -> None:
+    if name not in (MODEL, service.model):
+        raise Refused(404, f"There is one model here: {MODEL}.", "model_not_found")
 
 
 def _texts(message: UserMessage) -> list[str]:
@@ -110,11 +119,9 @@ class _Answering:
     async def whole(self, request: Request) -> Response:
         """The answer in one piece; a client that goes away cancels it."""
         try:
-            answer = await _unless_gone(request, self._last())
+            answer = await unless_gone(request, self._last())
         finally:
             self._events.cancel()
-        if answer is None:
-            return Response(status_code=499)  # nobody is there to read it
         more = {"hits": [hit_json(hit) for hit in answer.hits], **await self._rest(answer)}
         message = {"role": "assistant", "content": answer.text}
         choice = {"index": 0, "message": message, "finish_reason": _FINISH[answer.finish]}
@@ -124,13 +131,10 @@ class _Answering:
     async def streamed(self, request: Request) -> Response:
         """The answer as it comes. What fails before the evidence is there has a status."""
         try:
-            first = await _unless_gone(request, anext(self._events))
+            first = await unless_gone(request, anext(self._events))
         except BaseException:
             self._events.cancel()
             raise
-        if first is None:
-            self._events.cancel()
-            return Response(status_code=499)
         return _Stream(self._chunks(first), self._events)
 
     async def _last(self) -> Answer:
@@ -168,7 +172,10 @@ class _Answering:
         """What there is to say beside text and evidence."""
         identity = self._head["id"]
         if self._service.log is not None:
-            await asyncio.to_thread(self._service.log.write, identity, answer)
+            try:
+                await asyncio.to_thread(self._service.log.write, identity, answer)
+            except Exception as error:  # noqa: BLE001  a full disk costs the record, not the answer
+                log(error)
         prompt = {"prompt": answer.prompt.text} if self._asked.rag_vqa.prompt else {}
         return {
             "id": identity,
@@ -196,24 +203,6 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._asked.cancel()
-
-
-async def _unless_gone(request: Request, work: Any) -> Any:
-    """What `work` gives; None if the client goes away first."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(gone())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return tasks[0].result() if tasks[0].done() else None
-    finally:
-        for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await tasks[1]
 
 
 def _answered(events: list[Event]) -> Answer:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rag_vqa.errors import BadImage, Missing, RagVqaError
+from rag_vqa.errors import Locked
 from rag_vqa.server.asked import DocumentGiven, DocumentsRequest
 from rag_vqa.server.budgets import MAX_DOCUMENT_IMAGES
 from rag_vqa.server.failures import Refused, json_response
@@ -37,7 +37,7 @@ def router(service: Service) -> APIRouter:
         documents = []
         for given in asked.documents:
             try:
-                documents.append(await _document(given))
+                documents.append(await _document(given, service))
             except Refused as error:
                 refused.append({"id": given.id, "reason": error.message})
         report = await _written(engine.add(documents))
@@ -65,10 +65,7 @@ def router(service: Service) -> APIRouter:
         headers = {"Cache-Control": "private, no-cache"} | ({"ETag": tag} if tag else {})
         if tag and request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        try:
-            data, kind = await shown(source)
-        except (BadImage, Missing) as error:
-            raise Refused(404, "The picture cannot be opened.") from error
+        data, kind = await shown(source)
         return Response(data, 200, headers, kind)
 
     async def _found(id: str) -> Document:
@@ -88,8 +85,9 @@ def _named(encoded: str) -> str:
         raise Refused(400, "The id in the address is not UTF-8.") from error
 
 
-async def _document(given: DocumentGiven) -> Document:
-    images = [await upload(each, f"images[{n}]") for n, each in enumerate(given.images)]
+async def _document(given: DocumentGiven, service: Service) -> Document:
+    pictures = enumerate(given.images)
+    images = [await upload(service.engine, each, f"images[{n}]") for n, each in pictures]
     fields = given.model_dump(exclude={"images"})
     return Document(**fields, images=tuple(image for image in images if image))
 
@@ -97,7 +95,5 @@ async def _document(given: DocumentGiven) -> Document:
 async def _written(work: Any) -> Any:
     try:
         return await work
-    except RagVqaError as error:
-        if type(error) is RagVqaError:  # that another one is writing has no type of its own
-            raise Refused(409, _WRITING, "busy", 2.0) from error
-        raise
+    except Locked as error:
+        raise Refused(409, _WRITING, "busy", 2.0) from error

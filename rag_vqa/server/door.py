@@ -31,6 +31,8 @@ HEADERS: Final = {
 }
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _PICTURE_COST: Final = 0.1
+# What proxies add. Whoever leaves `Host` as it was passed on is told by that alone.
+_HANDED_ON: Final = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via")
 
 
 class Door:
@@ -46,7 +48,7 @@ class Door:
             return
         # Routes are matched on the path as it was sent: an id may hold a slash, as %2F.
         raw: bytes = scope.get("raw_path") or b""
-        scope["path"] = raw.decode("ascii", "replace")
+        scope["path"] = _once(raw.decode("ascii", "replace"), scope.get("root_path", ""))
         begun = 0
 
         async def sent(message: Message) -> None:
@@ -87,6 +89,11 @@ class Door:
             )  # fmt: skip
         if origin and not (len(origin) == 1 and self._access.knows_origin(origin[0], host[0])):
             raise Refused(403, "Pages of other origins may not ask.", "unknown_origin")
+        if not self._access.token and any(name in headers for name in _HANDED_ON):
+            raise Refused(
+                403, "Behind a proxy everybody would be this machine: start with --token-file.",
+                "no_token_behind_proxy",
+            )  # fmt: skip
         self._check_rights(scope, headers)
         if scope["method"] in _WITH_BODY:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -109,6 +116,16 @@ class Door:
 
 class _Cut(Exception):
     """Ends the connection; it says nothing."""
+
+
+def _once(path: str, root: str) -> str:
+    """The path with the root path before it once: uvicorn puts it there, and a proxy that hands
+    on the path as it came (nginx decodes %2F in any other) sends it along too.
+
+    >>> _once("/rag/rag/v1/info", "/rag"), _once("/rag/v1/info", "/rag")
+    ('/rag/v1/info', '/rag/v1/info')
+    """
+    return path[len(root) :] if root and path.startswith(f"{root}{root}/") else path
 
 
 def _route(scope: Scope) -> str:

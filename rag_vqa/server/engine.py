@@ -17,9 +17,9 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +29,7 @@ from rag_vqa.server.figures import Figures
 from rag_vqa.server.line import Line
 from rag_vqa.server.question import Asked, Busy, Closing, Event, Question
 from rag_vqa.server.reading import apart, read
+from rag_vqa.server.warming import warm_reader, warm_retriever
 from rag_vqa.types import Document, Hit, Prompt, Query
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Engine:
         self._closing = False
         self._to_find, self._to_read = Line(), Line()
         self._live: set[Asked] = set()
-        self._calls = 0
+        self._arriving = 0  # questions whose pictures are being opened
+        self._calls, self._limited = 0, 0
         self._lock = threading.Lock()
         self._finding = 0  # jobs of the retriever's that bring questions to the reader
         self._busy, self._at_once = 0, 1  # batches at work, and at most
@@ -75,14 +77,16 @@ class Engine:
     async def start(self) -> None:
         """Load both models and ask each once, so that the first client waits no longer than
         others. Raises what loading raises."""
-        hits = await self._call(self._retriever, self._warm_retriever)
-        await self._call(self._reader, partial(self._warm_reader, hits))
+        hits = await self._call(self._retriever, partial(warm_retriever, self.rag))
+        if self.rag.k:
+            self.figures.stands_on(self.rag.kb.retriever.commit)
+        warm = partial(warm_reader, self.rag, hits)
+        await self._call(self._reader, warm)
         reader = self.rag.reader
         if isinstance(reader, ReadsAtOnce) and self.rag.filter is None and reader.at_once > 1:
             self._at_once = reader.at_once
             self._reader.shutdown(wait=False)
             self._reader = ThreadPoolExecutor(self._at_once, "rag-vqa-reader")
-            warm = partial(self._warm_reader, hits)
             await asyncio.gather(*(self._call(self._reader, warm) for _ in range(self._at_once)))
         self.ready = not self._closing
 
@@ -120,8 +124,7 @@ class Engine:
             raise Closing()
         if question.max_tokens is not None and question.max_tokens < 1:
             raise UsageError(f"max_tokens = {question.max_tokens}: ask for at least 1")
-        if self.waiting >= self._queue:
-            self._refuse()
+        self._check_queue()
         asked = Asked(question, asyncio.get_running_loop(), self._ended)
         self._live.add(asked)
         if question.hits is None:
@@ -134,14 +137,30 @@ class Engine:
             self._found([asked])
         return asked
 
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """A place in the queue for what is asked once its picture is opened. Raises as `ask`."""
+        if self._closing:
+            raise Closing()
+        self._check_queue()
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+
     async def search(
         self, query: Query, k: int | None = None, where: Mapping[str, Any] | None = None
     ) -> list[Hit]:
         """Retrieval alone. Raises Busy, Closing, and as `RagVqa.search`."""
         instruction, search = query.instruction, self.rag.search
-        return await self.in_retriever(
-            lambda: search(query.text, query.image, instruction=instruction, k=k, where=where)
-        )
+
+        def find() -> list[Hit]:
+            hits = search(query.text, query.image, instruction=instruction, k=k, where=where)
+            self.figures.stands_on(self.rag.kb.retriever.commit)
+            return hits
+
+        return await self.in_retriever(find)
 
     async def prompt(self, question: Question) -> Prompt:
         """The prompt that the question would be put by. Raises as `search`."""
@@ -169,15 +188,19 @@ class Engine:
         return await self._call(self._writer, partial(self.rag.kb.delete, ids))
 
     async def get(self, identity: str) -> Document | None:
-        """As `KnowledgeBase.get`."""
-        return await self.in_retriever(partial(self.rag.kb.get, identity))
+        """As `KnowledgeBase.get`. It is never refused for the queue: a page looks at pictures of
+        all its evidence at once, and one costs next to nothing."""
+        return await self._call(self._retriever, partial(self.rag.kb.get, identity), limited=False)
 
-    async def _call(self, thread: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:
+    async def _call(
+        self, thread: ThreadPoolExecutor, call: Callable[[], Result], limited: bool = True
+    ) -> Result:
         if self._closing:
             raise Closing()
-        if self._calls >= self._queue:
-            self._refuse()
+        if limited and self._limited >= self._queue:
+            raise self._busy_for()
         self._calls += 1
+        self._limited += limited
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, call)
         except asyncio.CancelledError:
@@ -187,12 +210,17 @@ class Engine:
             raise
         finally:
             self._calls -= 1
+            self._limited -= limited
             self._note_idle()
 
-    def _refuse(self) -> None:
-        self.figures.count("refused")
+    def _check_queue(self) -> None:
+        if self.waiting + self._arriving >= self._queue:
+            self.figures.count("refused")
+            raise self._busy_for()
+
+    def _busy_for(self) -> Busy:
         seconds = (self.figures.each or 1.0) * self.waiting
-        raise Busy(min(max(1, math.ceil(seconds)), _LONGEST_WAIT))
+        return Busy(min(max(1, math.ceil(seconds)), _LONGEST_WAIT))
 
     def _ended(self, asked: Asked) -> None:
         self._live.discard(asked)
@@ -213,11 +241,13 @@ class Engine:
             return asked.question.k, repr(asked.question.where)
 
         taken, found = self._to_find.take(self._batch), list[Asked]()
-        for alike in dict.fromkeys(map(key, taken)):
-            group = [asked for asked in taken if key(asked) == alike]
-            found += apart(self._find, group, self.figures)
-        with self._lock:
-            self._finding -= 1
+        try:
+            for alike in dict.fromkeys(map(key, taken)):
+                group = [asked for asked in taken if key(asked) == alike]
+                found += apart(self._find, group, self.figures)
+        finally:
+            with self._lock:
+                self._finding -= 1
         self._found([asked for asked in taken if asked in found])
 
     def _find(self, group: Sequence[Asked]) -> None:
@@ -265,22 +295,3 @@ class Engine:
             batch = self._to_read.take(min(self._batch, math.ceil(len(self._to_read) / free)))
             self._busy += bool(batch)
             return batch
-
-    def _warm_retriever(self) -> tuple[Hit, ...]:
-        if not self.rag.k:
-            return ()
-        hits = self.rag.retrieve([_blank()])[0]
-        self.figures.stands_on(self.rag.kb.retriever.commit)
-        return tuple(hits)
-
-    def _warm_reader(self, hits: Sequence[Hit]) -> None:
-        """A batch of one and one of two: a model may go other ways for them."""
-        prompt = self.rag.prompt(_blank(), hits)
-        for rows in (1, 2):
-            self.rag.read([_blank()] * rows, [hits] * rows, [prompt] * rows, None, [2] * rows)
-
-
-def _blank() -> Query:
-    from PIL import Image
-
-    return Query("What is this?", Image.new("RGB", (64, 64), "grey"))

@@ -104,6 +104,8 @@ def invalid(errors: list[Any]) -> Refused:
         reason = str(first["ctx"]["error"])
     elif first["type"] == "extra_forbidden":
         reason = "there is no such field"
+    elif first["type"] == "union_tag_invalid":  # pydantic's words repeat what was sent
+        reason = f"{first['ctx']['discriminator']} is one of {first['ctx']['expected_tags']}"
     else:
         reason = str(first["msg"])
     return Refused(400, f"{place or 'body'}: {reason}", "invalid_value")

@@ -33,10 +33,12 @@ def standing_router(service: Service) -> APIRouter:
     """How the server is: these answer before the models are loaded."""
     routes = APIRouter()
 
+    @routes.head("/health", include_in_schema=False)
     @routes.get("/health")
     async def health() -> Response:
         return json_response({"status": "ok"})
 
+    @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready")
     async def ready() -> Response:
         warm = service.engine.ready

@@ -43,8 +43,17 @@ class QuestionLog:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._day()
+            self.forget()
         except OSError as error:
             raise UsageError(f"--log-questions {folder}: it cannot be written") from error
+
+    def forget(self) -> None:
+        """Remove the days that are too old, asked or not: a server does each hour."""
+        oldest = (self._today() - timedelta(days=self.days)).isoformat()
+        with self._lock:
+            for old in self.folder.iterdir():
+                if _DAY.fullmatch(old.name) and old.name <= oldest and not old.is_symlink():
+                    shutil.rmtree(old)
 
     def write(self, identity: str, answer: Answer) -> None:
         """Write down what was asked; an opinion of the answer may follow."""
@@ -83,15 +92,9 @@ class QuestionLog:
         return name
 
     def _day(self) -> Path:
-        """Today's folder; the day it is made, those that are too old go."""
-        today = self._today()
-        day = self.folder / today.isoformat()
+        day = self.folder / self._today().isoformat()
         if not day.is_dir():
             day.mkdir(mode=0o700)
-            oldest = (today - timedelta(days=self.days)).isoformat()
-            for old in self.folder.iterdir():
-                if _DAY.fullmatch(old.name) and old.name <= oldest and not old.is_symlink():
-                    shutil.rmtree(old)
         return day
 
 

@@ -106,7 +106,10 @@ def _answer(rag: RagVqa, rows: Sequence[_Row], figures: Figures) -> None:
         return
     figures.batch(len(rows), time.perf_counter() - start)
     for row, answer in zip(rows, answers, strict=True):
-        _done(row, answer, figures)
+        try:
+            _done(row, answer, figures)
+        except Exception as error:  # noqa: BLE001 - as above
+            _fail(row.asked, error, figures)
 
 
 def _done(row: _Row, answer: Answer, figures: Figures) -> None:

@@ -11,12 +11,13 @@ import time
 from dataclasses import asdict
 from functools import partial
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rag_vqa.server.asked import ExplainRequest, SearchRequest
 from rag_vqa.server.failures import Refused, json_response
 from rag_vqa.server.hits import hit_json
+from rag_vqa.server.presence import unless_gone
 from rag_vqa.server.service import Service
 from rag_vqa.server.uploads import upload
 from rag_vqa.types import Query
@@ -29,29 +30,30 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/v1/search")
-    async def search(asked: SearchRequest) -> Response:
-        query = await _query(asked)
+    async def search(asked: SearchRequest, request: Request) -> Response:
+        query = await unless_gone(request, _query(asked, service))
         start = time.perf_counter()
         k = asked.k or service.k or _USUAL
-        hits = await service.engine.search(query, k, asked.where)
+        hits = await unless_gone(request, service.engine.search(query, k, asked.where))
         seconds = {"retrieve": time.perf_counter() - start}
         return json_response({"hits": [hit_json(hit) for hit in hits], "seconds": seconds})
 
     @routes.post("/v1/explain")
-    async def explain(asked: ExplainRequest) -> Response:
-        engine, query = service.engine, await _query(asked)
+    async def explain(asked: ExplainRequest, request: Request) -> Response:
+        engine, query = service.engine, await unless_gone(request, _query(asked, service))
         found = await engine.in_retriever(partial(engine.rag.kb.show, asked.document))
         passages = [] if found is None else found.passages
         passage = next((each for each in passages if each.position == asked.position), None)
         if passage is None:
             raise Refused(404, "There is no such document, or no such passage of it.")
-        told = await engine.in_retriever(partial(engine.rag.explain, query, passage))
+        explaining = engine.in_retriever(partial(engine.rag.explain, query, passage))
+        told = await unless_gone(request, explaining)
         return json_response(asdict(told))
 
     return routes
 
 
-async def _query(asked: SearchRequest | ExplainRequest) -> Query:
+async def _query(asked: SearchRequest | ExplainRequest, service: Service) -> Query:
     if not asked.text.strip() and not asked.image:
         raise Refused(400, "There is nothing to look for: give a text, an image, or both.")
-    return Query(asked.text, await upload(asked.image, "image"), asked.instruction)
+    return Query(asked.text, await upload(service.engine, asked.image, "image"), asked.instruction)

@@ -6,6 +6,7 @@ method, path and status; of an error its kind and place.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 
 from rag_vqa.errors import UsageError
 from rag_vqa.server.budgets import CONNECTIONS
+
+STOP_SECONDS = 30.0  # for what is in flight when the server is told to end, all in all
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -33,6 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
             taken = stack.enter_context(socket.socket(*kind))
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind((host, port))
+            taken.listen()  # else a second server may bind the same, as this one did
             stack.pop_all()
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -47,7 +51,7 @@ def address_of(taken: socket.socket, root_path: str = "") -> str:
     return f"http://{f'[{named}]' if ':' in named else named}:{port}{root_path}/"
 
 
-def make_server(app: Any, root_path: str = "", stop_seconds: float = 30.0) -> Any:
+def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECONDS) -> Any:
     """A uvicorn.Server of the application, with the deadlines and without uvicorn's logging."""
     import uvicorn
 
@@ -85,8 +89,20 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
     app.state.end = end
     with _logging(quiet), _ended_by_signal():
         server.run(sockets=[taken])
+    # The process ends: Python would look through all that the models hold for garbage, for seconds.
+    gc.freeze()
     if app.state.failure is not None:
         raise app.state.failure
+
+
+@contextmanager
+def ends_while_opening() -> Iterator[None]:
+    """SIGTERM before uvicorn runs ends the process as a server ends too: with exit code 0."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rag_vqa.server.budgets import (
     SLOW_SECONDS,
     UNREAD_BYTES,
     UNREAD_SECONDS,
+    WHOLE_SECONDS,
 )
 
 
@@ -63,7 +64,7 @@ class TimedProtocol(H11Protocol):
 
     def _start(self, received: int) -> None:
         self._stop()
-        self._begun, self._bytes = self.loop.time(), received
+        self._begun, self._bytes, self._seen = self.loop.time(), received, 0
         self._clock = self.loop.call_later(SLOW_SECONDS, self._look)
 
     def _stop(self) -> None:
@@ -72,10 +73,12 @@ class TimedProtocol(H11Protocol):
             self._clock = None
 
     def _look(self) -> None:
-        """Cut what has not sent as much as it should have by now."""
-        left = self._begun + SLOW_SECONDS + self._bytes / SLOW_BYTES - self.loop.time()
-        if left > 0 or self.flow.read_paused:  # paused: it is the server that lags behind
-            self._clock = self.loop.call_later(max(left, 1.0), self._look)
+        """Cut what has not sent enough since the last look, or is not here after all that time."""
+        left = self._begun + WHOLE_SECONDS - self.loop.time()
+        came, self._seen = self._bytes - self._seen, self._bytes
+        if self.flow.read_paused or (left > 0 and came >= SLOW_BYTES * SLOW_SECONDS):
+            # Paused: it is the server that lags behind.
+            self._clock = self.loop.call_later(min(max(left, 1.0), SLOW_SECONDS), self._look)
         else:
             self._cut()
 

@@ -1,6 +1,7 @@
 """Pictures that come in as data addresses and go out as new files.
 
 It knows base64 and that a picture is opened before anything is done with it; rag_vqa.images opens.
+Who waits for that has a place in the engine's queue: there is no second line behind it.
 What is kept of an upload is its bytes, in memory, until the answer is out: decoded, 32 waiting
 questions would be gigabytes. Every way to a reader decodes them to bare pixels, without EXIF.
 """
@@ -15,28 +16,34 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from rag_vqa import images
-from rag_vqa.errors import BadImage
+from rag_vqa.errors import BadImage, Missing
 from rag_vqa.readers.pictures import scaled
 from rag_vqa.readers.wire import packing
 from rag_vqa.server.budgets import MAX_UPLOAD_BYTES, SHOWN_PIXELS
+from rag_vqa.server.engine import Engine
 from rag_vqa.server.failures import Refused
 from rag_vqa.types import ImageSource
 
 _HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNORECASE)
 # Few at once: each picture may take 256 MB (images.MAX_PIXELS).
-_DECODING: Final = ThreadPoolExecutor(2, "rag-vqa-pictures")
+_OPENING: Final = ThreadPoolExecutor(2, "rag-vqa-uploads")
+# Of its own: evidence is shown while uploads wait.
+_SHOWING: Final = ThreadPoolExecutor(1, "rag-vqa-shown")
 
 
-async def upload(address: str | None, field: str) -> bytes | None:
-    """The picture of a data address, which was opened once; "" and None are none.
+async def upload(engine: Engine, address: str | None, field: str) -> bytes | None:
+    """The picture of a data address, which was opened once; "" and None are none. Cancelled before
+    its turn, it is not opened.
 
     Raises:
         Refused: an address of another kind, not base64, or no picture that is read.
+        Busy, Closing: as `Engine.ask`.
     """
     if not address:
         return None
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_DECODING, _uploaded, address, field)
+    with engine.arriving():
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_OPENING, _uploaded, address, field)
 
 
 def _uploaded(address: str, field: str) -> bytes:
@@ -63,9 +70,12 @@ async def shown(source: ImageSource) -> tuple[bytes, str]:
     """A picture as it may be shown: a new file of bare pixels at the size of a page; its type.
 
     Raises:
-        BadImage, Missing: it cannot be opened.
+        Refused: it cannot be opened; why would say where files of this machine lie.
     """
-    return await asyncio.get_running_loop().run_in_executor(_DECODING, _shown, source)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_SHOWING, _shown, source)
+    except (BadImage, Missing) as error:
+        raise Refused(404, "The picture cannot be opened.") from error
 
 
 def _shown(source: ImageSource) -> tuple[bytes, str]:

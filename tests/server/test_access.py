@@ -15,6 +15,9 @@ ROUTES = [
     ("GET", "/ready", None, 200, 200, 200),
     ("GET", "/v1/info", None, 401, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200),
+    ("GET", "/v1/models/rag-vqa", None, 401, 200, 200),
+    ("GET", "/v1/models/none", None, 401, 404, 404),
+    ("HEAD", "/health", None, 200, 200, 200),
     ("POST", "/v1/chat/completions", chat(), 401, 200, 200),
     ("POST", "/v1/chat/completions", chat(stream=True), 401, 200, 200),
     ("POST", "/v1/chat/completions", chat(rag_vqa={"prompt": True}), 401, 401, 200),
@@ -68,7 +71,7 @@ def test_the_tables_name_every_route(make) -> None:
         schema = asking.get("/openapi.json").json()["paths"]
     known = {(method, path.partition("?")[0]) for method, path, *_ in ROUTES}
     for path, methods in schema.items():
-        example = path.replace("{id}", "puffin").replace("{number}", "0")
+        example = path.replace("{id}", "puffin").replace("{number}", "0").replace("{name}", "none")
         for method in methods:
             named = {("DELETE", "/v1/documents/swift")} if method == "delete" else set()
             assert (method.upper(), example) in known or named & known, (method, path)
@@ -102,3 +105,18 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path) -> None:
             read_token(file, None)
     with pytest.raises(UsageError, match="not readable"):
         read_token(tmp_path / "none", None)
+
+
+def test_a_token_of_the_environment_is_looked_at_as_a_files_is() -> None:
+    for wrong in ("two words that are long", "größer-als-alles-andere"):
+        with pytest.raises(UsageError, match="RAG_VQA_TOKEN: it holds no token"):
+            read_token(None, wrong)
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_what_a_proxy_hands_on_needs_a_token(make, name) -> None:
+    with client(make()) as asking:
+        response = asking.get("/v1/info", headers={name: "192.0.2.7"})
+        assert response.status_code == 403 and "--token-file" in response.json()["error"]["message"]
+    with client(make(access=guarded()), **BEARER) as asking:
+        assert asking.get("/v1/info", headers={name: "192.0.2.7"}).status_code == 200

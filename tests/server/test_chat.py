@@ -175,6 +175,7 @@ def test_the_official_client_works(make) -> None:
     with running(make(access=guarded())) as address:
         asking = openai.OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0)
         assert [model.id for model in asking.models.list()] == ["rag-vqa"]
+        assert asking.models.retrieve("rag-vqa").id == "rag-vqa"
         content = chat("where do puffins nest", data_url(picture()))["messages"]
         whole = asking.chat.completions.create(model="rag-vqa", messages=content, temperature=0)
         assert whole.choices[0].message.content == "In burrows [1]."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from held_reader import PATIENCE, HeldReader
 from rag_vqa.errors import UsageError
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.server.engine import Engine
+from rag_vqa.server.engine import Busy, Engine
 from rag_vqa.types import Query
 
 
@@ -73,5 +74,27 @@ def test_another_writer_is_named(rag: RagVqa, birds: Path, encoder: Any) -> None
         with KnowledgeBase.open(birds, encoder) as other, other.store.writing():
             adding = engine.add([{"id": "owl", "text": "owls"}])
             await refused(adding, "Another process is writing")
+
+    run(rag, work)
+
+
+def test_documents_are_read_however_many_are_asked_for(rag: RagVqa, held: HeldReader) -> None:
+    async def work(engine: Engine) -> None:
+        found = await asyncio.gather(*(engine.get("puffin") for _ in range(100)))
+        assert all(document is not None for document in found)
+        searches = [engine.search(Query("storks")) for _ in range(3)]
+        *_, refused = await asyncio.gather(*searches, return_exceptions=True)
+        assert isinstance(refused, Busy)
+
+    engine = run(rag, work, queue=2)
+    assert engine.figures.counts["refused"] == 0  # of questions, which these are not
+
+
+def test_a_search_says_what_answers_stand_on(rag: RagVqa, held: HeldReader) -> None:
+    async def work(engine: Engine) -> None:
+        before = engine.figures.commit
+        await engine.add([{"id": "wren", "text": "wrens nest in hedges"}])
+        await engine.search(Query("wrens"))
+        assert engine.figures.commit > before
 
     run(rag, work)

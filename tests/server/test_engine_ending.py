@@ -117,6 +117,29 @@ def test_what_is_wrong_with_one_is_told_to_that_one(
     assert "ValueError at" in caplog.text and "secret" not in caplog.text
 
 
+def test_what_fails_after_reading_is_told_to_that_one(
+    rag: RagVqa, held: HeldReader, monkeypatch: Any
+) -> None:
+    async def work(engine: Engine) -> None:
+        begun = await first(engine, held)
+        asked = [engine.ask(asks(text)) for text in ("breaks", "good")]
+        await found(engine, *asked)
+        record = engine.figures.answer
+
+        def breaking(answer: Answer, seconds: Any) -> None:
+            if answer.query.text == "breaks":
+                raise ValueError("secret")
+            record(answer, seconds)
+
+        monkeypatch.setattr(engine.figures, "answer", breaking)
+        held.let()
+        with pytest.raises(RagVqaError, match="an error of ours"):
+            await asked[0].answer()
+        assert (await asked[1].answer()).text == (await begun.answer()).text == WHOLE
+
+    run(rag, work)
+
+
 def test_what_was_told_is_not_told_again(rag: RagVqa, held: HeldReader) -> None:
     async def work(engine: Engine) -> None:
         held.fails_late = "late"

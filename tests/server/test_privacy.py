@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from openai_server import OpenAiServer
 from PIL import Image
-from served import QUESTION, chat, client, data_url, picture, with_exif
+from served import QUESTION, chat, client, data_url, picture, wait, with_exif
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.questions.opening import open_questions
 from rag_vqa.readers.pictures import Pictures
 from rag_vqa.readers.remote import RemoteReader
+from rag_vqa.server import app
 from rag_vqa.server.question_log import QuestionLog
 from rag_vqa.server.serving import _logging
 
@@ -149,6 +150,30 @@ def test_days_that_are_over_are_removed_and_nothing_else(tmp_path) -> None:
     left = {entry.name for entry in tmp_path.iterdir()}
     days = {day.isoformat() for day in (today, *kept)}
     assert left == days | {"mine", "elsewhere", "2020-01-01"}
+
+
+def test_days_end_where_nobody_asks(make, tmp_path, monkeypatch) -> None:
+    today = [date(2026, 3, 10)]
+    log = QuestionLog(tmp_path, 1, lambda: today[0])
+    monkeypatch.setattr(app, "FORGETS_SECONDS", 0.02)
+    with client(make(log=log)):
+        assert (tmp_path / "2026-03-10").is_dir()
+        today[0] = date(2026, 3, 12)
+        wait(lambda: not (tmp_path / "2026-03-10").exists())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_log_that_fails_costs_no_answer(make, tmp_path, monkeypatch, caplog, stream) -> None:
+    log = QuestionLog(tmp_path, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log, "write", full)
+    with client(make(log=log)) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat(stream=stream))
+    assert sent.status_code == 200 and "burrows" in sent.text and "error" not in sent.text
+    assert "OSError" in caplog.text
 
 
 def test_a_log_that_cannot_be_is_refused(tmp_path) -> None:

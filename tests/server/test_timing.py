@@ -123,3 +123,15 @@ def test_a_refused_upload_still_gets_its_answer(make) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 415")
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         wait(lambda: b"HTTP/1.1 200" in connection.recv(4096))
+
+
+@pytest.mark.parametrize("cut", ["stalls", "drags on"])
+def test_what_came_fast_buys_no_time(make, short, monkeypatch, cut) -> None:
+    if cut == "drags on":  # fast enough, and never done
+        monkeypatch.setattr(timing, "SLOW_BYTES", 1)
+        monkeypatch.setattr(timing, "WHOLE_SECONDS", 0.8)
+    with running(make()) as address, connect(address) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)
+        begun = time.monotonic()
+        assert trickle(connection, b" " * (1 if cut == "stalls" else 500))
+        assert time.monotonic() - begun < 5
