@@ -24,7 +24,8 @@ EXPECTED = "Failed to load resource"
 Opener = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+# Of this folder alone: while Playwright runs, no test after these could run a loop of its own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
@@ -35,7 +36,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage() -> Iterator[Stage]:
     with served() as running:
         yield running
