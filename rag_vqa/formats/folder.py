@@ -119,6 +119,8 @@ def _check(root: Path, name: str) -> None:
         raise BadInput(f"{shown(name)} is not a regular file, or a link to none.")
     if path.is_symlink() and not path.resolve().is_relative_to(root):
         raise BadInput(f"{shown(name)} is a link that leads out of the folder: copy its file here.")
+    if path.resolve().suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
+        raise BadInput(f"{shown(name)} is a link to a database, which is not read.")
 
 
 def _text(path: Path) -> str:

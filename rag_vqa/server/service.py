@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rag_vqa import __version__
@@ -66,7 +67,8 @@ class Service:
             "name": kb.path.name,
             "version": __version__,
             "documents": len(kb),
-            "retriever": kb.manifest.source,
+            # The last part says enough: of a folder the rest is where things lie on this machine.
+            "retriever": kb.manifest.source if trusted else Path(kb.manifest.source).name,
             "reader": {"name": self.model, "servers": list(self.servers)},
             "k": self.k,
             "public": self.access.public,

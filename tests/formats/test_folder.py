@@ -163,3 +163,10 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
         contents(tmp_path / "a.pdf")
     with pytest.raises(BadInput, match="holds no documents: it is empty"):
         read(tmp_path)
+
+
+def test_a_database_is_not_opened_as_a_text(tmp_path: Path) -> None:
+    make(tmp_path, **{"kb.sqlite": "a text", "own.txt": "another"})
+    (tmp_path / "note.txt").symlink_to("kb.sqlite")
+    records, (refused,) = read(tmp_path)
+    assert [r.id for r in records] == ["own"] and "link to a database" in refused.reason

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from served import BEARER, QUESTION, TOKEN, chat, client, guarded
 
@@ -120,3 +122,11 @@ def test_what_a_proxy_hands_on_needs_a_token(make, name) -> None:
         assert response.status_code == 403 and "--token-file" in response.json()["error"]["message"]
     with client(make(access=guarded()), **BEARER) as asking:
         assert asking.get("/v1/info", headers={name: "192.0.2.7"}).status_code == 200
+
+
+def test_where_a_retriever_lies_is_told_to_who_may_know(make, encoder, monkeypatch) -> None:
+    service = make(access=guarded(public=True))
+    manifest = replace(service.engine.rag.kb.manifest, source="/home/one/models/ret")
+    monkeypatch.setattr(service.engine.rag.kb, "manifest", manifest)
+    assert service.about(trusted=False)["retriever"] == "ret"
+    assert service.about(trusted=True)["retriever"] == "/home/one/models/ret"
