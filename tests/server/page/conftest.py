@@ -24,8 +24,8 @@ EXPECTED = "Failed to load resource"
 Opener = Callable[..., Page]
 
 
-# Of this folder alone: while Playwright runs, no test after these could run a loop of its own.
-@pytest.fixture(scope="package")
+# Of one file: while Playwright runs, no test of another file could run a loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
     with served() as running:
         yield running
