@@ -6,6 +6,11 @@ from typing import Any
 
 from PIL import Image
 
+from rag_vqa.retriever.training.batch import Pair
+from rag_vqa.retriever.training.sources.files import FileSource
+from rag_vqa.retriever.training.sources.opening import open_source
+from rag_vqa.retriever.training.sources.settings import SourceSettings
+
 
 def lines(path: Path, *rows: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,3 +43,15 @@ def birds(folder: Path, rows: int = 12, documents: int = 6) -> Path:
             for row in range(rows)
         ),
     )  # fmt: skip
+
+
+def opened(folder: Path, **said: Any) -> FileSource:
+    given = {"format": "pairs", "questions": folder / "pairs.jsonl",
+             "documents": folder / "documents.jsonl", **said}  # fmt: skip
+    source = open_source(SourceSettings(**given), folder=folder / "packed")
+    assert isinstance(source, FileSource)
+    return source
+
+
+def pairs_of(source: FileSource) -> list[Pair]:
+    return sorted(source.draw(0, range(len(source))), key=lambda pair: pair.name)

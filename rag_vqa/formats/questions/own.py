@@ -35,11 +35,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
         Missing: there is none.
         UsageError: a file and a split.
     """
-    if home.is_file() and split is not None:
-        raise UsageError(f"{home} is one file of questions: a split is for a folder of them.")
-    path = home if home.is_file() else home / f"{split or 'test'}.jsonl"
-    if not path.is_file():
-        raise Missing(f"{path} is not there: give a JSONL file of questions.")
+    path = file_of(home, split, "test", "questions")
     return Benchmark(
         name="own",
         split=path.name.removesuffix(".gz").removesuffix(".jsonl"),
@@ -49,6 +45,16 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
         images=images or path.parent,
         rows=lambda _: read(objects(path), path, _asked),
     )
+
+
+def file_of(home: Path, split: str | None, usual: str, what: str) -> Path:
+    """The JSONL file that was given, or that of a split of a folder. Raises as `find`."""
+    if home.is_file() and split is not None:
+        raise UsageError(f"{home} is one file of {what}: a split is for a folder of them.")
+    path = home if home.is_file() else home / f"{split or usual}.jsonl"
+    if not path.is_file():
+        raise Missing(f"{path} is not there: give a JSONL file of {what}.")
+    return path
 
 
 def _asked(row: Row, place: int) -> Asked:

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import from_mapping, nearest, shown
 from rag_vqa.formats.jsonl import objects
 from rag_vqa.formats.questions import own
@@ -43,11 +43,7 @@ def find(home: Path, split: str | None, images: Path | None, task: str | None) -
     """
     if task is not None:
         raise UsageError("a task is for m2kr and mbeir: pairs have none.")
-    if home.is_file() and split is not None:
-        raise UsageError(f"{home} is one file of pairs: a split is for a folder of them.")
-    path = home if home.is_file() else home / f"{split or 'train'}.jsonl"
-    if not path.is_file():
-        raise Missing(f"{path} is not there: give a JSONL file of pairs.")
+    path = own.file_of(home, split, "train", "pairs")
     return Benchmark(
         name="pairs",
         split=split or "train",
