@@ -21,7 +21,7 @@ test: .venv/stamp-dev
 # Minutes to hours: the long forms of the fault tests, and a cluster of two Ray nodes.
 nightly: .venv/stamp-dev
 	$(PIP) -e '.[cpu,dev,ray]'
-	$(BIN)/python -m pytest -m nightly
+	$(BIN)/python -m pytest -m nightly --timeout 0
 
 # What CI runs.
 check: .venv/stamp-dev

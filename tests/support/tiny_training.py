@@ -1,10 +1,12 @@
 """A tiny ReT with dropout, a few pairs, and settings that train it in seconds.
 
-As a program: `tiny_training.py kills FOLDER KILLS SEED` trains there, is killed KILLS times at
-drawn moments and goes on each time, and trains once without kills; it prints whether the bytes of
-both are the same. `tiny_training.py one FOLDER OUT [kill|nan STEP]` trains once, as one of the
-processes of `accelerate launch`; that of rank 1 has an accident in that step; FOLDER holds pairs
-and a checkpoint. `… who` says which process it is.
+As a program:
+`tiny_training.py kills FOLDER KILLS SEED` trains there, is killed KILLS times at drawn moments and
+goes on each time, and trains once without kills; it prints whether the bytes of both are the same.
+`… alone FOLDER OUT` is each of those trainings.
+`… one FOLDER OUT [kill|nan STEP]` trains once, as one of the processes of `accelerate launch`; that
+of rank 1 has an accident in that step; FOLDER holds pairs and a checkpoint.
+`… one FOLDER OUT who` says which process it is.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,6 +37,7 @@ from rag_vqa.retriever.training.two_sides import TwoSides
 from rag_vqa.settings import embedded_model
 
 WORDS = ("red", "blue", "green", "white", "black", "capital", "money", "river", "coast", "people")
+BEGINS = "begins\n"
 TOWER = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
          "num_attention_heads": 1, "projection_dim": 64}  # fmt: skip
 
@@ -116,24 +120,33 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
+def begun(home: Path, out: Path) -> subprocess.Popen[str]:
+    """A training of its own program, at its first step or just before.
+
+    Not a fork: a killed child could hold a lock that tqdm shares with all its relatives.
+    """
+    told = [sys.executable, __file__, "alone", str(home), str(out)]
+    child = subprocess.Popen(told, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == BEGINS
+    return child
+
+
 def killed(home: Path, times: int, seed: int) -> int:
     """How many of the kills came while a training ran; all went on in the same folder."""
+    settings(home, home / "straight")  # here: what both begin with
+    straight = begun(home, home / "straight")
     began = time.monotonic()
-    told = settings(home, home / "straight")
-    run(told)
+    assert straight.wait() == 0
     whole = time.monotonic() - began
     rng, came = random.Random(seed), 0
-    told = settings(home, home / "cut")
     for number in range(times + 1):
-        child = os.fork()
-        if not child:
-            run(told)
-            os._exit(0)
+        child = begun(home, home / "cut")
         if number < times:
             time.sleep(rng.uniform(0, whole / 3))
-            os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-        came += os.WIFSIGNALED(status)
+            child.kill()
+        ended = child.wait()
+        assert ended in (0, -signal.SIGKILL), ended
+        came += ended != 0
     return came
 
 
@@ -177,6 +190,11 @@ def one(home: Path, out: Path, accident: str, at: int) -> int:
 
 if __name__ == "__main__":
     mode, place, *rest = sys.argv[1:]
+    if mode == "alone":
+        told = settings(Path(place), Path(rest[0]))
+        print(BEGINS, end="", flush=True)
+        run(told)
+        sys.exit()
     if mode == "one":
         out, accident, at = [*rest, "none", "0"][:3]
         sys.exit(one(Path(place), Path(out), accident, int(at)))

@@ -44,7 +44,9 @@ def one_round(
     told: list[str] = []
     with os.fdopen(reading) as lines:
         while target != "create" and (not told or told[-1] != f"begin {target}"):
-            told.append(lines.readline().rstrip())
+            line = lines.readline()
+            assert line, f"the writer ended by itself: {told[-3:]}"
+            told.append(line.rstrip())
         time.sleep(patience)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

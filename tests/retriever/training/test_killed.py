@@ -31,7 +31,7 @@ def program(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Co
         env=ENVIRONMENT | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=3600,
+        timeout=600,
         check=False,
     )
 
