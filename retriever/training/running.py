@@ -43,16 +43,17 @@ def train(
     settings.checked()
     mend(settings.out / BEST)
     refuse_strange(settings.out, (BEST, LAST))
+    found = started(settings)
+    data = others, settings.out / DATA, found.instruction
     with accelerator.main_process_first():  # it packs the data, the others find it packed
-        mixture = open_mixture(settings.data.train, others, settings.out / DATA)
+        mixture = open_mixture(settings.data.train, *data)
         held_out = settings.data.validation
-        source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
+        source = None if held_out is None else open_source(held_out, *data)
     every = (*mixture.sources, *([] if source is None else [source]))
     for one in every if accelerator.is_main_process else ():
         if isinstance(one, FileSource):
             watch.note(one.told)
     digests = [one.digest for one in every if isinstance(one, FileSource)]
-    found = started(settings)
     begun = settings.loss.scale or float(found.model.config.logit_scale)
     module = TwoSides(found.model, scale=begun, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
