@@ -10,10 +10,10 @@ from torch import nn
 
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.batch import Batch, moved
-from rag_vqa.retriever.training.caching import gradients
+from rag_vqa.retriever.training.caching import check_chunks, gradients
 from rag_vqa.retriever.training.exporting import export, mend, refuse_strange
 from rag_vqa.retriever.training.held_out import HeldOut
-from rag_vqa.retriever.training.loading import batches
+from rag_vqa.retriever.training.loading import batches, places
 from rag_vqa.retriever.training.loop import NOBODY, Fitted, Note, Outcome, Validation, Watch, fit
 from rag_vqa.retriever.training.mixture import Mixture
 from rag_vqa.retriever.training.settings import TrainSettings
@@ -41,6 +41,7 @@ def train(
             anything is trained; or a step that is no number.
     """
     settings.checked()
+    check_chunks(settings.chunks, len(places(0, settings.batch, 0, accelerator.num_processes)))
     mend(settings.out / BEST)
     refuse_strange(settings.out, (BEST, LAST))
     found = started(settings)

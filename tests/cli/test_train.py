@@ -167,11 +167,13 @@ def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) 
         ("towers.text", "melted", "towers.text = 'melted'"),
         ("data.train.0.hard", 4, "data.train is a list, into which --set does not reach"),
         ("seed", 1_000_003, "seed = "),
+        ("chunks", 9, "9 chunks of 5 pairs a process"),
     ],
 )
-def test_a_key_that_is_none(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
+def test_a_key_that_is_none_or_has_no_such_value(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
     done = cli("train", "--config", file(home), "--set", f"{key}={value}")
     assert done.code == 2 and said in done.err
+    assert not (home / "out").exists()  # before anything is read or written
 
 
 def test_a_setting_that_is_missing(tmp_path: Path, cli: Cli) -> None:
