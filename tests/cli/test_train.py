@@ -49,6 +49,18 @@ def test_it_trains_by_a_file_and_says_where(home: Path, cli: Cli) -> None:
     assert other.code == 2 and "rate was 0.001, is 0.5" in other.err
 
 
+def test_a_checkpoint_is_read_by_whom_its_folder_is_and_missed_where_it_is_gone(
+    home: Path, cli: Cli
+) -> None:
+    told = ("train", "--config", file(home, steps=2, validate_every=2))
+    assert cli(*told).code == 0
+    best = home / "out" / "best"
+    assert {one.stat().st_mode for one in best.iterdir()} == {(home / "train.yaml").stat().st_mode}
+    shutil.rmtree(best)
+    gone = cli(*told)
+    assert gone.code == 1 and f"{best} is gone: it was the best, of step 2." in gone.err
+
+
 @pytest.mark.parametrize("own", [None, "Name it:"])
 def test_questions_are_trained_and_validated_as_use_encodes_them(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, own: str | None
@@ -170,7 +182,9 @@ def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) 
         ("chunks", 9, "9 chunks of 5 pairs a process"),
     ],
 )
-def test_a_key_that_is_none_or_has_no_such_value(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
+def test_a_key_that_is_none_or_has_no_such_value(
+    home: Path, cli: Cli, key: str, value: Any, said: str
+) -> None:
     done = cli("train", "--config", file(home), "--set", f"{key}={value}")
     assert done.code == 2 and said in done.err
     assert not (home / "out").exists()  # before anything is read or written
