@@ -71,7 +71,7 @@ def _uploaded(address: str, field: str) -> bytes:
     if not head:
         raise Refused(
             400, f"{field}: give the picture itself, as data:image/jpeg;base64,… Addresses are "
-            "not fetched by this server.", "invalid_image_url",
+            "not fetched here.", "invalid_image_url",
         )  # fmt: skip
     try:
         data = base64.b64decode(memoryview(address.encode("ascii"))[head.end() :], validate=True)
