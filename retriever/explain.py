@@ -33,9 +33,10 @@ from torch import Tensor
 from rag_vqa import images
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.masking import losses
 from rag_vqa.retriever.model import RetModel
 from rag_vqa.retriever.opening import Opening
-from rag_vqa.retriever.places import Patch, Span, patches, spans
+from rag_vqa.retriever.places import Patch, Span, patches, spans, words
 from rag_vqa.retriever.tracing import Trace
 from rag_vqa.types import ImageSource, Passage, Query
 
@@ -99,19 +100,23 @@ def explain(encoder: Encoder, query: Query, passage: Passage, pairs: int | None 
     asked = _Side(encoder, encoder.model.get_query_model(), text, query.image)
     shown = _Side(encoder, encoder.model.get_passage_model(), passage.text, passage.image)
     best, partners = (asked.trace.tokens @ shown.trace.tokens.T).max(dim=1)  # (K), (K)
+    lost = shown.losses(asked.trace.tokens.detach())  # (K, W)
     total = best.sum()
     order = best.argsort(descending=True, stable=True)[:pairs]
     return Explanation(
         float(total.detach()),
         tuple(
             PairMatch(
-                int(i), int(partners[i]), float(best[i].detach()), *_places(best[i], asked, shown)
+                int(i),
+                int(partners[i]),
+                float(best[i].detach()),
+                *_places(best[i], asked, shown, lost[i]),
             )
             for i in order
         ),
         text,
         passage.text,
-        *_places(total, asked, shown),
+        *_places(total, asked, shown, lost.sum(dim=0)),
     )
 
 
@@ -126,34 +131,63 @@ class _Side:
         if image is not None and image != "":
             picture = images.load(image, exif=not processor.parity)
         inputs = processor([text], [picture])
-        self.text, self.picture = text, picture
+        self.text, self.picture, self.batch = text, picture, encoder.batch_size
         self.pixels = None if inputs.pixel_values is None else inputs.pixel_values.shape[-2:]
         self.patch: int = model.vision_model.config.patch_size
         self.trace = Trace(model, inputs.to(model.device, model.dtype))
 
-    def places(self, gradients: Sequence[Tensor]) -> tuple[tuple[Span, ...], tuple[Patch, ...]]:
-        """Words and patches; their weights sum to 1 together."""
+    def losses(self, queries: Tensor) -> Tensor:
+        """(K, W): what the best product of each of `queries` (K, D) loses without each word."""
+        if not self.trace.text.probes:
+            return queries.new_empty(len(queries), 0, device="cpu")
+        _, owners = words(self.processor.tokenizer, self.text, self.processor.window)
+
+        def scores(seen: Tensor) -> Tensor:
+            batches = map(self.trace.hiding, seen.split(self.batch))
+            return torch.cat([(queries @ tokens.mT).amax(dim=-1).cpu() for tokens in batches])
+
+        return losses(scores, owners).T
+
+    def places(
+        self, gradients: Sequence[Tensor], lost: Tensor | None = None
+    ) -> tuple[tuple[Span, ...], tuple[Patch, ...]]:
+        """Words and patches; their weights sum to 1 together.
+
+        Args:
+            lost: (W), how the words' share is divided among them; None: as traced.
+        """
         of_text, of_vision = (part.tolist() for part in self.trace.weights(gradients))
-        words = spans(self.processor.tokenizer, self.text, self.processor.window, of_text)
+        told = spans(self.processor.tokenizer, self.text, self.processor.window, of_text)
+        if lost is not None:
+            counts = lost.clamp(min=0)
+            share = sum(word.weight for word in told) / (float(counts.sum()) or 1.0)
+            told = tuple(
+                replace(word, weight=share * count)
+                for word, count in zip(told, counts.tolist(), strict=True)
+            )
         parts: tuple[Patch, ...] = ()
         if self.picture is not None and self.pixels is not None:
             height, width = self.pixels
             opening = Opening.of(self.processor.image_processor, exif=True)
             size = self.picture.size
             parts = patches(opening, size, (width, height), self.patch, of_vision)
-        whole = sum(word.weight for word in words) + sum(part.weight for part in parts) or 1.0
+        whole = sum(word.weight for word in told) + sum(part.weight for part in parts) or 1.0
         return (
-            tuple(replace(word, weight=word.weight / whole) for word in words),
+            tuple(replace(word, weight=word.weight / whole) for word in told),
             tuple(replace(part, weight=part.weight / whole) for part in parts),
         )
 
 
 def _places(
-    score: Tensor, asked: _Side, shown: _Side
+    score: Tensor, asked: _Side, shown: _Side, lost: Tensor
 ) -> tuple[tuple[Span, ...], tuple[Patch, ...], tuple[Span, ...], tuple[Patch, ...]]:
-    """Words and patches of the query, then of the passage, that `score` came from."""
+    """Words and patches of the query, then of the passage, that `score` came from.
+
+    Args:
+        lost: (W), of each word of the passage, what the score loses without it.
+    """
     sides = (asked.trace, shown.trace)
     probes = [probe for trace in sides for probe in trace.probes]
     gradients = torch.autograd.grad(score, probes, retain_graph=True)
     split = len(asked.trace.probes)
-    return (*asked.places(gradients[:split]), *shown.places(gradients[split:]))
+    return (*asked.places(gradients[:split]), *shown.places(gradients[split:], lost))
