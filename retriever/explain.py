@@ -22,9 +22,12 @@ one side are ≥ 0 and sum to 1.
 
 How far it is borne out: with the embedded retriever, masking the heaviest tenth of a query's words,
 of its patches, of a document's words or of its patches lowers the score more than masking another
-tenth, as a test measures. Of a document's words it is little, NUMBERS, since they say the same more
-than once: half of them gone lowers the score by 0.5 of 28, all of them by 5. Tracing by gradients
-found no such tenth of a document's words, nor did leaving out one word at a time.
+tenth, as a test measures. A query's words: 1.21 ± 0.19 of 28 more; a document's: 0.49 ± 0.17 (test half, 120 questions).
+**A document's are borne out on the whole, not each time**: the median is 0.11, and for a fifth of
+the questions the heaviest tenth lowers no more than another. They say the same more than once, so
+that half of them gone lowers the score by 0.5, all by 5. Gradients, as for patches, were worse for
+a query's words (0.82 against 1.24, 40 questions of the development half) and no better than chance
+for a document's; leaving out one word at a time was little better (0.06).
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class PairMatch:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a passage matched a query. The module says what the weights are, and which are a guess.
+    """Why a passage matched a query. The module says what weights are, and how far to trust them.
 
     Attributes:
         score: late interaction of both, as encoded now; the sum over all K pairs.
@@ -148,7 +151,7 @@ class _Side:
         _, owners = words(self.processor.tokenizer, self.text, self.processor.window)
 
         def of_masks(seen: Tensor) -> Tensor:
-            batches = seen.split(self.batch)
+            batches = torch.split(seen, self.batch)
             return torch.cat([scores(self.trace.hiding(masks)).cpu() for masks in batches])
 
         return losses(of_masks, owners).T

@@ -36,4 +36,5 @@ def losses(scores: Callable[[Tensor], Tensor], owners: Sequence[int]) -> Tensor:
     found = scores(~torch.cat([hidden, always], dim=1)[:, list(owners)]).double()
     x = hidden.double() - hidden.double().mean(dim=0)
     gram = x.T @ x + _RIDGE * torch.eye(count, dtype=torch.float64)
-    return torch.linalg.solve(gram, x.T @ (found.mean(dim=0) - found))
+    fitted: Tensor = torch.linalg.solve(gram, x.T @ (found.mean(dim=0) - found))
+    return fitted
