@@ -22,11 +22,11 @@ one side are ≥ 0 and sum to 1.
 
 How far it is borne out: with the embedded retriever, cutting out or painting over the heaviest
 tenth of a query's words, of its patches, of a document's words or of its patches lowers the score
-more than another tenth does; a test measures all four. With a query's words it is 1.21 ± 0.19 of
-28 more, with a document's 0.49 ± 0.17 (120 questions of the test half).
-**A document's are borne out on the whole, not each time**: the median is 0.11, and for a fifth of
-the questions the heaviest tenth lowers no more than another. A document says the same in several
-words: half of them gone lowers the score by 0.5, all by 5. Traced by gradients, as patches are, a
+more than another tenth does; a test measures all four. With a query's words it is 1.25 [1.07, 1.46]
+of 28 more, with a document's 0.48 [0.33, 0.65] (benchmarks/explain.py, 120 test questions).
+**A document's are borne out on the whole, not each time**: the median is 0.11, and for a quarter
+of the questions the heaviest tenth lowers no more than others do. A document says the same in several
+words: half of them gone lowers the score by 0.1, all by 5. Traced by gradients, as patches are, a
 query's words gave 1.27 and a document's -0.02, where these give 1.55 and 0.40 (60 questions of the
 development half). Leaving out one word at a time gave 0.06 for a document's (40 questions).
 """
