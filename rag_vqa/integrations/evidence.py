@@ -73,6 +73,6 @@ def from_base64(text: str) -> bytes:
     elif ":" in text[:32]:
         raise BadImage("addresses of images are not fetched; give the picture as base64.")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # tools break its lines
     except (binascii.Error, ValueError) as error:
         raise BadImage(f"an image is no base64 ({error}).") from error
