@@ -21,8 +21,7 @@ class Stopped(BaseException):
 
 def say_interrupted() -> None:
     """The line about ^C, which a terminal has written itself."""
-    typed = sys.stdin.isatty() and sys.stderr.isatty()
-    print("\nStopped." if typed else "^C stopped.", file=sys.stderr, flush=True)
+    print("\nStopped." if sys.stderr.isatty() else "^C stopped.", file=sys.stderr, flush=True)
 
 
 @contextmanager
