@@ -6,7 +6,6 @@ method, path and status; of an error its kind and place.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import socket
@@ -19,6 +18,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.server.budgets import CONNECTIONS
 
 STOP_SECONDS = 30.0  # for what is in flight when the server is told to end, all in all
+_TELL_SECONDS = 5  # more, in which those who still wait are told, and take what they were sent
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -55,9 +55,10 @@ def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECOND
     """A uvicorn.Server of the application, with the deadlines and without uvicorn's logging."""
     import uvicorn
 
+    from rag_vqa.server.ending import EndingServer
     from rag_vqa.server.timing import TimedProtocol
 
-    return uvicorn.Server(
+    return EndingServer(
         uvicorn.Config(
             app,
             http=TimedProtocol,
@@ -71,8 +72,10 @@ def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECOND
             forwarded_allow_ips="127.0.0.1",
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=round(stop_seconds),
-        )
+            timeout_graceful_shutdown=round(stop_seconds) + _TELL_SECONDS,
+        ),
+        app.state.give_up,
+        stop_seconds,
     )
 
 
@@ -81,7 +84,7 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
 
     Raises what kept the models from loading, if that is how it ended.
     """
-    server = make_server(app, root_path)
+    server = make_server(app, root_path, STOP_SECONDS)
 
     def end() -> None:
         server.should_exit = True
@@ -89,8 +92,6 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
     app.state.end = end
     with _logging(quiet), _ended_by_signal():
         server.run(sockets=[taken])
-    # The process ends: Python would look through all that the models hold for garbage, for seconds.
-    gc.freeze()
     if app.state.failure is not None:
         raise app.state.failure
 
@@ -118,11 +119,12 @@ def _ended_by_signal() -> Iterator[None]:
 
 @contextmanager
 def _logging(quiet: bool) -> Iterator[None]:
-    """A line a request on stderr; of uvicorn and others only warnings, without tracebacks."""
+    """A line a request on stderr; of uvicorn only errors, without tracebacks: its warnings are of
+    what clients send, and recommend to install what is left out on purpose."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_WithoutTraceback())
     loggers = {"rag_vqa": logging.WARNING if quiet else logging.INFO}
-    loggers |= {"uvicorn.error": logging.WARNING, "asyncio": logging.CRITICAL}
+    loggers |= {"uvicorn.error": logging.ERROR, "asyncio": logging.CRITICAL}
     for name, level in loggers.items():
         logger = logging.getLogger(name)
         logger.setLevel(level)
