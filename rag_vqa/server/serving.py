@@ -35,6 +35,8 @@ def listen(host: str, port: int) -> socket.socket:
             kind = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             taken = stack.enter_context(socket.socket(*kind))
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # `::` is IPv4 too, whatever is usual here
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             taken.bind((host, port))
             taken.listen()  # else a second server may bind the same, as this one did
             stack.pop_all()
@@ -69,7 +71,7 @@ def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECOND
             access_log=False,
             server_header=False,
             # X-Forwarded-For says who asks, where a proxy on this machine sends it.
-            forwarded_allow_ips="127.0.0.1",
+            forwarded_allow_ips=["127.0.0.1", "::1", "::ffff:127.0.0.1"],
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=round(stop_seconds) + _TELL_SECONDS,
