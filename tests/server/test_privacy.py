@@ -162,6 +162,28 @@ def test_days_end_where_nobody_asks(make, tmp_path, monkeypatch) -> None:
         wait(lambda: not (tmp_path / "2026-03-10").exists())
 
 
+def test_an_opinion_of_a_question_whose_day_is_gone_is_not_written(make, tmp_path) -> None:
+    today = [date(2026, 3, 10)]
+    log = QuestionLog(tmp_path, 1, lambda: today[0])
+    with client(make(log=log)) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat()).json()
+        today[0] = date(2026, 3, 11)
+        log.forget()
+        assert asking.post("/v1/feedback", json={"id": sent["id"], "good": True}).status_code == 404
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+def test_a_question_found_good_after_midnight_has_its_picture(make, tmp_path) -> None:
+    today = [date(2026, 3, 10)]
+    log = QuestionLog(tmp_path, 2, lambda: today[0])
+    with client(make(log=log)) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat(QUESTION, data_url(picture()))).json()
+        today[0] = date(2026, 3, 11)
+        assert asking.post("/v1/feedback", json={"id": sent["id"], "good": True}).is_success
+    (good,) = open_questions("own", tmp_path / "2026-03-10", split="good").examples()
+    assert (good.id, good.query.image is not None) == (sent["id"], True)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_log_that_fails_costs_no_answer(make, tmp_path, monkeypatch, caplog, stream) -> None:
     log = QuestionLog(tmp_path, 1)
