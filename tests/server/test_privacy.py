@@ -8,10 +8,11 @@ import re
 from datetime import date, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from openai_server import OpenAiServer
 from PIL import Image
-from served import QUESTION, chat, client, data_url, picture, wait, with_exif
+from served import QUESTION, chat, client, data_url, picture, running, wait, with_exif
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.questions.opening import open_questions
@@ -63,6 +64,13 @@ def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypat
             logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
     err = capfd.readouterr().err
     assert "KeyError" in err and "ValueError" in err and SECRET not in err
+
+
+def test_what_clients_send_gets_no_advice_to_install_something(make, capfd) -> None:
+    with _logging(quiet=True), running(make()) as address:
+        sent = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        assert httpx.get(f"{address}/health", headers=sent).status_code == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_no_reader_is_given_what_a_photo_says_of_its_owner(make) -> None:
