@@ -118,8 +118,7 @@ def load(
 
 
 def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
-    """The bytes of a picture's file, for storing them by content; the content is not looked at.
-    `root` and `name` as of `load`.
+    """The bytes of a picture's file, which are not looked at; `root` and `name` as of `load`.
 
     Raises:
         BadImage: an address, a folder, a pipe, a device, over MAX_FILE_BYTES, or outside `root`.
