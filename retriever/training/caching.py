@@ -42,11 +42,7 @@ def gradients(
     Returns: the loss () without graph, and the objective's figures.
     Raises UsageError where there are more chunks than queries.
     """
-    if not 1 <= chunks <= len(batch.positives):
-        raise UsageError(
-            f"{chunks} chunks of {len(batch.positives)} pairs a process: set chunks from 1 to "
-            f"{len(batch.positives)}, or a larger batch."
-        )
+    check_chunks(chunks, len(batch.positives))
     right = batch.passage_ids, batch.positives
     if chunks == 1:
         queries, passages, scale = module(batch.query, batch.passage)
@@ -111,3 +107,12 @@ def _again(
             product = (some * of_queries.tensor_split(len(parts))[i]).sum()
             product = product + (more * of_passages.tensor_split(len(parts))[i]).sum()
             backward(product + scale * of_scale if last else product)
+
+
+def check_chunks(chunks: int, share: int) -> None:
+    """Raises UsageError where a process's share of a batch does not make so many chunks."""
+    if not 1 <= chunks <= share:
+        raise UsageError(
+            f"{chunks} chunks of {share} pairs a process: set chunks from 1 to {share}, or a "
+            "larger batch."
+        )

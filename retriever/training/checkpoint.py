@@ -3,6 +3,7 @@
 Knows names, tensors and files. Does not know what a step is made of, or models' own formats.
 """
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -42,10 +43,11 @@ def save(folder: Path, saved: Saved) -> None:
     files.make_folder(folder)
     path = folder / _NAME.format(saved.step)
     new = path.with_name(path.name + files.NEW)
-    metadata = {"step": str(saved.step), "said": json.dumps(saved.said)}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
+    said = json.dumps(saved.said)
+    metadata = {"step": str(saved.step), "said": said, "digest": _digest(tensors, said)}
     with files.explained(path):
-        save_file({n: t.detach().cpu().contiguous() for n, t in saved.tensors.items()}, new,
-                  metadata)  # fmt: skip
+        save_file(tensors, new, metadata)
     files.sync(new)
     files.replace(new, path)
     for old in _newest_first(folder)[KEPT:]:
@@ -123,7 +125,19 @@ def _read(path: Path) -> Saved:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["digest"] != _digest(tensors, metadata["said"]):
+        raise ValueError("its bytes are not those that were written")
     return Saved(int(metadata["step"]), tensors, json.loads(metadata["said"]))
+
+
+def _digest(tensors: Mapping[str, Tensor], said: str) -> str:
+    """safetensors has no checksum, and a flipped bit would train on in silence."""
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _newest_first(folder: Path) -> list[Path]:

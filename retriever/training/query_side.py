@@ -138,8 +138,7 @@ def divided(
 def _pairs(source: SourceSettings, found: Started, out: Path, note: Note) -> tuple[list[Pair], str]:
     """All pairs of a file once, shuffled, with the instruction that use will put before each; and
     the file's digest."""
-    told = {"instructions": (found.instruction,)} if found.instruction else {}
-    packed = open_source(source.model_copy(update=told), folder=out / DATA)
+    packed = open_source(source, folder=out / DATA, instruction=found.instruction)
     assert isinstance(packed, FileSource)
     pairs = packed.draw(SEED, range(len(packed)))
     return usable(pairs, found.processor, source.on_bad == "skip", note), packed.digest

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from accelerate import Accelerator
 from torch import nn
 
+from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.batch import Batch, moved
-from rag_vqa.retriever.training.caching import gradients
+from rag_vqa.retriever.training.caching import check_chunks, gradients
 from rag_vqa.retriever.training.exporting import export, mend, refuse_strange
 from rag_vqa.retriever.training.held_out import HeldOut
 from rag_vqa.retriever.training.loading import batches
 from rag_vqa.retriever.training.loop import NOBODY, Fitted, Note, Outcome, Validation, Watch, fit
-from rag_vqa.retriever.training.mixture import Mixture
+from rag_vqa.retriever.training.mixture import Mixture, places
 from rag_vqa.retriever.training.settings import TrainSettings
 from rag_vqa.retriever.training.sources.files import FileSource
 from rag_vqa.retriever.training.sources.opening import Others, open_mixture, open_source
@@ -41,18 +42,22 @@ def train(
             anything is trained; or a step that is no number.
     """
     settings.checked()
-    mend(settings.out / BEST)
-    refuse_strange(settings.out, (BEST, LAST))
+    check_chunks(settings.chunks, len(places(0, settings.batch, 0, accelerator.num_processes)))
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            mend(settings.out / BEST)
+        refuse_strange(settings.out, (BEST, LAST))
+    found = started(settings)
+    data = others, settings.out / DATA, found.instruction
     with accelerator.main_process_first():  # it packs the data, the others find it packed
-        mixture = open_mixture(settings.data.train, others, settings.out / DATA)
+        mixture = open_mixture(settings.data.train, *data)
         held_out = settings.data.validation
-        source = None if held_out is None else open_source(held_out, others, settings.out / DATA)
+        source = None if held_out is None else open_source(held_out, *data)
     every = (*mixture.sources, *([] if source is None else [source]))
     for one in every if accelerator.is_main_process else ():
         if isinstance(one, FileSource):
             watch.note(one.told)
     digests = [one.digest for one in every if isinstance(one, FileSource)]
-    found = started(settings)
     begun = settings.loss.scale or float(found.model.config.logit_scale)
     module = TwoSides(found.model, scale=begun, learn_scale=settings.loss.learn_scale)
     hold(found.model, settings)
@@ -80,6 +85,11 @@ def train(
     if accelerator.is_main_process and not fitted.stopped:
         keep(LAST)
     accelerator.wait_for_everyone()
+    if fitted.best and not (settings.out / BEST).is_dir():
+        raise RagVqaError(
+            f"{settings.out / BEST} is gone: it was the best, of step {fitted.best['step']:,.0f}. "
+            f"{LAST} is there; to make {BEST} again, train anew in another folder."
+        )
     return fitted
 
 

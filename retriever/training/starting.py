@@ -100,6 +100,7 @@ def _check_words(found: Started) -> None:
 def _digest(found: Started) -> str:
     digest = hashlib.sha256(found.processor.tokenizer.backend_tokenizer.to_str().encode())
     digest.update(found.processor.image_processor.to_json_string().encode())
+    digest.update(found.instruction.encode())
     digest.update(json.dumps(found.model.config.to_dict(), sort_keys=True, default=str).encode())
     for name, tensor in found.model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.model import RetModel, RetrieverModel
 
 SCALES = 0.01, 100.0  # what a learned scale may become
@@ -24,13 +25,21 @@ class TwoSides(nn.Module):
 
     Attributes:
         model: the retriever; what was frozen before stays frozen.
-        log_scale: (), where the scale is learned.
+        log_scale: (), trained where the scale is learned.
+
+    Raises UsageError: a learned scale begins outside of what it may become.
     """
 
     def __init__(
         self, model: RetrieverModel, *, scale: float = 1.0, learn_scale: bool = False
     ) -> None:
         super().__init__()
+        least, most = SCALES
+        if learn_scale and not least <= scale <= most:
+            raise UsageError(
+                f"a learned scale stays from {least:g} to {most:g}, and this one begins with "
+                f"{scale:g}: set loss.scale."
+            )
         self.model = model
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
         freeze_unused(model)
@@ -56,6 +65,8 @@ class TwoSides(nn.Module):
     @property
     def scale(self) -> Tensor:
         """(): what the scores are multiplied with."""
+        if not self.log_scale.requires_grad:
+            return self.log_scale.exp()
         least, most = (math.log(bound) for bound in SCALES)
         return self.log_scale.clamp(least, most).exp()
 

@@ -14,7 +14,9 @@ from tiny_training import checkpoint, digest, pairs, settings
 
 from rag_vqa.cli.stopping import Stopped, asked_to_stop
 from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.processor import RetProcessor
 from rag_vqa.retriever.training.two_sides import TwoSides
+from rag_vqa.types import Query
 
 Cli = Callable[..., Any]
 
@@ -45,6 +47,42 @@ def test_it_trains_by_a_file_and_says_where(home: Path, cli: Cli) -> None:
     assert again.code == 0 and again.json["steps"] == 4 and "held out" not in again.err
     other = cli("train", "--config", file(home, steps=4, validate_every=2), "--set", "rate=0.5")
     assert other.code == 2 and "rate was 0.001, is 0.5" in other.err
+
+
+def test_a_checkpoint_is_read_by_whom_its_folder_is_and_missed_where_it_is_gone(
+    home: Path, cli: Cli
+) -> None:
+    told = ("train", "--config", file(home, steps=2, validate_every=2))
+    assert cli(*told).code == 0
+    best = home / "out" / "best"
+    assert {one.stat().st_mode for one in best.iterdir()} == {(home / "train.yaml").stat().st_mode}
+    shutil.rmtree(best)
+    gone = cli(*told)
+    assert gone.code == 1 and f"{best} is gone: it was the best, of step 2." in gone.err
+
+
+@pytest.mark.parametrize("own", [None, "Name it:"])
+def test_questions_are_trained_and_validated_as_use_encodes_them(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    """The exported instruction, before the questions of files that bring none."""
+    given = [json.loads(line) for line in (home / "pairs.jsonl").read_text("utf-8").splitlines()]
+    rows = [{**row, **({} if own is None else {"instruction": own})} for row in given]
+    (home / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    seen: set[str] = set()
+    called = RetProcessor.__call__
+
+    def told(self: RetProcessor, texts: Any, *rest: Any, **more: Any) -> Any:
+        seen.update(texts)
+        return called(self, texts, *rest, **more)
+
+    monkeypatch.setattr(RetProcessor, "__call__", told)
+    config = file(home, steps=8, validate_every=8, instruction="Find the document:")
+    assert cli("train", "--config", config).code == 0
+    encoder = Encoder.load(home / "out" / "best", device="cpu")
+    used = {encoder.query_text(Query(row["question"], instruction=own)) for row in rows}
+    passages = {row["document"]["text"] for row in rows}
+    assert seen - passages <= used and len(seen & used) > 24
 
 
 def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
@@ -141,11 +179,15 @@ def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) 
         ("towers.text", "melted", "towers.text = 'melted'"),
         ("data.train.0.hard", 4, "data.train is a list, into which --set does not reach"),
         ("seed", 1_000_003, "seed = "),
+        ("chunks", 9, "9 chunks of 5 pairs a process"),
     ],
 )
-def test_a_key_that_is_none(home: Path, cli: Cli, key: str, value: Any, said: str) -> None:
+def test_a_key_that_is_none_or_has_no_such_value(
+    home: Path, cli: Cli, key: str, value: Any, said: str
+) -> None:
     done = cli("train", "--config", file(home), "--set", f"{key}={value}")
     assert done.code == 2 and said in done.err
+    assert not (home / "out").exists()  # before anything is read or written
 
 
 def test_a_setting_that_is_missing(tmp_path: Path, cli: Cli) -> None:

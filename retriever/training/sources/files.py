@@ -31,6 +31,8 @@ class FileSource:
             `folder/rejects.jsonl`.
         digest: of all rows and documents, and of where their pictures lie: a run that goes on
             needs the same.
+        instructions: one is drawn for each pair. None: the row's own, or `instruction`, which
+            use puts before a question that brings none.
         hard: negatives of each pair.
     """
 
@@ -40,11 +42,13 @@ class FileSource:
         name: str,
         *,
         instructions: Sequence[str] = (),
+        instruction: str = "",
         hard: int = 0,
         on_bad: OnBad = "stop",
     ) -> None:
         self.folder, self._name = folder, name
-        self.instructions, self.hard, self.on_bad = tuple(instructions), hard, on_bad
+        self.instructions, self.instruction = tuple(instructions), instruction
+        self.hard, self.on_bad = hard, on_bad
         self._rows, self._documents = Shelf(folder / ROWS), Shelf(folder / DOCUMENTS)
         try:
             packed = json.loads((folder / PACKED).read_text("utf-8"))
@@ -86,8 +90,11 @@ class FileSource:
         random = np.random.default_rng([seed, place])
         right = row["right"]
         chosen = right[int(random.integers(row["there"]))]
-        told = self.instructions
-        instruction = told[int(random.integers(len(told)))] if told else row["instruction"]
+        instruction: str | None = row["instruction"]
+        if told := self.instructions:
+            instruction = told[int(random.integers(len(told)))]
+        elif instruction is None:
+            instruction = self.instruction
         return Pair(
             query=Item(f"{instruction} {row['text']}".strip(), picture(row)),
             passage=self._item(self._documents.find(chosen), chosen),

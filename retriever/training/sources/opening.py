@@ -20,7 +20,10 @@ Others = Mapping[str, Callable[[SourceSettings], Source]]
 
 
 def open_source(
-    settings: SourceSettings, others: Others | None = None, folder: Path | None = None
+    settings: SourceSettings,
+    others: Others | None = None,
+    folder: Path | None = None,
+    instruction: str = "",
 ) -> Source:
     """One source, checked as a whole: every row and document that it names was read once.
 
@@ -28,6 +31,7 @@ def open_source(
         others: what makes sources of formats that are no files, by their names.
         folder: where it is packed, and found again by the next run with the same files: a folder
             of the training run. None: a temporary one, which ends with this process.
+        instruction: of files, before questions that bring none.
 
     Raises:
         UsageError: no such format, or settings that it does not have.
@@ -45,13 +49,17 @@ def open_source(
         packed,
         name,
         instructions=settings.instructions,
+        instruction=instruction,
         hard=settings.hard,
         on_bad=settings.on_bad,
     )
 
 
 def open_mixture(
-    all_of: Sequence[SourceSettings], others: Others | None = None, folder: Path | None = None
+    all_of: Sequence[SourceSettings],
+    others: Others | None = None,
+    folder: Path | None = None,
+    instruction: str = "",
 ) -> Mixture:
     """The sources as one, each by its weight times its rows; see `open_source`.
 
@@ -62,7 +70,7 @@ def open_mixture(
         raise UsageError("there is nothing to train on: name a source in data.train.")
     if len({settings.hard for settings in all_of}) > 1:
         raise UsageError("the sources differ in `hard`: a batch needs the same number of each.")
-    sources = [open_source(settings, others, folder) for settings in all_of]
+    sources = [open_source(settings, others, folder, instruction) for settings in all_of]
     rows = [len(one) if isinstance(one, FileSource) else 1 for one in sources]
     shares = [settings.weight * count for settings, count in zip(all_of, rows, strict=True)]
     return Mixture(sources, shares)

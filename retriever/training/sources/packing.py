@@ -194,7 +194,7 @@ class Packing:
         return {
             "id": asked.example.id,
             "text": query.text,
-            "instruction": query.instruction or "",
+            "instruction": query.instruction,
             "image": None if image is None else str(image.absolute()),
             "right": [*there, *(one for one in right if one not in there)],
             "there": len(there),

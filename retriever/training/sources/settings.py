@@ -27,7 +27,8 @@ class SourceSettings(Section):
         images, document_images: folders of the pictures of rows and of documents; by default
             those that `data check` and `kb build` take.
         split, task: as of `data check`; the split is "train" by default.
-        instructions: one is drawn for each row, each time; none: the row's own.
+        instructions: one is drawn for each row, each time; none: the row's own, or the one that
+            use puts before questions without.
         negatives: a file of `train mine`, beside those that the rows bring.
         hard: negatives of each row in each step, drawn of those; where they are fewer, the rest
             are any other documents of the source.

@@ -42,6 +42,20 @@ def test_a_cut_file_falls_back_to_the_one_before_with_a_line(tmp_path: Path, lef
     assert len(notes) == 1 and str(path) in notes[0] and "damaged" in notes[0]
 
 
+@pytest.mark.parametrize("at", [-1, -9, 0.5])
+def test_a_flipped_bit_falls_back_too(tmp_path: Path, at: float) -> None:
+    save(tmp_path, saved(5))
+    save(tmp_path, saved(10))
+    path = tmp_path / "step-000000010.safetensors"
+    written = bytearray(path.read_bytes())
+    written[int(at) if at < 0 else int(at * len(written))] ^= 1
+    path.write_bytes(written)
+    notes: list[str] = []
+    found = newest(tmp_path, notes.append)
+    assert found is not None and found.step == 5
+    assert len(notes) == 1 and str(path) in notes[0] and "damaged" in notes[0]
+
+
 def test_where_none_is_whole_it_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     save(tmp_path, saved(5))
     (tmp_path / "step-000000005.safetensors").write_bytes(b"\0" * 500)

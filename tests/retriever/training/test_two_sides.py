@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from training_ranks import Case, batches, two_sides
 
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.model import RetrieverModel
 from rag_vqa.retriever.training.two_sides import TwoSides
 
@@ -56,6 +57,13 @@ def test_a_learned_scale_stays_within_bounds() -> None:
         module.log_scale.fill_(9.0)
     assert math.isclose(float(module.scale.detach()), 100.0, rel_tol=1e-5)
     assert not two_sides(Case(learn_scale=False)).log_scale.requires_grad
+
+
+def test_a_scale_beyond_the_bounds_is_kept_or_refused() -> None:
+    model = two_sides(Case()).model
+    assert math.isclose(float(TwoSides(model, scale=1000.0).scale), 1000.0, rel_tol=1e-5)
+    with pytest.raises(UsageError, match=r"from 0.01 to 100, .* begins with 1000"):
+        TwoSides(model, scale=1000.0, learn_scale=True)
 
 
 def test_a_query_side_without_ids_is_refused() -> None:
