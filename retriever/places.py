@@ -36,26 +36,43 @@ class Patch:
     weight: float
 
 
-def spans(tokenizer: Any, text: str, window: int, weights: Sequence[float]) -> tuple[Span, ...]:
-    """Words (runs of letters and digits) and marks of a text, each with its tokens' weights.
+def words(tokenizer: Any, text: str, window: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """Words (runs of letters and digits) and marks of a text, and which one each token is part of.
 
     Args:
         window: tokens that are read: what is cut off has no place.
+
+    Returns: (W) characters [start, end) of those that are read; (L) of each token 0..W-1, or -1
+        where it is a mark of the tokenizer's own.
+    """
+    read = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
+    found = [word.span() for word in _WORD.finditer(text)]
+    starts = [start for start, _ in found]
+    owners = []
+    for start, end in read["offset_mapping"]:
+        seen = text[start:end].lstrip()
+        owners.append(bisect_right(starts, end - len(seen)) - 1 if seen else -1)
+    order = {word: place for place, word in enumerate(sorted({*owners} - {-1}))}
+    return [found[word] for word in order], [order.get(word, -1) for word in owners]
+
+
+def spans(tokenizer: Any, text: str, window: int, weights: Sequence[float]) -> tuple[Span, ...]:
+    """Words and marks of a text, each with its tokens' weights.
+
+    Args:
+        window: as in `words`.
         weights: (L), of each token, the tokenizer's own marks among them; () of an absent text.
     """
     if not len(weights):
         return ()
-    read = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
-    words = [found.span() for found in _WORD.finditer(text)]
-    starts = [start for start, _ in words]
-    sums: dict[int, float] = {}
-    for (start, end), weight in zip(read["offset_mapping"], weights, strict=True):
-        if text[start:end].strip():  # else a mark of the tokenizer's own, or a gap
-            start = end - len(text[start:end].lstrip())
-            word = bisect_right(starts, start) - 1
-            sums[word] = sums.get(word, 0.0) + weight
+    places, owners = words(tokenizer, text, window)
+    sums = [0.0] * len(places)
+    for word, weight in zip(owners, weights, strict=True):
+        if word >= 0:
+            sums[word] += weight
     return tuple(
-        Span(text[slice(*words[word])], *words[word], weight) for word, weight in sums.items()
+        Span(text[start:end], start, end, weight)
+        for (start, end), weight in zip(places, sums, strict=True)
     )
 
 

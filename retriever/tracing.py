@@ -31,16 +31,19 @@ class Modality:
 
     def __init__(self, tower: Any, layers: Sequence[int], causal: bool) -> None:
         self._tower, self._layers, self._causal = tower, layers, causal
-        self._hidden: Sequence[Tensor] = ()
+        self._out: Any = None
         self._reads: list[tuple[Attention, Tensor, Tensor]] = []
         self.probes: list[Tensor] = []
 
     def tower(self, **inputs: Any) -> Any:
         """Stands for the tower, and keeps its layers."""
         with torch.no_grad():
-            out = self._tower(**inputs)
-        self._hidden = out.hidden_states
-        return out
+            self._out = self._tower(**inputs)
+        return self._out
+
+    def again(self, **inputs: Any) -> Any:
+        """Stands for the tower where its input is the same: what it gave."""
+        return self._out
 
     def reading(self, attention: Attention) -> Callable[..., Tensor]:
         """Stands for the cross attention, and keeps what it is given."""
@@ -67,9 +70,10 @@ class Modality:
         Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020: the mean
         over heads, half of each layer left to the residual.
         """
-        mixed = torch.eye(self._hidden[0].shape[1], device=self._hidden[0].device)
+        states = self._out.hidden_states
+        mixed = torch.eye(states[0].shape[1], device=states[0].device)
         after = []
-        for layer, hidden in zip(self._tower.encoder.layers, self._hidden[:-1], strict=True):
+        for layer, hidden in zip(self._tower.encoder.layers, states[:-1], strict=True):
             mixed = (_attended(layer, hidden, self._causal) @ mixed + mixed) / 2
             after.append(mixed)
         return [after[i] for i in self._layers]
@@ -99,6 +103,28 @@ class Trace:
         )
         features = F.normalize(twin(**inputs).ret_features, dim=-1).float()
         self.tokens: Tensor = features.flatten(0, -2)
+        self._side, self._inputs = side, inputs
+
+    @torch.no_grad()
+    def hiding(self, seen: Tensor) -> Tensor:
+        """The item's tokens, were only some of its text read; the picture is not read again.
+
+        Args:
+            seen: (M, L), 1 = token that is read, of an item with text.
+
+        Returns: (M, K, D) unit, float32.
+        """
+        twin = copy.copy(self._side)
+        twin.__dict__.update(vision_model=self.vision.again)
+        given = {
+            name: one
+            if one is None or name == "pixel_values"
+            else one.expand(len(seen), *one.shape[1:])
+            for name, one in self._inputs.items()
+        }
+        given["attention_mask"] = seen.to(self.tokens.device, torch.int64)
+        features = F.normalize(twin(**given).ret_features, dim=-1).float()
+        return features.reshape(len(seen), *self.tokens.shape)
 
     @property
     def probes(self) -> list[Tensor]:

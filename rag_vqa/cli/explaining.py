@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 PAIRS = 3  # of a match: as many as are printed
 _WORDS = 4
 _NOTE = (
-    "Shares are approximate. Those of a document's words are a guess: with the embedded retriever\n"
-    "the heaviest left out moved the score no more than others."
+    "Shares are approximate: of words by hiding them from the model, of pictures by tracing its\n"
+    "gates and attention."
 )
 
 

@@ -27,6 +27,9 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A name it is reached by.")
     ] = None,
+    fetch_images: Annotated[
+        bool, typer.Option("--fetch-images", help="Fetch pictures of questions by their address.")
+    ] = False,
     root_path: Annotated[str, typer.Option(metavar="/PATH", help="Where a proxy puts it.")] = "",
     log_questions: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write questions down; the page says so.")
@@ -68,5 +71,5 @@ def serve(
         settings = options.settings_of(ctx)
         token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
         access = Access(host, token, public, check_hosts(allowed_host or ()))
-        place = Place(port, root_path, log_questions, keep_days, gallery)
+        place = Place(port, root_path, log_questions, keep_days, gallery, fetch_images)
         run_server(run, settings, path, access, place, yes)

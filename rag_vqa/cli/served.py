@@ -22,6 +22,7 @@ from rag_vqa.settings import EMBEDDED
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
     from rag_vqa.server.access import Access
+    from rag_vqa.server.fetching import Fetching
     from rag_vqa.server.question_log import QuestionLog
     from rag_vqa.server.service import Shown
     from rag_vqa.settings import Settings
@@ -41,13 +42,14 @@ _DEMO_QUESTIONS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where it is, and what is written and offered there."""
+    """Where it is, and what is written, offered and fetched there."""
 
     port: int
     root_path: str = ""
     log_questions: Path | None = None
     keep_days: int | None = None
     gallery: Path | None = None
+    fetch_images: bool = False
 
 
 def check_extra() -> None:
@@ -73,6 +75,7 @@ def run_server(
     from rag_vqa.server.service import Service
     from rag_vqa.server.serving import address_of, listen, serve
 
+    fetching = _fetching(access, settings) if place.fetch_images else None
     root, log = _root(place.root_path), _log(place)
     offered = None if place.gallery is None else _gallery(place.gallery)
     with listen(access.host, place.port) as taken:
@@ -81,11 +84,13 @@ def run_server(
         servers = settings.reader.servers
         shown = path.resolve().name if access.public else str(path)
         command = shlex.join(["rag-vqa", "ask", shown, *words_of(settings, access.public)])
-        service = Service(Engine(rag), access, servers, log, gallery, command)
+        service = Service(Engine(rag), access, servers, log, gallery, command, fetching)
         if log is not None:
             run.note(f"Questions are written to {one_line(str(log.folder))}, for {log.days} days.")
         if servers:
             run.note(f"Pictures and questions are sent to {one_line(', '.join(servers))}.")
+        if fetching is not None:
+            run.note("Pictures are fetched from addresses that questions name.")
         run.note(f"{address_of(taken, root)}  ^C ends it.")
         serve(create_app(service), taken, root, run.quiet)
 
@@ -97,6 +102,19 @@ def _root(path: str) -> str:
     if bare and (not bare.startswith("/") or strange):
         raise UsageError(f"--root-path {path}: give one such as /rag")
     return bare
+
+
+def _fetching(access: Access, settings: Settings) -> Fetching:
+    from rag_vqa.server.fetching import Fetching
+
+    if settings.offline:
+        raise UsageError("--fetch-images needs the network, --offline forbids it: give one.")
+    if access.public:
+        raise UsageError(
+            "--fetch-images lets whoever asks send this machine to any address: not with --public. "
+            "Leave out one of them."
+        )
+    return Fetching()
 
 
 def _log(place: Place) -> QuestionLog | None:

@@ -65,7 +65,8 @@ class TextPart(_Asked):
 
 
 class Address(_Asked):
-    """A picture as a data address. `detail` does nothing: the reader's settings say how large."""
+    """A picture as a data address, or where it is, for a server that fetches. `detail` does
+    nothing: the reader's settings say how large."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None

@@ -2,9 +2,13 @@
 
 It knows bytes: how many one request may have, how many all of them together, and how many values
 they can hold. It does not know JSON's meaning. Without it, 10 MB of `[[],[],…` become a gigabyte.
+What is fetched for a request takes of the same room, through `request.state.hold`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,15 +31,23 @@ class Bodies:
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             raise _too_large()
         held: list[int] = []
+        hold = partial(self._hold, held)
+        scope.setdefault("state", {})["hold"] = hold
         try:
-            body = await self._read(receive, held)
+            body = await self._read(receive, hold)
             if body is None:
                 return
             await self._app(scope, _replay(body, receive), send)
         finally:
             self._held -= sum(held)
 
-    async def _read(self, receive: Receive, held: list[int]) -> bytes | None:
+    def _hold(self, held: list[int], count: int) -> None:
+        if self._held + count > MAX_BODIES_BYTES:
+            raise Refused(429, "Too many uploads at once: try again.", "busy", 2.0)
+        self._held += count
+        held.append(count)
+
+    async def _read(self, receive: Receive, hold: Callable[[int], object]) -> bytes | None:
         """All of it; None if the client went away."""
         body = bytearray()
         more = True
@@ -48,10 +60,7 @@ class Bodies:
             body += piece
             if len(body) > MAX_BODY_BYTES:
                 raise _too_large()
-            if self._held + len(piece) > MAX_BODIES_BYTES:
-                raise Refused(429, "Too many uploads at once: try again.", "busy", 2.0)
-            self._held += len(piece)
-            held.append(len(piece))
+            hold(len(piece))
         if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_VALUES:
             raise Refused(400, f"The body holds over {MAX_VALUES:,} values.", "too_many_values")
         return bytes(body)

@@ -39,6 +39,11 @@ UNREAD_SECONDS: Final = 12.0  # of an answer that waits, in this time …
 UNREAD_BYTES: Final = 16 * 2**10  # … so many bytes are to be taken, or the client is cut
 CONNECTIONS: Final = 800  # a process may usually have 1,024 files open
 
+# Of a picture that is fetched from an address: all look-ups, connections and redirects together.
+FETCH_SECONDS: Final = 10.0
+FETCH_REDIRECTS: Final = 3
+FETCHES: Final = 4  # at once: a small part of the queue, which they hold up for so long
+
 # Of a client without the token, where the server is public. A picture is a tenth of a question.
 REQUESTS_A_MINUTE: Final = 30.0
 BURST: Final = 20.0

@@ -25,7 +25,7 @@ from rag_vqa.server.failures import Refused, body, json_response, log, refusal_o
 from rag_vqa.server.hits import hit_json
 from rag_vqa.server.presence import unless_gone
 from rag_vqa.server.service import Service
-from rag_vqa.server.uploads import upload
+from rag_vqa.server.uploads import picture_asked
 from rag_vqa.types import Answer, Query
 
 _FINISH = {"stop": "stop", "length": "length", "cancelled": "stop"}
@@ -49,7 +49,7 @@ def router(service: Service) -> APIRouter:
     async def chat(asked: ChatRequest, request: Request) -> Response:
         if asked.rag_vqa.prompt and not request.state.trusted:
             raise Refused(401, "The prompt needs the server's token.", "invalid_api_key")
-        question = await unless_gone(request, _question(asked, service))
+        question = await unless_gone(request, _question(asked, request, service))
         answering = _Answering(service, asked, service.engine.ask(question))
         if asked.stream:
             return await answering.streamed(request)
@@ -57,13 +57,13 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/prompt")
     async def prompt(asked: ChatRequest, request: Request) -> Response:
-        question = await unless_gone(request, _question(asked, service))
+        question = await unless_gone(request, _question(asked, request, service))
         return json_response({"prompt": (await service.engine.prompt(question)).text})
 
     return routes
 
 
-async def _question(asked: ChatRequest, service: Service) -> Question:
+async def _question(asked: ChatRequest, request: Request, service: Service) -> Question:
     """The last user message, with the last picture."""
     _check_model(asked.model, service)
     written = [message for message in asked.messages if isinstance(message, UserMessage)]
@@ -77,7 +77,8 @@ async def _question(asked: ChatRequest, service: Service) -> Question:
     k = service.k if options.k is None else options.k
     if options.where and not (options.retrieval and k):
         raise Refused(400, "rag_vqa.where says what to retrieve, and nothing is to be retrieved.")
-    image = await upload(service.engine, pictures[0] if pictures else None, "image_url")
+    address = pictures[0] if pictures else None
+    image = await picture_asked(service, request, address, "image_url")
     return Question(
         query=Query(text, image, options.instruction),
         k=options.k if options.retrieval else 0,

@@ -19,7 +19,7 @@ from rag_vqa.server.failures import Refused, json_response
 from rag_vqa.server.hits import hit_json
 from rag_vqa.server.presence import unless_gone
 from rag_vqa.server.service import Service
-from rag_vqa.server.uploads import upload
+from rag_vqa.server.uploads import picture_asked
 from rag_vqa.types import Query
 
 _USUAL = 5  # documents, where neither the request nor the server says how many
@@ -31,7 +31,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/search")
     async def search(asked: SearchRequest, request: Request) -> Response:
-        query = await unless_gone(request, _query(asked, service))
+        query = await unless_gone(request, _query(asked, request, service))
         start = time.perf_counter()
         k = asked.k or service.k or _USUAL
         hits = await unless_gone(request, service.engine.search(query, k, asked.where))
@@ -40,7 +40,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/explain")
     async def explain(asked: ExplainRequest, request: Request) -> Response:
-        engine, query = service.engine, await unless_gone(request, _query(asked, service))
+        engine, query = service.engine, await unless_gone(request, _query(asked, request, service))
         found = await engine.in_retriever(partial(engine.rag.kb.show, asked.document))
         passages = [] if found is None else found.passages
         passage = next((each for each in passages if each.position == asked.position), None)
@@ -53,7 +53,10 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-async def _query(asked: SearchRequest | ExplainRequest, service: Service) -> Query:
+async def _query(
+    asked: SearchRequest | ExplainRequest, request: Request, service: Service
+) -> Query:
     if not asked.text.strip() and not asked.image:
         raise Refused(400, "There is nothing to look for: give a text, an image, or both.")
-    return Query(asked.text, await upload(service.engine, asked.image, "image"), asked.instruction)
+    image = await picture_asked(service, request, asked.image, "image")
+    return Query(asked.text, image, asked.instruction)

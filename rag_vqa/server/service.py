@@ -15,6 +15,7 @@ from rag_vqa.server.access import Access
 from rag_vqa.server.budgets import MAX_PIXELS, MAX_UPLOAD_BYTES
 from rag_vqa.server.engine import Engine
 from rag_vqa.server.failures import Refused
+from rag_vqa.server.fetching import Fetching
 from rag_vqa.server.question_log import QuestionLog
 from rag_vqa.types import ImageSource
 
@@ -36,6 +37,7 @@ class Service:
         servers: addresses that pictures are sent to, where the reader is not on this machine.
         log: where questions are written, which is announced; None: nowhere.
         command: what begins the same on the command line.
+        fetching: fetches pictures of questions by their address; None: addresses are refused.
     """
 
     engine: Engine
@@ -44,6 +46,7 @@ class Service:
     log: QuestionLog | None = None
     gallery: Sequence[Shown] = ()
     command: str = "rag-vqa ask KB"
+    fetching: Fetching | None = None
 
     @property
     def k(self) -> int:
@@ -73,6 +76,7 @@ class Service:
             "k": self.k,
             "public": self.access.public,
             "needs_token": bool(self.access.token),
+            "fetches": self.fetching is not None,
             "log_questions": None if self.log is None else {"days": self.log.days},
             "trusted": trusted,
             "feedback": self.log is not None and trusted,

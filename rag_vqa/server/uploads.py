@@ -1,6 +1,7 @@
-"""Pictures that come in as data addresses and go out as new files.
+"""Pictures that come in as data addresses, or by address, and go out as new files.
 
 It knows base64 and that a picture is opened before anything is done with it; rag_vqa.images opens.
+How one is fetched, where the operator allowed that, is fetching.py's matter.
 Who waits for that has a place in the engine's queue: there is no second line behind it.
 What is kept of an upload is its bytes, in memory, until the answer is out: decoded, 32 waiting
 questions would be gigabytes. Every way to a reader decodes them to bare pixels, without EXIF.
@@ -15,6 +16,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from fastapi import Request
+
 from rag_vqa import images
 from rag_vqa.errors import BadImage, Missing
 from rag_vqa.readers.pictures import scaled
@@ -22,6 +25,7 @@ from rag_vqa.readers.wire import packing
 from rag_vqa.server.budgets import MAX_UPLOAD_BYTES, SHOWN_PIXELS
 from rag_vqa.server.engine import Engine
 from rag_vqa.server.failures import Refused
+from rag_vqa.server.service import Service
 from rag_vqa.types import ImageSource
 
 _HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNORECASE)
@@ -29,6 +33,22 @@ _HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNOR
 _OPENING: Final = ThreadPoolExecutor(2, "rag-vqa-uploads")
 # Of its own: evidence is shown while uploads wait.
 _SHOWING: Final = ThreadPoolExecutor(1, "rag-vqa-shown")
+
+
+async def picture_asked(
+    service: Service, request: Request, address: str | None, field: str
+) -> bytes | None:
+    """The picture of a question, as `upload`; fetched, where this server does that.
+
+    Raises:
+        Refused: as `upload` and `Fetching.fetch`.
+    """
+    fetching = service.fetching
+    if fetching is None or not address or address[:5].lower() == "data:":
+        return await upload(service.engine, address, field)
+    with service.engine.arriving():
+        data = await fetching.fetch(address, field, request.state.hold)
+        return await asyncio.get_running_loop().run_in_executor(_OPENING, _fetched, data, field)
 
 
 async def upload(engine: Engine, address: str | None, field: str) -> bytes | None:
@@ -51,7 +71,7 @@ def _uploaded(address: str, field: str) -> bytes:
     if not head:
         raise Refused(
             400, f"{field}: give the picture itself, as data:image/jpeg;base64,… Addresses are "
-            "not fetched by this server.", "invalid_image_url",
+            "not fetched here.", "invalid_image_url",
         )  # fmt: skip
     try:
         data = base64.b64decode(memoryview(address.encode("ascii"))[head.end() :], validate=True)
@@ -63,6 +83,15 @@ def _uploaded(address: str, field: str) -> bytes:
         images.load(data, name=field)
     except BadImage as error:
         raise Refused(400, str(error), "invalid_image") from error
+    return data
+
+
+def _fetched(data: bytes, field: str) -> bytes:
+    try:
+        images.load(data, name=field)
+    except BadImage as error:  # its words may be of the file, which is not the client's own
+        message = f"{field}: what is at that address is no picture that is read."
+        raise Refused(400, message, "invalid_image") from error
     return data
 
 

@@ -37,7 +37,7 @@ def test_people_see_words_and_the_picture_s_share(cli, pictured, tmp_path) -> No
     assert head.startswith("tokens (query, document)  score") and row.startswith("all")
     assert "nest " in row and "bird " in row and row.count("(picture) ") == 2
     assert len(pairs) == 3
-    assert "a document's words are a guess" in note
+    assert "approximate: of words by hiding them" in note
 
 
 def test_a_word_stands_once_and_the_instruction_is_no_word(cli, pictured) -> None:

@@ -56,7 +56,9 @@ socket.getaddrinfo = getaddrinfo
      (["--keep-days", "3"], "--log-questions"), (["--log-questions", "x", "--keep-days", "0"], "1"),
      (["--root-path", "/a/../b"], "/rag"), (["--root-path", "/a//b"], "/rag"),
      (["--allowed-host", "a/b"], "a/b"), (["--host", "192.0.2.7"], "token"),
-     (["-k", "-1"], "k"), (["--template", "none"], "--template"), (["--gallery", "none"], "none")],
+     (["-k", "-1"], "k"), (["--template", "none"], "--template"), (["--gallery", "none"], "none"),
+     (["--fetch-images", "--offline"], "--offline"), (["--fetch-images", "--public"], "token"),
+     (["--fetch-images", "--set", "offline=true"], "--offline")],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_told_before_a_model_loads(
     cli, birds, loads, options, told, monkeypatch, tmp_path
@@ -66,6 +68,22 @@ def test_what_cannot_be_meant_is_told_before_a_model_loads(
     assert done.code == (3 if "--gallery" in options else 2) and told in done.err
     assert "http://" not in done.err  # it never listened
     assert loads == []
+
+
+def test_a_public_server_fetches_nothing(cli, birds, loads, monkeypatch) -> None:
+    monkeypatch.setenv("RAG_VQA_TOKEN", TOKEN)
+    done = cli("serve", birds, "--fetch-images", "--public")
+    assert done.code == 2 and "--public" in done.err and "http://" not in done.err and loads == []
+
+
+@pytest.mark.parametrize("fetches", [False, True])
+def test_whether_it_fetches_is_told(cli, birds, monkeypatch, fetches) -> None:
+    made = []
+    monkeypatch.setattr("rag_vqa.server.app.create_app", made.append)
+    monkeypatch.setattr("rag_vqa.server.serving.serve", lambda *_: None)
+    done = cli("serve", birds, "--port", "0", *(["--fetch-images"] if fetches else []))
+    assert done.code == 0 and ("fetched" in done.err) is fetches
+    assert (made[0].fetching is not None) is fetches
 
 
 def test_an_address_that_is_taken_is_told(cli, birds, loads) -> None:

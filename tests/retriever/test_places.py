@@ -5,7 +5,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
 
 from rag_vqa.retriever.opening import Opening
-from rag_vqa.retriever.places import patches, spans
+from rag_vqa.retriever.places import patches, spans, words
 
 
 def boxes(processor: CLIPImageProcessorPil, size: tuple[int, int], patch: int):
@@ -80,3 +80,12 @@ def test_what_the_window_cuts_off_has_no_place(tokenizer) -> None:
     assert [word.text for word in spans(tokenizer, "flag of a land", 4, [1.0] * 4)] == [
         "flag", "of",
     ]  # fmt: skip
+
+
+def test_each_token_knows_its_word_and_a_mark_of_the_tokenizer_none(tokenizer) -> None:
+    found, owners = words(tokenizer, "of 1991", 77)
+    assert found == [(0, 2), (3, 7)]
+    digits = len(tokenizer.tokenize("1991"))
+    assert [word for word in owners if word >= 0] == [0] + [1] * digits
+    assert owners[0] == owners[-1] == -1
+    assert words(tokenizer, "flag of a land", 4)[0] == [(0, 4), (5, 7)]

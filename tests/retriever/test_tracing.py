@@ -96,6 +96,20 @@ def test_rollout_gives_back_all_that_it_is_given(encoder) -> None:
         torch.testing.assert_close(mixed.sum(dim=1), torch.ones(len(mixed)))
 
 
+def test_what_is_hidden_is_not_attended_to_and_the_picture_is_read_once(encoder) -> None:
+    trace, side = traced(encoder), encoder.model.get_passage_model()
+    inputs = encoder.processor(["a red bird"], [RED]).to(side.device, side.dtype)
+    seen = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1]], dtype=torch.bool)
+    hook = side.vision_model.register_forward_pre_hook(lambda *_: pytest.fail("read again"))
+    found = trace.hiding(seen)
+    hook.remove()
+    torch.testing.assert_close(found[0], trace.tokens.detach(), atol=1e-5, rtol=0)
+    with torch.no_grad():
+        alone = side(**{**inputs, "attention_mask": seen[1:].long()}).ret_features[0]
+    torch.testing.assert_close(found[1], F.normalize(alone, dim=-1), atol=1e-5, rtol=0)
+    assert (found[1] - found[0]).abs().max() > 1e-3
+
+
 def test_weights_are_computed_where_the_model_is(encoder) -> None:
     """On "meta", which computes shapes alone, and mixes with the CPU no more than a GPU does."""
     text = traced(encoder).text

@@ -1,6 +1,6 @@
-// Why a document matched: the pairs of tokens that weigh most, traced to words and patches.
+// Why a document matched: the pairs of tokens that weigh most, and the words and patches behind.
 // Knows what /v1/explain answers: for the whole score and for each of the strongest pairs, the
-// {words, patches} of both sides; and both texts as they were encoded. The tracing is approximate.
+// {words, patches} of both sides; and both texts as they were encoded. The weights are approximate.
 
 import { requestBlob, requestJson } from "./api.js";
 import { addressOf } from "./asking.js";
@@ -49,7 +49,7 @@ function draw(panel, found, { asked, hit, theirs }) {
     choice(`ReT score: ${found.score.toFixed(2)}`, found, true),
     ...pairs.map((pair, place) => choice(`${place + 1}: ${pair.score.toFixed(2)}`, pair, false)));
   const fused = "fused" in (hit.scores ?? {}) ? "This explains the score of ReT, not the rank, which is fused with that of words. " : "";
-  const note = `${fused}Approximate: traced through the model's gates and attention.`;
+  const note = `${fused}Approximate: words are hidden from the model, pictures traced through its gates and attention.`;
   panel.replaceChildren(choices, shown, element("p", { class: "soft note" }, note));
   show(found);
 }
