@@ -17,7 +17,14 @@ PAGE = ROOT / "docs" / "reference.md"
 # Chapter → names, each "module:name" below rag_vqa.
 PUBLIC: dict[str, tuple[str, ...]] = {
     "Asking": ("pipeline:RagVqa", "critic:Filter", "critic:Critic"),
-    "Knowledge bases": ("retriever.knowledge_base:KnowledgeBase", "retriever.encoder:Encoder"),
+    "Knowledge bases": (
+        "retriever.knowledge_base:KnowledgeBase",
+        "retriever.report:AddReport",
+        "retriever.syncing:SyncReport",
+        "formats.document:Rejected",
+        "retriever.search:Retriever",
+        "retriever.encoder:Encoder",
+    ),
     "What flows": tuple(
         f"types:{name}"
         for name in (
@@ -44,7 +51,11 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "retriever.model:RetModel",
         "retriever.scoring:late_interaction",
         "retriever.export:export_released",
+        "retriever.explain:explain",
         "retriever.explain:Explanation",
+        "retriever.explain:PairMatch",
+        "retriever.places:Span",
+        "retriever.places:Patch",
     ),
     "Integrations": (
         "integrations.langchain:ReTRetriever",

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 
 
 async def main(kb: str, photo: str) -> None:
@@ -30,4 +30,10 @@ async def main(kb: str, photo: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    ended = False
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except* MCPError:  # the server ended, and said why
+        ended = True
+    if ended:
+        sys.exit(1)

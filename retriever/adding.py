@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
-from rag_vqa.formats.document import Record, Rejected, check, from_mapping, shown
+from rag_vqa.formats.document import Record, Rejected, check, check_content, from_mapping, shown
 from rag_vqa.retriever import given
 from rag_vqa.retriever import passages as splitting
 from rag_vqa.retriever.encoding import OpensPictures, TokenEncoder
@@ -229,7 +229,7 @@ class Adding:
         if stored is not None and stored[1] == content.shape:
             return Waiting(document, content, None, known=True)
         if self._dry:
-            splitting.check(document)
+            check_content(document)
             return Waiting(document, content, None, known=stored is not None)
         passages, length, cut = self._split(document)
         return Waiting(document, content, passages, stored is not None, length, cut)

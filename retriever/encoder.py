@@ -7,6 +7,7 @@ or storage.
 
 import hashlib
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ from rag_vqa.types import ImageSource, Passage, Query
 
 INSTRUCTION_FILE = "instructions.json"  # ours: {"default": "…"}, beside a checkpoint
 Item = tuple[str, ImageSource | None]
+_log = logging.getLogger("rag_vqa.retriever")
 _SURROGATES = re.compile("[\ud800-\udfff]")  # tokenizers take Unicode only
 
 
@@ -68,6 +70,7 @@ class Encoder:
         self.K: int = 1 if side.use_pooler_features else side.num_queries
         self.D: int = side.late_proj_output_size or side.hidden_size
         self._fingerprint: str | None = None
+        self._told_cut = False  # of a batch
         # One thread may search while another adds; how a tokenizer pads and cuts is its own state.
         self._lock = threading.Lock()
 
@@ -169,14 +172,31 @@ class Encoder:
         return _fingerprint(self.model.get_query_model(), self.processor)
 
     def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
-        """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR."""
+        """(N, K, D) float32 unit tokens; text = instruction + " " + question, as in M2KR.
+
+        A text that is longer than the window loses its end, as in the release; that is logged: of
+        one query each time, of many at once the first time.
+        """
         items = [(self.query_text(query), query.image) for query in queries]
+        if self.model.config.query.reads_text:
+            self._tell_cut([text for text, _ in items])
         return self._encode(self.model.get_query_model(), items)
 
     def query_text(self, query: Query) -> str:
         """What is encoded of a query's text, its instruction in front."""
         instruction = self.instruction if query.instruction is None else query.instruction
         return _SURROGATES.sub("\ufffd", f"{instruction} {query.text}".strip())
+
+    def _tell_cut(self, texts: Sequence[str]) -> None:
+        cut = [length for text in texts if (length := self.count_tokens(text)) > self.window]
+        if not cut or (self._told_cut and len(texts) > 1):
+            return
+        if len(texts) == 1:
+            told = f"the first {self.window} of this question's {cut[0]} tokens"
+        else:
+            self._told_cut = True  # an evaluation asks by the batch: one line, not hundreds
+            told = f"{self.window} tokens of a question, and {len(cut)} of {len(texts)} have more"
+        _log.warning("The retriever reads %s: the end is not searched for", told)
 
     def encode_passages(
         self, passages: Sequence[Passage], on_progress: Callable[[int], object] | None = None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 
-from rag_vqa.errors import BadInput
+from rag_vqa.formats.document import check_content, searched
 from rag_vqa.types import Document, Passage
 
 # What a knowledge base records: other passages mean other tokens, so change a name with them.
@@ -43,13 +43,13 @@ def split(document: Document, count: Callable[[str], int], window: int) -> list[
     >>> [p.text for p in split(Document("a", "One two. Three four five.", title="T"), words, 4)]
     ['T\\nOne two.', 'T\\nThree four five.']
     """
-    check(document)
+    check_content(document)
 
     def fits(text: str) -> bool:
         return len(text) <= window * _WIDEST_TOKEN and count(text) <= window
 
     head = _head(document, count, window)
-    texts = _windows(_seen(document), lambda body: fits(_join(head, body)), window)
+    texts = _windows(searched(document), lambda body: fits(_join(head, body)), window)
     first = document.images[0] if document.images else None
     return [
         Passage(document.id, position, _join(head, text), first if image is None else image)
@@ -64,10 +64,10 @@ def whole(document: Document) -> Passage:
     Raises:
         BadInput: the document has neither text nor image.
     """
-    check(document)
+    check_content(document)
     head = " · ".join(part for part in (document.title.strip(), document.section.strip()) if part)
     image = document.images[0] if document.images else None
-    return Passage(document.id, 0, _join(head, _seen(document)), image)
+    return Passage(document.id, 0, _join(head, searched(document)), image)
 
 
 def length(text: str, count: Callable[[str], int]) -> int:
@@ -85,21 +85,6 @@ def length(text: str, count: Callable[[str], int]) -> int:
                 waiting = ""
             waiting = f"{waiting} {piece}" if waiting else piece
     return total + count(waiting) - marks
-
-
-def check(document: Document) -> None:
-    """Refuse a document that there is nothing to encode of.
-
-    Raises:
-        BadInput: it has neither text nor image.
-    """
-    if not _seen(document) and not document.images:
-        raise BadInput(f"document {document.id!r} has neither text nor image: give it one of them.")
-
-
-def _seen(document: Document) -> str:
-    """What is searched: `retrieval_text` stands for `text` where it is given."""
-    return document.retrieval_text.strip() or document.text.strip()
 
 
 def _head(document: Document, count: Callable[[str], int], window: int) -> str:

@@ -6,6 +6,8 @@
 - `<!-- needs a download -->` before a block: console lines run offline, and must get as far as the
   missing model (exit code 3); python is compiled, and what it imports must be there.
 - `<!-- not run: WHY -->` before a block: what it names must be there, as of the next.
+- `<!-- run: FILE -->` before a block: that file of tests runs it; `output:` and `tree:` say what
+  printed it. Text has one of these, or says why it is not run.
 - `make …`, `python …` and `curl …` are not run: their targets, variables, files, options and routes
   must exist.
 """
@@ -27,7 +29,8 @@ import typer
 
 from rag_vqa.cli.app import app, run
 
-DOWNLOAD, FILE, NOT_RUN = "needs a download", "file: ", "not run: "
+DOWNLOAD, FILE, NOT_RUN, RUN = "needs a download", "file: ", "not run: ", "run: "
+PRINTED = ("output: ", "tree: ")
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
@@ -84,6 +87,23 @@ def test_every_kind_of_snippet_has_a_rule(root) -> None:
             assert snippet.kind != "console" or snippet.commands, f"{snippet.place}: no `$ ` line"
             if snippet.kind in ("json", "csv", "yaml"):
                 assert snippet.mark.startswith((FILE, NOT_RUN)), snippet.place
+            if snippet.kind == "text" and file.name != "reference.md":  # docstrings
+                assert snippet.mark.startswith((RUN, NOT_RUN, *PRINTED)), (
+                    f"{snippet.place}: say who runs it, or why it is not run"
+                )
+            if snippet.mark.startswith(RUN):
+                tests = (root / snippet.mark.removeprefix(RUN)).read_text("utf-8")
+                assert f'"{file.name}"' in tests and snippet.mark in tests, snippet.place
+
+
+def test_what_the_reference_points_to_has_an_entry(root) -> None:
+    text = (root / "docs" / "reference.md").read_text("utf-8")
+    entries = set(re.findall(r"^#{3,4} `([\w.]+)`$", text, re.M))
+    named = set(re.findall(r"[Ss]ee\s+`([A-Z]\w+\.\w+)`", text))
+    assert named and named <= entries, named - entries
+    # Of those, the classes that signatures of others hand over.
+    handed = {"Retriever", "Explanation", "PairMatch", "Span", "Patch", "AddReport", "SyncReport"}
+    assert handed <= entries, handed - entries
 
 
 def pages(root: Path) -> list[Path]:

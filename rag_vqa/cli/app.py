@@ -5,6 +5,7 @@ It knows exit codes and how an error becomes one line. It does not know what any
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -39,6 +40,7 @@ from rag_vqa.errors import RagVqaError
 # Typer carries its own copy of click in some versions: its classes are reached through Typer's.
 _ClickError: Any = typer.BadParameter.__mro__[2]
 IN_PART = 4
+SHARED = "Every verb also takes --preset, --set, --json, --quiet …: rag-vqa --help"
 
 
 def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
@@ -129,6 +131,8 @@ def program(
     ] = False,
 ) -> None:  # fmt: skip
     """Ask a question about an image; get an answer out of documents, with its evidence."""
+    # What the retriever tells of a question is a note as others are.
+    logging.getLogger("rag_vqa.retriever").setLevel(logging.ERROR if quiet else logging.NOTSET)
     flags = {"preset": preset, "offline": offline or None, "seed": seed}
     ctx.obj = Run(file, tuple(assignments or ()), flags, as_json, quiet)
 
@@ -146,6 +150,19 @@ app.command()(serve.serve)
 app.command()(mcp.mcp)
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
+
+
+def _point(group: typer.Typer) -> None:
+    """Ends the help of every verb with where the options that all share are told."""
+    for verb in group.registered_commands:
+        verb.epilog = SHARED
+    for inner in group.registered_groups:
+        inner.epilog = SHARED
+        if inner.typer_instance is not None:
+            _point(inner.typer_instance)
+
+
+_point(app)
 
 
 def run(args: Sequence[str] | None = None) -> int:

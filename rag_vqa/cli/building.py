@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rag_vqa.settings import Settings
 
 REJECTS, MISSING = "rejects.jsonl", "missing.csv"
-DONE, IN_PART, INTERRUPTED = 0, 4, 130
+DONE, FAILED, IN_PART, INTERRUPTED = 0, 1, 4, 130
 PREVIEWED = 3  # documents
 SORTED = 8  # batches of a commit: as many are sorted by length, so that little is padding
 
@@ -88,7 +88,8 @@ class Build:
             print(line)
 
     def add(self, kb: KnowledgeBase, settings: Settings) -> int:
-        """Encodes and stores; the exit code: done, in part by a signal, interrupted."""
+        """Encodes and stores; the exit code: done, failed where nothing was kept, in part by
+        a signal, interrupted."""
         from rag_vqa.retriever.knowledge_base import AddReport
 
         report = AddReport()
@@ -175,7 +176,7 @@ class Build:
         return DONE
 
     def added(self, kb: KnowledgeBase, report: AddReport) -> int:
-        """Writes down what was refused, and says what was done."""
+        """Writes down what was refused, and says what was done; the exit code."""
         self._write(report.rejected, report.missing_images)
         self._index(kb)
         counts = {"added": report.added, "replaced": report.replaced,
@@ -184,6 +185,13 @@ class Build:
             share = report.cut / report.tokens
             self.run.note(f"{share:.1%} of the text lies beyond the retriever's window, unread")
         self._say(kb, counts, {})
+        # A part may be of refused documents alone; what its build keeps is known after merging.
+        if self.shard.count == 1 and not report.added + report.replaced + report.unchanged:
+            self.run.note(
+                f"Nothing was kept. Mend what {self.out / REJECTS} lists, then: "
+                f"rag-vqa kb add SOURCE --out {self.out}"
+            )
+            return FAILED
         if not self.run.json:
             self.run.note(f'Ask it: rag-vqa ask {self.out} "…" --image FILE')
         return DONE

@@ -57,7 +57,8 @@ def show(
     with ExitStack() as stack:
         folder = keep_kb or Path(stack.enter_context(TemporaryDirectory())) / "flags.kb"
         encoder = load_encoder(settings, EMBEDDED, None)
-        with progress("encode the flag documents", None, quiet=run.quiet) as advance:
+        total = len(bundled.real_documents())
+        with progress("encode the flag documents", total, quiet=run.quiet) as advance:
             kb = bundled.build_knowledge_base(folder, encoder, on_progress=advance)
         stack.enter_context(kb)
         rag = pipeline(settings, kb)

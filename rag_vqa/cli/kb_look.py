@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +65,8 @@ def show(
         return print_json({**document_json(document), "passages": said})
     for name, value in document_json(document).items():
         if value and name != "text":
-            print(f"{name}: {one_line(str(value))}")
+            for line in _plain(value):
+                print(f"{name}: {one_line(line)}")
     print(f"\n{visible(document.text)}")
     for passage in passages:
         image = f" + {passage.image!s}" if passage.image is not None else ""
@@ -120,6 +122,13 @@ def document_json(document: Document) -> dict[str, Any]:
         "url": document.url,
         "metadata": dict(document.metadata),
     }
+
+
+def _plain(value: Any) -> list[str]:
+    """A field's value, a line each: pictures by name, metadata as `--where` takes it."""
+    if isinstance(value, dict):
+        return [f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, v in value.items()]
+    return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 
 def _line(document: Document) -> str:

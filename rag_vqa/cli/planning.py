@@ -69,7 +69,10 @@ def preview(records: Iterable[Record], encoder: TokenEncoder, split: str) -> Ite
         yield f"           {_short(record.text) or '(no text)'}"
         for name, value in record.metadata.items():
             yield f"           {one_line(name)} = {one_line(str(value))}"
-        for passage in passages_of(record, encoder, split):
+        passages = passages_of(record, encoder, split)
+        if not passages:
+            yield "  refused: it has neither text nor image"
+        for passage in passages:
             tokens = encoder.count_tokens(passage.text)
             image = f" + {one_line(str(passage.image))}" if passage.image is not None else ""
             yield f"  encoded: {_short(passage.text)} [{tokens} tokens]{image}"

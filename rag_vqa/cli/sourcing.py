@@ -154,8 +154,9 @@ def said(source: Source, found: Survey, out: Path | None) -> Iterator[str]:
     pictures = f" · {found.with_image:,} with image" if found.with_image else ""
     lists = ("", "") if out is None else (f" → {out / MISSING}", f" → {out / REJECTS}")
     gone = f" ({found.images_missing:,} missing{lists[0]})" if found.images_missing else ""
-    refused = f" · {found.refused:,} refused{lists[1]}" if found.refused else ""
-    yield f"{found.documents:,} documents ({source.kind}){pictures}{gone}{refused}"
+    bad = found.refused + found.empty
+    refused = f" · {bad:,} refused{lists[1]}" if bad else ""
+    yield f"{found.documents - found.empty:,} documents ({source.kind}){pictures}{gone}{refused}"
     if source.metadata:
         yield f"metadata: {one_line(', '.join(source.metadata))}"
     if source.unknown:

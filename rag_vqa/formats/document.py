@@ -85,6 +85,23 @@ def from_line(record: Mapping[str, Any], line: int | None, folder: Path) -> Reco
     return document
 
 
+def searched(document: Document) -> str:
+    """The text that is searched: `retrieval_text` stands for `text` where it is given."""
+    return document.retrieval_text.strip() or document.text.strip()
+
+
+def check_content(document: Document) -> None:
+    """Refuse a document that there is nothing to encode of.
+
+    Raises:
+        BadInput: it has neither text nor image.
+    """
+    if not searched(document) and not document.images:
+        raise BadInput(
+            f"document {shown(document.id)} has neither text nor image: give it one of them."
+        )
+
+
 def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a Document is made of; its texts and metadata are not looked at yet."""
     for name in record:

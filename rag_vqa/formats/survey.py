@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from rag_vqa.formats.document import Record, Rejected
+from rag_vqa.formats.document import Record, Rejected, searched
 from rag_vqa.formats.source import Source
 
 MIN_WORDS: Final = 20
@@ -43,6 +43,7 @@ class Survey:
 
     Attributes:
         documents: those that could be read.
+        empty: those of them with neither text nor image, which will be refused.
         refused: items that could not; `refusals` are the first of them.
         with_image: documents that name a picture, whether it is there or not.
         images_missing: pictures whose file is not there; `missing` are the first names.
@@ -54,6 +55,7 @@ class Survey:
     """
 
     documents: int
+    empty: int
     refused: int
     refusals: tuple[str, ...]
     with_image: int
@@ -93,12 +95,13 @@ def survey(source: Source) -> Survey:
     """
     refused, missing, foreign = _First(), _First(), _First()
     hashes = array("q")
-    with_image = characters = longest = judged = 0
+    empty = with_image = characters = longest = judged = 0
     longest_id = ""
     counting = replace(source, on_reject=lambda rejected: refused.add(_told(rejected)))
     for record in counting.records():
         hashes.append(hash(record.id))
-        text = record.retrieval_text or record.text
+        text = searched(record)
+        empty += not (text or record.images)
         characters += len(text)
         if len(text) > longest:
             longest, longest_id = len(text), record.id
@@ -111,6 +114,7 @@ def survey(source: Source) -> Survey:
             foreign.add(record.id)
     return Survey(
         documents=len(hashes),
+        empty=empty,
         refused=refused.count,
         refusals=tuple(refused.names),
         with_image=with_image,

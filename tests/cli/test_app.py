@@ -17,6 +17,12 @@ def test_help(cli, args) -> None:
     assert "Usage: rag-vqa" in done.out
 
 
+@pytest.mark.parametrize("verb", [["ask"], ["kb"], ["kb", "build"], ["eval", "run"], ["train"]])
+def test_the_help_of_a_verb_points_to_the_options_of_all(cli, verb) -> None:
+    told = " ".join(cli(*verb, "--help").out.split())
+    assert "--json, --quiet" in told and told.endswith("rag-vqa --help")
+
+
 def test_version(cli) -> None:
     import rag_vqa
 

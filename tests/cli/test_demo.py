@@ -13,10 +13,12 @@ from rag_vqa.retriever.knowledge_base import KnowledgeBase
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     bundled, evaluate = ModuleType("bundled"), ModuleType("evaluate")
 
+    documents = [{"id": "jm/government", "title": "Jamaica", "section": "Government",
+                  "text": "The capital is Kingston."}]  # fmt: skip
+
     def build(path, encoder, on_progress=None):
         kb = KnowledgeBase.create(path, encoder)
-        kb.add([{"id": "jm/government", "title": "Jamaica", "section": "Government",
-                 "text": "The capital is Kingston."}], on_progress=on_progress)  # fmt: skip
+        kb.add(documents, on_progress=on_progress)
         return kb
 
     measured = {
@@ -24,6 +26,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
         "answers": {"nf4": {"k=1": {"accuracy": 0.5, "n": 2, "ci95": [0.0, 1.0]}}},
         "unknown": {"no flag": {"rate": 1.0, "n": 2}},
     }
+    bundled.real_documents = lambda: documents  # type: ignore[attr-defined]
     bundled.build_knowledge_base = build  # type: ignore[attr-defined]
     bundled.sample_photo = lambda code, seed: Image.new("RGB", (8, 6), "green")  # type: ignore[attr-defined]
     evaluate.evaluate = lambda **options: measured  # type: ignore[attr-defined]
@@ -45,6 +48,7 @@ def test_evidence_answer_seconds_and_how_to_go_on(demo) -> None:
     assert lines[0].startswith("[1] Jamaica · Government")
     assert lines[1] == "In burrows [1]."
     assert "read " in done.err
+    assert "encode the flag documents  1/1" in done.err  # a bar has its end
     assert "rag-vqa ask flags.kb" in done.err
 
 

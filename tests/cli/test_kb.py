@@ -65,6 +65,35 @@ def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> Non
     assert (out / "missing.csv").read_bytes() == b"document,image\r\n"  # as RFC 4180 ends a line
 
 
+def test_what_has_nothing_to_encode_is_counted_before_and_after(cli, tmp_path) -> None:
+    source, out = tmp_path / "five.jsonl", tmp_path / "new.kb"
+    source.write_text(
+        '{"id": "a"}\n{"id": "b", "text": " "}\nnot json\n{"id": 3}\n{"id": "t", "text": "x"}\n'
+    )
+    done = cli("kb", "build", source, "--out", out)
+    assert done.code == 0
+    assert f"1 documents (jsonl) · 4 refused → {out}" in done.err  # before …
+    assert "1 added · 4 refused" in done.err  # … and after
+    shown = cli("kb", "build", source, "--out", out, "--dry-run").out
+    assert shown.count("refused: it has neither text nor image") == 2
+
+
+def test_a_build_that_keeps_nothing_fails_and_can_be_mended(cli, tmp_path) -> None:
+    source, out = tmp_path / "one.jsonl", tmp_path / "new.kb"
+    (tmp_path / "bad.png").write_text("<html>")
+    source.write_text('{"id": "only"}\n{"id": "p", "image": "bad.png"}\n')
+    done = cli("kb", "build", source, "--out", out)
+    assert done.code == 1
+    assert "Ask it" not in done.err
+    assert "Nothing was kept" in done.err and f"rag-vqa kb add SOURCE --out {out}" in done.err
+    assert len((out / "rejects.jsonl").read_text().splitlines()) == 2
+    assert cli("kb", "add", source, "--out", out).code == 1  # nor does adding
+    source.write_text('{"id": "only", "text": "mended"}\n')
+    assert cli("kb", "build", source, "--out", out).code == 0
+    source.write_text('{"id": "bad"}\n{"id": "only", "text": "mended"}\n')
+    assert cli("kb", "build", source, "--out", out).code == 0  # what is unchanged is kept
+
+
 def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:
     source.write_text("not json\n" + source.read_text())
     done = cli("kb", "build", source, "--out", tmp_path / "new.kb", "--strict")

@@ -1,6 +1,7 @@
 """kb list, show, stats, verify, delete, compact, snapshot: what they print and how they end."""
 
 import pytest
+from PIL import Image
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -47,6 +48,20 @@ def test_show(cli, birds) -> None:
     assert [p["text"] for p in shown["passages"]] == [
         "White stork · Breeding\nstorks nest on roofs and chimneys"
     ]
+
+
+def test_show_prints_values_as_they_are_written(cli, birds, encoder, tmp_path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "p.png")
+    metadata = {"lang": "en", "year": 1990, "old": True, "by": None}
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([{"id": "pictured", "text": "x", "image": str(tmp_path / "p.png"),
+                 "metadata": metadata}])  # fmt: skip
+        [kept] = [image for document in kb.list() for image in document.images]
+    lines = cli("kb", "show", birds, "pictured").out.splitlines()
+    told = [line.removeprefix("metadata: ") for line in lines if line.startswith("metadata")]
+    assert told == ["by=null", "lang=en", "old=true", "year=1990"]  # as --where takes them
+    assert f"images: {kept}" in lines
+    assert cli("kb", "list", birds, "--where", "old=true").out.startswith("pictured")
 
 
 def test_text_of_documents_cannot_steer_the_terminal(cli, birds, encoder) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,16 @@ def test_mcp(example: Example) -> None:
     tools, *found, answer = example("mcp_client.py").splitlines()
     assert tools == "tools: ['search', 'ask']" and len(found) == 3
     assert "Kingston" in found[0] and answer == "[1] Kingston cites [1]"
+
+
+def test_mcp_says_why_its_server_does_not_start(root: Path, flags: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/mcp_client.py", "nope.kb", str(flags / "flag.png")],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: nope.kb: no such knowledge base")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_http(example: Example, flags: Path) -> None:

@@ -64,6 +64,7 @@ def test_counts(tmp_path: Path) -> None:
     told: list[Rejected] = []
     found = survey(open_source(path, on_reject=told.append))
     assert (found.documents, found.with_image, found.duplicates) == (5, 3, 2)
+    assert found.empty == 1  # c
     assert (found.images_missing, [Path(name).name for name in found.missing]) == (
         2,
         ["gone.jpg", "x" * 300],

@@ -1,6 +1,7 @@
 """Processor and encoder on a tiny checkpoint: masks, grouping, overrides, fingerprints."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def test_long_texts_are_cut_at_the_window_and_counted_whole(encoder: Encoder) ->
     assert encoder.window == 8
     assert encoder.count_tokens("a " * 20) == 22
     assert encoder.encode_passages([Passage("1", 0, "a " * 20)]).shape == (1, 4, 8)
+
+
+def test_a_question_that_loses_its_end_is_told(
+    encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(*lengths: int) -> list[str]:
+        caplog.clear()
+        texts = [" ".join(["bird"] * length) for length in lengths]
+        with caplog.at_level(logging.WARNING, "rag_vqa.retriever"):
+            encoder.encode_queries([Query(text, instruction="") for text in texts])
+        return [record.getMessage() for record in caplog.records]
+
+    fits = encoder.window - 2  # start and end marks
+    assert told(fits) == []
+    for count in (fits + 1, fits + 3):  # each time, of questions one by one
+        [said] = told(count)
+        assert f"the first {encoder.window} of this question's {count + 2} tokens" in said
+    [said] = told(1, fits + 1, fits + 2)
+    assert f"{encoder.window} tokens of a question, and 2 of 3 have more" in said
+    assert told(1, fits + 1) == []  # of batches once
 
 
 def test_fingerprint_follows_the_document_side(checkpoint: Path, encoder: Encoder) -> None:
