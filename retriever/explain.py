@@ -25,10 +25,10 @@ tenth of a query's words, of its patches, of a document's words or of its patche
 more than another tenth does; a test measures all four. With a query's words it is 1.25 [1.07, 1.46]
 of 28 more, with a document's 0.48 [0.33, 0.65] (benchmarks/explain.py, 120 test questions).
 **A document's are borne out on the whole, not each time**: the median is 0.11, and for a quarter
-of the questions the heaviest tenth lowers no more than others do. A document says the same in several
-words: half of them gone lowers the score by 0.1, all by 5. Traced by gradients, as patches are, a
-query's words gave 1.27 and a document's -0.02, where these give 1.55 and 0.40 (60 questions of the
-development half). Leaving out one word at a time gave 0.06 for a document's (40 questions).
+of the questions the heaviest tenth lowers no more than others do. A document says the same in
+several words: half of them gone lowers the score by 0.1, all by 5. Traced by gradients, as patches
+are, a query's words gave 1.27 and a document's -0.02, where these give 1.55 and 0.40 (60 questions
+of the development half). Leaving out one word at a time gave 0.06 for a document's (40 questions).
 """
 
 from __future__ import annotations
