@@ -1,6 +1,7 @@
 """The paper's ablations on the demo world: each variant trained anew, with three seeds.
 
     python benchmarks/ablations.py --work FOLDER    # goes on where it was stopped
+    python benchmarks/ablations.py --work FOLDER --longer    # two of them, four times as long
     python benchmarks/ablations.py --table          # docs/ablations.md, out of the figures
 
 Every run is `rag-vqa train` on the demo's own settings with one switch turned: as many steps, the
@@ -27,10 +28,12 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
+LONGER = RESULTS.with_name("ablations_longer.json")
 RECIPE = ROOT / "rag_vqa" / "demo" / "retriever.yaml"
 PAGE = ROOT / "docs" / "ablations.md"
 SEEDS = (1, 2, 3)
-STEPS, BATCH = 300, 48
+STEPS, LONGER_STEPS, BATCH = 300, 1200, 48
+LONGER_VARIANTS = ("full", "no gates")  # where the first table contradicts the paper
 DEPTH = 5
 Settings = dict[str, Any]
 
@@ -62,30 +65,33 @@ def main() -> None:
     """Run what is not there yet, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="where the trainings lie")
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--longer", action="store_true", help=f"{LONGER_STEPS} steps")
     parser.add_argument("--table", action="store_true", help="write docs/ablations.md and end")
     given = parser.parse_args()
     if given.table:
-        PAGE.write_text(page(json.loads(given.json.read_text("utf-8"))), "utf-8")
+        for file in (RESULTS, LONGER):
+            PAGE.write_text(page(file.stem, json.loads(file.read_text("utf-8"))), "utf-8")
     elif given.work is None:
         parser.error("give --work FOLDER, or --table")
+    elif given.longer:
+        run_all(given.work / "longer", LONGER, LONGER_VARIANTS, LONGER_STEPS)
     else:
-        run_all(given.work, given.json)
+        run_all(given.work, RESULTS, tuple(VARIANTS), STEPS)
 
 
-def run_all(work: Path, file: Path) -> None:
+def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
     """All runs that `file` does not hold, one after the other; it is written after each."""
-    results = json.loads(file.read_text("utf-8")) if file.exists() else begun()
-    if results["steps"] != STEPS or results["batch"] != BATCH:
+    results = json.loads(file.read_text("utf-8")) if file.exists() else begun(steps)
+    if results["steps"] != steps or results["batch"] != BATCH:
         sys.exit(f"{file} holds runs of other settings: move it away, or take its settings.")
     tower = _tower(work / "tower")
     for seed in SEEDS:
-        for name in VARIANTS:
+        for name in names:
             if str(seed) in results["runs"].setdefault(name, {}):
                 continue
             started = time.monotonic()
             out = work / f"{name.replace(' ', '-')}-{seed}"
-            train(VARIANTS[name].settings, seed, out, tower)
+            train(VARIANTS[name].settings, steps, seed, out, tower)
             trained = time.monotonic()
             results["runs"][name][str(seed)] = {
                 "ranks": ranks(out / "last"),
@@ -99,20 +105,20 @@ def run_all(work: Path, file: Path) -> None:
             print(f"{name}, seed {seed}: {trained - started:.0f} s, {right:.3f}", flush=True)
 
 
-def begun() -> Settings:
+def begun(steps: int) -> Settings:
     """A file of results without runs: what is asked, in order, and how each run is trained."""
     from rag_vqa.demo.asked import examples
 
     return {
         "half": "test",
-        "steps": STEPS,
+        "steps": steps,
         "batch": BATCH,
         "questions": [example.id for example in examples("test")],
         "runs": {},
     }
 
 
-def train(settings: Settings, seed: int, out: Path, tower: Path) -> None:
+def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> None:
     """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
     import yaml
 
@@ -120,7 +126,7 @@ def train(settings: Settings, seed: int, out: Path, tower: Path) -> None:
 
     words = str(embedded_model("retriever"))
     own: Settings = {
-        "out": str(out), "steps": STEPS, "batch": BATCH, "seed": seed,
+        "out": str(out), "steps": steps, "batch": BATCH, "seed": seed,
         "model": {"vision": str(tower)}, "tokenizer": words, "image_processor": words,
     }  # fmt: skip
     tree = _laid(yaml.safe_load(RECIPE.read_text("utf-8")), own, settings)
@@ -179,20 +185,20 @@ def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
 
 
 def table(results: Settings) -> str:
-    """Markdown: every variant, with the seeds that all of them have so far."""
+    """Markdown: every variant there is, with the seeds that all of them have so far."""
     runs = results["runs"]
-    seeds = [str(s) for s in SEEDS if all(str(s) in runs.get(name, {}) for name in VARIANTS)]
+    seeds = [str(s) for s in SEEDS if all(str(s) in found for found in runs.values())]
     if not seeds:
         return "No seed of all variants yet."
     head = "| variant | recall@1 | 95% | seeds | recall@5 | minus full | 95% |"
-    rows = [row(results, name, seeds) for name in VARIANTS]
+    rows = [row(results, name, seeds) for name in runs]
     said = f"{results['steps']} steps of {results['batch']} pairs; seeds {', '.join(seeds)}."
     return "\n".join([said, "", head, "|---|---|---|---|---|---|---|", *rows])
 
 
-def page(results: Settings) -> str:
-    """docs/ablations.md with the table in its place; what is written round it stays."""
-    start, end = "<!-- table: benchmarks/ablations.py --table -->\n", "\n<!-- end of table -->"
+def page(name: str, results: Settings) -> str:
+    """docs/ablations.md with the table of that name in its place; what is round it stays."""
+    start, end = f"<!-- table: {name}.json -->\n", "\n<!-- end of table -->"
     before, _, rest = PAGE.read_text("utf-8").partition(start)
     return f"{before}{start}{table(results)}{end}{rest.partition(end)[2]}"
 

@@ -228,6 +228,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    if given.requests < 1000:
+        parser.error("--requests: give 1000 or more, for a slope of memory")
     with tempfile.TemporaryDirectory() as folder:
         server, address = begin(given.reader, Path(folder))
         try:

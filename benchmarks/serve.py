@@ -100,7 +100,7 @@ async def measured(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
             }
         )
         print(json.dumps(runs[-1]), flush=True)
-    await engine.stop(10)
+    engine.stop()
     times = sorted(run["times"] for run in runs)
     batches = dict(
         zip([*engine.figures.batches.bounds, "more"], engine.figures.batches.counts, strict=True)

@@ -100,7 +100,7 @@ def load(
     name = _line(name) or _name(source)
     if isinstance(source, Image.Image):
         return _decode(source, name, _turn(source) if exif else 1)
-    data = read_bytes(source, root)
+    data = read_bytes(source, root, name)
     opener = _opener(data, name)
     turn, scans = None, 1
     try:
@@ -117,14 +117,14 @@ def load(
     return _decode(image, name, turn if exif else 1, scans)
 
 
-def read_bytes(source: str | Path | bytes, root: Path | None = None) -> bytes:
-    """The bytes of a picture's file, for storing them by content; the content is not looked at.
+def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
+    """The bytes of a picture's file, which are not looked at; `root` and `name` as of `load`.
 
     Raises:
         BadImage: an address, a folder, a pipe, a device, over MAX_FILE_BYTES, or outside `root`.
         Missing: there is no such file.
     """
-    name = _name(source)
+    name = name or _name(source)
     if isinstance(source, bytes):
         data = source
     else:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rag_vqa import presets
 from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa.readers.opening import check_given, open_reader
 from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Completion, Hit, ImageSource, Passage, Prompt, Query
+from rag_vqa.unreadable import placed
 
 if TYPE_CHECKING:
     from rag_vqa.readers.reader import Reader
@@ -47,7 +49,7 @@ class RagVqa:
         reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
             `RemoteReader`; None is not given. See `open_reader` for what is taken then.
     Raises:
-        UsageError: k is negative, or no such filter.
+        UsageError: k is negative, no such filter, or an option that the reader does not take.
     """
 
     def __init__(
@@ -63,25 +65,23 @@ class RagVqa:
         filter: Filter | Literal["critic"] | None = None,
         **reader_options: Any,
     ) -> None:
-        if k < 0:
-            raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
         if isinstance(filter, str) and filter != "critic":
             raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
-        self.k = k
+        self.k = _checked(k)
         self.template = template
         self.language = language
         self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
-        self._reader_options = {"quantization": quantization, "servers": servers, **reader_options}
+        said = {"quantization": quantization, **reader_options}
+        given = check_given(said, servers, isinstance(reader, str | Path | None))
+        self._reader_options = {"servers": servers, **given}
 
     def retrieve(
         self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
     ) -> list[list[Hit]]:
         """The k best documents of each query, best first; all of them if there are fewer."""
-        k = self.k if k is None else k
-        if k < 0:
-            raise UsageError(f"k = {k}: give 0 (no retrieval) or more")
+        k = _checked(self.k if k is None else k)
         if k == 0:
             return [[] for _ in queries]
         return self.kb.search([self._instructed(query) for query in queries], k, where)
@@ -145,11 +145,17 @@ class RagVqa:
     def ask_many(
         self, queries: Sequence[Query], *, k: int | None = None, where: Where | None = None
     ) -> list[Answer]:
-        """Answers in the order of the queries, each stage batched; seconds are of the batch."""
+        """Answers in the order of the queries, each stage batched; seconds are of the batch.
+
+        Raises BadImage or Missing where a picture cannot be opened: it says of which query.
+        """
         if not queries:
             return []
-        hits, seconds = self._evidence(queries, k, where)
-        return [_timed(answer, seconds) for answer in self.answer(queries, hits)]
+        if any(not isinstance(query, Query) for query in queries):
+            raise UsageError("queries are rag_vqa.Query: give ask_many([Query(text, image)])")
+        with placed(queries):
+            hits, seconds = self._evidence(queries, k, where)
+            return [_timed(answer, seconds) for answer in self.answer(queries, hits)]
 
     def stream(
         self,
@@ -192,8 +198,9 @@ class RagVqa:
     ) -> list[Hit]:
         """Retrieval alone: the k best documents, best first. No reader is loaded.
 
-        Raises UsageError where there is neither text nor image.
+        Raises UsageError where there is neither text nor image, or k is 0.
         """
+        k = _checked(self.k if k is None else k, least=1)
         if not text.strip() and image in (None, ""):
             raise UsageError('nothing to look for: give a text, an image, or both: search("…")')
         return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
@@ -221,7 +228,7 @@ class RagVqa:
     @property
     def kb(self) -> KnowledgeBase:
         """The knowledge base, opened when first needed."""
-        if isinstance(self._kb, (str, Path)):
+        if isinstance(self._kb, str | Path):
             from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
             self._kb = KnowledgeBase.open(self._kb)
@@ -230,9 +237,7 @@ class RagVqa:
     @property
     def reader(self) -> Reader:
         """The reader, loaded when first needed."""
-        if self._reader is None or isinstance(self._reader, (str, Path)):
-            from rag_vqa.readers.opening import open_reader
-
+        if isinstance(self._reader, str | Path | None):
             named = None if self._reader is None else str(self._reader)
             self._reader = open_reader(named, **self._reader_options)
         return self._reader
@@ -277,6 +282,12 @@ def _answer(
         error=completion.error,
         model=completion.model,
     )
+
+
+def _checked(k: int, least: int = 0) -> int:
+    if not isinstance(k, int) or k < least:
+        raise UsageError(f"k = {k!r}: give {least or '0 (no retrieval)'} or more")
+    return k
 
 
 def _answered(answer: Answer) -> Answer:

@@ -123,6 +123,7 @@ def _validated(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
         first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
+        key = _whole(key, first["input"])
         raise UsageError(f"There is no setting {key}.{_nearest(key, kind, see)}")
     if first["type"] == "missing":
         raise UsageError(f"{key} is missing. See: {see}")
@@ -250,6 +251,14 @@ def _from_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
     return {path[0]: _nest(path[1:], value) if len(path) > 1 else value}
+
+
+def _whole(key: str, value: Any) -> str:
+    """The key with the first one below it, where `value` is a section: more of it is known."""
+    while isinstance(value, Mapping) and value:
+        name, value = next(iter(value.items()))
+        key = f"{key}.{name}"
+    return key
 
 
 def _nearest(key: str, kind: type[BaseModel] = Settings, see: str = SHOWN_BY) -> str:

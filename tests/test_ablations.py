@@ -13,11 +13,15 @@ def ablations(root: Path) -> dict[str, Any]:
     return runpy.run_path(str(root / "benchmarks" / "ablations.py"))
 
 
-def test_the_page_has_the_table_of_the_figures(ablations: dict[str, Any], root: Path) -> None:
-    results = json.loads((root / "benchmarks" / "results" / "ablations.json").read_text("utf-8"))
-    assert (root / "docs" / "ablations.md").read_text("utf-8") == ablations["page"](results), (
-        "out of date: python benchmarks/ablations.py --table"
-    )
+@pytest.mark.parametrize("name", ["ablations", "ablations_longer"])
+def test_the_page_has_the_table_of_the_figures(
+    ablations: dict[str, Any], root: Path, name: str
+) -> None:
+    file = root / "benchmarks" / "results" / f"{name}.json"
+    results = json.loads(file.read_text("utf-8"))
+    assert (root / "docs" / "ablations.md").read_text("utf-8") == ablations["page"](
+        name, results
+    ), "out of date: python benchmarks/ablations.py --table"
     for runs in results["runs"].values():
         assert {len(run["ranks"]) for run in runs.values()} == {len(results["questions"])}
 

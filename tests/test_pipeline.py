@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from rag_vqa import presets
-from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa import images, presets
+from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.streaming import stream_call
@@ -74,6 +75,42 @@ def test_negative_k_is_refused(kb: KnowledgeBase, rag: RagVqa, reader, k: int) -
         RagVqa(kb, reader, k=k)
     with pytest.raises(UsageError, match="k = "):
         rag.ask(QUESTION, k=k)
+    assert reader.prompts == []
+
+
+@pytest.mark.parametrize("k", [0, -1, "3", 1.5])
+def test_a_search_asks_for_at_least_one(kb: KnowledgeBase, rag: RagVqa, k) -> None:
+    with pytest.raises(UsageError, match=f"k = {k!r}: give 1 or more"):
+        rag.search(QUESTION, k=k)
+
+
+def test_k_is_a_number(kb: KnowledgeBase) -> None:
+    with pytest.raises(UsageError, match="k = '3'"):
+        RagVqa(kb, k="3")  # type: ignore[arg-type]
+
+
+def test_ask_many_takes_queries(rag: RagVqa) -> None:
+    with pytest.raises(UsageError, match=r"ask_many\(\[Query"):
+        rag.ask_many([QUESTION])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("bad", ["none.png", b"no picture"])
+def test_a_picture_that_cannot_be_read_is_named_by_its_row(
+    rag: RagVqa, reader, monkeypatch, tmp_path: Path, bad
+) -> None:
+    def encode(queries):
+        for query in queries:
+            if query.image is not None:
+                images.load(query.image)
+
+    monkeypatch.setattr(rag.kb.encoder, "encode_queries", encode)
+    Image.new("RGB", (2, 2)).save(tmp_path / "good.png")
+    queries = [Query(QUESTION, tmp_path / "good.png"), Query(QUESTION), Query(QUESTION, bad)]
+    with pytest.raises((BadImage, Missing)) as alone:
+        rag.ask(QUESTION, bad)
+    with pytest.raises(type(alone.value)) as error:
+        rag.ask_many(queries)
+    assert str(error.value) == f"queries[2]: {alone.value}"
     assert reader.prompts == []
 
 

@@ -62,6 +62,12 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(
     assert nearest in str(error.value)
 
 
+def test_the_nearest_of_a_wrong_section_has_the_same_key() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean reader\.max_new_tokens") as error:
+        load(assignments=["reder.max_new_tokens=1"])
+    assert "no setting reder.max_new_tokens." in str(error.value)
+
+
 def test_a_key_of_the_environment_is_said_to_come_from_there() -> None:
     with pytest.raises(UsageError, match=r"setting foo, which RAG_VQA_FOO in the environment"):
         load(environment={"RAG_VQA_FOO": "1"})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 
 def main() -> None:
     """Entry point of `rag-vqa` and `python -m rag_vqa`."""
     from rag_vqa.cli.app import run
+    from rag_vqa.cli.leaving import leave
 
-    sys.exit(run())
+    leave(run())

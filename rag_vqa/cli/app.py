@@ -34,12 +34,12 @@ from rag_vqa.cli import (
 )  # fmt: skip
 from rag_vqa.cli.output import visible
 from rag_vqa.cli.run import Run
-from rag_vqa.cli.stopping import Stopped
+from rag_vqa.cli.stopping import INTERRUPTED, Stopped, say_interrupted
 from rag_vqa.errors import RagVqaError
 
 # Typer carries its own copy of click in some versions: its classes are reached through Typer's.
 _ClickError: Any = typer.BadParameter.__mro__[2]
-IN_PART, INTERRUPTED = 4, 130
+IN_PART = 4
 SHARED = "Every verb also takes --preset, --set, --json, --quiet …: rag-vqa --help"
 
 
@@ -176,7 +176,7 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         result = app(given, prog_name="rag-vqa", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        print("^C stopped.", file=sys.stderr)
+        say_interrupted()
         return INTERRUPTED
     except Stopped:
         print("Stopped before anything was written.", file=sys.stderr)

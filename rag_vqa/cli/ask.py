@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from rag_vqa.cli import options
-from rag_vqa.cli.output import answer_json, print_answer, print_json
+from rag_vqa.cli.output import WITHOUT, answer_json, print_answer, print_json, say_none
 from rag_vqa.cli.run import Run
 
 
@@ -43,6 +43,8 @@ def ask(
     rag = open_pipeline(run, settings, path, where=only, yes=yes)
     if run.json:
         answer = rag.ask(query.text, query.image, instruction=query.instruction, where=only)
+        if settings.k and not answer.hits:
+            say_none(rag, only, WITHOUT)
         print_json(answer_json(answer))
     else:
         print_answer(rag, query, where=only, quiet=run.quiet)

@@ -53,7 +53,7 @@ def chat(
     run.note(_HELP)
     while (line := _next_line(run)) is not None and line != "/quit":
         try:  # a line that fails does not end the chat
-            if line.startswith("/image"):
+            if line.split()[:1] == ["/image"]:
                 picture = _picture(line)
             elif line.startswith("/"):
                 run.note(_HELP)

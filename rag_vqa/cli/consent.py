@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rag_vqa.cli.output import one_line
+from rag_vqa.cli.run import download_bars
 from rag_vqa.errors import Missing
 from rag_vqa.presets import MODELS, terms
 from rag_vqa.settings import EMBEDDED
@@ -36,8 +37,13 @@ def ask_before_download(
         )
     for model, _ in wanted:
         print(f"To download: {one_line(terms(model))}", file=sys.stderr)
-    if yes:
-        return
+    if not yes:
+        _ask(names)
+    download_bars(True)
+
+
+def _ask(names: str) -> None:
+    """Returns if the person agrees."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Missing(f"{names}: not on this machine. To download, run again with --yes")
     print("Download now? [y/N] ", end="", file=sys.stderr, flush=True)

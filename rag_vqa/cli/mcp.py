@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from rag_vqa.cli import options
 from rag_vqa.cli.run import Run
+from rag_vqa.cli.stopping import INTERRUPTED, say_interrupted
 from rag_vqa.errors import UsageError
 
 Images = Annotated[
@@ -42,7 +44,7 @@ def mcp(
 ) -> None:
     """Serve the tools search and ask to an MCP client, on stdin and stdout.
 
-    The client starts this command, and ends it by closing stdin.
+    The client starts this command, and ends it by closing stdin; ^C ends it too.
     """
     from rag_vqa.cli.models import open_pipeline
     from rag_vqa.integrations.mcp import make_server
@@ -56,4 +58,16 @@ def mcp(
     settings = options.settings_of(ctx)
     # Clients wait a few seconds for a server to greet them, less than models take to load.
     rag = open_pipeline(run, settings, path, yes=yes, warm=False)
-    make_server(rag, folder, settings.retriever.instruction).run()
+    made = make_server(rag, folder, settings.retriever.instruction)
+    before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        made.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """At once: a thread waits for the next line of stdin, and an interpreter that ends waits for
+    its threads. Nothing is lost, since nothing is written."""
+    say_interrupted()
+    os._exit(INTERRUPTED)

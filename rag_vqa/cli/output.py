@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rag_vqa.integrations.evidence import answer_fields
 from rag_vqa.types import Answer, Hit, Query
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Joiners of emoji and of several scripts, the only invisible characters that are let through.
 _JOINERS = "\u200c\u200d"
+WITHOUT = "answered without evidence"
 _STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "32", "bad": "31"}
 
 
@@ -80,36 +82,13 @@ def hit_name(hit: Hit) -> str:
     return " · ".join(named) or one_line(document.id)
 
 
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """What a program needs of a hit."""
-    document = hit.document
-    return {
-        "id": document.id,
-        "title": document.title,
-        "section": document.section,
-        "score": hit.score,
-        "rank": hit.rank,
-        "scores": dict(hit.scores),
-        "text": document.text,
-        "passage": hit.passage.position,
-        "metadata": dict(document.metadata),
-    }
-
-
 def answer_json(answer: Answer) -> dict[str, Any]:
     """An Answer as one JSON object."""
     return {
         "text": answer.text,
-        "hits": [hit_json(hit) for hit in answer.hits],
-        "prompt": answer.prompt.text,
-        "kept": [hit.document.id for hit in answer.prompt.kept],
-        "dropped": dict(answer.prompt.dropped),
-        "citations": list(answer.citations),
-        "invalid_citations": list(answer.invalid_citations),
-        "finish": answer.finish,
+        **answer_fields(answer),
         "model": answer.model,
         "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
-        "seconds": dict(answer.seconds),
     }
 
 
@@ -126,13 +105,25 @@ def print_answer(
             print(style(visible(event), "answer"), end="", flush=True)
         elif event:
             print_hits(event, rag.prompt(query, event).kept)
-        elif rag.filter is not None:
-            said = "the filter kept none of the documents found: answered without any"
-            print(said, file=sys.stderr, flush=True)
+        elif rag.k:
+            say_none(rag, where, WITHOUT)
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
     _end_answer(answer, quiet)
     return answer
+
+
+def say_none(rag: RagVqa, where: Where | None, then: str = "") -> None:
+    """Why there are no hits, on stderr; `then`: what was done without."""
+    if not len(rag.kb):
+        why = "the knowledge base is empty"
+    elif where and next(iter(rag.kb.list(where, 1)), None) is None:
+        why = "no document has what --where asks for"
+    elif rag.filter is not None:
+        why = "the filter kept none of the documents found"
+    else:
+        why = "nothing was found"
+    print(f"{why}: {then}" if then else why, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,7 @@ class Run:
                 section, _, key = name.rpartition("__")
                 (tree.setdefault(section, {}) if section else tree)[key] = value
         settings = load(tree, self.assignments, file=self.file)
-        _prepare_hub(settings)
+        _prepare_hub(settings, self.quiet)
         return settings
 
     def note(self, message: str) -> None:
@@ -42,12 +42,22 @@ class Run:
             print(message, file=sys.stderr, flush=True)
 
 
-def _prepare_hub(settings: Settings) -> None:
+def download_bars(shown: bool) -> None:
+    """Bars of the hub, and of transformers if it is imported later; one that the environment sets
+    stays. They are for downloads: shown or not, transformers' say only that weights load."""
+    if "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
+        from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+        (enable_progress_bars if shown else disable_progress_bars)()
+
+
+def _prepare_hub(settings: Settings, quiet: bool) -> None:
     # Read by huggingface_hub when it is first imported, hence before any model is touched.
     if settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if settings.cache_dir is not None:
         os.environ["HF_HUB_CACHE"] = str(settings.cache_dir)
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    download_bars(False)

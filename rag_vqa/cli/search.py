@@ -8,9 +8,10 @@ import typer
 
 from rag_vqa.cli import options
 from rag_vqa.cli.explaining import PAIRS, explained_json, print_explained
-from rag_vqa.cli.output import hit_json, print_hits, print_json
+from rag_vqa.cli.output import print_hits, print_json, say_none
 from rag_vqa.cli.run import Run
 from rag_vqa.errors import UsageError
+from rag_vqa.integrations.evidence import hit_json
 
 
 def search(
@@ -48,6 +49,8 @@ def search(
         raise UsageError("-k 0: a search needs at least 1.")
     rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)
     hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
+    if not hits:
+        say_none(rag, only)
     if explain:
         query = question(settings, text, picture)
         found = [rag.explain(query, hit.passage, PAIRS) for hit in hits]

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.cli import leaving
 from rag_vqa.cli.models import open_pipeline
 from rag_vqa.cli.output import one_line
 from rag_vqa.cli.repeating import words_of
@@ -92,7 +93,9 @@ def run_server(
         if fetching is not None:
             run.note("Pictures are fetched from addresses that questions name.")
         run.note(f"{address_of(taken, root)}  ^C ends it.")
-        serve(create_app(service), taken, root, run.quiet)
+        leaving.at_once()
+        with rag.kb:  # at rest it is one file
+            serve(create_app(service), taken, root, run.quiet)
 
 
 def _root(path: str) -> str:

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+INTERRUPTED = 130  # the exit code after ^C
 _AFTER = b"\nStopping after this step; ^C again ends it at once.\n"
 
 
 class Stopped(BaseException):
     """Raised in the main thread, wherever it is."""
+
+
+def say_interrupted() -> None:
+    """The line about ^C, which a terminal has written itself."""
+    print("\nStopped." if sys.stderr.isatty() else "^C stopped.", file=sys.stderr, flush=True)
 
 
 @contextmanager

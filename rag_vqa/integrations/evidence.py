@@ -1,6 +1,6 @@
 """What all adapters share: a hit as plain data, a picture out of base64, one question at a time.
 
-It knows types of ours and JSON. It does not know any framework.
+The command line prints the same JSON. It knows types of ours. It does not know any framework.
 """
 
 from __future__ import annotations
@@ -36,10 +36,15 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
     }
 
 
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """All of a hit."""
+    return {**hit_fields(hit), "text": hit.document.text}
+
+
 def answer_fields(answer: Answer) -> dict[str, Any]:
     """All of an answer but its text: the evidence, what the reader was shown, and how it ended."""
     return {
-        "hits": [{**hit_fields(hit), "text": hit.document.text} for hit in answer.hits],
+        "hits": [hit_json(hit) for hit in answer.hits],
         "kept": [hit.document.id for hit in answer.prompt.kept],
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
@@ -68,6 +73,6 @@ def from_base64(text: str) -> bytes:
     elif ":" in text[:32]:
         raise BadImage("addresses of images are not fetched; give the picture as base64.")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # tools break its lines
     except (binascii.Error, ValueError) as error:
         raise BadImage(f"an image is no base64 ({error}).") from error

@@ -59,11 +59,12 @@ class ReTRetriever(BaseRetriever):
     k: int = 5
     where: Mapping[str, Any] | None = None
     _rag: RagVqa = PrivateAttr()
+    _of: KnowledgeBase | str | Path = PrivateAttr()  # the `kb` that _rag searches
 
     def model_post_init(self, context: Any) -> None:
         """Checks k; the knowledge base opens when it is first searched."""
         super().model_post_init(context)
-        self._rag = RagVqa(self.kb, k=self.k)
+        self._rag, self._of = RagVqa(self.kb, k=self.k), self.kb
 
     def _get_relevant_documents(
         self,
@@ -77,8 +78,10 @@ class ReTRetriever(BaseRetriever):
     ) -> list[Document]:
         _refuse(unknown, "k, image and where")
         with ONE_AT_A_TIME:
-            only = self.where if where is None else where
-            return documents(self._rag.search(query, image, k=k, where=only))
+            if self.kb is not self._of:  # a field was set, or changed in a copy
+                self._rag, self._of = RagVqa(self.kb), self.kb
+            only, most = self.where if where is None else where, self.k if k is None else k
+            return documents(self._rag.search(query, image, k=most, where=only))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **given: Any

@@ -35,8 +35,12 @@ _ALIKE = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 MAX_K = 100  # as over HTTP
 
 Result = TypeVar("Result")
-Base64 = Annotated[str, Field(description="A picture's file as base64 or a data URL; no address.")]
-File = Annotated[str, Field(description="Name of a picture below the folder given by --images.")]
+Base64 = Annotated[
+    str | None, Field(description="A picture's file as base64 or a data URL; no address.")
+]
+File = Annotated[
+    str | None, Field(description="Name of a picture below the folder given by --images.")
+]
 _K = "Documents to find; by default the server's."
 AtLeast1 = Annotated[int | None, Field(ge=1, le=MAX_K, description=_K)]
 AtLeast0 = Annotated[int | None, Field(ge=0, le=MAX_K, description=f"{_K} 0: answer without any.")]
@@ -82,7 +86,7 @@ class Tools:
     instruction: str | None = None
 
     def search(
-        self, text: str = "", image: Base64 = "", image_file: File = "", k: AtLeast1 = None,
+        self, text: str = "", image: Base64 = None, image_file: File = None, k: AtLeast1 = None,
         where: Where = None,
     ) -> Found:  # fmt: skip
         """Documents of the knowledge base for a text, a picture, or both, best first."""
@@ -98,7 +102,7 @@ class Tools:
         return Found(documents=_sources(hits, hits))
 
     def ask(
-        self, question: str, image: Base64 = "", image_file: File = "", k: AtLeast0 = None,
+        self, question: str, image: Base64 = None, image_file: File = None, k: AtLeast0 = None,
         where: Where = None,
     ) -> Answered:  # fmt: skip
         """An answer to a question (about a picture) out of the knowledge base, with evidence."""
@@ -119,7 +123,7 @@ class Tools:
             documents=_sources(answer.hits, answer.prompt.kept),
         )
 
-    def _picture(self, image: str, image_file: str) -> bytes | None:
+    def _picture(self, image: str | None, image_file: str | None) -> bytes | None:
         if image and image_file:
             raise UsageError("Two pictures: give image or image_file, not both.")
         if image:

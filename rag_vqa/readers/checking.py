@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.limits import Limits
 from rag_vqa.types import ImagePart, Prompt
@@ -12,6 +14,12 @@ def check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value}: give 1 or more")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raises UsageError for a value that is none of them."""
+    if value not in choices:
+        raise UsageError(f"{name} = {value!r}: take one of {', '.join(choices)}")
 
 
 def limits(max_images: int | None, context: int, max_new_tokens: int) -> Limits:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.readers.batches import Batches, ran_out
-from rag_vqa.readers.checking import check_positive, images_of, limits
+from rag_vqa.readers.checking import check_choice, check_positive, images_of, limits
 from rag_vqa.readers.choosing import Choosing
 from rag_vqa.readers.encoding import PromptEncoder
 from rag_vqa.readers.identity import name_of
@@ -85,8 +85,8 @@ class LocalReader:
         model = str(model)
         check_positive(max_new_tokens=max_new_tokens, batch_size=batch_size)
         check_positive(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
-        _check_choice("quantization", quantization, ("nf4", "int8", "none"))
-        _check_choice("dtype", dtype, DTYPES)
+        check_choice("quantization", quantization, get_args(Quantization))
+        check_choice("dtype", dtype, DTYPES)
         check_source(model)
         where = {"revision": revision or "main", "local_files_only": offline}
         device = resolve_device(device)
@@ -240,11 +240,6 @@ class LocalReader:
                 "use a lower -k or --max-pixels"
             )
         return inputs.to(self.model.device, dtype=self._dtype)
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name} = {value!r}: take one of {', '.join(choices)}")
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

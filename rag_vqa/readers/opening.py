@@ -7,13 +7,16 @@ loads, or how a server is asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rag_vqa import presets
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.readers.checking import check_choice
+from rag_vqa.readers.loading import Quantization
 from rag_vqa.settings import EMBEDDED, model_source
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 # Options of one kind of reader that the other has not.
 HERE = ("revision", "quantization", "device", "dtype", "batch_size")
 THERE = ("tokenizer", "concurrency", "requests_per_minute", "timeout", "api_key", "retries")
+BOTH = (
+    "max_new_tokens", "max_pixels", "max_images", "max_context", "stop_at_newline", "offline",
+)  # fmt: skip
 _log = logging.getLogger("rag_vqa")
 
 
@@ -39,13 +45,39 @@ def open_reader(model: str | None, *, servers: Sequence[str] = (), **options: An
         UsageError: an option of the other kind, or servers without a model.
         Missing: the model, or the package that asks servers, is not here.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = check_given(options, servers)
     if servers:
         return _remote(model, servers, given)
-    check_options(given, ())
     if model is None:
         _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
     return _local(model or EMBEDDED, given)
+
+
+def check_given(
+    options: Mapping[str, Any], servers: Sequence[str], named: bool = True
+) -> dict[str, Any]:
+    """Those options that are given, checked before a model loads.
+
+    Args:
+        named: the reader is one by name; one that is open takes none.
+
+    Raises:
+        UsageError: an option of no reader, of the other kind, or of one that is open; a
+            quantization that there is not.
+    """
+    for name in options:
+        if name not in (*BOTH, *HERE, *THERE):
+            close = get_close_matches(name, (*BOTH, *HERE, *THERE), n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise UsageError(f"{name}: no option of a reader.{hint}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if not named and (given or servers):
+        said = ", ".join([*given, *(["servers"] if servers else [])])
+        raise UsageError(f"{said}: this reader is open already. Leave it out, or name a model")
+    check_options(given, servers)
+    if "quantization" in given:
+        check_choice("quantization", given["quantization"], get_args(Quantization))
+    return given
 
 
 def check_options(given: Iterable[str], servers: Sequence[str]) -> None:
@@ -64,7 +96,6 @@ def check_named(model: str | None) -> str:
 
 
 def _remote(model: str | None, servers: Sequence[str], given: dict[str, Any]) -> Reader:
-    check_options(given, servers)
     named = check_named(model)
     if find_spec("openai") is None:
         raise Missing(

@@ -93,7 +93,7 @@ class Access:
 
     def knows_host(self, host: str, own: str) -> bool:
         """Whether the header `Host` names this server; `own`: the address connected to."""
-        name = host_name(host)
+        name, own = host_name(host), _unmapped(own)
         if not name:
             return False
         names = {own, self.host, *(host_name(each) for each in self.allowed_hosts)} - _ANY
@@ -104,6 +104,15 @@ class Access:
         found = re.fullmatch(r"https?://([^/?#@\s]+)", origin.lower())
         own = {host.lower(), *(name.lower() for name in self.allowed_hosts)}
         return found is not None and found[1] in own
+
+
+def _unmapped(address: str) -> str:
+    """IPv4 as such, where a socket of both kinds says it as IPv6.
+
+    >>> _unmapped("::ffff:127.0.0.1"), _unmapped("::1"), _unmapped("testserver")
+    ('127.0.0.1', '::1', 'testserver')
+    """
+    return address.removeprefix("::ffff:") if "." in address else address
 
 
 def host_name(host: str) -> str:

@@ -38,7 +38,7 @@ def create_app(service: Service) -> FastAPI:
         yield
         for task in tasks:
             task.cancel()
-        await service.engine.stop(0)  # by now uvicorn has finished, or given up, all requests
+        service.engine.stop()  # by now uvicorn has finished, or given up, all requests
 
     # Without /docs, whose program comes from elsewhere. The schema needs the token, as all that
     # access.py does not name.
@@ -46,6 +46,7 @@ def create_app(service: Service) -> FastAPI:
         title="rag-vqa", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.failure, app.state.end = None, lambda: None  # see serving.py
+    app.state.give_up = service.engine.stop
     warm = [Depends(service.check_warm)]
     for routes in (chat.router, search.router, documents.router, information.router):
         app.include_router(routes(service), dependencies=warm)
@@ -55,7 +56,6 @@ def create_app(service: Service) -> FastAPI:
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Busy, _busy)
-    app.add_exception_handler(Closing, _closing)
     app.add_middleware(Bodies)
     app.add_middleware(Door, access=service.access)
     return app
@@ -64,6 +64,8 @@ def create_app(service: Service) -> FastAPI:
 async def _start(app: FastAPI, service: Service) -> None:
     try:
         await service.engine.start()
+    except Closing:  # told to end while models load: no failure
+        return
     except Exception as error:  # noqa: BLE001  raised again where the server ends
         app.state.failure = error
         app.state.end()
@@ -86,7 +88,3 @@ async def _invalid(request: Request, error: Any) -> Response:
 async def _busy(request: Request, error: Any) -> Response:
     message = "Too many questions are waiting: try again."
     return Refused(429, message, "queue_full", error.retry_after).response
-
-
-async def _closing(request: Request, error: Any) -> Response:
-    return Refused(503, "The server is about to end.", "closing", 5.0).response

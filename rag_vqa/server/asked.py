@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from rag_vqa.server import budgets
 
@@ -50,6 +50,8 @@ Question: TypeAlias = Annotated[str, Field(max_length=budgets.MAX_QUESTION)]
 Instruction: TypeAlias = Annotated[str, Field(max_length=budgets.MAX_INSTRUCTION)]
 Documents: TypeAlias = Annotated[int, Field(ge=0, le=budgets.MAX_K)]
 Tokens: TypeAlias = Annotated[int, Field(ge=1, le=budgets.MAX_NEW_TOKENS)]
+# Else pydantic tells of each kind why it is none, of a list first that it is no text.
+_TEXT_OR_LIST = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
 _Stop: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -88,7 +90,11 @@ class UserMessage(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["user"]
-    content: Question | Annotated[list[_Part], Field(max_length=budgets.MAX_PARTS)]
+    content: Annotated[
+        Annotated[Question, Tag("text")]
+        | Annotated[list[_Part], Field(max_length=budgets.MAX_PARTS), Tag("list")],
+        _TEXT_OR_LIST,
+    ]
 
 
 class OtherMessage(BaseModel):
@@ -129,7 +135,14 @@ class ChatRequest(_Asked):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=budgets.MAX_STOPS)] | None = None
+    stop: (
+        Annotated[
+            Annotated[_Stop, Tag("text")]
+            | Annotated[list[_Stop], Field(max_length=budgets.MAX_STOPS), Tag("list")],
+            _TEXT_OR_LIST,
+        ]
+        | None
+    ) = None
     rag_vqa: Options = Options()
     temperature: Annotated[float | None, AfterValidator(_greedy)] = None
     n: Annotated[int | None, AfterValidator(_one)] = None

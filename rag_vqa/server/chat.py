@@ -28,6 +28,7 @@ from rag_vqa.server.service import Service
 from rag_vqa.server.uploads import picture_asked
 from rag_vqa.types import Answer, Query
 
+_OF_RETRIEVAL = ("k", "where", "instruction")
 _FINISH = {"stop": "stop", "length": "length", "cancelled": "stop"}
 
 
@@ -58,7 +59,8 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/prompt")
     async def prompt(asked: ChatRequest, request: Request) -> Response:
         question = await unless_gone(request, _question(asked, request, service))
-        return json_response({"prompt": (await service.engine.prompt(question)).text})
+        prompt = await unless_gone(request, service.engine.prompt(question))
+        return json_response({"prompt": prompt.text})
 
     return routes
 
@@ -75,8 +77,9 @@ async def _question(asked: ChatRequest, request: Request, service: Service) -> Q
         raise Refused(400, "messages: a question is about one picture.", "too_many_images")
     options = asked.rag_vqa
     k = service.k if options.k is None else options.k
-    if options.where and not (options.retrieval and k):
-        raise Refused(400, "rag_vqa.where says what to retrieve, and nothing is to be retrieved.")
+    for name in _OF_RETRIEVAL:
+        if getattr(options, name) and not (options.retrieval and k):
+            raise Refused(400, f"rag_vqa.{name} is of retrieval, and nothing is to be retrieved.")
     address = pictures[0] if pictures else None
     image = await picture_asked(service, request, address, "image_url")
     return Question(

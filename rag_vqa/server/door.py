@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_vqa.server.access import Access, level
 from rag_vqa.server.failures import LOG, Refused, refusal_of
+from rag_vqa.server.question import Closing
 from rag_vqa.server.rates import Rates
 
 HEADERS: Final = {
@@ -69,6 +70,10 @@ class Door:
                 async with self._turn:
                     await asyncio.sleep(0)
             await self._app(scope, receive, sent)
+        except asyncio.CancelledError:  # uvicorn's, of what is not done when it must end
+            if begun:
+                raise
+            await refusal_of(Closing()).response(scope, receive, sent)
         except Exception as error:  # noqa: BLE001  whatever it is, a client gets no inside of ours
             if begun:  # the connection is cut, so that half of an answer is not taken for one
                 refusal_of(error)

@@ -65,11 +65,10 @@ class Engine:
         self._to_find, self._to_read = Line(), Line()
         self._live: set[Asked] = set()
         self._arriving = 0  # questions whose pictures are being opened
-        self._calls, self._limited = 0, 0
+        self._calls, self._limited = set[asyncio.Future[Any]](), 0
         self._lock = threading.Lock()
         self._finding = 0  # jobs of the retriever's that bring questions to the reader
         self._busy, self._at_once = 0, 1  # batches at work, and at most
-        self._idle = asyncio.Event()
         self._retriever, self._reader, self._writer = (
             ThreadPoolExecutor(1, f"rag-vqa-{name}") for name in ("retriever", "reader", "writer")
         )
@@ -90,15 +89,16 @@ class Engine:
             await asyncio.gather(*(self._call(self._reader, warm) for _ in range(self._at_once)))
         self.ready = not self._closing
 
-    async def stop(self, seconds: float) -> None:
-        """Take nothing new, finish what was asked; what takes longer than that is given up."""
+    def stop(self) -> None:
+        """Take nothing new, and give up what was asked: who waits for it is told so at once.
+
+        What a thread is at, it goes on with, and nobody waits for it.
+        """
         self._closing, self.ready = True, False
-        self._note_idle()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
         for asked in list(self._live):
             asked.cancel(Closing())
+        for call in self._calls:
+            call.cancel()
         for thread in (self._retriever, self._reader, self._writer):
             thread.shutdown(wait=False, cancel_futures=True)
 
@@ -199,19 +199,19 @@ class Engine:
             raise Closing()
         if limited and self._limited >= self._queue:
             raise self._busy_for()
-        self._calls += 1
+        running = asyncio.get_running_loop().run_in_executor(thread, call)
+        self._calls.add(running)
         self._limited += limited
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, call)
+            return await running
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closing and task is not None and not task.cancelling():
                 raise Closing() from None  # `stop` gave the call up, not who waits for it
             raise
         finally:
-            self._calls -= 1
+            self._calls.discard(running)
             self._limited -= limited
-            self._note_idle()
 
     def _check_queue(self) -> None:
         if self.waiting + self._arriving >= self._queue:
@@ -227,11 +227,6 @@ class Engine:
         self.figures.count("cancelled", by=asked.cancelled)
         self._to_find.leave(asked)
         self._to_read.leave(asked)
-        self._note_idle()
-
-    def _note_idle(self) -> None:
-        if self._closing and not self._live and not self._calls:
-            self._idle.set()
 
     # In the threads. Each question brings one job, and a job takes as many questions as wait: those
     # that are left over find nothing to do.

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rag_vqa.errors import BadInput, RagVqaError, ReaderError, UsageError
+from rag_vqa.server.question import Closing
 
 LOG = logging.getLogger("rag_vqa.server")
 _KINDS = {
@@ -70,6 +71,8 @@ def refusal_of(error: Exception) -> Refused:
         return error
     if isinstance(error, UsageError | BadInput):
         return Refused(400, str(error))
+    if isinstance(error, Closing):
+        return Refused(503, str(error), "closing", 5.0)
     if isinstance(error, HTTPException):  # the router's own: no such route, or method
         return Refused(error.status_code, _ROUTER.get(error.status_code, "The request is refused."))
     log(error)

@@ -39,7 +39,7 @@ class QuestionLog:
             raise UsageError(f"--keep-days {days}: give 1 or more")
         self.folder, self.days = folder, days
         self._today, self._lock = today, threading.Lock()
-        self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[Path, dict[str, Any]]] = OrderedDict()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._day()
@@ -64,19 +64,19 @@ class QuestionLog:
                 record["image"] = self._keep(day, answer)
             _append(day / "questions.jsonl", record)
             cited = [answer.prompt.kept[number - 1].document.id for number in answer.citations]
-            self._answers[identity] = record | {"answers": [answer.text], "document_ids": cited}
+            told = record | {"answers": [answer.text], "document_ids": cited}
+            self._answers[identity] = day, told
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
     def opinion(self, identity: str, good: bool) -> bool:
-        """Write down whether an answer was good; False if none of that id is remembered."""
+        """Write down whether an answer was good, in the day of its question, where the picture is;
+        False if none of that id is remembered, or its day is gone."""
         with self._lock:
-            record = self._answers.pop(identity, None)
-            if record is None:
+            remembered = self._answers.pop(identity, None)
+            if remembered is None or not remembered[0].is_dir():
                 return False
-            day = self._day()
-            if "image" in record and not (day / record["image"]).exists():  # asked before midnight
-                record.pop("image")
+            day, record = remembered
             if not good:
                 record = {k: v for k, v in record.items() if k not in ("answers", "document_ids")}
             _append(day / ("good.jsonl" if good else "bad.jsonl"), record)

@@ -6,7 +6,6 @@ method, path and status; of an error its kind and place.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import socket
@@ -19,6 +18,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.server.budgets import CONNECTIONS
 
 STOP_SECONDS = 30.0  # for what is in flight when the server is told to end, all in all
+_TELL_SECONDS = 5  # more, in which those who still wait are told, and take what they were sent
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -35,6 +35,8 @@ def listen(host: str, port: int) -> socket.socket:
             kind = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             taken = stack.enter_context(socket.socket(*kind))
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # `::` is IPv4 too, whatever is usual here
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             taken.bind((host, port))
             taken.listen()  # else a second server may bind the same, as this one did
             stack.pop_all()
@@ -55,9 +57,10 @@ def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECOND
     """A uvicorn.Server of the application, with the deadlines and without uvicorn's logging."""
     import uvicorn
 
+    from rag_vqa.server.ending import EndingServer
     from rag_vqa.server.timing import TimedProtocol
 
-    return uvicorn.Server(
+    return EndingServer(
         uvicorn.Config(
             app,
             http=TimedProtocol,
@@ -68,11 +71,13 @@ def make_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECOND
             access_log=False,
             server_header=False,
             # X-Forwarded-For says who asks, where a proxy on this machine sends it.
-            forwarded_allow_ips="127.0.0.1",
+            forwarded_allow_ips=["127.0.0.1", "::1", "::ffff:127.0.0.1"],
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=round(stop_seconds),
-        )
+            timeout_graceful_shutdown=round(stop_seconds) + _TELL_SECONDS,
+        ),
+        app.state.give_up,
+        stop_seconds,
     )
 
 
@@ -81,7 +86,7 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
 
     Raises what kept the models from loading, if that is how it ended.
     """
-    server = make_server(app, root_path)
+    server = make_server(app, root_path, STOP_SECONDS)
 
     def end() -> None:
         server.should_exit = True
@@ -89,8 +94,6 @@ def serve(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = Fal
     app.state.end = end
     with _logging(quiet), _ended_by_signal():
         server.run(sockets=[taken])
-    # The process ends: Python would look through all that the models hold for garbage, for seconds.
-    gc.freeze()
     if app.state.failure is not None:
         raise app.state.failure
 
@@ -118,11 +121,12 @@ def _ended_by_signal() -> Iterator[None]:
 
 @contextmanager
 def _logging(quiet: bool) -> Iterator[None]:
-    """A line a request on stderr; of uvicorn and others only warnings, without tracebacks."""
+    """A line a request on stderr; of uvicorn only errors, without tracebacks: its warnings are of
+    what clients send, and recommend to install what is left out on purpose."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_WithoutTraceback())
     loggers = {"rag_vqa": logging.WARNING if quiet else logging.INFO}
-    loggers |= {"uvicorn.error": logging.WARNING, "asyncio": logging.CRITICAL}
+    loggers |= {"uvicorn.error": logging.ERROR, "asyncio": logging.CRITICAL}
     for name, level in loggers.items():
         logger = logging.getLogger(name)
         logger.setLevel(level)

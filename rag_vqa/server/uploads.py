@@ -74,7 +74,9 @@ def _uploaded(address: str, field: str) -> bytes:
             "not fetched here.", "invalid_image_url",
         )  # fmt: skip
     try:
-        data = base64.b64decode(memoryview(address.encode("ascii"))[head.end() :], validate=True)
+        # Without the line breaks that `base64` prints.
+        text = address[head.end() :].encode("ascii").translate(None, b" \t\r\n")
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError) as error:
         raise Refused(400, f"{field}: not base64.", "invalid_base64_image") from error
     if len(data) > MAX_UPLOAD_BYTES:

@@ -85,6 +85,8 @@ def test_an_interrupt_says_so_once(cli, monkeypatch) -> None:
     monkeypatch.setattr("rag_vqa.cli.checks.findings", interrupt)
     done = cli("doctor")
     assert (done.code, done.err) == (130, "^C stopped.\n")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # which has written ^C already
+    assert cli("doctor").err == "\nStopped.\n"
 
 
 def test_config_show_reads_back(cli, tmp_path) -> None:

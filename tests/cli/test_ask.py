@@ -6,10 +6,12 @@ from inspect import signature
 
 import pytest
 from openai_server import OpenAiServer, question
+from PIL import Image
 
 from rag_vqa.cli.ask import ask
 from rag_vqa.cli.chat import chat
 from rag_vqa.readers.remote import RemoteReader
+from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 QUESTION = "where do puffins nest"
 
@@ -215,6 +217,50 @@ def test_where_filters(cli, birds) -> None:
     assert (done.code, "lang" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
+@pytest.mark.parametrize("verb", ["ask", "search"])
+def test_that_a_filter_leaves_nothing_is_said(cli, birds, verb, more) -> None:
+    done = cli(verb, birds, QUESTION, "--where", "lang=zz", *more)
+    assert done.code == 0 and "no document has what --where asks for" in done.err
+    assert ("answered without evidence" in done.err) == (verb == "ask")
+    if more == ["--json"]:
+        assert (done.json["hits"] if verb == "ask" else done.json) == []
+    elif verb == "search":
+        assert done.out == ""
+
+
+@pytest.mark.parametrize("verb", ["ask", "search", "chat"])
+def test_that_a_knowledge_base_is_empty_is_said(cli, tmp_path, encoder, monkeypatch, verb) -> None:
+    KnowledgeBase.create(tmp_path / "empty.kb", encoder).close()
+    asked = [] if verb == "chat" else [QUESTION]
+    for filtered in ([], ["--filter", "critic"])[: 1 if verb == "search" else 2]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
+        done = cli(verb, tmp_path / "empty.kb", *asked, *filtered)
+        assert done.code == 0 and "the knowledge base is empty" in done.err
+        assert "filter" not in done.err
+
+
+def test_without_retrieval_nothing_is_missed(cli, birds) -> None:
+    for more in ([], ["--json"]):
+        assert "evidence" not in cli("ask", birds, QUESTION, "-k", 0, *more).err
+
+
+def test_json_has_all_of_a_document(cli, birds, encoder) -> None:
+    """The same as `kb show` prints of it, and the text of the passage that was found."""
+    said = {"title": "Robin", "section": "Song", "text": "robins sing", "parent": "birds"}
+    known = {"url": "https://example.org/robin", "metadata": {"lang": "en"}}
+    robin = {"id": "robin", "image": Image.new("RGB", (4, 4), "red"), **said, **known}
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([robin])
+    shown = cli("kb", "show", birds, "robin", "--json").json
+    [passage] = shown.pop("passages")
+    del shown["retrieval_text"]
+    [hit] = cli("search", birds, "robins sing", "-k", 1, "--json").json
+    assert {name: hit[name] for name in shown} == shown and shown["images"]
+    assert hit["passage"] == {"text": passage["text"], "position": 0}
+    assert cli("ask", birds, "robins sing", "-k", 1, "--json").json["hits"] == [hit]
+
+
 def test_search_needs_something_to_look_for(cli, birds, loads) -> None:
     assert cli("search", birds).code == 2
     assert cli("search", birds, "x", "-k", 0).code == 2
@@ -266,6 +312,13 @@ def test_chat_goes_on_after_an_error(cli, birds, monkeypatch, reader) -> None:
     assert done.code == 0
     assert "no such file" in done.err
     assert [prompt.text.count("storks?") for prompt in reader.prompts] == [0, 1]
+
+
+def test_chat_takes_no_other_word_for_image(cli, birds, monkeypatch, reader) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("/images none.jpg\n"))
+    done = cli("chat", birds)
+    assert done.code == 0 and "error" not in done.err and reader.prompts == []
+    assert done.err.count("/image FILE") == 2  # as it began, and now
 
 
 def test_chat_has_the_options_of_ask() -> None:

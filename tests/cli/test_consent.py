@@ -5,6 +5,11 @@ import json
 import sys
 
 import pytest
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from rag_vqa.cli.consent import ask_before_download, present
 from rag_vqa.errors import Missing
@@ -35,6 +40,21 @@ def test_asks_once_and_says_size_and_non_commercial_first(online, monkeypatch) -
     assert said.index("7.5 GB") < said.index("[y/N]")
     assert said.index("NON-COMMERCIAL") < said.index("[y/N]")
     assert said.count("[y/N]") == 1
+
+
+def test_what_downloads_shows_bars(online, monkeypatch) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    bars = sys.modules["huggingface_hub.utils.tqdm"]  # its package has a class of this name
+    monkeypatch.setattr(bars, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    disable_progress_bars()
+    try:
+        with pytest.raises(Missing):
+            ask(monkeypatch, "n\n")
+        assert are_progress_bars_disabled()
+        ask(monkeypatch, "y\n")
+        assert not are_progress_bars_disabled()
+    finally:
+        enable_progress_bars()
 
 
 def test_no_is_no(online, monkeypatch) -> None:

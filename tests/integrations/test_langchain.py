@@ -53,6 +53,26 @@ def test_a_filter_of_the_call_goes_before_the_constructor_s(rag) -> None:
     }  # fmt: skip
 
 
+def test_fields_that_are_set_or_copied_anew_are_honoured(rag, tmp_path, encoder) -> None:
+    retriever = ReTRetriever(kb=rag.kb, k=3)
+    assert len(retriever.invoke("nest")) == 3
+    retriever.k = 1
+    assert len(retriever.invoke("nest")) == 1
+    assert len(retriever.model_copy(update={"k": 2}).invoke("nest")) == 2
+    with KnowledgeBase.create(tmp_path / "owls.kb", encoder) as owls:
+        owls.add([{"id": "owl", "text": "owls hoot"}])
+        other = retriever.model_copy(update={"kb": owls})
+        assert [found.id for found in other.invoke("nest")] == ["owl"]
+    assert [found.id for found in retriever.invoke("puffins nest")] == ["puffin"]
+
+
+@pytest.mark.parametrize("call", [lambda kb: ReTRetriever(kb=kb, k=0).invoke("nest"),
+                                  lambda kb: ReTRetriever(kb=kb).invoke("nest", k=0)])  # fmt: skip
+def test_no_documents_are_no_search(rag, call) -> None:
+    with pytest.raises(UsageError, match="k = 0"):
+        call(rag.kb)
+
+
 def test_a_picture_goes_to_the_search(rag, monkeypatch) -> None:
     asked: list[Any] = []
     encode = rag.kb.encoder.encode_queries

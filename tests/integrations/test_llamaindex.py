@@ -9,6 +9,7 @@ import pytest
 from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNode
 from PIL import Image
 
+from rag_vqa.errors import UsageError
 from rag_vqa.integrations.llamaindex import ReTRetriever
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
@@ -31,6 +32,11 @@ def test_nodes_are_the_hits(kb) -> None:
     assert first.get_content(MetadataMode.LLM) == (
         "title: Atlantic puffin\nsection: Breeding\n\npuffins nest in burrows on sea cliffs"
     )
+
+
+def test_no_documents_are_no_search(kb) -> None:
+    with pytest.raises(UsageError, match="k = 0"):
+        ReTRetriever(kb, k=0).retrieve("nest")
 
 
 def test_a_picture_makes_an_image_node(kb) -> None:

@@ -85,10 +85,13 @@ async def test_pictures_come_as_base64_or_from_the_folder(rag, folder, monkeypat
     for given in (
         {"image": packed},
         {"image": f"data:image/png;base64,{packed}"},
-        {"image_file": "jm.png"},
+        {"image": base64.encodebytes(data).decode()},  # in lines, as `base64 jm.png` writes it
+        {"image": None, "image_file": "jm.png"},
     ):
         assert not (await call(rag, "search", folder, text="nest", **given)).is_error
-    assert [query.image for query in asked] == [data] * 3
+    assert [query.image for query in asked] == [data] * 4
+    assert not (await call(rag, "search", text="nest", image=None, image_file=None)).is_error
+    assert asked[-1].image is None
 
 
 async def test_no_other_file_and_no_address_is_opened(rag, folder) -> None:

@@ -1,11 +1,15 @@
 """A reader by name: which kind is opened, with which options, and what is refused before."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.readers.opening import open_reader
+from rag_vqa.pipeline import RagVqa
+from rag_vqa.readers.local import LocalReader
+from rag_vqa.readers.opening import BOTH, HERE, THERE, open_reader
+from rag_vqa.readers.remote import RemoteReader
 
 SERVERS = ["http://localhost:1/v1"]
 
@@ -56,3 +60,32 @@ def test_servers_need_a_model_and_the_extra(
     monkeypatch.setattr("rag_vqa.readers.opening.find_spec", lambda name: None)
     with pytest.raises(Missing, match=r"rag-vqa\[openai\]"):
         open_reader("a/b", servers=SERVERS)
+
+
+def test_the_options_are_those_that_the_readers_have() -> None:
+    own = {"model", "servers", "self"}
+    here = set(signature(LocalReader.__init__).parameters) - own
+    there = set(signature(RemoteReader.__init__).parameters) - own
+    assert set(BOTH) == here & there
+    assert set(HERE) == here - there and set(THERE) == there - here
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_newtokens": 3}, "max_newtokens: .* Did you mean max_new_tokens"),
+        ({"colour": None}, "colour: no option of a reader"),
+        ({"quantization": "int4"}, "quantization = 'int4': take one of nf4, int8, none"),
+        ({"quantization": "nf4", "servers": SERVERS}, "quantization cannot be meant"),
+        ({"timeout": 3}, "timeout cannot be meant"),
+    ],
+)
+def test_a_pipeline_refuses_them_when_it_is_made(options: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        RagVqa("none.kb", "a/b", **options)
+
+
+def test_an_open_reader_takes_none(reader: Any) -> None:
+    for options in ({"quantization": "nf4"}, {"servers": SERVERS}, {"max_new_tokens": 3}):
+        with pytest.raises(UsageError, match=f"{next(iter(options))}: this reader is open"):
+            RagVqa("none.kb", reader, **options)

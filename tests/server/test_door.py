@@ -1,7 +1,9 @@
 import logging
+import socket
 
+import httpx
 import pytest
-from served import BEARER, chat, client, guarded
+from served import BEARER, chat, client, guarded, running
 
 from rag_vqa.server.rates import Rates
 
@@ -148,3 +150,16 @@ def test_the_page_is_whole_and_asks_nobody_else(make) -> None:
         assert asking.get("/static/main.js").headers["content-type"].startswith("text/javascript")
         for name in ("..%2f..%2ferrors.py", "%2e%2e", "none.js", "index.html%00", "__init__.py"):
             assert asking.get(f"/static/{name}").status_code == 404
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_all_addresses_of_version_6_are_those_of_version_4_too(make) -> None:
+    access = guarded(host="::")
+    with running(make(access=access), host="::") as address:
+        port = address.rpartition(":")[2]
+        for connect, named in [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"),
+                               ("[::1]", "[::1]"), ("[::1]", "localhost")]:  # fmt: skip
+            sent = httpx.get(f"http://{connect}:{port}/health", headers={"Host": f"{named}:{port}"})
+            assert sent.status_code == 200, (connect, named)
+        sent = httpx.get(f"http://127.0.0.1:{port}/health", headers={"Host": "evil.example"})
+        assert sent.status_code == 403

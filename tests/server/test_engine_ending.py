@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ from rag_vqa.errors import BadImage, RagVqaError, UsageError
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.server.engine import Busy, Closing, Engine, Question
-from rag_vqa.types import Answer, Query
+from rag_vqa.types import Answer, Hit, Query
 
 
 def test_a_full_queue_says_when_to_come_back(rag: RagVqa, held: HeldReader) -> None:
@@ -155,38 +156,35 @@ def test_what_was_told_is_not_told_again(rag: RagVqa, held: HeldReader) -> None:
     assert held.batches == [["late"]]
 
 
-def test_stopping_finishes_what_was_asked(rag: RagVqa, held: HeldReader) -> None:
-    answers: list[Answer] = []
+def test_stopping_gives_up_what_was_asked(rag: RagVqa, held: HeldReader, monkeypatch: Any) -> None:
+    searching, searched = threading.Event(), threading.Event()
 
     async def work(engine: Engine) -> None:
         begun = await first(engine, held)
         waiting = engine.ask(asks("waits"))
-        stopping = asyncio.create_task(engine.stop(PATIENCE))
-        await asyncio.sleep(0)
+        await found(engine, waiting)
+
+        def search(*_: object, **__: object) -> list[Hit]:
+            searching.set()
+            assert searched.wait(PATIENCE)
+            return []
+
+        monkeypatch.setattr(engine.rag, "search", search)
+        calls = [asyncio.create_task(engine.search(Query(text))) for text in ("runs", "waits")]
+        await off(searching.wait)
+        engine.stop()
         assert not engine.ready
-        with pytest.raises(Closing):
-            engine.ask(asks("too late"))
-        with pytest.raises(Closing):
-            await engine.search(Query("too late"))
-        held.let()
-        answers.extend([await begun.answer(), await waiting.answer()])
-        await stopping
-
-    run(rag, work)
-    assert [answer.text for answer in answers] == [WHOLE, WHOLE]
-
-
-def test_stopping_gives_up_what_takes_too_long(rag: RagVqa, held: HeldReader) -> None:
-    async def work(engine: Engine) -> None:
-        begun = await first(engine, held)
-        waiting = engine.ask(asks("waits"))
-        call = asyncio.create_task(engine.add([]))
-        await call
-        await engine.stop(0.01)
         for asked in (begun, waiting):
             with pytest.raises(Closing):
                 async for _ in asked:
                     pass
+        for ended in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(ended, Closing)
+        with pytest.raises(Closing):
+            engine.ask(asks("too late"))
+        with pytest.raises(Closing):
+            await engine.search(Query("too late"))
+        searched.set()
 
     run(rag, work)
     assert held.batches == [["first"]]
@@ -245,6 +243,6 @@ def run_plain(rag: RagVqa, work: Callable[[Engine], Awaitable[None]]) -> None:
         engine = Engine(rag)
         await engine.start()
         await work(engine)
-        await engine.stop(1)
+        engine.stop()
 
     asyncio.run(whole())

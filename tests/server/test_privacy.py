@@ -8,10 +8,11 @@ import re
 from datetime import date, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from openai_server import OpenAiServer
 from PIL import Image
-from served import QUESTION, chat, client, data_url, picture, wait, with_exif
+from served import QUESTION, chat, client, data_url, picture, running, wait, with_exif
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.questions.opening import open_questions
@@ -63,6 +64,13 @@ def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypat
             logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
     err = capfd.readouterr().err
     assert "KeyError" in err and "ValueError" in err and SECRET not in err
+
+
+def test_what_clients_send_gets_no_advice_to_install_something(make, capfd) -> None:
+    with _logging(quiet=True), running(make()) as address:
+        sent = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        assert httpx.get(f"{address}/health", headers=sent).status_code == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_no_reader_is_given_what_a_photo_says_of_its_owner(make) -> None:
@@ -160,6 +168,28 @@ def test_days_end_where_nobody_asks(make, tmp_path, monkeypatch) -> None:
         assert (tmp_path / "2026-03-10").is_dir()
         today[0] = date(2026, 3, 12)
         wait(lambda: not (tmp_path / "2026-03-10").exists())
+
+
+def test_an_opinion_of_a_question_whose_day_is_gone_is_not_written(make, tmp_path) -> None:
+    today = [date(2026, 3, 10)]
+    log = QuestionLog(tmp_path, 1, lambda: today[0])
+    with client(make(log=log)) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat()).json()
+        today[0] = date(2026, 3, 11)
+        log.forget()
+        assert asking.post("/v1/feedback", json={"id": sent["id"], "good": True}).status_code == 404
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+def test_a_question_found_good_after_midnight_has_its_picture(make, tmp_path) -> None:
+    today = [date(2026, 3, 10)]
+    log = QuestionLog(tmp_path, 2, lambda: today[0])
+    with client(make(log=log)) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat(QUESTION, data_url(picture()))).json()
+        today[0] = date(2026, 3, 11)
+        assert asking.post("/v1/feedback", json={"id": sent["id"], "good": True}).is_success
+    (good,) = open_questions("own", tmp_path / "2026-03-10", split="good").examples()
+    assert (good.id, good.query.image is not None) == (sent["id"], True)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,6 +1,7 @@
 """Pictures that are opened: who waits for it has a place in the queue, or is told to come back."""
 
 import asyncio
+import base64
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_evidence_is_shown_while_uploads_are_opened(rag, held, monkeypatch) -> N
         await asyncio.gather(*waiting)
 
     run(rag, work)
+
+
+def test_base64_may_have_line_breaks(make) -> None:
+    lines = base64.encodebytes(picture()).decode().replace("\n", "\r\n")  # 76 letters each
+    with client(make()) as asking:
+        sent = {"text": "x", "image": f"data:image/png;base64,{lines}"}
+        assert lines.count("\n") > 1 and asking.post("/v1/search", json=sent).status_code == 200
+        assert asking.post("/v1/search", json={"text": "x", "image": None}).status_code == 200
+
+
+def test_an_empty_picture_is_named_as_the_client_named_it(make) -> None:
+    with client(make()) as asking:
+        sent = {"text": "x", "image": "data:image/png;base64,"}
+        told = asking.post("/v1/search", json=sent).json()["error"]["message"]
+    assert told.startswith("image: ") and "empty" in told and "<" not in told
 
 
 def test_a_broken_picture_says_no_place_of_this_machine(make, tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ from rag_vqa.types import Query
 WHOLE = "word 0 word 1 word 2 word 3"
 
 
-def run(
-    rag: RagVqa, work: Callable[[Engine], Awaitable[None]], stop: float = 0, **options: int
-) -> Engine:
+def run(rag: RagVqa, work: Callable[[Engine], Awaitable[None]], **options: int) -> Engine:
     """`work` with a started engine, in a loop of its own."""
     reader: Any = rag.reader
 
@@ -36,7 +34,7 @@ def run(
                 await work(engine)
         finally:
             reader.let()
-            await engine.stop(stop)
+            engine.stop()
         return engine
 
     return asyncio.run(whole())

@@ -60,11 +60,13 @@ def client(service: Service, **headers: str) -> Iterator[TestClient]:
 
 
 @contextmanager
-def running(service: Service, root_path: str = "") -> Iterator[str]:
+def running(
+    service: Service, root_path: str = "", stop_seconds: float = 5, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """The address of a server that uvicorn runs in a thread."""
-    taken = listen("127.0.0.1", 0)
+    taken = listen(host, 0)
     app = create_app(service)
-    server = make_server(app, root_path, stop_seconds=5)
+    server = make_server(app, root_path, stop_seconds)
     thread = threading.Thread(target=server.run, args=([taken],), daemon=True)
     thread.start()
     try:
