@@ -27,6 +27,9 @@ MAX_NEW_TOKENS: Final = 100_000  # of one answer; the reader's own setting is wh
 MAX_DOCUMENTS: Final = 100
 MAX_DOCUMENT_IMAGES: Final = 32
 MAX_DOCUMENT_TEXT: Final = 2**20
+# Of the pictures of questions that are read together: a reader has all of a batch's in memory at
+# once, at about 7 bytes a pixel. One of the largest, or a dozen photographs scaled down by a phone.
+BATCH_PIXELS: Final = MAX_PIXELS
 # Of an evidence picture as it is shown: a page needs no more.
 SHOWN_PIXELS: Final = 2**20
 

@@ -83,7 +83,8 @@ async def _question(asked: ChatRequest, request: Request, service: Service) -> Q
     address = pictures[0] if pictures else None
     image = await picture_asked(service, request, address, "image_url")
     return Question(
-        query=Query(text, image, options.instruction),
+        query=Query(text, image and image.data, options.instruction),
+        pixels=image.pixels if image else 0,
         k=options.k if options.retrieval else 0,
         where=options.where,
         max_tokens=asked.limit,

@@ -89,7 +89,7 @@ async def _document(given: DocumentGiven, service: Service) -> Document:
     pictures = enumerate(given.images)
     images = [await upload(service.engine, each, f"images[{n}]") for n, each in pictures]
     fields = given.model_dump(exclude={"images"})
-    return Document(**fields, images=tuple(image for image in images if image))
+    return Document(**fields, images=tuple(image.data for image in images if image))
 
 
 async def _written(work: Any) -> Any:

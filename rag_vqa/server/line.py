@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
+from rag_vqa.server.budgets import BATCH_PIXELS
 from rag_vqa.server.question import Asked
 
 
@@ -39,10 +40,15 @@ class Line:
         return len(self._waiting)
 
     def take(self, most: int) -> list[Asked]:
-        """The first ones, out of the line; those that were cancelled are passed over."""
+        """The first ones, out of the line, as many as BATCH_PIXELS allow but one at the least;
+        those that were cancelled are passed over."""
         taken: list[Asked] = []
+        room = BATCH_PIXELS
         with self._lock:
             while self._waiting and len(taken) < most:
+                room -= self._waiting[0].question.pixels
+                if taken and room < 0:
+                    break
                 asked = self._waiting.popleft()
                 if not asked.cancelled:
                     taken.append(asked)

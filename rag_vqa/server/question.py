@@ -40,6 +40,7 @@ class Question:
 
     Attributes:
         k, where: as of `RagVqa.ask`.
+        pixels: of its picture, decoded: a batch holds as many as budgets.BATCH_PIXELS.
         max_tokens: of the answer; None, or more than the reader's own length: that one.
         stop: texts that end the answer, and are no part of it.
         hits: read these; () asks the reader without retrieval, None retrieves.
@@ -51,6 +52,7 @@ class Question:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     hits: tuple[Hit, ...] | None = None
+    pixels: int = 0
 
 
 @dataclass(slots=True)

@@ -59,4 +59,4 @@ async def _query(
     if not asked.text.strip() and not asked.image:
         raise Refused(400, "There is nothing to look for: give a text, an image, or both.")
     image = await picture_asked(service, request, asked.image, "image")
-    return Query(asked.text, image, asked.instruction)
+    return Query(asked.text, image and image.data, asked.instruction)

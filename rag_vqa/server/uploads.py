@@ -14,7 +14,7 @@ import base64
 import binascii
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastapi import Request
 
@@ -35,9 +35,16 @@ _OPENING: Final = ThreadPoolExecutor(2, "rag-vqa-uploads")
 _SHOWING: Final = ThreadPoolExecutor(1, "rag-vqa-shown")
 
 
+class Upload(NamedTuple):
+    """A picture as it came, and how many pixels it is once decoded."""
+
+    data: bytes
+    pixels: int
+
+
 async def picture_asked(
     service: Service, request: Request, address: str | None, field: str
-) -> bytes | None:
+) -> Upload | None:
     """The picture of a question, as `upload`; fetched, where this server does that.
 
     Raises:
@@ -51,7 +58,7 @@ async def picture_asked(
         return await asyncio.get_running_loop().run_in_executor(_OPENING, _fetched, data, field)
 
 
-async def upload(engine: Engine, address: str | None, field: str) -> bytes | None:
+async def upload(engine: Engine, address: str | None, field: str) -> Upload | None:
     """The picture of a data address, which was opened once; "" and None are none. Cancelled before
     its turn, it is not opened.
 
@@ -66,7 +73,7 @@ async def upload(engine: Engine, address: str | None, field: str) -> bytes | Non
         return await loop.run_in_executor(_OPENING, _uploaded, address, field)
 
 
-def _uploaded(address: str, field: str) -> bytes:
+def _uploaded(address: str, field: str) -> Upload:
     head = _HEAD.match(address[:100])
     if not head:
         raise Refused(
@@ -82,19 +89,22 @@ def _uploaded(address: str, field: str) -> bytes:
     if len(data) > MAX_UPLOAD_BYTES:
         raise Refused(413, f"{field}: over {MAX_UPLOAD_BYTES // 2**20} MB.", "too_large")
     try:
-        images.load(data, name=field)
+        return _opened(data, field)
     except BadImage as error:
         raise Refused(400, str(error), "invalid_image") from error
-    return data
 
 
-def _fetched(data: bytes, field: str) -> bytes:
+def _fetched(data: bytes, field: str) -> Upload:
     try:
-        images.load(data, name=field)
+        return _opened(data, field)
     except BadImage as error:  # its words may be of the file, which is not the client's own
         message = f"{field}: what is at that address is no picture that is read."
         raise Refused(400, message, "invalid_image") from error
-    return data
+
+
+def _opened(data: bytes, field: str) -> Upload:
+    width, height = images.load(data, name=field).size
+    return Upload(data, width * height)
 
 
 async def shown(source: ImageSource) -> tuple[bytes, str]:

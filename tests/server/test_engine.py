@@ -10,6 +10,7 @@ from engine_runs import WHOLE, asks, first, found, off, run
 from held_reader import PATIENCE, HeldReader
 
 from rag_vqa.pipeline import RagVqa
+from rag_vqa.server.budgets import BATCH_PIXELS
 from rag_vqa.server.engine import Engine
 from rag_vqa.types import Answer, Hit, Query
 
@@ -44,6 +45,23 @@ def test_who_waits_is_read_together_in_order_and_not_more_than_a_batch(
     assert [len(batch) for batch in held.batches] == [1, 4, 3]
     assert sorted(held.batches[1] + held.batches[2]) == [f"q{n}" for n in range(7)]
     assert engine.figures.batches.counts == [1, 0, 2, 0, 0, 0, 0]
+
+
+def test_a_batch_holds_so_many_pixels_and_one_picture_at_the_least(
+    rag: RagVqa, held: HeldReader
+) -> None:
+    half = BATCH_PIXELS // 2
+    pixels = {"a": half, "b": half, "c": 1, "d": 9 * half, "e": 0, "f": 1}
+
+    async def work(engine: Engine) -> None:
+        begun = await first(engine, held)
+        waiting = [engine.ask(asks(name, pixels=count)) for name, count in pixels.items()]
+        await found(engine, *waiting)
+        held.let()
+        await asyncio.gather(*(asked.answer() for asked in [begun, *waiting]))
+
+    run(rag, work)
+    assert held.batches == [["first"], ["a", "b"], ["c"], ["d"], ["e", "f"]]
 
 
 def test_one_line_for_those_of_one_kind(rag: RagVqa, held: HeldReader) -> None:
