@@ -71,11 +71,13 @@ def run_server(
     Raises:
         UsageError: an option that cannot be meant, or an address that cannot be had.
     """
+    from rag_vqa.readers.freeing import PICTURES, give_back_freed
     from rag_vqa.server.app import create_app
     from rag_vqa.server.engine import Engine
     from rag_vqa.server.service import Service
     from rag_vqa.server.serving import address_of, listen, serve
 
+    give_back_freed(PICTURES)  # before a large reader is loaded, which sets less
     fetching = _fetching(access, settings) if place.fetch_images else None
     root, log = _root(place.root_path), _log(place)
     offered = None if place.gallery is None else _gallery(place.gallery)

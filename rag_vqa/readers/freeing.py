@@ -12,11 +12,12 @@ import os
 import sys
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_FROM = 2**20  # one token's activations are below
+ARRAYS = 2**20  # one token's activations are below
+PICTURES = 2**23  # Pillow holds them in blocks of 16 MB
 
 
-def give_back_freed() -> None:
-    """From now on, arrays of 1 MB or more are the system's again as soon as they are freed.
+def give_back_freed(least: int) -> None:
+    """From now on, what takes `least` bytes or more is the system's again as soon as it is freed.
 
     It holds for the whole process. Call it before a model loads: what loading leaves in the heap is
     filled again first. Where MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc
@@ -26,4 +27,4 @@ def give_back_freed() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _FROM)
+        mallopt(_M_MMAP_THRESHOLD, least)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_vqa.errors import Missing, ReaderError, UsageError
-from rag_vqa.readers.freeing import give_back_freed
+from rag_vqa.readers.freeing import ARRAYS, give_back_freed
 
 Quantization = Literal["nf4", "int8", "none"]
 # Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
@@ -117,7 +117,7 @@ def load_model(
     from transformers import AutoModelForImageTextToText
 
     if device == "cpu" and _empty(config).num_parameters() >= _LARGE:
-        give_back_freed()
+        give_back_freed(ARRAYS)
     return AutoModelForImageTextToText.from_pretrained(
         model,
         config=config,

@@ -154,12 +154,12 @@ def test_bytes_of_weights_are_what_their_shapes_say(llava_folder: Path) -> None:
     assert least <= found["nf4"] <= least + len(linear) * 4 * (16 + 256 + 1)
 
 
-@pytest.mark.parametrize(("large", "told"), [(0.0, [True]), (1e9, [])])
+@pytest.mark.parametrize(("large", "told"), [(0.0, [loading.ARRAYS]), (1e9, [])])
 def test_only_with_a_large_reader_freed_arrays_are_given_back(
-    llava_folder: Path, monkeypatch: pytest.MonkeyPatch, large: float, told: list[bool]
+    llava_folder: Path, monkeypatch: pytest.MonkeyPatch, large: float, told: list[int]
 ) -> None:
-    seen: list[bool] = []
+    seen: list[int] = []
     monkeypatch.setattr(loading, "_LARGE", large)
-    monkeypatch.setattr(loading, "give_back_freed", lambda: seen.append(True))
+    monkeypatch.setattr(loading, "give_back_freed", lambda least: seen.append(least))
     LocalReader(llava_folder, device="cpu")
     assert seen == told

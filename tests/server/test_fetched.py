@@ -115,8 +115,10 @@ def test_slow_addresses_hold_up_no_others(rag, held, net) -> None:
     async def work(engine: Engine) -> None:
         service: Any = SimpleNamespace(engine=engine, fetching=net.fetching())
 
-        async def asked(address: str) -> bytes | None:
-            return await picture_asked(service, request, address, "image")
+        async def asked(address: str) -> bytes:
+            found = await picture_asked(service, request, address, "image")
+            assert found is not None and found.pixels > 0
+            return found.data
 
         waiting = [asyncio.create_task(asked(URL)) for _ in range(FETCHES)]
         for _ in waiting:
