@@ -1,16 +1,8 @@
-"""ask, search, prompt show, chat: what they print where, and how they end."""
-
-import io
-import sys
-from inspect import signature
+"""ask, search, prompt show: what they print where, and how they end."""
 
 import pytest
-from openai_server import OpenAiServer, question
 from PIL import Image
 
-from rag_vqa.cli.ask import ask
-from rag_vqa.cli.chat import chat
-from rag_vqa.readers.remote import RemoteReader
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 QUESTION = "where do puffins nest"
@@ -210,41 +202,6 @@ def test_a_surrogate_in_the_answer_does_not_crash(cli, birds, reader) -> None:
     assert cli("ask", birds, QUESTION, "--json").code == 0
 
 
-def test_where_filters(cli, birds) -> None:
-    found = cli("search", birds, QUESTION, "--where", "lang=de", "--json").json
-    assert [hit["id"] for hit in found] == ["swift"]
-    done = cli("search", birds, QUESTION, "--where", "langg=de")
-    assert (done.code, "lang" in done.err) == (2, True)
-
-
-@pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
-@pytest.mark.parametrize("verb", ["ask", "search"])
-def test_that_a_filter_leaves_nothing_is_said(cli, birds, verb, more) -> None:
-    done = cli(verb, birds, QUESTION, "--where", "lang=zz", *more)
-    assert done.code == 0 and "no document has what --where asks for" in done.err
-    assert ("answered without evidence" in done.err) == (verb == "ask")
-    if more == ["--json"]:
-        assert (done.json["hits"] if verb == "ask" else done.json) == []
-    elif verb == "search":
-        assert done.out == ""
-
-
-@pytest.mark.parametrize("verb", ["ask", "search", "chat"])
-def test_that_a_knowledge_base_is_empty_is_said(cli, tmp_path, encoder, monkeypatch, verb) -> None:
-    KnowledgeBase.create(tmp_path / "empty.kb", encoder).close()
-    asked = [] if verb == "chat" else [QUESTION]
-    for filtered in ([], ["--filter", "critic"])[: 1 if verb == "search" else 2]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
-        done = cli(verb, tmp_path / "empty.kb", *asked, *filtered)
-        assert done.code == 0 and "the knowledge base is empty" in done.err
-        assert "filter" not in done.err
-
-
-def test_without_retrieval_nothing_is_missed(cli, birds) -> None:
-    for more in ([], ["--json"]):
-        assert "evidence" not in cli("ask", birds, QUESTION, "-k", 0, *more).err
-
-
 def test_json_has_all_of_a_document(cli, birds, encoder) -> None:
     """The same as `kb show` prints of it, and the text of the passage that was found."""
     said = {"title": "Robin", "section": "Song", "text": "robins sing", "parent": "birds"}
@@ -299,43 +256,6 @@ def _prompt(cli, birds, reader):
     return reader.prompts[-1]
 
 
-def test_chat_has_no_json(cli, birds, loads) -> None:
-    done = cli("chat", birds, "--json")
-    assert (done.code, loads) == (2, [])
-    assert "--json" in done.err
-
-
-def test_chat_goes_on_after_an_error(cli, birds, monkeypatch, reader) -> None:
-    lines = f"{QUESTION}\n/image none.jpg\n\nstorks?\n/quit\nnever\n"
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    done = cli("chat", birds)
-    assert done.code == 0
-    assert "no such file" in done.err
-    assert [prompt.text.count("storks?") for prompt in reader.prompts] == [0, 1]
-
-
-def test_chat_takes_no_other_word_for_image(cli, birds, monkeypatch, reader) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("/images none.jpg\n"))
-    done = cli("chat", birds)
-    assert done.code == 0 and "error" not in done.err and reader.prompts == []
-    assert done.err.count("/image FILE") == 2  # as it began, and now
-
-
-def test_chat_has_the_options_of_ask() -> None:
-    assert set(signature(ask).parameters) - set(signature(chat).parameters) == {"text"}
-    assert set(signature(chat).parameters) <= set(signature(ask).parameters)
-
-
-def test_chat_honours_them(cli, birds, monkeypatch, reader) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
-    done = cli("chat", birds, "--where", "lang=de", "--max-pixels", 99, "--max-images", 2,
-               "--max-new-tokens", 9, "--device", "cpu")  # fmt: skip
-    assert done.code == 0
-    assert [hit.document.id for hit in reader.prompts[0].kept] == ["swift"]
-    asked = ("max_pixels", "max_images", "max_new_tokens", "device")
-    assert [reader.options[name] for name in asked] == [99, 2, 9, "cpu"]
-
-
 def test_interrupted_is_130_and_says_so(cli, birds, reader) -> None:
     def interrupt(*args, **options):
         raise KeyboardInterrupt
@@ -346,84 +266,6 @@ def test_interrupted_is_130_and_says_so(cli, birds, reader) -> None:
 
 
 # Readers behind servers
-
-
-@pytest.fixture
-def server():
-    with OpenAiServer() as running:
-        yield running
-
-
-def test_ask_a_server_streams_and_downloads_no_reader(cli, birds, loads, server) -> None:
-    done = cli("ask", birds, QUESTION, "--reader", "Qwen/some-vl", "--server", server.address)
-    assert done.code == 0, done.err
-    assert "\nanswer to " in done.out
-    assert loads == ["fake"]  # the retriever
-    body = server.requests[0][2]
-    assert (body["model"], body["stream"], body["max_tokens"]) == ("Qwen/some-vl", True, 128)
-    assert QUESTION in question(body)
-    told = cli("ask", birds, QUESTION, "--reader", "x", "--server", server.address, "--json").json
-    assert told["model"] == "served"
-
-
-def test_settings_of_a_server_reach_the_reader(cli, birds, monkeypatch, server) -> None:
-    options = {}
-
-    def remote(model, servers, **given):
-        options.update(given, servers=servers)
-        return RemoteReader(model, servers, **given)
-
-    monkeypatch.setattr("rag_vqa.readers.remote.RemoteReader", remote)
-    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, revision=None: True)
-    monkeypatch.setenv("RAG_VQA_READER__SERVERS", f"{server.address}, http://localhost:1/v1")
-    monkeypatch.setenv("RAG_VQA_API_KEY", "sk-1")
-    done = cli("ask", birds, QUESTION, "--preset=12gb", "--set", "reader.requests_per_minute=90")
-    assert done.code == 0, done.err
-    assert options["servers"] == (server.address, "http://localhost:1/v1")
-    assert options["requests_per_minute"] == 90
-    assert (options["max_images"], options["max_pixels"]) == (3, 768 * 768)
-    assert "quantization" not in options
-
-
-def test_prompt_show_asks_no_server(cli, birds, server) -> None:
-    verb = ["prompt", "show", birds, QUESTION, "--reader", "x", "--server", server.address]
-    done = cli(*verb)
-    assert done.code == 0
-    assert QUESTION in done.out and "user: " in done.out
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        (["--server", "http://localhost:1/v1"], "--reader MODEL"),
-        (["--server", "localhost:1", "--reader", "x"], "http://localhost:8000/v1"),
-        (["--server", "http://me:secret@a/v1", "--reader", "x"], "RAG_VQA_API_KEY"),
-        (["--server", "http://a/v1", "--reader", "x", "--quantization", "nf4"], "quantization"),
-        (["--server", "http://a/v1", "--reader", "x", "--set", "reader.dtype=float16"], "dtype"),
-        (["--set", "reader.concurrency=4"], "concurrency"),
-    ],
-)
-def test_what_belongs_to_the_other_kind_of_reader_is_refused(cli, birds, loads, args, says) -> None:
-    done = cli("ask", birds, QUESTION, *args)
-    assert (done.code, len(done.err.splitlines()), loads) == (2, 1, [])
-    assert says in done.err
-    assert "secret" not in done.err
-
-
-@pytest.mark.parametrize("how", [[], ["--json"]])
-def test_a_server_that_gives_no_answer_is_an_error(cli, birds, server, how) -> None:
-    server.plan = lambda body, tries: "400"
-    done = cli("ask", birds, QUESTION, "--reader", "x", "--server", server.address, *how)
-    assert done.code == 1
-    assert "error: the reader's server at 127.0.0.1" in done.err
-
-
-def test_config_show_has_the_servers_and_no_key(cli, monkeypatch) -> None:
-    monkeypatch.setenv("RAG_VQA_API_KEY", "sk-secret")
-    done = cli("config", "show", "--json", "--set", "reader.servers=http://a/v1,http://b/v1")
-    assert done.json["reader"]["servers"] == ["http://a/v1", "http://b/v1"]
-    assert "secret" not in done.out + done.err
 
 
 def test_citations_that_are_not_there_and_none_at_all_are_said(cli, birds, reader) -> None:
