@@ -100,7 +100,7 @@ def test_a_picture_is_decoded_once(
     load, read_bytes = images.load, images.read_bytes
     monkeypatch.setattr(images, "load", lambda s, **o: seen.append(type(s)) or load(s, **o))
     monkeypatch.setattr("rag_vqa.retriever.processor.load", images.load)
-    monkeypatch.setattr(images, "read_bytes", lambda s, r: read.append(s) or read_bytes(s, r))
+    monkeypatch.setattr(images, "read_bytes", lambda s, *r: read.append(s) or read_bytes(s, *r))
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(png(number % 3))
     documents = [{"id": str(n), "text": "a", "image": str(tmp_path / f"{n}.png")} for n in range(6)]
