@@ -45,7 +45,8 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="rag-vqa", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.failure, app.state.end = None, lambda: None  # see serving.py
+    # See serving.py.
+    app.state.failure, app.state.end, app.state.warmed = None, lambda: None, lambda: None
     app.state.give_up = service.engine.stop
     warm = [Depends(service.check_warm)]
     for routes in (chat.router, search.router, documents.router, information.router):
@@ -64,6 +65,7 @@ def create_app(service: Service) -> FastAPI:
 async def _start(app: FastAPI, service: Service) -> None:
     try:
         await service.engine.start()
+        app.state.warmed()
     except Closing:  # told to end while models load: no failure
         return
     except Exception as error:  # noqa: BLE001  raised again where the server ends
