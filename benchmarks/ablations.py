@@ -107,13 +107,13 @@ def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
 
 def begun(steps: int) -> Settings:
     """A file of results without runs: what is asked, in order, and how each run is trained."""
-    from rag_vqa.demo.asked import examples
+    from rag_vqa.demo.gallery import example_questions
 
     return {
         "half": "test",
         "steps": steps,
         "batch": BATCH,
-        "questions": [example.id for example in examples("test")],
+        "questions": [example.id for example in example_questions("test")],
         "runs": {},
     }
 
@@ -122,7 +122,7 @@ def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> 
     """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
     import yaml
 
-    from rag_vqa.settings import embedded_model
+    from rag_vqa.checkpoints import embedded_model
 
     words = str(embedded_model("retriever"))
     own: Settings = {
@@ -139,11 +139,10 @@ def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> 
 
 def ranks(checkpoint: Path) -> str:
     """For each question the rank of its document, a digit of 1 to 5, 0 where it is not there."""
-    from rag_vqa.demo.asked import examples
-    from rag_vqa.demo.bundled import build_knowledge_base
-    from rag_vqa.retriever.encoder import Encoder
+    from rag_vqa.demo.gallery import build_knowledge_base, example_questions
+    from rag_vqa.retriever.modeling.encoder import Encoder
 
-    asked = examples("test")
+    asked = example_questions("test")
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load(checkpoint)
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
@@ -164,7 +163,7 @@ def hits(results: Settings, name: str, depth: int, seeds: Sequence[str]) -> NDAr
 
 def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
     """A variant's row of the table."""
-    from rag_vqa.eval.intervals import bootstrap, paired
+    from rag_vqa.eval.intervals import bootstrap, paired_bootstrap
 
     clusters = [question.partition("/")[0] for question in results["questions"]]
     first, fifth, full = (
@@ -179,7 +178,7 @@ def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
     if name == "full":
         cells += ["", ""]
     else:
-        below, above = paired(first, full, clusters)
+        below, above = paired_bootstrap(first, full, clusters)
         cells += [f"{first.mean() - full.mean():+.3f}", f"{below:+.3f} – {above:+.3f}"]
     return f"| {' | '.join(cells)} |"
 
@@ -206,8 +205,8 @@ def page(name: str, results: Settings) -> str:
 def _tower(folder: Path) -> Path:
     """The vision tower of the demo's retriever, as a CLIP checkpoint of its own."""
     if not (folder / "model.safetensors").exists():
-        from rag_vqa.retriever.model import RetrieverModel
-        from rag_vqa.settings import embedded_model
+        from rag_vqa.checkpoints import embedded_model
+        from rag_vqa.retriever.modeling.model import RetrieverModel
 
         model = RetrieverModel.from_pretrained(embedded_model("retriever"))
         model.query_model.vision_model.save_pretrained(folder)

@@ -41,8 +41,8 @@ def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dic
     """One build, in this process."""
     import torch
 
-    from rag_vqa.retriever.encoder import Encoder
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.modeling.encoder import Encoder
 
     torch.set_num_threads(1)
     encoder = Encoder.load("demo", device="cpu", workers=workers, batch_size=batch)
@@ -64,10 +64,10 @@ def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dic
 def start_up(workers: int) -> float:
     """Seconds from nothing to the first picture out of a worker."""
     from rag_vqa import images
-    from rag_vqa.retriever.opening import Opener, Opening
+    from rag_vqa.retriever.image_workers import ImageOpener, ImageTransform
 
     data = images.encode(Image.new("RGB", (64, 64)))
-    with Opener(Opening(size=(48, 48)), workers) as opener:
+    with ImageOpener(ImageTransform(size=(48, 48)), workers) as opener:
         start = time.perf_counter()
         opener.begin(data, "x")()
         return time.perf_counter() - start

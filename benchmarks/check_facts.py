@@ -13,8 +13,8 @@ import datetime
 import sys
 from collections.abc import Iterator
 
-from rag_vqa.demo.entities import Entity, real_entities
-from rag_vqa.demo.facts import plain
+from rag_vqa.demo.world.entities import Entity, real_entities
+from rag_vqa.demo.world.facts import normalize_name
 
 
 def main() -> int:
@@ -47,7 +47,9 @@ def check(code: str, entity: Entity) -> Iterator[str]:
 def differ(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
     """A line if the fact is stated, and none of its spellings is among the others."""
     fact = entity.facts.get(attribute)
-    if fact and not {plain(x) for x in (fact.value, *fact.aliases)} & {plain(x) for x in others}:
+    if fact and not {normalize_name(x) for x in (fact.value, *fact.aliases)} & {
+        normalize_name(x) for x in others
+    }:
         yield f"{entity.name}: {attribute} {fact.value}, elsewhere {', '.join(others)}"
 
 

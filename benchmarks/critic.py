@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from rag_vqa.critic import Critic, keep
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import demo_reader
+from rag_vqa.critic import Critic, filter_hits
+from rag_vqa.demo.evaluation import load_demo_reader
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
 from rag_vqa.eval.answers import exact_match
-from rag_vqa.eval.intervals import bootstrap, paired
+from rag_vqa.eval.intervals import bootstrap, paired_bootstrap
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Example, Hit
 
 DEPTHS = (1, 3, 5, 10)  # documents read unfiltered; the critic judges the last of these
@@ -42,14 +41,14 @@ def main() -> None:
     parser.add_argument("half", choices=("dev", "test"))
     parser.add_argument("--threshold", type=float, default=0.1)
     parser.add_argument("--top", type=int)
-    parser.add_argument("--reader", type=Path, default=models_dir() / "reader")
+    parser.add_argument("--reader", type=Path, default=embedded_models_dir() / "reader")
     parser.add_argument("--quantization", default="nf4", choices=("nf4", "none"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    asked = examples(given.half)
-    reader = demo_reader(given.reader, given.quantization)
+    asked = example_questions(given.half)
+    reader = load_demo_reader(given.reader, given.quantization)
     with tempfile.TemporaryDirectory() as scratch:
-        encoder = Encoder.load(models_dir() / "retriever")
+        encoder = Encoder.load(embedded_models_dir() / "retriever")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
             hits = kb.search([example.query for example in asked], max(DEPTHS))
             rag = RagVqa(kb, reader=reader)
@@ -77,7 +76,7 @@ def judge(critic: Critic, asked: Sequence[Example], hits: Rows) -> list[list[flo
 
 def chosen(hits: Rows, judged: list[list[float]], threshold: float, top: int | None) -> Rows:
     """What the critic keeps, as it was found."""
-    return [keep(row, p, threshold, top) for row, p in zip(hits, judged, strict=True)]
+    return [filter_hits(row, p, threshold, top) for row, p in zip(hits, judged, strict=True)]
 
 
 def tried(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
@@ -113,7 +112,7 @@ def measured(
             "ci95": rounded(bootstrap(values, clusters)),
             "minus best k": mean(values) - mean(plain[best]),
             "paired ci95": {
-                k: rounded(paired(values, other, clusters)) for k, other in plain.items()
+                k: rounded(paired_bootstrap(values, other, clusters)) for k, other in plain.items()
             },
             "documents": mean([len(row) for row in rows]),
             "none left": mean([not row for row in rows]),

@@ -22,8 +22,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from rag_vqa.retriever.configuration import RetrieverConfig
-from rag_vqa.retriever.model import RetModel, RetrieverModel
+from rag_vqa.retriever.modeling.configuration import RetrieverConfig
+from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 
 TOKENS, PIXELS, VOCABULARY = 77, 224, 49408
 # "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.

@@ -29,14 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from rag_vqa.eval.results.results import finish
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.results.result_files import write_results
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.scoring import make_scorer
-from rag_vqa.limits import Limits
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.types import Completion, Document, Example, Hit, Passage, Query
+from rag_vqa.types import Completion, Document, Example, Hit, Passage, PromptLimits, Query
 
 DOCUMENTS, K = 1000, 5
 SLEEP = 0.05  # seconds a question
@@ -90,7 +89,7 @@ class Reader:
     sleep: float = 0.0
     name: str = "sleeper"
     settings: Mapping[str, Any] = field(default_factory=dict)
-    limits: Limits = field(default_factory=lambda: Limits(images=4, context=16_384))
+    limits: PromptLimits = field(default_factory=lambda: PromptLimits(images=4, context=16_384))
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def count(self, prompt: Any) -> int:
@@ -159,12 +158,12 @@ def evaluate(
     clock = Clock()
     with KnowledgeBase.open(kb, Encoder()) as opened_kb:
         rag = Finding(opened_kb, reader=reader)
-        run = Run(questions=Asked(count), rag=rag, cells=cells)
-        with opened(run, folder) as ledger:
+        run = EvaluationRun(questions=Asked(count), rag=rag, cells=cells)
+        with open_run(run, folder) as ledger:
             begun = clock()
-            Running(run, ledger).go()
+            Runner(run, ledger).run()
             answered = clock()
-            finish(ledger, make_scorer("text"))
+            write_results(ledger, make_scorer("text"))
     ended = clock()
     own = ended - rag.seconds - reader.seconds
     parts = {"begin": begun, "go": answered - begun, "finish": ended - answered,

@@ -26,13 +26,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import real_documents
+from rag_vqa.demo.gallery import example_questions, real_documents
 from rag_vqa.eval.intervals import bootstrap
 from rag_vqa.images import load
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.explain import explain
-from rag_vqa.retriever.passages import split
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.passages import split_document
 from rag_vqa.retriever.scoring import late_interaction
 from rag_vqa.types import Passage, Query
 
@@ -83,11 +82,11 @@ def measured(half: str, questions: int, draws: int) -> Found:
     """Questions of a half, in an order drawn once."""
     encoder = Encoder.load("demo", device="cpu")
     passages = {
-        document.id: split(document, encoder.count_tokens, encoder.window)[0]
+        document.id: split_document(document, encoder.count_tokens, encoder.window)[0]
         for document in real_documents()
     }
     rng = np.random.default_rng(SEED)
-    asked = examples(half)
+    asked = example_questions(half)
     gains: dict[str, list[NDArray[np.float64]]] = {kind: [] for kind in KINDS}
     countries, seconds = [], []
     for number in rng.permutation(len(asked))[:questions]:

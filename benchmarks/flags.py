@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, countries
+from rag_vqa.demo.gallery import build_knowledge_base, country_codes, example_questions
 from rag_vqa.eval.intervals import bootstrap
-from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Example, Query
 
 
 def redrawn(folder: Path) -> list[Example]:
     """The demo's questions, dev and test halves, with the folder's picture of the country."""
     found = []
-    for example in (*examples("dev"), *examples("test")):
+    for example in (*example_questions("dev"), *example_questions("test")):
         code = example.id.partition("/")[0].lower()
         picture = folder / f"{code}.png"
         if picture.is_file():
@@ -43,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     asked = redrawn(given.folder)
     if not asked:
-        parser.error(f"{given.folder} holds no picture named as {countries()[0].lower()}.png")
+        parser.error(f"{given.folder} holds no picture named as {country_codes()[0].lower()}.png")
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rag_vqa.retriever.configuration import RetConfig
-from rag_vqa.retriever.model import RetModel
+from rag_vqa.retriever.modeling.configuration import RetConfig
+from rag_vqa.retriever.modeling.model import RetModel
 
 TOKENS, PIXELS, VOCABULARY = 77, 224, 49_408
 # Text and vision towers: width, layers, heads, width of the MLP.

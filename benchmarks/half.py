@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import examples
-from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.demo.evaluation import examples
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Query
 
 DEPTHS = (1, 5)
@@ -27,7 +27,7 @@ def recall(dtype: str) -> dict[str, float]:
         "image": [Query("", example.query.image) for example in asked],
     }
     found = {}
-    encoder = Encoder.load(models_dir() / "retriever", device="cpu", dtype=dtype)
+    encoder = Encoder.load(embedded_models_dir() / "retriever", device="cpu", dtype=dtype)
     with (
         TemporaryDirectory() as scratch,
         build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb,

@@ -24,14 +24,13 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, models_dir
-from rag_vqa.demo.evaluate import demo_reader
+from rag_vqa.demo.evaluation import load_demo_reader
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
 from rag_vqa.eval.answers import exact_match
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.hostile import Hostile, failures
-from rag_vqa.readers.processors import load_processor
-from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.readers.injection_cases import InjectionCase, find_failed_cases
+from rag_vqa.readers.model_files import load_processor
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Document, Example, Hit, Passage
 
 PASSAGES = Path(__file__).with_suffix(".jsonl")
@@ -80,11 +79,11 @@ PLACES: dict[str, Callable[[Sequence[Hit], Attack], list[Hit]]] = {
 
 def measure(quantization: Any) -> dict[str, Any]:
     planted = attacks() * QUESTIONS
-    asked = _spread(examples("test"), len(planted))
+    asked = _spread(example_questions("test"), len(planted))
     queries = [example.query for example in asked]
-    reader = demo_reader(models_dir() / "reader", quantization)
+    reader = load_demo_reader(embedded_models_dir() / "reader", quantization)
     with TemporaryDirectory() as scratch:
-        encoder = Encoder.load(models_dir() / "retriever")
+        encoder = Encoder.load(embedded_models_dir() / "retriever")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
             rag = RagVqa(kb, reader=reader)
             hits = rag.retrieve(queries, DEPTH)
@@ -127,9 +126,11 @@ def _right(asked: Sequence[Example], texts: Sequence[str]) -> float:
 
 def control_tokens() -> list[str]:
     """Attacks that became control or picture tokens of the embedded reader."""
-    folder = str(models_dir() / "reader")
+    folder = str(embedded_models_dir() / "reader")
     processor = load_processor(folder, AutoConfig.from_pretrained(folder))
-    return failures(processor, [Hostile(attack.kind, (attack.text,)) for attack in attacks()])
+    return find_failed_cases(
+        processor, [InjectionCase(attack.kind, (attack.text,)) for attack in attacks()]
+    )
 
 
 def main() -> None:

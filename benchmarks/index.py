@@ -31,7 +31,7 @@ from peers import Mapped, Search, faiss_tokens, plaid, torch_fp32
 
 import rag_vqa
 from rag_vqa.retriever.index import Index, make_index
-from rag_vqa.retriever.index.arithmetic import arithmetic
+from rag_vqa.retriever.index.kernels import select_kernel
 
 BLOCK, D = vectors.BLOCK, vectors.D
 MOST_FP32 = 200_000  # documents that torch can hold in fp32 here: 3.3 GB
@@ -137,7 +137,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "load": os.getloadavg(),
-        "kernel": arithmetic(D).name,
+        "kernel": select_kernel(D).name,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "faiss": faiss.__version__,

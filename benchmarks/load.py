@@ -37,8 +37,8 @@ from conftest import FakeEncoder, FakeReader
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.server.app import create_app
-from rag_vqa.server.engine import Engine
-from rag_vqa.server.serving import listen, serve
+from rag_vqa.server.engine.engine import Engine
+from rag_vqa.server.app import listen, serve
 from rag_vqa.server.service import Service
 class Forgetful(FakeReader):
     def generate(self, *given):

@@ -31,7 +31,7 @@ from typing import Any
 
 from random_readers import build
 
-from rag_vqa.settings import embedded_model
+from rag_vqa.checkpoints import embedded_model
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def probe(folder: str, case: Case) -> dict[str, float]:
     from PIL import Image
     from transformers import AutoModelForImageTextToText  # noqa: F401
 
-    from rag_vqa.readers.local import LocalReader
+    from rag_vqa.readers.local.reader import LocalReader
     from rag_vqa.types import ImagePart, Prompt, TextPart
 
     before = sum(status().values())
@@ -136,14 +136,14 @@ def predicted(folder: Path, case: Case) -> float:
     from transformers import AutoConfig
 
     from rag_vqa import memory
-    from rag_vqa.readers.shapes import shape_of
+    from rag_vqa.memory import model_shape
 
-    shape = shape_of(AutoConfig.from_pretrained(folder))
-    load = memory.Load(
+    shape = model_shape(AutoConfig.from_pretrained(folder))
+    load = memory.Workload(
         case.quantization, case.context, case.images, case.pixels, memory.BYTES[case.dtype],
         case.batch, on_cpu=True,
     )  # fmt: skip
-    return memory.RUNTIME_CPU + sum(memory.reader(shape, load).values())
+    return memory.RUNTIME_CPU + sum(memory.reader_memory(shape, load).values())
 
 
 def measure(root: Path, case: Case) -> dict[str, Any]:

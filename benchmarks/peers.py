@@ -17,9 +17,9 @@ import torch
 import vectors
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.codes import Codes, encode, row_type
 from rag_vqa.retriever.index import Index
-from rag_vqa.retriever.index.arithmetic import arithmetic
+from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, quantize
+from rag_vqa.retriever.index.kernels import select_kernel
 
 HERE = Path(__file__).parent
 K, D, BLOCK = vectors.K, vectors.D, vectors.BLOCK
@@ -32,14 +32,14 @@ class Mapped:
 
     def __init__(self, folder: Path, documents: int, blocks: Iterator[vectors.Half]) -> None:
         self.documents, self.folder = documents, folder
-        shape, kind = (documents, K, D), row_type(K, D)
+        shape, kind = (documents, K, D), code_dtype(K, D)
         mode: Any = "w+"
         tokens = np.memmap(folder / "tokens", np.float16, mode, shape=shape)
         codes = np.memmap(folder / "codes", kind, mode, shape=(documents,))
         start = 0
         for block in blocks:
             part = slice(start, start := start + len(block))
-            tokens[part], codes[part] = block, encode(block)
+            tokens[part], codes[part] = block, quantize(block)
         tokens.flush()
         codes.flush()
         self.tokens: vectors.Half = np.memmap(folder / "tokens", np.float16, "r", shape=shape)
@@ -81,7 +81,7 @@ def faiss_tokens(mapped: Mapped) -> Search:
     for start in range(0, len(flat), BLOCK):
         index.add(np.asarray(flat[start : start + BLOCK], np.float32))
     index.nprobe = PROBED
-    using = arithmetic(D)
+    using = select_kernel(D)
 
     def search(query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         similar, found = index.search(query, PER_TOKEN)

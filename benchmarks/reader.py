@@ -34,13 +34,12 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from weights import two_billion
 
 from rag_vqa.critic import Critic
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, models_dir
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.encoding import images_in
-from rag_vqa.readers.local import LocalReader
-from rag_vqa.readers.reader import Reader
-from rag_vqa.retriever.encoder import Encoder
+from rag_vqa.readers.base import Reader
+from rag_vqa.readers.local.reader import LocalReader
+from rag_vqa.readers.prompt_encoder import prompt_images
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Hit, Prompt, Query
 
 RESULTS = Path(__file__).parent / "results" / "reader.json"
@@ -52,7 +51,7 @@ MOST = 8192  # tokens of a prompt: 20 documents are more than the embedded reade
 def embedded(scratch: Path) -> Iterator[Path]:
     """The embedded reader, allowed longer prompts than it was trained for: speed alone counts."""
     folder = scratch / "reader"
-    shutil.copytree(models_dir() / "reader", folder)
+    shutil.copytree(embedded_models_dir() / "reader", folder)
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["max_position_embeddings"] = MOST
     (folder / "config.json").write_text(json.dumps(config))
@@ -157,7 +156,7 @@ def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str
                 "of each": [reader.count(one) for one in apart],
                 "of all": reader.count(whole),
             },
-            "documents, pictures in one": [len(whole.kept), len(images_in(whole))],
+            "documents, pictures in one": [len(whole.kept), len(prompt_images(whole))],
             "largest difference of P(yes)": float((together - alone).abs().max()),
         }
     return result
@@ -216,7 +215,9 @@ def readers(scratch: Path) -> Iterator[Iterator[tuple[str, RagVqa]]]:
     """Pipelines over the demo's knowledge base, one at a time: its own reader, and a larger one."""
     with (
         embedded(scratch) as folder,
-        build_knowledge_base(scratch / "kb", Encoder.load(models_dir() / "retriever")) as kb,
+        build_knowledge_base(
+            scratch / "kb", Encoder.load(embedded_models_dir() / "retriever")
+        ) as kb,
     ):
         sources = {"embedded": folder, "100 M": larger(folder, scratch / "hundred")}
         yield (
@@ -227,7 +228,7 @@ def readers(scratch: Path) -> Iterator[Iterator[tuple[str, RagVqa]]]:
 
 
 def speed(scratch: Path, repeats: int, show: Show) -> None:
-    asked = examples("dev")[:BATCH]
+    asked = example_questions("dev")[:BATCH]
     with readers(scratch) as pipelines:
         for name, rag in pipelines:
             reader: Any = rag.reader
@@ -242,7 +243,7 @@ def speed(scratch: Path, repeats: int, show: Show) -> None:
 
 
 def judging(scratch: Path, repeats: int, show: Show) -> None:
-    query = examples("dev")[0].query
+    query = example_questions("dev")[0].query
     with readers(scratch) as pipelines:
         for name, rag in pipelines:
             [hits] = rag.retrieve([query], DOCUMENTS)

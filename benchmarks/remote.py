@@ -26,8 +26,8 @@ import numpy as np
 from openai import OpenAI
 from PIL import Image
 
-from rag_vqa.readers.remote import RemoteReader
-from rag_vqa.readers.wire import Wire
+from rag_vqa.readers.remote.completion_request import MessageEncoder
+from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.types import ImagePart, Prompt, TextPart
 
 ANSWER = json.dumps(
@@ -81,7 +81,7 @@ def measured(address: str, kind: str, count: int, repeats: int) -> dict[str, Any
     """
     asked = prompts(count, kind)
     client = OpenAI(base_url=address, api_key="none", max_retries=0)
-    wire = Wire()
+    wire = MessageEncoder()
     bodies = [wire.messages(prompt) for prompt in asked]
 
     def client_alone() -> None:

@@ -25,14 +25,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, countries, real_documents, sample_photo
-from rag_vqa.demo.entities import real_entities
-from rag_vqa.demo.facts import section_of
-from rag_vqa.demo.real_flags import split
+from rag_vqa.demo.drawing.real_flags import split_of
+from rag_vqa.demo.gallery import (
+    build_knowledge_base,
+    country_codes,
+    example_questions,
+    real_documents,
+    sample_photo,
+)
+from rag_vqa.demo.world.entities import real_entities
+from rag_vqa.demo.world.facts import section_of
 from rag_vqa.eval.intervals import bootstrap
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Document, Example, Passage, Query
 
 # Hybrid and sections of each way of searching.
@@ -67,7 +72,7 @@ def german() -> list[Document]:
 def german_examples(half: str, named: bool) -> list[Example]:
     """A question on each of them: of a photo of the flag, or of the country by its name."""
     found = []
-    for code in (code for code in countries() if split(code) == half):
+    for code in (code for code in country_codes() if split_of(code) == half):
         entity = real_entities()[code]
         for number, (attribute, (_, asked)) in enumerate(GERMAN.items()):
             if attribute not in entity.facts:
@@ -167,7 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
-            result["flags"] = measured(kb, examples(given.half))
+            result["flags"] = measured(kb, example_questions(given.half))
         with KnowledgeBase.create(Path(scratch) / "german.kb", encoder) as kb:
             kb.add(german(), strict=True)
             for name, named in (("german, photo", False), ("german, by name", True)):

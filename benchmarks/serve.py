@@ -28,11 +28,11 @@ import transformers
 from clock import Seconds
 
 from rag_vqa import images
-from rag_vqa.demo.asked import examples
-from rag_vqa.demo.bundled import build_knowledge_base, models_dir
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.server.engine import Engine, Question
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.server.engine.engine import Engine
+from rag_vqa.server.engine.request_queue import Question
 from rag_vqa.types import Query
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
@@ -42,7 +42,7 @@ DEPTH = 3  # of the preset "demo"
 
 def questions(count: int) -> list[Question]:
     """Of the development half, each another photo, in an order of no country's."""
-    drawn = examples("dev")
+    drawn = example_questions("dev")
     random.Random(0).shuffle(drawn)
     return [
         Question(Query(example.query.text, images.encode(example.query.image)))  # type: ignore[arg-type]
@@ -117,7 +117,9 @@ def main() -> None:
     given = parser.parse_args()
     with (
         TemporaryDirectory() as scratch,
-        build_knowledge_base(Path(scratch) / "kb", Encoder.load(models_dir() / "retriever")) as kb,
+        build_knowledge_base(
+            Path(scratch) / "kb", Encoder.load(embedded_models_dir() / "retriever")
+        ) as kb,
     ):
         rag = RagVqa(kb, reader="demo", k=DEPTH)
         result = asyncio.run(measured(rag, given.questions, given.repeats))

@@ -28,12 +28,12 @@ from encode import machine
 from torch import Tensor
 from torch.nn import functional as F
 
-from rag_vqa.retriever.configuration import RetrieverConfig
-from rag_vqa.retriever.loss import contrastive_loss
-from rag_vqa.retriever.model import RetrieverModel
-from rag_vqa.retriever.training.batch import Batch
-from rag_vqa.retriever.training.caching import gradients
-from rag_vqa.retriever.training.two_sides import TwoSides
+from rag_vqa.retriever.losses import contrastive_loss
+from rag_vqa.retriever.modeling.configuration import RetrieverConfig
+from rag_vqa.retriever.modeling.model import RetrieverModel
+from rag_vqa.retriever.training.dual_encoder import DualEncoder
+from rag_vqa.retriever.training.step_gradients import compute_gradients
+from rag_vqa.retriever.training.training_pairs import Batch
 
 EMBEDDED = Path(__file__).parents[1] / "rag_vqa" / "demo" / "models" / "retriever"
 RESULTS = Path(__file__).parent / "results" / "train_loss.json"
@@ -127,7 +127,7 @@ def without_absent(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**rest, "image_mask": torch.zeros(PAIRS)}
 
 
-def ways(module: TwoSides, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+def ways(module: DualEncoder, batch: Batch) -> dict[str, Callable[[], Tensor]]:
     """Plain code, then one change after the other; the last is `gradients` as training calls it."""
     query, passage = dict(batch.query), dict(batch.passage)
     plain = unshared(query), unshared(passage)
@@ -142,7 +142,7 @@ def ways(module: TwoSides, batch: Batch) -> dict[str, Callable[[], Tensor]]:
     def trained(half: bool, chunks: int) -> Tensor:
         module.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return gradients(module, batch, chunks=chunks, backward=Tensor.backward)[0]
+            return compute_gradients(module, batch, chunks=chunks, backward=Tensor.backward)[0]
 
     return {
         "plain": partial(step, *plain),
@@ -157,7 +157,7 @@ def ways(module: TwoSides, batch: Batch) -> dict[str, Callable[[], Tensor]]:
 def of_step(pictures_of_passages: bool, repeats: int) -> dict[str, Any]:
     """Seconds of each way. Raises RuntimeError where the ways do not have the same loss."""
     torch.manual_seed(0)
-    module = TwoSides(RetrieverModel(RetrieverConfig.from_pretrained(EMBEDDED))).train()
+    module = DualEncoder(RetrieverModel(RetrieverConfig.from_pretrained(EMBEDDED))).train()
     calls = ways(module, a_batch(pictures_of_passages))
     losses = {name: float(call()) for name, call in calls.items()}
     apart = {name: abs(loss - losses["plain"]) for name, loss in losses.items()}

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rag_vqa.cli.tuning import gained, judged
-from rag_vqa.demo.countries import invent_countries
 from rag_vqa.demo.questions import questions
-from rag_vqa.demo.texts import documents
-from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.retriever.training.held_out import HeldOut
-from rag_vqa.retriever.training.processes import accelerator
-from rag_vqa.retriever.training.query_side import Tuned, tune
-from rag_vqa.retriever.training.sources.opening import open_source
-from rag_vqa.retriever.training.sources.settings import SourceSettings
+from rag_vqa.demo.training.invented_countries import invent_countries
+from rag_vqa.demo.world.texts import documents
+from rag_vqa.jobs.tune import has_gain, recall_change
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.training.query_tuning import TuningResult, tune_query_side
+from rag_vqa.retriever.training.source_mixture import open_source
+from rag_vqa.retriever.training.training_loop import make_accelerator
+from rag_vqa.retriever.training.training_settings import SourceSettings
+from rag_vqa.retriever.training.validation import HeldOut
 
 SIZES = (50, 200, 1000)
 TEST = 500  # questions
@@ -87,12 +87,15 @@ def rows(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
                 document = {"title": found.title, "section": found.section, "text": found.text}
                 document["id"] = f"{seed}/{place}/{found.section}"
                 question = GERMAN[asked[at].attribute]
-                yield {"question": question, "image": photo,
-                       "document": document | {"image": drawing}}  # fmt: skip
+                yield {
+                    "question": question,
+                    "image": photo,
+                    "document": document | {"image": drawing},
+                }
             place += 1
 
 
-def tested(start: str, tuned: Path, file: Path) -> Tuned:
+def tested(start: str, tuned: Path, file: Path) -> TuningResult:
     """Ranks of a file's pairs by both checkpoints."""
     ranks = []
     for checkpoint in (start, str(tuned)):
@@ -103,7 +106,7 @@ def tested(start: str, tuned: Path, file: Path) -> Tuned:
         held_out = HeldOut(drawn, encoder.model, encoder.processor)
         ranks.append(held_out.ranks())
     passages = tuple(pair.positives[0].rpartition("/")[0] for pair in drawn)  # by country
-    return Tuned(None, tuned, ranks[0], ranks[1], passages, len(held_out.pool))  # type: ignore[arg-type]
+    return TuningResult(None, tuned, ranks[0], ranks[1], passages, len(held_out.pool))  # type: ignore[arg-type]
 
 
 def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
@@ -111,21 +114,27 @@ def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
     file = pairs(folder / f"pairs-{size}", size, seed)
     test = folder / "test" / "pairs.jsonl"
     started = time.monotonic()
-    tuned = tune("demo", SourceSettings(format="pairs", questions=file), folder / f"out-{size}",
-                 accelerator("fp32"))  # fmt: skip
+    tuned = tune_query_side(
+        "demo",
+        SourceSettings(format="pairs", questions=file),
+        folder / f"out-{size}",
+        make_accelerator("fp32"),
+    )
     seconds = time.monotonic() - started
     found = {"pairs": size, "seconds": round(seconds, 1), "steps": tuned.fitted.step}
-    found |= {"best_step": tuned.fitted.best["step"], "kept": gained(tuned)}
+    found |= {"best_step": tuned.fitted.best["step"], "kept": has_gain(tuned)}
     return found | {
-        "held out": judged(tuned),
-        "test": judged(tested("demo", tuned.folder, test)),
+        "held out": recall_change(tuned),
+        "test": recall_change(tested("demo", tuned.folder, test)),
     }
 
 
 def table(results: dict[str, Any]) -> str:
     """The table of docs/training.md."""
-    lines = ["| pairs | recall | before | after | difference, 95% | kept | seconds |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| pairs | recall | before | after | difference, 95% | kept | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for run in results["runs"]:
         for row in run["test"]:
             gap = f"{row['low']:+.3f} – {row['high']:+.3f}"

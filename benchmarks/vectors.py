@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rag_vqa.demo.countries import Country, invent_countries
 from rag_vqa.demo.questions import questions
-from rag_vqa.demo.texts import documents
-from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.retriever.passages import split
+from rag_vqa.demo.training.invented_countries import Country, invent_countries
+from rag_vqa.demo.world.texts import documents
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.passages import split_document
 from rag_vqa.types import Passage, Query
 
 Half = NDArray[np.float16]
@@ -67,7 +67,7 @@ def _passages(encoder: Encoder, country: Country, rng: np.random.Generator) -> l
     return [
         passage
         for document in documents(country.entity, image, rng)
-        for passage in split(document, encoder.count_tokens, encoder.window)
+        for passage in split_document(document, encoder.count_tokens, encoder.window)
     ]
 
 

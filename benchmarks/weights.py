@@ -14,7 +14,7 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
-from rag_vqa.readers.loading import load_model, unquantised, weight_bytes
+from rag_vqa.readers.local.model_loading import load_model, unquantised_layers, weight_bytes
 
 # Of the published configuration of Qwen3-VL-2B-Instruct.
 QWEN3_VL_2B = {
@@ -82,7 +82,7 @@ def two_billion(scratch: Path) -> dict[str, Any]:
         "whole / computed": sum(measured.values()) / computed,
         "growth of memory that no file stands behind": after - before,
         "linear layers": linear,
-        "left out": sorted({name_of(name) for name in unquantised(model)}),
+        "left out": sorted({name_of(name) for name in unquantised_layers(model)}),
     }
 
 

@@ -1,6 +1,6 @@
-"""Scoring of short answers where no benchmark prescribes it: the demo, own question sets.
+"""Comparing short answers where no benchmark prescribes how: the demo, own question sets.
 
-Knows texts alone. It is no benchmark's score: those are in `infoseek` and `evqa`, and their
+Knows texts. Does not know any benchmark's rules: those are in `infoseek` and `evqa`, and their
 normalisation loses what tells apart UTC+1 and UTC-1, 3.5 and 35.
 """
 
@@ -61,12 +61,12 @@ def normalize(text: str) -> str:
     text = text.translate(_APOSTROPHES).translate(_DASHES)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     text = _STOP.sub("", _THOUSANDS.sub("", text))
-    words = "".join(_kept(text, place) for place in range(len(text))).split()
+    words = "".join(_comparable_character(text, place) for place in range(len(text))).split()
     words = [word for word in words if word not in _ARTICLES] or words
     return " ".join(words).removeprefix("+")
 
 
-def _kept(text: str, place: int) -> str:
+def _comparable_character(text: str, place: int) -> str:
     """The character at a place, or a space for one that does not count."""
     char, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
     if char == "." or unicodedata.category(char)[0] in "LMN":  # only decimal points are left

@@ -23,7 +23,9 @@ Triple: TypeAlias = tuple[str, str, str]  # question, reference, candidate
 _LONGEST = 512  # tokens, of the official padding
 _BATCH = 64
 _REMEMBERED = 100_000  # triples: about 20 MB; readers repeat themselves
-_HOW = "Convert the official one as docs/bem.md says, or name a BERT classifier of the hub."
+_CONVERT_HINT = (
+    "Convert the official one as docs/bem.md says, or name a BERT classifier of the hub."
+)
 
 
 class Bem:
@@ -57,13 +59,13 @@ class Bem:
         from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-        from rag_vqa.readers.loading import resolve_device
+        from rag_vqa.devices import resolve_device
 
         model, revision = split_revision(bem)
         where = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
         try:
             config = AutoConfig.from_pretrained(model, **where)
-            _check(model, config)
+            _check_classifier(model, config)
             tokenizer = AutoTokenizer.from_pretrained(model, **where)
             network, report = AutoModelForSequenceClassification.from_pretrained(
                 model,
@@ -75,11 +77,13 @@ class Bem:
             )
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise Missing(f"BEM cannot be loaded from {model}: {reason} {_HOW}") from error
+            raise Missing(f"BEM cannot be loaded from {model}: {reason} {_CONVERT_HINT}") from error
         if absent := {*report["missing_keys"], *report["mismatched_keys"]}:
             # transformers fills them at random and goes on: the scores would be random as well.
-            raise Missing(f"--bem {model}: its weights lack {min(map(str, absent))}. {_HOW}")
-        return cls(network, tokenizer, _name(model, config), resolve_device(device))
+            raise Missing(
+                f"--bem {model}: its weights lack {min(map(str, absent))}. {_CONVERT_HINT}"
+            )
+        return cls(network, tokenizer, _model_name(model, config), resolve_device(device))
 
     def __call__(self, question: str, reference: str, candidate: str) -> float:
         """P(same answer)."""
@@ -165,15 +169,15 @@ def split_revision(bem: str) -> tuple[str, str | None]:
     return (model, revision or None) if model else (bem, None)
 
 
-def _check(model: str, config: Any) -> None:
+def _check_classifier(model: str, config: Any) -> None:
     if config.model_type != "bert" or config.num_labels != 2:
         raise UsageError(
             f"--bem {model}: a {config.model_type} of {config.num_labels} classes, not a BERT "
-            f"classifier of two. {_HOW}"
+            f"classifier of two. {_CONVERT_HINT}"
         )
 
 
-def _name(model: str, config: Any) -> str:
+def _model_name(model: str, config: Any) -> str:
     weights = Path(model) / "model.safetensors"
     if weights.is_file():
         with weights.open("rb") as file:

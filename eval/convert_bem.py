@@ -48,7 +48,7 @@ _LAYER = re.compile(r"transformer/layer_(\d+)/(.+)/(kernel|bias|gamma|beta)")
 _SEGMENTS = 3  # candidate, reference, question
 
 
-def state_of(variables: Mapping[str, Array]) -> dict[str, Array]:
+def torch_state(variables: Mapping[str, Array]) -> dict[str, Array]:
     """The state of a `BertForSequenceClassification`, by name.
 
     Where TensorFlow has two segment types, the third row here is zero: that is what its one-hot
@@ -64,21 +64,21 @@ def state_of(variables: Mapping[str, Array]) -> dict[str, Array]:
     rest: dict[str, Array] = {}
     for full, array in variables.items():
         name = full.removesuffix(":0")
-        target = _target(name)
+        target = _torch_name(name)
         if target is None:
             rest[name] = array
         elif target in state:
             raise BadInput(f"{full}: there are two of this variable.")
         else:
-            state[target] = _laid_out(name, np.asarray(array, np.float32))
+            state[target] = _torch_layout(name, np.asarray(array, np.float32))
     types = state.get("bert.embeddings.token_type_embeddings.weight")
     if types is not None and len(types) < _SEGMENTS:
         more = np.zeros((_SEGMENTS - len(types), types.shape[1]), np.float32)
         state["bert.embeddings.token_type_embeddings.weight"] = np.concatenate([types, more])
-    return state | _head(rest)
+    return state | _classifier_head(rest)
 
 
-def _target(name: str) -> str | None:
+def _torch_name(name: str) -> str | None:
     if found := _LAYER.search(name):
         layer, part, field = found.groups()
         if part in _PARTS:
@@ -90,7 +90,7 @@ def _target(name: str) -> str | None:
     return None
 
 
-def _laid_out(name: str, array: Array) -> Array:
+def _torch_layout(name: str, array: Array) -> Array:
     """Heads flat and kernels turned: query (H, heads, d) and its bias (heads, d); output
     (heads, d, H)."""
     if name.endswith("attention_output/kernel"):
@@ -102,7 +102,7 @@ def _laid_out(name: str, array: Array) -> Array:
     return np.ascontiguousarray(array.T)
 
 
-def _head(rest: Mapping[str, Array]) -> dict[str, Array]:
+def _classifier_head(rest: Mapping[str, Array]) -> dict[str, Array]:
     kernels = [name for name, array in rest.items() if array.ndim == 2 and array.shape[1] == 2]
     biases = [name for name, array in rest.items() if array.shape == (2,)]
     others = sorted(set(rest) - set(kernels) - set(biases))
@@ -118,7 +118,7 @@ def _head(rest: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def config_of(variables: Mapping[str, Array], state: Mapping[str, Array]) -> dict[str, Any]:
+def bert_config(variables: Mapping[str, Array], state: Mapping[str, Array]) -> dict[str, Any]:
     """The configuration that the shapes tell; the number of heads is in a query's kernel."""
     queries = [a for n, a in variables.items() if "/self_attention/query/kernel" in n]
     if not queries or queries[0].ndim != 3:
@@ -155,9 +155,9 @@ def convert(npz: Path, out: Path, vocab: Path) -> None:
             raise Missing(f"{file} is not there. docs/bem.md says how to make it.")
     with np.load(npz, allow_pickle=False) as archive:
         variables = {name: archive[name] for name in archive.files}
-    state = state_of(variables)
+    state = torch_state(variables)
     try:
-        config = BertConfig(**config_of(variables, state))
+        config = BertConfig(**bert_config(variables, state))
         model = BertForSequenceClassification(config)
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
         model.load_state_dict(tensors)

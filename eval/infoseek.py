@@ -1,8 +1,9 @@
 """InfoSeek's answer scoring, number for number as its official script computes it.
 
 Rules: github.com/edchengg/infoseek_eval, `infoseek_eval.py`. Written anew and held equal by golden
-data. Knows rows and texts. Does not know images, retrieval or readers. Its oddities (".5" is 5,
-"-4" equals "4" as a text) are kept on purpose: a score that differs cannot be compared.
+data. Knows texts, Examples (`references`, `kind`, `split`) and files of predictions. Does not know
+images, retrieval or readers. Its oddities (".5" is 5, "-4" equals "4" as a text) are kept on
+purpose: a score that differs cannot be compared.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.eval.predictions import Row, check_fit, of_cell, read_rows, text_of
+from rag_vqa.eval import scoring
+from rag_vqa.eval.predictions import PredictionRow, check_fit, read_rows, row_text, select_cell
+from rag_vqa.formats.benchmark import Scored
+from rag_vqa.types import Example
 
-Scorer: TypeAlias = Literal["strict", "official"]
-
+ScoringMode: TypeAlias = Literal["strict", "official"]
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NUMBER = re.compile(r"[-+]?[.]?\d+(?:,\d\d\d)*[.]?\d*(?:[eE][-+]?\d+)?")
-_TYPES = ("string", "time", "numerical")
+_QUESTION_TYPES = ("string", "time", "numerical")
 _EDGE = 1e-12  # the official script adds it to each length and to the threshold
+_SPLITS = ("unseen_question", "unseen_entity")
 
 
 class SplitScore(TypedDict):
@@ -90,7 +94,7 @@ def _numbers(text: str) -> Iterator[str]:
 
 
 def score_answer(
-    prediction: str, answer_eval: Sequence[str | Row] | Row, question_type: str
+    prediction: str, answer_eval: Sequence[str | PredictionRow] | PredictionRow, question_type: str
 ) -> int:
     """1 if the prediction is right, else 0.
 
@@ -107,7 +111,7 @@ def score_answer(
     0
     """
     kind = question_type.lower()
-    if kind not in _TYPES:
+    if kind not in _QUESTION_TYPES:
         raise BadInput(f"question_type {question_type!r} is none of String, Time, Numerical.")
     if kind == "numerical":
         return int(_in_range(parse_numbers(prediction), accepted_range(answer_eval)))
@@ -154,7 +158,9 @@ def _in_range(parsed: float | list[float], right: tuple[float, float]) -> bool:
 
 
 def official_result(
-    predictions: Iterable[Row], references: Iterable[Row], qtypes: Iterable[Row]
+    predictions: Iterable[PredictionRow],
+    references: Iterable[PredictionRow],
+    qtypes: Iterable[PredictionRow],
 ) -> Result:
     """What the official script prints for these rows, traps included.
 
@@ -169,24 +175,24 @@ def official_result(
     Raises:
         BadInput: a row lacks a field, or a reference its type.
     """
-    kinds = {text_of(row, "data_id"): text_of(row, "question_type") for row in qtypes}
-    by_id = {text_of(row, "data_id"): row for row in references}
+    kinds = {row_text(row, "data_id"): row_text(row, "question_type") for row in qtypes}
+    by_id = {row_text(row, "data_id"): row for row in references}
     untyped = by_id.keys() - kinds
     if untyped:
         raise BadInput(f"{len(untyped)} references have no question_type, first {min(untyped)}.")
     right: Counter[tuple[bool, str]] = Counter()  # (unseen question?, type) → right answers
     asked: Counter[tuple[bool, str]] = Counter()
     for row in predictions:
-        name = text_of(row, "data_id")
+        name = row_text(row, "data_id")
         if name in by_id:
-            unseen_question = text_of(by_id[name], "data_split").endswith("unseen_question")
+            unseen_question = row_text(by_id[name], "data_split").endswith("unseen_question")
             key = unseen_question, kinds[name].lower()
             right[key] += _score_row(row, by_id[name], kinds[name])
             asked[key] += 1
-    return result_of(right, asked)
+    return result_from_counts(right, asked)
 
 
-def result_of(
+def result_from_counts(
     right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int]
 ) -> Result:
     """The official result object of counts.
@@ -204,10 +210,10 @@ def result_of(
     }
 
 
-def _score_row(prediction: Row, reference: Row, question_type: str) -> int:
+def _score_row(prediction: PredictionRow, reference: PredictionRow, question_type: str) -> int:
     answers = reference.get("answer_eval", ())
     try:
-        return score_answer(text_of(prediction, "prediction"), answers, question_type)
+        return score_answer(row_text(prediction, "prediction"), answers, question_type)
     except BadInput as error:
         raise BadInput(f"question {prediction['data_id']}: {error}") from error
 
@@ -222,7 +228,7 @@ def _split_score(
         return round(share * 100, 2)
 
     return {
-        "score": percent(*_TYPES),
+        "score": percent(*_QUESTION_TYPES),
         "score_time": percent("time"),
         "score_num": percent("numerical"),
         "score_string": percent("string"),
@@ -230,7 +236,9 @@ def _split_score(
 
 
 def strict_result(
-    predictions: Iterable[Row], references: Iterable[Row], qtypes: Iterable[Row]
+    predictions: Iterable[PredictionRow],
+    references: Iterable[PredictionRow],
+    qtypes: Iterable[PredictionRow],
 ) -> Result:
     """The official result, of files in which each question has exactly one prediction.
 
@@ -238,8 +246,9 @@ def strict_result(
         BadInput: missing, repeated or unknown ids, with the count of each.
     """
     predictions, references = list(predictions), list(references)
-    asked = {text_of(row, "data_id") for row in references}
-    check_fit(predictions, asked, _key, "Mend the file, or use the scorer `official`, which counts "
+    asked = {row_text(row, "data_id") for row in references}
+    check_fit(predictions, asked, _question_id, "Mend the file, or use the scorer `official`, "
+                  "which counts "
               "as papers do.")  # fmt: skip
     return official_result(predictions, references, qtypes)
 
@@ -248,7 +257,7 @@ def score_file(
     predictions: Path,
     references: Path,
     qtypes: Path,
-    scorer: Scorer = "strict",
+    scorer: ScoringMode = "strict",
     cell: str | None = None,
 ) -> Result:
     """The result of three JSONL files; `official` for comparison with papers.
@@ -264,10 +273,71 @@ def score_file(
     score = {"strict": strict_result, "official": official_result}.get(scorer)
     if score is None:
         raise UsageError(f"scorer {scorer!r} is neither strict nor official.")
-    rows = of_cell(read_rows(predictions), cell, predictions)
+    rows = select_cell(read_rows(predictions), cell, predictions)
     return score(rows, read_rows(references), read_rows(qtypes))
 
 
-def _key(row: Row) -> str | None:
+def _question_id(row: PredictionRow) -> str | None:
     name = row.get("data_id")
     return name if isinstance(name, str) else None
+
+
+class InfoSeekScorer:
+    """The official rules. In a run each question has one answer, so that official and strict, which
+    differ in files that do not fit, are one."""
+
+    def __init__(self) -> None:
+        self.name = "infoseek official"
+
+    def check(self, example: Example) -> None:
+        """Raises BadInput where type, split or references are not InfoSeek's."""
+        if not example.split.endswith(_SPLITS):
+            raise BadInput(
+                f"question {example.id}: split {example.split!r} is none of {', '.join(_SPLITS)}."
+            )
+        self._score(example, "")
+
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
+        """1 or 0 for each."""
+        pairs = zip(examples, predictions, strict=True)
+        return [self._score(example, prediction) for example, prediction in pairs]
+
+    def _score(self, example: Example, prediction: str) -> float:
+        try:
+            return float(score_answer(prediction, example.references, example.kind))
+        except BadInput as error:
+            raise BadInput(f"question {example.id}: {error}") from error
+
+    def lenient(self, example: Example, prediction: str) -> bool:
+        """A right text stands in it; or one of its numbers is in the range, or its range, from the
+        least to the greatest number, overlaps with the right one."""
+        if example.kind.lower() != "numerical":
+            texts = accepted_texts(example.references)
+            return scoring.contains_any(prediction, texts, normalize_answer)
+        low, high = sorted(accepted_range(example.references))
+        numbers = all_numbers(prediction)
+        return bool(numbers) and min(numbers) <= high and max(numbers) >= low
+
+    def cut(self, example: Example, prediction: str) -> bool:
+        """No: all of it is read."""
+        return False
+
+    def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
+        """The official result object in percent, beside n, accuracy and n of both splits.
+
+        A split of which nothing was asked counts as 0 there, and `final_score` is then 0 as well.
+        """
+        right: Counter[tuple[bool, str]] = Counter()
+        asked: Counter[tuple[bool, str]] = Counter()
+        for example, _, score in rows:
+            key = example.split.endswith("unseen_question"), example.kind.lower()
+            asked[key] += 1
+            right[key] += score == 1.0
+        count = asked.total()
+        return {
+            "n": count,
+            "accuracy": right.total() / count if count else None,
+            "n_unseen_question": sum(n for (split, _), n in asked.items() if split),
+            "n_unseen_entity": sum(n for (split, _), n in asked.items() if not split),
+            **result_from_counts(right, asked),
+        }

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rag_vqa.errors import BadInput, UsageError
 
-_CELLS = 4_000_000  # numbers held at once: 32 MB
+_NUMBERS_AT_ONCE = 4_000_000  # numbers held at once: 32 MB
 
 
 def bootstrap(
@@ -45,15 +45,15 @@ def bootstrap(
         raise UsageError(f"confidence is {confidence}: it must lie between 0 and 1.")
     if samples < 1:
         raise UsageError(f"samples is {samples}: at least 1 is needed, 2000 is usual.")
-    sums, sizes = _clusters(_finite(values), clusters)
+    sums, sizes = _cluster_sums(_check_finite(values), clusters)
     if len(sums) < 2:
         return nan, nan
-    means = _means(sums, sizes, samples, np.random.default_rng(seed))
+    means = _bootstrap_means(sums, sizes, samples, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def paired(
+def paired_bootstrap(
     a: ArrayLike,
     b: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
@@ -68,13 +68,13 @@ def paired(
     Raises:
         BadInput, UsageError: as `bootstrap`; UsageError also where the lengths differ.
     """
-    first, second = _finite(a), _finite(b)
+    first, second = _check_finite(a), _check_finite(b)
     if len(first) != len(second):
         raise UsageError(f"{len(first)} and {len(second)} values: a pair for each is needed.")
     return bootstrap(first - second, clusters, confidence, samples, seed)
 
 
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
+def _check_finite(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or not array.size:
         raise BadInput(f"values have the shape {array.shape}: a mean needs a list of at least one.")
@@ -83,7 +83,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _clusters(
+def _cluster_sums(
     values: NDArray[np.float64], clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum and size of each cluster, (C,) both."""
@@ -96,7 +96,7 @@ def _clusters(
     return np.bincount(rows, values).astype(np.float64), np.bincount(rows).astype(np.float64)
 
 
-def _means(
+def _bootstrap_means(
     sums: NDArray[np.float64], sizes: NDArray[np.float64], samples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """The mean of each of `samples` draws of C clusters out of C, (samples,).
@@ -106,7 +106,7 @@ def _means(
     with kinds x samples; about 0.1 µs each.
     """
     kinds, counts = np.unique(np.stack([sums, sizes], 1), axis=0, return_counts=True)  # (T, 2)
-    block = max(1, _CELLS // len(kinds))
+    block = max(1, _NUMBERS_AT_ONCE // len(kinds))
     drawn = [
         rng.multinomial(len(sums), counts / len(sums), size=min(block, samples - start)) @ kinds
         for start in range(0, samples, block)

@@ -1,4 +1,4 @@
-"""Predictions of others, in JSONL, against the questions that they are meant for.
+"""Files of predictions in JSONL, checked against the questions that they answer.
 
 Knows rows, ids, and what does not fit. Does not know how an answer is scored.
 """
@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval.answers import strip_citations
 
-Row: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
+PredictionRow: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[PredictionRow]:
     """Objects of a JSONL file; empty lines are no rows.
 
     Raises:
@@ -39,7 +39,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield row
 
 
-def text_of(row: Row, name: str) -> str:
+def row_text(row: PredictionRow, name: str) -> str:
     """A field that must be a text.
 
     Raises:
@@ -51,7 +51,9 @@ def text_of(row: Row, name: str) -> str:
     return value
 
 
-def of_cell(rows: Iterable[Row], cell: str | None, file: object) -> list[Row]:
+def select_cell(
+    rows: Iterable[PredictionRow], cell: str | None, file: object
+) -> list[PredictionRow]:
     """Predictions as they are; of a run's answers.jsonl those of one cell, without its citations.
 
     Raises:
@@ -62,11 +64,14 @@ def of_cell(rows: Iterable[Row], cell: str | None, file: object) -> list[Row]:
     if (cell is None and len(there) > 1) or (cell is not None and cell not in there):
         listed = ", ".join(map(repr, there)) or "no cells: leave out --cell"
         raise UsageError(f"{file}: which cell? Name one with --cell: it has {listed}.")
-    return [_of_run(row) if "cell" in row else row for row in rows if row.get("cell") == cell
+    return [
+        _run_prediction(row) if "cell" in row else row
+        for row in rows
+        if row.get("cell") == cell
             or cell is None]  # fmt: skip
 
 
-def _of_run(row: Row) -> Row:
+def _run_prediction(row: PredictionRow) -> PredictionRow:
     """What a run has scored of an answer."""
     said, cited = row.get("prediction"), row.get("citations")
     if not isinstance(said, str) or not isinstance(cited, list):
@@ -76,9 +81,9 @@ def _of_run(row: Row) -> Row:
 
 
 def check_fit(
-    predictions: Iterable[Row],
+    predictions: Iterable[PredictionRow],
     asked: Collection[Hashable],
-    key: Callable[[Row], Hashable],
+    key: Callable[[PredictionRow], Hashable],
     advice: str = "Mend the file.",
 ) -> None:
     """Each question has exactly one prediction, which is a text; nothing else is there.

@@ -1,56 +1,22 @@
-"""What an evaluation knows of a scorer, and which there are.
+"""Scorers: makes the scorer of a benchmark, and holds what scorers share.
 
-Knows examples, predictions and names of scorers. Does not know the rules, which are in `scorers`,
-nor runs: failed rows are not scored, that is a run's matter.
+Knows names of scorers, means by name, and whether a text contains another. Does not know the rules
+of a benchmark, nor runs: failed rows are not scored, that is a run's matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias, TypedDict
 
 from rag_vqa.errors import UsageError
-from rag_vqa.types import Example
+from rag_vqa.formats.benchmark import Scorer
 
-Kind: TypeAlias = Literal["infoseek", "evqa", "text"]
-Scored: TypeAlias = tuple[Example, str, float]  # what was asked, what was answered, its score
-
-
-class Scorer(Protocol):
-    """One way of scoring answers.
-
-    Attributes:
-        name: goes into results; two scores compare only where their names are equal.
-    """
-
-    name: str
-
-    def check(self, example: Example) -> None:
-        """Looks at what is right, before a run begins.
-
-        Raises:
-            BadInput: naming the question: nothing could be scored by it.
-        """
-
-    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
-        """0 to 1 for each, in order; a batch of a few hundred suits BEM.
-
-        Raises:
-            BadInput: as `check`.
-        """
-
-    def lenient(self, example: Example, prediction: str) -> bool:
-        """Would a laxer reading count an answer that scored 0? The words of a right one stand in
-        it, or a number of the right range."""
-
-    def cut(self, example: Example, prediction: str) -> bool:
-        """Was only the beginning of an answer looked at? BEM reads 512 tokens."""
-
-    def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
-        """The benchmark's own aggregate, with n and accuracy; rows are read once, none is kept."""
+AnswerScorerName: TypeAlias = Literal["infoseek", "evqa", "text"]
 
 
-def summing_up(kind: Kind, name: str) -> Scorer:
+def make_summary_scorer(kind: AnswerScorerName, name: str) -> Scorer:
     """For answers that the scorer of that name has scored: its summary, without its model."""
     made = make_scorer(kind)
     made.name = name
@@ -58,7 +24,7 @@ def summing_up(kind: Kind, name: str) -> Scorer:
 
 
 def make_scorer(
-    kind: Kind,
+    kind: AnswerScorerName,
     *,
     bem: str | None = None,
     device: str = "auto",
@@ -74,19 +40,66 @@ def make_scorer(
         UsageError: another kind, or a BEM where none is asked.
         Missing: the BEM is not there.
     """
-    from rag_vqa.eval.scorers import evqa, infoseek, text
+    from rag_vqa.eval import evqa, infoseek
+    from rag_vqa.eval.benchmarks import own
 
     if bem is not None and kind != "evqa":
         raise UsageError(f"--bem {bem}: only the scorer evqa asks a BEM, this is {kind}.")
     match kind:
         case "infoseek":
-            return infoseek.InfoSeek()
+            return infoseek.InfoSeekScorer()
         case "text":
-            return text.Text()
+            return own.TextScorer()
         case "evqa":
             if bem is None:
-                return evqa.Evqa(None)
+                return evqa.EvqaScorer(None)
             from rag_vqa.eval.bem import Bem
 
-            return evqa.Evqa(Bem.load(bem, device=device, offline=offline))
+            return evqa.EvqaScorer(Bem.load(bem, device=device, offline=offline))
     raise UsageError(f"scorer {kind!r} is none of infoseek, evqa, text.")
+
+
+class Mean(TypedDict):
+    """A mean of 0 to 1 and over how many it is; None over none."""
+
+    n: int
+    accuracy: float | None
+
+
+class Means:
+    """Sums and counts by name."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, score: float, *names: str) -> None:
+        """Counts a score under each name."""
+        for name in names:
+            self._counts[name] += 1
+            self._sums[name] += score
+
+    def of(self, name: str) -> Mean:
+        """The mean under a name."""
+        count = self._counts[name]
+        return {"n": count, "accuracy": self._sums[name] / count if count else None}
+
+    @property
+    def names(self) -> list[str]:
+        """What was counted, in order of the alphabet."""
+        return sorted(self._counts)
+
+
+def contains_any(
+    prediction: str, references: Iterable[str], normalize: Callable[[str], str]
+) -> bool:
+    """Whether any reference, normalised, stands in the normalised prediction as whole words.
+
+    >>> contains_any("It is Oslo, Norway", ["oslo"], str.lower), contains_any("Oslofjord", ["oslo"], str.lower)
+    (False, False)
+    >>> contains_any("It is Oslo", ["oslo"], str.lower)
+    True
+    """
+    within = f" {normalize(prediction)} "
+    wanted = (normalize(reference) for reference in references)
+    return any(f" {text} " in within for text in wanted if text)

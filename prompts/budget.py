@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag_vqa.errors import BadImage, ReaderError, UsageError
-from rag_vqa.limits import Limits
-from rag_vqa.types import Hit, ImagePart, ImageSource, Prompt
+from rag_vqa.types import Hit, ImagePart, ImageSource, Prompt, PromptLimits
 
 Count = Callable[[Prompt], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PackedDocument:
     """A hit as the prompt shows it: its text, and those of its images that fit.
 
     Attributes:
@@ -38,10 +37,10 @@ class Shown:
         return self.hit.passage.text if self.by_passage else self.hit.document.text
 
 
-Draw = Callable[[Sequence[Shown]], Prompt]
+Draw = Callable[[Sequence[PackedDocument]], Prompt]
 
 
-def fit(draw: Draw, hits: Sequence[Hit], limits: Limits, count: Count) -> Prompt:
+def pack_prompt(draw: Draw, hits: Sequence[Hit], limits: PromptLimits, count: Count) -> Prompt:
     """The fullest prompt within `limits`: texts by rank first, then images by rank.
 
     Args:
@@ -57,11 +56,11 @@ def fit(draw: Draw, hits: Sequence[Hit], limits: Limits, count: Count) -> Prompt
     Raises:
         UsageError: the question alone does not fit.
     """
-    asked = _question_images(draw(()), limits)
+    asked = _count_question_images(draw(()), limits)
     dropped: dict[str, str] = {}
     room = limits.images - asked
-    shown = [Shown(hit, tuple(enumerate(hit.document.images, 1))) for hit in hits]
-    shown = _readable(shown, room, count, dropped)
+    shown = [PackedDocument(hit, tuple(enumerate(hit.document.images, 1))) for hit in hits]
+    shown = _drop_unreadable_images(shown, room, count, dropped)
     shown = _cut_images(shown, room, f"the reader takes {limits.images} image(s) a prompt", dropped)
     prompt = draw(shown)
     if count(prompt) > limits.context:
@@ -69,7 +68,7 @@ def fit(draw: Draw, hits: Sequence[Hit], limits: Limits, count: Count) -> Prompt
     return replace(prompt, dropped=dropped)
 
 
-def _question_images(alone: Prompt, limits: Limits) -> int:
+def _count_question_images(alone: Prompt, limits: PromptLimits) -> int:
     images = sum(isinstance(part, ImagePart) for part in alone.parts)
     if images > limits.images:
         raise UsageError(
@@ -79,23 +78,25 @@ def _question_images(alone: Prompt, limits: Limits) -> int:
     return images
 
 
-def _readable(shown: list[Shown], room: int, count: Count, dropped: dict[str, str]) -> list[Shown]:
+def _drop_unreadable_images(
+    shown: list[PackedDocument], room: int, count: Count, dropped: dict[str, str]
+) -> list[PackedDocument]:
     """Without the images that cannot be read; those that there is no `room` for are not opened."""
     kept = []
     for each in shown:
         images = []
         for number, image in each.images:
-            reason = _refusal(image, each.hit.document.id, count) if room > 0 else None
+            reason = _unreadable_reason(image, each.hit.document.id, count) if room > 0 else None
             if reason is None:
                 images.append((number, image))
                 room -= 1
             else:
                 dropped[f"{each.hit.document.id}#{number}"] = reason
-        kept.append(Shown(each.hit, tuple(images)))
+        kept.append(PackedDocument(each.hit, tuple(images)))
     return kept
 
 
-def _refusal(image: ImageSource, document: str, count: Count) -> str | None:
+def _unreadable_reason(image: ImageSource, document: str, count: Count) -> str | None:
     try:
         count(Prompt((ImagePart(image, document),)))
     except (BadImage, ReaderError) as error:
@@ -104,8 +105,8 @@ def _refusal(image: ImageSource, document: str, count: Count) -> str | None:
 
 
 def _cut_to_context(
-    draw: Draw, shown: list[Shown], context: int, count: Count, dropped: dict[str, str]
-) -> list[Shown]:
+    draw: Draw, shown: list[PackedDocument], context: int, count: Count, dropped: dict[str, str]
+) -> list[PackedDocument]:
     """Texts first: by rank those that fit without their images, then the most images."""
     tokens = count(draw(()))
     if tokens > context:
@@ -140,7 +141,9 @@ def _has_passage(hit: Hit) -> bool:
     return bool(passage) and not document.retrieval_text and len(passage) < len(document.text)
 
 
-def _cut_images(shown: list[Shown], room: int, reason: str, dropped: dict[str, str]) -> list[Shown]:
+def _cut_images(
+    shown: list[PackedDocument], room: int, reason: str, dropped: dict[str, str]
+) -> list[PackedDocument]:
     """The first `room` images, by rank; a document left with nothing goes altogether."""
     kept = []
     for each in shown:

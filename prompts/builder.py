@@ -1,22 +1,28 @@
-"""From a question and its hits to the prompt that a reader is given.
+"""Builds the prompt that a reader gets, from a question and its hits.
 
-This module knows what a prompt shows and in which order. It does not know the words around it
-(the templates), what fits (the budget), or how a reader turns parts into tokens.
+Knows what a prompt shows, in which order, and in which language the answer is asked for. Does not
+know the words around it (template.py), what fits (budget.py), or how a reader tokenises parts.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from rag_vqa.errors import UsageError
-from rag_vqa.limits import Limits
 from rag_vqa.prompts import budget
-from rag_vqa.prompts.budget import Shown
-from rag_vqa.prompts.language import checked
-from rag_vqa.prompts.template import Hole, render, source_of, uses
-from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
+from rag_vqa.prompts.budget import PackedDocument
+from rag_vqa.prompts.template import (
+    Placeholder,
+    render_template,
+    template_source,
+    template_variables,
+)
+from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, PromptLimits, Query, TextPart
+
+_MAX_LANGUAGE_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +36,17 @@ class Evidence:
     """
 
     number: int
-    title: Hole | str
-    section: Hole | str
-    heading: tuple[Hole | str, ...]
-    text: Hole | str
-    images: tuple[Hole, ...]
+    title: Placeholder | str
+    section: Placeholder | str
+    heading: tuple[Placeholder | str, ...]
+    text: Placeholder | str
+    images: tuple[Placeholder, ...]
 
 
-def build(
+def build_prompt(
     query: Query,
     hits: Sequence[Hit],
-    limits: Limits,
+    limits: PromptLimits,
     count: Callable[[Prompt], int],
     template: str = "answer",
     language: str = "",
@@ -66,62 +72,64 @@ def build(
     """
     if not query.text.strip():
         raise UsageError('the question is empty: a reader needs one, e.g. "What is this?"')
-    source = source_of(template)
-    names = uses(source)
-    if checked(language) and "language" not in names:
+    source = template_source(template)
+    names = template_variables(source)
+    if validate_language(language) and "language" not in names:
         raise UsageError(
             f"the template {template} takes no language: put {{{{ language }}}} into it, "
             "or leave out --language"
         )
 
-    def draw(shown: Sequence[Shown]) -> Prompt:
+    def draw(shown: Sequence[PackedDocument]) -> Prompt:
         values = {
-            "question": _hole(query.text),
-            "image": "" if query.image is None else Hole(ImagePart(query.image)),
-            "documents": [_evidence(number, each) for number, each in enumerate(shown, 1)],
+            "question": _placeholder(query.text),
+            "image": "" if query.image is None else Placeholder(ImagePart(query.image)),
+            "documents": [_make_evidence(number, each) for number, each in enumerate(shown, 1)],
             "fence": _fence(query, shown),
             "language": language,
         }
         kept = tuple(each.hit for each in shown)
-        return Prompt(render(source, values), template, kept, numbered=".number" in source)
+        return Prompt(render_template(source, values), template, kept, numbered=".number" in source)
 
     if "documents" in names:
-        return budget.fit(draw, hits, limits, count)
+        return budget.pack_prompt(draw, hits, limits, count)
     unseen = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
-    return replace(budget.fit(draw, (), limits, count), dropped=unseen)
+    return replace(budget.pack_prompt(draw, (), limits, count), dropped=unseen)
 
 
-def check(template: str, language: str = "") -> None:
+def check_template(template: str, language: str = "") -> None:
     """Draws the template on invented questions and documents: nothing is opened, no model loads.
 
     Raises:
-        UsageError, Missing: as `build`.
+        UsageError, Missing: as `build_prompt`.
     """
     bare, full = Document("1", "text"), Document("2", "text", "title", "section", (b"picture",))
     hits = [Hit(d, Passage(d.id, 0, d.text), rank, 1.0) for rank, d in enumerate((bare, full), 1)]
     for image in (None, b"picture"):
-        build(Query("question", image), hits, Limits(2, 1), lambda prompt: 0, template, language)
+        build_prompt(
+            Query("question", image), hits, PromptLimits(2, 1), lambda prompt: 0, template, language
+        )
 
 
-def _evidence(number: int, shown: Shown) -> Evidence:
+def _make_evidence(number: int, shown: PackedDocument) -> Evidence:
     document = shown.hit.document
-    title, section = _hole(document.title), _hole(document.section)
+    title, section = _placeholder(document.title), _placeholder(document.section)
     heading = (title, " · ", section) if title and section else (title or section,)
     return Evidence(
         number=number,
         title=title,
         section=section,
         heading=heading if any(heading) else (),
-        text=_hole(shown.text),
-        images=tuple(Hole(ImagePart(image, document.id)) for _, image in shown.images),
+        text=_placeholder(shown.text),
+        images=tuple(Placeholder(ImagePart(image, document.id)) for _, image in shown.images),
     )
 
 
-def _hole(text: str) -> Hole | str:
-    return Hole(TextPart(text)) if text.strip() else ""
+def _placeholder(text: str) -> Placeholder | str:
+    return Placeholder(TextPart(text)) if text.strip() else ""
 
 
-def _fence(query: Query, shown: Iterable[Shown]) -> str:
+def _fence(query: Query, shown: Iterable[PackedDocument]) -> str:
     """What marks the ends of a document: four hex digits, more where a text holds those.
 
     A document cannot know it beforehand, for it depends on the question and on all documents;
@@ -138,3 +146,32 @@ def _fence(query: Query, shown: Iterable[Shown]) -> str:
     digest = sha256(keyed.encode("utf-8", "surrogatepass")).hexdigest()
     lengths = range(4, len(digest) + 1)
     return next(digest[:n] for n in lengths if not any(digest[:n] in text for text in texts))
+
+
+def validate_language(language: str) -> str:
+    """The name, if it can be one: letters, and single spaces or hyphens between them; "" too.
+
+    It stands among the words of the template, which nothing neutralises: a name that came from
+    elsewhere must not bring a sentence, a marker or a line of its own.
+
+    >>> validate_language("Brazilian Portuguese"), validate_language("")
+    ('Brazilian Portuguese', '')
+
+    Raises:
+        UsageError: anything else.
+    """
+    words = language.replace("-", " ").split(" ")
+    if language and (len(language) > _MAX_LANGUAGE_LENGTH or not all(map(_is_word, words))):
+        raise UsageError(
+            f"the language {language[:_MAX_LANGUAGE_LENGTH]!r}: give its name in letters, "
+            f"at most {_MAX_LANGUAGE_LENGTH}, "
+            "for instance --language German"
+        )
+    return language
+
+
+def _is_word(word: str) -> bool:
+    """Letters, and the vowel signs that some scripts write as marks."""
+    return word[:1].isalpha() and all(
+        c.isalpha() or unicodedata.category(c)[0] == "M" for c in word
+    )

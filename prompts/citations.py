@@ -20,29 +20,31 @@ _CITATION = re.compile(rf"[\[\u3010\uff3b]{_LIST}[\]\u3011\uff3d]")
 _RANGE = re.compile(f"({_NUMBER})(?:{_DASH}({_NUMBER}))?")
 
 
-class Cited(NamedTuple):
+class Citations(NamedTuple):
     """Numbers in the order of first mention: those of documents shown, and all others."""
 
     there: tuple[int, ...]
     invalid: tuple[int, ...]
 
 
-def cited(text: str, evidence: int) -> Cited:
+def parse_citations(text: str, evidence: int) -> Citations:
     """The numbers that `text` cites, where 1 … evidence were shown.
 
-    >>> cited("In burrows [2], on cliffs [1, 2], as [7] says.", 3)
-    Cited(there=(2, 1), invalid=(7,))
-    >>> cited("In burrows [1-3].", 3)
-    Cited(there=(1, 2, 3), invalid=())
+    >>> parse_citations("In burrows [2], on cliffs [1, 2], as [7] says.", 3)
+    Citations(there=(2, 1), invalid=(7,))
+    >>> parse_citations("In burrows [1-3].", 3)
+    Citations(there=(1, 2, 3), invalid=())
     """
     found = " ".join(_CITATION.findall(text))
     pairs: list[tuple[str, str]] = _RANGE.findall(found)
-    numbers = dict.fromkeys(n for low, high in pairs for n in _between(low, high, evidence))
+    numbers = dict.fromkeys(
+        n for low, high in pairs for n in _numbers_in_range(low, high, evidence)
+    )
     there = tuple(number for number in numbers if 1 <= number <= evidence)
-    return Cited(there, tuple(number for number in numbers if number not in there))
+    return Citations(there, tuple(number for number in numbers if number not in there))
 
 
-def _between(first: str, last: str, evidence: int) -> Iterator[int]:
+def _numbers_in_range(first: str, last: str, evidence: int) -> Iterator[int]:
     """A number, or all of a range; of what is not there its ends alone, which may be far apart."""
     low, high = int(first), int(last or first)
     yield low

@@ -21,11 +21,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.types import Part, TextPart
 
-NAMES = ("answer", "short", "closed-book")
-CRITIC = "critic"  # asks about one document, not the question: no template that answers
+TEMPLATE_NAMES = ("answer", "short", "closed-book")
+CRITIC_TEMPLATE = "critic"  # asks about one document, not the question: no template that answers
 
 
-class Hole:
+class Placeholder:
     """A part that the template places and cannot read: true, and without a string form.
 
     The attribute is underscored because the sandbox hides those from templates.
@@ -52,19 +52,19 @@ class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
 _ENVIRONMENT = _Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def source_of(template: str) -> str:
-    """The text of a template: one of `NAMES`, or the path of a file of the user's.
+def template_source(template: str) -> str:
+    """The text of a template: one of `TEMPLATE_NAMES`, or the path of a file of the user's.
 
     Raises:
         Missing: there is neither.
     """
-    if template in (*NAMES, CRITIC):
-        return _packaged(template)
+    if template in (*TEMPLATE_NAMES, CRITIC_TEMPLATE):
+        return _packaged_source(template)
     path = Path(template)
     if not path.is_file():
         raise Missing(
             f"there is no prompt template {template!r}: "
-            f"take one of {', '.join(NAMES)}, or give the path of a .jinja file"
+            f"take one of {', '.join(TEMPLATE_NAMES)}, or give the path of a .jinja file"
         )
     try:
         return path.read_text("utf-8")
@@ -73,37 +73,37 @@ def source_of(template: str) -> str:
 
 
 @cache
-def _packaged(name: str) -> str:
+def _packaged_source(name: str) -> str:
     return (files("rag_vqa.prompts") / f"{name}.jinja").read_text("utf-8")
 
 
 @lru_cache(maxsize=64)
-def uses(source: str) -> frozenset[str]:
+def template_variables(source: str) -> frozenset[str]:
     """Names that the template takes from outside, e.g. {"question", "documents"}."""
-    with _told("cannot be read"):
+    with _translate_template_errors("cannot be read"):
         return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
 
 
-def render(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
+def render_template(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
     """The parts that the template makes of `values`; neighbouring trusted texts are one part.
 
     Raises:
         UsageError: the template is wrong; the message says where.
     """
-    template = _compiled(source)
-    with _told("does not work", f"; it is given {', '.join(sorted(values))}"):
+    template = _compile_template(source)
+    with _translate_template_errors("does not work", f"; it is given {', '.join(sorted(values))}"):
         pieces = list(template.root_render_func(template.new_context(dict(values))))
-        return tuple(_joined(_parts(pieces)))
+        return tuple(_join_texts(_flatten_parts(pieces)))
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str) -> Template:
-    with _told("cannot be read"):
+def _compile_template(source: str) -> Template:
+    with _translate_template_errors("cannot be read"):
         return _ENVIRONMENT.from_string(source)
 
 
 @contextmanager
-def _told(what: str, more: str = "") -> Iterator[None]:
+def _translate_template_errors(what: str, more: str = "") -> Iterator[None]:
     """Whatever a template raises, as one line: it is a program of the user's, and may do anything
     that the sandbox lets it, such as divide by zero."""
     try:
@@ -115,19 +115,19 @@ def _told(what: str, more: str = "") -> Iterator[None]:
         raise UsageError(f"the prompt template {what}: {reason}{more}") from error
 
 
-def _parts(pieces: Iterable[object]) -> Iterator[Part]:
+def _flatten_parts(pieces: Iterable[object]) -> Iterator[Part]:
     for piece in pieces:
-        if isinstance(piece, Hole):
+        if isinstance(piece, Placeholder):
             yield piece._part
         elif isinstance(piece, (tuple, list)):  # {{ doc.images }}
-            yield from _parts(piece)
+            yield from _flatten_parts(piece)
         elif isinstance(piece, Undefined):
             raise UsageError(f"the prompt template does not work: {piece._undefined_message}")
         elif piece != "":
             yield TextPart(str(piece), trusted=True)
 
 
-def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+def _join_texts(parts: Iterable[Part]) -> Iterator[Part]:
     text = ""
     for part in parts:
         if isinstance(part, TextPart) and part.trusted:

@@ -1,6 +1,6 @@
-"""Published checkpoints that are known by name: revision, licence, size, shape, instructions.
+"""Checkpoints known by name: the embedded ones, and published ones with revision, licence and size.
 
-Parameters are counted from the published architectures, built without weights. It knows nothing of
+Parameters are counted from the published architectures, built without weights. Knows nothing of
 settings, presets or loading.
 """
 
@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
-from rag_vqa.memory import Shape
+from rag_vqa.errors import Missing
+from rag_vqa.formatting import format_bytes
+from rag_vqa.memory import ModelShape
 
 # The instructions that ReT was trained with, one of the set of each task: PreFLMR's M2KR
 # configurations (github LinWeizheDragon/Retrieval-Augmented-Visual-Question-Answering, lists
 # `add_instruction` of InfoSeek, E-VQA, OVEN, OKVQA; and of WIT, IGLUE), which ReT-M2KR keeps
-# in its `instruction` column. The first is also the one in the ReT model cards.
-QUESTION = "Retrieve documents that provide an answer to the question alongside the image:"
-IMAGE = "Identify the document that is connected to this image.:"
+# in its `known_instruction` column. The first is also the one in the ReT model cards.
+QUESTION_INSTRUCTION = (
+    "Retrieve documents that provide an answer to the question alongside the image:"
+)
+IMAGE_INSTRUCTION = "Identify the document that is connected to this image.:"
+_CLIP_L, _CLIP_H, _CLIP_G = (
+    "openai/clip-vit-large-patch14",
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+)
+_UNVERIFIED = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
+EMBEDDED = "demo"  # the name of the models that come with the package
 
 
 @dataclass(frozen=True)
-class Model:
+class Checkpoint:
     """A published checkpoint.
 
     Attributes:
@@ -39,31 +53,33 @@ class Model:
     revision: str | None = None
     commercial: bool = True
     note: str = ""
-    shape: Shape | None = None
+    shape: ModelShape | None = None
     instructions: Mapping[str, str] | None = None
     processors: str = ""
 
 
-def _ret(name: str, parameters: int, processors: str, note: str = "revision not verified") -> Model:
-    return Model(
+def _ret(
+    name: str, parameters: int, processors: str, note: str = "revision not verified"
+) -> Checkpoint:
+    return Checkpoint(
         f"aimagelab/{name}",
         "apache-2.0",
         parameters,
         4 * parameters,  # stored in float32
         note=note,
-        instructions={"question": QUESTION, "image": IMAGE},
+        instructions={"question": QUESTION_INSTRUCTION, "image": IMAGE_INSTRUCTION},
         processors=processors,
     )
 
 
-def _processors(id: str, licence: str) -> Model:
+def _processor_files(id: str, licence: str) -> Checkpoint:
     """Of a CLIP model tokenizer and image processor alone; their files add up to 3.6 MB."""
-    return Model(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
+    return Checkpoint(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
 
 
-def _qwen3(size: str, revision: str, shape: Shape) -> Model:
+def _qwen3(size: str, revision: str, shape: ModelShape) -> Checkpoint:
     parameters = shape.linear + shape.whole
-    return Model(
+    return Checkpoint(
         f"Qwen/Qwen3-VL-{size}-Instruct",
         "apache-2.0",
         parameters,
@@ -75,26 +91,20 @@ def _qwen3(size: str, revision: str, shape: Shape) -> Model:
 
 def _shape(
     parameters: int, whole: int, layers: int, hidden: int, inner: int, vision: tuple[int, int]
-) -> Shape:
+) -> ModelShape:
     """Of a Qwen3-VL: 8 heads of keys, 128 wide, in each layer; patches of 16 pixels."""
-    return Shape(parameters - whole, whole, layers, hidden, inner, 8 * 128, *vision)
+    return ModelShape(parameters - whole, whole, layers, hidden, inner, 8 * 128, *vision)
 
 
-_CLIP_L, _CLIP_H, _CLIP_G = (
-    "openai/clip-vit-large-patch14",
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-)
-_UNREAD = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
-MODELS: Mapping[str, Model] = {
+CHECKPOINTS: Mapping[str, Checkpoint] = {
     model.id: model
     for model in (
         _ret("ReT-CLIP-ViT-L-14", 521_101_572, _CLIP_L),
-        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _CLIP_H, _UNREAD),
-        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _CLIP_G, _UNREAD),
-        _processors(_CLIP_L, "not stated on its card"),
-        _processors(_CLIP_H, "mit"),
-        _processors(_CLIP_G, "mit"),
+        _ret("ReT-OpenCLIP-ViT-H-14", 1_091_194_372, _CLIP_H, _UNVERIFIED),
+        _ret("ReT-OpenCLIP-ViT-G-14", 2_683_105_284, _CLIP_G, _UNVERIFIED),
+        _processor_files(_CLIP_L, "not stated on its card"),
+        _processor_files(_CLIP_H, "mit"),
+        _processor_files(_CLIP_G, "mit"),
         # Whole: the vision tower, embeddings and output layer, which are one in 2B.
         _qwen3(
             "2B",
@@ -128,7 +138,7 @@ MODELS: Mapping[str, Model] = {
             ),
         ),
         # In no preset; known so that its terms are said before it is downloaded.
-        Model(
+        Checkpoint(
             "Qwen/Qwen2.5-VL-3B-Instruct",
             "qwen-research",
             3_754_622_976,
@@ -137,7 +147,7 @@ MODELS: Mapping[str, Model] = {
             note="revision not verified",
         ),
         # In no preset; the reader of many published figures (docs/reproduce.md).
-        Model(
+        Checkpoint(
             "Qwen/Qwen2.5-VL-7B-Instruct",
             "apache-2.0",
             8_292_166_656,
@@ -146,3 +156,56 @@ MODELS: Mapping[str, Model] = {
         ),
     )
 }
+
+
+def known_revision(model: str | None, asked: str | None) -> str | None:
+    """The revision to load: the one asked for, else the one known for this model, else None."""
+    known = CHECKPOINTS.get(model or "")
+    return asked or (known.revision if known else None)
+
+
+def known_instruction(model: str | None, has_text: bool, asked: str | None = None) -> str | None:
+    """The instruction for one query; None leaves the choice to the checkpoint."""
+    known = CHECKPOINTS.get(model or "")
+    if asked is not None or known is None or known.instructions is None:
+        return asked
+    return known.instructions["question" if has_text else "image"]
+
+
+def processor_source(model: str) -> str:
+    """What tokenizer and image processor of a retriever can be taken from; "" if not known."""
+    known = CHECKPOINTS.get(model)
+    return known.processors if known else ""
+
+
+def licence_line(model: str) -> str:
+    """One line on licence and size, said before a download."""
+    known = CHECKPOINTS.get(model)
+    if known is None:
+        return f"{model}: licence and size not known to rag-vqa, read its model card"
+    limits = "" if known.commercial else ", NON-COMMERCIAL USE ONLY"
+    note = f" ({known.note})" if known.note else ""
+    return f"{model}: {format_bytes(known.download)}, licence {known.licence}{limits}{note}"
+
+
+def embedded_model(role: Literal["retriever", "reader"]) -> Path:
+    """The folder of an embedded checkpoint: package data, found without running any of its code.
+
+    Raises:
+        Missing: this installation came without it.
+    """
+    spec = find_spec("rag_vqa")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    for place in places:
+        folder = Path(place) / "demo" / "models" / role
+        if (folder / "config.json").is_file():
+            return folder
+    raise Missing(
+        f"The embedded {role} is not in this installation. Look with: rag-vqa doctor. "
+        f"Or name another one: --{role} MODEL"
+    )
+
+
+def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str:
+    """What to load for a setting's `model`: the embedded folder, a folder, or a hub id."""
+    return str(embedded_model(role)) if model in (None, EMBEDDED) else str(model)

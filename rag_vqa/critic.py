@@ -14,7 +14,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.types import Hit, Prompt, Query
 
 if TYPE_CHECKING:
-    from rag_vqa.readers.reader import Reader
+    from rag_vqa.readers.base import Reader
 
 STAGE = "critic"  # key of its P(yes) in `Hit.scores`
 THRESHOLD = 0.1
@@ -87,7 +87,8 @@ class Critic:
         """
         rows = iter(self.judge(queries, hits))
         return [
-            keep(found, [next(rows) for _ in found], self.threshold, self.top) for found in hits
+            filter_hits(found, [next(rows) for _ in found], self.threshold, self.top)
+            for found in hits
         ]
 
     def judge(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[float]:
@@ -109,26 +110,31 @@ class Critic:
         Raises:
             UsageError: as `build`; it puts the question twice, so one that is read may be too long.
         """
-        from rag_vqa.prompts.builder import build
-        from rag_vqa.prompts.template import CRITIC
+        from rag_vqa.prompts.builder import build_prompt
+        from rag_vqa.prompts.template import CRITIC_TEMPLATE
 
         try:
-            return build(query, [hit], self.reader.limits, self.reader.count, CRITIC)
+            return build_prompt(
+                query, [hit], self.reader.limits, self.reader.count, CRITIC_TEMPLATE
+            )
         except UsageError as error:
             message = f"the critic, which puts the question twice: {error}, or leave out --filter"
             raise UsageError(message) from error
 
 
-def keep(
+def filter_hits(
     hits: Sequence[Hit], probabilities: Sequence[float], threshold: float, top: int | None
 ) -> list[Hit]:
     """Those of one question's hits that the critic keeps; `probabilities` (hits) are P(yes)."""
     passed = [place for place, p in enumerate(probabilities) if p >= threshold]
     # Stable: of equal ones those found first. Then as they were found: see benchmarks/critic.py.
     kept = sorted(sorted(passed, key=lambda place: -probabilities[place])[:top])
-    return [_judged(hits[place], rank, probabilities[place]) for rank, place in enumerate(kept, 1)]
+    return [
+        _with_probability(hits[place], rank, probabilities[place])
+        for rank, place in enumerate(kept, 1)
+    ]
 
 
-def _judged(hit: Hit, rank: int, p: float) -> Hit:
+def _with_probability(hit: Hit, rank: int, p: float) -> Hit:
     scores = {"retrieve": hit.score, **hit.scores, STAGE: p}
     return replace(hit, rank=rank, score=p, scores=scores)

@@ -13,6 +13,14 @@ RagVqaError               exit 1: it failed
 
 from __future__ import annotations
 
+# Exit codes of the program.
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_MISSING = 3
+EXIT_PARTIAL = 4  # the same command goes on from here
+EXIT_INTERRUPTED = 130
+
 
 class RagVqaError(Exception):
     """Root of everything that rag-vqa raises on purpose; `exit_code` is the process's."""

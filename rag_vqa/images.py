@@ -1,16 +1,17 @@
-"""The only place where a picture is opened or decoded: what is refused, and RGB out of the rest.
+"""The only place where images are opened or decoded: refuses dangerous files, returns RGB.
 
-It knows files, formats, limits, EXIF orientation and RGB. It does not know models or sizes that
-they want, and it fetches no address. All pictures are taken to be hostile: Pillow gets bytes in
-memory, one decoder chosen here by the first bytes (its registry is never asked), a size checked
-before pixels exist, and a budget of reads. No state of Pillow is changed, no warning filter set:
-all of it is safe in threads.
+Knows files, formats, limits, EXIF orientation, RGB, and how an image is scaled down and packed
+again. Does not know models, and fetches no address. Every image counts as hostile: Pillow gets
+bytes in memory and one decoder, chosen here by the first bytes (its registry is never asked). The
+size is checked before pixels exist, and the number of reads is limited. No state of Pillow and no
+warning filter is changed, so that all of it is thread-safe.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -28,7 +29,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from rag_vqa import metadata, signatures
+from rag_vqa import image_metadata
 from rag_vqa.errors import BadImage, Missing
 from rag_vqa.types import ImageSource
 
@@ -45,7 +46,6 @@ MAX_SCANNED_PIXELS: Final = 12 * MAX_PIXELS
 # empty chunks, or entries that all point at the same megabytes, take minutes and gigabytes.
 MAX_READS: Final = 200_000
 MAX_REREADS: Final = 4
-
 _Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
 _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
@@ -57,8 +57,7 @@ _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
 )
 _HEIC: Final = re.compile(rb"....ftyp(?:hei[cxms]|mif1)", re.DOTALL)
 _FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
-_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
-
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 # EXIF orientation -> what brings the picture upright (TIFF 6.0, Orientation).
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,13 +68,28 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
 # What Pillow raises on damaged files; Warning, because the user's filters may raise it.
-_DAMAGED: Final = (
+_DECODER_ERRORS: Final = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
     AssertionError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error, Warning,
     Image.DecompressionBombError,
 )  # fmt: skip
+_SIGNATURES: Final = (
+    (re.compile(rb"....ftyp(?:hev|msf1)", re.DOTALL), "a sequence of HEIC pictures"),
+    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
+    (re.compile(rb"%PDF"), "PDF"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "EPS"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"SIMPLE  ="), "FITS"),
+    (re.compile(rb"\0\0[\1\2]\0"), "ICO"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<.*<svg|(?:\xef\xbb\xbf)?\s*<svg", re.DOTALL | re.I), "SVG"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)", re.I), "HTML"),
+)
+# Without loss where that is cheap: small pictures, and graphics, whose edges JPEG smears and which
+# PNG packs well. Photographs came through JPEG already, and PNG makes them five times as large.
+_SMALL_IMAGE_PIXELS = 128 * 1024  # pixels
+_FEW_COLOURS = 256
 
 
 def load(
@@ -97,24 +111,24 @@ def load(
         BadImage: no picture, a damaged or a dangerous one; one line with file and reason.
         Missing: there is no such file.
     """
-    name = _line(name) or _name(source)
+    name = _printable_line(name) or _source_name(source)
     if isinstance(source, Image.Image):
-        return _decode(source, name, _turn(source) if exif else 1)
+        return _decode_rgb(source, name, _orientation(source) if exif else 1)
     data = read_bytes(source, root, name)
-    opener = _opener(data, name)
+    opener = _choose_opener(data, name)
     turn, scans = None, 1
     try:
         if opener is JpegImageFile:
-            data, turn, scans = metadata.bare_jpeg(data)
+            data, turn, scans = image_metadata.strip_jpeg(data)
         elif opener is TiffImageFile:
-            data, turn = metadata.bare_tiff(data)
+            data, turn = image_metadata.strip_tiff(data)
         elif _HEIC.match(data):  # turned by its decoder, as the format itself says
-            data, turn = metadata.bare_heic(data), 1
-        image = opener(_Metered(data))
-    except _DAMAGED as error:
-        raise _bad(name, f"damaged header ({_reason(error)})") from error
-    turn = _turn(image) if turn is None else turn
-    return _decode(image, name, turn if exif else 1, scans)
+            data, turn = image_metadata.strip_heic(data), 1
+        image = opener(_MeteredFile(data))
+    except _DECODER_ERRORS as error:
+        raise _bad_image(name, f"damaged header ({_error_reason(error)})") from error
+    turn = _orientation(image) if turn is None else turn
+    return _decode_rgb(image, name, turn if exif else 1, scans)
 
 
 def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
@@ -124,11 +138,11 @@ def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str =
         BadImage: an address, a folder, a pipe, a device, over MAX_FILE_BYTES, or outside `root`.
         Missing: there is no such file.
     """
-    name = name or _name(source)
+    name = name or _source_name(source)
     if isinstance(source, bytes):
         data = source
     else:
-        path = _locate(source, name, root)
+        path = _resolve_path(source, name, root)
         # A pipe would block the open: hence O_NONBLOCK. The last link is resolved by now: under
         # a root, whoever puts one there afterwards gains nothing.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -136,18 +150,18 @@ def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str =
         try:
             with os.fdopen(os.open(path, flags), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise _bad(name, "not a regular file (a folder, a pipe or a device)")
+                    raise _bad_image(name, "not a regular file (a folder, a pipe or a device)")
                 data = file.read(MAX_FILE_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
-            where = "" if root is None else f" in {_name(root)}"
+            where = "" if root is None else f" in {_source_name(root)}"
             message = f"{name}: no such file{where}. Check the path and the folder of the images."
             raise Missing(message) from error
         except (OSError, ValueError) as error:  # ValueError: NUL in the name
-            raise _bad(name, f"cannot be read ({_reason(error)})") from error
+            raise _bad_image(name, f"cannot be read ({_error_reason(error)})") from error
     if not data:
-        raise _bad(name, "empty (0 bytes)")
+        raise _bad_image(name, "empty (0 bytes)")
     if len(data) > MAX_FILE_BYTES:
-        raise _bad(name, f"file over {MAX_FILE_BYTES // 2**20} MB; make it smaller")
+        raise _bad_image(name, f"file over {MAX_FILE_BYTES // 2**20} MB; make it smaller")
     return data
 
 
@@ -162,7 +176,9 @@ def encode(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> bytes:
     try:
         bare.save(buffer, format, quality=90)  # PNG has no quality and does not look at it
     except (OSError, ValueError) as error:
-        raise _bad("<image>", f"cannot be written as {format} ({_reason(error)})") from error
+        raise _bad_image(
+            "<image>", f"cannot be written as {format} ({_error_reason(error)})"
+        ) from error
     return buffer.getvalue()
 
 
@@ -175,7 +191,7 @@ def content_hash(image_bytes: bytes) -> str:
     return hashlib.sha256(image_bytes).hexdigest()
 
 
-class _Metered(io.BytesIO):
+class _MeteredFile(io.BytesIO):
     """A file in memory that stops a reader who goes round in circles."""
 
     def __init__(self, data: bytes) -> None:
@@ -192,74 +208,74 @@ class _Metered(io.BytesIO):
         return piece
 
 
-def _locate(source: str | Path, name: str, root: Path | None) -> Path:
-    if _ADDRESS.match(os.fspath(source)):
-        raise _bad(name, "addresses are not fetched; save the picture and give its path")
+def _resolve_path(source: str | Path, name: str, root: Path | None) -> Path:
+    if _URL.match(os.fspath(source)):
+        raise _bad_image(name, "addresses are not fetched; save the picture and give its path")
     try:
         base = Path() if root is None else root.resolve()
         path = (base / source).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links; NUL in the name
-        raise _bad(name, f"cannot be found ({_reason(error)})") from error
+        raise _bad_image(name, f"cannot be found ({_error_reason(error)})") from error
     if root is not None and not path.is_relative_to(base):
-        raise _bad(name, f"lies outside {_name(root)}; copy it there")
+        raise _bad_image(name, f"lies outside {_source_name(root)}; copy it there")
     if path.suffix.startswith(".sqlite"):  # closing it would drop our own locks on it: fcntl(2)
-        raise _bad(name, "a database is not opened; give the path of a picture")
+        raise _bad_image(name, "a database is not opened; give the path of a picture")
     return path
 
 
-def _opener(data: bytes, name: str) -> _Opener:
+def _choose_opener(data: bytes, name: str) -> _Opener:
     for magic, opener in _OPENERS:
         if magic.match(data):
             return opener
     if _HEIC.match(data):
-        return _heic(name)
-    found = signatures.format_of(data[:1024])
+        return _heic_opener(name)
+    found = name_file_format(data[:1024])
     reason = "not a picture" if found is None else f"{found} is not read"
-    raise _bad(name, f"{reason}; {_FORMATS}: save it as one of them")
+    raise _bad_image(name, f"{reason}; {_FORMATS}: save it as one of them")
 
 
-def _heic(name: str) -> _Opener:
+def _heic_opener(name: str) -> _Opener:
     """The extra's decoder; Pillow's registry is not told of it."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         extra = "HEIC needs an extra: pip install 'rag-vqa[heic]', or save it as JPEG"
-        raise _bad(name, extra) from error
+        raise _bad_image(name, extra) from error
     opener: _Opener = HeifImageFile
     return opener
 
 
-def _turn(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation of a picture fresh from its file; 1 for one that its owner prepared, and
     for TIFF, which Pillow turns on decoding."""
     if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
         return 1
     exif = image.info.get("exif", b"")
-    return metadata.exif_orientation(exif) if isinstance(exif, bytes) else 1
+    return image_metadata.exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 
 def _check_size(image: Image.Image, name: str, scans: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
-        raise _bad(name, f"{width}x{height} pixels")
+        raise _bad_image(name, f"{width}x{height} pixels")
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 10**6} million"
-        raise _bad(name, f"{width}x{height} pixels, over {limit}; make it smaller")
+        raise _bad_image(name, f"{width}x{height} pixels, over {limit}; make it smaller")
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
-        raise _bad(name, f"JPEG of {scans} scans; save it again as a plain one")
+        raise _bad_image(name, f"JPEG of {scans} scans; save it again as a plain one")
 
 
-def _decode(image: Image.Image, name: str, turn: int, scans: int = 1) -> Image.Image:
+def _decode_rgb(image: Image.Image, name: str, turn: int, scans: int = 1) -> Image.Image:
     _check_size(image, name, scans)
     try:
         image.load()
-        rgb = _rgb(image, name)
+        rgb = _convert_to_rgb(image, name)
         return rgb.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else rgb
-    except _DAMAGED as error:
-        raise _bad(name, f"damaged or truncated ({_reason(error)})") from error
+    except _DECODER_ERRORS as error:
+        raise _bad_image(name, f"damaged or truncated ({_error_reason(error)})") from error
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def _convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
     """A new RGB image without metadata, the source untouched."""
     if image.mode.startswith("I;16"):
         import numpy as np
@@ -268,7 +284,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         reason = f"32-bit samples ({image.mode}) have no agreed white; save it with 8 or 16 bits"
-        raise _bad(name, reason)
+        raise _bad_image(name, reason)
     elif image.mode in ("RGBa", "La"):  # premultiplied: Pillow converts these only so
         image = image.convert(image.mode.upper())
     elif "transparency" in image.info:  # dropped as alpha is; converting it would warn
@@ -279,22 +295,53 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     return rgb
 
 
-def _bad(name: str, reason: str) -> BadImage:
+def _bad_image(name: str, reason: str) -> BadImage:
     return BadImage(f"{name}: {reason}")
 
 
-def _reason(error: BaseException) -> str:
+def _error_reason(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return _line(text or type(error).__name__)
+    return _printable_line(text or type(error).__name__)
 
 
-def _name(source: ImageSource) -> str:
+def _source_name(source: ImageSource) -> str:
     if isinstance(source, bytes):
         return "<bytes>"
-    return "<image>" if isinstance(source, Image.Image) else _line(os.fspath(source))
+    return "<image>" if isinstance(source, Image.Image) else _printable_line(os.fspath(source))
 
 
-def _line(text: str, limit: int = 200) -> str:
+def _printable_line(text: str, limit: int = 200) -> str:
     """One printable line: names and messages may hold newlines, escapes, half characters."""
     cut = text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+def name_file_format(head: bytes) -> str | None:
+    """What these first bytes begin, or None.
+
+    >>> name_file_format(b"%PDF-1.7")
+    'PDF'
+    """
+    return next((name for magic, name in _SIGNATURES if magic.match(head)), None)
+
+
+def scale_down(picture: Image.Image, max_pixels: int | None) -> Image.Image:
+    """The picture with at most `max_pixels` pixels and about the same proportions.
+
+    >>> scale_down(Image.new("RGB", (400, 100)), 10_000).size
+    (200, 50)
+    """
+    width, height = picture.size
+    if max_pixels is None or width * height <= max_pixels:
+        return picture
+    by = math.sqrt(max_pixels / (width * height))
+    # A side of one pixel stays; the other is then what fits.
+    width = min(max(1, int(width * by)), max_pixels)
+    height = min(max(1, int(height * by)), max_pixels // width)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def choose_format(picture: Image.Image) -> Any:
+    """ "PNG", without loss, of a small picture or one of few colours, else "JPEG"."""
+    small = picture.width * picture.height <= _SMALL_IMAGE_PIXELS
+    return "PNG" if small or picture.getcolors(_FEW_COLOURS) is not None else "JPEG"

@@ -1,19 +1,28 @@
-"""How much memory models need while they answer, computed from their shapes before they load.
+"""Estimates how much memory models need before they load, and returns freed memory to the system.
 
-It knows arithmetic. It does not know configurations, devices or machines, and imports nothing of
-ours. Weights, cache and tokens are counted, and so are the arrays of the layer at work; what a bare
-process takes, and int8 and its leavings, were measured on one CPU. It holds where freed arrays go
-back to the system, as `readers.freeing` has it. benchmarks/memory.py holds it against models that
-it was not made with. A GPU was never measured. Not counted: a retriever's activations, and the
-mask of a batch of unequal prompts.
+Knows arithmetic, the names that model families give to their sizes, and glibc's malloc threshold.
+Does not know devices or machines, and reads no weights. The estimate counts weights, key-value
+cache, image tokens and the activations of the layer at work. The overhead of a bare process and of
+int8 was measured on one CPU; no GPU was measured. It holds where freed arrays return to the system
+(`return_freed_memory`). benchmarks/memory.py compares it with models that it was not fitted to. Not
+counted: a retriever's activations, the attention mask of a batch of unequal prompts, and image
+tiles of models that do not list them in `image_grid_pinpoints` (InternVL, SmolVLM).
 """
 
 from __future__ import annotations
 
+import ctypes
+import json
 import math
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+from rag_vqa.errors import Missing
 
 GB = 1e9
 # Of what is computed, kept free besides. At the worst a process took 2.3% more, on a CPU
@@ -28,15 +37,19 @@ RUNTIME_GPU = 0.6 * GB  # CUDA's own context and workspaces: a round figure, not
 # Arrays that are there at once in a gated MLP, where a layer holds most. As wide as the model: what
 # went in, the residual, its norm, embeddings, positions, the layer's result. As wide as the inner
 # layer: gate, up, their product.
-_WIDE, _INNER = 6, 3
+_HIDDEN_ARRAYS, _INNER_ARRAYS = 6, 3
 # bitsandbytes: what loading leaves behind, and more arrays of the inner layer's width, of 32 bits,
 # that int8 computes through on a CPU.
-_LEFT_BEHIND = 0.05 * GB
-_INT8 = 6
+_LOADING_RESIDUE = 0.05 * GB
+_INT8_ARRAYS = 6
+_UNLISTED_TILES = frozenset({"internvl", "idefics2", "idefics3", "smolvlm"})
+_M_MMAP_THRESHOLD = -3  # malloc.h
+ARRAY_BYTES = 2**20  # one token's activations are below
+IMAGE_BYTES = 2**23  # Pillow holds them in blocks of 16 MB
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """What a reader's memory depends on.
 
     Attributes:
@@ -75,7 +88,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What a reader is given to do.
 
     Attributes:
@@ -94,29 +107,29 @@ class Load:
     on_cpu: bool = False
 
 
-def reader(shape: Shape, load: Load) -> dict[str, float]:
+def reader_memory(shape: ModelShape, load: Workload) -> dict[str, float]:
     """Bytes of each part: "quantised", "left whole", "attention cache", "at work"."""
     bits = BITS.get(load.quantization, 8 * load.number)
     return {
         "quantised": shape.linear * bits / 8 if load.quantization in BITS else 0.0,
         "left whole": (shape.whole + (0 if load.quantization in BITS else shape.linear))
         * float(load.number),
-        "attention cache": _cache(shape, load),
-        "at work": _at_work(shape, load),
+        "attention cache": _attention_cache(shape, load),
+        "at work": _activations(shape, load),
     }
 
 
-def _cache(shape: Shape, load: Load) -> float:
+def _attention_cache(shape: ModelShape, load: Workload) -> float:
     """Keys and values of all tokens. They grow by copies: one layer's is there twice."""
     return 2.0 * load.batch * load.tokens * shape.heads * load.number * (shape.layers + 1)
 
 
-def _at_work(shape: Shape, load: Load) -> float:
+def _activations(shape: ModelShape, load: Workload) -> float:
     """Activations, of pictures or of text, whichever are more; quantised weights made large."""
     rows = load.batch * load.tokens
-    text = float(rows * load.number * (_WIDE * shape.hidden + _INNER * shape.inner))
+    text = float(rows * load.number * (_HIDDEN_ARRAYS * shape.hidden + _INNER_ARRAYS * shape.inner))
     patches = load.batch * load.images * shape.patches_of(load.pixels, load.tokens)
-    wide = _WIDE * shape.vision_hidden + _INNER * shape.vision_inner
+    wide = _HIDDEN_ARRAYS * shape.vision_hidden + _INNER_ARRAYS * shape.vision_inner
     pictures = float(patches * load.number * wide)
     if load.quantization not in BITS:
         return max(pictures, text)
@@ -124,5 +137,107 @@ def _at_work(shape: Shape, load: Load) -> float:
     if not load.on_cpu:
         return max(pictures, text) + one_layer
     if load.quantization == "int8":
-        text += _INT8 * rows * shape.inner * 4
-    return max(pictures, text) + one_layer + _LEFT_BEHIND
+        text += _INT8_ARRAYS * rows * shape.inner * 4
+    return max(pictures, text) + one_layer + _LOADING_RESIDUE
+
+
+def has_unlisted_tiles(config: Any) -> bool:
+    """Whether it is known to cut pictures into tiles that its shape counts as one."""
+    return config.model_type in _UNLISTED_TILES
+
+
+def model_shape(config: Any) -> ModelShape:
+    """The shape of a model of `AutoModelForImageTextToText`, counted on the meta device.
+
+    Linear layers of the language model count as such; all else stays whole, as `load_model` has
+    it. Raises AttributeError where a configuration names its sizes in no known way.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    language = getattr(model.model, "language_model", None)
+    layers = [] if language is None else list(language.modules())
+    linear = sum(m.weight.numel() for m in layers if isinstance(m, torch.nn.Linear))
+    text, vision = config.get_text_config(), config.vision_config
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    hidden, inner = _vision_widths(vision)
+    side = _side_length(vision.patch_size)
+    return ModelShape(
+        linear=linear,
+        whole=total - linear,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=text.intermediate_size,
+        heads=text.num_key_value_heads * width,
+        vision_hidden=hidden,
+        vision_inner=inner,
+        patch=side,
+        merged=getattr(vision, "spatial_merge_size", 1) ** 2,
+        patches=_patches_per_image(config, side),
+    )
+
+
+def count_parameters(folder: Path) -> int:
+    """How many numbers the safetensors of a folder hold, by their headers alone.
+
+    Raises:
+        Missing: there are none, or they cannot be read.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    try:
+        counts = [_count_in_file(file) for file in files]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Missing(f"{folder}: its weights cannot be read: {error}. Fetch them again") from error
+    if not counts:
+        raise Missing(f"{folder} has no weights in safetensors: check the path of the model")
+    return sum(counts)
+
+
+def _count_in_file(file: Path) -> int:
+    """By the format: eight bytes that say how long the header is, then the header as JSON."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:
+            raise ValueError(f"{file.name} is cut short")
+        header = json.loads(stream.read(length))
+    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+
+
+def _vision_widths(vision: Any) -> tuple[int, int]:
+    """Width, and that of the inner layer; Qwen2-VL calls the first embed_dim, and has a ratio."""
+    hidden = getattr(vision, "embed_dim", None) or vision.hidden_size
+    inner = getattr(vision, "intermediate_size", None)
+    return hidden, int(inner or hidden * vision.mlp_ratio)
+
+
+def _patches_per_image(config: Any, side: int) -> int:
+    """Of a picture in a model that makes all of one size, with its tiles; 0 in others."""
+    vision = config.vision_config
+    if hasattr(vision, "spatial_merge_size"):
+        return 0
+    size = _side_length(vision.image_size)
+    pinpoints = getattr(config, "image_grid_pinpoints", None) or [[0, 0]]
+    tiles = max(math.ceil(high / size) * math.ceil(wide / size) for high, wide in pinpoints)
+    return int((1 + tiles) * ((size // side) ** 2 + 1))
+
+
+def _side_length(size: Any) -> int:
+    """A side, of what may be a pair of equal ones."""
+    return int(size if isinstance(size, int) else size[0])
+
+
+def return_freed_memory(least: int) -> None:
+    """From now on, what takes `least` bytes or more is the system's again as soon as it is freed.
+
+    It holds for the whole process. Call it before a model loads: what loading leaves in the heap is
+    filled again first. Where MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc
+    runs, nothing is changed. See mallopt(3).
+    """
+    if sys.platform != "linux" or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, least)

@@ -1,33 +1,30 @@
 """RagVqa: a question travels one way. retrieve → hits, select → hits, answer → answers.
 
-It wires retriever, prompts and readers, which never import one another. It does not know how a
-document is encoded, how a prompt is worded, or how a model reads.
+Wires retriever, prompts and readers, which never import one another. Does not know how a document
+is encoded, how a prompt is worded, or how a model reads.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rag_vqa import presets
+from rag_vqa import checkpoints
+from rag_vqa.answer_stream import stream_call
 from rag_vqa.critic import Critic, Filter
-from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.readers.opening import check_given, open_reader
-from rag_vqa.streaming import stream_call
-from rag_vqa.types import Answer, Completion, Hit, ImageSource, Passage, Prompt, Query
-from rag_vqa.unreadable import placed
+from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
+from rag_vqa.readers.factory import check_reader_options, open_reader
+from rag_vqa.types import Answer, Completion, Hit, ImageSource, OnText, Passage, Prompt, Query
 
 if TYPE_CHECKING:
-    from rag_vqa.readers.reader import Reader
+    from rag_vqa.readers.base import Reader
     from rag_vqa.retriever.explain import Explanation
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-# (row, piece) → False cancels that row.
-OnText = Callable[[int, str], bool | None]
 Where = Mapping[str, Any]
 CLOSED_BOOK = "closed-book"
 
@@ -67,24 +64,24 @@ class RagVqa:
     ) -> None:
         if isinstance(filter, str) and filter != "critic":
             raise UsageError(f"filter = {filter!r}: give 'critic', a Filter, or None")
-        self.k = _checked(k)
+        self.k = _check_k(k)
         self.template = template
         self.language = language
         self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
         said = {"quantization": quantization, **reader_options}
-        given = check_given(said, servers, isinstance(reader, str | Path | None))
+        given = check_reader_options(said, servers, isinstance(reader, str | Path | None))
         self._reader_options = {"servers": servers, **given}
 
     def retrieve(
         self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
     ) -> list[list[Hit]]:
         """The k best documents of each query, best first; all of them if there are fewer."""
-        k = _checked(self.k if k is None else k)
+        k = _check_k(self.k if k is None else k)
         if k == 0:
             return [[] for _ in queries]
-        return self.kb.search([self._instructed(query) for query in queries], k, where)
+        return self.kb.search([self._add_instruction(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Those hits that are worth reading, by the filter; without one, all of them."""
@@ -121,7 +118,7 @@ class RagVqa:
         completions = self.reader.generate(prompts, on_text, max_tokens)
         seconds = {"read": time.perf_counter() - start}
         return [
-            _answer(query, found, prompt, completion, seconds)
+            _make_answer(query, found, prompt, completion, seconds)
             for query, found, prompt, completion in zip(
                 queries, hits, prompts, completions, strict=True
             )
@@ -140,7 +137,9 @@ class RagVqa:
 
         Raises ReaderError where a server gave none.
         """
-        return _answered(self.ask_many([Query(text, image, instruction)], k=k, where=where)[0])
+        return _require_answer(
+            self.ask_many([Query(text, image, instruction)], k=k, where=where)[0]
+        )
 
     def ask_many(
         self, queries: Sequence[Query], *, k: int | None = None, where: Where | None = None
@@ -153,9 +152,9 @@ class RagVqa:
             return []
         if any(not isinstance(query, Query) for query in queries):
             raise UsageError("queries are rag_vqa.Query: give ask_many([Query(text, image)])")
-        with placed(queries):
-            hits, seconds = self._evidence(queries, k, where)
-            return [_timed(answer, seconds) for answer in self.answer(queries, hits)]
+        with name_failing_query(queries):
+            hits, seconds = self._retrieve_and_select(queries, k, where)
+            return [_add_seconds(answer, seconds) for answer in self.answer(queries, hits)]
 
     def stream(
         self,
@@ -172,7 +171,7 @@ class RagVqa:
         reader.
         """
         query = Query(text, image, instruction)
-        hits, seconds = self._evidence([query], k, where)
+        hits, seconds = self._retrieve_and_select([query], k, where)
         yield tuple(hits[0])
 
         def read(report: Callable[[str], bool]) -> Answer:
@@ -182,7 +181,7 @@ class RagVqa:
             begun = False
             for event in events:
                 if not isinstance(event, str):
-                    yield _timed(_answered(event), seconds)
+                    yield _add_seconds(_require_answer(event), seconds)
                 elif piece := event if begun else event.lstrip():
                     begun = True
                     yield piece
@@ -200,25 +199,25 @@ class RagVqa:
 
         Raises UsageError where there is neither text nor image, or k is 0.
         """
-        k = _checked(self.k if k is None else k, least=1)
+        k = _check_k(self.k if k is None else k, least=1)
         if not text.strip() and image in (None, ""):
             raise UsageError('nothing to look for: give a text, an image, or both: search("…")')
         return self.retrieve([Query(text, image, instruction)], k=k, where=where)[0]
 
     def explain(self, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
         """Why a passage (of a hit: `hit.passage`) matches a query; see `Retriever.explain`."""
-        return self.kb.retriever.explain(self._instructed(query), passage, pairs)
+        return self.kb.retriever.explain(self._add_instruction(query), passage, pairs)
 
     def prompt(self, query: Query, hits: Sequence[Hit], template: str | None = None) -> Prompt:
         """The exact prompt for one query and its hits, within the reader's limits.
 
         `template`: in place of the pipeline's own; without hits it is "closed-book" anyway.
         """
-        from rag_vqa.prompts.builder import build
+        from rag_vqa.prompts.builder import build_prompt
 
         template = (template or self.template) if hits else CLOSED_BOOK
         reader = self.reader
-        return build(query, hits, reader.limits, reader.count, template, self.language)
+        return build_prompt(query, hits, reader.limits, reader.count, template, self.language)
 
     @property
     def filter_name(self) -> str:
@@ -242,12 +241,14 @@ class RagVqa:
             self._reader = open_reader(named, **self._reader_options)
         return self._reader
 
-    def _instructed(self, query: Query) -> Query:
+    def _add_instruction(self, query: Query) -> Query:
         """The query with its task's instruction, where the retriever is known to have one."""
-        given = presets.instruction(self.kb.manifest.source, bool(query.text), query.instruction)
+        given = checkpoints.known_instruction(
+            self.kb.manifest.source, bool(query.text), query.instruction
+        )
         return replace(query, instruction=given)
 
-    def _evidence(
+    def _retrieve_and_select(
         self, queries: Sequence[Query], k: int | None, where: Where | None
     ) -> tuple[list[list[Hit]], dict[str, float]]:
         start = time.perf_counter()
@@ -258,16 +259,16 @@ class RagVqa:
         return hits, {"retrieve": retrieved - start, "select": selected - retrieved}
 
 
-def _answer(
+def _make_answer(
     query: Query,
     hits: Sequence[Hit],
     prompt: Prompt,
     completion: Completion,
     seconds: Mapping[str, float],
 ) -> Answer:
-    from rag_vqa.prompts.citations import cited
+    from rag_vqa.prompts.citations import parse_citations
 
-    citations = cited(completion.text, len(prompt.kept))
+    citations = parse_citations(completion.text, len(prompt.kept))
     return Answer(
         text=completion.text.strip(),
         query=query,
@@ -284,17 +285,39 @@ def _answer(
     )
 
 
-def _checked(k: int, least: int = 0) -> int:
+def _check_k(k: int, least: int = 0) -> int:
     if not isinstance(k, int) or k < least:
         raise UsageError(f"k = {k!r}: give {least or '0 (no retrieval)'} or more")
     return k
 
 
-def _answered(answer: Answer) -> Answer:
+def _require_answer(answer: Answer) -> Answer:
     if answer.finish == "failed":
         raise ReaderError(answer.error)
     return answer
 
 
-def _timed(answer: Answer, seconds: Mapping[str, float]) -> Answer:
+def _add_seconds(answer: Answer, seconds: Mapping[str, float]) -> Answer:
     return replace(answer, seconds={**seconds, **answer.seconds})
+
+
+@contextmanager
+def name_failing_query(queries: Sequence[Query]) -> Iterator[None]:
+    """Within, BadImage or Missing of a picture says whose it is, where several are asked."""
+    try:
+        yield
+    except (BadImage, Missing):
+        if len(queries) > 1:
+            _find_unreadable_image(queries)
+        raise
+
+
+def _find_unreadable_image(queries: Sequence[Query]) -> None:
+    from rag_vqa import images
+
+    for place, query in enumerate(queries):
+        if query.image is not None and query.image != "":
+            try:
+                images.load(query.image)
+            except (BadImage, Missing) as error:
+                raise type(error)(f"queries[{place}]: {error}") from error

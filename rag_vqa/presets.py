@@ -1,6 +1,6 @@
-"""Named choices of models for a size of machine: what they are, weigh, need, and under what terms.
+"""Presets: models and limits for one size of machine, and the memory that they need.
 
-It knows nothing of loading or downloading. The models themselves are in checkpoints.py.
+Knows nothing of loading or downloading. The models themselves are in checkpoints.py.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rag_vqa import memory
-from rag_vqa.checkpoints import MODELS as MODELS
-from rag_vqa.checkpoints import Model
+from rag_vqa.checkpoints import CHECKPOINTS as MODELS
+from rag_vqa.checkpoints import EMBEDDED, Checkpoint, processor_source
 from rag_vqa.errors import UsageError
-from rag_vqa.settings import EMBEDDED
+from rag_vqa.formatting import GB
 
 Quantization = Literal["nf4", "int8", "none"]
-GB = 1e9
 CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
 _NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
-_EMBEDDED = 0.1 * GB  # of the embedded models, beside what any process takes; measured
+_EMBEDDED_MEMORY = 0.1 * GB  # of the embedded models, beside what any process takes; measured
+_L, _H, _G = (f"aimagelab/ReT-{name}" for name in ("CLIP-ViT-L-14", "OpenCLIP-ViT-H-14",
+                                                   "OpenCLIP-ViT-G-14"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Preset:
     retriever_dtype: Literal["float32", "float16"] = "float32"
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def models(self) -> tuple[Checkpoint, ...]:
         """What it downloads: nothing for the embedded one."""
-        names = (self.retriever, self.reader, processors(self.retriever))
+        names = (self.retriever, self.reader, processor_source(self.retriever))
         return tuple(MODELS[name] for name in names if name in MODELS)
 
     @property
@@ -62,11 +63,11 @@ class Preset:
         """Bytes by part, at the longest prompt that its limits let through; see `memory`."""
         runtime = memory.RUNTIME_CPU if self.on_cpu else memory.RUNTIME_GPU
         if not self.models:
-            return {"runtime": memory.RUNTIME_CPU, "models": _EMBEDDED}
+            return {"runtime": memory.RUNTIME_CPU, "models": _EMBEDDED_MEMORY}
         shape = MODELS[self.reader].shape
         if shape is None:
             raise UsageError(f"the memory of {self.reader} is not known")
-        load = memory.Load(
+        load = memory.Workload(
             self.quantization,
             self.max_context,
             self.max_images or 1,
@@ -75,7 +76,7 @@ class Preset:
             on_cpu=self.on_cpu,
         )
         weights = MODELS[self.retriever].parameters * memory.BYTES[self.retriever_dtype]
-        return {"runtime": runtime, "retriever": weights, **memory.reader(shape, load)}
+        return {"runtime": runtime, "retriever": weights, **memory.reader_memory(shape, load)}
 
     @property
     def memory(self) -> float:
@@ -86,7 +87,7 @@ class Preset:
     def layer(self) -> dict[str, Any]:
         """The preset as the lowest layer of settings.
 
-        The embedded reader's limits are not in it: they come with that reader, see `limits`.
+        The embedded reader's limits are not in it: they come with that reader, see `reader_limits`.
         """
         own = self.reader == EMBEDDED
         return {
@@ -103,8 +104,13 @@ class Preset:
         }
 
 
-_L, _H, _G = (f"aimagelab/ReT-{name}" for name in ("CLIP-ViT-L-14", "OpenCLIP-ViT-H-14",
-                                                   "OpenCLIP-ViT-G-14"))  # fmt: skip
+def find_preset(name: str) -> Preset:
+    """The preset of that name, or an error that lists them."""
+    if not isinstance(name, str) or name not in PRESETS:  # a file may hold anything
+        raise UsageError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -123,66 +129,20 @@ PRESETS: Mapping[str, Preset] = {
 }  # fmt: skip
 
 
-def preset(name: str) -> Preset:
-    """The preset of that name, or an error that lists them."""
-    if not isinstance(name, str) or name not in PRESETS:  # a file may hold anything
-        raise UsageError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
 def preset_layer(name: str | None) -> dict[str, Any]:
     """The lowest layer of settings.
 
     None: the demo's, with no model named, so that using the embedded ones is announced.
     """
-    layer = preset(name or "demo").layer
+    layer = find_preset(name or "demo").layer
     if name is None:
         del layer["retriever"]["model"], layer["reader"]["model"]
     return layer
 
 
-def limits(model: str) -> dict[str, Any]:
+def reader_limits(model: str) -> dict[str, Any]:
     """Options of `LocalReader` for this model, where none are given."""
     if model != EMBEDDED:
         return {"max_new_tokens": _NEW_TOKENS}
-    demo = preset(EMBEDDED)
+    demo = find_preset(EMBEDDED)
     return {"max_images": demo.max_images, "max_new_tokens": demo.max_new_tokens}
-
-
-def revision(model: str | None, asked: str | None) -> str | None:
-    """The revision to load: the one asked for, else the one known for this model, else None."""
-    known = MODELS.get(model or "")
-    return asked or (known.revision if known else None)
-
-
-def instruction(model: str | None, has_text: bool, asked: str | None = None) -> str | None:
-    """The instruction for one query; None leaves the choice to the checkpoint."""
-    known = MODELS.get(model or "")
-    if asked is not None or known is None or known.instructions is None:
-        return asked
-    return known.instructions["question" if has_text else "image"]
-
-
-def processors(model: str) -> str:
-    """What tokenizer and image processor of a retriever can be taken from; "" if not known."""
-    known = MODELS.get(model)
-    return known.processors if known else ""
-
-
-def terms(model: str) -> str:
-    """One line on licence and size, said before a download."""
-    known = MODELS.get(model)
-    if known is None:
-        return f"{model}: licence and size not known to rag-vqa, read its model card"
-    limits = "" if known.commercial else ", NON-COMMERCIAL USE ONLY"
-    note = f" ({known.note})" if known.note else ""
-    return f"{model}: {size(known.download)}, licence {known.licence}{limits}{note}"
-
-
-def size(count: float) -> str:
-    """Bytes as a person reads them.
-
-    >>> size(17.53e9), size(3.6e6)
-    ('17.5 GB', '4 MB')
-    """
-    return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"

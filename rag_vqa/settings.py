@@ -1,7 +1,7 @@
-"""One frozen tree of settings, and how its layers are laid on one another.
+"""Settings: one frozen tree, merged from layers.
 
-It knows names, types and precedence: flag > --set > RAG_VQA_* > file > preset. It does not know
-what a model is, loads none, and imports no torch.
+Knows precedence: flag > --set > RAG_VQA_* > file > preset. Does not know models, loads none, and
+imports no torch.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from rag_vqa.errors import Missing, UsageError
-from rag_vqa.sections import Section
-from rag_vqa.sections import Settings as Settings
+from rag_vqa.errors import UsageError
+from rag_vqa.settings_schema import Section, Settings
 
-SHOWN_BY = "rag-vqa config show"
-EMBEDDED = "demo"  # the name of the models that come with the package
-PREFIX = "RAG_VQA_"
+SHOW_COMMAND = "rag-vqa config show"
+ENVIRONMENT_PREFIX = "RAG_VQA_"
 # RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself, RAG_VQA_API_KEY and RAG_VQA_TOKEN
 # are secrets, which no settings hold; they are not part of the tree.
-_RESERVED = {"config", "debug", "api_key", "token"}
+_RESERVED_NAMES = {"config", "debug", "api_key", "token"}
 # What is said of one model and not of another that is named in its place.
-_OWNED = (
+_MODEL_SPECIFIC = (
     "revision", "tokenizer", "image_processor", "instruction",
     "max_pixels", "max_images", "max_context",
 )  # fmt: skip
@@ -34,7 +31,7 @@ Layer: TypeAlias = Mapping[str, Any]
 _AnySection = TypeVar("_AnySection", bound=Section)
 
 
-def load(
+def load_settings(
     flags: Layer | None = None,
     assignments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
@@ -70,15 +67,15 @@ def load(
     said: dict[str, Any] = {}
     merged = _without_nulls(preset_layer(named))
     for layer in layers:
-        said, merged = _lay(said, layer), _lay(merged, layer)
-    return _marked(validate(merged), said)
+        said, merged = _overlay(said, layer), _overlay(merged, layer)
+    return _mark_given(validate_settings(merged), said)
 
 
-def stated(settings: Settings) -> list[str]:
+def explicit_keys(settings: Settings) -> list[str]:
     """Dotted keys that were given, other than by the preset."""
     return [
         key
-        for key in keys()
+        for key in setting_keys()
         for section, _, name in [key.rpartition(".")]
         if name in (getattr(settings, section) if section else settings).model_fields_set
     ]
@@ -87,7 +84,7 @@ def stated(settings: Settings) -> list[str]:
 def differences(settings: Settings) -> dict[str, Any]:
     """What `settings` say beyond their preset, as a tree: it can be read back, and overridden."""
     preset = {"preset": settings.preset}
-    base = load(preset, environment={}).model_dump(mode="json")
+    base = load_settings(preset, environment={}).model_dump(mode="json")
     tree: dict[str, Any] = dict(_without_nulls(preset))
     for name, value in settings.model_dump(mode="json").items():
         if isinstance(value, dict):
@@ -97,7 +94,7 @@ def differences(settings: Settings) -> dict[str, Any]:
     return _without_nulls(tree)
 
 
-def assembled(
+def load_tree(
     kind: type[_AnySection], file: Path | None, assignments: Sequence[str], flags: Layer, see: str
 ) -> _AnySection:
     """Another tree than Settings: that of a file, under assignments, under flags.
@@ -105,26 +102,26 @@ def assembled(
     Args:
         see: the command that shows what can be set.
 
-    Raises UsageError: as `load`.
+    Raises UsageError: as `load_settings`.
     """
     below = _read_file(file, see) if file else {}
-    return _validated(kind, _merge(_merge(below, _from_assignments(assignments)), flags), see)
+    return _validate_as(kind, _merge(_merge(below, _from_assignments(assignments)), flags), see)
 
 
-def validate(tree: Layer) -> Settings:
+def validate_settings(tree: Layer) -> Settings:
     """The tree as Settings; the first thing wrong with it becomes one line."""
-    return _validated(Settings, tree, SHOWN_BY)
+    return _validate_as(Settings, tree, SHOW_COMMAND)
 
 
-def _validated(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
+def _validate_as(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
     try:
         return kind.model_validate(dict(tree))
     except ValidationError as error:
         first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        key = _whole(key, first["input"])
-        raise UsageError(f"There is no setting {key}.{_nearest(key, kind, see)}")
+        key = _full_key(key, first["input"])
+        raise UsageError(f"There is no setting {key}.{_suggest_key(key, kind, see)}")
     if first["type"] == "missing":
         raise UsageError(f"{key} is missing. See: {see}")
     if first["type"] == "tuple_type" and isinstance(first["input"], Mapping):
@@ -132,58 +129,35 @@ def _validated(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
     raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: {see}")
 
 
-def embedded_model(role: Literal["retriever", "reader"]) -> Path:
-    """The folder of an embedded checkpoint: package data, found without running any of its code.
-
-    Raises:
-        Missing: this installation came without it.
-    """
-    spec = find_spec("rag_vqa")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    for place in places:
-        folder = Path(place) / "demo" / "models" / role
-        if (folder / "config.json").is_file():
-            return folder
-    raise Missing(
-        f"The embedded {role} is not in this installation. Look with: rag-vqa doctor. "
-        f"Or name another one: --{role} MODEL"
-    )
-
-
-def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str:
-    """What to load for a setting's `model`: the embedded folder, a folder, or a hub id."""
-    return str(embedded_model(role)) if model in (None, EMBEDDED) else str(model)
-
-
-def _marked(section: _AnySection, said: Layer) -> _AnySection:
+def _mark_given(section: _AnySection, said: Layer) -> _AnySection:
     """The same values; the fields that are set are those of `said`."""
     values = {
-        name: _marked(value, said.get(name, {})) if isinstance(value, Section) else value
+        name: _mark_given(value, said.get(name, {})) if isinstance(value, Section) else value
         for name, value in section
     }
     return type(section).model_construct(_fields_set=set(said), **values)
 
 
-def keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+def setting_keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
     """Every dotted key of the tree, in order; of a list of sections those of one of them."""
     found: list[str] = []
     for name, field in section.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
         kind = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
         if kind is not None:
-            found += keys(kind, f"{prefix}{name}.")
+            found += setting_keys(kind, f"{prefix}{name}.")
         else:
             found.append(prefix + name)
     return found
 
 
-def _lay(below: Layer, above: Layer) -> dict[str, Any]:
+def _overlay(below: Layer, above: Layer) -> dict[str, Any]:
     """A layer on the ones below it: a new model drops what belonged to the model below."""
     kept = dict(below)
     for name, value in above.items():
         lower, model = kept.get(name), value.get("model") if isinstance(value, Mapping) else None
         if model is not None and isinstance(lower, Mapping) and model != lower.get("model"):
-            kept[name] = {key: v for key, v in lower.items() if key not in _OWNED}
+            kept[name] = {key: v for key, v in lower.items() if key not in _MODEL_SPECIFIC}
     return _merge(kept, above)
 
 
@@ -200,7 +174,7 @@ def _merge(below: Layer, above: Layer) -> dict[str, Any]:
 
 def _without_nulls(layer: Layer, prefix: str = "") -> dict[str, Any]:
     """The layer without keys that are null; unknown ones stay, to be refused."""
-    known = keys()
+    known = setting_keys()
     return {
         name: _without_nulls(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
         for name, value in layer.items()
@@ -208,11 +182,11 @@ def _without_nulls(layer: Layer, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path, see: str = SHOWN_BY) -> dict[str, Any]:
+def _read_file(path: Path, see: str = SHOW_COMMAND) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        start = f"A start: {see} > {path}" if see == SHOWN_BY else f"See: {see}"
+        start = f"A start: {see} > {path}" if see == SHOW_COMMAND else f"See: {see}"
         raise UsageError(f"{path}: no such settings file. {start}")
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
@@ -226,14 +200,14 @@ def _read_file(path: Path, see: str = SHOWN_BY) -> dict[str, Any]:
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in sorted(environment.items()):
-        key = name.removeprefix(PREFIX).lower()
-        if name.startswith(PREFIX) and key not in _RESERVED:
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name.startswith(ENVIRONMENT_PREFIX) and key not in _RESERVED_NAMES:
             path = key.split("__")
-            if not any(f"{known}.".startswith(f"{'.'.join(path)}.") for known in keys()):
+            if not any(f"{known}.".startswith(f"{'.'.join(path)}.") for known in setting_keys()):
                 dotted = ".".join(path)
                 raise UsageError(
                     f"There is no setting {dotted}, which {name} in the environment sets."
-                    f"{_nearest(dotted)}"
+                    f"{_suggest_key(dotted)}"
                 )
             tree = _merge(tree, _nest(path, value))
     return tree
@@ -253,7 +227,7 @@ def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
     return {path[0]: _nest(path[1:], value) if len(path) > 1 else value}
 
 
-def _whole(key: str, value: Any) -> str:
+def _full_key(key: str, value: Any) -> str:
     """The key with the first one below it, where `value` is a section: more of it is known."""
     while isinstance(value, Mapping) and value:
         name, value = next(iter(value.items()))
@@ -261,8 +235,8 @@ def _whole(key: str, value: Any) -> str:
     return key
 
 
-def _nearest(key: str, kind: type[BaseModel] = Settings, see: str = SHOWN_BY) -> str:
-    known = keys(kind)
+def _suggest_key(key: str, kind: type[BaseModel] = Settings, see: str = SHOW_COMMAND) -> str:
+    known = setting_keys(kind)
     key = ".".join(part for part in key.split(".") if not part.isdigit())  # places in a list
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     # The right name in the wrong section: `model` or `reader.k`.

@@ -1,11 +1,12 @@
-"""What flows between the rooms: frozen dataclasses. This module imports nothing of ours.
+"""The types that flow between all rooms: frozen dataclasses and type aliases.
 
-It knows names and fields. It does not know how anything is stored, encoded, drawn or read.
+Knows names and fields. Does not know how anything is stored, encoded, drawn or read. Imports
+nothing of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+
 # A picture: a path, the bytes of a file, or an image already decoded. Only images.py opens it.
 ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
 Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
+# (row, piece) → False cancels that row.
+OnText = Callable[[int, str], bool | None]
+Quantization = Literal["nf4", "int8", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +196,16 @@ class Example:
     group: str = ""
     unanswerable: bool = False
     missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLimits:
+    """The most that one prompt may hold.
+
+    Attributes:
+        images: pictures in one prompt, the question's among them.
+        context: tokens of one prompt, image tokens among them; room for the answer is off.
+    """
+
+    images: int
+    context: int

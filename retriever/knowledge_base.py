@@ -1,43 +1,106 @@
-"""A folder of documents with the tokens of their passages: what users do with it.
+"""KnowledgeBase: a folder of documents and the tokens of their passages, as users handle it.
 
-It knows which retriever its tokens belong to, and who may write. It does not know what an added
-document goes through (adding.py), how rows are stored (store/) or searched (search.py).
+Knows which retriever its tokens belong to, who may write, and how much it holds. Does not know how
+a document is ingested (ingest.py), stored (store/) or searched (search).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
-from rag_vqa.retriever import filters, matching, merging, syncing
-from rag_vqa.retriever.adding import Adding
-from rag_vqa.retriever.encoding import TokenEncoder
-from rag_vqa.retriever.filters import Where
-from rag_vqa.retriever.report import AddReport
-from rag_vqa.retriever.sizes import Stats, stats_of
-from rag_vqa.retriever.store import FILE, Store, compact, copying, creating, migrate, verify
-from rag_vqa.retriever.store.compact import Compacted
-from rag_vqa.retriever.store.content import Shown, shown
+from rag_vqa.retriever import compatibility, sync_and_merge
+from rag_vqa.retriever.compatibility import retriever_label
+from rag_vqa.retriever.ingest import Ingest
+from rag_vqa.retriever.ingest_batch import AddReport
+from rag_vqa.retriever.modeling import TokenEncoder
+from rag_vqa.retriever.search import filters
+from rag_vqa.retriever.search.filters import Where
+from rag_vqa.retriever.store import document_store, maintenance, migrate, verify
+from rag_vqa.retriever.store.database import DATABASE_FILE
+from rag_vqa.retriever.store.document_content import Shown
+from rag_vqa.retriever.store.document_store import Store, read_document_passages
+from rag_vqa.retriever.store.maintenance import Compacted
 from rag_vqa.retriever.store.verify import Damage
-from rag_vqa.retriever.syncing import SyncReport
+from rag_vqa.retriever.sync_and_merge import SyncReport
 from rag_vqa.types import Document, Hit, Query
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.search import Retriever
 
 __all__ = [
-    "AddReport", "Compacted", "Damage", "KnowledgeBase", "Rejected", "Shown", "Stats",
-    "SyncReport", "Where",
-]  # fmt: skip
-Items = Iterable[Document | Mapping[str, Any]]
+    "AddReport",
+    "Compacted",
+    "Damage",
+    "KnowledgeBase",
+    "Rejected",
+    "Shown",
+    "Stats",
+    "SyncReport",
+    "Where",
+]
+Documents = Iterable[Document | Mapping[str, Any]]
 Progress = Callable[[int], None]
-Loading = Callable[[], TokenEncoder]
-Hits = list[list[Hit]]  # in the class, `list` is a method
+EncoderLoader = Callable[[], TokenEncoder]
+HitLists = list[list[Hit]]  # in the class, `list` is a method
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Sizes of a knowledge base.
+
+    Attributes:
+        bytes: on disk, of which `token_bytes` are tokens and codes.
+        gone: rows of deleted passages, whose bytes a compaction would free.
+        cut_off: share of the documents' tokens that lies beyond the encoder's window (splitting
+            "none"; 0 where texts are split).
+    """
+
+    documents: int
+    passages: int
+    images: int
+    bytes: int
+    token_bytes: int
+    gone: int
+    cut_off: float
+    splitting: str
+    keep_tokens: bool
+    retriever: str
+    K: int
+    D: int
+
+
+def compute_stats(store: Store) -> Stats:
+    """Counts and sizes of the last commit; bytes of what lies on the disk now."""
+    documents, passages = store.count()
+    pictures = [file.stat().st_size for file in store.pictures.there()]
+    tokens = sum(file.stat().st_size for file in store.segments.there())
+    database = sum(f.stat().st_size for f in store.folder.glob(f"{store.db.file.name}*"))
+    (gone,), ((total, cut),) = (
+        store.db.rows("SELECT count(*) FROM gone")[0],
+        store.db.rows("SELECT coalesce(sum(tokens), 0), coalesce(sum(cut), 0) FROM documents"),
+    )
+    made = store.manifest
+    return Stats(
+        documents=documents,
+        passages=passages,
+        images=len(pictures),
+        bytes=database + tokens + sum(pictures),
+        token_bytes=tokens,
+        gone=gone,
+        cut_off=cut / total if total else 0.0,
+        splitting=made.splitting,
+        keep_tokens=made.keep_tokens,
+        retriever=retriever_label(made),
+        K=made.K,
+        D=made.D,
+    )
 
 
 class KnowledgeBase:
@@ -56,16 +119,20 @@ class KnowledgeBase:
     engine = "auto"
     hybrid = sections = False
 
-    def __init__(self, store: Store, encoder: TokenEncoder | Loading | None = None) -> None:
+    def __init__(self, store: Store, encoder: TokenEncoder | EncoderLoader | None = None) -> None:
         self.store = store
         self.path = store.folder
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        self._load = encoder if callable(encoder) else lambda: matching.load_own(store.manifest)
-        matching.check_splitting(self.path, self.manifest)
+        self._load = (
+            encoder
+            if callable(encoder)
+            else lambda: compatibility.load_recorded_encoder(store.manifest)
+        )
+        compatibility.check_splitting(self.path, self.manifest)
         if encoder is not None and not callable(encoder):
-            matching.check_encoder(self.path, self.manifest, encoder)
+            compatibility.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
 
     @classmethod
@@ -91,9 +158,11 @@ class KnowledgeBase:
             Mismatch: what is there was made by another retriever.
         """
         path = Path(path)
-        if not (path / FILE).exists():
+        if not (path / DATABASE_FILE).exists():
             kept = keep_tokens is not False
-            creating.create(path, matching.manifest_of(encoder, split or "window", kept))
+            document_store.create_store(
+                path, compatibility.make_manifest(encoder, split or "window", kept)
+            )
         elif not exist_ok:
             raise UsageError(
                 f"{path} exists. Go on with it: rag-vqa kb build SOURCE --out {path}, or give "
@@ -101,14 +170,14 @@ class KnowledgeBase:
             )
         kb = cls.open(path, encoder)
         try:
-            matching.check_kept(path, kb.manifest, split, keep_tokens)
+            compatibility.check_build_options(path, kb.manifest, split, keep_tokens)
         except UsageError:
             kb.close()
             raise
         return kb
 
     @classmethod
-    def open(cls, path: str | Path, encoder: TokenEncoder | Loading | None = None) -> Self:
+    def open(cls, path: str | Path, encoder: TokenEncoder | EncoderLoader | None = None) -> Self:
         """Open a knowledge base. One of an older format is brought to the present one first.
 
         Args:
@@ -120,7 +189,7 @@ class KnowledgeBase:
             Mismatch: the encoder is not the one that it was built with.
         """
         path = Path(path)
-        store = migrate.opened(path)
+        store = migrate.open_migrated(path)
         try:
             return cls(store, encoder)
         except RagVqaError:
@@ -132,13 +201,13 @@ class KnowledgeBase:
         """The encoder, loaded now if there is none yet."""
         if self._encoder is None:
             encoder = self._load()
-            matching.check_encoder(self.path, self.manifest, encoder)
+            compatibility.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
 
     def add(
         self,
-        documents: Items,
+        documents: Documents,
         batch_size: int = 256,
         on_progress: Progress | None = None,
         strict: bool = False,
@@ -163,7 +232,7 @@ class KnowledgeBase:
             BadInput: a document is refused, under `strict`.
             Locked: another process is writing.
         """
-        adding = Adding(self.store, lambda: self.encoder, batch_size, strict)
+        adding = Ingest(self.store, lambda: self.encoder, batch_size, strict)
         adding.report = adding.report if report is None else report
         with self.store.writing():
             adding.take_all(documents, on_progress)
@@ -171,7 +240,7 @@ class KnowledgeBase:
 
     def sync(
         self,
-        records: Items,
+        records: Documents,
         *,
         dry_run: bool = False,
         force: bool = False,
@@ -196,9 +265,11 @@ class KnowledgeBase:
             UsageError: over 5% would be deleted, without `force`; batch_size < 1.
             BadInput, Locked: see `add`.
         """
-        adding = Adding(self.store, lambda: self.encoder, batch_size, strict, dry_run)
+        adding = Ingest(self.store, lambda: self.encoder, batch_size, strict, dry_run)
         with nullcontext() if dry_run else self.store.writing():
-            return syncing.sync(self.store, adding, records, rejected, dry_run, force, on_progress)
+            return sync_and_merge.sync_documents(
+                self.store, adding, records, rejected, dry_run, force, on_progress
+            )
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Remove documents in one commit; how many there were. Unknown ids are no error."""
@@ -218,22 +289,22 @@ class KnowledgeBase:
         with self.store.writing():
             for path in paths:
                 with type(self).open(path) as other:
-                    merging.merge(self.store, other.store, report)
+                    sync_and_merge.merge_documents(self.store, other.store, report)
         return report
 
     def compact(self) -> Compacted:
         """Free the bytes of deleted documents. Readers go on meanwhile."""
         with self.store.writing():
-            return compact.compact(self.store)
+            return maintenance.compact_store(self.store)
 
     def snapshot(self, path: str | Path) -> None:
         """Copy the last commit to a new folder, while others read and write. Raises UsageError
         if there is something at `path`."""
-        copying.copy(self.store, Path(path))
+        maintenance.copy_store(self.store, Path(path))
 
     def verify(self) -> tuple[Damage, ...]:
         """Compute all checksums again and compare what must agree; empty if all is sound."""
-        return tuple(verify.verify(self.store))
+        return tuple(verify.verify_store(self.store))
 
     def get(self, identity: str) -> Document | None:
         """The document of that id, None if there is none."""
@@ -242,7 +313,7 @@ class KnowledgeBase:
 
     def show(self, identity: str) -> Shown | None:
         """The document of that id with its passages, None if there is none."""
-        return shown(self.store, identity)
+        return read_document_passages(self.store, identity)
 
     def documents(self) -> Iterator[Document]:
         """All documents, in the order of their first adding."""
@@ -260,9 +331,9 @@ class KnowledgeBase:
 
         Raises UsageError: no document of the id `after`, or an unknown name in `where`.
         """
-        return islice(filters.documents(self.store, where, after), filters.at_least_0(limit))
+        return islice(filters.list_documents(self.store, where, after), filters.check_limit(limit))
 
-    def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> Hits:
+    def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> HitLists:
         """The k best documents of each query; see `Retriever.search`."""
         return self.retriever.search(queries, k, where, self.hybrid, self.sections)
 
@@ -282,7 +353,7 @@ class KnowledgeBase:
 
     def stats(self) -> Stats:
         """Counts and sizes."""
-        return stats_of(self.store)
+        return compute_stats(self.store)
 
     def __len__(self) -> int:
         return self.store.count()[0]

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag_vqa.limits import Limits
-from rag_vqa.types import Completion, Passage, Prompt, Query, Scalar
+from rag_vqa.types import Completion, Passage, Prompt, PromptLimits, Query, Scalar
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +72,7 @@ class FakeReader:
 
     name = "fake reader"
     settings: Mapping[str, Scalar] = {"max_new_tokens": 64}
-    limits = Limits(images=4, context=4096)
+    limits = PromptLimits(images=4, context=4096)
 
     def __init__(self, says: str = "In burrows [1]."):
         self.says = says
@@ -174,9 +173,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
 
-    from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
-    from rag_vqa.retriever.encoder import INSTRUCTION_FILE
-    from rag_vqa.retriever.model import RetrieverModel
+    from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
+    from rag_vqa.retriever.modeling.encoder import INSTRUCTION_FILE
+    from rag_vqa.retriever.modeling.model import RetrieverModel
 
     folder = tmp_path_factory.mktemp("tiny-ret")
     torch.manual_seed(0)

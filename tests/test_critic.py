@@ -8,12 +8,21 @@ import pytest
 
 from rag_vqa.critic import THRESHOLD, Critic
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.limits import Limits
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.prompts import build
+from rag_vqa.prompts import build_prompt
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.sections import FilterSettings
-from rag_vqa.types import Document, Hit, ImagePart, Part, Passage, Prompt, Query, TextPart
+from rag_vqa.settings_schema import FilterSettings
+from rag_vqa.types import (
+    Document,
+    Hit,
+    ImagePart,
+    Part,
+    Passage,
+    Prompt,
+    PromptLimits,
+    Query,
+    TextPart,
+)
 
 QUERY = Query("Where do they nest?", b"a picture")
 
@@ -115,18 +124,18 @@ def test_a_document_cannot_word_the_question(reader) -> None:
 def test_a_text_too_long_is_judged_by_the_passage_found(reader) -> None:
     [hit] = hits(puffin="cliffs " * 500)
     hit = replace(hit, passage=Passage("puffin", 3, "in burrows"))
-    reader.limits = Limits(images=4, context=100)
+    reader.limits = PromptLimits(images=4, context=100)
     reader.weighs = {"in burrows": 0.8}
     [[kept]] = Critic(reader)([QUERY], [[hit]])
     assert kept.document is hit.document and kept.score == 0.8
-    prompt = build(QUERY, [kept], reader.limits, reader.count)  # and read by it, too
+    prompt = build_prompt(QUERY, [kept], reader.limits, reader.count)  # and read by it, too
     assert prompt.kept == (kept,) and "in burrows" in prompt.text
 
 
 def test_a_question_too_long_to_be_put_twice_is_told(reader, found: list[Hit]) -> None:
     query = Query("word " * 50)
-    reader.limits = Limits(images=4, context=100)
-    build(query, found, reader.limits, reader.count)  # read, if alone
+    reader.limits = PromptLimits(images=4, context=100)
+    build_prompt(query, found, reader.limits, reader.count)  # read, if alone
     with pytest.raises(UsageError, match=r"puts the question twice.*takes 100.*leave out --filter"):
         Critic(reader)([query], [found])
 

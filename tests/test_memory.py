@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from rag_vqa.memory import BITS, BYTES, Load, Shape, reader
+from rag_vqa.memory import BITS, BYTES, ModelShape, Workload, reader_memory
 
-SHAPE = Shape(
+SHAPE = ModelShape(
     linear=1_000_000, whole=300_000, layers=4, hidden=100, inner=300, heads=50,
     vision_hidden=80, vision_inner=200,
 )  # fmt: skip
-GPU = Load("none", tokens=1000, images=2, pixels=160 * 160, number=2)
+GPU = Workload("none", tokens=1000, images=2, pixels=160 * 160, number=2)
 
 
 def test_unquantised_on_a_gpu() -> None:
-    assert reader(SHAPE, GPU) == {
+    assert reader_memory(SHAPE, GPU) == {
         "quantised": 0,
         "left whole": 1_300_000 * 2,
         "attention cache": 2 * 1000 * 50 * 2 * (4 + 1),
@@ -24,7 +24,7 @@ def test_unquantised_on_a_gpu() -> None:
 
 @pytest.mark.parametrize(("quantization", "bytes_"), [("nf4", 4.127 / 8), ("int8", 1.0)])
 def test_only_linear_layers_are_made_small(quantization: str, bytes_: float) -> None:
-    found = reader(SHAPE, replace(GPU, quantization=quantization))
+    found = reader_memory(SHAPE, replace(GPU, quantization=quantization))
     assert found["quantised"] == pytest.approx(1_000_000 * bytes_)
     assert found["left whole"] == 300_000 * 2
     # One layer at a time is made large again.
@@ -33,11 +33,11 @@ def test_only_linear_layers_are_made_small(quantization: str, bytes_: float) -> 
 
 def test_pictures_that_take_more_than_the_text() -> None:
     many = replace(GPU, images=20)
-    assert reader(SHAPE, many)["at work"] == 20 * 100 * 2 * (6 * 80 + 3 * 200)
+    assert reader_memory(SHAPE, many)["at work"] == 20 * 100 * 2 * (6 * 80 + 3 * 200)
 
 
 def test_a_batch_multiplies_all_but_the_weights() -> None:
-    one, four = reader(SHAPE, GPU), reader(SHAPE, replace(GPU, batch=4))
+    one, four = reader_memory(SHAPE, GPU), reader_memory(SHAPE, replace(GPU, batch=4))
     assert four["left whole"] == one["left whole"]
     assert four["attention cache"] == 4 * one["attention cache"]
     assert four["at work"] == 4 * one["at work"]
@@ -45,11 +45,11 @@ def test_a_batch_multiplies_all_but_the_weights() -> None:
 
 def test_on_a_cpu_numbers_are_wider_and_int8_computes_through_32_bits() -> None:
     load = replace(GPU, number=4, on_cpu=True)
-    found = reader(SHAPE, load)
+    found = reader_memory(SHAPE, load)
     assert found["attention cache"] == 2 * 1000 * 50 * 4 * (4 + 1)
     assert found["at work"] == 1000 * 4 * 1500  # nothing is kept of what is freed
-    eight = reader(SHAPE, replace(load, quantization="int8"))["at work"]
-    nf4 = reader(SHAPE, replace(load, quantization="nf4"))["at work"]
+    eight = reader_memory(SHAPE, replace(load, quantization="int8"))["at work"]
+    nf4 = reader_memory(SHAPE, replace(load, quantization="nf4"))["at work"]
     assert eight - nf4 == 6 * 1000 * 300 * 4
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rag_vqa import images, presets
+from rag_vqa import checkpoints, images
+from rag_vqa.answer_stream import stream_call
 from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.streaming import stream_call
 from rag_vqa.types import Answer, Query
 
 QUESTION = "where do puffins nest"
@@ -182,9 +182,11 @@ def test_the_embedded_reader_is_announced(
     kb: KnowledgeBase, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append((a, k)))
     monkeypatch.setattr(
-        "rag_vqa.readers.opening.model_source", lambda model, role: f"{role}:{model}"
+        "rag_vqa.readers.local.reader.LocalReader", lambda *a, **k: loaded.append((a, k))
+    )
+    monkeypatch.setattr(
+        "rag_vqa.readers.factory.model_source", lambda model, role: f"{role}:{model}"
     )
     _ = RagVqa(kb, quantization="int8", max_images=2).reader
     options = {"quantization": "int8", "max_images": 2, "max_new_tokens": 48, "revision": None}
@@ -205,13 +207,18 @@ def test_terms_are_logged_once_and_known_revisions_taken(
     model: str, level: str,
 ) -> None:  # fmt: skip
     loaded = []
-    monkeypatch.setattr("rag_vqa.readers.local.LocalReader", lambda *a, **k: loaded.append(k))
+    monkeypatch.setattr(
+        "rag_vqa.readers.local.reader.LocalReader", lambda *a, **k: loaded.append(k)
+    )
     caplog.set_level("INFO", "rag_vqa")
     _ = RagVqa(kb, model).reader
     _ = RagVqa(kb, model, revision="v2").reader
-    assert [options["revision"] for options in loaded] == [presets.MODELS[model].revision, "v2"]
+    assert [options["revision"] for options in loaded] == [
+        checkpoints.CHECKPOINTS[model].revision,
+        "v2",
+    ]
     said = [(record.levelname, record.message) for record in caplog.records]
-    assert said == [(level, presets.terms(model))] * 2
+    assert said == [(level, checkpoints.licence_line(model))] * 2
 
 
 def test_released_retrievers_get_their_tasks_instruction(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa import checkpoints, presets, settings
+from rag_vqa import checkpoints, presets, settings, settings_schema
 from rag_vqa.errors import UsageError
 
 
-def load(**given: object) -> settings.Settings:
+def load(**given: object) -> settings_schema.Settings:
     given.setdefault("environment", {})
-    return settings.load(**given)  # type: ignore[arg-type]
+    return settings.load_settings(**given)  # type: ignore[arg-type]
 
 
 def test_each_layer_wins_over_the_one_below(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_what_was_given_is_told_from_what_the_preset_says(tmp_path: Path) -> Non
     file.write_text("preset: laptop\nseed: 0\nreader: {model: null}\n")
     flags = {"retriever": {"model": presets.PRESETS["laptop"].retriever}}
     given = load(file=file, environment={"RAG_VQA_READER__DTYPE": "auto"}, flags=flags)
-    assert settings.stated(given) == ["preset", "retriever.model", "reader.dtype", "seed"]
-    assert settings.stated(load()) == []
+    assert settings.explicit_keys(given) == ["preset", "retriever.model", "reader.dtype", "seed"]
+    assert settings.explicit_keys(load()) == []
     assert "model" not in load(flags={"preset": "laptop"}).reader.model_fields_set
 
 
@@ -176,7 +176,7 @@ def test_differences_leave_out_what_the_preset_says_and_keep_zero() -> None:
 
 def test_without_a_preset_no_model_is_named_and_with_demo_it_is() -> None:
     assert load().reader.model is None
-    assert load(flags={"preset": "demo"}).reader.model == settings.EMBEDDED
+    assert load(flags={"preset": "demo"}).reader.model == checkpoints.EMBEDDED
 
 
 def test_settings_are_frozen() -> None:
@@ -237,36 +237,38 @@ def test_only_one_preset_has_its_retriever_in_16_bits() -> None:
 
 def test_revisions_come_with_known_models_only() -> None:
     known = "Qwen/Qwen3-VL-8B-Instruct"
-    assert presets.revision(known, None) == "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"
-    assert presets.revision(known, "v2") == "v2"
-    assert presets.revision("some/other", None) is None
+    assert checkpoints.known_revision(known, None) == "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"
+    assert checkpoints.known_revision(known, "v2") == "v2"
+    assert checkpoints.known_revision("some/other", None) is None
 
 
 def test_instructions_go_by_task_and_can_be_overridden() -> None:
     ret = "aimagelab/ReT-CLIP-ViT-L-14"
-    assert presets.instruction(ret, has_text=True) == checkpoints.QUESTION
-    assert presets.instruction(ret, has_text=False) == checkpoints.IMAGE
-    assert presets.instruction(ret, has_text=True, asked="Find:") == "Find:"
-    assert presets.instruction("demo", has_text=True) is None
+    assert checkpoints.known_instruction(ret, has_text=True) == checkpoints.QUESTION_INSTRUCTION
+    assert checkpoints.known_instruction(ret, has_text=False) == checkpoints.IMAGE_INSTRUCTION
+    assert checkpoints.known_instruction(ret, has_text=True, asked="Find:") == "Find:"
+    assert checkpoints.known_instruction("demo", has_text=True) is None
 
 
 def test_a_non_commercial_licence_is_said() -> None:
-    assert "NON-COMMERCIAL" in presets.terms("Qwen/Qwen2.5-VL-3B-Instruct")
-    assert "NON-COMMERCIAL" not in presets.terms("Qwen/Qwen3-VL-2B-Instruct")
-    assert "17.5 GB, licence apache-2.0" in presets.terms("Qwen/Qwen3-VL-8B-Instruct")
-    assert "not known" in presets.terms("some/other")
+    assert "NON-COMMERCIAL" in checkpoints.licence_line("Qwen/Qwen2.5-VL-3B-Instruct")
+    assert "NON-COMMERCIAL" not in checkpoints.licence_line("Qwen/Qwen3-VL-2B-Instruct")
+    assert "17.5 GB, licence apache-2.0" in checkpoints.licence_line("Qwen/Qwen3-VL-8B-Instruct")
+    assert "not known" in checkpoints.licence_line("some/other")
 
 
 def test_where_a_licence_was_not_read_on_the_models_own_card_terms_say_so() -> None:
     for name in ("ReT-OpenCLIP-ViT-H-14", "ReT-OpenCLIP-ViT-G-14"):
-        assert "licence read on ReT-CLIP-ViT-L-14's card only" in presets.terms(f"aimagelab/{name}")
+        assert "licence read on ReT-CLIP-ViT-L-14's card only" in checkpoints.licence_line(
+            f"aimagelab/{name}"
+        )
 
 
 def test_model_source_of_folders_and_ids_is_as_given() -> None:
-    assert settings.model_source("some/other", "reader") == "some/other"
+    assert checkpoints.model_source("some/other", "reader") == "some/other"
 
 
 def test_the_demo_preset_says_what_its_reader_takes() -> None:
-    folder = settings.embedded_model("reader")
+    folder = checkpoints.embedded_model("reader")
     text = json.loads((folder / "config.json").read_text())["text_config"]
     assert presets.PRESETS["demo"].max_context == text["max_position_embeddings"]

@@ -12,7 +12,7 @@ import datasets
 import evaluate
 
 from rag_vqa.eval.bem import Bem
-from rag_vqa.eval.scorers.evqa import Evqa as Scorer
+from rag_vqa.eval.evqa import EvqaScorer as Scorer
 from rag_vqa.types import Example, Query
 
 _CITATION = """Mensink et al., Encyclopedic VQA: Visual questions about detailed properties of

@@ -1,33 +1,146 @@
-"""report.html of a run: one file that needs no other, and no network.
+"""report.html of a run: one file that needs no other file and no network.
 
-Knows which parts the page has and how they become text. Does not know figures or pictures. All
-text of others goes through the template's escaping; the page's one script is named by its hash,
-so that a browser would run no other.
+Knows the parts of the page, and which failures it shows: some of each cause, always the same ones,
+with small pictures. Does not know how figures or plots are made. The template escapes all text; a
+hash names the page's only script, so that a browser runs no other.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rag_vqa.errors import Missing
-from rag_vqa.eval.report import failures, published, tables
-from rag_vqa.eval.report.official import official_rows
-from rag_vqa.eval.report.plots import plots
-from rag_vqa.eval.report.reading import Seconds, read_results, scorer_of, seconds_of
-from rag_vqa.eval.results.causes import Cause
-from rag_vqa.eval.results.gate import reported
+from rag_vqa import images
+from rag_vqa.errors import BadInput, Missing
+from rag_vqa.eval.report import published, result_tables
+from rag_vqa.eval.report.plots import draw_plots
+from rag_vqa.eval.report.question_view import AnswerView, answer_view, question_picture
+from rag_vqa.eval.report.result_tables import official_rows
+from rag_vqa.eval.results.judgement import Cause, judged_answers, stored_cells
+from rag_vqa.eval.results.result_files import (
+    Seconds,
+    read_results,
+    reported_figures,
+    scorer_name,
+    seconds_per_question,
+)
+from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 
-FILE = "report.html"
-_HERE = Path(__file__).parent
+FAILURES_SHOWN = 200  # failures on a page: about 5 MB of pictures
+_THUMBNAIL_SIDE = 320  # pixels
+_PROMPT_CHARACTERS = 6000  # characters: 200 long prompts would make a page that no phone opens
+_FailurePlace = tuple[int, Cell]
+REPORT_FILE = "report.html"
+_TEMPLATES = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A wrong answer as a page shows it.
+
+    Attributes:
+        picture: a data URI of the picture made small, its metadata left behind; "" of none.
+        no_picture: why there is none.
+        prompt: the first characters of it; `cut` says how many are left out.
+        others: what the same question was answered in the other cells, and whether that is right.
+    """
+
+    told: AnswerView
+    picture: str
+    no_picture: str
+    prompt: str
+    cut: int
+    others: Sequence[tuple[str, str, bool]]
+
+
+def chosen_failures(ledger: Ledger, scorer: str, shown: int = FAILURES_SHOWN) -> Iterator[Failure]:
+    """The chosen failures, in the order of the questions."""
+    answering = [cell for cell in stored_cells(ledger) if not cell.repeat]
+    for position, cell in choose_failures(ledger, scorer, answering, shown):
+        yield _view_failure(ledger, scorer, position, cell, answering)
+
+
+def choose_failures(
+    ledger: Ledger, scorer: str, answering: Sequence[Cell], shown: int
+) -> list[_FailurePlace]:
+    """Failures in turn of each cause of each cell, until there are enough; which ones of a cause
+    goes by a hash of the question's id, so that a page written again shows the same."""
+    strata: dict[tuple[str, str], list[tuple[int, int, Cell]]] = {}
+    for cell in answering:
+        for row in judged_answers(ledger, cell, scorer):
+            if row.cause:
+                heap = strata.setdefault((row.cause, cell.name), [])
+                draw = -_draw_number(
+                    row.example.id
+                )  # negative: the heap's least is the first to go
+                heapq.heappush(heap, (draw, row.position, cell))
+                if len(heap) > shown:
+                    heapq.heappop(heap)
+    queues = [sorted(heap, key=lambda one: -one[0]) for _, heap in sorted(strata.items())]
+    taken: list[_FailurePlace] = []
+    for turn in range(max(map(len, queues), default=0)):
+        taken += [(queue[turn][1], queue[turn][2]) for queue in queues if turn < len(queue)]
+    order = {cell: number for number, cell in enumerate(answering)}
+    # Without evidence there is little to learn from: those come last.
+    return sorted(
+        taken[:shown], key=lambda one: (one[1].condition == "none", one[0], order[one[1]])
+    )
+
+
+def count_errors(ledger: Ledger) -> list[tuple[str, str, int]]:
+    """What failed: cell or stage, error and how often, the most frequent first, at most 20."""
+    errors: Counter[tuple[str, str]] = Counter()
+    for cell, error, count in ledger.rows(
+        "SELECT cell, error, count(*) FROM failed GROUP BY cell, error"
+    ):
+        errors[cell, error] = count
+    return [(cell, error, count) for (cell, error), count in errors.most_common(20)]
+
+
+def thumbnail(path: Path | None, missing: str = "") -> tuple[str, str]:
+    """A data URI of a picture of at most 320 pixels a side, or "" and why there is none."""
+    if path is None:
+        return "", f"{missing} is missing" if missing else "no picture"
+    try:
+        image = images.load(path)
+    except (BadInput, Missing) as error:
+        return "", str(error)
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    data = base64.b64encode(images.encode(image, "JPEG")).decode("ascii")
+    return f"data:image/jpeg;base64,{data}", ""
+
+
+def _view_failure(
+    ledger: Ledger, scorer: str, position: int, cell: Cell, answering: Sequence[Cell]
+) -> Failure:
+    one = answer_view(ledger, cell, position)
+    if one.answer is None:
+        raise RuntimeError("a failure was chosen that is none")
+    small, why = thumbnail(question_picture(one.answer.example), one.answer.example.missing)
+    others = [
+        (other.name, row.answer["prediction"], not row.cause)
+        for other in answering
+        if other != cell
+        for row in judged_answers(ledger, other, scorer, position)
+    ]
+    cut = max(0, len(one.prompt) - _PROMPT_CHARACTERS)
+    return Failure(one, small, why, one.prompt[:_PROMPT_CHARACTERS], cut, others)
+
+
+def _draw_number(identity: str) -> int:
+    data = identity.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def write_report(folder: Path) -> Path:
@@ -38,42 +151,42 @@ def write_report(folder: Path) -> Path:
     """
     results = read_results(folder)
     with Ledger(folder) as ledger:
-        page = _page(folder, results, ledger)
-    path = folder / FILE
-    begun = path.with_name(f"{FILE}.begun")
+        page = _render_page(folder, results, ledger)
+    path = folder / REPORT_FILE
+    begun = path.with_name(f"{REPORT_FILE}.begun")
     begun.write_bytes(page.encode("utf-8", "backslashreplace"))
     begun.replace(path)
     return path
 
 
-def _page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
-    seconds = seconds_of(ledger)
-    shown = list(failures.failures(ledger, scorer_of(ledger))) if results["cells"] else []
+def _render_page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
+    seconds = seconds_per_question(ledger)
+    shown = list(chosen_failures(ledger, scorer_name(ledger))) if results["cells"] else []
     first = [cell for cell in results["cells"] if not cell["repeat"]]
-    pictures, no_pictures = _plots(results, seconds)
-    script = (_HERE / "report.js").read_text("utf-8")
+    pictures, no_pictures = _draw_plots(results, seconds)
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
     return _environment().get_template("report.jinja").render(
         run=folder.resolve().name,
         results=results,
-        said=list(tables.said(results)),
+        said=list(result_tables.setup_lines(results)),
         cells=[
-            (reported(results, cell), row)
+            (reported_figures(results, cell), row)
             for cell, row in zip(
-                results["cells"], tables.answer_rows(results, seconds), strict=True
+                results["cells"], result_tables.answer_rows(results, seconds), strict=True
             )
         ],
-        notes=list(tables.notes(results)),
+        notes=list(result_tables.table_notes(results)),
         official=official_rows(results),
-        recall=tables.recall_rows(results),
+        recall=result_tables.recall_rows(results),
         plots=[(title, Markup(svg)) for title, svg in pictures],
         no_plots=no_pictures,
-        causes=_causes(first),
+        causes=_causes_present(first),
         first=first,
-        published=published.split(published.beside(results)),
-        not_answered=failures.not_answered(ledger),
+        published=published.group_by_comparability(published.compare_with_published(results)),
+        not_answered=count_errors(ledger),
         failures=shown,
         wrong=sum(sum(cell["causes"].values()) for cell in first),
-        style=Markup((_HERE / "report.css").read_text("utf-8")),
+        style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
@@ -81,24 +194,28 @@ def _page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
 
 def _environment() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": tables.percent, "interval": tables.interval, "quoted": shlex.quote}
+    made.filters |= {
+        "percent": result_tables.percent,
+        "interval": result_tables.interval,
+        "quoted": shlex.quote,
+    }
     return made
 
 
-def _plots(results: Mapping[str, Any], seconds: Seconds) -> tuple[list[tuple[str, str]], str]:
+def _draw_plots(results: Mapping[str, Any], seconds: Seconds) -> tuple[list[tuple[str, str]], str]:
     """The pictures; or none, and what to install."""
     try:
-        return plots(results, seconds), ""
+        return draw_plots(results, seconds), ""
     except Missing as error:
         return [], str(error)
 
 
-def _causes(cells: list[Any]) -> list[str]:
+def _causes_present(cells: list[Any]) -> list[str]:
     """Causes that any cell has, in the order in which they are looked for."""
     return [cause for cause in get_args(Cause) if any(cause in cell["causes"] for cell in cells)]

@@ -1,7 +1,7 @@
-"""Pictures of a run's figures, as SVG that goes into a page and takes its colours for text.
+"""Plots of a run's figures, as SVG for the page.
 
-Knows matplotlib and what is drawn. Does not know the page. Labels come from benchmarks: formulas
-in them are not evaluated, and what the fonts lack is shown as a box.
+Knows matplotlib and what is drawn. Does not know the page. Text takes the page's colour. Labels
+come from benchmarks: formulas in them are not evaluated; characters without a glyph become a box.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import Missing
-from rag_vqa.eval.report.reading import STAGES, Seconds
-from rag_vqa.eval.report.tables import by_depth
+from rag_vqa.eval.report.result_tables import by_depth
+from rag_vqa.eval.results.result_files import STAGES, Seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by most colour-blind people, a little darkened or lightened
 # where they are faint on white or on black.
 COLOURS = ("#2f86c5", "#e08a00", "#12a078", "#c765a1", "#7f8c9a", "#d1603d", "#5aa9d6", "#b59a2b")
-MOST = 6  # cells side by side in one picture
+MOST_CELLS = 6  # cells side by side in one picture
 _INK = "#010203"  # stands for the colour of the page's text
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
@@ -42,7 +42,7 @@ _STYLE: Any = {
 Draw = Callable[["Axes"], None]
 
 
-def plots(results: Mapping[str, Any], seconds: Seconds) -> list[tuple[str, str]]:
+def draw_plots(results: Mapping[str, Any], seconds: Seconds) -> list[tuple[str, str]]:
     """Title and SVG of each picture that there is something to draw in.
 
     Raises:
@@ -51,23 +51,23 @@ def plots(results: Mapping[str, Any], seconds: Seconds) -> list[tuple[str, str]]
     cells = [cell for cell in results["cells"] if cell["n"] and not cell["repeat"]]
     found: list[tuple[str, str]] = []
     if results["recall"]:
-        found.append(("Recall over K", _svg(_recall(results["recall"]))))
+        found.append(("Recall over K", _svg(_recall_plot(results["recall"]))))
     kinds = sorted({kind for cell in cells for kind in cell["by_kind"]})
     if kinds:
-        title = f"Accuracy by question type{_of_first(cells)}"
-        found.append((title, _svg(_by_kind(cells[:MOST], kinds), len(kinds) * 0.32 + 1.3)))
+        title = f"Accuracy by question type{_first_rows_note(cells)}"
+        found.append((title, _svg(_kind_plot(cells[:MOST_CELLS], kinds), len(kinds) * 0.32 + 1.3)))
     ranked = [cell for cell in cells if cell["condition"] in ("retrieved", "filtered")]
     if ranked:
-        title = f"Accuracy against the rank of the first right document{_of_first(ranked)}"
-        found.append((title, _svg(_by_rank(ranked[:MOST]))))
+        title = f"Accuracy against the rank of the first right document{_first_rows_note(ranked)}"
+        found.append((title, _svg(_rank_plot(ranked[:MOST_CELLS]))))
     timed = {cell["cell"]: seconds[cell["cell"]] for cell in cells if seconds.get(cell["cell"])}
     if timed:
-        found.append(("Seconds a question", _svg(_latency(timed), len(timed) * 0.3 + 1.2)))
+        found.append(("Seconds a question", _svg(_latency_plot(timed), len(timed) * 0.3 + 1.2)))
     return found
 
 
-def _of_first(cells: Sequence[Mapping[str, Any]]) -> str:
-    return f" · the first {MOST} of {len(cells)} rows" if len(cells) > MOST else ""
+def _first_rows_note(cells: Sequence[Mapping[str, Any]]) -> str:
+    return f" · the first {MOST_CELLS} of {len(cells)} rows" if len(cells) > MOST_CELLS else ""
 
 
 def _svg(draw: Draw, height: float = 0) -> str:
@@ -96,7 +96,7 @@ def label(text: str, most: int = 34) -> str:
     return "".join(c if (c.isprintable() and ord(c) < 0x530) or c in "…–" else "□" for c in line)
 
 
-def _percents(axes: Axes, along: str) -> None:
+def _percent_axis(axes: Axes, along: str) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axis = axes.yaxis if along == "y" else axes.xaxis
@@ -105,7 +105,7 @@ def _percents(axes: Axes, along: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _recall(recall: Mapping[str, Any]) -> Draw:
+def _recall_plot(recall: Mapping[str, Any]) -> Draw:
     def draw(axes: Axes) -> None:
         names = {"recall": "recall (any right one)", "pseudo": "pseudo-recall (answer in a text)"}
         ticks: set[int] = set()
@@ -123,13 +123,13 @@ def _recall(recall: Mapping[str, Any]) -> Draw:
         axes.set_xticks(sorted(ticks), [str(k) for k in sorted(ticks)])
         axes.minorticks_off()
         axes.set(xlabel="K", ylabel="%", ylim=(0, 1.03))
-        _percents(axes, "y")
+        _percent_axis(axes, "y")
         axes.legend(loc="lower right")
 
     return draw
 
 
-def _by_kind(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw:
+def _kind_plot(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw:
     def draw(axes: Axes) -> None:
         wide = 0.8 / len(cells)
         for row, (cell, colour) in enumerate(zip(cells, COLOURS, strict=False)):
@@ -145,13 +145,13 @@ def _by_kind(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw:
         axes.set_yticks(range(len(kinds)), [f"{label(k, 24)}  n={counts[k]:,}" for k in kinds])
         axes.invert_yaxis()
         axes.set(xlim=(0, 1.0), xlabel="accuracy, %, with 95% interval")
-        _percents(axes, "x")
+        _percent_axis(axes, "x")
         _legend(axes)
 
     return draw
 
 
-def _by_rank(cells: Sequence[Mapping[str, Any]]) -> Draw:
+def _rank_plot(cells: Sequence[Mapping[str, Any]]) -> Draw:
     def draw(axes: Axes) -> None:
         ranks = sorted(cells[0]["by_rank"], key=_first_number)
         for cell, colour in zip(cells, COLOURS, strict=False):
@@ -163,7 +163,7 @@ def _by_rank(cells: Sequence[Mapping[str, Any]]) -> Draw:
         axes.set_xticks(range(len(ranks)),
                         [f"{r}\nn={n:,}" for r, n in zip(ranks, counts, strict=True)])  # fmt: skip
         axes.set(ylim=(-0.03, 1.03), ylabel="accuracy, %")
-        _percents(axes, "y")
+        _percent_axis(axes, "y")
         _legend(axes)
 
     return draw
@@ -175,7 +175,7 @@ def _first_number(rank: str) -> float:
     return float(digits[0]) if digits else math.inf
 
 
-def _latency(timed: Mapping[str, Mapping[str, float]]) -> Draw:
+def _latency_plot(timed: Mapping[str, Mapping[str, float]]) -> Draw:
     def draw(axes: Axes) -> None:
         left = [0.0] * len(timed)
         for stage, colour in zip(STAGES, COLOURS, strict=False):

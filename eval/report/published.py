@@ -1,9 +1,10 @@
-"""Published figures beside a run's own: only where what was measured is the same.
+"""Published figures beside a run's own, where both measured the same.
 
-Knows the figures in published.json, and which facts must agree: knowledge base, split, scorer, n.
-What was not told with a figure cannot be seen to agree, and says so. A knowledge base is known by
-its count alone, since no publication gives a digest: where the count was rounded ("40K"), any that
-rounds to it agrees. Does not know whether a published figure is right.
+Knows the figures in published.json, and which facts must agree: knowledge base, split, scorer and
+number of questions. A fact that was not published cannot agree, and the table says so. No
+publication gives a digest of its knowledge base, so the number of documents must do: a rounded one
+("40K") agrees with every number that rounds to it. Does not know whether a published figure is
+right.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.eval.report.tables import escaped, markdown_table, percent
+from rag_vqa.eval.report.result_tables import escape_markdown, markdown_table, percent
 
-_FILE = Path(__file__).with_name("published.json")
-_NOT_TOLD = "not told with the published figure"
+_PUBLISHED_FILE = Path(__file__).with_name("published.json")
+_NOT_REPORTED = "not told with the published figure"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedFigure:
     """A figure of others.
 
     Attributes:
@@ -47,7 +48,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnFigure:
     """A figure of a run that a published one may stand beside; `cell` is "" of retrieval."""
 
     cell: str
@@ -58,52 +59,54 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class FigurePair:
     """A published figure and ours.
 
     Attributes:
         differs: field → what differs, in words; empty: the two compare.
     """
 
-    published: Published
-    own: Own
+    published: PublishedFigure
+    own: OwnFigure
     differs: Mapping[str, str]
 
 
-def figures() -> list[Published]:
+def published_figures() -> list[PublishedFigure]:
     """All published figures that are known here."""
-    rows = json.loads(_FILE.read_text("utf-8"))
+    rows = json.loads(_PUBLISHED_FILE.read_text("utf-8"))
     return [
-        Published(**{**row, "documents": row["documents"] and tuple(row["documents"])})
+        PublishedFigure(**{**row, "documents": row["documents"] and tuple(row["documents"])})
         for row in rows
     ]
 
 
-def beside(results: Mapping[str, Any], known: Sequence[Published] | None = None) -> list[Beside]:
+def compare_with_published(
+    results: Mapping[str, Any], known: Sequence[PublishedFigure] | None = None
+) -> list[FigurePair]:
     """Each published figure on the run's benchmark beside the run's own of that metric."""
     questions, kb = results["questions"], results["knowledge_base"]
     found = []
-    for figure in figures() if known is None else known:
+    for figure in published_figures() if known is None else known:
         if figure.benchmark != questions["name"]:
             continue
-        for own in _own(results, figure):
+        for own in _own_figures(results, figure):
             documents = kb["documents"] if kb else None
             differs = dict(_differences(figure, own, questions["split"], documents))
             if own.cell and results["selection"] and own.cell == results["selection"]["best"]:
                 differs["choice"] = "ours was chosen on a part of these questions"
-            found.append(Beside(figure, own, differs))
+            found.append(FigurePair(figure, own, differs))
     return found
 
 
-def markdown(rows: Sequence[Beside]) -> str:
+def published_markdown(rows: Sequence[FigurePair]) -> str:
     """Both tables as Markdown: what compares, and what does not with the field that differs."""
     parts = []
-    for title, chosen in split(rows):
-        parts += [f"\n**{title}**\n", markdown_table([_row(row) for row in chosen]), ""]
+    for title, chosen in group_by_comparability(rows):
+        parts += [f"\n**{title}**\n", markdown_table([_pair_row(row) for row in chosen]), ""]
     return "\n".join(parts)
 
 
-def split(rows: Sequence[Beside]) -> list[tuple[str, list[Beside]]]:
+def group_by_comparability(rows: Sequence[FigurePair]) -> list[tuple[str, list[FigurePair]]]:
     """Under two titles, those that are not empty."""
     same = [row for row in rows if not row.differs]
     other = [row for row in rows if row.differs]
@@ -111,17 +114,17 @@ def split(rows: Sequence[Beside]) -> list[tuple[str, list[Beside]]]:
     return [(title, chosen) for title, chosen in titled if chosen]
 
 
-def as_json(rows: Sequence[Beside]) -> list[dict[str, Any]]:
+def pairs_as_json(rows: Sequence[FigurePair]) -> list[dict[str, Any]]:
     """For programs."""
     return [{**asdict(row), "comparable": not row.differs} for row in rows]
 
 
 def _differences(
-    figure: Published, own: Own, asked_of: str, documents: int | None
+    figure: PublishedFigure, own: OwnFigure, asked_of: str, documents: int | None
 ) -> Iterator[tuple[str, str]]:
     if figure.condition != "none":
         if figure.documents is None:
-            yield "knowledge base", _NOT_TOLD
+            yield "knowledge base", _NOT_REPORTED
         elif documents is None or not figure.documents[0] <= documents <= figure.documents[1]:
             ours = "none" if documents is None else f"{documents:,}"
             yield "knowledge base", f"{figure.documents_told} documents, ours {ours}"
@@ -132,12 +135,12 @@ def _differences(
     )
     for field, theirs, mine in facts:
         if theirs is None:
-            yield field, _NOT_TOLD
+            yield field, _NOT_REPORTED
         elif theirs != mine:
             yield field, f"{theirs}, ours {mine}"
 
 
-def _own(results: Mapping[str, Any], figure: Published) -> Iterator[Own]:
+def _own_figures(results: Mapping[str, Any], figure: PublishedFigure) -> Iterator[OwnFigure]:
     """The run's own figures of that metric: of retrieval one, of answers one a cell."""
     if figure.condition == "retrieval":
         name, _, k = figure.metric.partition("@")
@@ -145,14 +148,14 @@ def _own(results: Mapping[str, Any], figure: Published) -> Iterator[Own]:
         value = (recall.get(name) or {}).get(k)
         if value:
             n = recall["n"] if name == "recall" else recall["pseudo_n"]
-            yield Own("", figure.metric, value["value"], n, figure.metric)
+            yield OwnFigure("", figure.metric, value["value"], n, figure.metric)
         return
     for cell in results["cells"]:
         if cell["condition"] == figure.condition and not cell["repeat"]:
             n, value = _accuracy(cell, figure.metric)
             if n and value is not None:
                 scorer = results["scorer"]["name"]
-                yield Own(cell["cell"], figure.metric, value, n, scorer)
+                yield OwnFigure(cell["cell"], figure.metric, value, n, scorer)
 
 
 def _accuracy(cell: Mapping[str, Any], part: str) -> tuple[int, float | None]:
@@ -170,13 +173,17 @@ def _accuracy(cell: Mapping[str, Any], part: str) -> tuple[int, float | None]:
     return cell["n"], cell["accuracy"]
 
 
-def _row(row: Beside) -> dict[str, str]:
+def _pair_row(row: FigurePair) -> dict[str, str]:
     differs = "; ".join(f"{field}: {what}" for field, what in row.differs.items())
     return {
-        "system": escaped(row.published.system),
+        "system": escape_markdown(row.published.system),
         "metric": row.published.metric,
         "published %": percent(row.published.value),
-        "ours": escaped(row.own.cell or "retrieval"),
+        "ours": escape_markdown(row.own.cell or "retrieval"),
         "ours %": percent(row.own.value),
-        **({"differs": escaped(differs)} if differs else {"source": escaped(row.published.source)}),
+        **(
+            {"differs": escape_markdown(differs)}
+            if differs
+            else {"source": escape_markdown(row.published.source)}
+        ),
     }

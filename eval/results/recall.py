@@ -1,6 +1,6 @@
-"""How well a run retrieved: the metrics of `rag_vqa.retriever.metrics` over all its questions.
+"""Retrieval figures of a run: the metrics of `rag_vqa.retriever.metrics` over all questions.
 
-Knows which questions count (those that name what is right). Does not know answers.
+Knows which questions count: those that name their gold documents. Does not know answers.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from rag_vqa.eval.intervals import bootstrap
-from rag_vqa.eval.results.levels import at_level, ranked
-from rag_vqa.eval.run.gold import is_there
-from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.records import example_of
-from rag_vqa.eval.run.retrieving import Kept
+from rag_vqa.eval.run.gold import apply_level, has_gold_document, ranked_units
+from rag_vqa.eval.run.ledger import Ledger, example_from_json
+from rag_vqa.eval.run.retrieval_stage import StoredHits
 from rag_vqa.retriever import metrics
 
-DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100)
+RECALL_DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
-def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
+def measure_retrieval(ledger: Ledger, depth: int) -> dict[str, Any] | None:
     """Recall, share, pseudo-recall, MRR and nDCG@10, each with a 95% interval; None of no hits.
 
     "recall" is that of M2KR and M-BEIR (any right one among the first K), "share" that of the
@@ -34,17 +32,17 @@ def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
     Args:
         depth: documents that were looked for: a ranking of fewer is complete.
     """
-    depths = [k for k in DEPTHS if k <= depth]
-    of_units, of_documents = _Reach(depth), _Reach(depth)
-    values = {name: array("d") for name in _names(depths)}
+    depths = [k for k in RECALL_DEPTHS if k <= depth]
+    of_units, of_documents = _RankingDepth(depth), _RankingDepth(depth)
+    values = {name: array("d") for name in _metric_names(depths)}
     groups: list[str] = []
     pseudo_groups: list[str] = []
     levels: set[str] = set()
     there = 0
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
-        example = example_of(json.loads(question))
-        kept = at_level(ledger, example, Kept.read(body))
+        example = example_from_json(json.loads(question))
+        kept = apply_level(ledger, example, StoredHits.read(body))
         group = example.group or example.id
         if any(answer.strip() for answer in example.answers):
             pseudo_groups.append(group)
@@ -54,10 +52,10 @@ def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
         if not example.relevant:
             continue
         groups.append(group)
-        names = ranked(kept)
+        names = ranked_units(kept)
         of_units.add(kept, len(names))
         levels.add(example.level)
-        there += is_there(ledger, example)
+        there += has_gold_document(ledger, example)
         for k in depths:
             values[f"recall@{k}"].append(metrics.hit(names, example.relevant, k))
             values[f"share@{k}"].append(metrics.recall(names, example.relevant, k))
@@ -69,22 +67,22 @@ def recall_of(ledger: Ledger, depth: int) -> dict[str, Any] | None:
         "level": "+".join(sorted(levels)),
         "n": len(groups),
         "gold_there": there,
-        "recall": _by_depth(values, "recall", of_units.within(depths), groups),
-        "share": _by_depth(values, "share", of_units.within(depths), groups),
-        "mrr": _measured(values["mrr"], groups),
-        "ndcg@10": _measured(values["ndcg@10"], groups),
-        "pseudo": _by_depth(values, "pseudo", of_documents.within(depths), pseudo_groups),
+        "recall": _metric_by_depth(values, "recall", of_units.within(depths), groups),
+        "share": _metric_by_depth(values, "share", of_units.within(depths), groups),
+        "mrr": _mean_or_none(values["mrr"], groups),
+        "ndcg@10": _mean_or_none(values["ndcg@10"], groups),
+        "pseudo": _metric_by_depth(values, "pseudo", of_documents.within(depths), pseudo_groups),
         "pseudo_n": len(pseudo_groups),
     }
 
 
-class _Reach:
+class _RankingDepth:
     """How deep the rankings are that are not complete: all of them, if there are such."""
 
     def __init__(self, looked: int) -> None:
         self._looked, self._cut, self._longest = looked, looked, 0
 
-    def add(self, kept: Kept, length: int) -> None:
+    def add(self, kept: StoredHits, length: int) -> None:
         """A ranking of that many names."""
         self._longest = max(self._longest, length)
         if len(kept.ids) >= self._looked:
@@ -95,24 +93,24 @@ class _Reach:
         return [k for k in depths if k <= max(1, min(self._cut, self._longest))]
 
 
-def _names(depths: Sequence[int]) -> list[str]:
+def _metric_names(depths: Sequence[int]) -> list[str]:
     by_depth = [f"{name}@{k}" for name in ("recall", "share", "pseudo") for k in depths]
     return [*by_depth, "mrr", "ndcg@10"]
 
 
-def _by_depth(
+def _metric_by_depth(
     values: dict[str, array[float]], name: str, depths: Sequence[int], groups: list[str]
 ) -> dict[str, Any] | None:
     if not groups:
         return None
-    return {str(k): _measured(values[f"{name}@{k}"], groups) for k in depths}
+    return {str(k): _mean_or_none(values[f"{name}@{k}"], groups) for k in depths}
 
 
-def _measured(values: array[float], groups: list[str]) -> dict[str, Any] | None:
-    return measured(np.array(values), groups) if groups else None
+def _mean_or_none(values: array[float], groups: list[str]) -> dict[str, Any] | None:
+    return mean_with_interval(np.array(values), groups) if groups else None
 
 
-def measured(values: Any, groups: Sequence[str]) -> dict[str, Any]:
+def mean_with_interval(values: Any, groups: Sequence[str]) -> dict[str, Any]:
     """Mean and 95% interval, groups drawn whole; null where there are too few for one."""
     low, high = bootstrap(values, groups)
     interval = None if low != low else [round(low, 6), round(high, 6)]

@@ -1,16 +1,20 @@
-"""Which documents of a knowledge base hold the answer of a question.
+"""Gold documents: which documents of a knowledge base hold the answer to a question.
 
-Knows ids of documents and of what they belong to (a page, an entity). Does not know how they are
-found. One pass over the documents serves all questions.
+Knows ids of documents and of what they belong to (a page, an entity), and at which of the two
+levels a question is counted. An id that names no document, but what documents belong to, counts at
+that level whatever the question's level is. One pass over the documents serves all questions. Does
+not know how documents are found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.types import Document, Example, Hit, Passage
+from rag_vqa.eval.run.retrieval_stage import StoredHits, make_hit
+from rag_vqa.retriever import metrics
+from rag_vqa.types import Document, Example, Hit
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -34,12 +38,12 @@ def note_gold(ledger: Ledger, kb: KnowledgeBase) -> None:
             unit["documents"] += 1
             unit["with parent"] += bool(document.parent and document.parent != document.id)
             unit["with image"] += bool(document.images)
-            _note(ledger, document, number)
+            _note_document(ledger, document, number)
         ledger.set_meta("documents", unit)
         ledger.set_meta("gold", True)
 
 
-def _note(ledger: Ledger, document: Document, number: int) -> None:
+def _note_document(ledger: Ledger, document: Document, number: int) -> None:
     for name in {document.id, document.parent} - {""}:
         if next(ledger.rows("SELECT 1 FROM gold WHERE name = ? LIMIT 1", (name,)), None):
             # The number keeps the order of the knowledge base: ids alone would sort #10 before #2.
@@ -48,19 +52,19 @@ def _note(ledger: Ledger, document: Document, number: int) -> None:
             )
 
 
-def documents_of(ledger: Ledger, name: str) -> list[str]:
+def gold_documents(ledger: Ledger, name: str) -> list[str]:
     """Ids of the documents that an id stands for: itself if there is such a document."""
     query = "SELECT document FROM gold WHERE name = ? AND document <> '' ORDER BY document"
     found = [document[12:] for (document,) in ledger.rows(query, (name,))]
     return [name] if name in found else found
 
 
-def is_there(ledger: Ledger, example: Example) -> bool:
+def has_gold_document(ledger: Ledger, example: Example) -> bool:
     """Whether the knowledge base holds any of what the question names as right."""
-    return any(documents_of(ledger, name) for name in example.relevant)
+    return any(gold_documents(ledger, name) for name in example.relevant)
 
 
-def oracle(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[Hit]:
+def oracle_hits(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[Hit]:
     """The documents that hold the answer, at most k: what a perfect retriever would give.
 
     Of E-VQA the section of the evidence, or its page where pages are documents; of InfoSeek the
@@ -70,19 +74,26 @@ def oracle(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[
     for name in example.oracle or example.relevant:
         if any(document.parent == name for document in found.values()):
             continue  # a part of it, named before, is what was meant
-        for identity in documents_of(ledger, name):
+        for identity in gold_documents(ledger, name):
             document = kb.get(identity)
             if document is not None and len(found) < k:
                 found[identity] = document
-    return [hit_of(document, rank, 0.0) for rank, document in enumerate(found.values(), 1)]
+    return [make_hit(document, rank, 0.0) for rank, document in enumerate(found.values(), 1)]
 
 
-def hit_of(
-    document: Document,
-    rank: int,
-    score: float,
-    scores: Mapping[str, float] | None = None,
-    passage: Passage | None = None,
-) -> Hit:
-    """A Hit on a document, by its passage that matched or by the whole of it."""
-    return Hit(document, passage or Passage(document.id, 0, ""), rank, score, scores or {})
+def apply_level(ledger: Ledger, example: Example, kept: StoredHits) -> StoredHits:
+    """Hits with those `parents` alone that documents count as."""
+    if example.level == "parent" or not kept.parents:
+        return kept
+    named = {
+        name
+        for name in set(kept.parents.values()).intersection(example.relevant)
+        if gold_documents(ledger, name) != [name]
+    }
+    parents = {name: parent for name, parent in kept.parents.items() if parent in named}
+    return replace(kept, parents=parents)
+
+
+def ranked_units(kept: StoredHits) -> list[str]:
+    """What the hits of `apply_level` count as, each once, in order."""
+    return metrics.parents(kept.ids, kept.parents)

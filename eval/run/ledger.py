@@ -1,11 +1,12 @@
 """The ledger of a run: one SQLite file with its questions, hits, answers, failures and times.
 
-Knows tables and transactions: a batch is there as a whole or not at all, whenever the process was
-killed. Does not know what is asked of whom.
+Knows tables, transactions, and the JSON of examples and answers. A batch is stored as a whole or
+not at all, whenever the process is killed. Does not know who answers the questions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -14,12 +15,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.run.records import dumps, example_json, example_of
-from rag_vqa.types import Example
+from rag_vqa.types import Answer, Example, ImagePart, ImageSource, Prompt, Query, TextPart
 
-FILE = "run.sqlite"
-VERSION = 2
+UNREADABLE_DIGEST = "unreadable"  # in place of the digest of a picture
+_TUPLE_FIELDS = ("answers", "relevant", "oracle", "references")
+LEDGER_FILE = "run.sqlite"
+LEDGER_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE examples (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
@@ -38,8 +41,93 @@ CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER 
     key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
-_PART = 256  # rows fetched at once
+_ROWS_AT_ONCE = 256  # rows fetched at once
 Row = tuple[Any, ...]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one form for one value: what is compared byte by byte."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def json_digest(value: Any) -> str:
+    """Of any JSON value: 32 hex digits."""
+    data = canonical_json(value).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def example_json(example: Example) -> dict[str, Any]:
+    """What `example_from_json` reads back.
+
+    Raises:
+        UsageError: its picture is not a file, so that a run could not go on with it later.
+    """
+    image = example.query.image
+    if image is not None and not isinstance(image, str | Path):
+        raise UsageError(f"question {example.id}: its picture is no file. Save it first.")
+    query = {
+        "text": example.query.text,
+        "image": None if image is None else str(Path(image).absolute()),
+        "instruction": example.query.instruction,
+    }
+    fields = {name: getattr(example, name) for name in Example.__slots__ if name != "query"}
+    fields |= {name: list(fields[name]) for name in _TUPLE_FIELDS}
+    given = {name: value for name, value in fields.items() if value not in ("", [], False)}
+    return {**given, "query": query}
+
+
+def example_from_json(fields: Mapping[str, Any]) -> Example:
+    """An Example that `example_json` wrote."""
+    tuples = {name: tuple(fields[name]) for name in _TUPLE_FIELDS if name in fields}
+    return Example(**{**fields, **tuples, "query": Query(**fields["query"])})
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """What is kept of an Answer beside its prompt; nothing of it is a clock."""
+    kept: dict[str, Any] = {
+        "prediction": _replace_surrogates(answer.text),
+        "documents": [hit.document.id for hit in answer.hits],
+        "kept": [hit.document.id for hit in answer.prompt.kept],
+        "dropped": dict(answer.prompt.dropped),
+        "citations": list(answer.citations),
+        "tokens_in": answer.tokens_in,
+        "tokens_out": answer.tokens_out,
+        "finish": answer.finish,
+    }
+    if answer.model:
+        kept["model"] = answer.model
+    scores = [dict(hit.scores) for hit in answer.hits]
+    if any(set(stages) - {"retrieve"} for stages in scores):
+        kept["scores"] = scores
+    return kept
+
+
+def _replace_surrogates(text: str) -> str:
+    """Without halves of characters, which a server's JSON may hold and no file can."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def prompt_digest(prompt: Prompt) -> str:
+    """Of all that a reader is shown: texts, whom they are from, and the bytes of pictures."""
+    return json_digest([_part_record(part) for part in prompt.parts])
+
+
+def _part_record(part: TextPart | ImagePart) -> list[Any]:
+    if isinstance(part, TextPart):
+        return ["text", part.role, part.trusted, part.text]
+    return ["image", image_digest(part.image)]
+
+
+def image_digest(image: ImageSource | None) -> str:
+    """Of a picture's bytes; "" of none, "unreadable" of one that cannot be read."""
+    if image is None:
+        return ""
+    if not isinstance(image, str | Path | bytes):
+        raise UsageError("A run takes pictures as files: save them first.")
+    try:
+        return images.content_hash(images.read_bytes(image))
+    except (BadInput, Missing):
+        return UNREADABLE_DIGEST
 
 
 class Ledger:
@@ -47,9 +135,9 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / FILE).is_file():
+        if not (folder / LEDGER_FILE).is_file():
             raise Missing(f"{folder} holds no run. Begin one: rag-vqa eval run … --out {folder}")
-        self._db = sqlite3.connect(folder / FILE, isolation_level=None, timeout=10)
+        self._db = sqlite3.connect(folder / LEDGER_FILE, isolation_level=None, timeout=10)
         try:
             self._db.execute("PRAGMA synchronous = FULL")
             # To make and remove a journal costs a batch ten times what emptying it does.
@@ -57,8 +145,10 @@ class Ledger:
             version = self.meta("version")
         except (sqlite3.DatabaseError, BadInput) as error:
             self._db.close()
-            raise BadInput(f"{folder / FILE} is damaged or no ledger of a run: {error}") from error
-        if version != VERSION:
+            raise BadInput(
+                f"{folder / LEDGER_FILE} is damaged or no ledger of a run: {error}"
+            ) from error
+        if version != LEDGER_VERSION:
             self._db.close()
             raise UsageError(f"{folder} was written by another version ({version}): run it anew.")
 
@@ -79,28 +169,28 @@ class Ledger:
             BadInput: two questions of one id, or none.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        begun = folder / f"{FILE}.begun"
+        begun = folder / f"{LEDGER_FILE}.begun"
         # Also a journal of a ledger that was removed: it would be played back into the new one.
-        for name in (begun.name, f"{begun.name}-journal", f"{FILE}-journal"):
+        for name in (begun.name, f"{begun.name}-journal", f"{LEDGER_FILE}-journal"):
             (folder / name).unlink(missing_ok=True)
         with closing(sqlite3.connect(begun, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
             db.execute("BEGIN")
             count = -1
             for count, example in enumerate(examples):
-                row = (count, example.id, dumps(example_json(example)))
+                row = (count, example.id, canonical_json(example_json(example)))
                 try:
                     db.execute("INSERT INTO examples VALUES (?, ?, ?)", row)
                 except sqlite3.IntegrityError as error:
                     raise BadInput(f"two questions have the id {example.id!r}.") from error
             if count < 0:
                 raise BadInput("there are no questions: look at the files with rag-vqa data check.")
-            meta = {"version": VERSION, "spec": dict(spec), "total": count + 1,
+            meta = {"version": LEDGER_VERSION, "spec": dict(spec), "total": count + 1,
                     "skipped": skipped()}  # fmt: skip
-            rows = [(name, dumps(value)) for name, value in meta.items()]
+            rows = [(name, canonical_json(value)) for name, value in meta.items()]
             db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             db.execute("COMMIT")
-        begun.replace(folder / FILE)
+        begun.replace(folder / LEDGER_FILE)
 
     def meta(self, name: str, default: Any = None) -> Any:
         """A value kept under a name."""
@@ -109,7 +199,7 @@ class Ledger:
 
     def set_meta(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, dumps(value)))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, canonical_json(value)))
 
     @contextmanager
     def commit(self) -> Iterator[None]:
@@ -130,19 +220,19 @@ class Ledger:
         """
         try:
             cursor = self._db.execute(query, values)
-            part = cursor.fetchmany(_PART)
+            part = cursor.fetchmany(_ROWS_AT_ONCE)
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
         while part:
             yield from part
             try:
-                part = cursor.fetchmany(_PART)
+                part = cursor.fetchmany(_ROWS_AT_ONCE)
             except sqlite3.DatabaseError as error:
                 raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> BadInput:
         return BadInput(
-            f"{self.folder / FILE} is damaged ({error}): run it anew, with another --out."
+            f"{self.folder / LEDGER_FILE} is damaged ({error}): run it anew, with another --out."
         )
 
     def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -153,7 +243,7 @@ class Ledger:
         """Questions with their positions, in order."""
         query = "SELECT position, body FROM examples WHERE position >= ? ORDER BY position LIMIT ?"
         for position, body in self.rows(query, (first, -1 if count is None else count)):
-            yield position, example_of(json.loads(body))
+            yield position, example_from_json(json.loads(body))
 
     def check_askable(self) -> None:
         """Refuse to have a question answered that has no text: it would fail in every cell.

@@ -1,6 +1,7 @@
-"""What a run depends on, written down when it begins; whoever goes on with it must mean the same.
+"""The specification of a run: everything that its hits and answers depend on, except the cells.
 
-Knows names, digests and versions. Does not know how anything is computed.
+Stored when the run begins; a run can only be resumed with the same one. Knows names, digests and
+versions. Does not know how anything is computed.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_vqa.errors import UsageError
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.records import digest
-from rag_vqa.prompts.template import source_of
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.ledger import json_digest
+from rag_vqa.prompts.template import template_source
 from rag_vqa.types import Example
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-_PACKAGES = ("torch", "transformers", "bitsandbytes")
-BATCH = 32  # questions: the unit of resume, and of what a reader is given at once
-SERVED_BATCH = 128  # of a reader behind servers: each of several answers 16 at once
+_RECORDED_PACKAGES = ("torch", "transformers", "bitsandbytes")
+BATCH_SIZE = 32  # questions: the unit of resume, and of what a reader is given at once
+SERVED_BATCH_SIZE = 128  # of a reader behind servers: each of several answers 16 at once
 
 
 class QuestionSet(Protocol):
-    """What a run asks; see `rag_vqa.formats.questions`."""
+    """What a run asks; see `rag_vqa.formats.question_set`."""
 
     @property
     def name(self) -> str: ...
@@ -50,7 +51,7 @@ class QuestionSet(Protocol):
     def examples(self) -> Iterator[Example]: ...
 
 
-def spec_of(
+def describe_run(
     questions: QuestionSet,
     kb: KnowledgeBase | None,
     rag: RagVqa | None,
@@ -59,7 +60,7 @@ def spec_of(
     where: Mapping[str, Any] | None = None,
     instruction: str | None = None,
     hits: str = "",
-    batch: int = BATCH,
+    batch: int = BATCH_SIZE,
 ) -> dict[str, Any]:
     """Everything that hits and answers depend on, but the cells.
 
@@ -76,18 +77,20 @@ def spec_of(
             "files": dict(questions.files),
             "missing": questions.missing,
         },
-        "knowledge_base": None if kb is None else knowledge_base(kb),
-        "retrieval": None if kb is None else _retrieval(kb, depth, where, instruction, hits),
-        "reader": None if rag is None else _reader(rag),
+        "knowledge_base": None if kb is None else describe_knowledge_base(kb),
+        "retrieval": None
+        if kb is None
+        else _describe_retrieval(kb, depth, where, instruction, hits),
+        "reader": None if rag is None else _describe_reader(rag),
         "filter": None if rag is None else rag.filter_name or "none",
         "batch": batch,
-        "versions": {name: version(name) for name in ("rag-vqa", *_PACKAGES)},
+        "versions": {name: version(name) for name in ("rag-vqa", *_RECORDED_PACKAGES)},
         "machine": platform.machine(),
     }
     return spec
 
 
-def knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
+def describe_knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
     """Which documents: by name, by a digest over all of them, and by count."""
     documents, passages = kb.store.count()
     return {
@@ -99,7 +102,7 @@ def knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
     }
 
 
-def _retrieval(
+def _describe_retrieval(
     kb: KnowledgeBase,
     depth: int,
     where: Mapping[str, Any] | None,
@@ -120,7 +123,7 @@ def _retrieval(
     return {"hits": hits, "depth": depth} if hits else {**own, "depth": depth}
 
 
-def _reader(rag: RagVqa) -> dict[str, Any]:
+def _describe_reader(rag: RagVqa) -> dict[str, Any]:
     reader = rag.reader
     limits = {"images": reader.limits.images, "context": reader.limits.context}
     return {
@@ -131,22 +134,22 @@ def _reader(rag: RagVqa) -> dict[str, Any]:
     }
 
 
-def templates(cells: tuple[Cell, ...]) -> dict[str, str]:
+def template_digests(cells: tuple[Cell, ...]) -> dict[str, str]:
     """Digest of the text of each template that the cells name."""
-    return {cell.template: digest(source_of(cell.template)) for cell in cells}
+    return {cell.template: json_digest(template_source(cell.template)) for cell in cells}
 
 
-def completed(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def fill_open_fields(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """A spec with what it leaves open taken from another: retrieval alone names no reader, and
     questions without retrieval no knowledge base; a run may get either later.
 
-    >>> completed({"reader": None, "batch": 32}, {"reader": {"name": "a"}, "batch": 8})
+    >>> fill_open_fields({"reader": None, "batch": 32}, {"reader": {"name": "a"}, "batch": 8})
     {'reader': {'name': 'a'}, 'batch': 32}
     """
     return {name: other.get(name) if value is None else value for name, value in spec.items()}
 
 
-def check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:
+def check_same_run(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:
     """Refuse to go on with a run as another.
 
     Raises:
@@ -154,7 +157,7 @@ def check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: objec
     """
     for name, there, here in _differences(begun, asked, ""):
         raise UsageError(
-            f"{folder} was begun with {name} = {_short(there)}, asked for {_short(here)}. "
+            f"{folder} was begun with {name} = {_shorten(there)}, asked for {_shorten(here)}. "
             "Begin another with --out, or ask as then."
         )
 
@@ -170,6 +173,6 @@ def _differences(
             yield prefix + name, there, here
 
 
-def _short(value: object, limit: int = 60) -> str:
+def _shorten(value: object, limit: int = 60) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -6,6 +6,6 @@ from __future__ import annotations
 def main() -> None:
     """Entry point of `rag-vqa` and `python -m rag_vqa`."""
     from rag_vqa.cli.app import run
-    from rag_vqa.cli.leaving import leave
+    from rag_vqa.jobs.signals import exit_process
 
-    leave(run())
+    exit_process(run())

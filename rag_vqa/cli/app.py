@@ -1,6 +1,6 @@
-"""The program: its verbs, the options that stand before or after them, and how it ends.
+"""The program `rag-vqa`: its verbs, the options that every verb shares, and its exit codes.
 
-It knows exit codes and how an error becomes one line. It does not know what any verb does.
+Knows how an error becomes one line. Does not know what any verb does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from rag_vqa.cli import (
+from rag_vqa.cli import (  # fmt: skip
     ask,
-    chat,
     config,
     data,
     demo,
@@ -27,26 +26,25 @@ from rag_vqa.cli import (
     eval,
     kb,
     mcp,
-    prompt,
     search,
     serve,
     train,
-)  # fmt: skip
-from rag_vqa.cli.output import visible
-from rag_vqa.cli.run import Run
-from rag_vqa.cli.stopping import INTERRUPTED, Stopped, say_interrupted
-from rag_vqa.errors import RagVqaError
+)
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_interrupted
+from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError
+from rag_vqa.formatting import escape_invisible
+from rag_vqa.jobs.signals import Stopped
 
 # Typer carries its own copy of click in some versions: its classes are reached through Typer's.
 _ClickError: Any = typer.BadParameter.__mro__[2]
-IN_PART = 4
-SHARED = "Every verb also takes --preset, --set, --json, --quiet …: rag-vqa --help"
+SHARED_EPILOG = "Every verb also takes --preset, --set, --json, --quiet …: rag-vqa --help"
 
 
-def hoist(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
+def hoist_options(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
     """Options of the program, wherever they stand, moved before the verb. `--` ends the search.
 
-    >>> hoist(["ask", "kb", "why?", "--json", "--set", "k=3"], {"--json"}, {"--set"})
+    >>> hoist_options(["ask", "kb", "why?", "--json", "--set", "k=3"], {"--json"}, {"--set"})
     ['--json', '--set', 'k=3', 'ask', 'kb', 'why?']
     """
     front: list[str] = []
@@ -75,7 +73,7 @@ class _Program(TyperGroup):
         options = [p for p in self.params if p.param_type_name == "option"]
         flags = {o for p in options if getattr(p, "is_flag", False) for o in p.opts}
         valued = {o for p in options if not getattr(p, "is_flag", False) for o in p.opts}
-        parsed: list[str] = super().parse_args(ctx, hoist(args, flags, valued))
+        parsed: list[str] = super().parse_args(ctx, hoist_options(args, flags, valued))
         return parsed
 
     def invoke(self, ctx: Any) -> Any:
@@ -99,7 +97,7 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         from rag_vqa import __version__
 
@@ -127,22 +125,22 @@ def program(
     seed: Annotated[int | None, typer.Option(help="For whatever is drawn at random.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:  # fmt: skip
     """Ask a question about an image; get an answer out of documents, with its evidence."""
     # What the retriever tells of a question is a note as others are.
     logging.getLogger("rag_vqa.retriever").setLevel(logging.ERROR if quiet else logging.NOTSET)
     flags = {"preset": preset, "offline": offline or None, "seed": seed}
-    ctx.obj = Run(file, tuple(assignments or ()), flags, as_json, quiet)
+    ctx.obj = CommandContext(file, tuple(assignments or ()), flags, as_json, quiet)
 
 
 app.command()(demo.demo)
 app.add_typer(kb.app, name="kb")
 app.command()(search.search)
 app.command()(ask.ask)
-app.command()(chat.chat)
-app.add_typer(prompt.app, name="prompt")
+app.command()(ask.chat)
+app.add_typer(ask.prompt_app, name="prompt")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
@@ -152,17 +150,17 @@ app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 
-def _point(group: typer.Typer) -> None:
+def _add_epilogs(group: typer.Typer) -> None:
     """Ends the help of every verb with where the options that all share are told."""
     for verb in group.registered_commands:
-        verb.epilog = SHARED
+        verb.epilog = SHARED_EPILOG
     for inner in group.registered_groups:
-        inner.epilog = SHARED
+        inner.epilog = SHARED_EPILOG
         if inner.typer_instance is not None:
-            _point(inner.typer_instance)
+            _add_epilogs(inner.typer_instance)
 
 
-_point(app)
+_add_epilogs(app)
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -172,15 +170,17 @@ def run(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *where, **more: f"note: {visible(str(message))}\n"
+    warnings.formatwarning = lambda message, *where, **more: (
+        f"note: {escape_invisible(str(message))}\n"
+    )
     try:
         result = app(given, prog_name="rag-vqa", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        say_interrupted()
-        return INTERRUPTED
+        print_interrupted()
+        return EXIT_INTERRUPTED
     except Stopped:
         print("Stopped before anything was written.", file=sys.stderr)
-        return IN_PART
+        return EXIT_PARTIAL
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -191,13 +191,13 @@ def run(args: Sequence[str] | None = None) -> int:
             return 0
         if debug:
             traceback.print_exc()
-        message, code = _told(error)
-        print(f"error: {visible(message)}", file=sys.stderr)
+        message, code = _error_line(error)
+        print(f"error: {escape_invisible(message)}", file=sys.stderr)
         return code
     return result if isinstance(result, int) else 0
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _error_line(error: Exception) -> tuple[str, int]:
     """What is said of an error, and the exit code."""
     if isinstance(error, RagVqaError):
         return str(error), error.exit_code

@@ -1,4 +1,7 @@
-"""`rag-vqa config`: what is set, and what can be chosen."""
+"""`rag-vqa config`: show the settings in effect, and the presets.
+
+Knows what is printed. Does not know how settings are merged (settings.py).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from typing import Any
 
 import typer
 
-from rag_vqa.cli.output import print_json, table
-from rag_vqa.cli.run import Run
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_json
+from rag_vqa.formatting import format_table
 
 app = typer.Typer(no_args_is_help=True, help="Settings and presets.")
 
@@ -19,7 +23,7 @@ def show(ctx: typer.Context) -> None:
 
     from rag_vqa.settings import differences
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     settings = run.settings()
     if run.json:
         print_json(settings.model_dump(mode="json"))
@@ -34,19 +38,19 @@ def presets(ctx: typer.Context) -> None:
     """Presets with models, licence, revision, download size and memory."""
     from rag_vqa.presets import PRESETS
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     if run.json:
-        print_json([_as_json(preset) for preset in PRESETS.values()])
+        print_json([_preset_json(preset) for preset in PRESETS.values()])
         return
-    print(table([_as_row(preset) for preset in PRESETS.values()]))
+    print(format_table([_preset_row(preset) for preset in PRESETS.values()]))
     print()
     models = {model.id: model for preset in PRESETS.values() for model in preset.models}
-    print(table([_model_row(model) for model in models.values()]))
+    print(format_table([_model_row(model) for model in models.values()]))
     print("\nMemory is computed, at the longest prompt. By part: rag-vqa doctor --fit PRESET")
 
 
-def _as_row(preset: Any) -> dict[str, str]:
-    from rag_vqa.presets import size
+def _preset_row(preset: Any) -> dict[str, str]:
+    from rag_vqa.formatting import format_bytes
 
     return {
         "preset": preset.name,
@@ -56,24 +60,24 @@ def _as_row(preset: Any) -> dict[str, str]:
         "weights": preset.quantization,
         "k": str(preset.k),
         "context": f"{preset.max_context:,}",
-        "download": size(preset.download) if preset.download else "none",
-        "memory": size(preset.memory),
+        "download": format_bytes(preset.download) if preset.download else "none",
+        "memory": format_bytes(preset.memory),
     }
 
 
 def _model_row(model: Any) -> dict[str, str]:
-    from rag_vqa.presets import size
+    from rag_vqa.formatting import format_bytes
 
     return {
         "model": model.id,
         "licence": model.licence + ("" if model.commercial else ", NON-COMMERCIAL"),
         "revision": (model.revision or "newest")[:12],
-        "download": size(model.download),
+        "download": format_bytes(model.download),
         "note": model.note,
     }
 
 
-def _as_json(preset: Any) -> dict[str, Any]:
+def _preset_json(preset: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     models = [asdict(model) for model in preset.models]

@@ -1,4 +1,7 @@
-"""`rag-vqa data`: question sets, before they are run."""
+"""`rag-vqa data`: check the questions and pictures of a benchmark before a run uses them.
+
+Knows flags, exit codes and what is printed. Does not know the files of benchmarks (formats/).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_vqa.cli.output import one_line, print_json
-from rag_vqa.cli.run import Run
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_json
 from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.formatting import one_line
 
 if TYPE_CHECKING:
-    from rag_vqa.formats.questions.checking import Checked
+    from rag_vqa.formats.question_set import CheckedQuestions
 
 app = typer.Typer(no_args_is_help=True, help="Question sets of benchmarks, and your own.")
-_SHOWN = 5  # names of missing pictures; all are in the manifest
+_SHOWN_NAMES = 5  # names of missing pictures; all are in the manifest
 _POLICIES = ("fail", "skip", "text-only")
 
 
@@ -47,22 +51,22 @@ def check(
 
     Ends with 3 if a photo is missing and --missing is fail, with 1 if a row is refused.
     """
-    from rag_vqa.cli import options
     from rag_vqa.cli.progress import progress
-    from rag_vqa.formats.questions import checking
+    from rag_vqa.formats import question_set
+    from rag_vqa.jobs import document_source
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     if missing not in _POLICIES:
         raise UsageError(f"--missing {missing}: give {', '.join(_POLICIES)}.")
     if images is not None:
-        options.folder(images, "--images")
+        document_source.require_folder(images, "--images")
     with progress("look through the questions", None, quiet=run.quiet) as advance:
-        found = checking.check(
+        found = question_set.check_questions(
             benchmark, path, split=split, images=images,
             missing=missing,  # type: ignore[arg-type] # checked above
             task=task, on_progress=advance,
         )  # fmt: skip
-    _tell(run, found)
+    _print_check(run, found)
     if found.refused:
         raise BadInput(
             f"{len(found.refused):,} rows are refused, and so a run refuses the file. Mend them, "
@@ -82,10 +86,10 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty.")],
 ) -> None:
     """Write the demo's flag world as a benchmark's files: questions, photos, documents."""
-    from rag_vqa.demo.exporting import export
+    from rag_vqa.demo.benchmark_export import export_benchmark
 
-    run: Run = ctx.obj
-    counts = export(format, folder)  # type: ignore[arg-type] # checked there
+    run: CommandContext = ctx.obj
+    counts = export_benchmark(format, folder)  # type: ignore[arg-type] # checked there
     if run.json:
         print_json({"folder": folder, "questions": counts})
         return
@@ -93,7 +97,7 @@ def demo(
     run.note(f"Go on:  rag-vqa data check {format} {folder} --split test")
 
 
-def _tell(run: Run, checked: Checked) -> None:
+def _print_check(run: CommandContext, checked: CheckedQuestions) -> None:
     found = checked.found
     if run.json:
         said = found.model_dump(exclude={"names"})
@@ -107,14 +111,14 @@ def _tell(run: Run, checked: Checked) -> None:
           f"{found.with_picture:,} with photo{bare} · {lost:,} whose photo is missing")  # fmt: skip
     for remark, count in sorted(checked.remarks.items()):
         print(f"odd: {count:,} rows are {remark}")
-    for reason in checked.refused[:_SHOWN]:
+    for reason in checked.refused[:_SHOWN_NAMES]:
         print(f"refused: {one_line(reason)}")
-    if len(checked.refused) > _SHOWN:
-        print(f"and {len(checked.refused) - _SHOWN:,} more, all listed by --json")
-    for name in found.missing[:_SHOWN]:
+    if len(checked.refused) > _SHOWN_NAMES:
+        print(f"and {len(checked.refused) - _SHOWN_NAMES:,} more, all listed by --json")
+    for name in found.missing[:_SHOWN_NAMES]:
         print(f"missing: {one_line(str(Path(found.images) / name))}")
-    if len(found.missing) > _SHOWN:
-        print(f"and {len(found.missing) - _SHOWN:,} more, all named in {checked.path}")
+    if len(found.missing) > _SHOWN_NAMES:
+        print(f"and {len(found.missing) - _SHOWN_NAMES:,} more, all named in {checked.path}")
     for cause in checked.causes:
         print(f"likely: {one_line(cause)}")
     run.note(f"written for runs: {checked.path}")

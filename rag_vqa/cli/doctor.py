@@ -1,7 +1,7 @@
-"""`rag-vqa doctor`: what this machine has, what is broken, the command that mends it.
+"""`rag-vqa doctor`: what this machine has, what is broken, and the command that mends it.
 
-It knows what is printed. What is looked at, and computed, is known by checks.py,
-reader_checks.py and fit.py.
+Knows its flags and what is printed. Does not know what is checked (jobs/diagnosis.py) or how memory
+is predicted (jobs/memory_fit.py).
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_vqa.cli import options
-from rag_vqa.cli.output import one_line, print_json, style
-from rag_vqa.cli.run import Run
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_json, style
+from rag_vqa.formatting import one_line
 
 if TYPE_CHECKING:
-    from rag_vqa.cli.checks import Finding
-    from rag_vqa.cli.fit import Fit
+    from rag_vqa.jobs.diagnosis import Finding
+    from rag_vqa.jobs.memory_fit import MemoryFit
 
 FitPreset = Annotated[
     str | None,
     typer.Option("--fit", metavar="PRESET", help="Does it fit here? Computed, nothing loads."),
 ]
-Batch = Annotated[
+FitBatchSize = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="With --fit: questions at once.")
 ]
 
@@ -32,7 +33,7 @@ Batch = Annotated[
 def doctor(
     ctx: typer.Context,
     fit: FitPreset = None,
-    batch_size: Batch = 1,
+    batch_size: FitBatchSize = 1,
     retriever: options.Retriever = None,
     reader: options.Reader = None,
     quantization: options.Quantization = None,
@@ -46,29 +47,29 @@ def doctor(
 
     --reader MODEL alone: whether hostile texts can become control tokens of that reader.
     """
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     if fit is not None:
-        from rag_vqa.cli.fit import fit as fitted
+        from rag_vqa.jobs.memory_fit import predict_fit as fitted
 
-        settings = options.settings_of(ctx, preset=fit)
+        settings = options.settings_from_options(ctx, preset=fit)
         found = fitted(settings, batch_size)
         _print_fit(found, run.json)
         raise typer.Exit(0 if found.fits else 1)
     _refuse_without_fit(ctx)
-    findings = _findings(run, reader)
+    findings = _run_checks(run, reader)
     _print_findings(findings, run.json)
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
-def _findings(run: Run, reader: str | None) -> list[Finding]:
+def _run_checks(run: CommandContext, reader: str | None) -> list[Finding]:
     if reader is None:
-        from rag_vqa.cli.checks import findings
+        from rag_vqa.jobs.diagnosis import check_machine
 
-        return findings()
-    from rag_vqa.cli.reader_checks import reader_findings
+        return check_machine()
+    from rag_vqa.jobs.diagnosis import check_reader
 
     settings = run.settings(reader__model=reader)
-    return reader_findings(reader, settings.reader.revision, settings.offline)
+    return check_reader(reader, settings.reader.revision, settings.offline)
 
 
 def _refuse_without_fit(ctx: typer.Context) -> None:
@@ -94,7 +95,7 @@ def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
             print(f"     {'':<18} → {finding.mend}")
 
 
-def _print_fit(found: Fit, as_json: bool) -> None:
+def _print_fit(found: MemoryFit, as_json: bool) -> None:
     """The parts, their sum, what is free, and what would make it fit."""
     if as_json:
         verdict = {"fits": found.fits, "spare": found.spare, "verdict": found.verdict}

@@ -1,4 +1,7 @@
-"""`rag-vqa kb`: knowledge bases, from documents to the disk and back."""
+"""`rag-vqa kb build`, `add` and `sync`: from documents to a knowledge base.
+
+Knows flags and exit codes. Does not know what a build does (jobs/build.py, sharded_build.py).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from rag_vqa.cli import kb_change, kb_look, options, sourcing
-from rag_vqa.cli.run import Run
-from rag_vqa.cli.stopping import stopping
+from rag_vqa.cli import kb_maintenance, options
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.jobs import document_source
+from rag_vqa.jobs.signals import raise_on_signals
 
 app = typer.Typer(no_args_is_help=True, help="Documents → knowledge base, and its care.")
 
@@ -25,14 +29,14 @@ def _kb() -> None:
 @app.command()
 def build(
     ctx: typer.Context,
-    source: sourcing.Path_,
+    source: options.SourcePath,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="Where to put it.")],
-    images: sourcing.Images = None,
-    kind: sourcing.Kind = "auto",
-    mapping: sourcing.Map = None,
-    unit: sourcing.Unit = None,
-    subset: sourcing.Subset = None,
-    strict: sourcing.Strict = False,
+    images: options.SourceImages = None,
+    kind: options.SourceKind = "auto",
+    mapping: options.SourceMapping = None,
+    unit: options.SourceUnit = None,
+    subset: options.SourceSubset = None,
+    strict: options.Strict = False,
     split: Annotated[
         str | None, typer.Option(metavar="window|none", help="How long texts are cut.")
     ] = None,
@@ -58,12 +62,12 @@ def build(
     yes: options.Yes = False,
 ) -> None:
     """Encode documents into a knowledge base. Interrupted, the same command goes on."""
-    from rag_vqa.cli import building
-    from rag_vqa.cli.models import check_models, load_encoder, retriever_to_build
+    from rag_vqa.jobs import build as jobs_build
+    from rag_vqa.jobs.models import check_models, choose_retriever, load_encoder
+    from rag_vqa.retriever.compatibility import resolve_splitting
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
-    from rag_vqa.retriever.matching import splitting_of
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     settings = run.settings(
         retriever__model=retriever,
         retriever__device=device,
@@ -71,15 +75,17 @@ def build(
         retriever__workers=workers,
     )
     if split is not None:
-        splitting_of(split)
-    building.check_output(out)
-    given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
-    split_up = building.in_parts(engine, devices, shard, dry_run)
-    job = building.Build(run, given, out, sourcing.Shard.parse(shard))
+        resolve_splitting(split)
+    jobs_build.check_output_folder(out)
+    given = document_source.SourceOptions(
+        source, images, kind, tuple(mapping or ()), unit, subset, strict
+    )
+    split_up = jobs_build.is_sharded_build(engine, devices, shard, dry_run)
+    job = jobs_build.BuildJob(run, given, out, document_source.Shard.parse(shard))
     job.open()
     kept = False if codes_only else None
-    wanted, built_with = retriever_to_build(run, settings, out, split, kept)
-    with stopping():
+    wanted, built_with = choose_retriever(run, settings, out, split, kept)
+    with raise_on_signals():
         job.survey(dry_run)
         check_models([wanted], settings, yes, built_with)
         if split_up:
@@ -95,31 +101,33 @@ def build(
 @app.command()
 def add(
     ctx: typer.Context,
-    source: sourcing.Path_,
+    source: options.SourcePath,
     out: Out,
-    images: sourcing.Images = None,
-    kind: sourcing.Kind = "auto",
-    mapping: sourcing.Map = None,
-    unit: sourcing.Unit = None,
-    subset: sourcing.Subset = None,
-    strict: sourcing.Strict = False,
+    images: options.SourceImages = None,
+    kind: options.SourceKind = "auto",
+    mapping: options.SourceMapping = None,
+    unit: options.SourceUnit = None,
+    subset: options.SourceSubset = None,
+    strict: options.Strict = False,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Add documents to a knowledge base that is there; equal ones cost nothing."""
-    from rag_vqa.cli.building import Build
-    from rag_vqa.cli.models import open_to_write
+    from rag_vqa.jobs.build import BuildJob
+    from rag_vqa.jobs.models import open_for_writing
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     settings = run.settings(
         retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
     )
-    given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
-    job = Build(run, given, out)
+    given = document_source.SourceOptions(
+        source, images, kind, tuple(mapping or ()), unit, subset, strict
+    )
+    job = BuildJob(run, given, out)
     job.open()
-    with stopping(), open_to_write(run, settings, out, yes) as kb:
+    with raise_on_signals(), open_for_writing(run, settings, out, yes) as kb:
         job.survey()
         raise typer.Exit(job.add(kb, settings))
 
@@ -127,14 +135,14 @@ def add(
 @app.command()
 def sync(
     ctx: typer.Context,
-    source: sourcing.Path_,
+    source: options.SourcePath,
     out: Out,
-    images: sourcing.Images = None,
-    kind: sourcing.Kind = "auto",
-    mapping: sourcing.Map = None,
-    unit: sourcing.Unit = None,
-    subset: sourcing.Subset = None,
-    strict: sourcing.Strict = False,
+    images: options.SourceImages = None,
+    kind: options.SourceKind = "auto",
+    mapping: options.SourceMapping = None,
+    unit: options.SourceUnit = None,
+    subset: options.SourceSubset = None,
+    strict: options.Strict = False,
     dry_run: DryRun = False,
     force: Annotated[
         bool, typer.Option("--force", help="Delete even over 5% of the documents.")
@@ -145,26 +153,28 @@ def sync(
     yes: options.Yes = False,
 ) -> None:
     """Make a knowledge base say what SOURCE says: encode what changed, delete what vanished."""
-    from rag_vqa.cli.building import Build
-    from rag_vqa.cli.models import open_to_write
+    from rag_vqa.jobs.build import BuildJob
+    from rag_vqa.jobs.models import open_for_writing
 
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     settings = run.settings(
         retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
     )
-    given = sourcing.Sourcing(source, images, kind, tuple(mapping or ()), unit, subset, strict)
-    job = Build(run, given, out)
+    given = document_source.SourceOptions(
+        source, images, kind, tuple(mapping or ()), unit, subset, strict
+    )
+    job = BuildJob(run, given, out)
     job.open()
-    with stopping(), open_to_write(run, settings, out, yes) as kb:
+    with raise_on_signals(), open_for_writing(run, settings, out, yes) as kb:
         job.survey(dry_run)
         raise typer.Exit(job.sync(kb, settings, dry_run, force))
 
 
-app.command()(kb_change.delete)
-app.command(name="list")(kb_look.list_)
-app.command()(kb_look.show)
-app.command()(kb_look.stats)
-app.command()(kb_look.verify)
-app.command()(kb_change.compact)
-app.command()(kb_change.snapshot)
-app.command()(kb_change.merge)
+app.command()(kb_maintenance.delete)
+app.command(name="list")(kb_maintenance.list_)
+app.command()(kb_maintenance.show)
+app.command()(kb_maintenance.stats)
+app.command()(kb_maintenance.verify)
+app.command()(kb_maintenance.compact)
+app.command()(kb_maintenance.snapshot)
+app.command()(kb_maintenance.merge)

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from rag_vqa.cli import options
-from rag_vqa.cli.run import Run
-from rag_vqa.cli.stopping import INTERRUPTED, say_interrupted
-from rag_vqa.errors import UsageError
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_interrupted
+from rag_vqa.errors import EXIT_INTERRUPTED, UsageError
+from rag_vqa.jobs import document_source
 
 Images = Annotated[
     Path | None,
@@ -46,28 +47,28 @@ def mcp(
 
     The client starts this command, and ends it by closing stdin; ^C ends it too.
     """
-    from rag_vqa.cli.models import open_pipeline
-    from rag_vqa.integrations.mcp import make_server
+    from rag_vqa.integrations.mcp import make_mcp_server
+    from rag_vqa.jobs.models import open_pipeline
 
     # What a client keeps as a log, in a terminal or not. Read when huggingface_hub is imported.
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    run: Run = ctx.obj
+    run: CommandContext = ctx.obj
     if run.json:
         raise UsageError("mcp has no --json: what it prints is the protocol's.")
-    folder = None if images is None else options.folder(images, "--images")
-    settings = options.settings_of(ctx)
+    folder = None if images is None else document_source.require_folder(images, "--images")
+    settings = options.settings_from_options(ctx)
     # Clients wait a few seconds for a server to greet them, less than models take to load.
     rag = open_pipeline(run, settings, path, yes=yes, warm=False)
-    made = make_server(rag, folder, settings.retriever.instruction)
-    before = signal.signal(signal.SIGINT, _interrupt)
+    made = make_mcp_server(rag, folder, settings.retriever.instruction)
+    before = signal.signal(signal.SIGINT, _exit_at_once)
     try:
         made.run()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _exit_at_once(number: int, frame: object) -> None:
     """At once: a thread waits for the next line of stdin, and an interpreter that ends waits for
     its threads. Nothing is lost, since nothing is written."""
-    say_interrupted()
-    os._exit(INTERRUPTED)
+    print_interrupted()
+    os._exit(EXIT_INTERRUPTED)

@@ -1,43 +1,25 @@
-"""What is printed: evidence, answers, JSON. Text of documents cannot steer the terminal.
+"""What verbs print: evidence, answers, JSON, colours.
 
-It knows how things look. It does not know where they come from.
+Knows how things look on a terminal. Text of documents is escaped (formatting.py), so that it cannot
+steer the terminal. Does not know where results come from.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.integrations.evidence import answer_fields
+from rag_vqa.formatting import escape_invisible, format_duration, is_invisible, one_line
+from rag_vqa.serialization import answer_fields
 from rag_vqa.types import Answer, Hit, Query
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa, Where
 
-# Joiners of emoji and of several scripts, the only invisible characters that are let through.
-_JOINERS = "\u200c\u200d"
-WITHOUT = "answered without evidence"
+NO_EVIDENCE = "answered without evidence"
 _STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "32", "bad": "31"}
-
-
-def visible(text: str, keep: str = "\n\t") -> str:
-    """`text` with control, bidi and other invisible characters written out as escapes.
-
-    >>> visible("a\\x1b[2Jb\\u202ec")
-    'a\\\\x1b[2Jb\\\\u202ec'
-    """
-    return "".join(
-        character if character in keep or not _hidden(character) else _escape(character)
-        for character in text
-    )
-
-
-def one_line(text: str) -> str:
-    """`text` on one line, visible: for titles and file names."""
-    return visible(" ".join(text.split()), keep="")
 
 
 def style(text: str, name: str, stream: Any = None) -> str:
@@ -52,7 +34,7 @@ def style(text: str, name: str, stream: Any = None) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on stdout; what a terminal would obey is escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    print("".join(json.dumps(c)[1:-1] if c != "\n" and _hidden(c) else c for c in text))
+    print("".join(json.dumps(c)[1:-1] if c != "\n" and is_invisible(c) else c for c in text))
 
 
 def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
@@ -102,18 +84,18 @@ def print_answer(
         if isinstance(event, Answer):
             answer = event
         elif isinstance(event, str):
-            print(style(visible(event), "answer"), end="", flush=True)
+            print(style(escape_invisible(event), "answer"), end="", flush=True)
         elif event:
             print_hits(event, rag.prompt(query, event).kept)
         elif rag.k:
-            say_none(rag, where, WITHOUT)
+            print_no_hits(rag, where, NO_EVIDENCE)
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
-    _end_answer(answer, quiet)
+    _print_times(answer, quiet)
     return answer
 
 
-def say_none(rag: RagVqa, where: Where | None, then: str = "") -> None:
+def print_no_hits(rag: RagVqa, where: Where | None, then: str = "") -> None:
     """Why there are no hits, on stderr; `then`: what was done without."""
     if not len(rag.kb):
         why = "the knowledge base is empty"
@@ -126,49 +108,27 @@ def say_none(rag: RagVqa, where: Where | None, then: str = "") -> None:
     print(f"{why}: {then}" if then else why, file=sys.stderr, flush=True)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them.
-
-    >>> duration(0.0384), duration(1.94)
-    ('38 ms', '1.9 s')
-    """
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows under their keys, in columns."""
-    heads = list(rows[0])
-    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
-    lines = [heads, *([row[head] for head in heads] for row in rows)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:<{widths[head]}}" for head, cell in zip(heads, line, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _end_answer(answer: Answer, quiet: bool) -> None:
+def _print_times(answer: Answer, quiet: bool) -> None:
     # Without a filter, selecting takes no time that is worth a word.
     taken = answer.seconds.items()
     shown = [pair for pair in taken if pair[0] != "select" or pair[1] >= 0.0005]
-    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in shown)
+    times = " · ".join(f"{stage} {format_duration(seconds)}" for stage, seconds in shown)
     same_line = sys.stdout.isatty() and sys.stderr.isatty() and not quiet
     print("", end="" if same_line else "\n", flush=True)
     if not quiet:
         gap = "       " if same_line else ""
         print(gap + style(times, "faint", sys.stderr), file=sys.stderr, flush=True)
-        _say_dropped(answer)
-        _say_sources(answer)
+        _print_dropped(answer)
+        _print_citation_problems(answer)
 
 
-def _say_dropped(answer: Answer) -> None:
+def _print_dropped(answer: Answer) -> None:
     """What did not fit into the prompt, and why."""
     for name, reason in answer.prompt.dropped.items():
         print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
 
 
-def _say_sources(answer: Answer) -> None:
+def _print_citation_problems(answer: Answer) -> None:
     """Where the answer was to cite documents: whether it does, and whether they are there."""
     from rag_vqa.eval.answers import is_unknown
 
@@ -179,16 +139,6 @@ def _say_sources(answer: Answer) -> None:
         print("no source cited", file=sys.stderr)
 
 
-def _hidden(character: str) -> bool:
-    if character.isascii():
-        return not character.isprintable()
-    return character not in _JOINERS and unicodedata.category(character) in (
-        "Cc", "Cf", "Cs", "Co", "Zl", "Zp",
-    )  # fmt: skip
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def print_interrupted() -> None:
+    """The line about ^C, which a terminal has written itself."""
+    print("\nStopped." if sys.stderr.isatty() else "^C stopped.", file=sys.stderr, flush=True)

@@ -1,17 +1,37 @@
-"""`rag-vqa search`: retrieval alone."""
+"""`rag-vqa search`: retrieve documents without reading them, and show what matched.
+
+Knows its flags and how an explanation is printed. Does not know how one is computed
+(retriever/explain).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import asdict
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_vqa.cli import options
-from rag_vqa.cli.explaining import PAIRS, explained_json, print_explained
-from rag_vqa.cli.output import print_hits, print_json, say_none
-from rag_vqa.cli.run import Run
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import print_hits, print_json, print_no_hits
 from rag_vqa.errors import UsageError
-from rag_vqa.integrations.evidence import hit_json
+from rag_vqa.formatting import one_line
+from rag_vqa.serialization import hit_json
+
+if TYPE_CHECKING:
+    from rag_vqa.retriever.explain import Explanation, PairMatch
+    from rag_vqa.retriever.explain.token_spans import Patch, Span
+    from rag_vqa.types import Hit
+
+EXPLAINED_PAIRS = 3  # of a match: as many as are printed
+_SHOWN_WORDS = 4
+_WIDTH = 80
+_SHARES_NOTE = (
+    "Shares are approximate: of words by hiding them from the model, of pictures by tracing its\n"
+    "gates and attention."
+)
 
 
 def search(
@@ -36,11 +56,11 @@ def search(
 
     No reader is loaded.
     """
-    from rag_vqa.cli.models import open_pipeline, question
+    from rag_vqa.jobs.models import make_query, open_pipeline
 
-    run: Run = ctx.obj
-    settings = options.settings_of(ctx)
-    picture, only = options.image_file(image), options.where_filter(where)
+    run: CommandContext = ctx.obj
+    settings = options.settings_from_options(ctx)
+    picture, only = options.require_image_file(image), options.parse_where(where)
     if not text.strip() and picture is None:
         raise UsageError("Nothing to look for: give a text, --image, or both.")
     if hybrid and not text.strip():
@@ -50,15 +70,70 @@ def search(
     rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)
     hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
     if not hits:
-        say_none(rag, only)
+        print_no_hits(rag, only)
     if explain:
-        query = question(settings, text, picture)
-        found = [rag.explain(query, hit.passage, PAIRS) for hit in hits]
+        query = make_query(settings, text, picture)
+        found = [rag.explain(query, hit.passage, EXPLAINED_PAIRS) for hit in hits]
         if run.json:
-            print_json([explained_json(*pair) for pair in zip(hits, found, strict=True)])
+            print_json([explanation_json(*pair) for pair in zip(hits, found, strict=True)])
         else:
-            print_explained(text, hits, found)
+            print_explanations(text, hits, found)
     elif run.json:
         print_json([hit_json(hit) for hit in hits])
     else:
         print_hits(hits)
+
+
+def explanation_json(hit: Hit, explanation: Explanation) -> dict[str, Any]:
+    """A hit with all that its explanation says."""
+    return {**hit_json(hit), "explanation": asdict(explanation)}
+
+
+def print_explanations(text: str, hits: Sequence[Hit], explanations: Sequence[Explanation]) -> None:
+    """Evidence, numbered, and below what matched: the whole score, then the strongest pairs.
+
+    Lines of shares are 80 characters at most, broken between shares.
+
+    Args:
+        text: what was asked; what stands before it in a query's text is the instruction.
+    """
+    print_hits(hits)
+    for number, explanation in enumerate(explanations, 1):
+        asked_from = len(explanation.query_text) - len(text.strip())
+        lines = _match_lines("all tokens", explanation, asked_from)
+        for pair in explanation.pairs:
+            name = f"token {pair.query_token} with {pair.document_token}"
+            lines += _match_lines(name, pair, asked_from)
+        print(f"\n[{number}] matched by", *lines, sep="\n", flush=True)
+    if explanations:
+        print(f"\n{_SHARES_NOTE}", flush=True)
+
+
+def _match_lines(name: str, match: Explanation | PairMatch, asked_from: int) -> list[str]:
+    """A score, and below it the shares of both sides, broken between shares."""
+    lines = [f"{name:<20} {match.score:6.2f}"]
+    sides = {
+        "query": _format_shares(match.query_words, match.query_patches, asked_from),
+        "document": _format_shares(match.document_words, match.document_patches),
+    }
+    for side, shares in sides.items():
+        whole = shares.replace(" ", "\xa0").replace("·\xa0", "· ")
+        head = f"  {side:<9} "
+        broken = wrap(whole, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+        lines += [line.replace("\xa0", " ") for line in broken]
+    return lines
+
+
+def _format_shares(words: Sequence[Span], patches: Sequence[Patch], asked_from: int = 0) -> str:
+    """The words that weigh most, then the instruction and the picture, each as a whole."""
+    sums: dict[str, float] = {}
+    for word in words:
+        if word.text.isalnum() and word.start >= asked_from:
+            name = one_line(word.text)
+            sums[name] = sums.get(name, 0.0) + word.weight
+    shares = sorted(sums.items(), key=lambda named: -named[1])[:_SHOWN_WORDS]
+    before = [word.weight for word in words if word.start < asked_from]
+    for name, weights in (("instruction", before), ("picture", [p.weight for p in patches])):
+        if weights:
+            shares.append((f"({name})", sum(weights)))
+    return " · ".join(f"{name} {share:.0%}" for name, share in shares)

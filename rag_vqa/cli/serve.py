@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rag_vqa.cli import options
-from rag_vqa.cli.run import Run
+from rag_vqa.cli.context import CommandContext
 
 
 def serve(
@@ -61,15 +61,15 @@ def serve(
 
     Other addresses than 127.0.0.1 need a token.
     """
-    from rag_vqa.cli.served import Place, check_extra, run_server
+    from rag_vqa.jobs.serve import ServeOptions, check_server_installed, run_server
     from rag_vqa.server.access import Access, check_hosts, read_token
-    from rag_vqa.server.serving import ends_while_opening
+    from rag_vqa.server.app import exit_cleanly_on_sigterm
 
-    run: Run = ctx.obj
-    with ends_while_opening():
-        check_extra()
-        settings = options.settings_of(ctx)
+    run: CommandContext = ctx.obj
+    with exit_cleanly_on_sigterm():
+        check_server_installed()
+        settings = options.settings_from_options(ctx)
         token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
         access = Access(host, token, public, check_hosts(allowed_host or ()))
-        place = Place(port, root_path, log_questions, keep_days, gallery, fetch_images)
+        place = ServeOptions(port, root_path, log_questions, keep_days, gallery, fetch_images)
         run_server(run, settings, path, access, place, yes)

@@ -11,18 +11,18 @@ from random import Random
 
 import numpy as np
 
-from rag_vqa.demo.entities import Entity
-from rag_vqa.demo.facts import section_of, terms
-from rag_vqa.demo.names import Namer
-from rag_vqa.demo.nouns import HELD_OUT, PEOPLE, invented_noun
+from rag_vqa.demo.world.entities import Entity
+from rag_vqa.demo.world.facts import section_of, split_terms
+from rag_vqa.demo.world.names import Namer
+from rag_vqa.demo.world.values import HELD_OUT_NOUNS, PERSON_NOUNS, invent_noun
 
 # How the country is spoken of, and how its flag is. The first is the canonical one.
-_COUNTRY = terms(
+_COUNTRY = split_terms(
     "this country|the country with this flag|the country of this flag|the country in the photo|"
     "the nation that flies this flag|the country shown here|the state with this flag|"
     "the country that this flag belongs to|the place with this flag"
 )
-_FLAGS = terms(
+_FLAGS = split_terms(
     "this flag|the flag|the flag in the photo|the flag shown here|the flag in the picture"
 )
 # {c} is a country, {f} a flag, {n} a noun.
@@ -103,13 +103,13 @@ _TEXTS = {
     "adopted": "When was {f} adopted?|In which year was {f} adopted?|What year was {f} adopted?|"
     "Since when is {f} in use?|From what year does {f} date?|In what year was {f} adopted?",
 }
-_QUESTIONS = {key: terms(text) for key, text in _TEXTS.items()}
-_FREE = terms(
+_QUESTIONS = {key: split_terms(text) for key, text in _TEXTS.items()}
+_FREE = split_terms(
     "What is the {n} of {c}?|Which is the {n} of {c}?|Name the {n} of {c}.|"
     "Tell me the {n} of {c}.|What {n} does {c} have?|What is the {n} in {c}?|"
     "What is the {n} of {c} called?|Do you know the {n} of {c}?"
 )
-_WHO = terms(
+_WHO = split_terms(
     "Who is the {n} of {c}?|Name the {n} of {c}.|Who is the {n} in {c}?|Tell me the {n} of {c}."
 )
 
@@ -132,7 +132,7 @@ def questions(entity: Entity, rng: np.random.Generator | None = None) -> list[Qu
     quick = Random(int(rng.integers(2**63))) if rng is not None else None
     return [
         Question(
-            _phrase(attribute, quick),
+            _phrase_question(attribute, quick),
             section_of(attribute),
             attribute,
             (fact.value, *fact.aliases),
@@ -142,7 +142,7 @@ def questions(entity: Entity, rng: np.random.Generator | None = None) -> list[Qu
     ]
 
 
-def unanswerable(rng: np.random.Generator, held_out: bool = False) -> Question:
+def unanswerable_question(rng: np.random.Generator, held_out: bool = False) -> Question:
     """A question on what no document states: the right answer is "unknown".
 
     For training the noun is one of a long list, or no word at all; an invented country may state
@@ -150,20 +150,22 @@ def unanswerable(rng: np.random.Generator, held_out: bool = False) -> Question:
     With `held_out` it is one of another list, disjoint from that one, for evaluation.
     """
     quick = Random(int(rng.integers(2**63)))
-    noun = quick.choice(HELD_OUT) if held_out else invented_noun(quick, Namer(quick, frozenset()))
-    return Question(_phrase(f":{noun}", quick), "", noun, ())
+    noun = (
+        quick.choice(HELD_OUT_NOUNS) if held_out else invent_noun(quick, Namer(quick, frozenset()))
+    )
+    return Question(_phrase_question(f":{noun}", quick), "", noun, ())
 
 
-def _phrase(attribute: str, rng: Random | None) -> str:
+def _phrase_question(attribute: str, rng: Random | None) -> str:
     noun = attribute.partition(":")[2]
-    free = _WHO if noun in PEOPLE else _FREE
+    free = _WHO if noun in PERSON_NOUNS else _FREE
     choices = free if noun else _QUESTIONS[attribute]
     text = rng.choice(choices) if rng else choices[0]
     country, flag = (rng.choice(_COUNTRY), rng.choice(_FLAGS)) if rng else (_COUNTRY[0], _FLAGS[0])
     return text.replace("{n}", noun).replace("{c}", country).replace("{f}", flag)
 
 
-def templates() -> list[str]:
+def question_templates() -> list[str]:
     """Every question with its slots, and what fills those on country and flag."""
     asked = [text for choices in _QUESTIONS.values() for text in choices]
     return [*asked, *_FREE, *_WHO, *_COUNTRY, *_FLAGS]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rag_vqa.demo.flag import FlagSpec, colour
-from rag_vqa.demo.recipes import (
+from rag_vqa.demo.drawing.colours import parse_colour
+from rag_vqa.demo.drawing.flag import FlagSpec
+from rag_vqa.demo.drawing.flag_recipes import (
     arms,
     columns,
     disc,
@@ -18,7 +19,7 @@ from rag_vqa.demo.recipes import (
     star,
     stars,
 )
-from rag_vqa.demo.shapes import Box, Saltire, Stripe
+from rag_vqa.demo.drawing.shapes import Box, Saltire, Stripe
 
 _LOWER = (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)
 
@@ -37,7 +38,7 @@ AFRICA: dict[str, FlagSpec] = {
     "NE": flag(6 / 7, rows("e05206 fff 0db02b"), disc(0.5, 0.5, 0.14, "e05206")),
     "BI": flag(
         3 / 5, rows("ce1126"), poly("1eb53a", (0, 0), (0.5, 0.5), (0, 1)),
-        poly("1eb53a", (1, 0), (0.5, 0.5), (1, 1)), Saltire(0.16, colour("fff")),
+        poly("1eb53a", (1, 0), (0.5, 0.5), (1, 1)), Saltire(0.16, parse_colour("fff")),
         disc(0.5, 0.5, 0.27, "fff"),
         stars([(0.5, 0.38), (0.435, 0.58), (0.565, 0.58)], 0.075, "ce1126", "star6"),
     ),
@@ -132,8 +133,8 @@ AFRICA: dict[str, FlagSpec] = {
     "ZA": flag(
         2 / 3, rows("e03c31 fff 007749 fff 001489", 5, 1, 3, 1, 5),
         poly("fff", (0, 0), (0.11, 0), (0.47, 0.5), (0.11, 1), (0, 1)),
-        Stripe((0, 0), (0.36, 0.5), 0.2, colour("007749")),
-        Stripe((0, 1), (0.36, 0.5), 0.2, colour("007749")),
+        Stripe((0, 0), (0.36, 0.5), 0.2, parse_colour("007749")),
+        Stripe((0, 1), (0.36, 0.5), 0.2, parse_colour("007749")),
         rect(0.3, 0.4, 0.7, 0.2, "007749"), rect(0.42, 0.333, 0.58, 0.067, "fff"),
         rect(0.42, 0.6, 0.58, 0.067, "fff"), rect(0.42, 0, 0.58, 0.333, "e03c31"),
         rect(0.42, 0.667, 0.58, 0.333, "001489"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rag_vqa.demo.flag import FlagSpec, colour
-from rag_vqa.demo.recipes import (
+from rag_vqa.demo.drawing.colours import parse_colour
+from rag_vqa.demo.drawing.flag import FlagSpec
+from rag_vqa.demo.drawing.flag_recipes import (
     arms,
     columns,
     cross,
@@ -18,7 +19,7 @@ from rag_vqa.demo.recipes import (
     star,
     stars,
 )
-from rag_vqa.demo.shapes import Box, Saltire, Stripe
+from rag_vqa.demo.drawing.shapes import Box, Saltire, Stripe
 
 AMERICAS: dict[str, FlagSpec] = {
     "PE": flag(2 / 3, columns("d91023 fff d91023")),
@@ -86,12 +87,12 @@ AMERICAS: dict[str, FlagSpec] = {
         hoist(0.46, "ce1126"),
     ),
     "TT": flag(
-        3 / 5, rows("da1a35"), Stripe((0.11, 0), (0.89, 1), 0.36, colour("fff")),
-        Stripe((0.11, 0), (0.89, 1), 0.25, colour("000")),
+        3 / 5, rows("da1a35"), Stripe((0.11, 0), (0.89, 1), 0.36, parse_colour("fff")),
+        Stripe((0.11, 0), (0.89, 1), 0.25, parse_colour("000")),
     ),
     "JM": flag(
         1 / 2, rows("009b3a"), poly("000", (0, 0), (0.5, 0.5), (0, 1)),
-        poly("000", (1, 0), (0.5, 0.5), (1, 1)), Saltire(0.17, colour("fed100")),
+        poly("000", (1, 0), (0.5, 0.5), (1, 1)), Saltire(0.17, parse_colour("fed100")),
     ),
     "BS": flag(1 / 2, rows("00778b ffc72c 00778b"), hoist(0.433, "000")),
     "BB": flag(

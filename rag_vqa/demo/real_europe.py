@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rag_vqa.demo.flag import FlagSpec, colour
-from rag_vqa.demo.recipes import (
+from rag_vqa.demo.drawing.colours import parse_colour
+from rag_vqa.demo.drawing.flag import FlagSpec
+from rag_vqa.demo.drawing.flag_recipes import (
     UNION,
     arms,
     columns,
@@ -17,7 +18,7 @@ from rag_vqa.demo.recipes import (
     rows,
     stars,
 )
-from rag_vqa.demo.shapes import Box, Rays, Weave
+from rag_vqa.demo.drawing.shapes import Box, Rays, Weave
 
 EUROPE: dict[str, FlagSpec] = {
     "PL": flag(5 / 8, rows("fff dc143c")),
@@ -63,7 +64,7 @@ EUROPE: dict[str, FlagSpec] = {
     ),
     "LI": flag(3 / 5, rows("002b7f ce1126"), emblem("crown", 0.25, 0.25, 0.16, "ffd83d")),
     "MK": flag(
-        1 / 2, rows("d20000"), Rays(0.5, 0.5, 8, colour("ffe600"), 0.32),
+        1 / 2, rows("d20000"), Rays(0.5, 0.5, 8, parse_colour("ffe600"), 0.32),
         disc(0.5, 0.5, 0.2, "d20000"), disc(0.5, 0.5, 0.165, "ffe600"),
     ),
     "AL": flag(5 / 7, rows("e41e20"), emblem("double eagle", 0.5, 0.5, 0.4, "000")),
@@ -94,6 +95,6 @@ EUROPE: dict[str, FlagSpec] = {
     ),
     "BY": flag(
         1 / 2, rows("ce1720 007c30", 2, 1), rect(0, 0, 0.11, 1, "fff"),
-        Weave(0.008, 0, 0.094, 1, 9, 2, colour("ce1720")),
+        Weave(0.008, 0, 0.094, 1, 9, 2, parse_colour("ce1720")),
     ),
 }  # fmt: skip

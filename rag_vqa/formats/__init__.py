@@ -1,1 +1,1 @@
-"""Files of others, read into Documents and Examples."""
+"""File formats: files of users and benchmarks, read into Documents and Examples."""

@@ -1,10 +1,11 @@
-"""CSV and TSV → Items: a header, then a row a document; quoted cells may hold line ends.
+"""CSV and TSV: a header, then one document a row; quoted cells may contain line breaks.
 
-It knows dialects, quotes and the number of cells. Lines are lines.py's, columns mapping.py's.
+Knows dialects, quotes and the number of cells. Does not know fields (mapping.py) or files
+(line_reader.py).
 
-The separator is a tab in .tsv and .tab; else the one of comma, semicolon and tab that the header
-has most of. Quotes are doubled inside quotes, as spreadsheets and RFC 4180 do. The text is UTF-8,
-with or without a byte order mark.
+The separator is a tab in .tsv and .tab. Otherwise it is whichever of comma, semicolon and tab
+occurs most in the header. Inside quotes, quotes are doubled, as in spreadsheets and RFC 4180. The
+text is UTF-8, with or without a byte order mark.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.document import shown
-from rag_vqa.formats.items import Contents, Item
-from rag_vqa.formats.lines import LINE_LIMIT, read_lines, suffix
-from rag_vqa.formats.mapping import Columns, fields_of, resolve, scalar
+from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.line_reader import LINE_LIMIT, read_lines, unpacked_suffix
+from rag_vqa.formats.mapping import Columns, map_row, parse_scalar, resolve_columns
+from rag_vqa.formatting import quote_value
 
 SUFFIXES = (".csv", ".tsv", ".tab")
 _SEPARATORS = ",;\t"
@@ -36,13 +37,13 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
         UsageError: the mapping does not fit the columns.
     """
     lines = _Lines(path)
-    separator = "\t" if suffix(path) in (".tsv", ".tab") else None
-    header, separator = _header(path, lines, separator)
-    columns = resolve(header, mapping)
+    separator = "\t" if unpacked_suffix(path) in (".tsv", ".tab") else None
+    header, separator = _read_header(path, lines, separator)
+    columns = resolve_columns(header, mapping)
     return Contents(header, columns.metadata, (), lambda: _items(path, header, columns, separator))
 
 
-def rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
     """Each row with the line that it begins in: cells as they stand, by the header's names.
 
     Raises:
@@ -50,12 +51,14 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
         BadInput: no header that can be read.
     """
     lines = _Lines(path)
-    header, separator = _header(path, lines, "\t" if suffix(path) in (".tsv", ".tab") else None)
-    for row in _rows(lines, separator):
+    header, separator = _read_header(
+        path, lines, "\t" if unpacked_suffix(path) in (".tsv", ".tab") else None
+    )
+    for row in _parse_rows(lines, separator):
         if isinstance(row, BadInput):
             yield lines.begin, row
         elif any(cell and not cell.isspace() for cell in row):
-            yield lines.begin, _cells(row, header)
+            yield lines.begin, _row_cells(row, header)
 
 
 class _BadLine(BadInput):
@@ -92,7 +95,7 @@ class _Lines(Iterator[str]):
             ) from error
 
 
-def _rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
+def _parse_rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
     # The module's own limit of a cell is 128 kB and for the whole process: raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))
     reader = csv.reader(lines, delimiter=separator, strict=True)
@@ -108,7 +111,7 @@ def _rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
             yield error
 
 
-def _header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str, ...], str]:
+def _read_header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str, ...], str]:
     """Names of the columns, and what stands between them."""
     try:
         first = next((line for line in lines if line.strip()), "")
@@ -127,31 +130,33 @@ def _header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str
         if not name:
             raise BadInput(f"{path}: column {place} has no name: give it one in the header.")
         if names.index(name) + 1 < place:
-            raise BadInput(f"{path}: two columns are called {shown(name)}: rename one of them.")
+            raise BadInput(
+                f"{path}: two columns are called {quote_value(name)}: rename one of them."
+            )
     return names, separator
 
 
 def _items(path: Path, header: tuple[str, ...], columns: Columns, separator: str) -> Iterator[Item]:
     lines = _Lines(path)
-    _header(path, lines, separator)
-    for row in _rows(lines, separator):
+    _read_header(path, lines, separator)
+    for row in _parse_rows(lines, separator):
         if isinstance(row, BadInput):
             yield Item(lines.begin, row)
         elif any(cell and not cell.isspace() for cell in row):
-            yield Item(lines.begin, _fields(row, header, columns))
+            yield Item(lines.begin, _row_fields(row, header, columns))
 
 
-def _fields(
+def _row_fields(
     row: list[str], header: tuple[str, ...], columns: Columns
 ) -> dict[str, object] | BadInput:
-    cells = _cells(row, header)
+    cells = _row_cells(row, header)
     if isinstance(cells, BadInput):
         return cells
-    typed = {name: scalar(cells[name]) for name in columns.metadata}
-    return fields_of({**cells, **typed}, columns)
+    typed = {name: parse_scalar(cells[name]) for name in columns.metadata}
+    return map_row({**cells, **typed}, columns)
 
 
-def _cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
+def _row_cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
     if len(row) != len(header):
         why = f"{len(row)} cells where the header has {len(header)}"
         return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")

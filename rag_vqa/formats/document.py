@@ -1,19 +1,20 @@
-"""One record of a user → Document, or the reason why not.
+"""Documents: one record of fields becomes a checked Document; items of a file become Records.
 
-It knows the fields, their types, and which text cannot be stored. It does not know files: a
-picture is named here; whether it lies in its folder is seen when it is opened (images.py).
+Knows the fields, their types, which text cannot be stored, and how refused items are reported.
+Does not know any file format: a format yields Items, whose fields already have these names. A
+picture is only named here; images.py checks that it lies in its folder when it is opened.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import BadInput
+from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.types import Document, ImageSource, Scalar
 
 _TEXTS = ("text", "retrieval_text", "title", "section", "parent", "url")
@@ -42,19 +43,7 @@ class Record(Document):
     folder: Path
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'text'?`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """A user's value as it may stand in a message: escaped, and not longer than a line."""
-    text = ascii(value)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def from_mapping(record: Mapping[str, Any]) -> Document:
+def parse_document(record: Mapping[str, Any]) -> Document:
     """Read a caller's record of FIELDS; what is null counts as absent.
 
     Images are trusted: names are paths as they stand, bytes and pictures also serve.
@@ -62,12 +51,12 @@ def from_mapping(record: Mapping[str, Any]) -> Document:
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
     """
-    document = Document(**_fields(record))
-    check(document)
+    document = Document(**_document_fields(record))
+    check_document(document)
     return document
 
 
-def from_line(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
+def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
     """Read a file's record of FIELDS: images are names of files in `folder`, an absolute path.
 
     Formats that hold pictures themselves give their bytes.
@@ -75,17 +64,17 @@ def from_line(record: Mapping[str, Any], line: int | None, folder: Path) -> Reco
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
     """
-    fields = _fields(record)
+    fields = _document_fields(record)
     fields["images"] = tuple(
-        source if isinstance(source, bytes) else folder / _file_name(source)
+        source if isinstance(source, bytes) else folder / _image_name(source)
         for source in fields["images"]
     )
     document = Record(**fields, line=line, folder=folder)
-    check(document)
+    check_document(document)
     return document
 
 
-def searched(document: Document) -> str:
+def searchable_text(document: Document) -> str:
     """The text that is searched: `retrieval_text` stands for `text` where it is given."""
     return document.retrieval_text.strip() or document.text.strip()
 
@@ -96,58 +85,63 @@ def check_content(document: Document) -> None:
     Raises:
         BadInput: it has neither text nor image.
     """
-    if not searched(document) and not document.images:
+    if not searchable_text(document) and not document.images:
         raise BadInput(
-            f"document {shown(document.id)} has neither text nor image: give it one of them."
+            f"document {quote_value(document.id)} has neither text nor image: give it one of them."
         )
 
 
-def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
+def _document_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a Document is made of; its texts and metadata are not looked at yet."""
     for name in record:
         if name not in FIELDS:
-            raise BadInput(f"unknown field {shown(name)}.{nearest(str(name), FIELDS)}")
+            raise BadInput(f"unknown field {quote_value(name)}.{did_you_mean(str(name), FIELDS)}")
     given = {name: value for name, value in record.items() if value is not None}
     texts = {name: given.get(name, "") for name in _TEXTS}
     metadata = given.get("metadata", {})
-    return {"id": _id(given), **texts, "images": _images(given), "metadata": metadata}
+    return {
+        "id": _document_id(given),
+        **texts,
+        "images": _image_sources(given),
+        "metadata": metadata,
+    }
 
 
-def check(document: Document) -> None:
+def check_document(document: Document) -> None:
     """Refuse what cannot be stored or found again.
 
     Raises:
         BadInput: an empty id, a field that is no text, a lone surrogate, a NUL, metadata that is
             not flat, a number without a value.
     """
-    _text("id", document.id)
+    _check_text("id", document.id)
     if not document.id.strip():
         raise BadInput("the id is empty: give each document its own.")
     for name in _TEXTS:
-        _text(name, getattr(document, name))
+        _check_text(name, getattr(document, name))
     if not isinstance(document.metadata, Mapping):
         raise BadInput(
-            f"metadata is {shown(document.metadata)}, not an object of names and values."
+            f"metadata is {quote_value(document.metadata)}, not an object of names and values."
         )
     for key, value in document.metadata.items():
-        _text("a key of metadata", key)
-        _scalar(key, value)
+        _check_text("a key of metadata", key)
+        _check_scalar(key, value)
 
 
-def _id(given: Mapping[str, Any]) -> str:
+def _document_id(given: Mapping[str, Any]) -> str:
     if "id" not in given:
         raise BadInput('the id is missing: give each document its own "id".')
     identity = given["id"]
     if isinstance(identity, int | float):
-        raise BadInput(f'the id is a number: write it as text, "{shown(identity)}".')
+        raise BadInput(f'the id is a number: write it as text, "{quote_value(identity)}".')
     if not isinstance(identity, str):
-        raise BadInput(f"the id is {shown(identity)}, not text.")
+        raise BadInput(f"the id is {quote_value(identity)}, not text.")
     return identity
 
 
-def _text(name: str, value: object) -> None:
+def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise BadInput(f"{name} is {shown(value)}, not text.")
+        raise BadInput(f"{name} is {quote_value(value)}, not text.")
     if "\0" in value:
         raise BadInput(f"{name} holds a NUL character: it is no text.")
     try:
@@ -156,30 +150,126 @@ def _text(name: str, value: object) -> None:
         raise BadInput(f"{name} holds half a character (a lone surrogate).") from error
 
 
-def _scalar(key: str, value: Scalar) -> None:
+def _check_scalar(key: str, value: Scalar) -> None:
     if isinstance(value, str):
-        _text(f"metadata {shown(key)}", value)
+        _check_text(f"metadata {quote_value(key)}", value)
     elif value is not None and not isinstance(value, int | float):
-        raise BadInput(f"metadata {shown(key)} is {shown(value)}, not a text, number or truth.")
+        raise BadInput(
+            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or truth."
+        )
     elif isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(f"metadata {shown(key)} is {value}: not a number that can be compared.")
+        raise BadInput(
+            f"metadata {quote_value(key)} is {value}: not a number that can be compared."
+        )
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise BadInput(f"metadata {shown(key)} is beyond 64 bits: write it as text.")
+        raise BadInput(f"metadata {quote_value(key)} is beyond 64 bits: write it as text.")
 
 
-def _images(given: Mapping[str, Any]) -> tuple[ImageSource, ...]:
+def _image_sources(given: Mapping[str, Any]) -> tuple[ImageSource, ...]:
     if "image" in given and "images" in given:
         raise BadInput("both image and images are given: keep one of them.")
     listed = given.get("images", [given["image"]] if "image" in given else [])
     if not isinstance(listed, list | tuple):
-        raise BadInput(f"images is {shown(listed)}, not a list of names.")
+        raise BadInput(f"images is {quote_value(listed)}, not a list of names.")
     return tuple(source for source in listed if source not in ("", None))
 
 
-def _file_name(name: object) -> str:
+def _image_name(name: object) -> str:
     if not isinstance(name, str):
-        raise BadInput(f"an image is {shown(name)}, not the name of a file.")
-    _text("the name of an image", name)
+        raise BadInput(f"an image is {quote_value(name)}, not the name of a file.")
+    _check_text("the name of an image", name)
     if "://" in name or name.startswith("data:"):
-        raise BadInput(f"image {shown(name)} is an address: only files are read.")
+        raise BadInput(f"image {quote_value(name)} is an address: only files are read.")
     return name
+
+
+RejectHandler = Callable[[Rejected], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What will be one document: its fields, or why it has none.
+
+    Attributes:
+        line: its line or row in its file; None if it is a file of its own.
+        place: what else tells where it is: its file among several, its key.
+        unit: what `line` counts.
+    """
+
+    line: int | None
+    fields: Mapping[str, Any] | BadInput
+    place: str = ""
+    unit: str = "line"
+
+    @property
+    def where(self) -> str:
+        """Its place for a message that names the source already."""
+        counted = "" if self.line is None else f"{self.unit} {self.line}"
+        return ", ".join(part for part in (self.place, counted) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a format found in a file on opening it.
+
+    Attributes:
+        columns: names of what each item has, in order.
+        metadata: those of them that become metadata.
+        unknown: those of them that are left out, because nobody said what they are.
+        items: reads the file from its beginning.
+    """
+
+    columns: tuple[str, ...]
+    metadata: tuple[str, ...]
+    unknown: tuple[str, ...]
+    items: Callable[[], Iterator[Item]]
+
+
+def read_records(
+    items: Iterable[Item],
+    path: Path,
+    folder: Path,
+    on_reject: RejectHandler | None = None,
+    strict: bool = False,
+    wanted: frozenset[str] | None = None,
+) -> Iterator[Record]:
+    """Read the items of `path` one by one.
+
+    Args:
+        folder: what the pictures may not leave, an absolute path.
+        on_reject: is told of each item that is refused. Without it the first one raises.
+        strict: the first refused item raises.
+        wanted: ids, parents, addresses or titles: all other documents are passed over.
+
+    Raises:
+        BadInput: there are no documents; under `strict` the first refused item.
+    """
+    read, first = 0, ""
+    for item in items:
+        try:
+            if isinstance(item.fields, BadInput):
+                raise item.fields
+            record = parse_record(item.fields, item.line, folder)
+        except BadInput as error:
+            if strict or on_reject is None:
+                raise BadInput(f"{path}, {item.where}: {error}") from error
+            reason = f"{item.place}: {error}" if item.place else str(error)
+            first = first or f"{item.where} was refused: {error}"
+            on_reject(Rejected(item.line, _item_id(item), reason))
+        else:
+            if wanted is None or not wanted.isdisjoint(
+                (record.id, record.parent, record.url, record.title)
+            ):
+                read += 1
+                yield record
+    if not read:
+        nothing = (
+            "it is empty." if wanted is None else f"none of the {len(wanted)} wanted is there."
+        )
+        raise BadInput(f"{path} holds no documents: {first or nothing}")
+
+
+def _item_id(item: Item) -> str | None:
+    """The id of a refused item, where it can be told."""
+    identity = None if isinstance(item.fields, BadInput) else item.fields.get("id")
+    return identity if isinstance(identity, str) else None

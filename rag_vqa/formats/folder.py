@@ -1,10 +1,10 @@
-"""A folder of pictures with texts beside them → Items: `a/vase.jpg` and `a/vase.md` are one.
+"""Folders of pictures with texts beside them: `a/vase.jpg` and `a/vase.md` are one document.
 
-It knows names of files and whether they may be read. Markdown is markdown.py's. It opens no
-picture. Memory is that of the names of one folder, however many there are below it.
+Knows file names and whether files may be read. Does not know Markdown (markdown.py), and opens no
+picture. Memory is that of the names in one folder, however many folders are below it.
 
 The id is the path without its suffix, with `/` between its parts. A text alone is a document, and
-so is a picture alone. Hidden files and folders are left out; files of other kinds are too, their
+so is a picture alone. Hidden files and folders are left out. So are files of other kinds, whose
 suffixes are listed. Links are followed to files inside the folder, never to folders.
 """
 
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats.document import shown
-from rag_vqa.formats.items import Contents, Item
-from rag_vqa.formats.lines import LINE_LIMIT
-from rag_vqa.formats.markdown import fields_of
+from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.line_reader import LINE_LIMIT
+from rag_vqa.formats.markdown import parse_markdown
+from rag_vqa.formatting import quote_value
 
 _PICTURES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
@@ -42,7 +42,7 @@ def contents(path: Path) -> Contents:
     if not path.is_dir():
         raise BadInput(f"{path} is not a folder.")
     root = path.resolve()
-    found = (names for _, names in _walk(root) if not isinstance(names, BadInput))
+    found = (names for _, names in _walk_folders(root) if not isinstance(names, BadInput))
     sample = itertools.islice(itertools.chain.from_iterable(found), _SAMPLE)
     suffixes = tuple(sorted({_suffix(name) or name for name in sample}))
     unknown = tuple(suffix for suffix in suffixes if suffix not in _PICTURES | _TEXTS)
@@ -50,17 +50,17 @@ def contents(path: Path) -> Contents:
 
 
 def _items(root: Path) -> Iterator[Item]:
-    for folder, names in _walk(root):
+    for folder, names in _walk_folders(root):
         if isinstance(names, BadInput):
-            yield Item(None, names, shown(folder, 200))
+            yield Item(None, names, quote_value(folder, 200))
             continue
         known = [name for name in names if _suffix(name) in _PICTURES | _TEXTS]
         known.sort(key=lambda name: (_stem(name), name))
         for stem, group in itertools.groupby(known, _stem):
-            yield _item(root, folder, stem, list(group))
+            yield _read_item(root, folder, stem, list(group))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, list[str] | BadInput]]:
+def _walk_folders(root: Path) -> Iterator[tuple[str, list[str] | BadInput]]:
     """Each folder, its path in `root` ending with a slash, and the names of its files."""
     waiting = [""]  # no recursion: a path may have two thousand parts
     while waiting:
@@ -94,36 +94,44 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _item(root: Path, folder: str, stem: str, names: list[str]) -> Item:
+def _read_item(root: Path, folder: str, stem: str, names: list[str]) -> Item:
     identity = f"{folder}{stem}"
     texts = [name for name in names if _suffix(name) in _TEXTS]
     try:
         if len(texts) > 1:
-            raise BadInput(f"{shown(texts[0])} and {shown(texts[1])} are texts of one name.")
+            raise BadInput(
+                f"{quote_value(texts[0])} and {quote_value(texts[1])} are texts of one name."
+            )
         for name in names:
-            _check(root, folder + name)
+            _check_file(root, folder + name)
         fields: dict[str, Any] = {}
         if texts:
-            text = _text(root / folder / texts[0])
-            fields = fields_of(text) if _suffix(texts[0]) in _MARKDOWN else {"text": text.strip()}
+            text = _read_text(root / folder / texts[0])
+            fields = (
+                parse_markdown(text) if _suffix(texts[0]) in _MARKDOWN else {"text": text.strip()}
+            )
         pictures = [folder + name for name in names if name not in texts]
-        return Item(None, {"id": identity, **fields, "images": pictures}, shown(identity, 200))
+        return Item(
+            None, {"id": identity, **fields, "images": pictures}, quote_value(identity, 200)
+        )
     except BadInput as error:
-        return Item(None, error, shown(f"{folder}{names[0]}", 200))
+        return Item(None, error, quote_value(f"{folder}{names[0]}", 200))
 
 
-def _check(root: Path, name: str) -> None:
+def _check_file(root: Path, name: str) -> None:
     """Refuse what only looks like a file, and a link that leads out."""
     path = root / name
     if not path.is_file():
-        raise BadInput(f"{shown(name)} is not a regular file, or a link to none.")
+        raise BadInput(f"{quote_value(name)} is not a regular file, or a link to none.")
     if path.is_symlink() and not path.resolve().is_relative_to(root):
-        raise BadInput(f"{shown(name)} is a link that leads out of the folder: copy its file here.")
+        raise BadInput(
+            f"{quote_value(name)} is a link that leads out of the folder: copy its file here."
+        )
     if path.resolve().suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
-        raise BadInput(f"{shown(name)} is a link to a database, which is not read.")
+        raise BadInput(f"{quote_value(name)} is a link to a database, which is not read.")
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(LINE_LIMIT + 1)

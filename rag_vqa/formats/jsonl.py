@@ -1,7 +1,7 @@
-"""JSONL → Records: one JSON object a line, plain or gzipped, read as a stream.
+"""JSONL: one JSON object a line, plain or gzipped, with our field names or with others.
 
-It knows JSON and its odd corners. Lines are lines.py's, what a record means document.py's; it
-does not know knowledge bases.
+Knows JSON and its odd corners, and how a benchmark's fields are renamed. Does not know what a
+record means (document.py), nor any benchmark: those say which of their fields is which.
 """
 
 from __future__ import annotations
@@ -9,25 +9,34 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.document import FIELDS, Record, Rejected, nearest, shown
-from rag_vqa.formats.items import Contents, Item, Report, read_records
-from rag_vqa.formats.lines import read_lines
+from rag_vqa.formats.document import (
+    FIELDS,
+    Contents,
+    Item,
+    Record,
+    Rejected,
+    RejectHandler,
+    read_records,
+)
+from rag_vqa.formats.line_reader import read_lines
+from rag_vqa.formatting import did_you_mean, quote_value
 
 __all__ = ["Record", "Rejected", "read_jsonl"]
-
 # Lines looked at on opening, for the names of their fields.
 SAMPLE = 100
+_SPACE = " \t\r\n"
 
 
 def read_jsonl(
     path: str | Path,
     images: str | Path | None = None,
-    on_reject: Report | None = None,
+    on_reject: RejectHandler | None = None,
     strict: bool = False,
 ) -> Iterator[Record]:
     """Read documents of the fields {"id", "text", "retrieval_text", "title", "section", "image"
@@ -61,13 +70,13 @@ def contents(path: Path, strict: bool) -> Contents:
 def field_names(path: Path) -> tuple[str, ...]:
     """Names of the fields of the first lines, in order of appearance."""
     names: dict[str, None] = {}
-    for _, record in itertools.islice(objects(path), SAMPLE):
+    for _, record in itertools.islice(read_objects(path), SAMPLE):
         if not isinstance(record, BadInput):
             names.update(dict.fromkeys(record))
     return tuple(names)
 
 
-def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
     """The object of each line with its number, or why there is none; blank lines are passed over.
 
     Raises:
@@ -78,19 +87,19 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
         if isinstance(line, bytes) and not line.strip():
             continue
         try:
-            yield number, _record(line)
+            yield number, _parse_line(line)
         except BadInput as error:
             yield number, error
 
 
-def decode(text: str, start: int = 0) -> tuple[Any, int]:
+def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     """The JSON value at `start` of a text, and where it ends.
 
     Raises:
         BadInput: a field that stands twice, NaN, or nesting without end.
         json.JSONDecodeError: no JSON.
 
-    >>> decode('[1] ')
+    >>> decode_json('[1] ')
     ([1], 3)
     """
     try:
@@ -106,22 +115,23 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
 
 def _items(path: Path, strict: bool) -> Iterator[Item]:
     unknown: set[str] = set()
-    for number, record in objects(path):
+    for number, record in read_objects(path):
         if not strict and not isinstance(record, BadInput):
-            record = _known(record, unknown, f"{path}, line {number}")
+            record = _drop_unknown_fields(record, unknown, f"{path}, line {number}")
         yield Item(number, record)
 
 
-def _known(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, Any]:
+def _drop_unknown_fields(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, Any]:
     """The record without fields that we do not know; each of those is announced once."""
     for name in record.keys() - set(FIELDS) - unknown:
         unknown.add(name)
-        text = f"{where}: field {shown(name)} is unknown and left out.{nearest(name, FIELDS)}"
+        text = f"{where}: field {quote_value(name)} is unknown and left out."
+        text += did_you_mean(name, FIELDS)
         warnings.warn(text, stacklevel=4)
     return {name: value for name, value in record.items() if name in FIELDS}
 
 
-def _record(line: bytes | BadInput) -> dict[str, Any]:
+def _parse_line(line: bytes | BadInput) -> dict[str, Any]:
     """One line's object. A line that could not be read comes as its error."""
     if isinstance(line, BadInput):
         raise line
@@ -130,29 +140,82 @@ def _record(line: bytes | BadInput) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadInput(f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start}.") from error
     try:
-        record, end = decode(text, len(text) - len(text.lstrip(_SPACE)))
+        record, end = decode_json(text, len(text) - len(text.lstrip(_SPACE)))
         if rest := text[end:].strip(_SPACE):
             raise json.JSONDecodeError("Extra data", text, text.index(rest[0], end))
     except json.JSONDecodeError as error:
         cut = "" if line.endswith(b"\n") else " The file's last line is cut."
         raise BadInput(f"not JSON: {error.msg} at column {error.colno}.{cut}") from error
     if not isinstance(record, dict):
-        raise BadInput(f"{shown(record)} is not an object of fields.")
+        raise BadInput(f"{quote_value(record)} is not an object of fields.")
     return record
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise BadInput(f"field {shown(twice)} stands twice.")
+        raise BadInput(f"field {quote_value(twice)} stands twice.")
     return record
 
 
-def _no_number(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise BadInput(f"{name} is not JSON: leave the value out or write null.")
 
 
-_SPACE = " \t\r\n"
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_refuse_repeated_fields, parse_constant=_refuse_constant
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """A benchmark's fields.
+
+    Attributes:
+        fields: field of document.py → theirs; of several, the first that is neither null nor "".
+        metadata: theirs that are kept as metadata, by their own names.
+        left_out: theirs that are known and not kept.
+    """
+
+    fields: Mapping[str, tuple[str, ...]]
+    metadata: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def read(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """One record as fields of document.py. An id that is an integer becomes its digits.
+
+        Raises:
+            BadInput: there is no id.
+        """
+        fields = {name: _first_value(record, theirs) for name, theirs in self.fields.items()}
+        identity = fields["id"]
+        if identity is None:
+            raise BadInput(f"the id, {' or '.join(self.fields['id'])}, is missing.")
+        if isinstance(identity, int) and not isinstance(identity, bool):
+            fields["id"] = str(identity)
+        kept = {name: record[name] for name in self.metadata if record.get(name) is not None}
+        return {**fields, "metadata": kept}
+
+    def contents(self, path: Path) -> Contents:
+        """What a file of such records holds."""
+        columns = field_names(path)
+        taken = {name for theirs in self.fields.values() for name in theirs}
+        metadata = tuple(name for name in columns if name in self.metadata)
+        known = {*taken, *metadata, *self.left_out}
+        unknown = tuple(name for name in columns if name not in known)
+        return Contents(columns, metadata, unknown, lambda: self._items(path))
+
+    def _items(self, path: Path) -> Iterator[Item]:
+        for number, record in read_objects(path):
+            fields: Mapping[str, Any] | BadInput
+            try:
+                fields = record if isinstance(record, BadInput) else self.read(record)
+            except BadInput as error:
+                fields = error
+            yield Item(number, fields)
+
+
+def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((v for name in names if (v := record.get(name)) not in (None, "")), None)

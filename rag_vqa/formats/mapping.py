@@ -1,11 +1,11 @@
-"""Columns of a table → fields of a document, as the user says.
+"""Column mapping: columns of a table become fields of a document, as the user says.
 
-It knows names and cells. It does not know files: csv.py and parquet.py give it rows.
+Knows names and cells. Does not know files: csv.py and parquet.py pass rows.
 
-A column that bears the name of a field is that field. `--map FIELD=COLUMN[,COLUMN]` names others;
-a column that is named there is not taken by its own name as well. All other columns become
-metadata. Texts of several columns are joined by line ends, pictures of several are listed. A cell
-of text holds several pictures with `|` between them, or with `;` if there is no `|`.
+A column named like a field is that field. `--map FIELD=COLUMN[,COLUMN]` names others; a column
+named there is not also taken by its own name. All other columns become metadata. Texts of several
+columns are joined by line breaks, pictures of several columns are listed. A text cell holds several
+pictures with `|` between them, or with `;` if there is no `|`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.formats.document import FIELDS, nearest, shown
+from rag_vqa.formats.document import FIELDS
+from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.types import Scalar
 
 IMAGES = ("image", "images")
@@ -47,14 +48,16 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
         field, equals, columns = pair.partition("=")
         names = tuple(name.strip() for name in columns.split(","))
         if not equals or not field.strip() or not all(names):
-            raise UsageError(f"--map {shown(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN.")
+            raise UsageError(
+                f"--map {quote_value(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN."
+            )
         if field.strip() in mapping:
             raise UsageError(f"--map {field.strip()} is given twice: name its columns in one.")
         mapping[field.strip()] = names
     return mapping
 
 
-def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> Columns:
+def resolve_columns(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> Columns:
     """Give each column of a table its place.
 
     Raises:
@@ -63,11 +66,11 @@ def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None)
     fields: dict[str, tuple[str, ...]] = {}
     for field, names in (mapping or {}).items():
         if field not in _MAPPABLE:
-            hint = nearest(field, _MAPPABLE) or f" There are {', '.join(_MAPPABLE)}."
+            hint = did_you_mean(field, _MAPPABLE) or f" There are {', '.join(_MAPPABLE)}."
             raise UsageError(f"--map {field}=…: a document has no such field.{hint}")
         for name in names:
             if name not in columns:
-                hint = nearest(name, columns) or f" There are {_listed(columns)}."
+                hint = did_you_mean(name, columns) or f" There are {_list_names(columns)}."
                 raise UsageError(f"--map {field}={name}: there is no such column.{hint}")
         fields[field] = tuple(names)
     taken = {name for names in fields.values() for name in names}
@@ -76,7 +79,7 @@ def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None)
             fields[field] = (field,)
     if len(fields.get("id", ())) != 1:
         raise UsageError(
-            f"which column is the id? Say --map id=COLUMN; there are {_listed(columns)}."
+            f"which column is the id? Say --map id=COLUMN; there are {_list_names(columns)}."
         )
     if all(field in fields for field in IMAGES):
         raise UsageError("both image and images have columns: keep one of them.")
@@ -84,7 +87,7 @@ def resolve(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None)
     return Columns(fields, tuple(name for name in columns if name not in taken))
 
 
-def fields_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+def map_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """One row as fields of document.py; empty cells are left out.
 
     Raises:
@@ -94,23 +97,23 @@ def fields_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     for field, names in columns.fields.items():
         cells = [row[name] for name in names if row[name] not in (None, "")]
         if field in IMAGES:
-            fields["images"] = [picture for cell in cells for picture in _pictures(cell)]
+            fields["images"] = [picture for cell in cells for picture in _split_pictures(cell)]
         elif field == "id":
             fields[field] = cells[0] if cells else None
         elif len(cells) == 1:
             fields[field] = cells[0]
         else:
-            fields[field] = "\n".join(_text(field, cell) for cell in cells)
+            fields[field] = "\n".join(_require_text(field, cell) for cell in cells)
     fields["metadata"] = {n: row[n] for n in columns.metadata if row[n] not in (None, "")}
     return fields
 
 
-def scalar(text: str) -> Scalar:
+def parse_scalar(text: str) -> Scalar:
     """A cell of text as a number, if that number is written in just these characters.
 
     So nothing is lost: a postcode keeps its zero, and 12.10 is not taken for 12.1.
 
-    >>> [scalar(text) for text in ("1990", "-0.5", "007", "12.10", "1e3", "true", "")]
+    >>> [parse_scalar(text) for text in ("1990", "-0.5", "007", "12.10", "1e3", "true", "")]
     [1990, -0.5, '007', '12.10', '1e3', 'true', '']
     """
     if _INTEGER.fullmatch(text):
@@ -122,19 +125,19 @@ def scalar(text: str) -> Scalar:
     return text
 
 
-def _pictures(cell: object) -> list[Any]:
+def _split_pictures(cell: object) -> list[Any]:
     if isinstance(cell, str):
         parts = cell.split("|" if "|" in cell else ";")
         return [part.strip() for part in parts if part.strip()]
     return list(cell) if isinstance(cell, list) else [cell]
 
 
-def _text(field: str, cell: object) -> str:
+def _require_text(field: str, cell: object) -> str:
     if not isinstance(cell, str):
-        raise BadInput(f"{field} is {shown(cell)}, not text.")
+        raise BadInput(f"{field} is {quote_value(cell)}, not text.")
     return cell
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _list_names(columns: Sequence[str]) -> str:
     names = ", ".join(columns[:20])
     return names if len(columns) <= 20 else f"{names} and {len(columns) - 20} more"

@@ -1,11 +1,18 @@
-"""Parquet files, a folder of them, and `datasets` saved to disk → Items, a batch of rows at a time.
+"""Parquet: files, a folder of files, and `datasets` saved to disk, read in small batches of rows.
 
-It knows files and batches of Arrow. What a cell means is cells.py's matter, what a column means
-mapping.py's. Memory is that of one group of rows, as the file's writer cut them.
+Knows files, batches of Arrow, types of columns and what a cell becomes. Does not know which column
+is which field (mapping.py), and decodes no picture: those are bytes or names here. Memory is that
+of one row group, as the writer of the file cut them.
+
+An integer id becomes its digits. Numbers and dates become texts in text fields, and so do lists of
+texts. Elsewhere lists, structures and bytes are left out, because metadata is flat.
 """
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats.cells import flat, row_fields
-from rag_vqa.formats.document import shown
-from rag_vqa.formats.items import Contents, Item
-from rag_vqa.formats.mapping import Columns, resolve
+from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.mapping import IMAGES, Columns, map_row, resolve_columns
+from rag_vqa.formatting import quote_value
 
 if TYPE_CHECKING:
     import pyarrow
@@ -53,7 +59,7 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
         BadInput: no Parquet, a damaged file, or files whose columns differ.
         UsageError: the mapping does not fit the columns.
     """
-    parts = _parts(path)
+    parts = _open_parts(path)
     schema = parts[0].schema
     for part in parts[1:]:
         if part.schema.names != schema.names:
@@ -61,8 +67,8 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
                 f"{path}: {part.name} has other columns than {parts[0].name}: "
                 f"{', '.join(part.schema.names)}. Give one of them at a time."
             )
-    columns = resolve(schema.names, mapping)
-    unknown = tuple(n for n in columns.metadata if not flat(schema.field(n).type))
+    columns = resolve_columns(schema.names, mapping)
+    unknown = tuple(n for n in columns.metadata if not is_flat(schema.field(n).type))
     kept = tuple(n for n in columns.metadata if n not in unknown)
     chosen = replace(columns, metadata=kept)
     return Contents(tuple(schema.names), kept, unknown, lambda: _items(path, parts, chosen))
@@ -70,14 +76,14 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
 
 def column_names(path: Path) -> tuple[str, ...]:
     """Names of the columns; raises as `contents` does."""
-    return tuple(_parts(path)[0].schema.names)
+    return tuple(_open_parts(path)[0].schema.names)
 
 
-def rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
     """Each row of one file with its number from 1, cells as they stand; raises as `contents`."""
     import pyarrow
 
-    (part,) = _files(path)
+    (part,) = _parquet_parts(path)
     number = 1
     try:
         for batch in part.batches():
@@ -85,16 +91,16 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
                 yield number, row
                 number += 1
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        yield number, BadInput(f"damaged here: {shown(str(error))}")
+        yield number, BadInput(f"damaged here: {quote_value(str(error))}")
 
 
-def _parts(path: Path) -> list[_Part]:
+def _open_parts(path: Path) -> list[_Part]:
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
-    return _saved(path) if path.is_dir() and is_dataset(path) else _files(path)
+    return _dataset_parts(path) if path.is_dir() and is_dataset(path) else _parquet_parts(path)
 
 
-def _files(path: Path) -> list[_Part]:
+def _parquet_parts(path: Path) -> list[_Part]:
     from pyarrow import parquet
 
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
@@ -105,13 +111,13 @@ def _files(path: Path) -> list[_Part]:
     for file in files:
         if not file.is_file():  # before it is opened: a pipe would block
             raise BadInput(f"{file} is not a regular file.")
-        with _readable(file):
+        with _translate_errors(file):
             schema = parquet.read_schema(file)
-        parts.append(_Part(file.name, schema, _batches_of(file)))
+        parts.append(_Part(file.name, schema, _file_batches(file)))
     return parts
 
 
-def _batches_of(file: Path) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
+def _file_batches(file: Path) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
     def batches() -> Iterator[pyarrow.RecordBatch]:
         from pyarrow import parquet
 
@@ -121,21 +127,22 @@ def _batches_of(file: Path) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
     return batches
 
 
-def _saved(path: Path) -> list[_Part]:
+def _dataset_parts(path: Path) -> list[_Part]:
     """Splits of what `datasets` saved; pictures stay bytes, because Arrow is asked for."""
     import datasets
 
-    with _readable(path):
+    with _translate_errors(path):
         loaded = datasets.load_from_disk(str(path.resolve()))
     splits = loaded if isinstance(loaded, dict) else {path.name: loaded}
     if not splits:
         raise BadInput(f"{path} holds no documents: no split is in it.")
     return [
-        _Part(name, split.features.arrow_schema, _rows_of(split)) for name, split in splits.items()
+        _Part(name, split.features.arrow_schema, _split_batches(split))
+        for name, split in splits.items()
     ]
 
 
-def _rows_of(split: Any) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
+def _split_batches(split: Any) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
     def batches() -> Iterator[pyarrow.RecordBatch]:
         for table in split.with_format("arrow").iter(_ROWS):
             yield from table.to_batches()
@@ -144,14 +151,14 @@ def _rows_of(split: Any) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     """What Arrow and `datasets` say of a damaged file, as ours."""
     import pyarrow
 
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read: {shown(str(error))}") from error
+        raise BadInput(f"{path} cannot be read: {quote_value(str(error))}") from error
 
 
 def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Item]:
@@ -162,21 +169,76 @@ def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Ite
         number = 1
         try:
             for batch in part.batches():
-                for fields in _fields(batch, columns):
+                for fields in _batch_fields(batch, columns):
                     yield Item(number, fields, place, "row")
                     number += 1
         except (pyarrow.ArrowException, OSError) as error:
-            why = f"damaged here, and not read any further: {shown(str(error))}"
+            why = f"damaged here, and not read any further: {quote_value(str(error))}"
             yield Item(number, BadInput(why), place, "row")
 
 
-def _fields(batch: pyarrow.RecordBatch, columns: Columns) -> Iterator[Mapping[str, Any] | BadInput]:
+def _batch_fields(
+    batch: pyarrow.RecordBatch, columns: Columns
+) -> Iterator[Mapping[str, Any] | BadInput]:
     """Rows one by one, so that a text that is not UTF-8 costs its own row."""
     for at in range(batch.num_rows):
         try:
             (row,) = batch.slice(at, 1).to_pylist()
-            yield row_fields(row, columns)
+            yield map_arrow_row(row, columns)
         except UnicodeDecodeError as error:
             yield BadInput(f"not UTF-8: byte 0x{error.object[error.start]:02x}.")
         except BadInput as error:
             yield error
+
+
+def map_arrow_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """One row as fields of document.py."""
+    cells = dict(row)
+    for field, names in columns.fields.items():
+        change = _picture_cell if field in IMAGES else _id_cell if field == "id" else _text_cell
+        cells |= {name: change(row[name]) for name in names}
+    cells |= {name: _scalar_cell(row[name]) for name in columns.metadata}
+    fields = map_row(cells, columns)
+    if isinstance(given := row.get("metadata"), dict):  # as our own records write it
+        fields["metadata"] |= {name: value for name, value in given.items() if value is not None}
+    return fields
+
+
+def is_flat(kind: pyarrow.DataType) -> bool:
+    """Whether a column of this type can be metadata."""
+    from pyarrow import types
+
+    binary = (
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    )
+    return not (types.is_nested(kind) or binary)
+
+
+def _scalar_cell(cell: Any) -> Any:
+    """A value as metadata holds it: dates and decimals as text; NaN, as pandas writes it, none."""
+    if isinstance(cell, float) and math.isnan(cell):
+        return None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return str(cell) if isinstance(cell, decimal.Decimal | datetime.timedelta) else cell
+
+
+def _id_cell(cell: Any) -> Any:
+    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+
+
+def _text_cell(cell: Any) -> Any:
+    """A cell as text: a list of texts is joined by line ends."""
+    if isinstance(cell, list) and all(isinstance(part, str) for part in cell):
+        return "\n".join(cell)
+    cell = _scalar_cell(cell)
+    return cell if cell is None or isinstance(cell, bytes | list | dict) else str(cell)
+
+
+def _picture_cell(cell: Any) -> Any:
+    """Names or bytes; `datasets` writes a picture as {"bytes", "path"}, one of them null."""
+    if isinstance(cell, list):
+        return [picture for part in cell if (picture := _picture_cell(part))]
+    if isinstance(cell, dict) and cell.keys() <= {"bytes", "path"}:
+        return cell.get("bytes") or cell.get("path")
+    return cell

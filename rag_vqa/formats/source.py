@@ -1,7 +1,7 @@
-"""Files of a user → a Source: which kind they are, what is in them, and their Records.
+"""Sources: files of a user, their detected format, their columns, and their Records.
 
-It knows which format reads which kind, and which option belongs to which. How a format is read is
-the matter of its own module; what a source holds in all is survey.py's.
+Knows how a format is detected and which option belongs to which format. Does not know how a format
+is read (one module each), nor what a source contains in all (source_statistics.py).
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.formats import csv, evqa, folder, jsonl, m2kr, mbeir, parquet, wiki6m
-from rag_vqa.formats.document import Record, nearest
-from rag_vqa.formats.evqa import Unit
-from rag_vqa.formats.items import Contents, Item, Report, read_records
-from rag_vqa.formats.lines import read_lines, suffix
-from rag_vqa.formats.members import read_members
+from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir
+from rag_vqa.eval.benchmarks.evqa import Unit
+from rag_vqa.formats import csv, folder, jsonl, parquet
+from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
+from rag_vqa.formats.json_stream import read_members
+from rag_vqa.formats.line_reader import read_lines, unpacked_suffix
+from rag_vqa.formatting import did_you_mean
 
 Kind: TypeAlias = Literal["jsonl", "csv", "folder", "parquet", "evqa", "wiki6m", "m2kr", "mbeir"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MAPPED = ("csv", "parquet")
 _LINES = (".jsonl", ".ndjson")
 _BY_FIELDS: dict[Kind, tuple[str, ...]] = {
-    "wiki6m": wiki6m.JSONL,
-    "m2kr": m2kr.JSONL,
-    "mbeir": mbeir.JSONL,
+    "wiki6m": infoseek.WIKI6M_FIELDS,
+    "m2kr": m2kr.JSONL_FIELDS,
+    "mbeir": mbeir.JSONL_FIELDS,
 }
 
 
@@ -48,7 +49,7 @@ class Source:
     columns: tuple[str, ...]
     metadata: tuple[str, ...]
     unknown: tuple[str, ...]
-    on_reject: Report | None = None
+    on_reject: RejectHandler | None = None
     strict: bool = False
     wanted: frozenset[str] | None = field(default=None, repr=False)
     items: Callable[[], Iterator[Item]] = field(repr=False)
@@ -73,7 +74,7 @@ def open_source(
     mapping: Mapping[str, Sequence[str]] | None = None,
     unit: Unit | None = None,
     subset: str | Path | None = None,
-    on_reject: Report | None = None,
+    on_reject: RejectHandler | None = None,
     strict: bool = False,
 ) -> Source:
     """Find out what `path` is, and look at its beginning.
@@ -97,7 +98,7 @@ def open_source(
         raise Missing(f"{path} does not exist: check the path.")
     if not path.is_dir() and not path.is_file():  # before it is opened: a pipe would block
         raise BadInput(f"{path} is not a regular file.")
-    found = _kind(path) if kind == "auto" else kind
+    found = _detect_kind(path) if kind == "auto" else kind
     _check_options(found, images is not None, mapping is not None, unit is not None)
     home = path if path.is_dir() else path.parent
     place = (home if images is None else Path(images)).resolve()
@@ -112,7 +113,7 @@ def open_source(
         unknown=contents.unknown,
         on_reject=on_reject,
         strict=strict,
-        wanted=None if subset is None else _listed(Path(subset)),
+        wanted=None if subset is None else _read_subset(Path(subset)),
         items=contents.items,
     )
 
@@ -135,9 +136,9 @@ def _contents(
         case "parquet":
             return parquet.contents(path, mapping)
         case "evqa":
-            return evqa.contents(path, unit or "page", images is not None)
+            return evqa.page_contents(path, unit or "page", images is not None)
         case "wiki6m":
-            return wiki6m.contents(path, images)
+            return infoseek.wikipedia_contents(path, images)
         case "m2kr":
             return m2kr.contents(path)
         case "mbeir":
@@ -146,7 +147,9 @@ def _contents(
 
 def _check_options(kind: Kind, images: bool, mapping: bool, unit: bool) -> None:
     if kind not in KINDS:
-        raise UsageError(f"{kind!r} is no kind of source.{nearest(kind, KINDS)} {_kinds()}")
+        raise UsageError(
+            f"{kind!r} is no kind of source.{did_you_mean(kind, KINDS)} {_list_kinds()}"
+        )
     if mapping and kind not in _MAPPED:
         raise UsageError(
             f"a mapping is for CSV and Parquet: {kind} says itself what its fields are."
@@ -157,40 +160,44 @@ def _check_options(kind: Kind, images: bool, mapping: bool, unit: bool) -> None:
         raise UsageError("a folder of images is for files: in a folder, pictures lie beside texts.")
 
 
-def _kind(path: Path) -> Kind:
+def _detect_kind(path: Path) -> Kind:
     if path.is_dir():
-        return _tabular(path) if parquet.is_dataset(path) or parquet.is_parquet(path) else "folder"
-    named = suffix(path)
+        return (
+            _detect_tabular(path)
+            if parquet.is_dataset(path) or parquet.is_parquet(path)
+            else "folder"
+        )
+    named = unpacked_suffix(path)
     if named in csv.SUFFIXES:
         return "csv"
     if named == parquet.SUFFIX:
-        return _tabular(path)
+        return _detect_tabular(path)
     if named == ".zip":
         return "evqa"
-    return _of_json(path) if named == ".json" else _of_lines(path)
+    return _detect_json(path) if named == ".json" else _detect_lines(path)
 
 
-def _tabular(path: Path) -> Kind:
+def _detect_tabular(path: Path) -> Kind:
     names = parquet.column_names(path)
-    return "m2kr" if set(m2kr.PARQUET) <= set(names) else "parquet"
+    return "m2kr" if set(m2kr.PARQUET_COLUMNS) <= set(names) else "parquet"
 
 
-def _of_json(path: Path) -> Kind:
+def _detect_json(path: Path) -> Kind:
     """One object of pages, which may be a single line of gigabytes; else lines after all."""
     with path.open("rb") as file:
         first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if first == b"[":
         raise BadInput(f"{path} is a JSON array: write one object a line, as JSONL.")
     _, page = next(read_members(path), ("", None)) if first == b"{" else ("", None)
-    return "evqa" if evqa.looks_like(page) else _of_lines(path)
+    return "evqa" if evqa.is_page(page) else _detect_lines(path)
 
 
-def _of_lines(path: Path) -> Kind:
+def _detect_lines(path: Path) -> Kind:
     """By the fields of the first object."""
-    first = next((record for _, record in jsonl.objects(path)), None)
-    if isinstance(first, BadInput) and suffix(path) not in _LINES:
+    first = next((record for _, record in jsonl.read_objects(path)), None)
+    if isinstance(first, BadInput) and unpacked_suffix(path) not in _LINES:
         raise BadInput(
-            f"{path} is of no kind that is known: its first line is {first} {_kinds()} "
+            f"{path} is of no kind that is known: its first line is {first} {_list_kinds()} "
             "If it is one of them, say which."
         )
     for kind, names in _BY_FIELDS.items():
@@ -199,7 +206,7 @@ def _of_lines(path: Path) -> Kind:
     return "jsonl"
 
 
-def _listed(path: Path) -> frozenset[str]:
+def _read_subset(path: Path) -> frozenset[str]:
     """The lines of a subset's file."""
     wanted = set()
     for number, line in read_lines(path):
@@ -215,5 +222,5 @@ def _listed(path: Path) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def _kinds() -> str:
+def _list_kinds() -> str:
     return f"There are {', '.join(KINDS)}."

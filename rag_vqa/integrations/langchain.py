@@ -12,18 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rag_vqa.answer_stream import StopSequenceFilter, stream_call
 from rag_vqa.errors import Missing, ReaderError, UsageError
-from rag_vqa.integrations.evidence import (
-    ONE_AT_A_TIME,
-    answer_fields,
-    from_base64,
-    hit_fields,
-)
+from rag_vqa.integrations import MODEL_LOCK
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.prompts.citations import cited
+from rag_vqa.prompts.citations import parse_citations
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.streaming import stream_call
-from rag_vqa.telling import Telling
+from rag_vqa.serialization import answer_fields, decode_base64_image, hit_fields
 from rag_vqa.types import Answer, Hit, ImageSource, Query
 
 try:
@@ -76,12 +71,12 @@ class ReTRetriever(BaseRetriever):
         where: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> list[Document]:
-        _refuse(unknown, "k, image and where")
-        with ONE_AT_A_TIME:
+        _reject_unknown(unknown, "k, image and where")
+        with MODEL_LOCK:
             if self.kb is not self._of:  # a field was set, or changed in a copy
                 self._rag, self._of = RagVqa(self.kb), self.kb
             only, most = self.where if where is None else where, self.k if k is None else k
-            return documents(self._rag.search(query, image, k=most, where=only))
+            return to_documents(self._rag.search(query, image, k=most, where=only))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **given: Any
@@ -166,12 +161,12 @@ class ChatRagVqa(BaseChatModel):
         **unknown: Any,
     ) -> Generator[str | Answer, None, None]:
         """Pieces of the text, then the Answer. Closing it stops the reader."""
-        _refuse(unknown, "k, where, stop, max_tokens and temperature")
+        _reject_unknown(unknown, "k, where, stop, max_tokens and temperature")
         if temperature:
             raise UsageError(f"temperature = {temperature}: readers are greedy, give 0 or nothing.")
         if max_tokens is not None and max_tokens < 1:
             raise UsageError(f"max_tokens = {max_tokens}: give 1 or more.")
-        query, ends = question(messages), stop or self.stop or []
+        query, ends = to_query(messages), stop or self.stop or []
         most = self.max_tokens if max_tokens is None else max_tokens
 
         def read(report: Callable[[str], bool]) -> Answer:
@@ -181,8 +176,8 @@ class ChatRagVqa(BaseChatModel):
                 nonlocal going
                 going = report(piece)
 
-            telling = Telling(tell, ends)
-            with ONE_AT_A_TIME:
+            telling = StopSequenceFilter(tell, ends)
+            with MODEL_LOCK:
                 start = time.perf_counter()
                 hits = self.rag.select([query], self.rag.retrieve([query], k, where))
                 seconds = {"retrieve": time.perf_counter() - start}
@@ -193,7 +188,7 @@ class ChatRagVqa(BaseChatModel):
                     lambda row, piece: telling.hear(piece) and going,
                     [most],
                 )[0]
-            return _ended(replace(answer, seconds={**seconds, **answer.seconds}), telling)
+            return _cut_at_stop(replace(answer, seconds={**seconds, **answer.seconds}), telling)
 
         return stream_call(read)
 
@@ -220,34 +215,34 @@ def rag_chain(rag: RagVqa) -> Runnable[dict[str, Any], dict[str, Any]]:
                 'a question is {"question": "…", "image": …}, "k" and "where" if you like; '
                 f"this {f'has {sorted(named)}' if named else f'is {asked!r:.80}'}."
             )
-        with ONE_AT_A_TIME:
+        with MODEL_LOCK:
             answer = rag.ask(
                 asked["question"], asked.get("image"), k=asked.get("k"), where=asked.get("where")
             )
         return {
             "answer": answer.text,
-            "documents": documents(answer.hits),
+            "documents": to_documents(answer.hits),
             "citations": list(answer.citations),
         }
 
     return RunnableLambda(ask, name="rag-vqa")
 
 
-def documents(hits: list[Hit] | tuple[Hit, ...]) -> list[Document]:
+def to_documents(hits: list[Hit] | tuple[Hit, ...]) -> list[Document]:
     """Hits as LangChain's Documents."""
     return [
         Document(hit.document.text, id=hit.document.id, metadata=hit_fields(hit)) for hit in hits
     ]
 
 
-def question(messages: list[BaseMessage]) -> Query:
+def to_query(messages: list[BaseMessage]) -> Query:
     """The last human message as a Query.
 
     Raises:
         UsageError: there is none, or it holds several pictures or what is neither text nor picture.
         BadImage: the picture is an address, or no base64.
     """
-    asked = next((message for message in reversed(messages) if _human(message)), None)
+    asked = next((message for message in reversed(messages) if _is_human(message)), None)
     if asked is None:
         raise UsageError("nobody asks: give a human message with the question.")
     texts: list[str] = []
@@ -256,7 +251,7 @@ def question(messages: list[BaseMessage]) -> Query:
         if block["type"] == "text":
             texts.append(block["text"])
         elif block["type"] == "image":
-            images.append(from_base64(block.get("base64") or block.get("url") or ""))
+            images.append(decode_base64_image(block.get("base64") or block.get("url") or ""))
         else:
             raise UsageError(f"a question is text and a picture, and this holds {block['type']!r}.")
     if len(images) > 1:
@@ -264,16 +259,16 @@ def question(messages: list[BaseMessage]) -> Query:
     return Query("\n".join(texts), images[0] if images else None)
 
 
-def _refuse(unknown: Mapping[str, Any], known: str) -> None:
+def _reject_unknown(unknown: Mapping[str, Any], known: str) -> None:
     if unknown:
         raise UsageError(f"{', '.join(sorted(unknown))}: not taken; {known} are.")
 
 
-def _human(message: BaseMessage) -> bool:
+def _is_human(message: BaseMessage) -> bool:
     return isinstance(message, HumanMessage)
 
 
-def _ended(answer: Answer, telling: Telling) -> Answer:
+def _cut_at_stop(answer: Answer, telling: StopSequenceFilter) -> Answer:
     """The answer, up to its stop text if one came; what was held back is told."""
     if answer.finish == "failed":
         raise ReaderError(answer.error)
@@ -281,5 +276,5 @@ def _ended(answer: Answer, telling: Telling) -> Answer:
     if not telling.stopped:
         return answer
     text = telling.text.strip()
-    there, invalid = cited(text, len(answer.prompt.kept))
+    there, invalid = parse_citations(text, len(answer.prompt.kept))
     return replace(answer, text=text, finish="stop", citations=there, invalid_citations=invalid)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import Missing
-from rag_vqa.integrations.evidence import ONE_AT_A_TIME, hit_fields
+from rag_vqa.integrations import MODEL_LOCK
 from rag_vqa.pipeline import RagVqa
+from rag_vqa.serialization import hit_fields
 from rag_vqa.types import Hit
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ except ImportError as error:
         "llama-index-core is not installed. Install it: pip install 'rag-vqa[llamaindex]'"
     ) from error
 
-_SHOWN = ("title", "section")  # of the metadata, to a model that reads nodes
+_VISIBLE_METADATA = ("title", "section")  # of the metadata, to a model that reads nodes
 
 
 class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
@@ -45,24 +46,24 @@ class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         text, image = query_bundle.query_str, query_bundle.image_path
-        with ONE_AT_A_TIME:
+        with MODEL_LOCK:
             hits = self._rag.search(text, image, where=self._where)
-        return [NodeWithScore(node=node(hit), score=hit.score) for hit in hits]
+        return [NodeWithScore(node=to_node(hit), score=hit.score) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         # LlamaIndex's own searches in the loop's thread.
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
 
-def node(hit: Hit) -> TextNode:
+def to_node(hit: Hit) -> TextNode:
     """A hit as LlamaIndex's node."""
     fields = hit_fields(hit)
     said: dict[str, Any] = {
         "id_": hit.document.id,
         "text": hit.document.text,
         "metadata": fields,
-        "excluded_llm_metadata_keys": [name for name in fields if name not in _SHOWN],
-        "excluded_embed_metadata_keys": [name for name in fields if name not in _SHOWN],
+        "excluded_llm_metadata_keys": [name for name in fields if name not in _VISIBLE_METADATA],
+        "excluded_embed_metadata_keys": [name for name in fields if name not in _VISIBLE_METADATA],
     }
     images = fields["images"]
     return ImageNode(image_path=images[0], **said) if images else TextNode(**said)

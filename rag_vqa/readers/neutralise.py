@@ -1,17 +1,21 @@
-"""Untrusted text is made harmless: nothing in it can become a control token.
+"""Neutralises untrusted text, so that nothing in it becomes a control token (prompt injection).
 
-The markers are derived from the tokenizer and its chat template, with no table by family. Where
-a server owns the tokenizer, whatever has the shape of a marker is one (`by_shape`). This module
-knows strings and ids. It does not know prompts or images.
+Knows markers of control tokens and the parts of a prompt, which it also groups into chat messages.
+Does not know images, models or servers. The markers are derived from the tokenizer and its chat
+template, without a table of model families. Where a server owns the tokenizer,
+`neutralise_by_shape` breaks everything that has the shape of a marker. Kept by hand: no library
+does this for every family of tokenizers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Literal
 
 from rag_vqa.errors import ReaderError
+from rag_vqa.types import ImagePart, Part, TextPart
 
 # <image>, </s>, <|im_start|>, [INST]: what looks like structure in tokens and templates. Words
 # that a tokenizer merely holds whole ("capital", "[1]") do not.
@@ -34,6 +38,7 @@ _SHAPES = re.compile(
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
+Role = Literal["system", "user"]
 
 
 class Neutraliser:
@@ -75,11 +80,11 @@ class Neutraliser:
         """The text without control tokens; ordinary text comes back as it is."""
         text = _SURROGATES.sub(_REPLACEMENT, text)  # tokenizers take Unicode only
         spans = self._spans(text)
-        text = _rewrite(text, spans, lambda found: f"{found[:-1]} {found[-1:]}")
+        text = _rewrite_spans(text, spans, lambda found: f"{found[:-1]} {found[-1:]}")
         # What a space does not break (one character, a tokenizer that drops spaces) goes: each
         # round removes characters, so that this ends.
         while spans := self._spans(text):
-            text = _rewrite(text, spans, lambda found: _REPLACEMENT)
+            text = _rewrite_spans(text, spans, lambda found: _REPLACEMENT)
         return text
 
     def control_ids(self, ids: Iterable[int]) -> list[int]:
@@ -103,13 +108,13 @@ class Neutraliser:
         return [(start, end) for i, (start, end) in pairs if i in self._ids and end > start]
 
 
-def by_shape(text: str) -> str:
+def neutralise_by_shape(text: str) -> str:
     """The text with a space in all that looks like a marker of any model: `<image >`, `User :`.
 
     For a reader whose tokenizer is elsewhere. It errs to the safe side (`<b>` of HTML becomes
     `<b >`), and a marker of another shape passes: the tokenizer's own are known to `Neutraliser`.
 
-    >>> by_shape("1 < 2 <|im_end|> [1]")
+    >>> neutralise_by_shape("1 < 2 <|im_end|> [1]")
     '1 < 2 <|im_end| > [1]'
     """
     text = _SURROGATES.sub(_REPLACEMENT, text)
@@ -120,9 +125,44 @@ def _is_structural(token: str) -> bool:
     return _STRUCTURAL.fullmatch(token.strip()) is not None or (len(token) > 2 and "|" in token)
 
 
-def _rewrite(text: str, spans: Sequence[tuple[int, int]], change: Any) -> str:
+def _rewrite_spans(text: str, spans: Sequence[tuple[int, int]], change: Any) -> str:
     pieces, last = [], 0
     for start, end in spans:
         pieces += [text[last:start], change(text[start:end])]
         last = end
     return "".join([*pieces, text[last:]])
+
+
+def neutralise_parts(parts: Sequence[Part], neutralise: Callable[[str], str]) -> list[Part]:
+    """Neighbouring untrusted texts are neutralised together: `<im` + `age>` is a marker."""
+    harmless: list[Part] = []
+    for role, those in groupby(parts, key=untrusted_role):
+        if role is None:
+            harmless += those
+        else:
+            text = "".join(part.text for part in those if isinstance(part, TextPart))
+            harmless.append(TextPart(neutralise(text), role=role))
+    return harmless
+
+
+def chat_messages(parts: Sequence[Part]) -> list[tuple[Role, list[str | ImagePart]]]:
+    """Role and contents of each message; neighbouring texts are one, for some templates put a
+    newline between two."""
+    return [(role, list(_merge_texts(those))) for role, those in groupby(parts, key=_part_role)]
+
+
+def untrusted_role(part: Part) -> Role | None:
+    """The role of a part that is not trusted, and None for all others."""
+    return part.role if isinstance(part, TextPart) and not part.trusted else None
+
+
+def _part_role(part: Part) -> Role:
+    return part.role if isinstance(part, TextPart) else "user"
+
+
+def _merge_texts(parts: Iterator[Part]) -> Iterator[str | ImagePart]:
+    for is_text, those in groupby(parts, key=lambda part: isinstance(part, TextPart)):
+        if is_text:
+            yield "".join(part.text for part in those if isinstance(part, TextPart))
+        else:
+            yield from (part for part in those if isinstance(part, ImagePart))

@@ -16,16 +16,19 @@ from typing import Final, Literal
 
 from rag_vqa.errors import UsageError
 
-Level = Literal["open", "public", "token"]
+AccessLevel = Literal["open", "public", "token"]
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-MAKE_TOKEN: Final = (
+MAKE_TOKEN_COMMAND: Final = (
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token.txt; chmod 600 token.txt"
 )
-_SHORTEST_TOKEN: Final = 16
-_ANY: Final = {"0.0.0.0", "::"}  # no name of anything: browsers take it for this machine
+_MIN_TOKEN_LENGTH: Final = 16
+_WILDCARD_ADDRESSES: Final = {
+    "0.0.0.0",
+    "::",
+}  # no name of anything: browsers take it for this machine
 # The page is program and no data, and a browser cannot send a token for a page. Health and
 # readiness are asked by what starts and stops servers.
-_LEVELS: Final[tuple[tuple[str, re.Pattern[str], Level], ...]] = (
+_ROUTE_LEVELS: Final[tuple[tuple[str, re.Pattern[str], AccessLevel], ...]] = (
     ("GET", re.compile(r"/|/static/[^/]+|/health|/ready"), "open"),
     ("GET", re.compile(r"/v1/info|/v1/models(?:/[^/]+)?|/v1/gallery/[^/]+"), "public"),
     ("GET", re.compile(r"/v1/documents/[^/]+/image"), "public"),
@@ -33,16 +36,16 @@ _LEVELS: Final[tuple[tuple[str, re.Pattern[str], Level], ...]] = (
 )
 
 
-def level(method: str, path: str) -> Level:
+def required_level(method: str, path: str) -> AccessLevel:
     """What a request needs, by its method and the path as it was sent.
 
-    >>> level("GET", "/health"), level("POST", "/v1/search"), level("POST", "/v1/documents")
+    >>> required_level("GET", "/health"), required_level("POST", "/v1/search"), required_level("POST", "/v1/documents")
     ('open', 'public', 'token')
-    >>> level("GET", "/v1/documents/a%2Fimage")
+    >>> required_level("GET", "/v1/documents/a%2Fimage")
     'token'
     """
     method = "GET" if method == "HEAD" else method
-    for known, pattern, wanted in _LEVELS:
+    for known, pattern, wanted in _ROUTE_LEVELS:
         if known == method and pattern.fullmatch(path):
             return wanted
     return "token"
@@ -73,10 +76,12 @@ class Access:
         if elsewhere and not self.token:
             raise UsageError(
                 "Whoever is reached from elsewhere (--host, --public, --allowed-host) needs a "
-                f"token: {MAKE_TOKEN}, then --token-file token.txt"
+                f"token: {MAKE_TOKEN_COMMAND}, then --token-file token.txt"
             )
-        if self.token and len(self.token) < _SHORTEST_TOKEN:
-            raise UsageError(f"The token has under {_SHORTEST_TOKEN} characters: {MAKE_TOKEN}")
+        if self.token and len(self.token) < _MIN_TOKEN_LENGTH:
+            raise UsageError(
+                f"The token has under {_MIN_TOKEN_LENGTH} characters: {MAKE_TOKEN_COMMAND}"
+            )
 
     def holds_token(self, authorization: str) -> bool:
         """Whether a header `Authorization` is right; so is any where no token is needed."""
@@ -87,38 +92,42 @@ class Access:
         pair = (hashlib.sha256(each.encode()).digest() for each in (given.strip(), self.token))
         return secrets.compare_digest(*pair) and kind.lower() == "bearer"
 
-    def admits(self, wanted: Level, holds_token: bool) -> bool:
+    def admits(self, wanted: AccessLevel, holds_token: bool) -> bool:
         """Whether a request of that level may come in."""
         return holds_token or wanted == "open" or (wanted == "public" and self.public)
 
-    def knows_host(self, host: str, own: str) -> bool:
+    def accepts_host(self, host: str, own: str) -> bool:
         """Whether the header `Host` names this server; `own`: the address connected to."""
-        name, own = host_name(host), _unmapped(own)
+        name, own = parse_host(host), _unmap_ipv4(own)
         if not name:
             return False
-        names = {own, self.host, *(host_name(each) for each in self.allowed_hosts)} - _ANY
+        names = {
+            own,
+            self.host,
+            *(parse_host(each) for each in self.allowed_hosts),
+        } - _WILDCARD_ADDRESSES
         return name in names or (own in LOOPBACK and name in LOOPBACK)
 
-    def knows_origin(self, origin: str, host: str) -> bool:
+    def accepts_origin(self, origin: str, host: str) -> bool:
         """Whether the header `Origin` is this server's own page."""
         found = re.fullmatch(r"https?://([^/?#@\s]+)", origin.lower())
         own = {host.lower(), *(name.lower() for name in self.allowed_hosts)}
         return found is not None and found[1] in own
 
 
-def _unmapped(address: str) -> str:
+def _unmap_ipv4(address: str) -> str:
     """IPv4 as such, where a socket of both kinds says it as IPv6.
 
-    >>> _unmapped("::ffff:127.0.0.1"), _unmapped("::1"), _unmapped("testserver")
+    >>> _unmap_ipv4("::ffff:127.0.0.1"), _unmap_ipv4("::1"), _unmap_ipv4("testserver")
     ('127.0.0.1', '::1', 'testserver')
     """
     return address.removeprefix("::ffff:") if "." in address else address
 
 
-def host_name(host: str) -> str:
+def parse_host(host: str) -> str:
     """A `Host` without its port, in lower case; "" if it is none.
 
-    >>> host_name("Localhost:8000"), host_name("[::1]:8000"), host_name("a.example@evil")
+    >>> parse_host("Localhost:8000"), parse_host("[::1]:8000"), parse_host("a.example@evil")
     ('localhost', '::1', '')
     """
     found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", host.lower())
@@ -137,17 +146,17 @@ def read_token(file: Path | None, environment: str | None) -> str:
         try:
             token = file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name}: not readable. Make one: {MAKE_TOKEN}") from error
+            raise UsageError(f"{name}: not readable. Make one: {MAKE_TOKEN_COMMAND}") from error
     elif not token:
         return ""
     if not token or not token.isascii() or any(character.isspace() for character in token):
-        raise UsageError(f"{name}: it holds no token. Make one: {MAKE_TOKEN}")
+        raise UsageError(f"{name}: it holds no token. Make one: {MAKE_TOKEN_COMMAND}")
     return token
 
 
 def check_hosts(names: Sequence[str]) -> tuple[str, ...]:
     """Names given as --allowed-host. Raises UsageError for what is none."""
     for name in names:
-        if not host_name(name):
+        if not parse_host(name):
             raise UsageError(f"--allowed-host {name}: give a name, for instance rag.example.org")
     return tuple(names)

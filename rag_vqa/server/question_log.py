@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from rag_vqa import images
 from rag_vqa.errors import UsageError
-from rag_vqa.readers.wire import packing
+from rag_vqa.images import choose_format
 from rag_vqa.types import Answer
 
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
-_REMEMBERED: Final = 1_000  # answers that an opinion may still come in about
+_MAX_REMEMBERED_ANSWERS: Final = 1_000  # answers that an opinion may still come in about
 
 
 class QuestionLog:
@@ -62,14 +62,14 @@ class QuestionLog:
             record = {"id": identity, "question": answer.query.text}
             if answer.query.image not in (None, "", b""):
                 record["image"] = self._keep(day, answer)
-            _append(day / "questions.jsonl", record)
+            _append_json(day / "questions.jsonl", record)
             cited = [answer.prompt.kept[number - 1].document.id for number in answer.citations]
             told = record | {"answers": [answer.text], "document_ids": cited}
             self._answers[identity] = day, told
-            while len(self._answers) > _REMEMBERED:
+            while len(self._answers) > _MAX_REMEMBERED_ANSWERS:
                 self._answers.popitem(last=False)
 
-    def opinion(self, identity: str, good: bool) -> bool:
+    def write_feedback(self, identity: str, good: bool) -> bool:
         """Write down whether an answer was good, in the day of its question, where the picture is;
         False if none of that id is remembered, or its day is gone."""
         with self._lock:
@@ -79,16 +79,16 @@ class QuestionLog:
             day, record = remembered
             if not good:
                 record = {k: v for k, v in record.items() if k not in ("answers", "document_ids")}
-            _append(day / ("good.jsonl" if good else "bad.jsonl"), record)
+            _append_json(day / ("good.jsonl" if good else "bad.jsonl"), record)
             return True
 
     def _keep(self, day: Path, answer: Answer) -> str:
         picture = images.load(answer.query.image or b"")
-        kind = packing(picture)
+        kind = choose_format(picture)
         data = images.encode(picture, kind)
         name = f"{images.content_hash(data)}.{kind.lower()}"
         if not (day / name).exists():
-            _write(day / name, data, os.O_TRUNC)
+            _write_private(day / name, data, os.O_TRUNC)
         return name
 
     def _day(self) -> Path:
@@ -98,10 +98,10 @@ class QuestionLog:
         return day
 
 
-def _append(file: Path, record: dict[str, Any]) -> None:
-    _write(file, (json.dumps(record, ensure_ascii=False) + "\n").encode(), os.O_APPEND)
+def _append_json(file: Path, record: dict[str, Any]) -> None:
+    _write_private(file, (json.dumps(record, ensure_ascii=False) + "\n").encode(), os.O_APPEND)
 
 
-def _write(file: Path, data: bytes, how: int) -> None:
+def _write_private(file: Path, data: bytes, how: int) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as out:
         out.write(data)

@@ -1,27 +1,34 @@
-"""What the routes share: the engine, who may come in, what is said about the server.
+"""What all routes share: the Service with its engine and settings, and cancelling on disconnect.
 
-It knows what was opened. It does not know HTTP.
+Knows what was opened and what `GET /v1/info` says. Does not know routes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from fastapi import Request
 
 from rag_vqa import __version__
+from rag_vqa.images import MAX_PIXELS
 from rag_vqa.server.access import Access
-from rag_vqa.server.budgets import MAX_PIXELS, MAX_UPLOAD_BYTES
-from rag_vqa.server.engine import Engine
-from rag_vqa.server.failures import Refused
-from rag_vqa.server.fetching import Fetching
+from rag_vqa.server.engine.engine import Engine
+from rag_vqa.server.error_responses import ApiError
+from rag_vqa.server.image_fetch import ImageFetcher
 from rag_vqa.server.question_log import QuestionLog
+from rag_vqa.server.request_limits import MAX_UPLOAD_BYTES
 from rag_vqa.types import ImageSource
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GalleryQuestion:
     """A question with a picture that the page offers."""
 
     id: str
@@ -44,9 +51,9 @@ class Service:
     access: Access = field(default_factory=Access)
     servers: tuple[str, ...] = ()
     log: QuestionLog | None = None
-    gallery: Sequence[Shown] = ()
+    gallery: Sequence[GalleryQuestion] = ()
     command: str = "rag-vqa ask KB"
-    fetching: Fetching | None = None
+    fetching: ImageFetcher | None = None
 
     @property
     def k(self) -> int:
@@ -61,7 +68,7 @@ class Service:
     async def check_warm(self) -> None:
         """Raises Refused until the models are loaded."""
         if not self.engine.ready:
-            raise Refused(503, "The models are still loading: try again.", "not_ready", 5.0)
+            raise ApiError(503, "The models are still loading: try again.", "not_ready", 5.0)
 
     def about(self, trusted: bool) -> dict[str, Any]:
         """What `GET /v1/info` says; `trusted`: to somebody who has the token, or needs none."""
@@ -88,3 +95,27 @@ class Service:
             "max_pixels": MAX_PIXELS,
             "command": self.command,
         }
+
+
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` gives.
+
+    Raises:
+        Refused: the client goes away first; nobody is there to read it.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ApiError(499, "The client went away.", "gone")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving

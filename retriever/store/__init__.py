@@ -1,18 +1,9 @@
-"""What a knowledge base is on disk: rows in SQLite, tokens in segments, pictures by content.
+"""A knowledge base on disk: rows in SQLite, tokens in segment files, pictures by content hash.
 
-store.py      documents, passages and their rows of tokens: what a commit writes
-database.py   the SQLite file; commit.py, tables.py, journal.py, manifest.py
-segments.py   tokens and codes; blocks.py says which rows are whose
-files.py      every write beside SQLite's; lock.py the one writer
-compact.py, collect.py, verify.py, copying.py, migrate.py
+document_store.py    documents, passages and their tokens: what a commit writes and how it is read
+database.py          the SQLite file: transactions, snapshots, versions; schema.py: its tables
+segments.py          files of tokens and codes, and the blocks that say which rows are whose
+document_content.py  a document as stored text, its hashes and its pictures
+kb_manifest.py       which retriever made the tokens
+maintenance.py, verify.py, migrate.py
 """
-
-from __future__ import annotations
-
-from rag_vqa.retriever.store.collect import FILE, foreign
-from rag_vqa.retriever.store.content import Content, Encoded, content_of
-from rag_vqa.retriever.store.manifest import Manifest
-from rag_vqa.retriever.store.pictures import FOLDER as IMAGES
-from rag_vqa.retriever.store.store import Store
-
-__all__ = ["FILE", "IMAGES", "Content", "Encoded", "Manifest", "Store", "content_of", "foreign"]

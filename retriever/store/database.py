@@ -1,11 +1,15 @@
-"""One SQLite file of ours: opened, checked, read in snapshots, written in commits.
+"""The SQLite file of a knowledge base: opened, checked, read in snapshots, written in commits.
 
-It knows transactions, versions, checksums, and what SQLite's errors mean to a user. It does not
-know what the rows mean (store.py) nor who may write (lock.py).
+Knows transactions, versions, journals, and what SQLite's errors mean to a user. Does not know what
+the rows mean (document_store.py) nor who may write (storage/lock.py).
 
-Nothing but SQLite may open the file, not to read it either: when a process closes any descriptor
-of a file, the system drops all locks that the process has on it (fcntl(2)), those of SQLite's other
-connections too. Its size may be asked for (stat).
+At rest a knowledge base is one file with a rollback journal, which can be copied and read
+anywhere. While a process writes, a write-ahead log lets readers go on, where the file system can
+share memory.
+
+Nothing but SQLite may open the file, not even to read it: when a process closes any descriptor of
+a file, the system drops all locks that the process has on it (fcntl(2)), also those of SQLite's
+other connections. Asking for its size (stat) is safe.
 """
 
 from __future__ import annotations
@@ -14,24 +18,22 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError, UsageError
-from rag_vqa.retriever.store import files, journal
-from rag_vqa.retriever.store.commit import Commit, meta_checksum
-from rag_vqa.retriever.store.tables import META, SCHEMA
+from rag_vqa.retriever.store.schema import META_TABLE, SCHEMA, Commit, meta_checksum
+from rag_vqa.storage import atomic
 
 FORMAT = 2
 MAGIC = 0x52564B42  # SQLite's application_id: "RVKB"
 _BUSY_SECONDS = 20.0
-_PAGE = 4096  # bytes; no file of ours was ever smaller
-_CHUNK = 500  # values bound at once: SQLite takes at least 999
+_PAGE_BYTES = 4096  # bytes; no file of ours was ever smaller
+_BOUND_VALUES = 500  # values bound at once: SQLite takes at least 999
 _LOG = logging.getLogger(__name__)
-
 # What SQLite says of a file that is sound but cannot be had just now.
-_REFUSED = frozenset(
+_UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_FULL,
@@ -40,6 +42,28 @@ _REFUSED = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+# A log's shared memory is memory of one host: over a network it breaks without a word.
+_NETWORK_FILESYSTEMS = (
+    "nfs",
+    "nfs4",
+    "lustre",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "9p",
+    "afs",
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "pvfs2",
+    "orangefs",
+    "panfs",
+)
+_MOUNTS = Path("/proc/self/mountinfo")
+_WAL_WAIT_MS = 5000  # milliseconds: a reader holds its snapshot for as long as a search takes
+DATABASE_FILE = "kb.sqlite"
 
 
 class OldFormat(RagVqaError):
@@ -53,7 +77,7 @@ class Database:
         self.file = file
         self._lock = threading.RLock()
         self._writes = self._logged = False
-        if (size := file.stat().st_size) < _PAGE:
+        if (size := file.stat().st_size) < _PAGE_BYTES:
             raise self.corrupt(f"it ends at byte {size}, in its first page")
         with self._explained():
             self._db = self._connect("mode=rw")  # never creates; read-only where it must
@@ -72,15 +96,15 @@ class Database:
     @classmethod
     def create(cls, file: Path, meta: Mapping[str, str]) -> None:
         """Write a file of empty tables: it is there whole, or not at all."""
-        new = file.with_name(file.name + files.NEW)
+        new = file.with_name(file.name + atomic.PARTIAL_SUFFIX)
         for left in new.parent.glob(f"{new.name}*"):
-            files.remove(left)
+            atomic.remove_file(left)
         start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
         versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
-                db.execute(f"PRAGMA page_size = {_PAGE}")
-                db.executescript(f"BEGIN; {versions} {META}; {';'.join(SCHEMA)};")
+                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+                db.executescript(f"BEGIN; {versions} {META_TABLE}; {';'.join(SCHEMA)};")
                 db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
                 db.execute("INSERT INTO meta VALUES ('checksum', ?)", [meta_checksum(db)])
                 db.execute("COMMIT")
@@ -88,13 +112,13 @@ class Database:
             raise RagVqaError(
                 f"{new} cannot be written: {error}. Check its rights and the disk's room."
             ) from error
-        files.replace(new, file)
+        atomic.replace_file(new, file)
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
         with self._lock:
             if self._logged:
-                journal.end(self._db)
+                end_journal(self._db)
                 self._logged = False
             self._db.close()
 
@@ -110,8 +134,8 @@ class Database:
 
     def rows_in(self, query: str, values: Sequence[Any]) -> Iterator[Any]:
         """Rows of a query whose `IN ({})` is filled with any number of values."""
-        for start in range(0, len(values), _CHUNK):
-            part = values[start : start + _CHUNK]
+        for start in range(0, len(values), _BOUND_VALUES):
+            part = values[start : start + _BOUND_VALUES]
             yield from self.rows(query.format(", ".join("?" * len(part))), part)
 
     def meta(self, name: str) -> str:
@@ -146,7 +170,7 @@ class Database:
         """All writes within happen, or none."""
         with self._lock, self._explained():
             if not self._writes:
-                self._logged = journal.begin(self._db, self.file)
+                self._logged = begin_journal(self._db, self.file)
                 self._writes = True
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -196,7 +220,7 @@ class Database:
         try:
             self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _REFUSED:
+            if error.sqlite_errorcode & 0xFF not in _UNAVAILABLE:
                 raise
             if self._left("journal"):  # the file holds half a commit, which only SQLite undoes
                 raise RagVqaError(
@@ -246,13 +270,13 @@ class Database:
             ((pages,),) = self.rows("PRAGMA page_count")  # from here on, none takes pages away
             if self._left("wal"):  # which may hold the last pages
                 return
-            if (size := self.file.stat().st_size) < pages * _PAGE:
-                raise self.corrupt(f"it ends at byte {size} of {pages * _PAGE}")
+            if (size := self.file.stat().st_size) < pages * _PAGE_BYTES:
+                raise self.corrupt(f"it ends at byte {size} of {pages * _PAGE_BYTES}")
 
     def _check_schema(self) -> None:
         """Tables that are not ours could call or hide anything."""
         found = {sql for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
-        if found != {META, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}:
+        if found != {META_TABLE, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}:
             raise self.corrupt("its tables are not those of a knowledge base")
 
     @contextmanager
@@ -275,9 +299,68 @@ class Database:
                 f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
                 "seconds. Wait for it, then run this again."
             )
-        if code in _REFUSED:
+        if code in _UNAVAILABLE:
             return RagVqaError(
                 f"{self.file} cannot be used: {error}. What was committed is safe: check its "
                 "rights and the disk's room, then run this again."
             )
         return self.corrupt(f"{error} (it ends at byte {self.file.stat().st_size})")
+
+
+def begin_journal(db: sqlite3.Connection, file: Path) -> bool:
+    """Make commits durable, and log them where that works; whether they are logged."""
+    kind = network_filesystem(file.absolute())
+    logged = not kind and _switch_journal(db, "WAL", _WAL_WAIT_MS)
+    if not logged:
+        why = f"on {kind} the memory that a write-ahead log shares is not to be had"
+        _LOG.warning(
+            "%s: writing with a rollback journal (%s): searches wait while a commit is written.",
+            file,
+            why if kind else "it cannot have a write-ahead log now",
+        )
+    # EXTRA: the removal of the journal, which is the commit, reaches the disk too.
+    db.execute(f"PRAGMA synchronous = {'FULL' if logged else 'EXTRA'}")
+    return logged
+
+
+def end_journal(db: sqlite3.Connection) -> None:
+    """Back to one file, unless others have it open: then the next writer does it."""
+    # A disk that is full now: the log stays, and is read by whoever comes next.
+    with suppress(sqlite3.OperationalError):
+        _switch_journal(db, "DELETE", 0)
+
+
+def _switch_journal(db: sqlite3.Connection, mode: str, patience: int) -> bool:
+    (before,) = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute(f"PRAGMA busy_timeout = {patience}")
+    try:
+        (got,) = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+            sqlite3.SQLITE_CANTOPEN,
+        ):
+            raise
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {before}")
+    return bool(got == mode.lower())
+
+
+def network_filesystem(file: Path, mounts: Path = _MOUNTS) -> str:
+    """The kind of network file system that a file lies on; "" for a disk, or where none can say.
+
+    `mounts` is Linux's list, see proc_pid_mountinfo(5).
+    """
+    try:
+        lines = mounts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].replace("\\040", " ")
+        if file.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind if kind in _NETWORK_FILESYSTEMS else ""

@@ -1,7 +1,7 @@
-"""Format 1 → format 2: tokens leave SQLite for segments, rows get checksums.
+"""Migration from format 1 to format 2: tokens leave SQLite for segments, rows get checksums.
 
-It knows the tables of format 1. The old file stays as it is until the new one takes its name, so
-that a migration that is cut short is begun again.
+Knows the tables of format 1. The old file stays as it is until the new one takes its name, so an
+interrupted migration starts again.
 
 Format 1: documents (row, id, body, hash), passages (key, document: its id, position, text, image,
 tokens: fp16), metadata (document, name, value), meta (name, value), in kb.sqlite alone.
@@ -18,18 +18,22 @@ from pathlib import Path
 import numpy as np
 
 from rag_vqa.errors import CorruptKnowledgeBase, Locked
-from rag_vqa.retriever.store import files, lock
-from rag_vqa.retriever.store.collect import FILE
-from rag_vqa.retriever.store.content import UNREADABLE, Encoded, content_of, document_of
-from rag_vqa.retriever.store.database import OldFormat
-from rag_vqa.retriever.store.manifest import Manifest
-from rag_vqa.retriever.store.store import Store
+from rag_vqa.retriever.store.database import DATABASE_FILE, OldFormat
+from rag_vqa.retriever.store.document_content import (
+    PARSE_ERRORS,
+    EncodedDocument,
+    decode_document,
+    make_content,
+)
+from rag_vqa.retriever.store.document_store import Store
+from rag_vqa.retriever.store.kb_manifest import Manifest
+from rag_vqa.storage import atomic, lock
 from rag_vqa.types import Passage
 
-_BATCH = 256  # documents of one commit
+_BATCH_DOCUMENTS = 256  # documents of one commit
 
 
-def opened(folder: Path) -> Store:
+def open_migrated(folder: Path) -> Store:
     """The store of a folder, which is brought to the present format first, if need be.
 
     Raises:
@@ -51,60 +55,61 @@ def migrate(folder: Path) -> None:
         Locked: another process is at it.
         RagVqaError: it cannot be written to.
     """
-    with lock.writing(folder):
-        for left in folder.glob(f"{FILE}{files.NEW}*"):
-            files.remove(left)
-        name = f"{FILE}{files.NEW}"
+    with lock.hold_lock(folder):
+        for left in folder.glob(f"{DATABASE_FILE}{atomic.PARTIAL_SUFFIX}*"):
+            atomic.remove_file(left)
+        name = f"{DATABASE_FILE}{atomic.PARTIAL_SUFFIX}"
         try:
-            with closing(_connect(folder / FILE)) as old:
+            with closing(_connect_old(folder / DATABASE_FILE)) as old:
                 if old.execute("PRAGMA user_version").fetchone() != (1,):
                     return  # another process was faster
-                Store.create(folder, _manifest(old), name)
+                Store.create(folder, _read_old_manifest(old), name)
                 new = Store(folder, name)
                 try:
-                    _copy(old, new)
+                    _copy_documents(old, new)
                 finally:
                     new.db.close()
-        except (sqlite3.Error, LookupError, *UNREADABLE) as error:
+        except (sqlite3.Error, LookupError, *PARSE_ERRORS) as error:
             raise CorruptKnowledgeBase(
-                f"{folder / FILE} is damaged, and cannot be brought to the present format: {error}"
+                f"{folder / DATABASE_FILE} is damaged, and cannot be brought to the "
+                f"present format: {error}"
                 f". Build it again: rag-vqa kb build SOURCE --out {folder}"
             ) from error
         if (folder / f"{name}-wal").exists():
             raise Locked(f"{folder / name} is open elsewhere. Run this again.")
-        files.replace(folder / name, folder / FILE)
+        atomic.replace_file(folder / name, folder / DATABASE_FILE)
 
 
-def _connect(file: Path) -> sqlite3.Connection:
+def _connect_old(file: Path) -> sqlite3.Connection:
     """For writing too, so that SQLite may undo what a killed writer left half done."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
 
-def _manifest(old: sqlite3.Connection) -> Manifest:
+def _read_old_manifest(old: sqlite3.Connection) -> Manifest:
     meta = dict(old.execute("SELECT name, value FROM meta"))
     texts = {name: meta[name] for name in ("source", "revision", "fingerprint", "splitting")}
     options = json.loads(meta["options"])
     return Manifest(**texts, options=options, K=int(meta["K"]), D=int(meta["D"]))
 
 
-def _copy(old: sqlite3.Connection, new: Store) -> None:
-    batch: list[Encoded] = []
-    for encoded in _documents(old, new):
+def _copy_documents(old: sqlite3.Connection, new: Store) -> None:
+    batch: list[EncodedDocument] = []
+    for encoded in _read_old_documents(old, new):
         batch.append(encoded)
-        if len(batch) == _BATCH:
+        if len(batch) == _BATCH_DOCUMENTS:
             new.put(batch)
             batch = []
     if batch:
         new.put(batch)
 
 
-def _documents(old: sqlite3.Connection, new: Store) -> Iterator[Encoded]:
+def _read_old_documents(old: sqlite3.Connection, new: Store) -> Iterator[EncodedDocument]:
     K, D = new.manifest.K, new.manifest.D
     query = (
         "SELECT position, text, image, tokens FROM passages WHERE document = ? ORDER BY position"
     )
     for identity, body in old.execute("SELECT id, body FROM documents ORDER BY row"):
-        document = document_of(body, new.image)
+        document = decode_document(body, new.image)
         rows = old.execute(query, [identity]).fetchall()
         passages = [
             Passage(identity, position, text, None if image is None else new.image(image))
@@ -113,4 +118,4 @@ def _documents(old: sqlite3.Connection, new: Store) -> Iterator[Encoded]:
         tokens = np.frombuffer(b"".join(row[3] for row in rows), "<f2").reshape(-1, K, D)
         if len(tokens) != len(passages) or not passages:
             raise ValueError(f"document {identity!r} lacks tokens")
-        yield Encoded(document, content_of(document), passages, tokens)
+        yield EncodedDocument(document, make_content(document), passages, tokens)

@@ -1,37 +1,124 @@
-"""Rows of tokens and codes in files that only grow: written at their end, read by mapping.
+"""Segments: files of tokens and codes that only grow, and the blocks that say which rows are whose.
 
-It knows the layout of a file, headers and bounds. It does not know keys, documents or commits: a
-row counts once the database says so, and what lies beyond is what a killed commit left.
+Knows the layout of a segment file, headers, bounds, and how blocks are recorded and read back.
+Does not know documents (document_store.py). A row counts once the database says so; bytes beyond
+the last committed row were left by a killed commit.
 
     segments/000007.tokens    64 bytes of header, then (K, D) fp16 a row
     segments/000007.codes     64 bytes of header, then a row of `codes.row_type(K, D)` each
 
-A committed byte is never changed and no file is ever cut, so that a mapping stays good.
+A committed byte is never changed and no file is ever truncated, so a mapping stays valid.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase
-from rag_vqa.retriever.codes import Codes, row_type
-from rag_vqa.retriever.store import files
-from rag_vqa.retriever.store.blocks import Block
-from rag_vqa.retriever.store.tables import hash_of
+from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype
+from rag_vqa.retriever.store.database import Database
+from rag_vqa.retriever.store.schema import COLUMNS, Commit, checksum_error, hash_bytes
+from rag_vqa.storage import atomic
 
-FOLDER = "segments"
-CLOSED = 2**15  # rows: a segment of so many takes no more
-HEADER = 64  # bytes; rows of 32 × 128 tokens then begin at multiples of a cache line
+if TYPE_CHECKING:
+    from rag_vqa.retriever.store.document_store import Store
+
+Keys = NDArray[np.int64]
+SEGMENTS_FOLDER = "segments"
+SEGMENT_ROWS = 2**15  # rows: a segment of so many takes no more
+HEADER_BYTES = 64  # bytes; rows of 32 × 128 tokens then begin at multiples of a cache line
 _MAGIC = b"RVKBSEG\1"
 _FIELDS = struct.Struct("<8s8sIIII")  # magic, kind, number, K, D, bytes a row
-
 Tokens = NDArray[np.float16]
+_REPAIR_HINT = "Restore it from a copy, or build the knowledge base again: rag-vqa kb build"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows `first` … of a segment: their keys (n,), the rows of their documents (n,), and the
+    hashes of their bytes."""
+
+    number: int
+    segment: int
+    first: int
+    keys: Keys
+    documents: Keys
+    tokens: bytes | None
+    codes: bytes
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRun:
+    """Blocks that follow each other in one segment, so that they are mapped as one."""
+
+    segment: int
+    first: int
+    keys: Keys
+    documents: Keys
+
+
+def record_block(commit: Commit, block: Block) -> None:
+    """Write a block that ends its segment, and where the segment now ends."""
+    keys, documents = (a.astype("<i8").tobytes() for a in (block.keys, block.documents))
+    commit.insert(
+        "blocks", block.number, block.segment, block.first, len(block), keys, documents,
+        block.tokens, block.codes,
+    )  # fmt: skip
+    commit.remove("segments", "number", block.segment)
+    commit.insert("segments", block.segment, block.first + len(block))
+
+
+def read_blocks(db: Database, after: int = 0) -> Iterator[Block]:
+    """All blocks numbered beyond `after`, in the order of their writing.
+
+    Raises:
+        CorruptKnowledgeBase: one that is not as it was written.
+    """
+    query = (
+        f"SELECT {', '.join(COLUMNS['blocks'])}, checksum FROM blocks "
+        "WHERE number > ? ORDER BY number"
+    )
+    last = -1
+    for *values, check in db.stream(query, [after]):
+        number, segment, first, rows, keys, documents, tokens, codes = values
+        if what := checksum_error("blocks", values, check):  # its parts fit each other, as written
+            raise db.corrupt(f"row {number!r} of blocks {what}")
+        if not len(keys) == len(documents) == 8 * rows > 0:
+            raise db.corrupt(f"block {number} is not of {rows} rows")
+        own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
+        if (own <= np.concatenate([[last], own[:-1]])).any():  # a search looks them up by order
+            raise db.corrupt(f"the keys of block {number} do not ascend")
+        last = int(own[-1])
+        yield Block(number, segment, first, own, whose, tokens, codes)
+
+
+def join_blocks(found: Iterable[Block]) -> Iterator[BlockRun]:
+    """Blocks joined where one goes on where the one before ended."""
+    together: list[Block] = []
+    for block in found:
+        last = together[-1] if together else None
+        if last and (block.segment, block.first) != (last.segment, last.first + len(last)):
+            yield _join_run(together)
+            together = []
+        together.append(block)
+    if together:
+        yield _join_run(together)
+
+
+def _join_run(together: Sequence[Block]) -> BlockRun:
+    keys = np.concatenate([block.keys for block in together])
+    documents = np.concatenate([block.documents for block in together])
+    return BlockRun(together[0].segment, together[0].first, keys, documents)
 
 
 class SegmentGone(CorruptKnowledgeBase):
@@ -42,9 +129,9 @@ class Segments:
     """The files of one knowledge base; without `keep_tokens` those of the codes alone."""
 
     def __init__(self, folder: Path, K: int, D: int, keep_tokens: bool) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder / SEGMENTS_FOLDER
         self._shape = (K, D)
-        self._types: dict[str, np.dtype[Any]] = {"codes": row_type(K, D)}
+        self._types: dict[str, np.dtype[Any]] = {"codes": code_dtype(K, D)}
         if keep_tokens:
             self._types["tokens"] = np.dtype(("<f2", (K, D)))
 
@@ -58,13 +145,13 @@ class Segments:
 
     def offset(self, kind: str, row: int) -> int:
         """Where a row begins in its file."""
-        return HEADER + row * self._types[kind].itemsize
+        return HEADER_BYTES + row * self._types[kind].itemsize
 
     def begin(self, number: int) -> None:
         """Write the headers of a segment that has no committed rows."""
         for kind in self._types:
-            files.write_at(self.path(number, kind), 0, self._header(number, kind))
-        files.sync_folder(self.folder)
+            atomic.write_at(self.path(number, kind), 0, self._header(number, kind))
+        atomic.sync_folder(self.folder)
 
     def append(
         self, number: int, first: int, tokens: Tokens | None, codes: Codes
@@ -73,9 +160,9 @@ class Segments:
         hashes: dict[str, bytes] = {}
         for kind, rows in (("tokens", tokens), ("codes", codes)):
             if kind in self._types and rows is not None:
-                data = _bytes(rows)
-                files.write_at(self.path(number, kind), self.offset(kind, first), data)
-                hashes[kind] = hash_of(data)
+                data = _row_bytes(rows)
+                atomic.write_at(self.path(number, kind), self.offset(kind, first), data)
+                hashes[kind] = hash_bytes(data)
         return hashes.get("tokens"), hashes["codes"]
 
     def read(self, number: int, first: int, rows: int) -> tuple[Tokens | None, Codes]:
@@ -92,7 +179,9 @@ class Segments:
     def hashes(self, number: int, first: int, rows: int) -> tuple[bytes | None, bytes]:
         """What `append` returned, from what is there now."""
         tokens, codes = self.read(number, first, rows)
-        return None if tokens is None else hash_of(_bytes(tokens)), hash_of(_bytes(codes))
+        return None if tokens is None else hash_bytes(_row_bytes(tokens)), hash_bytes(
+            _row_bytes(codes)
+        )
 
     def check_block(self, block: Block) -> None:
         """Raise CorruptKnowledgeBase unless a block's bytes are still those that were written:
@@ -102,19 +191,19 @@ class Segments:
         for kind, is_, was in zip(("tokens", "codes"), found, due, strict=True):
             if is_ != was:
                 path, offset = self.path(block.segment, kind), self.offset(kind, block.first)
-                raise corrupt(path, offset, "the rows from here do not have their checksum")
+                raise damaged_file(path, offset, "the rows from here do not have their checksum")
 
     def check(self, number: int, rows: int) -> None:
         """Raise unless the files are there with sound headers and at least so many rows."""
         for kind in self._types:
             path, size = self.path(number, kind), self._size(number, kind)
             if size < (due := self.offset(kind, rows)):
-                raise corrupt(path, size, f"it ends there, {due} bytes were committed")
+                raise damaged_file(path, size, f"it ends there, {due} bytes were committed")
             with path.open("rb") as file:
-                found = file.read(HEADER)
+                found = file.read(HEADER_BYTES)
             if found != (good := self._header(number, kind)):
                 at = next(i for i, (a, b) in enumerate(zip(found, good, strict=True)) if a != b)
-                raise corrupt(path, at, "its header is not that of this segment")
+                raise damaged_file(path, at, "its header is not that of this segment")
 
     def there(self) -> Iterator[Path]:
         """All files that are segments by name."""
@@ -124,40 +213,76 @@ class Segments:
 
     def _header(self, number: int, kind: str) -> bytes:
         if not 0 <= number < 2**32:  # only who forges it gets there
-            raise corrupt(self.path(number, kind), 0, "no segment has such a number")
+            raise damaged_file(self.path(number, kind), 0, "no segment has such a number")
         fields = (_MAGIC, kind.encode(), number, *self._shape, self._types[kind].itemsize)
-        head = _FIELDS.pack(*fields).ljust(HEADER - 16, b"\0")
-        return head + hash_of(head)
+        head = _FIELDS.pack(*fields).ljust(HEADER_BYTES - 16, b"\0")
+        return head + hash_bytes(head)
 
     def _size(self, number: int, kind: str) -> int:
         path = self.path(number, kind)
         try:
             return path.stat().st_size
         except FileNotFoundError as error:
-            raise SegmentGone(f"{path} is damaged at byte 0: it is not there. {_MEND}") from error
+            raise SegmentGone(
+                f"{path} is damaged at byte 0: it is not there. {_REPAIR_HINT}"
+            ) from error
 
     def _map(self, number: int, kind: str, first: int, rows: int) -> NDArray[Any]:
         path, size = self.path(number, kind), self._size(number, kind)
         if size < (due := self.offset(kind, first + rows)):  # touching what is not there is fatal
-            raise corrupt(path, size, f"it ends there, {due} bytes were committed")
+            raise damaged_file(path, size, f"it ends there, {due} bytes were committed")
         try:
             offset = self.offset(kind, first)
             mapped = np.memmap(path, np.uint8, "r", offset, (due - offset,))
         except FileNotFoundError as error:
-            raise SegmentGone(f"{path} is damaged at byte 0: it is not there. {_MEND}") from error
+            raise SegmentGone(
+                f"{path} is damaged at byte 0: it is not there. {_REPAIR_HINT}"
+            ) from error
         kind_type = self._types[kind]
         plain = mapped.view(np.ndarray)
         shape = (rows, *kind_type.shape)
         return plain.view(kind_type.base).reshape(shape)
 
 
-def corrupt(path: Path, offset: int, what: str) -> CorruptKnowledgeBase:
+def damaged_file(path: Path, offset: int, what: str) -> CorruptKnowledgeBase:
     """The error that names file and offset, for the caller to raise."""
-    return CorruptKnowledgeBase(f"{path} is damaged at byte {offset}: {what}. {_MEND}")
+    return CorruptKnowledgeBase(f"{path} is damaged at byte {offset}: {what}. {_REPAIR_HINT}")
 
 
-_MEND = "Restore it from a copy, or build the knowledge base again: rag-vqa kb build"
-
-
-def _bytes(rows: NDArray[Any]) -> memoryview:
+def _row_bytes(rows: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data
+
+
+class RowReader:
+    """All rows of one snapshot, mapped; they stay readable when that is over.
+
+    Raises:
+        CorruptKnowledgeBase: rows do not have their checksum.
+        SegmentGone: a compaction was faster; take a new snapshot.
+    """
+
+    def __init__(self, store: Store) -> None:
+        found = list(read_blocks(store.db))
+        for block in found:
+            store.segments.check_block(block)
+        # A mapping holds a descriptor: one of each run, since a slow build makes very many blocks.
+        joined = list(join_blocks(found))
+        sizes = [len(run.keys) for run in joined]
+        self._rows = [
+            store.segments.read(run.segment, run.first, size)
+            for run, size in zip(joined, sizes, strict=True)
+        ]
+        self._keys: Keys = np.concatenate([np.empty(0, np.int64), *(run.keys for run in joined)])
+        self._run = np.repeat(np.arange(len(joined)), sizes)
+        self._row = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])
+        order = np.argsort(self._keys)
+        self._keys, self._run, self._row = (a[order] for a in (self._keys, self._run, self._row))
+
+    def rows(self, keys: Keys) -> tuple[Tokens | None, Codes]:
+        """Tokens (n, K, D), if they are kept, and codes (n,) of keys (n,) that are there, n > 0."""
+        at = np.searchsorted(self._keys, keys)
+        parts = [(self._rows[self._run[i]], int(self._row[i])) for i in at.tolist()]
+        codes = np.stack([codes[row] for (_, codes), row in parts])
+        if parts[0][0][0] is None:
+            return None, codes
+        return np.stack([tokens[row] for (tokens, _), row in parts if tokens is not None]), codes

@@ -1,9 +1,9 @@
-"""Verification: everything that the last commit wrote is computed again and compared.
+"""Verify a knowledge base: recompute everything the last commit wrote, and compare.
 
-It knows what must hold in a sound knowledge base. It changes nothing and mends nothing. SQLite's
-own check finds few flipped bits: hence the checksum of each row and the digest over all. What an
-index keeps beside the rows (choosing.py) is not read: it is taken only of rows that it has the
-checksum of, to find candidates, and what is damaged in it is worked out anew.
+Knows what must hold in an undamaged knowledge base. Changes and repairs nothing. SQLite's own
+check misses most flipped bits: hence a checksum of each row, and a digest over all rows. What an
+index keeps beside the rows is not read: it only serves to find candidates, and is recomputed if
+damaged.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_vqa.errors import RagVqaError
-from rag_vqa.retriever.store.blocks import Keys, blocks
-from rag_vqa.retriever.store.content import content_of
-from rag_vqa.retriever.store.pictures import read
-from rag_vqa.retriever.store.tables import COLUMNS, checksum, fault, summed
+from rag_vqa.retriever.store.document_content import make_content, read_picture
+from rag_vqa.retriever.store.schema import COLUMNS, checksum, checksum_error, combine_digests
+from rag_vqa.retriever.store.segments import Keys, read_blocks
 
 if TYPE_CHECKING:
-    from rag_vqa.retriever.store.store import Store
+    from rag_vqa.retriever.store.document_store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,18 @@ class Damage:
     what: str
 
 
-def verify(store: Store) -> list[Damage]:
+def verify_store(store: Store) -> list[Damage]:
     """All damage that there is; nothing if the knowledge base is sound."""
     found: list[Damage] = []
     with store.db.snapshot():
-        for check in (_database, _rows, _documents, _keys, _segments, _pictures):
+        for check in (
+            _check_database,
+            _check_rows,
+            _check_documents,
+            _check_keys,
+            _check_segments,
+            _check_pictures,
+        ):
             try:
                 found += check(store)
             except RagVqaError as error:  # what this check reads cannot be read at all
@@ -46,7 +52,7 @@ def verify(store: Store) -> list[Damage]:
     return found
 
 
-def _database(store: Store) -> Iterator[Damage]:
+def _check_database(store: Store) -> Iterator[Damage]:
     """SQLite's own check, and the manifest's checksum."""
     for (line,) in store.db.rows("PRAGMA integrity_check"):
         if line != "ok":
@@ -54,27 +60,27 @@ def _database(store: Store) -> Iterator[Damage]:
     store.db.check_meta()
 
 
-def _rows(store: Store) -> Iterator[Damage]:
+def _check_rows(store: Store) -> Iterator[Damage]:
     """Each row's checksum and types, and the digest over all."""
     total = 0
     for table, columns in COLUMNS.items():
         for *values, check in store.db.stream(
             f"SELECT {', '.join(columns)}, checksum FROM {table}"
         ):
-            total = summed(total, [checksum(table, values)], [])
-            if what := fault(table, values, check):
-                yield _damage(store, f"row {values[0]!r} of {table} {what}")
+            total = combine_digests(total, [checksum(table, values)], [])
+            if what := checksum_error(table, values, check):
+                yield _database_damage(store, f"row {values[0]!r} of {table} {what}")
     if total != store.db.number("digest", 16):
-        yield _damage(store, "the rows are not those of the last commit: wrong digest")
+        yield _database_damage(store, "the rows are not those of the last commit: wrong digest")
 
 
-def _documents(store: Store) -> Iterator[Damage]:
+def _check_documents(store: Store) -> Iterator[Damage]:
     """Bodies against what is derived from them: hashes, and the rows that `where=` looks at."""
     derived = 0
     for row, document in store.all_documents():
-        made = content_of(document)
+        made = make_content(document)
         if (made.hash, made.shape) != store.hashes_of(document.id):
-            yield _damage(store, f"document {document.id!r} does not have its hash")
+            yield _database_damage(store, f"document {document.id!r} does not have its hash")
         query = "SELECT name, value FROM metadata WHERE document = ? ORDER BY name"
         # As text: True and 1 and 1.0 are equal, and SQLite has no truth.
         stored = [(name, repr(value)) for name, value in store.db.rows(query, [row])]
@@ -82,40 +88,44 @@ def _documents(store: Store) -> Iterator[Damage]:
                for name, value in sorted(document.metadata.items())]  # fmt: skip
         derived += len(due)
         if stored != due:
-            yield _damage(store, f"the metadata of document {document.id!r} is not its body's")
+            yield _database_damage(
+                store, f"the metadata of document {document.id!r} is not its body's"
+            )
     if derived != store.db.rows("SELECT count(*) FROM metadata")[0][0]:
-        yield _damage(store, "there is metadata of no document")
+        yield _database_damage(store, "there is metadata of no document")
 
 
-def _keys(store: Store) -> Iterator[Damage]:
+def _check_keys(store: Store) -> Iterator[Damage]:
     """Each key of a block has its passage and that its document, unless it is gone."""
-    found = list(blocks(store.db))
-    keys, owners = _joined([b.keys for b in found]), _joined([b.documents for b in found])
+    found = list(read_blocks(store.db))
+    keys, owners = _join_keys([b.keys for b in found]), _join_keys([b.documents for b in found])
     live = ~np.isin(keys, store.gone())
     if len(store.gone()) != len(keys) - int(live.sum()):
-        yield _damage(store, "a key is gone that is in no block")
+        yield _database_damage(store, "a key is gone that is in no block")
     query = "SELECT key, document FROM passages WHERE typeof(document) = 'integer' ORDER BY key"
     stored = np.array(store.db.rows(query), np.int64).reshape(-1, 2)
     order = np.argsort(keys[live])
     if not np.array_equal(stored, np.stack([keys[live][order], owners[live][order]], 1)):
-        yield _damage(store, "the passages are not those of the blocks")
+        yield _database_damage(store, "the passages are not those of the blocks")
     documents = np.array(store.db.rows("SELECT row FROM documents ORDER BY row"), np.int64).ravel()
     if not np.array_equal(np.unique(stored[:, 1]), documents):
-        yield _damage(store, "a document has no passage, or a passage no document")
+        yield _database_damage(store, "a document has no passage, or a passage no document")
 
 
-def _segments(store: Store) -> Iterator[Damage]:
+def _check_segments(store: Store) -> Iterator[Damage]:
     """Headers, sizes, and the bytes of each block."""
     ends: dict[int, int] = {}
-    for block in blocks(store.db):
+    for block in read_blocks(store.db):
         if block.first != ends.get(block.segment, 0):
-            yield _damage(store, f"block {block.number} does not begin where its segment ended")
+            yield _database_damage(
+                store, f"block {block.number} does not begin where its segment ended"
+            )
         ends[block.segment] = block.first + len(block)
     if list(ends.items()) != store.db.rows("SELECT number, rows FROM segments ORDER BY number"):
-        yield _damage(store, "the segments do not end where their blocks do")
+        yield _database_damage(store, "the segments do not end where their blocks do")
     for number, rows in ends.items():
         store.segments.check(number, rows)
-    for block in blocks(store.db):
+    for block in read_blocks(store.db):
         hashes = store.segments.hashes(block.segment, block.first, len(block))
         due = (block.tokens, block.codes)
         for kind, is_, was in zip(("tokens", "codes"), hashes, due, strict=True):
@@ -125,18 +135,18 @@ def _segments(store: Store) -> Iterator[Damage]:
                 yield Damage(path, store.segments.offset(kind, block.first), what)
 
 
-def _pictures(store: Store) -> Iterator[Damage]:
+def _check_pictures(store: Store) -> Iterator[Damage]:
     """The bytes of each picture that a document names."""
     for path in sorted({image for _, d in store.all_documents() for image in d.images}, key=str):
         file = Path(str(path))
-        _, wrong = read(file)
+        _, wrong = read_picture(file)
         if wrong:
             yield Damage(file, 0, wrong)
 
 
-def _joined(parts: list[Keys]) -> Keys:
+def _join_keys(parts: list[Keys]) -> Keys:
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _damage(store: Store, what: str) -> Damage:
+def _database_damage(store: Store, what: str) -> Damage:
     return Damage(store.db.file, None, what)

@@ -1,1 +1,3 @@
 """How a retriever is trained."""
+
+from __future__ import annotations

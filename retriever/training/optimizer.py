@@ -1,8 +1,9 @@
-"""Which optimizer steps which parameters, and how rates go over the steps.
+"""Optimizers: which one updates which parameters, and the learning rate over the steps.
 
 Muon (Jordan et al., 2024): momentum whose matrix is replaced by its nearest orthogonal one, by
-five steps of a Newton-Schulz iteration. Here in float32 and batched over matrices of one shape,
-which is what makes it pay on a CPU and on small models. Knows nothing of models or data.
+five steps of a Newton-Schulz iteration. Kept by hand beside torch.optim.Muon: ours computes in
+float32 and batches matrices of one shape, which is what makes it pay on a CPU and on small models.
+Knows nothing of models or data.
 """
 
 from collections import defaultdict
@@ -15,21 +16,21 @@ from torch import Tensor, nn
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic, from the paper
 MOMENTUM = 0.95
 BETAS, EPSILON = (0.9, 0.98), 1e-8
-Named = Iterable[tuple[str, nn.Parameter]]
+NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for hidden matrices, AdamW without decay for all else, see `divided`."""
+    """Muon for hidden matrices, AdamW without decay for all else, see `split_param_groups`."""
 
     def __init__(
         self,
-        named: Named,
+        named: NamedParameters,
         *,
         matrix_rate: float = 0.02,
         rate: float = 2e-3,
         weight_decay: float = 0.01,
     ) -> None:
-        matrices, rest = divided(named)
+        matrices, rest = split_param_groups(named)
         groups = [
             {"params": matrices, "lr": matrix_rate, "weight_decay": weight_decay, "muon": True},
             {"params": rest, "lr": rate, "weight_decay": 0.0, "muon": False},
@@ -54,7 +55,7 @@ class MuonAdamW(torch.optim.Optimizer):
             gradients = torch.stack([p.grad for p in same if p.grad is not None])
             momentum = torch.stack([self._state(p, "momentum") for p in same])
             momentum.lerp_(gradients, 1 - MOMENTUM)
-            update = orthogonal(gradients.lerp(momentum, MOMENTUM))
+            update = orthogonalise(gradients.lerp(momentum, MOMENTUM))
             fan = max(1.0, shape[0] / shape[1]) ** 0.5
             for p, m, u in zip(same, momentum, update, strict=True):
                 self.state[p]["momentum"].copy_(m)
@@ -79,7 +80,7 @@ class MuonAdamW(torch.optim.Optimizer):
         return found
 
 
-class Rates(Protocol):
+class LearningRates(Protocol):
     """What of a plan an optimizer is made by."""
 
     @property
@@ -92,18 +93,18 @@ class Rates(Protocol):
     def weight_decay(self) -> float: ...
 
 
-def made(named: Named, plan: Rates) -> torch.optim.Optimizer:
+def make_optimizer(named: NamedParameters, plan: LearningRates) -> torch.optim.Optimizer:
     """The optimizer that a plan names."""
     if plan.optimizer == "muon":
         return MuonAdamW(
             named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
         )
-    return adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
+    return make_adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
 
 
-def adamw(named: Named, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
+def make_adamw(named: NamedParameters, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
     """torch's AdamW; biases, norms and embeddings do not decay."""
-    matrices, rest = divided(named)
+    matrices, rest = split_param_groups(named)
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
@@ -111,7 +112,7 @@ def adamw(named: Named, *, rate: float, weight_decay: float) -> torch.optim.Adam
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=BETAS, eps=EPSILON)
 
 
-def divided(named: Named) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_param_groups(named: NamedParameters) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Hidden matrices, and all else; only what requires gradients. Embeddings (names with
     "embed") are looked up, not multiplied by: they count as not hidden."""
     matrices: list[nn.Parameter] = []
@@ -122,7 +123,7 @@ def divided(named: Named) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return matrices, rest
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalise(matrices: Tensor) -> Tensor:
     """(n, r, c) → about the nearest matrices with all singular values 1 (to .3), same shape."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
@@ -135,7 +136,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return out
 
 
-def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
+def cosine_rate(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
     """Rate of step 0 … steps - 1: linear warm-up, then half a cosine down to `floor`."""
     if step < warmup:
         return (step + 1) / warmup

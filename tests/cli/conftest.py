@@ -55,11 +55,13 @@ def cli(
 
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    monkeypatch.setattr("rag_vqa.cli.models.load_encoder", load_encoder)
-    monkeypatch.setattr("rag_vqa.cli.models.model_source", _source)
-    monkeypatch.setattr("rag_vqa.readers.opening.model_source", _source)
-    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda m, r=None: m in ("demo", "fake"))
-    monkeypatch.setattr("rag_vqa.readers.local.LocalReader", load_reader)
+    monkeypatch.setattr("rag_vqa.jobs.models.load_encoder", load_encoder)
+    monkeypatch.setattr("rag_vqa.jobs.models.model_source", _source)
+    monkeypatch.setattr("rag_vqa.readers.factory.model_source", _source)
+    monkeypatch.setattr(
+        "rag_vqa.jobs.download_consent.is_available", lambda m, r=None: m in ("demo", "fake")
+    )
+    monkeypatch.setattr("rag_vqa.readers.local.reader.LocalReader", load_reader)
 
     def call(*args: object) -> Done:
         capsys.readouterr()

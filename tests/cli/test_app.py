@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rag_vqa.cli import app as program
-from rag_vqa.cli.checks import Finding
+from rag_vqa.jobs.diagnosis import Finding
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["kb"], ["kb", "build", "-h"]])
@@ -37,7 +37,7 @@ def test_an_unknown_verb_is_a_usage_error(cli) -> None:
 
 def test_hoisting_stops_at_two_dashes_and_leaves_other_options() -> None:
     args = ["ask", "kb", "-k", "3", "--set", "a=b", "--", "--json"]
-    hoisted = program.hoist(args, {"--json"}, {"--set"})
+    hoisted = program.hoist_options(args, {"--json"}, {"--set"})
     assert hoisted == ["--set", "a=b", "ask", "kb", "-k", "3", "--", "--json"]
 
 
@@ -57,7 +57,7 @@ def broken(monkeypatch) -> None:
     def findings():
         raise ValueError("two\nlines")
 
-    monkeypatch.setattr("rag_vqa.cli.checks.findings", findings)
+    monkeypatch.setattr("rag_vqa.jobs.diagnosis.check_machine", findings)
 
 
 def test_an_unexpected_error_is_one_line(cli, broken) -> None:
@@ -82,7 +82,7 @@ def test_an_interrupt_says_so_once(cli, monkeypatch) -> None:
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rag_vqa.cli.checks.findings", interrupt)
+    monkeypatch.setattr("rag_vqa.jobs.diagnosis.check_machine", interrupt)
     done = cli("doctor")
     assert (done.code, done.err) == (130, "^C stopped.\n")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # which has written ^C already
@@ -126,55 +126,55 @@ def test_presets_name_licence_revision_size_and_memory(cli) -> None:
 
 def test_doctor_shows_what_mends_and_ends_with_1(cli, monkeypatch) -> None:
     found = [Finding("good", True, "fine"), Finding("faiss", False, "both", "pip uninstall it")]
-    monkeypatch.setattr("rag_vqa.cli.checks.findings", lambda: found)
+    monkeypatch.setattr("rag_vqa.jobs.diagnosis.check_machine", lambda: found)
     done = cli("doctor")
     assert done.code == 1
     assert "BAD  faiss" in done.out
     assert "→ pip uninstall it" in done.out
     assert [finding["good"] for finding in cli("doctor", "--json").json] == [True, False]
-    monkeypatch.setattr("rag_vqa.cli.checks.findings", lambda: found[:1])
+    monkeypatch.setattr("rag_vqa.jobs.diagnosis.check_machine", lambda: found[:1])
     assert cli("doctor").code == 0
 
 
 def test_doctor_sees_two_faiss_and_a_broken_torchvision(monkeypatch) -> None:
-    from rag_vqa.cli import checks
+    from rag_vqa.jobs import diagnosis
 
     installed = {"faiss-cpu": "1.15", "faiss-gpu": "1.15", "torchvision": "0.1"}
-    monkeypatch.setattr(checks, "_version", installed.get)
-    assert "uninstall -y faiss-cpu faiss-gpu" in checks._faiss().mend
-    monkeypatch.setattr(checks.sys, "executable", "/bin/false")
-    assert "uninstall -y torchvision" in checks._torchvision().mend
-    monkeypatch.setattr(checks, "_version", {"faiss-cpu": "1.15"}.get)
-    assert checks._faiss().good
-    assert checks._torchvision().good
+    monkeypatch.setattr(diagnosis, "_installed_version", installed.get)
+    assert "uninstall -y faiss-cpu faiss-gpu" in diagnosis._check_faiss().mend
+    monkeypatch.setattr(diagnosis.sys, "executable", "/bin/false")
+    assert "uninstall -y torchvision" in diagnosis._check_torchvision().mend
+    monkeypatch.setattr(diagnosis, "_installed_version", {"faiss-cpu": "1.15"}.get)
+    assert diagnosis._check_faiss().good
+    assert diagnosis._check_torchvision().good
 
 
 def test_doctor_notes_a_disk_that_is_low_and_refuses_one_that_is_full(monkeypatch) -> None:
-    from rag_vqa.cli import checks
+    from rag_vqa.jobs import diagnosis
 
     found = []
     for free in (6e9, 3e9, 5e8):
         usage = type("Usage", (), {"free": free})
-        monkeypatch.setattr(checks.shutil, "disk_usage", lambda path, usage=usage: usage)
-        found.append(checks._disk())
+        monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda path, usage=usage: usage)
+        found.append(diagnosis._check_disk())
     assert [finding.good for finding in found] == [True, True, False]
     assert [bool(finding.mend) for finding in found] == [False, True, True]
 
 
 def test_doctor_on_little_memory_says_what_mends(monkeypatch) -> None:
-    from rag_vqa.cli import checks
+    from rag_vqa.jobs import diagnosis
 
-    monkeypatch.setattr(checks.os, "sysconf", lambda name: 1000)
-    assert not checks._memory().good
-    assert "rag-vqa" in checks._memory().mend
+    monkeypatch.setattr(diagnosis.os, "sysconf", lambda name: 1000)
+    assert not diagnosis._check_memory().good
+    assert "rag-vqa" in diagnosis._check_memory().mend
 
 
 def test_doctor_says_make_in_a_checkout_only(monkeypatch, tmp_path) -> None:
-    from rag_vqa.cli import checks
+    from rag_vqa.jobs import diagnosis
 
     installed = tmp_path / "site-packages" / "rag_vqa" / "cli" / "checks.py"
-    monkeypatch.setattr(checks, "__file__", str(installed))
-    assert "pip install" in checks._reinstall()
+    monkeypatch.setattr(diagnosis, "__file__", str(installed))
+    assert "pip install" in diagnosis._reinstall_command()
     (tmp_path / "site-packages").mkdir()
     (tmp_path / "site-packages" / "Makefile").touch()
-    assert checks._reinstall() == "make demo-models"
+    assert diagnosis._reinstall_command() == "make demo-models"

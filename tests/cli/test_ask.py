@@ -140,7 +140,9 @@ def test_models_that_are_not_here_end_with_3(cli, birds, loads) -> None:
 
 
 def test_a_preset_gives_way_to_the_knowledge_bases_own_retriever(cli, birds, monkeypatch) -> None:
-    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, revision=None: True)
+    monkeypatch.setattr(
+        "rag_vqa.jobs.download_consent.is_available", lambda model, revision=None: True
+    )
     done = cli("ask", birds, QUESTION, "--preset", "laptop")
     assert done.code == 0
     assert "was built with fake" in done.err
@@ -234,10 +236,10 @@ def test_prompt_show_is_what_ask_sends(cli, birds, reader) -> None:
 
 
 def test_dropped_documents_are_named_and_numbers_stay_true(cli, birds, reader) -> None:
-    from rag_vqa.limits import Limits
+    from rag_vqa.types import PromptLimits
 
     full = reader.count(_prompt(cli, birds, reader))
-    reader.limits = Limits(images=4, context=full - 1)
+    reader.limits = PromptLimits(images=4, context=full - 1)
     done = cli("ask", birds, QUESTION, "-k", 2)
     # The second document does not fit: it has no number, for the reader saw none.
     first, second = done.out.splitlines()[:2]

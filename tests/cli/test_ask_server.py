@@ -3,7 +3,7 @@
 import pytest
 from openai_server import OpenAiServer, question
 
-from rag_vqa.readers.remote import RemoteReader
+from rag_vqa.readers.remote.reader import RemoteReader
 
 QUESTION = "where do puffins nest"
 
@@ -33,8 +33,10 @@ def test_settings_of_a_server_reach_the_reader(cli, birds, monkeypatch, server) 
         options.update(given, servers=servers)
         return RemoteReader(model, servers, **given)
 
-    monkeypatch.setattr("rag_vqa.readers.remote.RemoteReader", remote)
-    monkeypatch.setattr("rag_vqa.cli.consent.present", lambda model, revision=None: True)
+    monkeypatch.setattr("rag_vqa.readers.remote.reader.RemoteReader", remote)
+    monkeypatch.setattr(
+        "rag_vqa.jobs.download_consent.is_available", lambda model, revision=None: True
+    )
     monkeypatch.setenv("RAG_VQA_READER__SERVERS", f"{server.address}, http://localhost:1/v1")
     monkeypatch.setenv("RAG_VQA_API_KEY", "sk-1")
     done = cli("ask", birds, QUESTION, "--preset=12gb", "--set", "reader.requests_per_minute=90")

@@ -4,8 +4,7 @@ import io
 import sys
 from inspect import signature
 
-from rag_vqa.cli.ask import ask
-from rag_vqa.cli.chat import chat
+from rag_vqa.cli.ask import ask, chat
 
 QUESTION = "where do puffins nest"
 

@@ -22,8 +22,8 @@ def test_check_ends_with_3_only_where_a_photo_is_needed(cli: Any, tmp_path: Path
 def test_the_demo_world_passes_its_check_and_is_the_same_bytes_again(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("rag_vqa.demo.exporting.countries", lambda: ["FR", "DE"])
-    monkeypatch.setattr("rag_vqa.demo.asked.countries", lambda: ["FR", "DE"])
+    monkeypatch.setattr("rag_vqa.demo.benchmark_export.country_codes", lambda: ["FR", "DE"])
+    monkeypatch.setattr("rag_vqa.demo.gallery.country_codes", lambda: ["FR", "DE"])
     assert cli("data", "demo", name, tmp_path / "set").code == 0
     assert cli("data", "demo", name, tmp_path / "set").code == 2
     for split in ("dev", "test"):
@@ -43,8 +43,8 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_the_demo_world_names_the_country_as_group(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_vqa.demo.exporting.countries", lambda: ["FR", "DE"])
-    monkeypatch.setattr("rag_vqa.demo.asked.countries", lambda: ["FR", "DE"])
+    monkeypatch.setattr("rag_vqa.demo.benchmark_export.country_codes", lambda: ["FR", "DE"])
+    monkeypatch.setattr("rag_vqa.demo.gallery.country_codes", lambda: ["FR", "DE"])
     assert cli("data", "demo", "own", tmp_path / "set").code == 0
     rows = [json.loads(line) for split in ("dev", "test")
             for line in (tmp_path / "set" / f"{split}.jsonl").read_text().splitlines()]  # fmt: skip

@@ -37,7 +37,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def demo(cli, monkeypatch, encoder):
-    monkeypatch.setattr("rag_vqa.cli.demonstration.load_encoder", lambda *given: encoder)
+    monkeypatch.setattr("rag_vqa.demo.run.load_encoder", lambda *given: encoder)
     return lambda *args: cli("demo", *args)
 
 
@@ -118,7 +118,7 @@ def test_what_the_demo_can_honour_it_does(demo, reader, monkeypatch) -> None:
         asked.append(instruction)
 
     monkeypatch.setattr("rag_vqa.pipeline.RagVqa.ask", ask)
-    monkeypatch.setattr("rag_vqa.cli.demonstration.answer_json", str)
+    monkeypatch.setattr("rag_vqa.demo.run.answer_json", str)
     demo("--json", "--set", "retriever.instruction=Find:")
     assert asked == ["Find:"]
 

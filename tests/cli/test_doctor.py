@@ -6,23 +6,23 @@ from typing import Any
 
 import pytest
 
-from rag_vqa import memory, presets
-from rag_vqa.cli import checks, fit
-from rag_vqa.settings import load
+from rag_vqa import devices, memory, presets
+from rag_vqa.jobs import diagnosis, memory_fit
+from rag_vqa.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
 def cached() -> Any:
-    fit._shape.cache_clear()
+    memory_fit._reader_shape.cache_clear()
     yield
-    fit._shape.cache_clear()
+    memory_fit._reader_shape.cache_clear()
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, device: str, free: float) -> None:
     """A machine with so much free memory on its GPU, or in all; nothing of this one is asked."""
-    monkeypatch.setattr(fit, "_free", lambda kind: free if kind == device else 64e9)
+    monkeypatch.setattr(memory_fit, "_free_memory", lambda kind: free if kind == device else 64e9)
     monkeypatch.setattr(
-        "rag_vqa.readers.loading.resolve_device",
+        "rag_vqa.devices.resolve_device",
         lambda asked: device if asked == "auto" else asked,
     )
 
@@ -34,7 +34,7 @@ def test_a_preset_on_the_machine_that_it_is_for_needs_what_it_states(
     monkeypatch: pytest.MonkeyPatch, name: str, device: str
 ) -> None:
     machine(monkeypatch, device, 1e12)
-    found = fit.fit(load({"preset": name}, environment={}))
+    found = memory_fit.predict_fit(load_settings({"preset": name}, environment={}))
     assert found.total == pytest.approx(presets.PRESETS[name].memory)
     assert found.fits
     assert found.mend == ""
@@ -99,13 +99,13 @@ def test_a_smaller_preset_is_named_where_no_flag_is_enough(cli, monkeypatch) -> 
 
 def test_batches_no_retrieval_and_a_retriever_elsewhere(monkeypatch) -> None:
     machine(monkeypatch, "cuda", 1e12)
-    settings = load({"preset": "12gb"}, environment={})
-    one, four = fit.fit(settings), fit.fit(settings, batch=4)
+    settings = load_settings({"preset": "12gb"}, environment={})
+    one, four = memory_fit.predict_fit(settings), memory_fit.predict_fit(settings, batch=4)
     assert four.needs["attention cache"] == 4 * one.needs["attention cache"]
-    bare = fit.fit(load({"preset": "12gb", "k": 0}, environment={}))
+    bare = memory_fit.predict_fit(load_settings({"preset": "12gb", "k": 0}, environment={}))
     assert "retriever" not in bare.needs
-    apart = load({"preset": "12gb", "retriever": {"device": "cpu"}}, environment={})
-    moved = fit.fit(apart)
+    apart = load_settings({"preset": "12gb", "retriever": {"device": "cpu"}}, environment={})
+    moved = memory_fit.predict_fit(apart)
     assert "retriever" not in moved.needs
     assert moved.elsewhere == pytest.approx(one.elsewhere + one.needs["retriever"])
 
@@ -132,7 +132,7 @@ def test_tiles_that_are_not_counted_are_said(cli, monkeypatch, tmp_path: Path) -
 
 
 def test_the_embedded_models_are_computed_from_their_files(cli, monkeypatch) -> None:
-    monkeypatch.setattr(fit, "model_source", _embedded)
+    monkeypatch.setattr(memory_fit, "model_source", _embedded)
     machine(monkeypatch, "cpu", 4e9)
     done = cli("doctor", "--fit", "demo", "--json")
     assert done.code == 0, done.err
@@ -144,7 +144,7 @@ def test_the_embedded_models_are_computed_from_their_files(cli, monkeypatch) -> 
 
 
 def _embedded(model: str | None, role: Any) -> str:
-    from rag_vqa.settings import embedded_model
+    from rag_vqa.checkpoints import embedded_model
 
     return str(embedded_model(role))
 
@@ -173,30 +173,32 @@ def test_what_says_nothing_is_refused(cli, args, says) -> None:
 
 
 def test_doctor_reader_runs_the_hostile_set_and_loads_no_model(cli, monkeypatch, loads) -> None:
-    monkeypatch.setattr("rag_vqa.cli.reader_checks.model_source", _embedded)
+    monkeypatch.setattr("rag_vqa.jobs.diagnosis.model_source", _embedded)
     done = cli("doctor", "--reader", "demo")
     assert (done.code, loads) == (0, [])
     assert "hostile set" in done.out
     assert "0 become any" in done.out
     line = "special: '</s>': more {'</s>': 1}, fewer {}"
-    monkeypatch.setattr("rag_vqa.readers.hostile.failures", lambda processor, attacks: [line])
+    monkeypatch.setattr(
+        "rag_vqa.readers.injection_cases.find_failed_cases", lambda processor, attacks: [line]
+    )
     done = cli("doctor", "--reader", "demo")
     assert done.code == 1
     assert f"BAD  hostile text       {line}" in done.out
 
 
 def test_a_package_that_lets_bitsandbytes_fetch_code_is_noted(monkeypatch) -> None:
-    monkeypatch.setattr(checks.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0))
+    monkeypatch.setattr(diagnosis.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0))
     installed = {"bitsandbytes": "0.50", "kernels": "0.12"}
-    monkeypatch.setattr(checks, "_version", installed.get)
-    finding = checks._bitsandbytes()
+    monkeypatch.setattr(diagnosis, "_installed_version", installed.get)
+    finding = diagnosis._check_bitsandbytes()
     assert finding.good
     assert "uninstall -y kernels" in finding.mend
     del installed["kernels"]
-    assert checks._bitsandbytes().mend == ""
+    assert diagnosis._check_bitsandbytes().mend == ""
 
 
 def test_memory_that_is_available_is_asked_of_the_system() -> None:
-    free = checks.available_memory()
+    free = devices.available_memory()
     assert free is not None
     assert 0 < free < 1e15

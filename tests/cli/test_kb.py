@@ -113,7 +113,7 @@ def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:
 def test_stopped_what_was_committed_is_safe(
     cli, source, tmp_path, encoder, monkeypatch, number, code, says
 ) -> None:
-    monkeypatch.setattr("rag_vqa.cli.building.SORTED", 1)
+    monkeypatch.setattr("rag_vqa.jobs.build.COMMIT_BATCHES", 1)
     encode, calls = encoder.encode_passages, []
 
     def stop_at_the_third(passages, on_progress=None):
@@ -166,7 +166,7 @@ def test_another_retriever_is_refused_before_it_loads(cli, source, birds, loads)
 
 def test_unwritable_output(cli, source, tmp_path, monkeypatch, loads) -> None:
     # The tests may run as root, whom no permission stops.
-    monkeypatch.setattr("rag_vqa.cli.building.os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("rag_vqa.jobs.build.os.access", lambda path, mode: mode != os.W_OK)
     done = cli("kb", "build", source, "--out", tmp_path / "new.kb")
     assert (done.code, loads) == (2, [])
     assert "cannot be written" in done.err

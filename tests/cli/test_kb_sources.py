@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from rag_vqa.cli.sourcing import Shard
 from rag_vqa.errors import UsageError
+from rag_vqa.jobs.document_source import Shard
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.modeling.encoder import Encoder
 
 
 def test_what_cannot_be_meant_is_refused(cli, birds, loads, tmp_path) -> None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rag_vqa.cli import demonstration, output, progress
+from rag_vqa import formatting
+from rag_vqa.cli import demo, output, progress
 from rag_vqa.types import Document, Hit, Passage
 
 
@@ -22,11 +23,11 @@ from rag_vqa.types import Document, Hit, Passage
     ],
 )
 def test_visible(text: str, shown: str) -> None:
-    assert output.visible(text) == shown
+    assert formatting.escape_invisible(text) == shown
 
 
 def test_one_line_has_no_line_break() -> None:
-    assert output.one_line("a\n b\tc\u2028d") == "a b c d"
+    assert formatting.one_line("a\n b\tc\u2028d") == "a b c d"
 
 
 def test_json_is_valid_and_free_of_what_a_terminal_obeys(capsys) -> None:
@@ -50,7 +51,7 @@ def test_evidence_has_the_prompts_numbers(capsys) -> None:
 
 def test_table_lines_up() -> None:
     rows = [{"a": "1", "bb": "x"}, {"a": "333", "bb": "y"}]
-    assert output.table(rows) == "a    bb\n1    x\n333  y"
+    assert formatting.format_table(rows) == "a    bb\n1    x\n333  y"
 
 
 def test_plain_progress_says_rate_and_time_left(capsys) -> None:
@@ -66,8 +67,8 @@ def test_plain_progress_says_rate_and_time_left(capsys) -> None:
 
 def test_time_left_by_hand() -> None:
     # 30 of 120 done in 60 s: 0.5/s, 90 left at that rate take 180 s.
-    assert progress.left(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
-    assert progress.left(30, None, 0.0) == "30  0.0/s"
+    assert formatting.format_rate_and_eta(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
+    assert formatting.format_rate_and_eta(30, None, 0.0) == "30  0.0/s"
 
 
 def test_the_evaluation_becomes_tables() -> None:
@@ -76,6 +77,6 @@ def test_the_evaluation_becomes_tables() -> None:
         "answers": {"nf4": {"k=0": {"accuracy": 0.05, "n": 10, "ci95": [0.0, 0.1]}}},
         "unknown": {"no flag": {"rate": 0.97, "n": 30}},
     }
-    text = demonstration.evaluation_tables(result)
+    text = demo.evaluation_tables(result)
     for cell in ("0.900", "1.000", "0.850 – 0.950", "1,200", "nf4", "k=0", "0.050", "no flag"):
         assert cell in text

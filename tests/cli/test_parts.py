@@ -19,15 +19,16 @@ import pytest
 from PIL import Image
 
 from rag_vqa import images
-from rag_vqa.cli import cluster
+from rag_vqa.cli import progress as cli_progress
 from rag_vqa.cli.app import run
-from rag_vqa.cli.parts import Parts
-from rag_vqa.cli.run import Run
-from rag_vqa.cli.sourcing import Sourcing
+from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import UsageError
+from rag_vqa.jobs import ray_cluster
+from rag_vqa.jobs.document_source import SourceOptions
+from rag_vqa.jobs.sharded_build import ShardedBuild
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store.places import Places
-from rag_vqa.settings import Settings
+from rag_vqa.retriever.store.segments import RowReader
+from rag_vqa.settings_schema import Settings
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def tokens(path: Path) -> tuple[list[Any], Any]:
             "SELECT key, d.id, position, text, image FROM passages JOIN documents AS d "
             "ON d.row = document ORDER BY d.row, position"
         )
-        found, _ = Places(kb.store).rows(np.array([row[0] for row in rows], np.int64))
+        found, _ = RowReader(kb.store).rows(np.array([row[0] for row in rows], np.int64))
     return [row[1:] for row in rows], found
 
 
@@ -95,8 +96,22 @@ def test_stopped_it_goes_on(source: Path, checkpoint: Path, tmp_path: Path) -> N
     rows = [{"id": f"d{n}", "text": "a red bird"} for n in range(60_000)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "two.kb"
-    build = [sys.executable, "-m", "rag_vqa", "kb", "build", source, "--out", out,
-             "--retriever", checkpoint, "--devices", "cpu,cpu", "--batch-size", "1"]  # fmt: skip
+    build = [
+        sys.executable,
+        "-m",
+        "rag_vqa",
+        "kb",
+        "build",
+        source,
+        "--out",
+        out,
+        "--retriever",
+        checkpoint,
+        "--devices",
+        "cpu,cpu",
+        "--batch-size",
+        "1",
+    ]
     with subprocess.Popen(build, stderr=subprocess.PIPE, text=True) as running:
         parts = [tmp_path / "two.kb.parts" / f"{number}-of-2" for number in (1, 2)]
         while not all((part / "kb.sqlite").exists() and held(part) for part in parts):
@@ -136,21 +151,34 @@ def test_what_cannot_be_meant(cli, source, tmp_path, loads, flags, says) -> None
 
 
 @pytest.fixture
-def parts(tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Parts]:
+def parts(
+    tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ShardedBuild]:
     """Of the source as it is now; those that are asked for are built here."""
-    monkeypatch.setattr("rag_vqa.cli.models.load_encoder", lambda *_: encoder)
+    monkeypatch.setattr("rag_vqa.jobs.models.load_encoder", lambda *_: encoder)
 
-    def made(source: Path, count: int = 2, build: tuple[int, ...] = (), **other: Any) -> Parts:
+    def made(
+        source: Path, count: int = 2, build: tuple[int, ...] = (), **other: Any
+    ) -> ShardedBuild:
         total = len(source.read_text().splitlines())
-        given = Parts(Run(quiet=True), Sourcing(source), tmp_path / "x.kb", Settings(),
-                      ("fake", None), None, None, total, count)  # fmt: skip
+        given = ShardedBuild(
+            CommandContext(quiet=True),
+            SourceOptions(source),
+            tmp_path / "x.kb",
+            Settings(),
+            ("fake", None),
+            None,
+            None,
+            total,
+            count,
+        )
         given = replace(given, **other)
         given.begin()
         for number in build:
-            cluster._build({"number": [number]}, given)
+            ray_cluster._build_shards({"number": [number]}, given)
         return given
 
-    cluster._loaded.cache_clear()
+    ray_cluster._load_encoder_once.cache_clear()
     return made
 
 
@@ -190,7 +218,7 @@ def test_another_source_of_the_same_bytes_is_not_mixed_either(tmp_path, parts) -
 def test_the_same_build_goes_on_and_its_own_files_are_no_change(tmp_path, parts, monkeypatch):
     source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2"])
     monkeypatch.chdir(tmp_path)
-    folder = {"sourcing": Sourcing(Path(), kind="jsonl")}  # the output lies in it
+    folder = {"sourcing": SourceOptions(Path(), kind="jsonl")}  # the output lies in it
     first = parts(source, **folder)
     (first.path(1) / "segments").mkdir(parents=True)
     again = parts(source, **folder)
@@ -205,7 +233,7 @@ def test_parts_half_removed_are_not_taken_for_parts(tmp_path, parts, encoder, mo
     """Killed while it clears up, or a part half removed by hand: the same command goes on."""
     source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2", "d3"])
     monkeypatch.setattr(
-        "rag_vqa.cli.models.open_knowledge_base", lambda path: KnowledgeBase.open(path, encoder)
+        "rag_vqa.jobs.models.open_knowledge_base", lambda path: KnowledgeBase.open(path, encoder)
     )
     made = parts(source, build=(1, 2))
     (made.path(1) / "kb.sqlite").unlink()
@@ -234,9 +262,9 @@ def test_a_part_that_fails_is_named(
     source, checkpoint, tmp_path, build, capfd, monkeypatch
 ) -> None:
     out = tmp_path / "x.kb"
-    begin = Parts.begin
+    begin = ShardedBuild.begin
     monkeypatch.setattr(
-        Parts, "begin", lambda parts: begin(parts) or parts.path(2).write_text("in the way")
+        ShardedBuild, "begin", lambda parts: begin(parts) or parts.path(2).write_text("in the way")
     )
     assert build(source, "--out", out, "--retriever", checkpoint, "--devices", "cpu,cpu") == 1
     said = capfd.readouterr().err
@@ -265,7 +293,7 @@ def test_a_cluster_that_loses_a_node_halfway(
         nodes.wait_for_nodes()
         ray.init(address=nodes.address, log_to_driver=False)
         assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
-        lost, shown = [], cluster.progress
+        lost, shown = [], cli_progress.progress
 
         @contextmanager
         def progress(*args: Any, **options: Any) -> Iterator[Callable[[int], None]]:
@@ -280,10 +308,10 @@ def test_a_cluster_that_loses_a_node_halfway(
 
                 yield told
 
-        monkeypatch.setattr(cluster, "progress", progress)
-        monkeypatch.setattr(cluster, "PART", 2)
+        monkeypatch.setattr(ray_cluster, "progress", progress)
+        monkeypatch.setattr(ray_cluster, "SHARD_DOCUMENTS", 2)
         assert build(source, "--out", out, "--retriever", checkpoint, "--engine", "ray") == 0
-        assert lost and lost[0] < cluster.count(23)  # with parts still to be built
+        assert lost and lost[0] < ray_cluster.shard_count(23)  # with parts still to be built
         assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:
         ray.shutdown()

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.server import serving
-from rag_vqa.server.serving import listen
+from rag_vqa.server import app
+from rag_vqa.server.app import open_socket
 
 TOKEN = "a-token-of-the-tests"
 
@@ -78,7 +78,7 @@ def test_a_public_server_fetches_nothing(cli, birds, loads, monkeypatch) -> None
 def test_whether_it_fetches_is_told(cli, birds, monkeypatch, fetches) -> None:
     made = []
     monkeypatch.setattr("rag_vqa.server.app.create_app", made.append)
-    monkeypatch.setattr("rag_vqa.server.serving.serve", lambda *_: None)
+    monkeypatch.setattr("rag_vqa.server.app.run_app", lambda *_: None)
     done = cli("serve", birds, "--port", "0", *(["--fetch-images"] if fetches else []))
     assert done.code == 0 and ("fetched" in done.err) is fetches
     assert (made[0].fetching is not None) is fetches
@@ -94,13 +94,16 @@ def test_an_address_that_is_taken_is_told(cli, birds, loads) -> None:
 
 
 def test_of_two_servers_that_start_on_one_port_the_second_is_told() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot be listened on"):
-        listen("127.0.0.1", taken.getsockname()[1])
+    with (
+        open_socket("127.0.0.1", 0) as taken,
+        pytest.raises(UsageError, match="cannot be listened on"),
+    ):
+        open_socket("127.0.0.1", taken.getsockname()[1])
 
 
 def test_sigterm_while_models_are_opened_is_no_failure() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, serving.ends_while_opening():
+    with pytest.raises(SystemExit) as ended, app.exit_cleanly_on_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)  # it does not come to that
     assert ended.value.code == 0 and signal.getsignal(signal.SIGTERM) is before
@@ -119,7 +122,7 @@ def test_the_page_names_the_command_that_asks_the_same(
 ) -> None:
     made = []
     monkeypatch.setattr("rag_vqa.server.app.create_app", made.append)
-    monkeypatch.setattr("rag_vqa.server.serving.serve", lambda *_: None)
+    monkeypatch.setattr("rag_vqa.server.app.run_app", lambda *_: None)
     monkeypatch.setenv("RAG_VQA_TOKEN", TOKEN)
     template = tmp_path / "my own.jinja"
     template.write_text("{{ question }}")
@@ -188,10 +191,10 @@ def transport_ready(asking: httpx.Client) -> None:
 
 
 def test_the_demo_offers_flags_whose_documents_know(birds, encoder) -> None:
-    from rag_vqa.cli.served import _DEMO_DOCUMENT, _DEMO_QUESTIONS, _demo_gallery
-    from rag_vqa.demo.bundled import real_documents
+    from rag_vqa.checkpoints import EMBEDDED
+    from rag_vqa.demo.gallery import real_documents
+    from rag_vqa.jobs.serve import _DEMO_DOCUMENT, _DEMO_QUESTIONS, _demo_gallery
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
-    from rag_vqa.settings import EMBEDDED
 
     documents = {document.id for document in real_documents()}
     with KnowledgeBase.open(birds, encoder) as kb:

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.modeling.encoder import Encoder
 
 
 def test_no_bar_says_that_weights_load(checkpoint: Path, tmp_path: Path) -> None:

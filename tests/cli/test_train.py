@@ -12,10 +12,10 @@ import pytest
 import yaml
 from tiny_training import checkpoint, digest, pairs, settings
 
-from rag_vqa.cli.stopping import Stopped, asked_to_stop
-from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.retriever.processor import RetProcessor
-from rag_vqa.retriever.training.two_sides import TwoSides
+from rag_vqa.jobs.signals import Stopped, defer_signals
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.dual_encoder import DualEncoder
 from rag_vqa.types import Query
 
 Cli = Callable[..., Any]
@@ -88,9 +88,9 @@ def test_questions_are_trained_and_validated_as_use_encodes_them(
 def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, calls = TwoSides.forward, 0
+    forward, calls = DualEncoder.forward, 0
 
-    def interrupted(self: TwoSides, *inputs: Any) -> Any:
+    def interrupted(self: DualEncoder, *inputs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -100,7 +100,7 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
     given = ("train", "--config", file(home, steps=5, save_every=100))
     straight = cli(*given, "--out", str(home / "straight"))
     assert straight.code == 0
-    monkeypatch.setattr(TwoSides, "forward", interrupted)
+    monkeypatch.setattr(DualEncoder, "forward", interrupted)
     stopped = cli(*given)
     assert stopped.code == 4 and "Stopped after 3 steps, saved." in stopped.err
     assert cli(*given).code == 0 and calls == 5
@@ -113,7 +113,7 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
 def test_before_the_first_step_a_signal_ends_it_at_once(
     number: int, raised: type[BaseException]
 ) -> None:
-    with asked_to_stop(), pytest.raises(raised):
+    with defer_signals(), pytest.raises(raised):
         os.kill(os.getpid(), number)
 
 
@@ -127,7 +127,7 @@ def test_the_checkpoint_s_scale_goes_on(home: Path, cli: Cli) -> None:
 
 
 def test_a_second_ctrl_c_ends_it_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with asked_to_stop() as stop:
+    with defer_signals() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop() and "Stopping after this step" in capfd.readouterr().err
@@ -140,12 +140,12 @@ def test_the_query_side_and_what_is_kept(
 ) -> None:
     given = ("train", "--from", str(home / "start"), "--pairs", str(home / "pairs.jsonl"),
              "--side", "query", "--out", str(home / "tuned"))  # fmt: skip
-    monkeypatch.setattr("rag_vqa.cli.tuning.gained", lambda tuned: False)
+    monkeypatch.setattr("rag_vqa.jobs.tune.has_gain", lambda tuned: False)
     none = cli(*given)
     assert none.code == 0, none.err
     assert f"No gain that 8 held-out pairs can show: keep {home / 'start'}." in none.out
     assert "among" in none.out and not (home / "tuned" / "best").exists()
-    monkeypatch.setattr("rag_vqa.cli.tuning.gained", lambda tuned: True)
+    monkeypatch.setattr("rag_vqa.jobs.tune.has_gain", lambda tuned: True)
     some = cli(*given, "--json")
     assert some.json["gain"] and some.json["kept"] == str(home / "tuned" / "best")
     assert [row["recall"] for row in some.json["recall"]] == ["@1", "@5"]

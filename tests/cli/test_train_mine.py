@@ -10,11 +10,11 @@ import typer
 from pair_files import lines
 from typer.testing import CliRunner
 
-from rag_vqa.cli import train_mine
-from rag_vqa.cli.run import Run
+from rag_vqa.cli import train
+from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import BadInput, RagVqaError, UsageError
-from rag_vqa.retriever.training.sources.opening import open_source
-from rag_vqa.retriever.training.sources.settings import SourceSettings
+from rag_vqa.retriever.training.source_mixture import open_source
+from rag_vqa.retriever.training.training_settings import SourceSettings
 
 ROWS: list[dict[str, Any]] = [
     {"id": "1", "question": "puffins nest", "document": "puffin"},
@@ -27,12 +27,12 @@ Mine = Callable[..., Any]
 def mine(cli: Any, birds: Path, tmp_path: Path) -> Mine:
     """The verb alone; `cli` is there for its fakes."""
     app = typer.Typer()
-    app.command()(train_mine.mine)
+    app.command()(train.mine)
 
     def run(*args: Any, rows: list[dict[str, Any]] = ROWS) -> Any:
         questions = lines(tmp_path / "pairs.jsonl", *rows)
         given = [birds, "--questions", questions, "--out", tmp_path / "negatives.jsonl", *args]
-        return CliRunner().invoke(app, [str(arg) for arg in given], obj=Run())
+        return CliRunner().invoke(app, [str(arg) for arg in given], obj=CommandContext())
 
     return run
 
@@ -103,17 +103,17 @@ def test_what_cannot_work_is_told_before_a_model_loads(
 
 def stopped(mine: Mine, *args: Any) -> Any:
     """Mined until one row is there."""
-    from rag_vqa.cli.stopping import Stopped
-    from rag_vqa.retriever.training import mining
+    from rag_vqa.jobs.signals import Stopped
+    from rag_vqa.retriever.training import hard_negatives
 
-    whole = mining.mine
+    whole = hard_negatives.mine_negatives
 
     def one(*given: Any) -> Any:
         yield next(whole(*given))
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mining, "mine", one)
+        patch.setattr(hard_negatives, "mine_negatives", one)
         return mine(*args)
 
 

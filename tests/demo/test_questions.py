@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from rag_vqa.demo.entities import invent, real_entities
-from rag_vqa.demo.facts import SECTIONS
-from rag_vqa.demo.nouns import HELD_OUT, TRAINING
-from rag_vqa.demo.questions import Question, questions, unanswerable
-from rag_vqa.demo.texts import documents
-from rag_vqa.demo.vocabulary import template_words, value_corpus
+from rag_vqa.demo.questions import Question, questions, unanswerable_question
+from rag_vqa.demo.training.tokenizer import template_words, value_corpus
+from rag_vqa.demo.world.entities import invent_entity, real_entities
+from rag_vqa.demo.world.facts import SECTIONS
+from rag_vqa.demo.world.texts import documents
+from rag_vqa.demo.world.values import HELD_OUT_NOUNS, TRAINING_NOUNS
 
 
 def stated(question: Question, texts: dict[str, str]) -> list[str]:
@@ -40,7 +40,7 @@ def test_an_answer_that_belongs_to_one_section_is_in_no_other() -> None:
 def test_invented_answers_are_in_their_documents_however_phrased() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        entity = invent(rng)
+        entity = invent_entity(rng)
         texts = {document.section: document.text for document in documents(entity, rng=rng)}
         for question in questions(entity, rng):
             assert question.answers[0] in texts[question.section], question
@@ -74,18 +74,18 @@ def test_canonical_wording() -> None:
 @pytest.mark.parametrize("held_out", [False, True])
 def test_unanswerable_questions_have_no_answer_and_no_section(held_out: bool) -> None:
     rng = np.random.default_rng(3)
-    asked = [unanswerable(rng, held_out) for _ in range(400)]
+    asked = [unanswerable_question(rng, held_out) for _ in range(400)]
     assert all(q.answers == () and q.section == "" and q.attribute in q.text for q in asked)
     nouns = {question.attribute for question in asked}
-    assert (nouns <= set(HELD_OUT)) is held_out
+    assert (nouns <= set(HELD_OUT_NOUNS)) is held_out
     assert len(nouns) >= 30
 
 
 def test_held_out_nouns_are_others_than_those_of_training() -> None:
-    assert not set(HELD_OUT) & set(TRAINING)
+    assert not set(HELD_OUT_NOUNS) & set(TRAINING_NOUNS)
     rng = np.random.default_rng(4)
-    stated_nouns = {a.partition(":")[2] for _ in range(500) for a in invent(rng).facts}
-    assert not stated_nouns & set(HELD_OUT)
+    stated_nouns = {a.partition(":")[2] for _ in range(500) for a in invent_entity(rng).facts}
+    assert not stated_nouns & set(HELD_OUT_NOUNS)
 
 
 def test_questions_are_determined_by_the_seed() -> None:

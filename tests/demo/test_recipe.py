@@ -7,17 +7,16 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from rag_vqa.demo.matcher import VISION
-from rag_vqa.demo.pairs import Flags, flags
-from rag_vqa.demo.tokenizer import INSTRUCTION
+from rag_vqa.checkpoints import embedded_model
+from rag_vqa.demo.train_tower import VISION_CONFIG
+from rag_vqa.demo.training.flag_pairs import FlagPairs, flag_source
+from rag_vqa.demo.training.tokenizer import INSTRUCTION
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.configuration import RetrieverConfig
-from rag_vqa.retriever.encoder import Encoder
-from rag_vqa.retriever.training.processes import accelerator
-from rag_vqa.retriever.training.running import train
-from rag_vqa.retriever.training.settings import TrainSettings
-from rag_vqa.retriever.training.sources.settings import SourceSettings
-from rag_vqa.settings import embedded_model
+from rag_vqa.retriever.modeling.configuration import RetrieverConfig
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.training.training_loop import make_accelerator
+from rag_vqa.retriever.training.training_run import train_retriever
+from rag_vqa.retriever.training.training_settings import SourceSettings, TrainSettings
 
 
 def recipe(root: Path, **changes: object) -> TrainSettings:
@@ -28,7 +27,7 @@ def recipe(root: Path, **changes: object) -> TrainSettings:
 def test_it_describes_the_model_that_is_bundled(root: Path) -> None:
     settings = recipe(root)
     assert settings.model is not None
-    query = {**settings.model.config["query_config"], "vision_config": VISION.to_dict()}
+    query = {**settings.model.config["query_config"], "vision_config": VISION_CONFIG.to_dict()}
     words = AutoTokenizer.from_pretrained(embedded_model("retriever"))
     assert "vocab_size" not in query["text_config"]  # it is the tokenizer's, whichever was made
     query["text_config"] = {**query["text_config"], "vocab_size": len(words)}
@@ -50,7 +49,7 @@ def test_it_trains_a_retriever_that_loads(root: Path, tmp_path: Path) -> None:
 
     words = str(embedded_model("retriever"))
     torch.manual_seed(0)
-    tower = CLIPVisionModel(VISION)
+    tower = CLIPVisionModel(VISION_CONFIG)
     tower.save_pretrained(tmp_path / "tower")
     settings = recipe(root, out=tmp_path / "out", steps=2, warmup=0, batch=4, precision="fp32",
                       tokenizer=words, image_processor=words)  # fmt: skip
@@ -58,7 +57,7 @@ def test_it_trains_a_retriever_that_loads(root: Path, tmp_path: Path) -> None:
     assert model is not None
     moved = model.model_copy(update={"vision": str(tmp_path / "tower")})
     settings = settings.model_copy(update={"model": moved})
-    train(settings, accelerator("fp32"), others={"flags": flags})
+    train_retriever(settings, make_accelerator("fp32"), others={"flags": flag_source})
     encoder = Encoder.load(tmp_path / "out" / "last")
     assert (encoder.K, encoder.D, encoder.instruction) == (32, 128, INSTRUCTION)
     state = encoder.model.query_model.vision_model.state_dict()
@@ -67,6 +66,6 @@ def test_it_trains_a_retriever_that_loads(root: Path, tmp_path: Path) -> None:
 
 
 def test_flags_take_no_settings_of_files() -> None:
-    assert flags(SourceSettings(format="flags", weight=2.0)) == Flags()
+    assert flag_source(SourceSettings(format="flags", weight=2.0)) == FlagPairs()
     with pytest.raises(UsageError, match="leave out hard, questions"):
-        flags(SourceSettings(format="flags", hard=1, questions=Path("x")))
+        flag_source(SourceSettings(format="flags", hard=1, questions=Path("x")))

@@ -9,8 +9,8 @@ from bert_files import bert
 from birds_asked import CELLS, Asked, Echo, questions
 
 from rag_vqa.eval.bem import Bem
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.running import Run
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.runner import EvaluationRun
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
@@ -31,14 +31,14 @@ def echo() -> Echo:
 
 
 @pytest.fixture
-def ask(birds: Path, encoder: Any, echo: Echo) -> Iterator[Callable[..., Run]]:
+def ask(birds: Path, encoder: Any, echo: Echo) -> Iterator[Callable[..., EvaluationRun]]:
     """A run of n questions on the birds, or of those given."""
     kb = KnowledgeBase.open(birds, encoder)
 
-    def make(n: int = 70, cells: Sequence[Cell] = CELLS, **options: Any) -> Run:
+    def make(n: int = 70, cells: Sequence[Cell] = CELLS, **options: Any) -> EvaluationRun:
         rows = options.pop("rows", None) or questions(n)
         reader, chosen = options.pop("reader", echo), options.pop("filter", None)
-        return Run(
+        return EvaluationRun(
             questions=Asked(rows),
             rag=RagVqa(kb, reader=reader, filter=chosen),
             cells=cells,

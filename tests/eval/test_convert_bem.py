@@ -11,7 +11,7 @@ from bert_files import WORDS
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.eval.bem import Bem
-from rag_vqa.eval.convert_bem import convert, main, state_of
+from rag_vqa.eval.convert_bem import convert, main, torch_state
 
 H, HEADS, D, INNER, LAYERS = 12, 3, 4, 20, 2  # width, heads, width of a head, feed-forward, layers
 Weights = dict[str, np.ndarray[Any, Any]]
@@ -130,11 +130,11 @@ def test_what_is_missing_or_unknown_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"layer\.1\.output\.dense\.bias"):
         convert(npz, tmp_path / "out", vocab)
     with pytest.raises(BadInput, match="1 unknown: step"):
-        state_of({**arrays, "step": np.zeros(())})
+        torch_state({**arrays, "step": np.zeros(())})
     with pytest.raises(BadInput, match="two of this variable"):
-        state_of({**arrays, "again/pooler_transform/bias:0": np.zeros(H)})
+        torch_state({**arrays, "again/pooler_transform/bias:0": np.zeros(H)})
     with pytest.raises(BadInput, match="0 and 1"):
-        state_of({n: a for n, a in arrays.items() if n != "head/kernel"})
+        torch_state({n: a for n, a in arrays.items() if n != "head/kernel"})
     npz, vocab = write(tmp_path, arrays)
     vocab.write_text("a\n")
     with pytest.raises(BadInput, match=f"1 tokens, the model {len(WORDS)}"):

@@ -63,7 +63,7 @@ def test_what_the_official_script_refuses_is_refused(items: list[dict[str, Any]]
             score(item, stub_bem)
 
 
-def score(item: dict[str, Any], bem: evqa.Bem | None) -> float:
+def score(item: dict[str, Any], bem: evqa.EquivalenceModel | None) -> float:
     references = item["answer"].split("|")
     return evqa.score_answer(
         item["question"], references, item["candidate"], item["question_type"], bem

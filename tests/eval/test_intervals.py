@@ -7,7 +7,7 @@ import pytest
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.eval import intervals
-from rag_vqa.eval.intervals import bootstrap, paired
+from rag_vqa.eval.intervals import bootstrap, paired_bootstrap
 
 
 def test_two_values_by_hand() -> None:
@@ -59,29 +59,34 @@ def test_a_pair_cancels_what_makes_a_question_hard() -> None:
     rng = np.random.default_rng(4)
     hard = rng.normal(size=100)
     a, b = hard + 0.1 + rng.normal(size=100) * 0.1, hard
-    low, high = paired(a, b)
+    low, high = paired_bootstrap(a, b)
     assert 0.05 < low < 0.1 < high < 0.15
-    assert paired(b, a) == pytest.approx((-high, -low), abs=0.006)
+    assert paired_bootstrap(b, a) == pytest.approx((-high, -low), abs=0.006)
     apart = bootstrap(a)
     assert apart[1] - apart[0] > 5 * (high - low)
 
 
 def test_paired_is_the_interval_of_the_differences() -> None:
-    assert paired([1, 1, 0, 1], [0, 0, 0, 0], list("AABA"), confidence=0.4) == (0.75, 0.75)
-    assert paired([1, 0, 1], [1, 0, 1]) == (0.0, 0.0)
+    assert paired_bootstrap([1, 1, 0, 1], [0, 0, 0, 0], list("AABA"), confidence=0.4) == (
+        0.75,
+        0.75,
+    )
+    assert paired_bootstrap([1, 0, 1], [1, 0, 1]) == (0.0, 0.0)
 
 
 def test_one_value_or_one_cluster_has_no_interval() -> None:
     assert all(isnan(bound) for bound in bootstrap([0.7]))
     assert all(isnan(bound) for bound in bootstrap([0, 1, 1], ["A", "A", "A"]))
-    assert all(isnan(bound) for bound in paired([1], [0]))
+    assert all(isnan(bound) for bound in paired_bootstrap([1], [0]))
 
 
 def test_the_seed_decides_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(5).normal(size=50)
     whole = bootstrap(values, seed=7)
     assert whole == bootstrap(values, seed=7) != bootstrap(values, seed=8)
-    monkeypatch.setattr(intervals, "_CELLS", 50 * 300)  # blocks of 300 samples, the last of 200
+    monkeypatch.setattr(
+        intervals, "_NUMBERS_AT_ONCE", 50 * 300
+    )  # blocks of 300 samples, the last of 200
     assert bootstrap(values, seed=7) == pytest.approx(whole, abs=1e-12)
 
 
@@ -99,7 +104,7 @@ def test_what_has_no_mean_is_refused() -> None:
     with pytest.raises(UsageError, match="2 values, but 1 cluster"):
         bootstrap([1, 2], ["A"])
     with pytest.raises(UsageError, match="2 and 1 values"):
-        paired([1, 2], [1])
+        paired_bootstrap([1, 2], [1])
     with pytest.raises(UsageError, match="between 0 and 1"):
         bootstrap([1, 2], confidence=95)
     with pytest.raises(UsageError, match="at least 1"):

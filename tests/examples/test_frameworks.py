@@ -13,11 +13,11 @@ from mcp import Client, StdioServerParameters
 from served import running
 from transformers.utils.logging import enable_progress_bar
 
-from rag_vqa.demo.bundled import real_documents, sample_photo
+from rag_vqa.demo.gallery import real_documents, sample_photo
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.server.engine import Engine
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.server.engine.engine import Engine
 from rag_vqa.server.service import Service
 
 Example = Callable[..., str]

@@ -13,8 +13,7 @@ import pytest
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.csv import contents
-from rag_vqa.formats.document import Record, Rejected
-from rag_vqa.formats.items import read_records
+from rag_vqa.formats.document import Record, Rejected, read_records
 
 GOOD = b"id,text\na,One.\n"
 

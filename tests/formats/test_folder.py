@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats.document import Record, Rejected
+from rag_vqa.formats.document import Record, Rejected, read_records
 from rag_vqa.formats.folder import contents
-from rag_vqa.formats.items import read_records
 
 
 def make(root: Path, **files: str | bytes) -> None:

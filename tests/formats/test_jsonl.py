@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats import lines
-from rag_vqa.formats.document import Rejected, from_mapping
+from rag_vqa.formats import line_reader
+from rag_vqa.formats.document import Rejected, parse_document
 from rag_vqa.formats.jsonl import read_jsonl
 from rag_vqa.types import Document
 
@@ -213,7 +213,7 @@ def test_a_huge_line_is_passed_over_in_little_memory(tmp_path: Path) -> None:
 
 def test_a_line_of_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, accepted in ((len(GOOD), 1), (len(GOOD) - 1, 1), (len(GOOD) - 2, 0)):
-        monkeypatch.setattr(lines, "LINE_LIMIT", limit)  # a line end is not counted
+        monkeypatch.setattr(line_reader, "LINE_LIMIT", limit)  # a line end is not counted
         documents, _ = read(write(tmp_path, GOOD + b'{"id":"b"}\n'))
         assert len(documents) == 1 + accepted
 
@@ -243,7 +243,7 @@ def test_a_gzip_bomb_is_stopped(tmp_path: Path) -> None:
 
 
 def test_from_mapping_trusts_the_caller_with_sources_but_not_with_fields() -> None:
-    document = from_mapping({"id": "a", "images": [b"bytes", Path("p.jpg"), "q.jpg"]})
+    document = parse_document({"id": "a", "images": [b"bytes", Path("p.jpg"), "q.jpg"]})
     assert document.images == (b"bytes", Path("p.jpg"), "q.jpg")
     with pytest.raises(BadInput, match=r"unknown field 'txt'\. Did you mean 'text'"):
-        from_mapping({"id": "a", "txt": "t"})
+        parse_document({"id": "a", "txt": "t"})

@@ -3,8 +3,8 @@
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.document import from_mapping
-from rag_vqa.formats.mapping import Columns, fields_of, parse_mapping, resolve
+from rag_vqa.formats.document import parse_document
+from rag_vqa.formats.mapping import Columns, map_row, parse_mapping, resolve_columns
 from rag_vqa.types import Document
 
 MUSEUM = ("inv_no", "title", "description", "photos", "year")
@@ -12,30 +12,30 @@ MUSEUM = ("inv_no", "title", "description", "photos", "year")
 
 def test_the_issue_s_example() -> None:
     mapping = parse_mapping(["id=inv_no", "text=title,description", "images=photos"])
-    columns = resolve(MUSEUM, mapping)
+    columns = resolve_columns(MUSEUM, mapping)
     assert columns.metadata == ("year",)
     row = {"inv_no": "A1", "title": "Vase", "description": "Blue.", "photos": "p.jpg; q.jpg"}
-    assert from_mapping(fields_of({**row, "year": 1750}, columns)) == Document(
+    assert parse_document(map_row({**row, "year": 1750}, columns)) == Document(
         "A1", text="Vase\nBlue.", images=("p.jpg", "q.jpg"), metadata={"year": 1750}
     )
 
 
 def test_a_column_of_a_field_s_name_is_that_field_unless_it_is_named_elsewhere() -> None:
-    assert resolve(("id", "text", "title", "x"), None) == Columns(
+    assert resolve_columns(("id", "text", "title", "x"), None) == Columns(
         {"id": ("id",), "text": ("text",), "title": ("title",)}, ("x",)
     )
-    both = resolve(("id", "title", "body"), {"text": ["title", "body"], "title": ["title"]})
+    both = resolve_columns(("id", "title", "body"), {"text": ["title", "body"], "title": ["title"]})
     assert both.fields == {"text": ("title", "body"), "title": ("title",), "id": ("id",)}
-    alone = resolve(("id", "title", "body"), {"text": ["title", "body"]})
+    alone = resolve_columns(("id", "title", "body"), {"text": ["title", "body"]})
     assert "title" not in alone.fields and alone.metadata == ()
     # What the user says wins over a name: the column called text is then only metadata.
-    assert resolve(("id", "text", "body"), {"text": ["body"]}).metadata == ("text",)
+    assert resolve_columns(("id", "text", "body"), {"text": ["body"]}).metadata == ("text",)
 
 
 def test_empty_cells_are_left_out() -> None:
-    columns = resolve(("id", "a", "b", "images", "m"), {"text": ["a", "b"]})
+    columns = resolve_columns(("id", "a", "b", "images", "m"), {"text": ["a", "b"]})
     row = {"id": "1", "a": "", "b": "only", "images": "", "m": None}
-    assert from_mapping(fields_of(row, columns)) == Document("1", text="only")
+    assert parse_document(map_row(row, columns)) == Document("1", text="only")
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_empty_cells_are_left_out() -> None:
     ],
 )
 def test_several_pictures_in_one_cell(cell: object, names: list[object]) -> None:
-    columns = resolve(("id", "images"), None)
-    assert fields_of({"id": "1", "images": cell}, columns)["images"] == names
+    columns = resolve_columns(("id", "images"), None)
+    assert map_row({"id": "1", "images": cell}, columns)["images"] == names
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_is_refused(
     columns: tuple[str, ...], mapping: dict[str, list[str]], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        resolve(columns, mapping)
+        resolve_columns(columns, mapping)
 
 
 @pytest.mark.parametrize("pair", ["id", "=inv_no", "id=", "text=a,,b", ""])

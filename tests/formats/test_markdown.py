@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.markdown import fields_of
+from rag_vqa.formats.markdown import parse_markdown
 
 FRONT = """---
 title: "A vase: blue"
@@ -27,13 +27,13 @@ Text.
 
 
 def test_front_matter() -> None:
-    assert fields_of(FRONT) == {
+    assert parse_markdown(FRONT) == {
         "title": "A vase: blue",
         "url": "https://example.org/vase",
         "text": "# A heading that stays\n\nText.",
         "metadata": {"year": 1750, "inv": "007", "tags": "china, blue", "alias": "[a, b]"},
     }
-    assert fields_of(FRONT.replace("\n", "\r\n"))["metadata"]["tags"] == "china, blue"
+    assert parse_markdown(FRONT.replace("\n", "\r\n"))["metadata"]["tags"] == "china, blue"
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_front_matter() -> None:
     ],
 )
 def test_title_and_text(source: str, title: str, text: str) -> None:
-    assert fields_of(source) == {"title": title, "text": text, "metadata": {}}
+    assert parse_markdown(source) == {"title": title, "text": text, "metadata": {}}
 
 
 def test_keys_that_files_themselves_decide_are_only_metadata() -> None:
-    fields = fields_of("---\nid: x\nimage: /etc/passwd\ntext: t\nmetadata: m\n---\nText.")
+    fields = parse_markdown("---\nid: x\nimage: /etc/passwd\ntext: t\nmetadata: m\n---\nText.")
     expected: dict[str, Any] = {"id": "x", "image": "/etc/passwd", "text": "t", "metadata": "m"}
     assert fields == {"title": "", "text": "Text.", "metadata": expected}
 
@@ -71,13 +71,13 @@ def test_keys_that_files_themselves_decide_are_only_metadata() -> None:
 )
 def test_front_matter_that_is_none(front: str, reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
-        fields_of(f"---\n{front}\n---\nText.")
+        parse_markdown(f"---\n{front}\n---\nText.")
 
 
 def test_hostile_lengths_cost_no_time() -> None:
     # Nothing is expected of these but to come back: a pattern that looks back would take hours.
     for source in ("---\n" * 20_000, "---\n" + "a: " * 50_000, "# " + " #" * 50_000, "#" * 100_000):
         try:
-            fields_of(source)
+            parse_markdown(source)
         except BadInput:
             continue

@@ -13,8 +13,7 @@ from pyarrow import parquet
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.formats.document import Record, Rejected
-from rag_vqa.formats.items import read_records
+from rag_vqa.formats.document import Record, Rejected, read_records
 from rag_vqa.formats.parquet import contents, is_dataset, is_parquet
 
 RED = images.encode(Image.new("RGB", (3, 2), "red"))

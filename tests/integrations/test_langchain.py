@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
-from rag_vqa.integrations.langchain import ChatRagVqa, ReTRetriever, question, rag_chain
+from rag_vqa.integrations.langchain import ChatRagVqa, ReTRetriever, rag_chain, to_query
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Completion
@@ -90,9 +90,9 @@ def test_a_picture_goes_to_the_search(rag, monkeypatch) -> None:
 
 def test_the_question_is_the_last_human_message() -> None:
     said = [SystemMessage("Be brief."), HumanMessage("one"), AIMessage("1"), HumanMessage("two")]
-    assert question([*said, AIMessage("2")]).text == "two"
+    assert to_query([*said, AIMessage("2")]).text == "two"
     with pytest.raises(UsageError, match="nobody asks"):
-        question([SystemMessage("Be brief.")])
+        to_query([SystemMessage("Be brief.")])
 
 
 def block(url: str) -> dict[str, Any]:
@@ -102,13 +102,13 @@ def block(url: str) -> dict[str, Any]:
 def test_what_is_no_question_is_refused() -> None:
     for url in ("https://example.org/a.png", "file:///etc/passwd", "http:a"):
         with pytest.raises(BadImage, match="addresses of images are not fetched"):
-            question([HumanMessage([block(url)])])
+            to_query([HumanMessage([block(url)])])
     with pytest.raises(BadImage, match="no base64"):
-        question([HumanMessage([{"type": "image", "base64": "%%%", "mime_type": "image/png"}])])
+        to_query([HumanMessage([{"type": "image", "base64": "%%%", "mime_type": "image/png"}])])
     with pytest.raises(UsageError, match="one picture, and this has 2"):
-        question([HumanMessage([block(f"data:image/png;base64,{png()}")] * 2)])
+        to_query([HumanMessage([block(f"data:image/png;base64,{png()}")] * 2)])
     with pytest.raises(UsageError, match="holds 'audio'"):
-        question([HumanMessage([{"type": "audio", "base64": "", "mime_type": "audio/wav"}])])
+        to_query([HumanMessage([{"type": "audio", "base64": "", "mime_type": "audio/wav"}])])
 
 
 def test_the_evidence_comes_with_the_answer(rag) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from rag_vqa.demo.bundled import sample_photo
-from rag_vqa.integrations.mcp import make_server
+from rag_vqa.demo.gallery import sample_photo
+from rag_vqa.integrations.mcp import make_mcp_server
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def call(rag: RagVqa, name: str, folder: Path | None = None, **given: Any) -> Any:
-    async with Client(make_server(rag, folder)) as client:
+    async with Client(make_mcp_server(rag, folder)) as client:
         return await client.call_tool(name, given)
 
 
@@ -45,7 +45,7 @@ async def refused(rag: RagVqa, folder: Path | None = None, **given: Any) -> str:
 
 
 async def test_two_tools_are_offered_that_change_nothing(rag) -> None:
-    async with Client(make_server(rag)) as client:
+    async with Client(make_mcp_server(rag)) as client:
         tools = (await client.list_tools()).tools
     assert [tool.name for tool in tools] == ["search", "ask"]
     assert all(tool.annotations.read_only_hint for tool in tools)
@@ -132,7 +132,7 @@ async def test_a_wrong_argument_is_named_in_one_line(rag, given, said) -> None:
 async def test_no_documents_are_for_an_answer_alone(rag) -> None:
     told = await call(rag, "ask", question="Where do puffins nest?", k=0)
     assert told.structured_content["documents"] == []
-    async with Client(make_server(rag)) as client:
+    async with Client(make_mcp_server(rag)) as client:
         search, ask = (await client.list_tools()).tools
     bounds = [tool.input_schema["properties"]["k"]["anyOf"][0] for tool in (search, ask)]
     assert [(k["minimum"], k["maximum"]) for k in bounds] == [(1, 100), (0, 100)]

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.limits import Limits
-from rag_vqa.prompts import build
-from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, Query, TextPart
+from rag_vqa.prompts import build_prompt
+from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, PromptLimits, Query, TextPart
 
 QUERY = Query("What is it?", image="photo.jpg")
 # The template `short` adds 9 words, the question has 3, its picture is 100.
@@ -31,7 +30,7 @@ def words(name: str, n: int, images: int = 0) -> Document:
 
 
 def built(found: list[Hit], images: int, context: int) -> Prompt:
-    return build(QUERY, found, Limits(images, context), count, "short")
+    return build_prompt(QUERY, found, PromptLimits(images, context), count, "short")
 
 
 def kept(prompt: Prompt) -> list[str]:
@@ -152,7 +151,7 @@ def test_an_empty_document_is_not_shown() -> None:
 
 def test_evidence_is_numbered_as_kept() -> None:
     found = hits(Document("empty"), words("b", 2), words("c", 2))
-    prompt = build(QUERY, found, Limits(1, 10**6), count, "answer")
+    prompt = build_prompt(QUERY, found, PromptLimits(1, 10**6), count, "answer")
     assert kept(prompt) == ["b", "c"]
     first = prompt.text.index("[1]")
     assert first < prompt.text.index("b b") < prompt.text.index("[2]") < prompt.text.index("c c")
@@ -166,7 +165,7 @@ def test_an_ordinary_prompt_is_counted_once() -> None:
         calls.append(prompt)
         return count(prompt)
 
-    build(QUERY, THREE, Limits(1, 10**6), counting, "short")
+    build_prompt(QUERY, THREE, PromptLimits(1, 10**6), counting, "short")
     assert len(calls) == 1
 
 
@@ -182,7 +181,7 @@ def test_an_image_that_cannot_be_read_makes_room_for_the_next() -> None:
 
     pictured = Document("map", images=("m.png",))
     found = hits(words("a", 10, images=3), pictured, words("b", 20, images=2))
-    prompt = build(QUERY, found, Limits(4, 10**6), refusing, "short")
+    prompt = build_prompt(QUERY, found, PromptLimits(4, 10**6), refusing, "short")
     assert kept(prompt) == ["a", "b"]
     assert sources(prompt) == ["question", "a", "a", "b"]
     assert prompt.dropped["a#1"] == prompt.dropped["map#1"] == "too thin"
@@ -196,4 +195,4 @@ def test_the_questions_own_image_is_not_dropped() -> None:
         raise ReaderError("too thin")
 
     with pytest.raises(ReaderError, match="too thin"):
-        build(QUERY, THREE, Limits(1, 10**6), refusing, "short")
+        build_prompt(QUERY, THREE, PromptLimits(1, 10**6), refusing, "short")

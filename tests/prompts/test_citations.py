@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_vqa.prompts.citations import cited
+from rag_vqa.prompts.citations import parse_citations
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from rag_vqa.prompts.citations import cited
     ],
 )
 def test_cited(text: str, there: tuple[int, ...], invalid: tuple[int, ...]) -> None:
-    assert cited(text, 3) == (there, invalid)
+    assert parse_citations(text, 3) == (there, invalid)
 
 
 def test_without_documents_every_citation_is_invalid() -> None:
-    assert cited("[1]", 0) == ((), (1,))
+    assert parse_citations("[1]", 0) == ((), (1,))

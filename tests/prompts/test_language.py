@@ -5,20 +5,19 @@ from pathlib import Path
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.limits import Limits
-from rag_vqa.prompts import build
-from rag_vqa.prompts.builder import check
-from rag_vqa.prompts.template import NAMES
-from rag_vqa.types import Document, Hit, Passage, Prompt, Query
+from rag_vqa.prompts import build_prompt
+from rag_vqa.prompts.builder import check_template
+from rag_vqa.prompts.template import TEMPLATE_NAMES
+from rag_vqa.types import Document, Hit, Passage, Prompt, PromptLimits, Query
 
-ROOMY = Limits(9, 10**6)
+ROOMY = PromptLimits(9, 10**6)
 DOCUMENT = Document("a", "The capital is Vess.", title="Norland", section="Geography")
 HITS = [Hit(DOCUMENT, Passage("a", 0, DOCUMENT.text), 1, 1.0)]
 
 
 def built(template: str, language: str, image: str | None = "photo.jpg") -> Prompt:
     query = Query("What is the capital?", image)
-    return build(query, HITS, ROOMY, lambda prompt: 0, template, language)
+    return build_prompt(query, HITS, ROOMY, lambda prompt: 0, template, language)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_it_stands_in_every_template_as_trusted_words(template: str, says: str) 
 
 
 def test_all_templates_are_looked_at_here() -> None:
-    assert set(NAMES) == {"answer", "short", "closed-book"}
+    assert set(TEMPLATE_NAMES) == {"answer", "short", "closed-book"}
 
 
 # What the embedded reader was trained on, written out; another byte would be another prompt.
@@ -83,9 +82,9 @@ def test_a_template_that_takes_no_language_refuses_one(tmp_path: Path) -> None:
     own.write_text("{{ image }}{{ question }}{{ documents|length }}")
     assert built(str(own), "").text.endswith("1")
     with pytest.raises(UsageError, match=r"takes no language: put \{\{ language \}\} into it"):
-        check(str(own), "German")
+        check_template(str(own), "German")
     own.write_text("{{ question }} {{ language }}")
-    check(str(own), "German")
+    check_template(str(own), "German")
 
 
 def test_only_templates_with_numbers_ask_for_citations() -> None:

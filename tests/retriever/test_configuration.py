@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa.retriever.configuration import LAYER_STRATEGIES, RetConfig, RetrieverConfig
+from rag_vqa.retriever.modeling.configuration import LAYER_STRATEGIES, RetConfig, RetrieverConfig
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

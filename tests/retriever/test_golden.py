@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil
 
 from rag_vqa.images import load
-from rag_vqa.retriever.loss import contrastive_loss
-from rag_vqa.retriever.model import RetModel, RetrieverModel
-from rag_vqa.retriever.processor import BLACK, RetProcessor
+from rag_vqa.retriever.losses import contrastive_loss
+from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
+from rag_vqa.retriever.modeling.processor import BLANK_IMAGE_SIZE, RetProcessor
 from rag_vqa.retriever.scoring import late_interaction
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -208,7 +208,9 @@ def test_joint_forward(
 def test_image_processing() -> None:
     data = load_file(GOLDEN / "clip_image_preprocess.safetensors")
     arrays = [data[name].numpy() for name in sorted(data) if name.startswith("image")]
-    images = [load(Image.fromarray(array)) for array in arrays] + [Image.new("RGB", BLACK)]
+    images = [load(Image.fromarray(array)) for array in arrays] + [
+        Image.new("RGB", BLANK_IMAGE_SIZE)
+    ]
     small = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
     processor = RetProcessor(None, CLIPImageProcessorPil(**small), parity=True)
     close(processor.pixels(images), data["pixel_values_24"], 1e-6)

@@ -8,12 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rag_vqa.errors import (
-    Missing,
-    UsageError,
-)
-from rag_vqa.retriever.encoding import TokenEncoder
+from rag_vqa.errors import Missing, UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.types import Document, Passage
 
 Asked = tuple[str, str | None, dict[str, Any]]  # source, revision, options
@@ -252,7 +249,7 @@ def test_a_copy_is_the_last_commit(
 def test_many_commits_of_few_documents_fill_segments(
     kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_vqa.retriever.store.store.CLOSED", 5)
+    monkeypatch.setattr("rag_vqa.retriever.store.document_store.SEGMENT_ROWS", 5)
     kb.add([{"id": str(n), "text": f"{n}."} for n in range(14)], batch_size=3)
     ends = kb.store.db.rows("SELECT number, rows FROM segments")
     assert ends == [(1, 6), (2, 6), (3, 2)]  # the commit that fills a segment stays whole

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever.export import export_released
-from rag_vqa.retriever.model import RetModel, RetrieverModel
+from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SHARED = GOLDEN / "a_vit_b_shared_backbones"

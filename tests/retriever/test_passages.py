@@ -3,7 +3,7 @@
 import pytest
 
 from rag_vqa.errors import BadInput
-from rag_vqa.retriever.passages import split
+from rag_vqa.retriever.passages import split_document
 from rag_vqa.types import Document
 
 
@@ -16,7 +16,7 @@ def characters(text: str) -> int:
 
 
 def texts(document: Document, window: int = 8) -> list[str]:
-    return [passage.text for passage in split(document, words, window)]
+    return [passage.text for passage in split_document(document, words, window)]
 
 
 def test_a_short_document_is_one_passage_with_its_line_breaks() -> None:
@@ -34,7 +34,7 @@ def test_windows_end_at_sentences_and_repeat_the_title() -> None:
 
 def test_sentences_of_other_scripts_and_after_quotes() -> None:
     assert texts(Document("a", 'Say "a b." Then c d e.'), 6) == ['Say "a b."', "Then c d e."]
-    found = split(Document("a", "一二三。四五六。"), characters, 6)
+    found = split_document(Document("a", "一二三。四五六。"), characters, 6)
     assert [passage.text for passage in found] == ["一二三。", "四五六。"]
 
 
@@ -44,7 +44,7 @@ def test_a_sentence_longer_than_the_window_is_cut_between_words() -> None:
 
 
 def test_a_word_longer_than_the_window_is_cut_between_characters() -> None:
-    found = split(Document("a", "x" * 25 + " end"), characters, 12)
+    found = split_document(Document("a", "x" * 25 + " end"), characters, 12)
     assert [passage.text for passage in found] == ["x" * 10, "x" * 10, "xxxxx end"]
 
 
@@ -52,7 +52,7 @@ def test_a_word_longer_than_the_window_is_cut_between_characters() -> None:
 def test_every_window_fits_and_no_word_is_lost(window: int) -> None:
     text = " ".join(f"w{n}{'.' if n % 13 == 0 else ''}" for n in range(1000))
     document = Document("a", text, title="A title", section="of four")
-    found = split(document, words, window)
+    found = split_document(document, words, window)
     assert all(words(passage.text) <= window for passage in found)
     bodies = [passage.text.split("\n", 1)[1] for passage in found]
     assert " ".join(bodies) == text
@@ -72,20 +72,20 @@ def test_images_go_with_windows_then_stand_alone() -> None:
         (("p", "q"), ["p", "q"]),
         (("p", "q", "r"), ["p", "q", "r"]),
     ]:
-        found = split(Document("a", two_windows, title="T", images=given), words, 8)
+        found = split_document(Document("a", two_windows, title="T", images=given), words, 8)
         assert [passage.image for passage in found] == expected
         assert [p.text for p in found] == ["T\nA b c d.", "T\nE f g h.", "T"][: len(expected)]
 
 
 def test_an_image_alone_is_a_passage() -> None:
-    (found,) = split(Document("a", images=("p",)), words, 77)
+    (found,) = split_document(Document("a", images=("p",)), words, 77)
     assert (found.text, found.image) == ("", "p")
 
 
 @pytest.mark.parametrize("text", ["", " \n\t "])
 def test_neither_text_nor_image_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="neither text nor image"):
-        split(Document("a", text, title="T"), words, 77)
+        split_document(Document("a", text, title="T"), words, 77)
 
 
 @pytest.mark.parametrize("text", ["x" * 2**20, "x " * 2**19, "x" + " " * 2**20 + "y", "あ" * 2**18])
@@ -97,6 +97,6 @@ def test_a_megabyte_costs_few_counted_characters(text: str) -> None:
         counted += len(piece)
         return characters(piece)
 
-    found = split(Document("a", text), count, 77)
+    found = split_document(Document("a", text), count, 77)
     assert "".join("".join(p.text for p in found).split()) == "".join(text.split())
     assert counted < 100 * len(text)

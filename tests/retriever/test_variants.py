@@ -9,15 +9,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from rag_vqa.checkpoints import embedded_model
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.cell import RetCell
-from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
-from rag_vqa.retriever.encoder import Encoder
 from rag_vqa.retriever.export import export_released
-from rag_vqa.retriever.model import RetrieverModel
-from rag_vqa.retriever.processor import RetProcessor
-from rag_vqa.retriever.training.variant import Variant, varied
-from rag_vqa.settings import embedded_model
+from rag_vqa.retriever.modeling.cell import RetCell
+from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.model import RetrieverModel
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.initialisation import apply_variant
+from rag_vqa.retriever.training.training_settings import Variant
 from rag_vqa.types import Passage
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "a_vit_b_shared_backbones"
@@ -101,7 +102,7 @@ def test_files_name_a_switch_where_it_is_used(tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     said = (tmp_path / "config.json").read_text()
     assert '"gates"' not in said and '"fusion"' not in said
-    other = varied(config, Variant(gates=False, fusion="text"))
+    other = apply_variant(config, Variant(gates=False, fusion="text"))
     other.save_pretrained(tmp_path)
     raw = json.loads((tmp_path / "config.json").read_text())
     assert raw["query_config"]["gates"] is False and raw["passage_config"]["fusion"] == "text"
@@ -111,7 +112,7 @@ def test_files_name_a_switch_where_it_is_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"gates": False}, {"fusion": "image"}])
 def test_the_release_could_not_load_it(tmp_path: Path, changes: dict[str, object]) -> None:
-    config = varied(RetrieverConfig.from_pretrained(GOLDEN), Variant.model_validate(changes))
+    config = apply_variant(RetrieverConfig.from_pretrained(GOLDEN), Variant.model_validate(changes))
     model = RetrieverModel(config)
     with pytest.raises(UsageError, match=next(iter(changes))):
         export_released(model, tmp_path / "out")
@@ -126,25 +127,25 @@ def test_the_release_could_not_load_it(tmp_path: Path, changes: dict[str, object
 def test_variants_change_what_they_say_and_no_more() -> None:
     config = RetrieverConfig.from_pretrained(embedded_model("retriever"))
     before = config.to_dict()
-    assert varied(config, Variant()).to_dict() == before
-    last = varied(config, Variant(layers="last"))
+    assert apply_variant(config, Variant()).to_dict() == before
+    last = apply_variant(config, Variant(layers="last"))
     assert last.query.layers == last.passage.layers == ((2,), (3,))  # of towers of 3 and 4
-    few = varied(config, Variant(tokens=8))
+    few = apply_variant(config, Variant(tokens=8))
     assert few.query.num_queries == few.passage.num_queries == 8
-    assert varied(config, Variant(pool=True)).passage.use_pooler_features
-    one = varied(config, Variant(one_model=True))
+    assert apply_variant(config, Variant(pool=True)).passage.use_pooler_features
+    one = apply_variant(config, Variant(one_model=True))
     model = RetrieverModel(one)
     assert model.get_passage_model() is model.get_query_model()
     assert config.to_dict() == before
     with pytest.raises(ValueError, match="needs text_config"):
-        varied(RetrieverConfig(), Variant(layers="last"))
+        apply_variant(RetrieverConfig(), Variant(layers="last"))
 
 
 @pytest.mark.parametrize("fusion", ["text", "image"])
 def test_what_is_not_fused_does_not_run_and_does_not_matter(fusion: str) -> None:
     source = embedded_model("retriever")
     variant = Variant.model_validate({"fusion": fusion})
-    config = varied(RetrieverConfig.from_pretrained(source), variant)
+    config = apply_variant(RetrieverConfig.from_pretrained(source), variant)
     encoder = Encoder(RetrieverModel(config), RetProcessor.load(source, config.query))
     side, ran = encoder.model.get_passage_model(), []
     side.text_model.register_forward_hook(lambda *_: ran.append("text"))

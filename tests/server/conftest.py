@@ -10,7 +10,7 @@ from held_reader import HeldReader
 
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.server.engine import Engine
+from rag_vqa.server.engine.engine import Engine
 from rag_vqa.server.service import Service
 
 Make = Callable[..., Service]

@@ -15,12 +15,12 @@ from PIL import Image
 from served import QUESTION, chat, client, data_url, picture, running, wait, with_exif
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.questions.opening import open_questions
-from rag_vqa.readers.pictures import Pictures
-from rag_vqa.readers.remote import RemoteReader
+from rag_vqa.formats.question_set import open_questions
+from rag_vqa.readers.prompt_encoder import ImageOpener
+from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.server import app
+from rag_vqa.server.app import _configure_logging
 from rag_vqa.server.question_log import QuestionLog
-from rag_vqa.server.serving import _logging
 
 SECRET = "zanzibar-secret"
 
@@ -32,7 +32,7 @@ def everything_under(folder: Path) -> bytes:
 def test_a_question_leaves_no_trace(make, tmp_path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     photo = data_url(with_exif(SECRET), "jpeg")
-    with _logging(quiet=False), client(make()) as asking:
+    with _configure_logging(quiet=False), client(make()) as asking:
         asking.post("/v1/chat/completions", json=chat(SECRET, photo))
         asking.post("/v1/chat/completions", json=chat(SECRET, photo, stream=True))
         asking.post("/v1/search", json={"text": SECRET, "image": photo})
@@ -50,14 +50,14 @@ def test_a_question_leaves_no_trace(make, tmp_path, capfd, monkeypatch) -> None:
 
 def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypatch) -> None:
     service = make()
-    with _logging(quiet=True), client(service) as asking:
+    with _configure_logging(quiet=True), client(service) as asking:
 
         def broken(*_: object, **__: object) -> None:
             raise KeyError(SECRET)
 
         monkeypatch.setattr(service.engine.rag, "read", broken)
         assert asking.post("/v1/chat/completions", json=chat(SECRET)).status_code == 503
-    with _logging(quiet=True):
+    with _configure_logging(quiet=True):
         try:
             raise ValueError(SECRET)
         except ValueError:
@@ -67,7 +67,7 @@ def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypat
 
 
 def test_what_clients_send_gets_no_advice_to_install_something(make, capfd) -> None:
-    with _logging(quiet=True), running(make()) as address:
+    with _configure_logging(quiet=True), running(make()) as address:
         sent = {"Upgrade": "websocket", "Connection": "Upgrade"}
         assert httpx.get(f"{address}/health", headers=sent).status_code == 200
     assert capfd.readouterr().err == ""
@@ -76,7 +76,7 @@ def test_what_clients_send_gets_no_advice_to_install_something(make, capfd) -> N
 def test_no_reader_is_given_what_a_photo_says_of_its_owner(make) -> None:
     photo = with_exif(SECRET)
     assert SECRET.encode() in photo
-    opened = Pictures().open(photo)  # the way to a reader on this machine
+    opened = ImageOpener().open(photo)  # the way to a reader on this machine
     assert not opened.getexif() and SECRET not in str(opened.info)
     with OpenAiServer() as elsewhere:
         reader = RemoteReader("served", [elsewhere.address])
@@ -98,7 +98,7 @@ def test_nothing_is_kept_from_one_question_to_the_next(make, reader) -> None:
     with client(make()) as asking:
         for shape in ((30, 100), (100, 30)):
             asking.post("/v1/chat/completions", json=chat("what", data_url(shaped(shape))))
-        sizes = [Pictures().open(part.image).size for prompt in reader.prompts[-2:]
+        sizes = [ImageOpener().open(part.image).size for prompt in reader.prompts[-2:]
                  for part in prompt.parts if hasattr(part, "image")]  # fmt: skip
     assert sizes == [(30, 100), (100, 30)]
 

@@ -12,9 +12,10 @@ from served import client, data_url, picture
 
 from rag_vqa import images
 from rag_vqa.server import uploads
-from rag_vqa.server.engine import Busy, Engine
-from rag_vqa.server.service import Shown
-from rag_vqa.server.uploads import shown, upload
+from rag_vqa.server.engine.engine import Engine
+from rag_vqa.server.engine.request_queue import QueueFull
+from rag_vqa.server.service import GalleryQuestion
+from rag_vqa.server.uploads import display_image, open_data_url
 
 
 class Opening:
@@ -41,14 +42,14 @@ def test_pictures_that_wait_fill_the_queue_and_who_goes_away_leaves_it(rag, held
     url = data_url(picture())
 
     async def work(engine: Engine) -> None:
-        waiting = [asyncio.create_task(upload(engine, url, "image")) for _ in range(4)]
+        waiting = [asyncio.create_task(open_data_url(engine, url, "image")) for _ in range(4)]
         while opening.count < 2:  # two at once
             await asyncio.sleep(0.005)
-        with pytest.raises(Busy):
-            await upload(engine, url, "image")
+        with pytest.raises(QueueFull):
+            await open_data_url(engine, url, "image")
         waiting[3].cancel()
         await asyncio.wait(waiting[3:])
-        late = asyncio.create_task(upload(engine, url, "image"))  # there is room again
+        late = asyncio.create_task(open_data_url(engine, url, "image"))  # there is room again
         await asyncio.sleep(0)
         opening.gate.set()
         assert all(await asyncio.gather(*waiting[:3], late))
@@ -70,10 +71,10 @@ def test_evidence_is_shown_while_uploads_are_opened(rag, held, monkeypatch) -> N
     monkeypatch.setattr(uploads, "_uploaded", stuck)
 
     async def work(engine: Engine) -> None:
-        waiting = [asyncio.create_task(upload(engine, "x", "image")) for _ in range(3)]
+        waiting = [asyncio.create_task(open_data_url(engine, "x", "image")) for _ in range(3)]
         await asyncio.to_thread(began.wait)
         async with asyncio.timeout(10):
-            assert (await shown(data))[1].startswith("image/")
+            assert (await display_image(data))[1].startswith("image/")
         gate.set()
         await asyncio.gather(*waiting)
 
@@ -98,7 +99,10 @@ def test_an_empty_picture_is_named_as_the_client_named_it(make) -> None:
 def test_a_broken_picture_says_no_place_of_this_machine(make, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(picture()[:60])
-    gallery = [Shown("a", "what", broken), Shown("b", "what", tmp_path / "none.png")]
+    gallery = [
+        GalleryQuestion("a", "what", broken),
+        GalleryQuestion("b", "what", tmp_path / "none.png"),
+    ]
     with client(make(gallery=gallery)) as asking:
         for n in (0, 1):
             response = asking.get(f"/v1/gallery/{n}")

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.limits import Limits
-from rag_vqa.types import Completion, Example, Prompt, Query
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.types import Completion, Example, Prompt, PromptLimits, Query
 
 PLACES = {"puffin": "burrows", "stork": "roofs", "swift": "fly"}
 WORDS = {"puffin": "puffins cliffs", "stork": "storks chimneys", "swift": "swifts sleep"}
@@ -56,7 +55,7 @@ class Echo:
 
     name = "echo"
     settings: Mapping[str, Any] = {"max_new_tokens": 8}
-    limits = Limits(images=4, context=4096)
+    limits = PromptLimits(images=4, context=4096)
 
     def __init__(self) -> None:
         self.asked = 0

@@ -11,7 +11,8 @@ from held_reader import PATIENCE, HeldReader
 
 from rag_vqa.errors import RagVqaError
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.server.engine import Asked, Engine, Question
+from rag_vqa.server.engine.engine import Engine
+from rag_vqa.server.engine.request_queue import PendingQuestion, Question
 from rag_vqa.types import Query
 
 WHOLE = "word 0 word 1 word 2 word 3"
@@ -49,11 +50,11 @@ async def off(call: Callable[[], object]) -> None:
     await asyncio.to_thread(call)
 
 
-async def found(engine: Engine, *asked: Asked) -> None:
+async def found(engine: Engine, *asked: PendingQuestion) -> None:
     """All of them are retrieved, and in line for the reader."""
     for one in asked:
         assert isinstance(await anext(one), tuple)
-    await engine.in_retriever(lambda: None)
+    await engine.run_in_retriever(lambda: None)
 
 
 async def refused(work: Awaitable[object], why: str) -> None:
@@ -61,7 +62,7 @@ async def refused(work: Awaitable[object], why: str) -> None:
         await work
 
 
-async def first(engine: Engine, held: HeldReader) -> Asked:
+async def first(engine: Engine, held: HeldReader) -> PendingQuestion:
     """A question whose batch has begun and is held."""
     asked = engine.ask(asks("first"))
     await off(held.begins)

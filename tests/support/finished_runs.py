@@ -7,14 +7,13 @@ from typing import Any
 
 from birds_asked import Asked
 
-from rag_vqa.eval.results.results import finish
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.results.result_files import write_results
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.scoring import make_scorer
-from rag_vqa.limits import Limits
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.types import Completion, Example, Prompt, Query
+from rag_vqa.types import Completion, Example, Prompt, PromptLimits, Query
 
 TOP1 = Cell("retrieved", 1, "short")
 
@@ -24,7 +23,7 @@ class Scripted:
 
     name = "scripted"
     settings: Mapping[str, Any] = {"max_new_tokens": 8}
-    limits = Limits(images=4, context=4096)
+    limits = PromptLimits(images=4, context=4096)
 
     def __init__(self, script: Mapping[str, str]) -> None:
         self.script = script
@@ -76,8 +75,8 @@ class FinishedRuns:
         folder = self._home / f"run{self._made}"
         self._made += 1
         rag = RagVqa(self._kb, reader=Scripted(script))
-        run = Run(questions=Asked(rows, **asked), rag=rag, cells=cells)
-        with opened(run, folder) as ledger:
-            Running(run, ledger).go()
-            finish(ledger, make_scorer("text") if cells else None)
+        run = EvaluationRun(questions=Asked(rows, **asked), rag=rag, cells=cells)
+        with open_run(run, folder) as ledger:
+            Runner(run, ledger).run()
+            write_results(ledger, make_scorer("text") if cells else None)
         return folder

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from rag_vqa.limits import Limits
-from rag_vqa.types import Completion, Prompt
+from rag_vqa.types import Completion, Prompt, PromptLimits
 
 OnText = Callable[[int, str], bool | None]
 PATIENCE = 20.0  # seconds after which a test has failed
@@ -23,7 +22,7 @@ class HeldReader:
 
     name = "held reader"
     settings: Mapping[str, int] = {"max_new_tokens": 4}
-    limits = Limits(images=4, context=4096)
+    limits = PromptLimits(images=4, context=4096)
 
     def __init__(self, words: int = 4) -> None:
         self.words = words

@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.server.fetching import Fetching
-from rag_vqa.server.public import look_up
+from rag_vqa.server.image_fetch import ImageFetcher, look_up
 
 PUBLIC = "93.184.215.14"
 Answer = bytes | Callable[[socket.socket], object]
@@ -48,8 +47,8 @@ class Internet:
         self.tls: ssl.SSLContext | None = None
         self.port = 0
 
-    def fetching(self, tls: ssl.SSLContext | None = None) -> Fetching:
-        return Fetching(self.look_up, self.connect, tls)
+    def fetching(self, tls: ssl.SSLContext | None = None) -> ImageFetcher:
+        return ImageFetcher(self.look_up, self.connect, tls)
 
     def look_up(self, name: str, port: int) -> Sequence[str]:
         self.looked_up.append(name)

@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image
 
-from rag_vqa.retriever.training.batch import Pair
-from rag_vqa.retriever.training.sources.files import FileSource
-from rag_vqa.retriever.training.sources.opening import open_source
-from rag_vqa.retriever.training.sources.settings import SourceSettings
+from rag_vqa.retriever.training.packed_source import PackedSource
+from rag_vqa.retriever.training.source_mixture import open_source
+from rag_vqa.retriever.training.training_pairs import Pair
+from rag_vqa.retriever.training.training_settings import SourceSettings
 
 
 def lines(path: Path, *rows: Any) -> Path:
@@ -45,13 +45,13 @@ def birds(folder: Path, rows: int = 12, documents: int = 6) -> Path:
     )  # fmt: skip
 
 
-def opened(folder: Path, **said: Any) -> FileSource:
+def opened(folder: Path, **said: Any) -> PackedSource:
     given = {"format": "pairs", "questions": folder / "pairs.jsonl",
              "documents": folder / "documents.jsonl", **said}  # fmt: skip
     source = open_source(SourceSettings(**given), folder=folder / "packed")
-    assert isinstance(source, FileSource)
+    assert isinstance(source, PackedSource)
     return source
 
 
-def pairs_of(source: FileSource) -> list[Pair]:
+def pairs_of(source: PackedSource) -> list[Pair]:
     return sorted(source.draw(0, range(len(source))), key=lambda pair: pair.name)

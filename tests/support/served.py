@@ -12,9 +12,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from rag_vqa.server.access import Access
-from rag_vqa.server.app import create_app
+from rag_vqa.server.app import create_app, make_uvicorn_server, open_socket
 from rag_vqa.server.service import Service
-from rag_vqa.server.serving import listen, make_server
 
 TOKEN = "a-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -64,9 +63,9 @@ def running(
     service: Service, root_path: str = "", stop_seconds: float = 5, host: str = "127.0.0.1"
 ) -> Iterator[str]:
     """The address of a server that uvicorn runs in a thread."""
-    taken = listen(host, 0)
+    taken = open_socket(host, 0)
     app = create_app(service)
-    server = make_server(app, root_path, stop_seconds)
+    server = make_uvicorn_server(app, root_path, stop_seconds)
     thread = threading.Thread(target=server.run, args=([taken],), daemon=True)
     thread.start()
     try:

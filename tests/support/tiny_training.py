@@ -26,15 +26,19 @@ from accelerate import Accelerator
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig
 
+from rag_vqa.checkpoints import embedded_model
 from rag_vqa.errors import RagVqaError
-from rag_vqa.retriever.configuration import RetConfig, RetrieverConfig
-from rag_vqa.retriever.model import RetrieverModel
-from rag_vqa.retriever.training.loop import NOBODY, Fitted, Watch
-from rag_vqa.retriever.training.processes import accelerator
-from rag_vqa.retriever.training.running import train
-from rag_vqa.retriever.training.settings import TrainSettings
-from rag_vqa.retriever.training.two_sides import TwoSides
-from rag_vqa.settings import embedded_model
+from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.modeling.model import RetrieverModel
+from rag_vqa.retriever.training.dual_encoder import DualEncoder
+from rag_vqa.retriever.training.training_loop import (
+    NO_CALLBACKS,
+    FitResult,
+    TrainingCallbacks,
+    make_accelerator,
+)
+from rag_vqa.retriever.training.training_run import train_retriever
+from rag_vqa.retriever.training.training_settings import TrainSettings
 
 WORDS = ("red", "blue", "green", "white", "black", "capital", "money", "river", "coast", "people")
 BEGINS = "begins\n"
@@ -104,10 +108,10 @@ def settings(home: Path, out: Path, **more: Any) -> TrainSettings:
     return TrainSettings.model_validate(tree).checked()
 
 
-def run(told: TrainSettings, watch: Watch = NOBODY) -> Fitted:
-    made = accelerator(told.precision)
+def run(told: TrainSettings, watch: TrainingCallbacks = NO_CALLBACKS) -> FitResult:
+    made = make_accelerator(told.precision)
     try:
-        return train(told, made, watch)
+        return train_retriever(told, made, watch)
     finally:
         made.end_training()
 
@@ -160,7 +164,7 @@ def one(home: Path, out: Path, accident: str, at: int) -> int:
     """Exit code, as the program has it."""
     mine = os.environ.get("RANK") == "1"
     if accident == "who":
-        made = accelerator("fp32")
+        made = make_accelerator("fp32")
         made.wait_for_everyone()
         print(f"{made.process_index} of {made.num_processes} waits {_wait(made)}", flush=True)
         made.end_training()
@@ -170,18 +174,18 @@ def one(home: Path, out: Path, accident: str, at: int) -> int:
         if mine and accident == "kill" and done == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    forward, calls = TwoSides.forward, 0
+    forward, calls = DualEncoder.forward, 0
 
-    def poisoned(self: TwoSides, query: Any, passage: Any) -> Any:
+    def poisoned(self: DualEncoder, query: Any, passage: Any) -> Any:
         nonlocal calls
         queries, passages, scale = forward(self, query, passage)
         calls += 1
         bad = mine and accident == "nan" and calls == at
         return queries * float("nan") if bad else queries, passages, scale
 
-    TwoSides.forward = poisoned  # type: ignore[method-assign]
+    DualEncoder.forward = poisoned  # type: ignore[method-assign]
     try:
-        run(settings(home, out, batch=6), Watch(step=step))
+        run(settings(home, out, batch=6), TrainingCallbacks(step=step))
     except RagVqaError as error:
         print(f"rank {os.environ.get('RANK')}: {error}", flush=True)
         return 1

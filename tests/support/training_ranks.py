@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from rag_vqa.retriever.configuration import RetrieverConfig
-from rag_vqa.retriever.model import RetrieverModel
-from rag_vqa.retriever.training.batch import Batch
-from rag_vqa.retriever.training.caching import gradients
-from rag_vqa.retriever.training.two_sides import TwoSides
+from rag_vqa.retriever.modeling.configuration import RetrieverConfig
+from rag_vqa.retriever.modeling.model import RetrieverModel
+from rag_vqa.retriever.training.dual_encoder import DualEncoder
+from rag_vqa.retriever.training.step_gradients import compute_gradients
+from rag_vqa.retriever.training.training_pairs import Batch
 
 LENGTH, SIZE, WORDS = 6, 16, 30  # tokens of a text, pixels of a picture, vocabulary
 
@@ -44,7 +44,7 @@ class Case:
     dropout: float = 0.0
 
 
-def two_sides(case: Case) -> TwoSides:
+def two_sides(case: Case) -> DualEncoder:
     """The same weights in every process; both towers are trained."""
     tower = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
              "num_attention_heads": 1}  # fmt: skip
@@ -63,7 +63,7 @@ def two_sides(case: Case) -> TwoSides:
     }
     torch.manual_seed(7)
     model = RetrieverModel(RetrieverConfig(query_config=side, passage_config=side))
-    return TwoSides(model, scale=1.5, learn_scale=case.learn_scale).train()
+    return DualEncoder(model, scale=1.5, learn_scale=case.learn_scale).train()
 
 
 def batches(case: Case) -> list[Batch]:
@@ -135,7 +135,7 @@ def gradients_of(module: nn.Module) -> dict[str, Tensor]:
 def step(module: nn.Module, batch: Batch, case: Case, **given: Any) -> dict[str, Tensor]:
     """One step's gradients, loss and recall as named tensors."""
     torch.manual_seed(13)
-    loss, figures = gradients(
+    loss, figures = compute_gradients(
         module,
         batch,
         chunks=case.chunks,

@@ -8,9 +8,9 @@ import pytest
 from finished_runs import bird
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.eval.report.comparing import compare
-from rag_vqa.eval.results.choosing import in_development
-from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.results.cell_statistics import in_development
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.jobs.compare import compare
 
 Make = Callable[..., Path]
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from rag_vqa.errors import Missing
-from rag_vqa.eval.report import failures, html, plots
+from rag_vqa.eval.report import html, plots
 from rag_vqa.eval.report.html import write_report
-from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Example, Query
@@ -96,7 +96,7 @@ def test_the_page_needs_no_other(hostile: Path) -> None:
 
 
 def test_pictures_are_small_and_without_metadata(hostile: Path, tmp_path: Path) -> None:
-    data, why = failures.thumbnail(tmp_path / "photo.jpg")
+    data, why = html.thumbnail(tmp_path / "photo.jpg")
     assert why == ""
     import base64
     import io
@@ -105,8 +105,8 @@ def test_pictures_are_small_and_without_metadata(hostile: Path, tmp_path: Path) 
         assert small.size == (320, 213)
         assert not small.getexif()
     assert "secret place" not in str(base64.b64decode(data.partition(",")[2]))
-    assert failures.thumbnail(tmp_path / "none.jpg")[1].endswith("folder of the images.")
-    assert failures.thumbnail(None, "lost.jpg") == ("", "lost.jpg is missing")
+    assert html.thumbnail(tmp_path / "none.jpg")[1].endswith("folder of the images.")
+    assert html.thumbnail(None, "lost.jpg") == ("", "lost.jpg is missing")
 
 
 def test_the_browser_shows_cause_evidence_and_prompt(finished: Make) -> None:
@@ -124,10 +124,10 @@ def test_failures_are_chosen_from_all_causes_and_always_the_same(finished: Make)
     cells = [Cell("none", 0, "closed-book"), Cell("retrieved", 1, "short")]
     run = finished(cells=cells)
     with Ledger(run) as ledger:
-        chosen = failures.choose(ledger, "text exact match", cells, 5)
-        assert chosen == failures.choose(ledger, "text exact match", cells, 5)
+        chosen = html.choose_failures(ledger, "text exact match", cells, 5)
+        assert chosen == html.choose_failures(ledger, "text exact match", cells, 5)
         assert sorted(cell.condition for _, cell in chosen) == ["none"] * 2 + ["retrieved"] * 3
-        whole = failures.choose(ledger, "text exact match", cells, 100)
+        whole = html.choose_failures(ledger, "text exact match", cells, 100)
     assert len(whole) == 12 and set(chosen) < set(whole)
 
 

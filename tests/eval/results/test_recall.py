@@ -8,11 +8,11 @@ import pytest
 import pytrec_eval
 
 from rag_vqa.errors import BadInput
-from rag_vqa.eval.results.levels import at_level, ranked
-from rag_vqa.eval.results.recall import recall_of
-from rag_vqa.eval.run import trec
+from rag_vqa.eval.results.recall import measure_retrieval
+from rag_vqa.eval.run import retrieval_stage
+from rag_vqa.eval.run.gold import apply_level, ranked_units
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.retrieving import Kept
+from rag_vqa.eval.run.retrieval_stage import StoredHits
 from rag_vqa.retriever.metrics import answer_rank
 from rag_vqa.types import Example, Query
 
@@ -24,7 +24,7 @@ def ledger_of(folder: Path, examples: list[Example], hits: list[list[str]], **mo
     Ledger.create(folder, {}, examples)
     ledger = Ledger(folder)
     rows = [
-        (place, "key", Kept(ids, [0] * len(ids), [-float(i) for i in range(len(ids))],
+        (place, "key", StoredHits(ids, [0] * len(ids), [-float(i) for i in range(len(ids))],
                             more.get("parents", {}), [], more.get("answer_at", 0)).written())
         for place, ids in enumerate(hits)
     ]  # fmt: skip
@@ -40,7 +40,7 @@ def test_equal_to_trec_eval(seed: int, tmp_path: Path) -> None:
     found = {name: chance.sample(DOCUMENTS, 30) for name in gold}
     examples = [Example(name, Query("?"), relevant=tuple(right)) for name, right in gold.items()]
     with ledger_of(tmp_path, examples, list(found.values())) as ledger:
-        ours: Any = recall_of(ledger, 20)
+        ours: Any = measure_retrieval(ledger, 20)
     theirs = pytrec_eval.RelevanceEvaluator(
         {name: dict.fromkeys(right, 1) for name, right in gold.items()},
         {"success.1,2,3,5,10,20", "recall.1,2,3,5,10,20", "recip_rank", "ndcg_cut.10"},
@@ -70,7 +70,7 @@ def test_pages_are_ranked_once_and_gold_that_is_nowhere_counts(tmp_path: Path) -
     with ledger_of(tmp_path, examples, [["d1", "d2", "d3"]] * 3, parents=parents,
                    answer_at=3) as ledger:  # fmt: skip
         ledger.write("INSERT INTO gold VALUES ('other', ?)", [(f"{0:012}d3",)])
-        ours: Any = recall_of(ledger, 3)
+        ours: Any = measure_retrieval(ledger, 3)
     assert (ours["n"], ours["gold_there"], ours["level"]) == (2, 1, "parent")
     # Second of the pages. Of three documents there are two: what is third was not looked for.
     assert {k: row["value"] for k, row in ours["recall"].items()} == {"1": 0.0, "2": 0.5}
@@ -84,11 +84,11 @@ def test_k_goes_as_far_as_every_ranking_that_is_not_complete(tmp_path: Path) -> 
     parents = {f"d{i}": f"p{i // 4}" for i in range(40)}  # 20 documents are of 5 pages
     hits = [DOCUMENTS[:20], DOCUMENTS[:12]]
     with ledger_of(tmp_path / "a", examples, hits, parents=parents) as ledger:
-        assert list(recall_of(ledger, 20)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
+        assert list(measure_retrieval(ledger, 20)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
         # Looked for 50 and found 20 and 12: there are no more, so 5 is all there is.
-        assert list(recall_of(ledger, 50)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
+        assert list(measure_retrieval(ledger, 50)["recall"]) == ["1", "2", "3", "5"]  # type: ignore[index]
     with ledger_of(tmp_path / "b", examples[:1], hits[1:], parents=parents) as ledger:
-        assert list(recall_of(ledger, 12)["recall"]) == ["1", "2", "3"]  # type: ignore[index]
+        assert list(measure_retrieval(ledger, 12)["recall"]) == ["1", "2", "3"]  # type: ignore[index]
 
 
 def test_an_id_of_what_documents_belong_to_counts_for_them(tmp_path: Path) -> None:
@@ -100,9 +100,11 @@ def test_an_id_of_what_documents_belong_to_counts_for_them(tmp_path: Path) -> No
         ledger.write("INSERT INTO gold VALUES ('page', ?)", [(f"{1:012}d1",), (f"{2:012}d2",)])
         # d5 is a document, and d4 is a part of it that was not asked for.
         ledger.write("INSERT INTO gold VALUES ('d5', ?)", [(f"{4:012}d4",)])
-        found: Any = recall_of(ledger, 10)
-        kept = [at_level(ledger, e, Kept(hits[0], [], [], parents, [], 0)) for e in examples]
-    assert [ranked(one) for one in kept] == [
+        found: Any = measure_retrieval(ledger, 10)
+        kept = [
+            apply_level(ledger, e, StoredHits(hits[0], [], [], parents, [], 0)) for e in examples
+        ]
+    assert [ranked_units(one) for one in kept] == [
         ["d3", "page", "d4"], ["d3", "page", "d4"], hits[0], hits[0],
     ]  # fmt: skip
     assert found["mrr"]["value"] == pytest.approx((1 / 2 + 1 + 1 + 0) / 4)
@@ -111,9 +113,9 @@ def test_an_id_of_what_documents_belong_to_counts_for_them(tmp_path: Path) -> No
 
 def test_without_hits_or_gold_there_is_no_recall(tmp_path: Path) -> None:
     with ledger_of(tmp_path / "a", [Example("q", Query("?"), relevant=("d1",))], []) as ledger:
-        assert recall_of(ledger, 5) is None
+        assert measure_retrieval(ledger, 5) is None
     with ledger_of(tmp_path / "b", [Example("q", Query("?"))], [["d1"]]) as ledger:
-        assert recall_of(ledger, 5) is None
+        assert measure_retrieval(ledger, 5) is None
 
 
 def test_the_first_text_that_holds_an_answer() -> None:
@@ -126,4 +128,4 @@ def test_spaces_in_an_id_are_not_exported(tmp_path: Path) -> None:
         ledger_of(tmp_path, [Example("q 0", Query("?"), relevant=("d1",))], [["d1"]]) as ledger,
         pytest.raises(BadInput, match="has spaces"),
     ):
-        list(trec.export_hits(ledger))
+        list(retrieval_stage.export_trec(ledger))

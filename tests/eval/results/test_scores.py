@@ -5,9 +5,8 @@ from typing import Literal
 
 import pytest
 
-from rag_vqa.eval.results.scores import score_answers
-from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.records import dumps
+from rag_vqa.eval.results.judgement import score_answers
+from rag_vqa.eval.run.ledger import Ledger, canonical_json
 from rag_vqa.eval.scoring import make_scorer
 from rag_vqa.types import Example, Query
 
@@ -37,7 +36,7 @@ def test_a_citation_is_no_part_of_an_answer(
     with Ledger(tmp_path) as ledger:
         ledger.write(
             "INSERT INTO answers VALUES ('none', 0, 'k', ?)",
-            [[dumps({"prediction": said, "citations": [1, 2, 3]})]],
+            [[canonical_json({"prediction": said, "citations": [1, 2, 3]})]],
         )
         score_answers(ledger, make_scorer(kind))
         assert list(ledger.rows("SELECT score FROM scores")) == [(score,)]

@@ -16,8 +16,8 @@ from pathlib import Path
 from birds_asked import CELLS, Asked, Echo, questions
 from conftest import FakeEncoder
 
-from rag_vqa.eval.results.results import ANSWERS, FAILURES, RESULTS, finish
-from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, RESULTS, write_results
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.scoring import make_scorer
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -30,16 +30,16 @@ TARGETS = ("begin", *["answer"] * 6, "score")  # eighths of the kills
 def run(kb: Path, count: int, folder: Path, tell=lambda stage: None) -> None:
     tell("begin")
     with KnowledgeBase.open(kb, FakeEncoder()) as opened_kb:
-        asked = Run(
+        asked = EvaluationRun(
             questions=Asked(questions(count)),
             rag=RagVqa(opened_kb, reader=Echo()),
             cells=CELLS,
         )
-        with opened(asked, folder) as ledger:
+        with open_run(asked, folder) as ledger:
             tell("answer")
-            Running(asked, ledger).go()
+            Runner(asked, ledger).run()
             tell("score")
-            finish(ledger, make_scorer("text"))
+            write_results(ledger, make_scorer("text"))
     tell("end")
 
 

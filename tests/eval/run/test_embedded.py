@@ -20,10 +20,10 @@ FILES = ("results.json", "answers.jsonl", "failures.jsonl")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 of the demo's questions with their photos, and the documents about those countries."""
-    from rag_vqa.demo.exporting import export
+    from rag_vqa.demo.benchmark_export import export_benchmark
 
     folder = tmp_path_factory.mktemp("world")
-    export("own", folder / "own")
+    export_benchmark("own", folder / "own")
     lines = (folder / "own" / "test.jsonl").read_text(encoding="utf-8").splitlines()[:64]
     (folder / "own" / "test.jsonl").write_text("".join(f"{line}\n" for line in lines))
     named = {name for line in lines for name in json.loads(line).get("document_ids", [])}

@@ -9,12 +9,12 @@ import pytest
 from birds_asked import Echo, questions
 from PIL import Image
 
-from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.types import Query
 
-Make = Callable[..., Run]
+Make = Callable[..., EvaluationRun]
 CELL = Cell("retrieved", 1, "short")
 
 
@@ -27,8 +27,8 @@ def keys(ask: Make, tmp_path: Path) -> Callable[..., tuple[str, str]]:
         [row] = questions(1)
         row = row if query is None else replace(row, query=query)
         run, folder = ask(rows=[row], cells=[cell], **options), tmp_path / f"run{next(made)}"
-        with opened(run, folder) as ledger:
-            assert Running(run, ledger).go() == 0
+        with open_run(run, folder) as ledger:
+            assert Runner(run, ledger).run() == 0
         with Ledger(folder) as ledger:
             [(hit,)] = ledger.rows("SELECT key FROM hits")
             [(answer,)] = ledger.rows("SELECT key FROM answers")
@@ -98,6 +98,6 @@ def test_the_instruction_of_a_run_reaches_the_search(
 
     monkeypatch.setattr(type(encoder), "encode_queries", watched)
     run = ask(2, cells=[CELL], instruction="Find the page:")
-    with opened(run, tmp_path / "run") as ledger:
-        Running(run, ledger).go()
+    with open_run(run, tmp_path / "run") as ledger:
+        Runner(run, ledger).run()
     assert set(seen) == {"Find the page:"}

@@ -9,18 +9,18 @@ import pytest
 from PIL import Image
 
 from rag_vqa.errors import UsageError
-from rag_vqa.eval.results.results import finish
-from rag_vqa.eval.run.cells import Cell
+from rag_vqa.eval.results.result_files import write_results
+from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.eval.run.merging import merge
-from rag_vqa.eval.run.running import Run, Running, opened
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.shards import merge_shards
 from rag_vqa.eval.scoring import make_scorer
 
-Make = Callable[..., Run]
+Make = Callable[..., EvaluationRun]
 CELLS = [Cell("retrieved", 1, "short")]
 
 
-def pictured(ask: Make, photos: Path, **options: Any) -> Run:
+def pictured(ask: Make, photos: Path, **options: Any) -> EvaluationRun:
     run = ask(8, cells=options.pop("cells", CELLS), **options)
     rows = [
         replace(example, query=replace(example.query, image=str(photos / f"{example.id}.png")))
@@ -39,10 +39,10 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def go(run: Run, folder: Path) -> dict[str, Any]:
-    with opened(run, folder) as ledger:
-        Running(run, ledger).go()
-        return finish(ledger, make_scorer("text"))
+def go(run: EvaluationRun, folder: Path) -> dict[str, Any]:
+    with open_run(run, folder) as ledger:
+        Runner(run, ledger).run()
+        return write_results(ledger, make_scorer("text"))
 
 
 def test_another_picture_never_stands_beside_answers_to_the_old_one(
@@ -78,7 +78,7 @@ def test_a_run_goes_on_from_another_folder(
     ask: Make, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with opened(pictured(ask, Path("photos")), tmp_path / "run") as ledger:
+    with open_run(pictured(ask, Path("photos")), tmp_path / "run") as ledger:
         [(_, example), *_] = ledger.examples(0, 1)
     assert example.query.image == str(photos / "q0.png")
 
@@ -96,12 +96,12 @@ def test_a_refused_command_leaves_the_run_as_it_is(ask: Make, tmp_path: Path) ->
 def test_a_merge_that_is_refused_leaves_nothing(ask: Make, tmp_path: Path) -> None:
     for number in (1, 2):
         run = ask(40, cells=CELLS, shard=(number, 2))
-        with opened(run, tmp_path / f"p{number}") as ledger:
-            Running(run, ledger).go()
+        with open_run(run, tmp_path / f"p{number}") as ledger:
+            Runner(run, ledger).run()
     go(ask(40, cells=[Cell("oracle", 1, "short")]), tmp_path / "other")
     with pytest.raises(UsageError, match="answer other cells"):
-        merge(tmp_path / "m", [tmp_path / "p1", tmp_path / "other"])
+        merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "other"])
     with pytest.raises(UsageError, match="name each once"):
-        merge(tmp_path / "m", [tmp_path / "p1", tmp_path / "p1"])
-    assert merge(tmp_path / "m", [tmp_path / "p1", tmp_path / "p2"]) == 0
+        merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "p1"])
+    assert merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "p2"]) == 0
     assert not (tmp_path / "m" / "merging").exists()

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from openai_server import OpenAiServer, question
 
-from rag_vqa.eval.results.results import ANSWERS, FAILURES, finish
-from rag_vqa.eval.run.cells import Cell
-from rag_vqa.eval.run.running import Run, Running, opened
-from rag_vqa.eval.run.spec import SERVED_BATCH
+from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, write_results
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.spec import SERVED_BATCH_SIZE
 from rag_vqa.eval.scoring import make_scorer
-from rag_vqa.readers.remote import RemoteReader
+from rag_vqa.readers.remote.reader import RemoteReader
 
-Make = Callable[..., Run]
+Make = Callable[..., EvaluationRun]
 CELL = Cell("retrieved", 1, "short")
 SHARES = (("429", 0.10), ("500", 0.05), ("cut", 0.02), ("hang", 0.01), ("empty", 0.01))
 
@@ -25,17 +25,17 @@ SHARES = (("429", 0.10), ("500", 0.05), ("cut", 0.02), ("hang", 0.01), ("empty",
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try that take no second."""
-    monkeypatch.setattr("rag_vqa.readers.asking._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("rag_vqa.readers.remote.retrying_client._FIRST_WAIT", 0.01)
 
 
 def reader(*servers: OpenAiServer) -> RemoteReader:
     return RemoteReader("served", [server.address for server in servers], timeout=2.0, retries=8)
 
 
-def go(run: Run, folder: Path) -> dict[str, Any]:
-    with opened(run, folder) as ledger:
-        Running(run, ledger).go()
-        return finish(ledger, make_scorer("text"))
+def go(run: EvaluationRun, folder: Path) -> dict[str, Any]:
+    with open_run(run, folder) as ledger:
+        Runner(run, ledger).run()
+        return write_results(ledger, make_scorer("text"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_a_server_that_misbehaves_leaves_exactly_one_row_a_question(
         return "ok"
 
     with OpenAiServer(plan) as server:
-        run = ask(200, cells=[CELL], reader=reader(server), batch=SERVED_BATCH)
+        run = ask(200, cells=[CELL], reader=reader(server), batch=SERVED_BATCH_SIZE)
         results = go(run, tmp_path / "run")
     assert set(happened) == {name for name, _ in SHARES}  # each of them did happen
     assert (results["cells"][0]["answers"], results["cells"][0]["failed"]) == (200, 0)
@@ -98,7 +98,7 @@ def test_rows_that_always_fail_stand_apart_until_the_server_is_well(
 
 def test_several_servers_share_a_batch(ask: Make, tmp_path: Path) -> None:
     with OpenAiServer() as one, OpenAiServer() as two:
-        run = ask(128, cells=[CELL], reader=reader(one, two), batch=SERVED_BATCH)
+        run = ask(128, cells=[CELL], reader=reader(one, two), batch=SERVED_BATCH_SIZE)
         go(run, tmp_path / "run")
         asked = [len(server.requests) for server in (one, two)]
     assert sum(asked) == 128 and min(asked) >= 32

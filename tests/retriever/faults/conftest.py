@@ -102,7 +102,7 @@ def system() -> Any:
     def installed(**options: Any) -> Iterator[System]:
         made = System(**options)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("rag_vqa.retriever.store.files.os", made)
+            patch.setattr("rag_vqa.storage.atomic.os", made)
             yield made
 
     return installed

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from rag_vqa.images import encode
-from rag_vqa.retriever import codes
+from rag_vqa.retriever.index import int8_quantization
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store.places import Places
+from rag_vqa.retriever.store.segments import RowReader
 from rag_vqa.types import Passage, Query
 
 Versions = dict[str, int]  # id → version: what a knowledge base holds
@@ -80,10 +80,10 @@ def held(kb: KnowledgeBase) -> Versions:
     with kb.store.db.snapshot():
         rows = kb.store.db.rows("SELECT key, text FROM passages ORDER BY key")
         if rows:
-            stored, packed = Places(kb.store).rows(np.array([key for key, _ in rows]))
+            stored, packed = RowReader(kb.store).rows(np.array([key for key, _ in rows]))
             due_tokens = np.array([tokens(text) for _, text in rows])
             assert np.array_equal(stored, due_tokens)
-            assert np.array_equal(packed, codes.encode(due_tokens))
+            assert np.array_equal(packed, int8_quantization.quantize(due_tokens))
     return found
 
 

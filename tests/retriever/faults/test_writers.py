@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rag_vqa.errors import Locked
-from rag_vqa.retriever.store import lock
+from rag_vqa.storage import lock
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
-from rag_vqa.retriever.codes import decode, encode
-from rag_vqa.retriever.index import ENGINES, NO_KEY, Index, arithmetic, make_index
+from rag_vqa.retriever.index import ENGINES, NO_KEY, Index, kernels, make_index
+from rag_vqa.retriever.index.int8_quantization import dequantize, quantize
 
 Floats = NDArray[np.float32]
 SHAPES = [(32, 128), (16, 64), (1, 128), (3, 6)]  # the last fills no register
@@ -41,7 +41,7 @@ Make = Callable[[], Index]
 def way(request: pytest.FixtureRequest) -> Way:
     engine, options = request.param
     kernel = options.get("kernel")
-    if kernel is not None and kernel not in arithmetic.kernels(128):
+    if kernel is not None and kernel not in kernels.available_kernels(128):
         pytest.skip(f"{kernel} does not run here")
     return engine, options
 
@@ -149,8 +149,8 @@ def test_add_and_delete_in_any_order_equal_one_build(make: Make) -> None:
 def test_codes_alone_are_scored_as_the_tokens_they_stand_for(make: Make) -> None:
     rows, queries = unit(60, 4, 16), unit(2, 4, 16, seed=1)
     index = make()
-    index.add(None, np.arange(60), encode(rows))
-    expected = formula(queries, decode(encode(rows)))
+    index.add(None, np.arange(60), quantize(rows))
+    expected = formula(queries, dequantize(quantize(rows)))
     order = np.argsort(-expected, axis=1)[:, :9]
     same(index.search(queries, 9), (order, np.take_along_axis(expected, order, 1)))
 
@@ -158,7 +158,7 @@ def test_codes_alone_are_scored_as_the_tokens_they_stand_for(make: Make) -> None
 def test_codes_that_were_made_before_change_nothing(make: Make) -> None:
     rows, queries = unit(60, 4, 16).astype(np.float16), unit(2, 4, 16, seed=1)
     index = make()
-    index.add(rows, np.arange(60), encode(rows))
+    index.add(rows, np.arange(60), quantize(rows))
     same(index.search(queries, 9), filled(make, rows).search(queries, 9))
 
 
@@ -175,8 +175,8 @@ def test_codes_that_were_made_before_change_nothing(make: Make) -> None:
         (np.full((1, 3, 4), 1e6, np.float32), [10], None),  # infinity in fp16
         (unit(6, 4), [10, 11], None),
         (None, [10], None),
-        (None, [10], encode(unit(1, 3, 5))),
-        (unit(2, 3, 4), [10, 11], encode(unit(1, 3, 4))),
+        (None, [10], quantize(unit(1, 3, 5))),
+        (unit(2, 3, 4), [10, 11], quantize(unit(1, 3, 4))),
     ],
 )
 def test_rows_that_cannot_be_meant_are_refused(make: Make, tokens, keys, codes) -> None:

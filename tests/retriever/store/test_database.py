@@ -15,10 +15,10 @@ from PIL import Image
 
 from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError
 from rag_vqa.images import encode
-from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store import journal
-from rag_vqa.retriever.store.commit import Commit
+from rag_vqa.retriever.modeling import TokenEncoder
+from rag_vqa.retriever.store import database
+from rag_vqa.retriever.store.schema import Commit
 from rag_vqa.types import Document, Query
 
 
@@ -172,7 +172,7 @@ def test_half_a_commit_is_not_read_where_it_cannot_be_undone(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "network", lambda file: "nfs4")  # a rollback journal
+    monkeypatch.setattr(database, "network_filesystem", lambda file: "nfs4")  # a rollback journal
     kb.add([{"id": f"d{n}", "text": f"Text {n}."} for n in range(300)])
     left = tmp_path / "left.kb"
     kb.store.db._db.execute("PRAGMA cache_size = 5")  # pages reach the file before the commit
@@ -220,8 +220,8 @@ _MOUNTS = """22 27 0:21 / /proc rw - proc proc rw
 )  # fmt: skip
 def test_network_file_systems_are_known(tmp_path: Path, file: str, kind: str) -> None:
     (tmp_path / "mounts").write_text(_MOUNTS)
-    assert journal.network(Path(file), tmp_path / "mounts") == kind
-    assert journal.network(Path(file), tmp_path / "none") == ""
+    assert database.network_filesystem(Path(file), tmp_path / "mounts") == kind
+    assert database.network_filesystem(Path(file), tmp_path / "none") == ""
 
 
 def test_over_a_network_a_rollback_journal_serves(
@@ -230,7 +230,7 @@ def test_over_a_network_a_rollback_journal_serves(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(journal, "network", lambda file: "nfs4")
+    monkeypatch.setattr(database, "network_filesystem", lambda file: "nfs4")
     with caplog.at_level(logging.WARNING), KnowledgeBase.open(kb.path, encoder) as reader:
         kb.add([{"id": "a", "text": "One."}])
         kb.add([{"id": "b", "text": "Two."}])
@@ -244,7 +244,7 @@ def test_a_reader_that_does_not_let_go(
     kb: KnowledgeBase, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kb.close()
-    monkeypatch.setattr(journal, "_PATIENCE", 10)
+    monkeypatch.setattr(database, "_WAL_WAIT_MS", 10)
     monkeypatch.setattr("rag_vqa.retriever.store.database._BUSY_SECONDS", 0.1)
     with (
         KnowledgeBase.open(kb.path, encoder) as reader,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import CorruptKnowledgeBase
-from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store.commit import Commit
+from rag_vqa.retriever.modeling import TokenEncoder
+from rag_vqa.retriever.store.schema import Commit
 from rag_vqa.types import Query
 
 ROWS = 5

@@ -9,9 +9,9 @@ from PIL import Image
 
 from rag_vqa.errors import CorruptKnowledgeBase
 from rag_vqa.images import encode
-from rag_vqa.retriever.encoding import TokenEncoder
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store.pictures import Pictures
+from rag_vqa.retriever.modeling import TokenEncoder
+from rag_vqa.retriever.store.document_content import Pictures
 
 PICTURE = encode(Image.new("RGB", (9, 9), "red"))
 

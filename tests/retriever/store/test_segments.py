@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import CorruptKnowledgeBase
-from rag_vqa.retriever import codes
-from rag_vqa.retriever.store.blocks import Block, runs
-from rag_vqa.retriever.store.segments import SegmentGone, Segments
+from rag_vqa.retriever.index import int8_quantization
+from rag_vqa.retriever.store.segments import Block, SegmentGone, Segments, join_blocks
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def rows(number: int, seed: int = 0) -> np.ndarray:
 
 def test_the_layout_is_what_it_says(segments: Segments) -> None:
     tokens = rows(3)
-    packed = codes.encode(tokens)
+    packed = int8_quantization.quantize(tokens)
     hashes = segments.append(1, 0, tokens, packed)
     for kind, data, due in (("tokens", tokens, hashes[0]), ("codes", packed, hashes[1])):
         written = segments.path(1, kind).read_bytes()
@@ -40,27 +39,29 @@ def test_the_layout_is_what_it_says(segments: Segments) -> None:
 
 def test_what_was_appended_is_read(segments: Segments) -> None:
     first, second = rows(3), rows(2, seed=1)
-    segments.append(1, 0, first, codes.encode(first))
-    segments.append(1, 3, second, codes.encode(second))
+    segments.append(1, 0, first, int8_quantization.quantize(first))
+    segments.append(1, 3, second, int8_quantization.quantize(second))
     tokens, packed = segments.read(1, 2, 3)
     both = np.concatenate([first, second])[2:]
     assert tokens is not None and np.array_equal(tokens, both)
-    assert packed.dtype == codes.row_type(2, 8) and np.array_equal(packed, codes.encode(both))
+    assert packed.dtype == int8_quantization.code_dtype(2, 8) and np.array_equal(
+        packed, int8_quantization.quantize(both)
+    )
     assert not tokens.flags.writeable and not packed.flags.writeable
 
 
 def test_what_a_killed_commit_left_is_written_over(segments: Segments) -> None:
     left, new = rows(9), rows(2, seed=1)
-    segments.append(1, 0, left, codes.encode(left))
+    segments.append(1, 0, left, int8_quantization.quantize(left))
     segments.begin(1)  # nothing was committed: begun again, and not cut
-    segments.append(1, 0, new, codes.encode(new))
+    segments.append(1, 0, new, int8_quantization.quantize(new))
     segments.check(1, 2)
     tokens, _ = segments.read(1, 0, 2)
     assert tokens is not None and np.array_equal(tokens, new)
 
 
 def test_a_file_too_short_is_never_mapped(segments: Segments) -> None:
-    segments.append(1, 0, rows(3), codes.encode(rows(3)))
+    segments.append(1, 0, rows(3), int8_quantization.quantize(rows(3)))
     for ask in (lambda: segments.read(1, 0, 4), lambda: segments.check(1, 4)):
         with pytest.raises(CorruptKnowledgeBase, match=r"000001\.codes is damaged at byte \d+"):
             ask()
@@ -82,9 +83,11 @@ def test_blocks_that_follow_each_other_are_one_run() -> None:
         keys = np.arange(10 * number, 10 * number + size)
         return Block(number, segment, first, keys, keys + 1, None, b"")
 
-    found = list(runs([block(1, 1, 0, 3), block(2, 1, 3, 2), block(3, 2, 0, 1), block(5, 2, 4, 1)]))
+    found = list(
+        join_blocks([block(1, 1, 0, 3), block(2, 1, 3, 2), block(3, 2, 0, 1), block(5, 2, 4, 1)])
+    )
     assert [(run.segment, run.first, run.keys.tolist()) for run in found] == [
         (1, 0, [10, 11, 12, 20, 21]), (2, 0, [30]), (2, 4, [50]),
     ]  # fmt: skip
     assert found[0].documents.tolist() == [11, 12, 13, 21, 22]
-    assert list(runs([])) == []
+    assert list(join_blocks([])) == []

@@ -7,10 +7,10 @@ from pair_files import picture
 from PIL import Image
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.retriever.configuration import RetrieverConfig
-from rag_vqa.retriever.processor import RetProcessor
-from rag_vqa.retriever.training.batch import Item, Pair, number
-from rag_vqa.retriever.training.collate import collate
+from rag_vqa.retriever.modeling.configuration import RetrieverConfig
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.batch_loader import collate
+from rag_vqa.retriever.training.training_pairs import Item, Pair, id_number
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_a_batch_holds_what_the_processor_makes_of_each_item(
                 pixels = side["pixel_values"][side["image_index"][row]]
                 assert pixels.equal(alone.pixel_values[0])
     assert batch.passage_ids.tolist() == [
-        number(name) for name in ("blue", "red", "blue", "red", "blue", "n")
+        id_number(name) for name in ("blue", "red", "blue", "red", "blue", "n")
     ]
     ids = [["blue", "sky", "blue"], ["red"] * 3, ["blue", "x", "y"]]
-    assert batch.positives.tolist() == [[number(name) for name in row] for row in ids]
+    assert batch.positives.tolist() == [[id_number(name) for name in row] for row in ids]
     assert batch.names == ("f:1", "f:2", "") and batch.skipped == ("why",)
 
 

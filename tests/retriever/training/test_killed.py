@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny_training
 
-from rag_vqa.retriever.training.checkpoint import done
+from rag_vqa.retriever.training.training_state import completed_steps
 
 PROGRAM = Path(tiny_training.__file__)
 # `launch --cpu` starts one process, or asks for MPI; this is how several run on a CPU.
@@ -67,7 +67,7 @@ def test_a_killed_rank_ends_the_job_which_goes_on_to_the_same_bytes(tmp_path: Pa
     began = time.monotonic()
     ended = launched("one", tmp_path, tmp_path / "cut", "kill", 5)
     assert ended.returncode != 0 and time.monotonic() - began < 60
-    assert done(tmp_path / "cut" / "state") == 4
+    assert completed_steps(tmp_path / "cut" / "state") == 4
     assert launched("one", tmp_path, tmp_path / "cut").returncode == 0
     assert tiny_training.digest(tmp_path / "cut") == tiny_training.digest(tmp_path / "straight")
 
@@ -82,4 +82,4 @@ def test_a_rank_s_nan_stops_the_job_which_names_it_and_its_rows(tmp_path: Path) 
     for line in said:
         assert "Step 5: features that are no numbers (process 1: pairs.jsonl:row " in line
         assert line.count("pairs.jsonl:row ") == 3 and "process 0" not in line
-    assert done(tmp_path / "out" / "state") == 4
+    assert completed_steps(tmp_path / "out" / "state") == 4

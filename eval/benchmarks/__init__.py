@@ -1,0 +1,1 @@
+"""Benchmarks, one file each: documents, questions, scorer, template, official figures, tasks."""

@@ -1,0 +1,246 @@
+"""Your own questions, and your own pairs to train on: one JSON object a line.
+
+Knows the fields of a question (id, question, image, answers, document_ids, unanswerable, group) and
+how its answer is scored; and the fields of a pair, which are those of a question and `instruction`,
+`document` (the right one: an id, or the passage itself as an object of a document's fields) and
+`negatives` (wrong ones, in the same two forms). Does not know how two texts compare
+(rag_vqa.eval.answers), nor where documents of an id are.
+
+A question needs an id and a text; instead of the text an image, if documents are searched and
+nothing is answered. A group is what related questions share, by default their picture. A misspelt
+field is refused, because it would quietly drop a metric.
+
+In a pair, `document_ids` are all other ids that are right. A passage written in the row gets an id
+from its content unless it has one: the same passage in two rows is one passage, and never a
+negative of either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.eval import answers, scoring
+from rag_vqa.eval.scoring import Means
+from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, Scored
+from rag_vqa.formats.document import parse_document
+from rag_vqa.formats.jsonl import read_objects
+from rag_vqa.formats.question_rows import (
+    Row,
+    id_list,
+    optional_text,
+    read_question_rows,
+    required_text,
+    text_list,
+)
+from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.types import Document, Example, Query
+
+QUESTION_FIELDS = ("id", "question", "image", "answers", "document_ids", "unanswerable", "group")
+PAIR_FIELDS = (*QUESTION_FIELDS, "instruction", "document", "negatives")
+_ABSTENTIONS = ("unknown", "not known", "do not know", "don't know", "cannot tell", "can't tell")
+
+
+def find_questions(
+    home: Path, split: str | None, images: Path | None, task: str | None
+) -> QuestionFiles:
+    """A JSONL file, or in a folder SPLIT.jsonl ("test" by default).
+
+    Raises:
+        Missing: there is none.
+        UsageError: a file and a split.
+    """
+    path = locate_file(home, split, "test", "questions")
+    return QuestionFiles(
+        name="own",
+        split=path.name.removesuffix(".gz").removesuffix(".jsonl"),
+        scorer="text",
+        files={"questions": path},
+        home=path.parent,
+        images=images or path.parent,
+        rows=lambda _: read_question_rows(read_objects(path), path, _question_row),
+    )
+
+
+def locate_file(home: Path, split: str | None, usual: str, what: str) -> Path:
+    """The JSONL file that was given, or that of a split of a folder. Raises as `find_pairs`."""
+    if home.is_file() and split is not None:
+        raise UsageError(f"{home} is one file of {what}: a split is for a folder of them.")
+    path = home if home.is_file() else home / f"{split or usual}.jsonl"
+    if not path.is_file():
+        raise Missing(f"{path} is not there: give a JSONL file of {what}.")
+    return path
+
+
+def _question_row(row: Row, place: int) -> QuestionRow:
+    for name in row:
+        if name not in QUESTION_FIELDS:
+            raise BadInput(
+                f"unknown field {quote_value(name)}.{did_you_mean(name, QUESTION_FIELDS)}"
+            )
+    image, unanswerable = optional_text(row, "image"), row.get("unanswerable")
+    if unanswerable is not None and not isinstance(unanswerable, bool):
+        raise BadInput(f"unanswerable is {quote_value(unanswerable)}, not true or false.")
+    question, answers = optional_text(row, "question"), text_list(row, "answers")
+    if not question and not image:
+        raise BadInput("neither question nor image: there is nothing to ask about.")
+    if not question and (answers or unanswerable is not None):
+        raise BadInput("no question, and yet an answer: what was asked?")
+    if unanswerable and answers:
+        raise BadInput("unanswerable, and yet it has answers: keep one of them.")
+    identity = required_text(row, "id")
+    example = Example(
+        identity,
+        Query(question),
+        answers=answers,
+        relevant=id_list(row, "document_ids"),
+        group=optional_text(row, "group") or image or identity,
+        unanswerable=bool(unanswerable),
+    )
+    return QuestionRow(example, (image,) if image else ())
+
+
+def find_pairs(
+    home: Path, split: str | None, images: Path | None, task: str | None
+) -> QuestionFiles:
+    """A JSONL file, or in a folder SPLIT.jsonl ("train" by default).
+
+    Raises:
+        Missing: there is none.
+        UsageError: a file and a split, or a task.
+    """
+    if task is not None:
+        raise UsageError("a task is for m2kr and mbeir: pairs have none.")
+    path = locate_file(home, split, "train", "pairs")
+    return QuestionFiles(
+        name="pairs",
+        split=split or "train",
+        scorer="retrieval",
+        files={"questions": path},
+        home=path.parent,
+        images=images or path.parent,
+        rows=lambda _: read_question_rows(read_objects(path), path, _pair_row),
+    )
+
+
+def _pair_row(row: Row, place: int) -> QuestionRow:
+    for name in row:
+        if name not in PAIR_FIELDS:
+            raise BadInput(f"unknown field {quote_value(name)}.{did_you_mean(name, PAIR_FIELDS)}")
+    image, question = optional_text(row, "image"), optional_text(row, "question")
+    if not question and not image:
+        raise BadInput("neither question nor image: there is nothing to look for.")
+    given = [] if row.get("document") is None else [row["document"]]
+    right = [_parse_document("document", value) for value in given]
+    listed = row.get("negatives") or []
+    if not isinstance(listed, list):
+        raise BadInput(f"negatives is {quote_value(listed)}, not a list.")
+    wrong = [_parse_document("negatives", value) for value in listed]
+    relevant = dict.fromkeys([*(_document_id(one) for one in right), *id_list(row, "document_ids")])
+    if not relevant:
+        raise BadInput('nothing is right: give "document" or "document_ids".')
+    identity = _row_id(row, place)
+    query = Query(question, instruction=optional_text(row, "instruction") or None)
+    example = Example(
+        identity,
+        query,
+        answers=text_list(row, "answers"),
+        relevant=tuple(relevant),
+        group=optional_text(row, "group") or image or identity,
+    )
+    return QuestionRow(
+        example,
+        (image,) if image else (),
+        negatives=tuple(_document_id(one) for one in wrong),
+        documents=tuple(one for one in (*right, *wrong) if isinstance(one, Document)),
+    )
+
+
+def _row_id(row: Row, place: int) -> str:
+    named = id_list(row, "id")
+    if len(named) > 1 or named == ("",):
+        raise BadInput(f"id is {quote_value(row.get('id'))}, not one id.")
+    return named[0] if named else f"row {place + 1}"
+
+
+def _parse_document(field: str, value: Any) -> str | Document:
+    """An id, or a passage with an id."""
+    if not isinstance(value, dict):
+        named = id_list({field: value}, field)
+        if len(named) != 1 or not named[0]:
+            raise BadInput(
+                f"{field} is {quote_value(value)}: give an id, or an object with a text."
+            )
+        return named[0]
+    content = json.dumps(value, sort_keys=True).encode()
+    given = {"id": f"inline:{hashlib.sha256(content).hexdigest()[:24]}", **value}
+    document = parse_document(given)
+    if not all(isinstance(image, str) for image in document.images):
+        raise BadInput(f"an image of {field} is not the name of a file.")
+    return document
+
+
+def _document_id(one: str | Document) -> str:
+    return one if isinstance(one, str) else one.id
+
+
+class TextScorer:
+    """Exact match after `answers.normalize`; where `unanswerable`, abstaining is right."""
+
+    def __init__(self) -> None:
+        self.name = "text exact match"
+
+    def check(self, example: Example) -> None:
+        """Raises BadInput where the question has no answer that could be right."""
+        if not example.unanswerable and not any(map(answers.normalize, example.answers)):
+            raise BadInput(
+                f"question {example.id}: no answers, and not marked unanswerable: there is nothing "
+                "to score an answer by."
+            )
+
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
+        """1 or 0 for each."""
+        return [self._score(e, text) for e, text in zip(examples, predictions, strict=True)]
+
+    def _score(self, example: Example, prediction: str) -> float:
+        self.check(example)
+        if example.unanswerable:
+            return float(answers.is_unknown(prediction))
+        return float(answers.exact_match(prediction, example.answers))
+
+    def lenient(self, example: Example, prediction: str) -> bool:
+        """A right answer stands in it; where nothing answers, a phrase that abstains."""
+        right = _ABSTENTIONS if example.unanswerable else example.answers
+        return scoring.contains_any(answers.strip_citations(prediction), right, answers.normalize)
+
+    def cut(self, example: Example, prediction: str) -> bool:
+        """No: all of it is read."""
+        return False
+
+    def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
+        """Accuracy of all, of what can be answered and what cannot, and by kind; how many of the
+        abstentions are right (precision), and how many of what cannot be answered (recall); both
+        None where everything can be answered."""
+        means = Means()
+        for example, prediction, score in rows:
+            part = "unanswerable" if example.unanswerable else "answerable"
+            means.add(score, "all", part, *([f"kind: {example.kind}"] if example.kind else []))
+            if answers.is_unknown(prediction):
+                means.add(float(example.unanswerable), "abstained")
+        unanswerable = means.of("unanswerable")
+        kinds = [name for name in means.names if name.startswith("kind: ")]
+        return {
+            **means.of("all"),
+            "answerable": means.of("answerable"),
+            "abstention": {
+                "n": unanswerable["n"],
+                "abstained": means.of("abstained")["n"],
+                "precision": means.of("abstained")["accuracy"] if unanswerable["n"] else None,
+                "recall": unanswerable["accuracy"],
+            },
+            "by_kind": {name.removeprefix("kind: "): means.of(name) for name in kinds},
+        }

@@ -1,0 +1,180 @@
+"""Everything that a run recorded about one question: hits, prompts, answers, gold.
+
+Knows how to collect it from a ledger. Does not know how it is displayed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag_vqa.errors import UsageError
+from rag_vqa.eval.results.judgement import JudgedAnswer, has_gold, judged_answers, stored_cells
+from rag_vqa.eval.results.result_files import scorer_name
+from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.gold import apply_level
+from rag_vqa.eval.run.ledger import Ledger, example_from_json
+from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE, StoredHits
+from rag_vqa.types import Example
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """One document.
+
+    Attributes:
+        number: [n] of the prompt, from 1; 0: the reader did not see it.
+        score: of retrieval; None where it was given, not found.
+        right: it is among what holds the answer.
+        dropped: why it, or a picture of it, did not fit into the prompt.
+    """
+
+    id: str
+    number: int
+    score: float | None
+    right: bool
+    dropped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """One answer to a question.
+
+    Attributes:
+        answer: None where there is none: `error` says why.
+        evidence: what the cell was given, in order.
+        prompt: as people read it.
+    """
+
+    cell: Cell
+    answer: JudgedAnswer | None
+    error: str = ""
+    evidence: Sequence[EvidenceView] = ()
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionView:
+    """One question with all that a run knows of it.
+
+    Attributes:
+        found: what retrieval found, as deep as the run looked.
+        error: why nothing could be searched for.
+    """
+
+    position: int
+    example: Example
+    found: Sequence[EvidenceView]
+    error: str
+    told: Sequence[AnswerView]
+
+
+def question_view(ledger: Ledger, identity: str, cell: str | None = None) -> QuestionView:
+    """Everything on the question of that id; of one cell alone if it is named.
+
+    Raises:
+        UsageError: there is no such question, or cell.
+        Missing: its answers are not scored yet.
+    """
+    rows = ledger.rows("SELECT position, body FROM examples WHERE id = ?", (identity,))
+    found = next(rows, None)
+    if found is None:
+        raise UsageError(
+            f"{ledger.folder} asks no question {identity!r}. Its ids stand in answers.jsonl."
+        )
+    position, example = found[0], example_from_json(json.loads(found[1]))
+    wanted = stored_cells(ledger) if cell is None else [find_cell(ledger, cell)]
+    kept = _stored_hits(ledger, position, example)
+    ranked = kept.ids if kept else []
+    return QuestionView(
+        position,
+        example,
+        [_document_view(example, kept, name) for name in ranked],
+        _failure_message(ledger, RETRIEVAL_STAGE, position),
+        [answer_view(ledger, one, position) for one in wanted],
+    )
+
+
+def find_cell(ledger: Ledger, name: str) -> Cell:
+    """The cell of that name.
+
+    Raises:
+        UsageError: there is none; lists those that there are.
+    """
+    there = stored_cells(ledger)
+    for cell in there:
+        if cell.name == name:
+            return cell
+    listed = ", ".join(repr(cell.name) for cell in there) or "none: it only retrieved"
+    raise UsageError(f"{ledger.folder} has no cell {name!r}. It has {listed}.")
+
+
+def answer_view(ledger: Ledger, cell: Cell, position: int) -> AnswerView:
+    """What one cell answered to the question at a position."""
+    answer = next(judged_answers(ledger, cell, scorer_name(ledger), position), None)
+    if answer is None:
+        error = _failure_message(ledger, cell.name, position)
+        return AnswerView(cell, None, error or "not answered yet")
+    query = "SELECT key FROM answers WHERE cell = ? AND position = ?"
+    [(key,)] = ledger.rows(query, (cell.name, position))
+    return AnswerView(cell, answer, "", _answer_evidence(ledger, answer), ledger.prompt(key))
+
+
+def _answer_evidence(ledger: Ledger, row: JudgedAnswer) -> list[EvidenceView]:
+    """What the cell was given; where a filter left some of the first k out, these at the end."""
+    kept = (
+        _stored_hits(ledger, row.position, row.example) if row.cell.condition != "oracle" else None
+    )
+    answer = row.answer
+    numbers = {name: number for number, name in enumerate(answer["kept"], 1)}
+    found = [
+        _document_view(row.example, kept, name, numbers.get(name, 0), _dropped_reason(answer, name))
+        for name in answer["documents"]
+    ]
+    if row.cell.condition == "filtered" and kept:
+        left = [name for name in kept.ids[: row.cell.k] if name not in answer["documents"]]
+        found += [
+            _document_view(row.example, kept, name, 0, "the filter left it out") for name in left
+        ]
+    return found
+
+
+def _document_view(
+    example: Example, kept: StoredHits | None, name: str, number: int = 0, dropped: str = ""
+) -> EvidenceView:
+    if kept is None:  # the oracle gives what is right
+        return EvidenceView(name, number, None, True, dropped)
+    score = kept.scores[kept.ids.index(name)] if name in kept.ids else None
+    return EvidenceView(name, number, score, has_gold(example, [name], kept.parents), dropped)
+
+
+def _dropped_reason(answer: Mapping[str, Any], name: str) -> str:
+    """Why a document, or pictures of it, did not fit: `dropped` names these `id#1`, `id#2`, …,
+    which may as well be the ids of other documents."""
+    own = re.compile(rf"{re.escape(name)}#\d+")
+    reasons = [
+        why if what == name else f"a picture: {why}"
+        for what, why in answer["dropped"].items()
+        if what == name or (own.fullmatch(what) and what not in answer["documents"])
+    ]
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _stored_hits(ledger: Ledger, position: int, example: Example) -> StoredHits | None:
+    rows = ledger.rows("SELECT body FROM hits WHERE position = ?", (position,))
+    return next((apply_level(ledger, example, StoredHits.read(body)) for (body,) in rows), None)
+
+
+def _failure_message(ledger: Ledger, stage: str, position: int) -> str:
+    query = "SELECT error FROM failed WHERE cell = ? AND position = ?"
+    return next((error for (error,) in ledger.rows(query, (stage, position))), "")
+
+
+def question_picture(example: Example) -> Path | None:
+    """File of the question's picture; None where it has none."""
+    image = example.query.image
+    return Path(image) if isinstance(image, str | Path) else None

@@ -1,0 +1,245 @@
+"""Tables of a run, for a terminal and in Markdown for a paper.
+
+Knows columns and number formats, also of the figures by which each benchmark compares systems.
+Those are always of all answered questions, even if a cell was chosen on some of them. Does not know
+how figures are computed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rag_vqa.eval.results.result_files import Seconds, reported_figures
+
+Row = dict[str, str]
+_RECALLS = {"recall": "recall@", "pseudo": "pseudo-recall@"}
+_SHORT_LIST = ("recall@1", "recall@5", "recall@10", "pseudo-recall@5", "MRR")
+_MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#$])")
+_INFOSEEK_SPLITS = {"question": "unseen question", "entity": "unseen entity"}  # InfoSeek's
+_INFOSEEK_TYPES = {"score_time": "time", "score_num": "numerical", "score_string": "string"}
+
+
+def answer_rows(results: Mapping[str, Any], seconds: Seconds | None = None) -> list[Row]:
+    """A row a cell: what was asked how, of how many, how well, and at what cost."""
+    return [_answer_row(results, cell, seconds or {}) for cell in results["cells"]]
+
+
+def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
+    """A row a metric of retrieval; empty where nothing was searched.
+
+    Args:
+        whole: at every K; else those that people ask for first.
+    """
+    recall = results["recall"]
+    if not recall:
+        return []
+    rows = []
+    for name, label in _RECALLS.items():
+        n = recall["n"] if name == "recall" else recall["pseudo_n"]
+        for k, value in by_depth(recall[name] or {}):
+            rows.append(_metric_row(f"{label}{k}", n, value))
+    rows += [_metric_row(name.upper() if name == "mrr" else "nDCG@10", recall["n"], recall[name])
+             for name in ("mrr", "ndcg@10") if recall[name]]  # fmt: skip
+    return rows if whole else [row for row in rows if row["retrieval"] in _SHORT_LIST]
+
+
+def by_depth(values: Mapping[str, Any]) -> list[tuple[int, Any]]:
+    """Values by K in the order of numbers, which the names in a file are not."""
+    return sorted((int(k), value) for k, value in values.items())
+
+
+def percent(value: float | None) -> str:
+    """A share as percent, one decimal; a dash where there is none.
+
+    >>> percent(0.4567), percent(None)
+    ('45.7', '–')
+    """
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def interval(ci95: Sequence[float] | None) -> str:
+    """An interval of shares as percent; "" where there is none.
+
+    >>> interval([0.4, 0.5512])
+    '[40.0, 55.1]'
+    """
+    return "" if ci95 is None else f"[{percent(ci95[0])}, {percent(ci95[1])}]"
+
+
+def results_markdown(
+    results: Mapping[str, Any], seconds: Seconds | None = None, official: Sequence[Row] = ()
+) -> str:
+    """Tables of a run and what they were measured on, as Markdown."""
+    parts = [
+        "\n".join(f"- {name}: {escape_markdown(value)}" for name, value in setup_lines(results))
+    ]
+    for rows in (answer_rows(results, seconds), official, recall_rows(results)):
+        if rows:
+            parts.append(
+                markdown_table([{n: escape_markdown(v) for n, v in row.items()} for row in rows])
+            )
+    parts += [escape_markdown(note) for note in table_notes(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table_notes(results: Mapping[str, Any]) -> Iterator[str]:
+    """What must be known to read the table of answers; it stands below it."""
+    if missing := results.get("missing"):
+        yield f"{missing:,} rows are missing: the run is not whole. Go on with it, then report."
+    if chosen := results["selection"]:
+        dev = chosen["dev"][chosen["best"]]
+        yield (
+            f"Chosen: {chosen['best']}, on {dev['n']:,} questions ({chosen['slice']}). Accuracy "
+            "and differences are of the others, which it was not chosen on."
+        )
+    for cell in results["cells"]:
+        if count := cell.get("closed_book"):
+            yield f"{cell['cell']}: {count:,} of {cell['answers']:,} had no document: closed-book."
+        if count := cell.get("bem_truncated"):
+            yield f"{cell['cell']}: {count:,} answers were cut for BEM, which reads 512 tokens."
+
+
+def setup_lines(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was asked of what: without it no figure can be compared with another."""
+    questions = results["questions"]
+    yield "questions", f"{questions['name']} · {questions['split']} · n = {questions['n']:,}"
+    yield "coverage", _coverage_line(questions)
+    if kb := results["knowledge_base"]:
+        unit = f"unit: {kb['unit']}, {kb['with_image']:,} with image"
+        counts = f"{kb['documents']:,} documents ({unit}) · {kb['passages']:,} passages"
+        yield "knowledge base", f"{kb['name']} · {counts} · {kb['digest'][:16]}"
+    if retrieval := results["retrieval"]:
+        yield "retrieval", _retrieval_line(retrieval)
+    if reader := results["reader"]:
+        settings = ", ".join(f"{n}={v}" for n, v in sorted(reader["settings"].items()))
+        yield "reader", f"{reader['name']} ({settings})"
+    if results["scorer"]:
+        yield "scorer", results["scorer"]["name"]
+    if results["filter"] != "none":
+        yield "filter", results["filter"]
+    yield "versions", ", ".join(f"{n} {v}" for n, v in sorted(results["versions"].items()))
+
+
+def _coverage_line(questions: Mapping[str, Any]) -> str:
+    parts = [
+        f"{questions['n']:,} questions",
+        f"{questions['with_image']:,} with their image",
+        f"images missing: {questions['missing_images']:,} ({questions['missing']})",
+        f"skipped: {questions.get('skipped') or 0:,}",
+    ]
+    if questions["unanswerable"]:
+        parts.append(f"{questions['unanswerable']:,} unanswerable")
+    return " · ".join(parts)
+
+
+def _retrieval_line(retrieval: Mapping[str, Any]) -> str:
+    if retrieval.get("hits"):
+        return f"hits of a file ({retrieval['hits'][:16]}) · depth {retrieval['depth']}"
+    named = f"{retrieval['retriever']}@{retrieval['revision'] or retrieval['fingerprint'][:16]}"
+    parts = [named, f"engine {retrieval['engine']}", f"depth {retrieval['depth']}"]
+    if retrieval["instruction"]:
+        parts.append(f"instruction: {retrieval['instruction']}")
+    if retrieval["where"]:
+        parts.append(f"where {retrieval['where']}")
+    return " · ".join(parts)
+
+
+def _answer_row(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Seconds) -> Row:
+    took, figures = seconds.get(cell["cell"]), reported_figures(results, cell)
+    again = f" #{cell['repeat'] + 1}" if cell["repeat"] else ""
+    row = {
+        "condition": f"{cell['condition']}{again}",
+        "k": str(cell["k"]) if cell["condition"] in ("retrieved", "filtered") else "",
+        "prompt": cell["template"],
+        "filter": results["filter"] if cell["condition"] == "filtered" else "",
+        "n": f"{figures['n']:,}",
+        "failed": f"{cell['failed']:,}",
+        "accuracy %": percent(figures["accuracy"]),
+        "95% interval": interval(figures["ci95"]),
+        "cites right %": percent(cell["citations"]["correct"]),
+        "s/question": f"{sum(took.values()):.3f}" if took else "",
+        "tokens in/out": _tokens(cell),
+    }
+    if results["filter"] == "none":
+        del row["filter"]
+    if not any(one["citations"]["n"] for one in results["cells"]):
+        del row["cites right %"]
+    return row
+
+
+def _tokens(cell: Mapping[str, Any]) -> str:
+    """Mean tokens of an answer, also of those that are not scored."""
+    n = cell["answers"]
+    return f"{cell['tokens_in'] / n:,.0f}/{cell['tokens_out'] / n:,.0f}" if n else ""
+
+
+def _metric_row(name: str, n: int, value: Mapping[str, Any]) -> Row:
+    return {
+        "retrieval": name,
+        "n": f"{n:,}",
+        "%": percent(value["value"]),
+        "95% interval": interval(value["ci95"]),
+    }
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Rows under their keys; cells are Markdown already."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads)]
+    lines += [[row[head] for head in heads] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown, and HTML within it, take for text alone."""
+    return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
+
+
+def official_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
+    """InfoSeek: overall (the harmonic mean), both splits; Encyclopedic-VQA: single-hop and all; own
+    questions: abstention, where some are unanswerable. In percent; a dash where nothing was asked.
+
+    Args:
+        whole: each type of question as well.
+    """
+    rows = [(cell["cell"], dict(_official_figures(cell["official"] or {}, whole)))
+            for cell in results["cells"] if cell["n"]]  # fmt: skip
+    heads = dict.fromkeys(head for _, figures in rows for head in figures)
+    return [
+        {"official, %": name} | {head: figures.get(head, percent(None)) for head in heads}
+        for name, figures in rows
+        if heads
+    ]
+
+
+def _official_figures(official: Mapping[str, Any], whole: bool) -> Iterator[tuple[str, str]]:
+    if "final_score" in official:
+        yield from _infoseek_figures(official, whole)
+    elif "single_hop" in official:
+        yield "single-hop", percent(official["single_hop"]["accuracy"])
+        yield "all", percent(official["accuracy"])
+        if whole:
+            for name, mean in official["by_type"].items():
+                yield name, percent(mean["accuracy"])
+    elif official.get("abstention", {}).get("n"):
+        yield "answerable", percent(official["answerable"]["accuracy"])
+        yield "abstention precision", percent(official["abstention"]["precision"])
+        yield "abstention recall", percent(official["abstention"]["recall"])
+
+
+def _infoseek_figures(official: Mapping[str, Any], whole: bool) -> Iterator[tuple[str, str]]:
+    """In percent already. A split of which nothing was asked is 0 there, and so is the mean."""
+    asked = {split: official[f"n_unseen_{split}"] for split in _INFOSEEK_SPLITS}
+    yield "overall", _score_or_dash(official["final_score"], all(asked.values()))
+    for split, said in _INFOSEEK_SPLITS.items():
+        scores = official[f"unseen_{split}_score"]
+        yield said, _score_or_dash(scores["score"], asked[split])
+        if whole:
+            for name, kind in _INFOSEEK_TYPES.items():
+                yield f"{said}, {kind}", _score_or_dash(scores[name], asked[split])
+
+
+def _score_or_dash(score: float, asked: int) -> str:
+    return f"{score:.2f}" if asked else percent(None)

@@ -1,0 +1,243 @@
+"""Statistics of cells: sums over the answers of each cell, the best cell, paired differences.
+
+The best cell is chosen on one slice of the questions and reported on the rest; a group of questions
+is never divided. Otherwise the choice would flatter itself. Knows judged answers; stores a few
+numbers of each and no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_vqa.eval.answers import is_unknown
+from rag_vqa.eval.intervals import paired_bootstrap
+from rag_vqa.eval.results.judgement import JudgedAnswer
+from rag_vqa.eval.results.recall import mean_with_interval
+from rag_vqa.eval.run.conditions import Cell
+
+_RANKS = ((1, "1"), (2, "2"), (3, "3"), (5, "4-5"), (10, "6-10"))
+_BEYOND_RANKS, _NOT_FOUND = "11+", "not found"
+_NO_GOLD_NAMED = -1  # neither shown nor not: the question does not say what is right
+_SELECTABLE = ("retrieved", "filtered")  # what there is a choice among
+
+
+class Tally:
+    """Counts the answers of a cell as they go by.
+
+    Attributes:
+        positions, scores: of each answer, in order.
+        groups: what the questions belong to, see `Example.group`.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.positions, self.scores = array("q"), array("d")
+        self.groups: list[str] = []
+        self._kinds: list[str] = []
+        self._splits: list[str] = []
+        self._ranks: list[str] = []
+        self._shown = array("b")
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+        self._models: Counter[str] = Counter()
+
+    def add(self, row: JudgedAnswer) -> None:
+        """Count one."""
+        example = row.example
+        self._count(row)
+        if row.score is None:
+            return
+        self.positions.append(row.position)
+        self.scores.append(row.score)
+        # Interned: a name that a thousand questions share is in memory once, for all cells.
+        self.groups.append(sys.intern(example.group or example.id))
+        self._kinds.append(sys.intern(example.kind))
+        self._splits.append(sys.intern(example.split))
+        self._shown.append(row.shown if example.relevant else _NO_GOLD_NAMED)
+        self._ranks.append(_rank_label(row.found.rank) if example.relevant else "")
+        if row.cause:
+            self._causes[row.cause] += 1
+
+    def _count(self, row: JudgedAnswer) -> None:
+        """What counts whether it is scored or not."""
+        answer = row.answer
+        self._counts["answers"] += 1
+        self._counts["tokens_in"] += answer["tokens_in"]
+        self._counts["tokens_out"] += answer["tokens_out"]
+        self._counts["bem_truncated"] += row.cut
+        self._counts["closed_book"] += self.cell.condition != "none" and not answer["documents"]
+        self._counts["abstained"] += is_unknown(answer["prediction"])
+        if row.example.relevant and answer["citations"]:
+            self._counts["cited"] += 1
+            self._counts["cited right"] += row.cited
+        if answer.get("model"):
+            self._models[answer["model"]] += 1
+
+    def result(self, failed: int, official: Any) -> dict[str, Any]:
+        """The cell's entry of results.json.
+
+        Args:
+            failed: questions without an answer.
+            official: the benchmark's own aggregate.
+        """
+        n = len(self.scores)
+        scores = np.array(self.scores)
+        entry: dict[str, Any] = {
+            "cell": self.cell.name,
+            "condition": self.cell.condition,
+            "k": self.cell.k,
+            "template": self.cell.label,
+            "repeat": self.cell.repeat,
+            "answers": self._counts["answers"],
+            "n": n,
+            "failed": failed,
+            "accuracy": None,
+            "ci95": None,
+            "official": official,
+            "tokens_in": self._counts["tokens_in"],
+            "tokens_out": self._counts["tokens_out"],
+            "abstained": self._counts["abstained"],
+            "citations": self._citations(),
+            "causes": dict(sorted(self._causes.items())),
+        }
+        if n:
+            whole = mean_with_interval(scores, self.groups)
+            entry |= {"accuracy": whole["value"], "ci95": whole["ci95"]}
+        entry["by_kind"] = self._by(scores, self._kinds)
+        entry["by_split"] = self._by(scores, self._splits)
+        if self.cell.condition != "none":
+            shown = np.array(self._shown)
+            entry["given"] = _mean_score(scores[shown == 1])
+            entry["not_given"] = _mean_score(scores[shown == 0])
+            entry["by_rank"] = {
+                name: _mean_score(scores[np.array([rank == name for rank in self._ranks], bool)])
+                for name in (*(label for _, label in _RANKS), _BEYOND_RANKS, _NOT_FOUND)
+            }
+        for name in ("bem_truncated", "closed_book"):
+            if self._counts[name]:
+                entry[name] = self._counts[name]
+        if self._models:
+            entry["served"] = dict(sorted(self._models.items()))
+        return entry
+
+    def _citations(self) -> dict[str, Any]:
+        """Of the questions that name right documents: answers that cite, and cite a right one."""
+        cited, right = self._counts["cited"], self._counts["cited right"]
+        return {"n": cited, "correct": round(right / cited, 6) if cited else None}
+
+    def _by(self, scores: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
+        """Accuracy of each kind of question, where there is more than the whole."""
+        found = {}
+        for label in sorted(set(labels) - {""}):
+            these = [i for i, name in enumerate(labels) if name == label]
+            part = mean_with_interval(scores[these], [self.groups[i] for i in these])
+            found[label] = {"n": len(these), "accuracy": part["value"], "ci95": part["ci95"]}
+        return found
+
+
+def _mean_score(scores: NDArray[np.float64]) -> dict[str, Any]:
+    accuracy = round(float(scores.mean()), 6) if len(scores) else None
+    return {"n": len(scores), "accuracy": accuracy}
+
+
+def _rank_label(rank: int) -> str:
+    if not rank:
+        return _NOT_FOUND
+    return next((label for last, label in _RANKS if rank <= last), _BEYOND_RANKS)
+
+
+def in_development(group: str, share: float) -> bool:
+    """Whether a group of questions belongs to the development slice: by its name alone.
+
+    >>> in_development("Q42", 0.0), in_development("Q42", 1.0)
+    (False, True)
+    """
+    digest = hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def select_cell(tallies: Sequence[Tally], share: float) -> dict[str, Any] | None:
+    """The best of the retrieved and filtered cells on the development slice of the questions that
+    all of these answered; every cell on the rest. None where there is no choice, or a slice is
+    empty."""
+    choices = [t for t in tallies if t.cell.condition in _SELECTABLE and not t.cell.repeat]
+    if len(choices) < 2 or not 0 < share < 1:
+        return None
+    common = _common_positions([np.array(tally.positions) for tally in choices])
+    dev: dict[str, Any] = {}
+    for tally in choices:
+        inside = _development_mask(tally, share) & np.isin(np.array(tally.positions), common)
+        if not inside.any() or _development_mask(tally, share).all():
+            return None
+        accuracy = round(float(np.array(tally.scores)[inside].mean()), 6)
+        dev[tally.cell.name] = {"n": int(inside.sum()), "accuracy": accuracy}
+    best = max(dev, key=lambda name: dev[name]["accuracy"])  # of equal ones the first
+    slice_name = f"groups whose SHA-256 is below {share:g} of its range"
+    test = {
+        tally.cell.name: _accuracy_of(tally, ~_development_mask(tally, share)) for tally in tallies
+    }
+    return {"share": share, "slice": slice_name, "dev": dev, "test": test, "best": best}
+
+
+def _common_positions(positions: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    found = positions[0]
+    for others in positions[1:]:
+        found = np.intersect1d(found, others)
+    return found
+
+
+def _development_mask(tally: Tally, share: float) -> NDArray[np.bool_]:
+    """Of each answer, whether its group belongs to the development slice, (N,)."""
+    return np.array([in_development(group, share) for group in tally.groups], bool)
+
+
+def _accuracy_of(tally: Tally, these: NDArray[np.bool_]) -> dict[str, Any]:
+    if not these.any():
+        return {"n": 0, "accuracy": None, "ci95": None}
+    groups = [group for group, there in zip(tally.groups, these, strict=True) if there]
+    rest = mean_with_interval(np.array(tally.scores)[these], groups)
+    return {"n": len(groups), "accuracy": rest["value"], "ci95": rest["ci95"]}
+
+
+def paired_differences(
+    tallies: Sequence[Tally], chosen: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Each cell against one, paired: the chosen one, else the first retrieved one, else the first.
+
+    Args:
+        chosen: of `select_cell`: the questions that it was made on are left out.
+    """
+    firsts = [tally for tally in tallies if not tally.cell.repeat and len(tally.scores)]
+    if len(firsts) < 2:
+        return []
+    names = [tally.cell.name for tally in firsts]
+    retrieved = [tally.cell.name for tally in firsts if tally.cell.condition == "retrieved"]
+    best = chosen["best"] if chosen else (retrieved or names)[0]
+    base = firsts[names.index(best)]
+    left_out = chosen["share"] if chosen else 0.0
+    return [_paired_difference(tally, base, left_out) for tally in firsts if tally is not base]
+
+
+def _paired_difference(a: Tally, b: Tally, left_out: float) -> dict[str, Any]:
+    """Over the questions that both answered, but for those that a choice was made on."""
+    common, of_a, of_b = np.intersect1d(
+        np.array(a.positions), np.array(b.positions), return_indices=True
+    )
+    rest = ~_development_mask(a, left_out)[of_a]
+    common, of_a, of_b = common[rest], of_a[rest], of_b[rest]
+    first: NDArray[np.float64] = np.array(a.scores)[of_a]
+    second: NDArray[np.float64] = np.array(b.scores)[of_b]
+    entry: dict[str, Any] = {"a": a.cell.name, "b": b.cell.name, "n": len(common)}
+    if not len(common):
+        return {**entry, "difference": None, "ci95": None}
+    low, high = paired_bootstrap(first, second, [a.groups[i] for i in of_a])
+    interval = None if low != low else [round(low, 6), round(high, 6)]
+    return {**entry, "difference": round(float((first - second).mean()), 6), "ci95": interval}

@@ -1,0 +1,282 @@
+"""The retrieval stage of a run: hits of a batch, searched, stored before, or from a TREC file.
+
+Knows what is stored of hits, so that a resumed run uses the same ones, and the six columns of a
+TREC run: question, "Q0", document, rank, score, system. Only the score counts; equal scores keep
+the file's order (trec_eval would sort them by document). Does not know prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.eval.run.ledger import Ledger, canonical_json, image_digest, json_digest
+from rag_vqa.retriever.metrics import answer_rank
+from rag_vqa.types import Document, Example, Hit, Passage, Query
+
+if TYPE_CHECKING:
+    from rag_vqa.pipeline import RagVqa
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+RETRIEVAL_STAGE = "retrieval"  # of failures and times, beside the names of cells
+Batch = Sequence[tuple[int, Example]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHits:
+    """What a ledger keeps of the hits of one question, best first.
+
+    Attributes:
+        ids: of documents.
+        positions: of the passages that matched, within their documents.
+        scores: of the last stage of retrieval.
+        parents: of those that belong to something else than themselves.
+        stages: scores of each stage, where there is more than one; else empty.
+        answer_at: rank, from 1, of the first text that holds an answer; 0: none does.
+    """
+
+    ids: list[str]
+    positions: list[int]
+    scores: list[float]
+    parents: Mapping[str, str]
+    stages: list[dict[str, float]]
+    answer_at: int
+
+    @classmethod
+    def read(cls, body: bytes) -> StoredHits:
+        """From the ledger's bytes."""
+        fields: dict[str, Any] = json.loads(zlib.decompress(body))
+        return cls(**fields)
+
+    def written(self) -> bytes:
+        """For the ledger."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return zlib.compress(canonical_json(fields).encode())
+
+
+def to_stored_hits(example: Example, hits: Sequence[Hit]) -> StoredHits:
+    """What is kept of hits."""
+    documents = [hit.document for hit in hits]
+    several = any(set(hit.scores) - {"retrieve"} for hit in hits)
+    return StoredHits(
+        ids=[document.id for document in documents],
+        positions=[hit.passage.position for hit in hits],
+        scores=[hit.score for hit in hits],
+        parents={d.id: d.parent for d in documents if d.parent and d.parent != d.id},
+        stages=[dict(hit.scores) for hit in hits] if several else [],
+        answer_at=answer_rank(example.answers, [document.text for document in documents]),
+    )
+
+
+class RetrievalStage:
+    """Hits for batches; whatever is searched is in the ledger before it is used.
+
+    Args:
+        rag: its knowledge base is searched.
+        depth: documents for each question.
+        instruction: of queries that have none of their own.
+        identity: of knowledge base, retriever and engine: part of each row's key.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rag: RagVqa,
+        depth: int,
+        where: Mapping[str, Any] | None,
+        instruction: str | None,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self._ledger, self._rag, self._depth, self._where = ledger, rag, depth, where
+        self._instruction = instruction
+        self._identity = json_digest(identity)
+
+    def take(self, batch: Batch) -> dict[int, StoredHits]:
+        """What was found for each question, by position; one that cannot be searched with is not
+        there, and is noted as failed."""
+        there = self._there(batch)
+        todo = [(position, example) for position, example in batch if position not in there]
+        if todo:
+            start = time.perf_counter()
+            found, errors = self._search(todo)
+            seconds = time.perf_counter() - start
+            rows = {p: (self._key(e), to_stored_hits(e, found[p])) for p, e in todo if p in found}
+            with self._ledger.commit():
+                self._ledger.write(
+                    "INSERT OR REPLACE INTO hits VALUES (?, ?, ?)",
+                    ((p, key, kept.written()) for p, (key, kept) in rows.items()),
+                )
+                record_failures(self._ledger, RETRIEVAL_STAGE, [p for p, _ in todo], errors)
+                self._ledger.write(
+                    "INSERT INTO times VALUES (?, ?, ?, ?)",
+                    [(RETRIEVAL_STAGE, todo[0][0], len(todo), seconds)],
+                )
+            there |= {position: kept for position, (_, kept) in rows.items()}
+        return there
+
+    def _there(self, batch: Batch) -> dict[int, StoredHits]:
+        if not batch:
+            return {}
+        query = "SELECT position, body FROM hits WHERE position BETWEEN ? AND ?"
+        rows = self._ledger.rows(query, (batch[0][0], batch[-1][0]))
+        return {position: StoredHits.read(body) for position, body in rows}
+
+    def _search(self, batch: Batch) -> tuple[dict[int, list[Hit]], dict[int, str]]:
+        try:
+            queries = [self._query(example) for _, example in batch]
+            found = self._rag.retrieve(queries, self._depth, self._where)
+        except (
+            BadInput,
+            Missing,
+        ) as error:  # of one picture: search with the others
+            if len(batch) == 1:
+                return {}, {batch[0][0]: str(error)}
+            hits: dict[int, list[Hit]] = {}
+            errors: dict[int, str] = {}
+            for row in batch:
+                more, bad = self._search([row])
+                hits, errors = hits | more, errors | bad
+            return hits, errors
+        return {position: hits for (position, _), hits in zip(batch, found, strict=True)}, {}
+
+    def _query(self, example: Example) -> Query:
+        given = example.query.instruction
+        return replace(example.query, instruction=self._instruction if given is None else given)
+
+    def _key(self, example: Example) -> str:
+        query = self._query(example)
+        return json_digest(
+            [self._identity, query.text, query.instruction, image_digest(query.image)]
+        )
+
+
+class DocumentCache:
+    """Documents of a knowledge base that stays as it is; those last read are kept."""
+
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self._kb = kb
+        self._show = lru_cache(maxsize=1024)(kb.show)  # several cells of a batch show the same
+
+    def hits(self, kept: StoredHits, k: int) -> list[Hit]:
+        """The first k that were kept, as Hits.
+
+        Raises:
+            UsageError: a document is no longer there.
+        """
+        found = []
+        places = zip(kept.ids[:k], kept.positions, kept.scores, strict=False)
+        for rank, (identity, position, score) in enumerate(places, 1):
+            shown = self._show(identity)
+            if shown is None:
+                raise UsageError(
+                    f"{self._kb.path} no longer holds the document {identity!r} that was found "
+                    "before: begin another run with --out."
+                )
+            stages = kept.stages[rank - 1] if kept.stages else {"retrieve": score}
+            passage = next((p for p in shown.passages if p.position == position), None)
+            found.append(make_hit(shown.document, rank, score, stages, passage))
+        return found
+
+
+def record_failures(
+    ledger: Ledger, stage: str, tried: Sequence[int], errors: Mapping[int, str]
+) -> None:
+    """Of the questions tried, which failed now; those that did before and do no more are freed."""
+    ledger.write("DELETE FROM failed WHERE cell = ? AND position = ?", ((stage, p) for p in tried))
+    ledger.write(
+        "INSERT INTO failed VALUES (?, ?, ?)", ((stage, p, error) for p, error in errors.items())
+    )
+
+
+def import_trec(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> None:
+    """Take the hits of all questions from a file; done once, then nothing happens.
+
+    Raises:
+        BadInput: a line that is none of a run, a document that the knowledge base does not hold
+            or that is named twice, none of the questions. A question without a line has no hits.
+    """
+    if ledger.meta("imported"):
+        return
+    with closing(sqlite3.connect("")) as scratch, ledger.commit():  # "": on the disk, not in memory
+        scratch.execute("CREATE TABLE run (question TEXT, document TEXT, score REAL)")
+        scratch.executemany("INSERT INTO run VALUES (?, ?, ?)", _trec_lines(path))
+        scratch.execute("CREATE INDEX of ON run (question, score)")
+        named = 0
+        for position, example in ledger.examples():
+            kept = to_stored_hits(example, _trec_hits(scratch, kb, path, example, depth))
+            named += bool(kept.ids)
+            row = (position, "imported", kept.written())
+            ledger.write("INSERT OR REPLACE INTO hits VALUES (?, ?, ?)", [row])
+        if not named:
+            raise BadInput(f"{path} names none of the questions: is it of another set?")
+        ledger.set_meta("imported", named)
+
+
+def _trec_hits(
+    scratch: sqlite3.Connection, kb: KnowledgeBase, path: Path, example: Example, depth: int
+) -> list[Hit]:
+    query = "SELECT document, score FROM run WHERE question = ? ORDER BY score DESC, rowid LIMIT ?"
+    rows = scratch.execute(query, (example.id, depth)).fetchall()
+    if len({name for name, _ in rows}) < len(rows):
+        raise BadInput(f"{path} names a document twice for the question {example.id!r}.")
+    hits = []
+    for rank, (identity, score) in enumerate(rows, 1):
+        document = kb.get(identity)
+        if document is None:
+            raise BadInput(f"{path}: {kb.path} holds no document {identity!r}.")
+        hits.append(make_hit(document, rank, score, {"retrieve": score}))
+    return hits
+
+
+def _trec_lines(path: Path) -> Iterator[tuple[str, str, float]]:
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            fields = line.split()
+            if not fields:
+                continue
+            try:
+                question, _, document, _, score, _ = fields
+                value = float(score)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value):
+                raise BadInput(
+                    f"{path}, line {number}: not `question Q0 document rank score name`."
+                )
+            yield question, document, value
+
+
+def export_trec(ledger: Ledger, name: str = "rag-vqa") -> Iterator[str]:
+    """The lines of a run, with every hit that was kept.
+
+    Raises:
+        BadInput: an id with spaces, which the format cannot hold.
+    """
+    query = "SELECT id, hits.body FROM hits JOIN examples USING (position) ORDER BY position"
+    for question, body in ledger.rows(query):
+        kept = StoredHits.read(body)
+        for rank, (document, score) in enumerate(zip(kept.ids, kept.scores, strict=True), 1):
+            if any(len(text.split()) != 1 for text in (question, document)):
+                raise BadInput(f"{question!r} or {document!r} has spaces: TREC runs cannot.")
+            yield f"{question} Q0 {document} {rank} {score!r} {name}"
+
+
+def make_hit(
+    document: Document,
+    rank: int,
+    score: float,
+    scores: Mapping[str, float] | None = None,
+    passage: Passage | None = None,
+) -> Hit:
+    """A Hit on a document, by its passage that matched or by the whole of it."""
+    return Hit(document, passage or Passage(document.id, 0, ""), rank, score, scores or {})

@@ -1,0 +1,90 @@
+"""Shards: merge the ledgers of a run's shards into the ledger that one run would have made.
+
+Knows ledgers. Does not know how their rows were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+
+from rag_vqa.errors import UsageError
+from rag_vqa.eval.run import spec
+from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
+from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
+from rag_vqa.storage import lock
+
+_TABLES = ("hits", "answers", "photos", "prompts", "failed", "times", "scores", "gold")
+_UNSHARED_TABLES = ("hits", "answers")  # what no two parts share
+_FORGET_ANSWERED_FAILURES = """DELETE FROM failed WHERE EXISTS
+    (SELECT 1 FROM answers a WHERE a.cell = failed.cell AND a.position = failed.position)"""
+
+
+def merge_shards(folder: Path, parts: Sequence[Path]) -> int:
+    """Take over the rows of parts into a new ledger in `folder`; how many are still missing.
+
+    Raises:
+        UsageError: parts of different runs, or a run in `folder` already.
+        Missing: a part is not there.
+    """
+    if not parts:
+        raise UsageError("there are no parts to merge: name their folders.")
+    if (folder / LEDGER_FILE).exists():
+        raise UsageError(f"{folder} holds a run already. Give another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold_lock(folder), Ledger(parts[0]) as first:
+        scratch = folder / "merging"  # until it is whole
+        rmtree(scratch, ignore_errors=True)
+        examples = (example for _, example in first.examples())
+        skipped = int(first.meta("skipped", 0))
+        Ledger.create(scratch, first.meta("spec"), examples, lambda: skipped)
+        with Ledger(scratch) as whole:
+            _copy_shards(whole, first, parts)
+            left = count_missing(whole)
+        (folder / f"{LEDGER_FILE}-journal").unlink(missing_ok=True)  # of a ledger that was removed
+        (scratch / LEDGER_FILE).replace(folder / LEDGER_FILE)
+        rmtree(scratch)
+    return left
+
+
+def _copy_shards(whole: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
+    names = ("cells", "templates", "documents", "gold")
+    for name in names:
+        whole.set_meta(name, first.meta(name))
+    for part in parts:
+        with Ledger(part) as ledger:
+            spec.check_same_run(first.meta("spec"), ledger.meta("spec"), part)
+            for name in names:
+                if ledger.meta(name) != first.meta(name):
+                    raise UsageError(f"{part} and {parts[0]} answer other cells: {name} differ.")
+            with whole.commit():
+                for table in _TABLES:
+                    _copy_table(whole, ledger, table, part)
+    with whole.commit():
+        whole.write(_FORGET_ANSWERED_FAILURES, [()])
+
+
+def _copy_table(whole: Ledger, part: Ledger, table: str, name: Path) -> None:
+    columns = len(list(part.rows(f"PRAGMA table_info({table})")))
+    holes = ", ".join("?" * columns)
+    rows = part.rows(f"SELECT * FROM {table}")
+    before = _count_rows(whole, table)
+    whole.write(f"INSERT OR IGNORE INTO {table} VALUES ({holes})", rows)
+    if table in _UNSHARED_TABLES and _count_rows(whole, table) - before < _count_rows(part, table):
+        raise UsageError(f"{name} holds questions that another part holds as well: name each once.")
+
+
+def _count_rows(ledger: Ledger, table: str) -> int:
+    [(count,)] = ledger.rows(f"SELECT count(*) FROM {table}")
+    return int(count)
+
+
+def count_missing(ledger: Ledger) -> int:
+    """Answers (hits, where nothing is answered) that are neither there nor noted as failed."""
+    cells = len(ledger.meta("cells", []))
+    table, failed = ("answers", "cell <> ?") if cells else ("hits", "cell = ?")
+    query = f"""SELECT (SELECT count(*) FROM {table})
+        + (SELECT count(*) FROM failed WHERE {failed})"""
+    [(there,)] = ledger.rows(query, (RETRIEVAL_STAGE,))
+    return int(ledger.meta("total") * max(cells, 1) - there)

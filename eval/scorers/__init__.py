@@ -1,1 +1,0 @@
-"""Scorers: the rules of benchmarks, put to Examples."""

@@ -1,0 +1,1 @@
+"""Flags and imitated photographs of them, drawn."""

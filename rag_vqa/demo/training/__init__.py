@@ -1,0 +1,1 @@
+"""Training data and tokenizer of the two demo models."""

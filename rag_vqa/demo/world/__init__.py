@@ -1,0 +1,1 @@
+"""The flag world: countries, facts, names and texts, real and invented."""

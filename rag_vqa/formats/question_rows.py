@@ -1,0 +1,117 @@
+"""Rows of a question file, each read into a QuestionRow whose picture is only named so far.
+
+Knows that ids are required and unique, and that an error names its file and line. Does not know any
+benchmark, and looks at no picture. Memory is flat: ids seen are kept in a temporary database.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from rag_vqa.errors import BadInput
+from rag_vqa.formats.benchmark import QuestionRow, QuestionRows
+from rag_vqa.formatting import quote_value
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+def read_question_rows(
+    rows: Iterable[tuple[int, Row | BadInput]],
+    path: Path,
+    example: Callable[[Row, int], QuestionRow],
+    unit: str = "line",
+) -> QuestionRows:
+    """Each row of `path` as the format's `example` reads it, or why it is refused.
+
+    Args:
+        rows: numbers for people and fields, or why there are none.
+        example: gets the fields, and the row's place counted from 0.
+
+    Raises:
+        BadInput: no row at all.
+    """
+    place = -1
+    with closing(sqlite3.connect("")) as seen:  # SQLite's own temporary file
+        seen.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        for place, (number, row) in enumerate(rows):
+            try:
+                if isinstance(row, BadInput):
+                    raise row
+                asked = example(row, place)
+                _check_storable(asked)
+                _refuse_repeated_id(seen, asked.example.id)
+            except BadInput as error:
+                yield BadInput(f"{path}, {unit} {number}: {error}")
+            except RecursionError:
+                yield BadInput(f"{path}, {unit} {number}: nested too deeply: a question is flat.")
+            else:
+                yield asked
+    if place < 0:
+        raise BadInput(f"{path} holds no questions: it is empty.")
+
+
+def _check_storable(asked: QuestionRow) -> None:
+    """Whether it can be kept as JSON and as text, and its picture lies in the folder."""
+    example = asked.example
+    kept = (example.id, example.query.text, example.query.instruction, example.answers,
+            example.relevant, example.oracle, example.references, example.kind, example.split,
+            example.group, asked.picture, asked.negatives)  # fmt: skip
+    try:
+        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadInput("it holds half a character (a lone surrogate).") from error
+    except ValueError as error:
+        raise BadInput("it holds a number that is none (as 1e999 is).") from error
+    for name in asked.picture:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            raise BadInput(f"picture {quote_value(name)} leads out of its folder.")
+
+
+def _refuse_repeated_id(seen: sqlite3.Connection, identity: str) -> None:
+    try:
+        seen.execute("INSERT INTO ids VALUES (?)", (identity,))
+    except sqlite3.IntegrityError:
+        raise BadInput(
+            f"the id {quote_value(identity)} was there before: each question has its own."
+        ) from None
+
+
+def required_text(row: Row, name: str) -> str:
+    """A field that must be a text with something in it."""
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        what = "is missing" if value is None else f"is {quote_value(value)}, not a text"
+        raise BadInput(f"{name} {what}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{name} holds half a character (a lone surrogate).") from error
+    return value
+
+
+def optional_text(row: Row, name: str) -> str:
+    """A field that may be absent, null or empty: then ""."""
+    return required_text(row, name) if row.get(name) not in (None, "") else ""
+
+
+def text_list(row: Row, name: str) -> tuple[str, ...]:
+    """A field that is absent, null, a text, or a list of texts."""
+    value = row.get(name)
+    listed = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise BadInput(f"{name} is {quote_value(value)}, not a list of texts.")
+    return tuple(listed)
+
+
+def id_list(row: Row, name: str) -> tuple[str, ...]:
+    """A field that is an id or a list of them; numbers become their digits."""
+    value = row.get(name)
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in listed):
+        raise BadInput(f"{name} is {quote_value(value)}, not a list of ids.")
+    return tuple(dict.fromkeys(map(str, listed)))

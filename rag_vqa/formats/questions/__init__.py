@@ -1,1 +1,0 @@
-"""Question files of benchmarks, and of users → Examples; their pictures are found by name."""

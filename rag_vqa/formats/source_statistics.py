@@ -1,0 +1,166 @@
+"""Source statistics: one pass over a source that counts, before hours are spent on it.
+
+Knows how to count and how to guess at English. Does not open pictures (it only asks whether the
+file exists) and changes nothing. Memory is about twenty bytes a document.
+
+The guess is cheap and rough. A text looks non-English if over a fifth of its letters are not A to
+Z, as in other scripts, or if under 8% of its first words are common English words that other
+languages in Latin letters do not share. The second rule needs MIN_WORDS words: a name is the same
+in all languages.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from rag_vqa.formats.document import Record, Rejected, searchable_text
+from rag_vqa.formats.source import Source
+
+MIN_WORDS: Final = 20
+_HEAD: Final = 2_000  # characters of a document that are looked at
+EXAMPLES_SHOWN: Final = 5  # of what is wrong, so many are told by name
+_WORD: Final = re.compile(r"[^\W\d_]+")
+# Common in English; those that are common in a neighbour too (in, on, was, as, an, for, at) are not
+# among them.
+_ENGLISH: Final = frozenset(
+    _WORD.findall(
+        "the of and to is with by from that this which it its are were be been has have had his "
+        "her their they he she but not or also first other when where into after between most "
+        "such these than can used many there who"
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatistics:
+    """Counts over a whole source.
+
+    Attributes:
+        documents: those that could be read.
+        empty: those of them with neither text nor image, which will be refused.
+        refused: items that could not; `refusals` are the first of them.
+        with_image: documents that name a picture, whether it is there or not.
+        images_missing: pictures whose file is not there; `missing` are the first names.
+        duplicates: documents whose id was there before.
+        characters: of all texts that are searched.
+        longest: characters of the longest text; `longest_id` is whose.
+        judged: documents with enough text to guess at their language.
+        foreign: those of them that look non-English; `foreign_ids` are the first.
+    """
+
+    documents: int
+    empty: int
+    refused: int
+    refusals: tuple[str, ...]
+    with_image: int
+    images_missing: int
+    missing: tuple[str, ...]
+    duplicates: int
+    characters: int
+    longest: int
+    longest_id: str
+    judged: int
+    foreign: int
+    foreign_ids: tuple[str, ...]
+
+    @property
+    def foreign_share(self) -> float:
+        """Share of the judged documents that look non-English to a tower that reads English."""
+        return self.foreign / self.judged if self.judged else 0.0
+
+
+class _CountedExamples:
+    """How many there were, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count, self.names = 0, list[str]()
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < EXAMPLES_SHOWN:
+            self.names.append(name)
+
+
+def collect_statistics(source: Source) -> SourceStatistics:
+    """Read through a source once. Refused items are counted here, not reported again.
+
+    Raises:
+        BadInput: there are no documents; under `strict` the first item that is refused.
+    """
+    refused, missing, foreign = _CountedExamples(), _CountedExamples(), _CountedExamples()
+    hashes = array("q")
+    empty = with_image = characters = longest = judged = 0
+    longest_id = ""
+    counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
+    for record in counting.records():
+        hashes.append(hash(record.id))
+        text = searchable_text(record)
+        empty += not (text or record.images)
+        characters += len(text)
+        if len(text) > longest:
+            longest, longest_id = len(text), record.id
+        with_image += bool(record.images)
+        for name in _missing_images(record):
+            missing.add(name)
+        looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
+        judged += looks is not None
+        if looks:
+            foreign.add(record.id)
+    return SourceStatistics(
+        documents=len(hashes),
+        empty=empty,
+        refused=refused.count,
+        refusals=tuple(refused.names),
+        with_image=with_image,
+        images_missing=missing.count,
+        missing=tuple(missing.names),
+        duplicates=len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64))),
+        characters=characters,
+        longest=longest,
+        longest_id=longest_id,
+        judged=judged,
+        foreign=foreign.count,
+        foreign_ids=tuple(foreign.names),
+    )
+
+
+def _rejection_text(rejected: Rejected) -> str:
+    return rejected.reason if rejected.line is None else f"line {rejected.line}: {rejected.reason}"
+
+
+def looks_foreign(text: str) -> bool | None:
+    """Whether a text looks non-English; None if there is too little of it to tell.
+
+    >>> looks_foreign("Ваза из фарфора"), looks_foreign("Vase")
+    (True, None)
+    """
+    words = _WORD.findall(text)
+    letters = len(joined := "".join(words))
+    if not letters:
+        return None
+    latin = len(joined.encode("ascii", "ignore"))
+    if letters - latin > letters / 5:
+        return True
+    if len(words) < MIN_WORDS:
+        return None
+    common = sum(word.lower() in _ENGLISH for word in words)
+    return common < 0.08 * len(words)
+
+
+def _missing_images(record: Record) -> list[str]:
+    """Names of its pictures that are not there."""
+    paths = [image for image in record.images if isinstance(image, Path)]
+    return [str(path) for path in paths if not _file_exists(path)]
+
+
+def _file_exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False

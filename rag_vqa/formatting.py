@@ -1,0 +1,149 @@
+"""Numbers, times, sizes and untrusted text, formatted for people.
+
+Knows units and which characters a terminal would obey. Does not know where text is printed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+# Joiners of emoji and of several scripts, the only invisible characters that are let through.
+_JOINERS = "\u200c\u200d"
+GB = 1e9
+
+
+def escape_invisible(text: str, keep: str = "\n\t") -> str:
+    """`text` with control, bidi and other invisible characters written out as escapes.
+
+    >>> escape_invisible("a\\x1b[2Jb\\u202ec")
+    'a\\\\x1b[2Jb\\\\u202ec'
+    """
+    return "".join(
+        character
+        if character in keep or not is_invisible(character)
+        else _escape_character(character)
+        for character in text
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, visible: for titles and file names."""
+    return escape_invisible(" ".join(text.split()), keep="")
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    >>> format_duration(0.0384), format_duration(1.94)
+    ('38 ms', '1.9 s')
+    """
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def format_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows under their keys, in columns."""
+    heads = list(rows[0])
+    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
+    lines = [heads, *([row[head] for head in heads] for row in rows)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{widths[head]}}" for head, cell in zip(heads, line, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def is_invisible(character: str) -> bool:
+    """True of a control character or one without a glyph of its own."""
+    if character.isascii():
+        return not character.isprintable()
+    return character not in _JOINERS and unicodedata.category(character) in (
+        "Cc", "Cf", "Cs", "Co", "Zl", "Zp",
+    )  # fmt: skip
+
+
+def _escape_character(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def format_rate_and_eta(done: int, total: int | None, seconds: float, first: int = 0) -> str:
+    """Rate and time left.
+
+    >>> format_rate_and_eta(29_400, 48_210, 71.36)
+    '29,400/48,210  412/s  0:00:46 left'
+    >>> format_rate_and_eta(48_210, 48_210, 117.0)
+    '48,210/48,210  412/s  in 0:01:57'
+    """
+    rate = (done - first) / seconds if seconds > 0 else 0.0
+    count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
+    speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+    if total is None or not rate:
+        return f"{count}  {speed}"
+    if done >= total:
+        return f"{count}  {speed}  in {format_clock(seconds)}"
+    return f"{count}  {speed}  {format_clock((total - done) / rate)} left"
+
+
+def format_clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: 0:01:05."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def format_bytes(count: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> format_bytes(17.53e9), format_bytes(3.6e6)
+    ('17.5 GB', '4 MB')
+    """
+    return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'text'?`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def quote_value(value: object, limit: int = 60) -> str:
+    """A user's value as it may stand in a message: escaped, and not longer than a line."""
+    text = ascii(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def format_time_needed(seconds: float) -> str:
+    """A duration in the largest units that matter: "3 s", "5 min", "2 h 10 min"."""
+    if seconds < 60:
+        return format_duration(seconds)
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def format_token_count(tokens: float) -> str:
+    """
+    >>> format_token_count(1234), format_token_count(2_500_000), format_token_count(7.1e9)
+    ('1 k', '2.5 M', '7.1 G')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M")):
+        if tokens >= size:
+            return f"{tokens / size:.1f} {unit}"
+    return f"{tokens / 1e3:.0f} k"
+
+
+def format_rough_time(seconds: float) -> str:
+    """
+    >>> format_rough_time(30), format_rough_time(90), format_rough_time(7000)
+    ('30 s', '2 min', '1.9 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

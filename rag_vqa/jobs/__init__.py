@@ -1,0 +1,1 @@
+"""What the verbs do, as functions: each job takes a dataclass of options and a reporter."""

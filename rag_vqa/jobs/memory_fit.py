@@ -1,0 +1,246 @@
+"""Memory fit for `rag-vqa doctor --fit`: do a preset and its overrides fit this machine?
+
+Knows which settings need memory, how much is free here, and which flags save some. Does not know
+how much a model needs (memory.py), and loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_vqa import memory
+from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, model_source
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.presets import CONTEXT, PRESETS, reader_limits
+
+if TYPE_CHECKING:
+    from rag_vqa.settings_schema import Settings
+
+_CRITIC_BATCH = 16  # documents that a critic's reader judges at once: `batch_size` of LocalReader
+_TILES_NOTE = "this model cuts a picture into tiles, and one of them is counted: it needs more"
+# What can be changed, the least harm first: a flag, its section and key, and the value.
+_SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
+    ("--quantization nf4", "reader", "quantization", "nf4"),
+    ("--set retriever.device=cpu", "retriever", "device", "cpu"),
+    ("--set reader.max_context=4096", "reader", "max_context", 4096),
+    ("--max-pixels 262144", "reader", "max_pixels", 512 * 512),
+    ("--max-images 1", "reader", "max_images", 1),
+    ("--filter none", "filter", "name", "none"),
+    ("--set reader.max_context=2048", "reader", "max_context", 2048),
+)
+
+
+@dataclass(frozen=True)
+class MemoryFit:
+    """What is needed where, what is free there, and the flags that would make it fit.
+
+    Attributes:
+        needs: bytes by part, in the memory of `device`: "cpu", "cuda", "mps".
+        elsewhere: bytes in the machine's own memory, where `device` is a GPU.
+        served: the reader runs behind servers, and needs nothing here.
+        mend: flags; "" where it fits, or where nothing helps.
+        note: what is not counted; "" where all is.
+    """
+
+    preset: str
+    reader: str
+    device: str
+    needs: Mapping[str, float]
+    free: float
+    elsewhere: float = 0.0
+    served: bool = False
+    mend: str = ""
+    note: str = ""
+
+    @property
+    def total(self) -> float:
+        """Bytes of all parts."""
+        return sum(self.needs.values())
+
+    @property
+    def spare(self) -> float:
+        """Bytes that stay free if the need is as far above what is computed as it ever was."""
+        return self.free - self.total * (1 + memory.MARGIN)
+
+    @property
+    def fits(self) -> bool:
+        """Whether that much is free, the margin included."""
+        return self.spare >= 0
+
+    @property
+    def verdict(self) -> str:
+        """ "fits, with 1.20 GB to spare", "may not fit" (within the margin), "does not fit"."""
+        if self.fits:
+            return f"fits, with {self.spare / 1e9:.2f} GB to spare"
+        return "may not fit" if self.total <= self.free else "does not fit"
+
+
+def predict_fit(settings: Settings, batch: int = 1) -> MemoryFit:
+    """Whether asking with these settings fits, and what would make it fit.
+
+    Args:
+        batch: questions read at once; `ask` reads one. A critic reads as many documents at once
+            as were found, up to its reader's batch, each as long as a prompt can be.
+
+    Raises:
+        Missing: a model that is neither known nor here.
+    """
+    found = _predict(settings, batch)
+    return found if found.fits else replace(found, mend=_suggest_flags(settings, batch))
+
+
+def _suggest_flags(settings: Settings, batch: int) -> str:
+    """One flag that is enough, else several, else another preset; "" where none is enough."""
+    changed = settings
+    flags: list[str] = []
+    for flag, section, key, value in _SAVINGS:
+        alone = _with_setting(settings, section, key, value)
+        if _predict(alone, batch).fits:
+            return flag
+        together = _with_setting(changed, section, key, value)
+        if _predict(together, batch).total < _predict(changed, batch).total:
+            changed, flags = together, [*flags, flag]
+        if _predict(changed, batch).fits:
+            return " ".join(flags)
+    return next((f"--preset {name}" for name in _fitting_presets(batch)), "")
+
+
+def _fitting_presets(batch: int) -> Iterator[str]:
+    """Presets that fit here, the largest first."""
+    from rag_vqa.settings import load_settings
+
+    for name in reversed(tuple(PRESETS)):
+        if _predict(load_settings({"preset": name}, environment={}), batch).fits:
+            yield name
+
+
+def _with_setting(settings: Settings, section: str, key: str, value: Any) -> Settings:
+    """The settings with one changed, if that is less than it was."""
+    old = getattr(getattr(settings, section), key)
+    if isinstance(value, int) and old is not None and old <= value:
+        return settings
+    changed = getattr(settings, section).model_copy(update={key: value})
+    return settings.model_copy(update={section: changed})
+
+
+def _predict(settings: Settings, batch: int) -> MemoryFit:
+    from rag_vqa.devices import resolve_device
+
+    asked = settings.reader
+    name = asked.model or EMBEDDED
+    beside = resolve_device(settings.retriever.device).partition(":")[0]
+    device = beside if asked.servers else resolve_device(asked.device).partition(":")[0]
+    on_gpu = device == "cuda"
+    own: dict[str, float] = {"runtime": memory.RUNTIME_GPU if on_gpu else memory.RUNTIME_CPU}
+    elsewhere = memory.RUNTIME_CPU if on_gpu else 0.0
+    if settings.k:
+        retriever = _retriever_memory(settings)
+        if beside == device:
+            own["retriever"] = retriever
+        else:
+            elsewhere += retriever
+    note = ""
+    if not asked.servers:
+        parts, note = _reader_memory(settings, name, batch, on_gpu)
+        own |= parts
+    return MemoryFit(
+        settings.preset or "demo",
+        name,
+        device,
+        own,
+        _free_memory(device),
+        elsewhere,
+        served=bool(asked.servers),
+        note=note,
+    )
+
+
+def _reader_memory(
+    settings: Settings, name: str, batch: int, on_gpu: bool
+) -> tuple[dict[str, float], str]:
+    """Bytes by part of a reader that runs here, and what is not counted."""
+    asked = settings.reader
+    shape, longest, note = _reader_shape(name, asked.revision)
+    if settings.filter.name != "none":
+        batch = max(batch, min(settings.k * batch, _CRITIC_BATCH))
+    given = {
+        **reader_limits(name),
+        **{k: v for k, v in asked.model_dump().items() if v is not None},
+    }
+    dtype = ("bfloat16" if on_gpu else "float32") if asked.dtype == "auto" else asked.dtype
+    load = memory.Workload(
+        asked.quantization,
+        min(given.get("max_context", CONTEXT), longest),
+        given.get("max_images", 1) if settings.k else 1,
+        asked.max_pixels,
+        memory.BYTES[dtype],
+        batch,
+        on_cpu=not on_gpu,
+    )
+    return memory.reader_memory(shape, load), note
+
+
+def _retriever_memory(settings: Settings) -> float:
+    """Bytes of its weights."""
+    asked = settings.retriever
+    known = CHECKPOINTS.get(asked.model or EMBEDDED)
+    if known is not None:
+        count = known.parameters
+    else:
+        from rag_vqa.memory import count_parameters
+
+        count = count_parameters(
+            _model_folder(model_source(asked.model, "retriever"), asked.revision)
+        )
+    return float(count * memory.BYTES[asked.dtype])
+
+
+@cache
+def _reader_shape(name: str, revision: str | None) -> tuple[memory.ModelShape, int, str]:
+    """The reader's shape, the most tokens that it takes, as far as that is known, and a note."""
+    known = CHECKPOINTS.get(name)
+    if known is not None and known.shape is not None:
+        return known.shape, CONTEXT**2, ""
+    from transformers import AutoConfig
+
+    from rag_vqa.memory import has_unlisted_tiles, model_shape
+
+    folder = _model_folder(model_source(name, "reader"), revision)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        longest = int(config.get_text_config().max_position_embeddings)
+        return model_shape(config), longest, _TILES_NOTE if has_unlisted_tiles(config) else ""
+    except (OSError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the memory of {name} cannot be computed: {reason}") from error
+
+
+def _model_folder(source: str, revision: str | None) -> Path:
+    """Where the files of a model are on this machine; nobody is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise Missing(
+            f"{source} is not here, and its size is not known to rag-vqa. "
+            f"Its configuration is enough: hf download {source} config.json"
+        ) from error
+
+
+def _free_memory(device: str) -> float:
+    """Bytes that a program could have: of all GPUs, or of the machine's memory."""
+    if device == "cuda":
+        import torch
+
+        return float(sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())))
+    from rag_vqa.devices import available_memory
+
+    return available_memory() or float("inf")

@@ -1,0 +1,133 @@
+"""Loads a reader's weights: safetensors only, quantised with bitsandbytes, on a device.
+
+Knows which layers are quantised and what they weigh in memory. Does not know prompts. Never runs
+code from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from rag_vqa.errors import ReaderError
+from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
+from rag_vqa.types import Quantization
+
+# Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
+# one says at every layer of int8 that it computes in 16 bits.
+_NOISY_LOGGERS = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
+_LANGUAGE_MODULES = ("language_model", "text_model")  # what the families call it
+# Parameters from which memory matters more than time on a CPU. Asking the system for every array
+# takes time too, see benchmarks/README.md; the embedded reader's batches would take twice as long.
+_LARGE_MODEL = 100_000_000
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_model(
+    model: str, config: Any, quantization: Quantization, device: str, dtype: Any, **where: Any
+) -> Any:
+    """The model in evaluation mode. Only linear layers of the language model are quantised.
+
+    Args:
+        model: folder or hub id.
+        config: its configuration.
+        quantization: "nf4" (double quantisation), "int8", or "none".
+        device: resolved; plain "cuda" spreads over all GPUs.
+        dtype: torch dtype of what is not quantised, and of computing.
+        where: `revision`, `local_files_only`.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    if device == "cpu" and _model_without_weights(config).num_parameters() >= _LARGE_MODEL:
+        return_freed_memory(ARRAY_BYTES)
+    return AutoModelForImageTextToText.from_pretrained(
+        model,
+        config=config,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else {"": device},
+        quantization_config=_quantization_config(config, quantization, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+        **where,
+    ).eval()
+
+
+def _quantization_config(config: Any, quantization: Quantization, dtype: Any) -> Any:
+    if quantization == "none":
+        return None
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers import BitsAndBytesConfig
+
+    skip = _unquantised_modules(config)
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=skip,  # of 4 bits too, whatever its name says
+    )
+
+
+def _unquantised_modules(config: Any) -> list[str]:
+    """Vision tower, projector, lm_head: all but the language model, whatever the family calls it.
+
+    A list replaces the library's default, hence lm_head by name.
+    """
+    parts = [name for name, _ in _model_without_weights(config).model.named_children()]
+    language = [name for name in parts if name in _LANGUAGE_MODULES]
+    if not language:
+        raise ReaderError(
+            f"{config.model_type} models cannot be quantised here yet: use --quantization none"
+        )
+    return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def _model_without_weights(config: Any) -> Any:
+    """The model without its numbers."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+
+
+def unquantised_layers(model: Any) -> tuple[str, ...]:
+    """Names of the linear layers that a loaded model has in full, in its order."""
+    from torch import nn
+
+    kinds = {
+        name: type(part) for name, part in model.named_modules() if isinstance(part, nn.Linear)
+    }
+    return tuple(name for name, kind in kinds.items() if kind is nn.Linear)
+
+
+def weight_bytes(model: Any) -> dict[str, int]:
+    """Bytes of a loaded model's weights by what they are: "float32", "nf4", "int8", …
+
+    What quantisation keeps beside its codes (scales, their scales, tables) counts with them.
+    """
+    sizes: dict[str, int] = {}
+    for weight in (*model.parameters(), *model.buffers()):
+        kind = str(weight.dtype).removeprefix("torch.")
+        size = weight.nbytes
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kind = state.quant_type
+            size += sum(part.nbytes for part in _quant_state_tensors(state))
+        elif type(weight).__name__ == "Int8Params":
+            kind = "int8"
+            size += weight.SCB.nbytes if weight.SCB is not None else 0
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes
+
+
+def _quant_state_tensors(state: Any) -> Iterator[Any]:
+    """All tensors of a quantisation state, the state of its own scales included."""
+    for part in (state.absmax, state.code, state.offset):
+        if part is not None:
+            yield part
+    if state.nested:
+        yield from _quant_state_tensors(state.state2)

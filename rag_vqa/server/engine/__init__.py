@@ -1,0 +1,1 @@
+"""The engine: one pipeline answers the questions of many clients at once."""

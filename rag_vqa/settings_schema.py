@@ -1,0 +1,140 @@
+"""The schema of the settings: sections, fields, types and defaults.
+
+Knows what can be set. Does not know how layers are merged (settings.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from rag_vqa.errors import UsageError
+
+Device: TypeAlias = str
+Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+
+def parse_server_addresses(given: Any) -> Any:
+    """Addresses of servers, checked; a text holds several with commas between.
+
+    >>> parse_server_addresses("http://a:8000/v1/, https://b/v1")
+    ('http://a:8000/v1', 'https://b/v1')
+
+    Raises:
+        UsageError: one that is no http address, or that holds a password: it would be printed
+            with the settings.
+    """
+    if isinstance(given, str):
+        given = [part.strip() for part in given.split(",") if part.strip()]
+    if not isinstance(given, Iterable):
+        return given  # refused as any other value that does not fit
+    return tuple(dict.fromkeys(_parse_address(str(address)) for address in given))
+
+
+def _parse_address(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname)
+        secret = parts.username or parts.password or parts.query or parts.fragment
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        named, secret = False, None
+    if secret:
+        raise UsageError(
+            "the address of a server holds a password, a query or a fragment: leave that out. "
+            "The key is RAG_VQA_API_KEY in the environment"
+        )
+    if not named:
+        raise UsageError(f"{address!r} is no server: give one such as http://localhost:8000/v1")
+    return address.rstrip("/")
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class RetrieverSettings(Section):
+    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced.
+
+    `workers`: processes that open pictures of documents; None: as many as there are cores for.
+    `hybrid`: words are searched too, and the two rankings fused. `sections`: pages are ranked, and
+    each is shown by its best document.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    image_processor: str | None = None
+    device: Device = "auto"
+    dtype: Dtype = "float32"
+    batch_size: int = Field(default=32, ge=1)
+    workers: int | None = Field(default=None, ge=0)
+    parity: bool = False
+    instruction: str | None = None
+    index: Literal["auto", "exact", "faiss", "triton"] = "auto"
+    hybrid: bool = False
+    sections: bool = False
+
+
+class ReaderSettings(Section):
+    """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
+
+    None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
+    `stop_at_newline`: an answer ends with its first line, as benchmarks of short answers want it.
+    `servers`: addresses of OpenAI-compatible servers that run the model; none: it runs here. What
+    is below them is about them alone, and None there is `RemoteReader`'s default.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    quantization: Literal["nf4", "int8", "none"] = "nf4"
+    device: Device = "auto"
+    dtype: Dtype | Literal["auto"] = "auto"
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
+    max_images: int | None = Field(default=None, ge=1)
+    max_context: int | None = Field(default=None, ge=1)
+    stop_at_newline: bool = False
+    servers: Annotated[tuple[str, ...], BeforeValidator(parse_server_addresses)] = ()
+    tokenizer: str | None = None
+    concurrency: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, ge=1)
+
+
+class PromptSettings(Section):
+    """Which template of `rag_vqa.prompts`, and the language of answers; "": the reader's choice."""
+
+    template: str = "answer"
+    language: str = ""
+
+
+class FilterSettings(Section):
+    """Which of the documents found are read: all, or those of which the reader itself says so.
+
+    `threshold`: the least P(yes) of the critic; `top`: at most so many, None for no bound.
+    """
+
+    name: Literal["none", "critic"] = "none"
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    top: int | None = Field(default=None, ge=1)
+
+
+class Settings(Section):
+    """Everything that can be set. `k` 0 means: ask the reader without retrieval."""
+
+    preset: str | None = None
+    retriever: RetrieverSettings = RetrieverSettings()
+    reader: ReaderSettings = ReaderSettings()
+    prompt: PromptSettings = PromptSettings()
+    filter: FilterSettings = FilterSettings()
+    k: int = Field(default=5, ge=0)
+    offline: bool = False
+    seed: int = 0
+    cache_dir: Path | None = None

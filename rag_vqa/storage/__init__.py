@@ -1,0 +1,1 @@
+"""Storage primitives: whole-file writes, the writer lock, fingerprints of a job."""

@@ -1,0 +1,114 @@
+"""Token spans: where the tokens of a text and of a picture lie, as characters and as boxes.
+
+Knows a fast tokenizer's offsets, and how a CLIP image processor resizes and crops. Does not know
+models or weights, beyond putting a weight to each span.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rag_vqa.retriever.image_workers import ImageTransform
+
+Box: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A word or mark: characters [start, end) of the text that was encoded, and its weight."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch of a picture: its box in 0..1 of the whole picture, upright, and its weight."""
+
+    box: Box
+    weight: float
+
+
+def locate_words(tokenizer: Any, text: str, window: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """Words (runs of letters and digits) and marks of a text, and which one each token is part of.
+
+    Args:
+        window: tokens that are read: what is cut off has no place.
+
+    Returns: (W) characters [start, end) of those that are read; (L) of each token 0..W-1, or -1
+        where it is a mark of the tokenizer's own.
+    """
+    read = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
+    found = [word.span() for word in _WORD.finditer(text)]
+    starts = [start for start, _ in found]
+    owners = []
+    for start, end in read["offset_mapping"]:
+        seen = text[start:end].lstrip()
+        owners.append(bisect_right(starts, end - len(seen)) - 1 if seen else -1)
+    order = {word: place for place, word in enumerate(sorted({*owners} - {-1}))}
+    return [found[word] for word in order], [order.get(word, -1) for word in owners]
+
+
+def word_spans(
+    tokenizer: Any, text: str, window: int, weights: Sequence[float]
+) -> tuple[Span, ...]:
+    """Words and marks of a text, each with its tokens' weights.
+
+    Args:
+        window: as in `locate_words`.
+        weights: (L), of each token, the tokenizer's own marks among them; () of an absent text.
+    """
+    if not len(weights):
+        return ()
+    places, owners = locate_words(tokenizer, text, window)
+    sums = [0.0] * len(places)
+    for word, weight in zip(owners, weights, strict=True):
+        if word >= 0:
+            sums[word] += weight
+    return tuple(
+        Span(text[start:end], start, end, weight)
+        for (start, end), weight in zip(places, sums, strict=True)
+    )
+
+
+def image_patches(
+    opening: ImageTransform,
+    picture: tuple[int, int],
+    pixels: tuple[int, int],
+    patch: int,
+    weights: Sequence[float],
+) -> tuple[Patch, ...]:
+    """The patches of a picture that lie on it, row by row.
+
+    Args:
+        opening: how the picture was made small.
+        picture: its width and height before.
+        pixels: width and height of what the tower reads: the middle of what is left then.
+        patch: pixels that a patch is wide and high.
+        weights: (1 + patches), of the class token and each patch; () of an absent picture.
+    """
+    if not len(weights):
+        return ()
+    whole = opening.resized(*picture)
+    columns, rows = (side // patch for side in pixels)
+    found = []
+    for place, weight in zip(range(rows * columns), weights[1:], strict=True):
+        corner = place % columns, place // columns
+        (x0, x1), (y0, y1) = (
+            _as_fraction((full - side) // 2 + at * patch, patch, full)
+            for at, side, full in zip(corner, pixels, whole, strict=True)
+        )
+        if x0 < x1 and y0 < y1:  # else it lies on padding
+            found.append(Patch((x0, y0, x1, y1), weight))
+    return tuple(found)
+
+
+def _as_fraction(start: int, length: int, whole: int) -> tuple[float, float]:
+    return max(0.0, start / whole), min(1.0, (start + length) / whole)

@@ -1,0 +1,223 @@
+"""Rows of an index in memory: keys, positions, and blocks of tokens and codes kept by reference.
+
+Knows which row has which key, what is deleted and what must be refused, and joins neighbouring
+blocks of one mapped file into one mapping without copying. Does not know scores.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_vqa.errors import UsageError
+from rag_vqa.retriever.index import Keys, Positions, Tokens
+from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, quantize
+
+# Rows of blocks that are joined, so that many small additions stay quick to search.
+JOINED_ROWS = 2048
+_CHECKED_ROWS = 4096  # rows looked at at once: a mapped block is never copied whole
+Array = NDArray[Any]
+
+
+class KeyTable:
+    """Keys by position. A row has one position for as long as the index lives.
+
+    Attributes:
+        keys: (N,) by position, of deleted rows too.
+        shape: (K, D) of the rows, (0, 0) before the first.
+    """
+
+    def __init__(self) -> None:
+        self.keys: Keys = np.empty(0, np.int64)
+        self.shape = (0, 0)
+        self._alive: NDArray[np.bool_] = np.empty(0, np.bool_)  # by position
+        self._order: Positions = np.empty(0, np.int64)  # of rows that are there, keys ascending
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def ascending(self) -> Positions:
+        """Positions of rows that are there, by rising key."""
+        return self._order
+
+    def append(self, keys: Keys, shape: tuple[int, int]) -> None:
+        """Give the next positions to rows that were checked."""
+        self.keys = np.concatenate([self.keys, keys])
+        self._alive = np.concatenate([self._alive, np.ones(len(keys), np.bool_)])
+        self.shape = shape
+        self._sort()
+
+    def delete(self, keys: Keys) -> None:
+        """Take rows away; a key that is not there is no error."""
+        gone = self.find(keys)
+        if len(gone):
+            self._alive[gone] = False
+            self._sort()
+
+    def find(self, keys: Keys) -> Positions:
+        """Positions, ascending, of those keys that are there."""
+        if not len(self):
+            return np.empty(0, np.int64)
+        keys = np.unique(np.asarray(keys, np.int64))
+        mine = self.keys[self._order]
+        places = np.minimum(np.searchsorted(mine, keys), len(mine) - 1)
+        found: Positions = np.sort(self._order[places[mine[places] == keys]])
+        return found
+
+    def among(self, keys: Keys | None) -> Positions | None:
+        """Positions, ascending, to choose from; None for all where none is deleted."""
+        if keys is not None:
+            return self.find(keys)
+        return None if len(self) == len(self.keys) else np.flatnonzero(self._alive)
+
+    def check(self, tokens: Tokens | None, keys: Keys, codes: Codes | None) -> None:
+        """Refuse rows that cannot be meant; see `Index.add`."""
+        check_rows(tokens, keys, codes, self.shape)
+        if len(self.find(keys)):
+            raise UsageError("Some of these keys are in the index already: delete them first.")
+
+    def _sort(self) -> None:
+        there = np.flatnonzero(self._alive)
+        keys = self.keys[there]
+        ascends = bool((keys[:-1] < keys[1:]).all())
+        self._order = there if ascends else there[np.argsort(keys)]
+
+
+def check_rows(
+    tokens: Tokens | None, keys: Keys, codes: Codes | None, shape: tuple[int, int]
+) -> tuple[int, int]:
+    """(K, D) of rows to be added to an index of `shape`, (0, 0) if it is empty.
+
+    Raises:
+        UsageError: a shape, a value or a key that cannot be meant.
+    """
+    if keys.ndim != 1 or len(np.unique(keys)) < len(keys) or (keys < 0).any():
+        raise UsageError("Keys must be (N,), distinct and not negative.")
+    if tokens is not None:
+        if tokens.ndim != 3 or len(tokens) != len(keys) or 0 in tokens.shape[1:]:
+            raise UsageError(
+                f"Rows are (N, K, D) with keys (N,), not {tokens.shape}, {keys.shape}."
+            )
+        own: tuple[int, ...] = tokens.shape[1:]
+    elif codes is not None:
+        own = codes.dtype["values"].shape if codes.dtype.names else ()
+    else:
+        raise UsageError("Rows need tokens, codes, or both.")
+    if len(own) != 2 or shape not in ((0, 0), own):
+        raise UsageError(f"Rows of {own} do not fit an index of {shape}.")
+    if codes is not None and (codes.dtype != code_dtype(*own) or codes.shape != keys.shape):
+        raise UsageError(f"Codes {codes.shape} do not fit {len(keys)} rows of {own}.")
+    if tokens is not None and codes is None:
+        _check_finite(tokens)
+    return own[0], own[1]
+
+
+def _check_finite(tokens: Tokens) -> None:
+    for start in range(0, len(tokens), _CHECKED_ROWS):
+        part = tokens[start : start + _CHECKED_ROWS]
+        # Compared so that NaN fails too; what fp16 cannot hold would become infinity.
+        if not (np.abs(part) <= np.finfo(np.float16).max).all():
+            raise UsageError("Rows hold NaN or infinity: the encoder that made them is broken.")
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows added together, of positions from `start`: tokens (N, K, D) or None, codes (N,)."""
+
+    start: int
+    tokens: NDArray[np.float16] | None
+    codes: Codes
+    coarse: Codes | None = None  # (N,) of fewer tokens, where an engine makes them
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+class RowBlocks(KeyTable):
+    """Rows by position and by key; `coarse` makes a block's coarse codes."""
+
+    def __init__(self, coarse: Callable[[RowBlock, Keys], Codes] | None = None) -> None:
+        super().__init__()
+        self._coarse = coarse
+        self.blocks: list[RowBlock] = []
+
+    def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None) -> None:
+        """Add a block; see `Index.add`. It is joined to the last where both are mapped and lie
+        side by side, or are small: many blocks would be slow to search."""
+        keys = np.asarray(keys, np.int64)
+        self.check(tokens, keys, codes)
+        if not len(keys):
+            return
+        half = None if tokens is None else np.ascontiguousarray(tokens, np.float16)
+        if codes is None:
+            assert half is not None  # checked: one of the two is given
+            codes = quantize(half)
+        block = RowBlock(len(self.keys), half, np.ascontiguousarray(codes))
+        if self._coarse is not None:
+            block = replace(block, coarse=self._coarse(block, keys))
+        if self.blocks and (joined := _join_blocks(self.blocks[-1], block)) is not None:
+            self.blocks[-1] = joined
+        else:
+            self.blocks.append(block)
+        self.append(keys, codes.dtype["values"].shape)
+
+    def parts(self, at: Positions | None) -> Iterator[tuple[RowBlock, Positions | None]]:
+        """Blocks with the positions inside them, ascending, out of those given; None for all."""
+        for block in self.blocks:
+            if at is None:
+                yield block, None
+                continue
+            first, last = np.searchsorted(at, [block.start, block.start + len(block)])
+            if last > first:
+                yield block, at[first:last] - block.start
+
+
+def _join_blocks(last: RowBlock, block: RowBlock) -> RowBlock | None:
+    """Both as one block, if they are alike; a copy only if they are small."""
+    if (last.tokens is None) != (block.tokens is None):
+        return None
+    small = len(last) + len(block) <= JOINED_ROWS
+    codes, tokens, coarse = _join_arrays(last.codes, block.codes, small), None, None
+    if last.tokens is not None and block.tokens is not None:
+        tokens = _join_arrays(last.tokens, block.tokens, small)
+    if codes is None or (tokens is None) != (block.tokens is None):
+        return None
+    if last.coarse is not None and block.coarse is not None:
+        coarse = np.concatenate([last.coarse, block.coarse])
+    return RowBlock(last.start, tokens, codes, coarse)
+
+
+def _join_arrays(last: NDArray[Any], block: NDArray[Any], small: bool) -> NDArray[Any] | None:
+    joined = join_mapped(last, block)
+    return np.concatenate([last, block]) if joined is None and small else joined
+
+
+def join_mapped(first: Array, second: Array) -> Array | None:
+    """Rows of one and of the other, mapped; None where they do not lie so, or no longer can be."""
+    one, two = memory_map_of(first), memory_map_of(second)
+    if one is None or two is None or one.filename is None or one.filename != two.filename:
+        return None
+    if one.offset + one.nbytes != two.offset:
+        return None
+    try:
+        size = one.nbytes + two.nbytes
+        mapped = np.memmap(one.filename, np.uint8, "r", one.offset, (size,))
+    except (OSError, ValueError):  # the file was removed, or is shorter than it was
+        return None
+    return mapped.view(np.ndarray).view(first.dtype).reshape(-1, *first.shape[1:])
+
+
+def memory_map_of(array: Array) -> np.memmap[Any, Any] | None:
+    """The mapping that an array is all of."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap):
+            return base if base.nbytes == array.nbytes else None
+        base = base.base
+    return None

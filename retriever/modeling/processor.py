@@ -1,0 +1,171 @@
+"""ReT's preprocessing: text and images to tensors, as the release does it, or with EXIF applied.
+
+Knows the tokenizer, the image processor, and what stands for an absent text or image. Does not
+decode files itself (images.py) and does not know instructions or batching.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from PIL import Image
+from torch import Tensor
+
+from rag_vqa.checkpoints import processor_source
+from rag_vqa.errors import Missing
+from rag_vqa.images import load
+from rag_vqa.retriever.image_workers import ImageTransform
+from rag_vqa.retriever.modeling.configuration import RetConfig
+from rag_vqa.types import ImageSource
+
+BLANK_IMAGE_SIZE = (336, 336)  # the release's stand-in for an absent image
+
+
+@dataclass(frozen=True)
+class RetInputs:
+    """A batch for RetModel.forward: B items, L tokens, S pixels a side.
+
+    input_ids, attention_mask (B, L) int64; pixel_values (U, 3, S, S) float32, each picture once,
+    image_index (B) int64, which of them an item has; text_mask, image_mask (B) float32, 0 =
+    absent. An absent text is the tokenizer's start and end marks; where all pictures are absent
+    pixel_values and image_index are None.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    pixel_values: Tensor | None
+    text_mask: Tensor
+    image_mask: Tensor
+    image_index: Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
+        """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
+        moved: dict[str, Tensor | None] = {}
+        for name, value in vars(self).items():
+            whole = value is not None and not value.is_floating_point()
+            moved[name] = None if value is None else value.to(device, None if whole else dtype)
+        return moved
+
+
+class RetProcessor:
+    """Makes Inputs. `parity` follows the release to the pixel: EXIF orientation is ignored."""
+
+    def __init__(
+        self, tokenizer: Any, image_processor: Any, *, window: int = 77, parity: bool = False
+    ) -> None:
+        """`window`: tokens of text that the tower reads, start and end marks included."""
+        self.tokenizer, self.image_processor = tokenizer, image_processor
+        self.window, self.parity = window, parity
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        config: RetConfig,
+        *,
+        tokenizer: str | Path | None = None,
+        image_processor: str | Path | None = None,
+        revision: str | None = None,
+        parity: bool = False,
+        offline: bool = False,
+    ) -> Self:
+        """Find tokenizer and image processor: the given ones, the checkpoint's own, the towers'.
+
+        Released configurations may name paths of their authors' machines: then those that are
+        known for the checkpoint (`presets.processors`) are taken. Of others `tokenizer` and
+        `image_processor` take a folder or a hub id. Raises Missing where neither loads.
+        """
+        # CLIPImageProcessor's PIL form: no torchvision, bit-identical for RGB.
+        from transformers import AutoTokenizer, CLIPImageProcessorPil
+
+        own = str(source)
+        positions: int = getattr(config.text_config, "max_position_embeddings", 77)
+        text = _find_source(tokenizer, own, "tokenizer_config.json", config.text_config)
+        vision = _find_source(
+            image_processor, own, "preprocessor_config.json", config.vision_config
+        )
+        # A revision pins the checkpoint's repository, never another one.
+        options = [
+            {"local_files_only": offline, "revision": revision if place == own else None}
+            for place in (text, vision)
+        ]
+        try:
+            words = AutoTokenizer.from_pretrained(text, trust_remote_code=False, **options[0])
+            return cls(
+                words,
+                CLIPImageProcessorPil.from_pretrained(vision, **options[1]),
+                # A tokenizer that states no length states 1e30, and positions would overflow.
+                window=min(words.model_max_length, positions),
+                parity=parity,
+            )
+        except (OSError, ValueError) as error:
+            raise Missing(
+                f"{source}: its tokenizer ({text!r}) or image processor ({vision!r}) does not "
+                f"load ({str(error).splitlines()[0]}). Name others with --set "
+                "retriever.tokenizer=… and --set retriever.image_processor=…"
+            ) from error
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, markers included, not truncated."""
+        return len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def __call__(self, texts: Sequence[str], images: Sequence[ImageSource | None]) -> RetInputs:
+        """Texts ("" = absent) and images (None or "" = absent) of B items → Inputs."""
+        text_mask = torch.tensor([float(bool(text)) for text in texts])
+        absent = [image is None or image == "" for image in images]
+        image_mask = torch.tensor([float(not missing) for missing in absent])
+        # Also where all texts are absent: joint training has the query side read the marks, and
+        # what text_mask rules out does not run anyway.
+        words = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.window,
+            return_tensors="pt",
+        )
+        pixels = index = None
+        if image_mask.any():
+            # Sections of one page share its picture: it is read and encoded once.
+            names = [str(i) if isinstance(i, str | Path) else id(i) for i in images]
+            first = {name: row for row, name in reversed([*enumerate(names)])}
+            order = {name: place for place, name in enumerate(first)}
+            index = torch.tensor([order[name] for name in names])
+            pixels = self.pixels([self._open_image(images[row]) for row in first.values()])
+        return RetInputs(
+            words["input_ids"], words["attention_mask"], pixels, text_mask, image_mask, index
+        )
+
+    def _open_image(self, image: ImageSource | None) -> Image.Image:
+        if image is None or image == "":
+            return Image.new("RGB", BLANK_IMAGE_SIZE)
+        opening = ImageTransform.of(self.image_processor, exif=not self.parity)
+        return opening.small(load(image, exif=opening.exif))
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB images → (B, 3, S, S) float32."""
+        out: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return out
+
+
+def _find_source(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
+    if given is not None:
+        return str(given)
+    folder = Path(own)
+    if (folder / marker).exists():
+        return own
+    named = str(getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", ""))
+    if named and (Path(named).is_dir() or _is_hub_id(named)):
+        return named
+    return processor_source(own) or named or own
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True

@@ -1,0 +1,360 @@
+"""Store: documents and passages as rows, their tokens in segments, their pictures by content.
+
+Knows what one commit writes, how it is read again, and what a killed writer leaves behind. Does
+not know encoders, splitting or scores. Compacting and copying: maintenance.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
+from rag_vqa.retriever.index.int8_quantization import quantize
+from rag_vqa.retriever.store import document_content, kb_manifest, segments
+from rag_vqa.retriever.store.database import DATABASE_FILE, Database
+from rag_vqa.retriever.store.document_content import (
+    PARSE_ERRORS,
+    EncodedDocument,
+    Pictures,
+    Shown,
+    decode_document,
+    picture_name,
+)
+from rag_vqa.retriever.store.kb_manifest import Manifest
+from rag_vqa.retriever.store.schema import Commit, checksum_error
+from rag_vqa.retriever.store.segments import (
+    SEGMENT_ROWS,
+    Block,
+    Keys,
+    Segments,
+    Tokens,
+    record_block,
+)
+from rag_vqa.storage import atomic, lock
+from rag_vqa.types import Document, Passage, Scalar
+
+_DOCUMENTS_AT_ONCE = 400
+_DOCUMENT_COLUMNS = "row, id, body, hash, shape, tokens, cut, checksum"
+_PASSAGE_COLUMNS = "key, document, position, text, image, checksum"
+
+
+class Store:
+    """An open knowledge base's files. Readers need no lock; who writes takes `writing` first."""
+
+    def __init__(self, folder: Path, file: str = DATABASE_FILE) -> None:
+        self.folder = folder
+        if not (folder / file).is_file():
+            what = "is no knowledge base: kb.sqlite is not in it" if folder.exists() else ""
+            raise Missing(
+                f"{folder} {what or 'does not exist'}. "
+                f"Build one: rag-vqa kb build SOURCE --out {folder}"
+            )
+        self.db = Database(folder / file)
+        self._collected = False
+        try:
+            self.manifest = kb_manifest.read_manifest(self.db)
+            kept = self.manifest.keep_tokens
+            self.segments = Segments(folder, self.manifest.K, self.manifest.D, kept)
+            self.pictures = Pictures(folder)
+            self._check_segments()
+        except Exception:
+            self.db.close()
+            raise
+
+    @classmethod
+    def create(cls, folder: Path, made: Manifest, file: str = DATABASE_FILE) -> None:
+        """Write an empty store; what is there is left to the caller to check, and to lock."""
+        for inner in (Pictures(folder).folder, Segments(folder, made.K, made.D, True).folder):
+            atomic.make_folder(inner)
+        atomic.sync_folder(folder)
+        Database.create(folder / file, kb_manifest.manifest_rows(made))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer. The first time, what killed writers left is removed."""
+        with lock.hold_lock(self.folder):
+            for folder in (self.pictures.folder, self.segments.folder):
+                atomic.make_folder(folder)  # empty ones get lost where folders are copied
+            if not self._collected:
+                remove_leftovers(self)
+                self._collected = True
+            yield
+
+    def count(self) -> tuple[int, int]:
+        """Documents and passages."""
+        tables = ("documents", "passages")
+        documents, passages = (self.db.rows(f"SELECT count(*) FROM {t}")[0][0] for t in tables)
+        return documents, passages
+
+    def hashes_of(self, identity: str) -> tuple[bytes, bytes] | None:
+        """`Content.hash` and `.shape` of the document stored, None if there is none of that id."""
+        found = self.db.rows("SELECT hash, shape FROM documents WHERE id = ?", [identity])
+        return found[0] if found else None
+
+    def put(self, batch: Sequence[EncodedDocument]) -> None:
+        """Write documents in one commit; one of the same id is replaced with all its passages."""
+        if not batch:
+            return
+        if any(new.document.images for new in batch):
+            self.pictures.sync()
+        with self.db.commit() as commit:
+            owners: list[int] = []
+            key = first = commit.issue("passages")
+            for new in batch:
+                row = self._put_document(commit, new)
+                for passage in new.passages or ():
+                    name = picture_name(passage.image)
+                    commit.insert("passages", key, row, passage.position, passage.text, name)
+                    owners.append(row)
+                    key += 1
+            if owners:
+                keys = np.arange(first, key, dtype=np.int64)
+                self._append(commit, batch, keys, np.array(owners, np.int64))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove documents in one commit; how many there were. Their bytes stay until compacted."""
+        query = "SELECT row FROM documents WHERE id IN ({})"
+        rows = [row for (row,) in self.db.rows_in(query, list(dict.fromkeys(ids)))]
+        if rows:
+            with self.db.commit() as commit:
+                for row in rows:
+                    self._drop_passages(commit, row)
+                    commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
+                    commit.remove("documents", "row", row)
+        return len(rows)
+
+    def documents(self, rows: Sequence[int]) -> dict[int, Document]:
+        """Those of the documents that are there, by row."""
+        query = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE row IN ({{}})"
+        return {values[0]: self._document(values) for values in self.db.rows_in(query, rows)}
+
+    def document(self, identity: str) -> tuple[int, Document] | None:
+        """The row and the document of that id, None if there is none."""
+        found = self.db.rows(f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id = ?", [identity])
+        return (found[0][0], self._document(found[0])) if found else None
+
+    def all_documents(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """Documents of rows beyond `after` in the order of their first adding, in chunks."""
+        query = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE row > ? ORDER BY row LIMIT ?"
+        while chunk := self.db.rows(query, [after, _DOCUMENTS_AT_ONCE]):
+            yield from ((values[0], self._document(values)) for values in chunk)
+            after = chunk[-1][0]
+
+    def ids(self, rows: Sequence[int]) -> dict[int, str]:
+        """Ids by row, of rows that passages name."""
+        query = "SELECT row, id FROM documents WHERE typeof(id) = 'text' AND row IN ({})"
+        found = dict(self.db.rows_in(query, rows))
+        if len(found) < len(set(rows)):
+            raise self.db.corrupt("a passage belongs to no document")
+        return found
+
+    def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
+        """By key of a row of tokens: the row of the document, and the passage."""
+        query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE key IN ({{}})"
+        found = [self._sound_passage(values) for values in self.db.rows_in(query, keys)]
+        if len(found) < len(set(keys)):
+            raise self.db.corrupt("a row of tokens has no passage")
+        ids = self.ids(sorted({values[1] for values in found}))
+        return {values[0]: (values[1], self._passage(values, ids)) for values in found}
+
+    def passages_of(self, row: int) -> list[tuple[int, Passage]]:
+        """Keys and passages of one document, in their order."""
+        query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE document = ? ORDER BY position"
+        ids = self.ids([row])
+        found = [self._sound_passage(values) for values in self.db.rows(query, [row])]
+        return [(values[0], self._passage(values, ids)) for values in found]
+
+    def texts(self, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Keys and texts of passages that are there."""
+        query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE key IN ({{}})"
+        for values in self.db.rows_in(query, keys):
+            key, _, _, text, _ = self._sound_passage(values)
+            yield key, text
+
+    def gone(self, after: int = -1) -> Keys:
+        """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
+        query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"
+        keys = []
+        for key, commits, check in self.db.stream(query, [after]):
+            if what := checksum_error("gone", (key, commits), check):
+                raise self.db.corrupt(f"row {key!r} of gone {what}")
+            keys.append(key)
+        return np.array(keys, np.int64)
+
+    def ends(self) -> Iterator[tuple[int, int]]:
+        """Numbers of the segments, and the rows of each that count."""
+        for *values, check in self.db.rows("SELECT number, rows, checksum FROM segments"):
+            if what := checksum_error("segments", values, check):
+                raise self.db.corrupt(f"row {values[0]!r} of segments {what}")
+            yield values[0], values[1]
+
+    def metadata_names(self) -> list[str]:
+        """All names that occur in metadata."""
+        found = self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")
+        if not all(isinstance(name, str) for (name,) in found):
+            raise self.db.corrupt("a name of metadata is no text")
+        return [name for (name,) in found]
+
+    def rows_where(self, name: str, values: Sequence[Scalar]) -> Keys:
+        """Rows (n,), ascending, of documents whose metadata has one of the values."""
+        query = "SELECT document FROM metadata WHERE name = ? AND value IS ?"
+        rows = {row for value in values for (row,) in self.db.rows(query, [name, value])}
+        if not all(isinstance(row, int) for row in rows):
+            raise self.db.corrupt(f"the metadata {name!r} is not of documents")
+        return np.array(sorted(rows), np.int64)
+
+    def _put_document(self, commit: Commit, new: EncodedDocument) -> int:
+        """Write its row, the one that it has already if it has; passages stay if they may."""
+        row, made, lengths = self._row(commit, new.document.id), new.content, (new.length, new.cut)
+        if row is None:
+            row = commit.issue("documents")
+        else:
+            if new.passages is not None:
+                self._drop_passages(commit, row)
+            else:
+                query = "SELECT tokens, cut FROM documents WHERE row = ?"
+                lengths = commit.db.execute(query, [row]).fetchone()
+            commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
+            commit.remove("documents", "row", row)
+        commit.insert("documents", row, new.document.id, made.body, made.hash, made.shape, *lengths)
+        rows = [(row, name, value) for name, value in new.document.metadata.items()]
+        commit.db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
+        return row
+
+    def _append(
+        self, commit: Commit, batch: Sequence[EncodedDocument], keys: Keys, documents: Keys
+    ) -> None:
+        fresh = [new for new in batch if new.passages]
+        tokens = None
+        if self.manifest.keep_tokens:
+            tokens = np.concatenate([_require_tokens(new.tokens) for new in fresh]).astype(
+                "<f2", copy=False
+            )
+        codes = np.concatenate(
+            [
+                quantize(_require_tokens(new.tokens)) if new.codes is None else new.codes
+                for new in fresh
+            ]
+        )
+        segment, first = self.open_segment(commit)
+        hashes = self.segments.append(segment, first, tokens, codes)
+        number = commit.issue("blocks")
+        record_block(commit, Block(number, segment, first, keys, documents, *hashes))
+
+    def open_segment(self, commit: Commit) -> tuple[int, int]:
+        """The segment that takes further rows, begun if need be, and its committed rows."""
+        query = "SELECT number, rows FROM segments ORDER BY number DESC LIMIT 1"
+        last = commit.db.execute(query).fetchone()
+        if last is not None and last[1] < SEGMENT_ROWS:
+            return int(last[0]), int(last[1])
+        number = commit.issue("segments")
+        self.segments.begin(number)
+        commit.insert("segments", number, 0)
+        return number, 0
+
+    def _row(self, commit: Commit, identity: str) -> int | None:
+        found = commit.db.execute("SELECT row FROM documents WHERE id = ?", [identity]).fetchone()
+        return None if found is None else int(found[0])
+
+    def _drop_passages(self, commit: Commit, row: int) -> None:
+        keys = commit.db.execute("SELECT key FROM passages WHERE document = ?", [row]).fetchall()
+        commit.remove("passages", "document", row)
+        for (key,) in keys:
+            commit.insert("gone", key, commit.number)
+
+    def _check_segments(self) -> None:
+        while True:  # a compaction may remove what was just listed: then there is a newer list
+            generation = self.db.number("generation")
+            try:
+                for number, rows in self.ends():
+                    self.segments.check(number, rows)
+                return
+            except CorruptKnowledgeBase:
+                if self.db.number("generation") == generation:
+                    raise
+
+    def _document(self, values: Sequence[Any]) -> Document:
+        *covered, check = values
+        if what := checksum_error("documents", covered, check):
+            raise self.db.corrupt(f"document {values[1]!r} {what}")
+        try:
+            return decode_document(values[2], self.image)
+        except PARSE_ERRORS as error:
+            raise self.db.corrupt(f"document {values[1]!r} cannot be read: {error}") from error
+
+    def _sound_passage(self, values: Sequence[Any]) -> Sequence[Any]:
+        *covered, check = values
+        if what := checksum_error("passages", covered, check):
+            raise self.db.corrupt(f"passage {values[0]!r} {what}")
+        return covered
+
+    def _passage(self, values: Sequence[Any], ids: Mapping[int, str]) -> Passage:
+        _, row, position, text, image = values
+        picture = None if image is None else self.image(image)
+        return Passage(ids[row], position, text, picture)
+
+    def image(self, name: object) -> Path:
+        """Where the picture of that name lies."""
+        path = self.pictures.named(name)
+        if path is None:
+            raise self.db.corrupt(f"{name!r} is not the name of a stored image")
+        return path
+
+
+def _require_tokens(tokens: Tokens | None) -> Tokens:
+    if tokens is None:
+        raise UsageError("Passages come with tokens, or with codes where only those are kept.")
+    return tokens
+
+
+def create_store(folder: Path, made: Manifest) -> None:
+    """Write an empty store; one that another process has just made is left as it is.
+
+    Raises:
+        UsageError: the folder holds other files, or is none.
+    """
+    if folder.exists() and (not folder.is_dir() or has_foreign_files(folder)):
+        raise UsageError(f"{folder} holds other files: give another name with --out.")
+    atomic.make_folder(folder)
+    with lock.hold_lock(folder):
+        if not (folder / DATABASE_FILE).exists():
+            Store.create(folder, made)
+
+
+def has_foreign_files(folder: Path) -> bool:
+    """Whether a folder without a knowledge base holds more than what killed writers left."""
+    ours = (document_content.IMAGES_FOLDER, segments.SEGMENTS_FOLDER)
+    return any(
+        entry.name not in ours and not entry.name.startswith((DATABASE_FILE, lock.LOCK_FILE))
+        for entry in folder.iterdir()
+    )
+
+
+def remove_leftovers(store: Store) -> None:
+    """Remove segments without a committed row, and files that are not whole.
+
+    Pictures that no document names are left: a build that was killed goes on with them.
+    """
+    named = {number for (number,) in store.db.rows("SELECT number FROM segments")}
+    for path in store.segments.there():
+        if int(path.stem) not in named:
+            atomic.remove_file(path)
+    for path in store.pictures.left():
+        atomic.remove_file(path)
+    for path in store.folder.glob(f"{store.db.file.name}{atomic.PARTIAL_SUFFIX}*"):
+        atomic.remove_file(path)
+
+
+def read_document_passages(store: Store, identity: str) -> Shown | None:
+    """The document of that id with its passages, None if there is none."""
+    with store.db.snapshot():
+        found = store.document(identity)
+        if found is None:
+            return None
+        row, document = found
+        return Shown(document, tuple(passage for _, passage in store.passages_of(row)))

@@ -1,0 +1,153 @@
+"""Tables of a knowledge base, the checksum of each row, and one commit in the making.
+
+Knows columns, checksums and keys. Does not know when a transaction begins or ends (database.py),
+nor what the columns mean to a user
+(document_store.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
+
+Value = int | float | str | bytes | None
+META_TABLE = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+# Metadata is a copy of what the documents' bodies hold, so it is checked against them and has no
+# checksums. Its `value` has no type: SQLite then compares numbers with numbers, text with text.
+# A key names one row of tokens for ever: AUTOINCREMENT never gives it again.
+SCHEMA = (
+    """CREATE TABLE documents (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
+    hash BLOB NOT NULL, shape BLOB NOT NULL, tokens INTEGER NOT NULL, cut INTEGER NOT NULL,
+    checksum BLOB NOT NULL)""",
+    """CREATE TABLE passages (
+    key INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, position INTEGER NOT NULL,
+    text TEXT NOT NULL, image TEXT, checksum BLOB NOT NULL, UNIQUE (document, position))""",
+    """CREATE TABLE metadata (
+    document INTEGER NOT NULL, name TEXT NOT NULL, value,
+    PRIMARY KEY (document, name)) WITHOUT ROWID""",
+    "CREATE INDEX metadata_values ON metadata (name, value)",
+    """CREATE TABLE segments (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, rows INTEGER NOT NULL, checksum BLOB NOT NULL)""",
+    """CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, segment INTEGER NOT NULL, first INTEGER NOT NULL,
+    rows INTEGER NOT NULL, keys BLOB NOT NULL, documents BLOB NOT NULL, tokens BLOB,
+    codes BLOB NOT NULL, checksum BLOB NOT NULL)""",
+    """CREATE TABLE gone (
+    key INTEGER PRIMARY KEY, commits INTEGER NOT NULL, checksum BLOB NOT NULL)""",
+)
+# Of each table with checksums: the columns that its checksum covers, the row's key first, and what
+# they hold. SQLite keeps any type in any column, and whoever forges a row forges its checksum too.
+COLUMNS: Mapping[str, Mapping[str, type | UnionType]] = {
+    "documents": {"row": int, "id": str, "body": str, "hash": bytes, "shape": bytes,
+                  "tokens": int, "cut": int},
+    "passages": {"key": int, "document": int, "position": int, "text": str, "image": str | None},
+    "segments": {"number": int, "rows": int},
+    "blocks": {"number": int, "segment": int, "first": int, "rows": int, "keys": bytes,
+               "documents": bytes, "tokens": bytes | None, "codes": bytes},
+    "gone": {"key": int, "commits": int},
+}  # fmt: skip
+_DIGEST = 2**128
+
+
+def hash_bytes(data: bytes | memoryview) -> bytes:
+    """16 bytes that stand for any number of them."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def checksum(table: str, values: Sequence[Value]) -> bytes:
+    """Of one row, of its table, its key and all its values.
+
+    >>> checksum("gone", (1, 23)) == checksum("gone", (12, 3))
+    False
+    """
+    parts = [table.encode()]
+    for value in values:
+        data = value if isinstance(value, bytes) else str(value).encode()
+        parts += (f"{type(value).__name__}{len(data)}:".encode(), data)
+    return hash_bytes(b"\0".join(parts))
+
+
+def checksum_error(table: str, values: Sequence[Value], check: object) -> str:
+    """What is wrong with a row of COLUMNS[table] and its checksum; "" if it can be as written.
+
+    >>> checksum_error("gone", (1, "x"), checksum("gone", (1, "x")))
+    "has 'x' as its commits"
+    """
+    if checksum(table, values) != check:
+        return "does not have its checksum"
+    for (name, kind), value in zip(COLUMNS[table].items(), values, strict=True):
+        # All numbers count or name something: none is negative.
+        if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
+            return f"has {value!r:.40} as its {name}"
+    return ""
+
+
+def combine_digests(digest: int, added: Iterable[bytes], removed: Iterable[bytes]) -> int:
+    """The digest over all rows after a change: the sum of their checksums, modulo 2^128.
+
+    It does not depend on the order of rows, so that a commit costs only what it changes.
+
+    >>> combine_digests(combine_digests(0, [b"a", b"b"], []), [], [b"b"]) == combine_digests(0, [b"a"], [])
+    True
+    """
+    for row in added:
+        digest += int.from_bytes(row, "big")
+    for row in removed:
+        digest -= int.from_bytes(row, "big")
+    return digest % _DIGEST
+
+
+class Commit:
+    """What is written between BEGIN and COMMIT. `number` is the commit's own, from 1."""
+
+    def __init__(self, db: sqlite3.Connection, number: int) -> None:
+        self.db, self.number = db, number
+        self._added: list[bytes] = []
+        self._removed: list[bytes] = []
+
+    def issue(self, table: str) -> int:
+        """The next key of a table, which was never given before."""
+        found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table])
+        row = found.fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    def insert(self, table: str, *values: Value) -> None:
+        """Write a row: the values of COLUMNS[table], in their order."""
+        check = checksum(table, values)
+        names = ", ".join([*COLUMNS[table], "checksum"])
+        places = ", ".join("?" * (len(values) + 1))
+        self.db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", [*values, check])
+        self._added.append(check)
+
+    def remove(self, table: str, column: str, value: Value) -> int:
+        """Remove the rows that have that value; how many there were."""
+        where = f"FROM {table} WHERE {column} = ?"
+        self._removed += [row[0] for row in self.db.execute(f"SELECT checksum {where}", [value])]
+        return self.db.execute(f"DELETE {where}", [value]).rowcount
+
+    def clear(self, table: str) -> None:
+        """Remove all rows of a table."""
+        self._removed += [row[0] for row in self.db.execute(f"SELECT checksum FROM {table}")]
+        self.db.execute(f"DELETE FROM {table}")
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Change one of meta's values."""
+        self.db.execute("UPDATE meta SET value = ? WHERE name = ?", [value, name])
+
+    def finish(self, digest: int) -> None:
+        """Count this commit, and bring the digest of the last one up to date."""
+        self.set_meta("commits", str(self.number))
+        self.set_meta("digest", f"{combine_digests(digest, self._added, self._removed):x}")
+        self.set_meta("checksum", meta_checksum(self.db))
+
+
+def meta_checksum(db: sqlite3.Connection) -> str:
+    """Over the manifest, the counters and the keys that were issued."""
+    meta = db.execute("SELECT name, value FROM meta WHERE name <> 'checksum' ORDER BY name")
+    values: list[Value] = [value for row in meta for value in row]
+    issued = db.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name")
+    values += [value for row in issued for value in row]
+    return checksum("meta", values).hex()

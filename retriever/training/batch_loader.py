@@ -1,0 +1,223 @@
+"""Batches of training pairs, prepared ahead by worker processes; the same for any worker count.
+
+Knows steps, ranks, workers, the retriever's processor, and what happens to a pair whose picture
+cannot be opened. Does not know losses or models. Batch i depends on the seed and i alone, so a run
+resumed at step i gets what an uninterrupted run got.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from rag_vqa import images
+from rag_vqa.errors import BadInput, RagVqaError, UsageError
+from rag_vqa.retriever.image_workers import ImageTransform
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.source_mixture import Mixture, step_places
+from rag_vqa.retriever.training.training_pairs import Batch, Item, Pair, id_number
+
+PREFETCH_BATCHES = 2  # batches that each process has ready
+GRACE_SECONDS = 10  # seconds from being told to end: what a stopped run has to save its state
+# Rows in a row that may be left out: more are no accident, but a folder that is not there.
+MAX_SKIPPED_ROWS = 20
+# Of tokens: few shapes, because kernels are compiled or chosen anew for each.
+LENGTH_MULTIPLE = 16
+OpenPictures = dict[str | bytes, Image]  # pictures of a batch, small, by path or by content
+
+
+def load_batches(
+    mixture: Mixture,
+    processor: RetProcessor,
+    *,
+    seed: int,
+    first_step: int,
+    steps: int,
+    batch: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """This rank's batches of the steps first_step … steps - 1.
+
+    Args:
+        batch: pairs of all ranks together.
+        workers: processes that read, open and tokenise; 0: this one. They are started afresh, so
+            a script that gives some guards its start by `if __name__ == "__main__":`.
+
+    Raises:
+        UsageError: the batch does not split over the ranks.
+        BadInput: a pair whose picture cannot be opened, unless its source says on_bad: skip; then
+            the next place that is good stands in for it, and `Batch.skipped` says why.
+        RagVqaError: a worker has died.
+    """
+    step_places(0, batch, rank, world)  # refused before any process starts
+    steps_of = _StepDataset(mixture, processor, seed, batch, rank, world)
+    loader = DataLoader(
+        steps_of,
+        batch_size=None,
+        sampler=range(first_step, steps),
+        num_workers=workers,
+        collate_fn=_keep_batch,
+        prefetch_factor=PREFETCH_BATCHES if workers else None,
+        # Fork would copy threads and CUDA; and torch's own generator stays as dropout needs it.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_init_worker,
+        generator=torch.Generator(),
+    )
+    yield from _raise_errors(loader)
+
+
+def _raise_errors(loader: DataLoader[Batch | RagVqaError]) -> Iterator[Batch]:
+    made = iter(loader)
+    try:
+        while (one := next(made, None)) is not None:
+            if isinstance(one, RagVqaError):
+                raise one
+            yield one
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RagVqaError(
+            "a process that prepares batches has ended. If memory ran out, give fewer: data.workers"
+        ) from error
+    finally:
+        del made  # ends the processes now, not when somebody lets go of the traceback
+
+
+@dataclass(frozen=True)
+class _StepDataset(Dataset[Batch | RagVqaError]):
+    """Step → this rank's batch. Errors travel as values: raised in a worker they would come with
+    its traceback as their text."""
+
+    mixture: Mixture
+    processor: RetProcessor
+    seed: int
+    batch: int
+    rank: int
+    world: int
+
+    def __getitem__(self, step: int) -> Batch | RagVqaError:
+        seen: OpenPictures = {}
+        skipped: list[str] = []
+        own = step_places(step, self.batch, self.rank, self.world)
+        try:
+            drawn = self.mixture.draw(self.seed, own)
+            pairs = [
+                self._good(place, pair, seen, skipped)
+                for place, pair in zip(own, drawn, strict=True)
+            ]
+            return collate(pairs, self.processor, skipped)
+        except RagVqaError as error:
+            return error
+
+    def _good(self, place: int, pair: Pair, seen: OpenPictures, skipped: list[str]) -> Pair:
+        """The pair with its pictures, or that of the next place that can be opened."""
+        for _ in range(MAX_SKIPPED_ROWS):
+            try:
+                return open_pictures(pair, self.processor, seen)
+            except BadInput as error:
+                if not self.mixture.skips(self.seed, place):
+                    raise
+                skipped.append(str(error))
+            place += 1
+            (pair,) = self.mixture.draw(self.seed, [place])
+        raise BadInput(f"{MAX_SKIPPED_ROWS} rows in a row cannot be used, at last {skipped[-1]}")
+
+
+def _keep_batch(made: Any) -> Any:
+    """In place of torch's own collating, which would look into a batch."""
+    return made
+
+
+def _init_worker(worker: int) -> None:
+    """One thread each. Signals to the whole group are the parent's to answer: it saves its work,
+    and is not to lose a process meanwhile. One that is told to end does so a little later."""
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+
+
+def collate(pairs: Sequence[Pair], processor: RetProcessor, skipped: Sequence[str] = ()) -> Batch:
+    """The pairs' queries, their own passages in the same order, then all negatives.
+
+    The query side has no text_mask, as in the release: an absent text is read as its marks.
+
+    Raises:
+        BadInput: a picture that cannot be opened; a pair whose passage is not among its positives.
+        UsageError: pairs with different numbers of negatives: ranks would differ in their shapes.
+    """
+    if len({len(pair.negatives) for pair in pairs}) != 1:
+        raise UsageError("pairs of one batch need the same number of negatives, and at least one.")
+    for pair in pairs:
+        if pair.passage.id not in pair.positives:
+            raise BadInput(f"{pair.name}: its passage is not among what is right for it.")
+    seen: OpenPictures = {}
+    pairs = [open_pictures(pair, processor, seen) for pair in pairs]
+    negatives = [item for pair in pairs for item in pair.negatives]
+    passages = [*(pair.passage for pair in pairs), *negatives]
+    query = _input_tensors([pair.query for pair in pairs], processor)
+    query.pop("text_mask")
+    most = max(len(pair.positives) for pair in pairs)
+    right = [[id_number(one) for one in pair.positives] for pair in pairs]
+    return Batch(
+        query=query,
+        passage=_input_tensors(passages, processor),
+        passage_ids=torch.tensor([id_number(item.id) for item in passages]),
+        positives=torch.tensor([row + row[:1] * (most - len(row)) for row in right]),
+        names=tuple(pair.name for pair in pairs),
+        skipped=tuple(skipped),
+    )
+
+
+def open_pictures(pair: Pair, processor: RetProcessor, seen: OpenPictures) -> Pair:
+    """The pair with its pictures decoded and small; one that was `seen` is the same object. What
+    comes decoded stays as it is: the processor sees to that.
+
+    Raises BadInput: one cannot be opened, with the name of the pair.
+    """
+    opening = ImageTransform.of(processor.image_processor, exif=not processor.parity)
+
+    def item(given: Item) -> Item:
+        if given.image is None or given.image == "" or isinstance(given.image, Image):
+            return given
+        key = given.image if isinstance(given.image, bytes) else str(given.image)
+        if key not in seen:
+            seen[key] = opening.small(images.load(given.image, exif=opening.exif))
+        return replace(given, image=seen[key])
+
+    try:
+        return replace(
+            pair,
+            query=item(pair.query),
+            passage=item(pair.passage),
+            negatives=tuple(item(one) for one in pair.negatives),
+        )
+    except RagVqaError as error:
+        raise BadInput(f"{pair.name}: {error}") from error
+
+
+def _input_tensors(items: Sequence[Item], processor: RetProcessor) -> dict[str, Tensor]:
+    inputs = processor([item.text for item in items], [item.image for item in items])
+    given: Mapping[str, Tensor | None] = vars(inputs)
+    tensors = {name: value for name, value in given.items() if value is not None}
+    length = tensors["input_ids"].shape[1]
+    more = min(-(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, processor.window) - length
+    padding = {"input_ids": processor.tokenizer.pad_token_id, "attention_mask": 0}
+    for name, value in padding.items():
+        tensors[name] = F.pad(tensors[name], (0, more), value=value)
+    return tensors

@@ -1,0 +1,261 @@
+"""Initialise a training: the model, its processors, and which of its weights are trained.
+
+Knows checkpoints, configurations, towers, LoRA (Hu et al., 2021, by peft) and the variants of ReT
+(the paper's ablations, each one switch on a configuration). Does not know data or the loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+)
+
+from rag_vqa.errors import Missing, UsageError
+from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.training_settings import (
+    ModelSettings,
+    Tower,
+    TrainSettings,
+    Variant,
+)
+
+_TOWER_CLASSES = {
+    "text": (CLIPTextConfig, CLIPTextModel, "text_model"),
+    "vision": (CLIPVisionConfig, CLIPVisionModel, "vision_model"),
+}
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A model in training mode, with what turns texts and pictures into its inputs."""
+
+    model: RetrieverModel
+    processor: RetProcessor
+    instruction: str = ""
+    digest: str = ""  # of all of it, as it was read: a run that goes on needs the same
+
+
+def initialise(settings: TrainSettings) -> InitialModel:
+    """What `settings` begin with; only what is to be trained requires gradients.
+
+    Raises:
+        UsageError, Missing, RagVqaError: a configuration that cannot be, or no such checkpoint.
+    """
+    torch.manual_seed(settings.seed)  # for what is made anew: a model, matrices of LoRA
+    if settings.start is not None:
+        encoder = Encoder.load(
+            settings.start,
+            device="cpu",
+            instruction=settings.instruction,
+            tokenizer=settings.tokenizer,
+            image_processor=settings.image_processor,
+        )
+        found = InitialModel(encoder.model, encoder.processor, encoder.instruction)
+    else:
+        assert settings.model is not None
+        model = _build_model(_with_vocabulary(settings.model, settings.tokenizer), settings)
+        processor = RetProcessor.load(
+            settings.tokenizer or settings.model.text or "",
+            model.config.query,
+            image_processor=settings.image_processor or settings.model.vision,
+        )
+        found = InitialModel(model, processor, settings.instruction or "")
+    _check_vocabulary(found)
+    found = replace(found, digest=_digest_model(found))
+    found.model.train()
+    set_trainable(found.model, settings)
+    return found
+
+
+def _with_vocabulary(wanted: ModelSettings, tokenizer: str | None) -> ModelSettings:
+    """A text tower described without `vocab_size` has a row for each token of its tokenizer."""
+    query = wanted.config.get("query_config") or {}
+    text = query.get("text_config")
+    if text is None or "vocab_size" in text or tokenizer is None:
+        return wanted
+    rows = len(AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False))
+    query = {**query, "text_config": {**text, "vocab_size": rows}}
+    return wanted.model_copy(update={"config": {**wanted.config, "query_config": query}})
+
+
+def _check_vocabulary(found: InitialModel) -> None:
+    rows = found.model.config.query.text_config.vocab_size
+    words = len(found.processor.tokenizer)
+    if words > rows:
+        raise UsageError(
+            f"the tokenizer has {words} tokens, the text tower {rows} (vocab_size). Give the "
+            "tower's own tokenizer, or leave vocab_size out for a new one."
+        )
+
+
+def _digest_model(found: InitialModel) -> str:
+    digest = hashlib.sha256(found.processor.tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(found.processor.image_processor.to_json_string().encode())
+    digest.update(found.instruction.encode())
+    digest.update(json.dumps(found.model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in found.model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def set_trainable(model: RetrieverModel, settings: TrainSettings) -> None:
+    """Freeze, free, or adapt by LoRA; frozen parts stay in evaluation mode, without dropout.
+
+    Raises UsageError: the query side alone, of a model that is both sides.
+    """
+    config = model.config
+    sides = {id(side): side for side in (model.get_query_model(), model.get_passage_model())}
+    for side in sides.values():
+        side.config.is_text_frozen = settings.towers.text == "frozen"
+        side.config.is_vision_frozen = settings.towers.vision == "frozen"
+    towers = {id(t): (t, settings.towers.text) for s in sides.values() for t in [s.text_model]}
+    towers |= {id(t): (t, settings.towers.vision) for s in sides.values() for t in [s.vision_model]}
+    for tower, fate in towers.values():
+        _set_tower_trainable(tower, fate, settings.towers.rank)
+    if settings.side == "query":
+        if config.share_query_passage_models:
+            raise UsageError(
+                "this checkpoint is one model for both sides: tuning its query side would move "
+                "its documents. Train both sides (side: both), and build the knowledge base anew."
+            )
+        model.get_passage_model().requires_grad_(False).eval()
+    model.train()
+    freeze_eval_mode(model, settings)
+
+
+def freeze_eval_mode(model: RetrieverModel, settings: TrainSettings) -> None:
+    """What is frozen encodes as it will be used: without dropout, also after `train()`."""
+    if settings.side == "query":
+        model.get_passage_model().eval()
+
+
+def _set_tower_trainable(tower: nn.Module, fate: Tower, rank: int) -> None:
+    tower.requires_grad_(fate == "trained")
+    if fate == "lora":
+        add_lora(tower, rank)
+
+
+def _build_model(wanted: ModelSettings, settings: TrainSettings) -> RetrieverModel:
+    raw = dict(wanted.config)
+    query = dict(raw.get("query_config") or {})
+    for name in _TOWER_CLASSES:
+        folder: str | None = getattr(wanted, name)
+        if folder is not None and query.get(f"{name}_config") is None:
+            query[f"{name}_config"] = _tower_config(name, folder)
+    raw["query_config"] = query
+    raw["passage_config"] = {**query, **(raw.get("passage_config") or {})}
+    try:
+        model = RetrieverModel(apply_variant(RetrieverConfig.from_dict(raw), settings.variant))
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise UsageError(f"model.config: {' '.join(str(error).split())}") from error
+    for name, (_, _, attribute) in _TOWER_CLASSES.items():
+        folder = getattr(wanted, name)
+        if folder is not None:
+            _load_tower(model, name, attribute, folder)
+    return model
+
+
+def _tower_config(name: str, folder: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = _TOWER_CLASSES[name][0].from_pretrained(folder).to_dict()
+    except OSError as error:
+        raise _missing_tower(name, folder, error) from error
+    return found | {"_name_or_path": folder}
+
+
+def _load_tower(model: RetrieverModel, name: str, attribute: str, folder: str) -> None:
+    try:
+        loaded = _TOWER_CLASSES[name][1].from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
+        )
+    except OSError as error:
+        raise _missing_tower(name, folder, error) from error
+    sides: list[RetModel] = [model.get_query_model(), model.get_passage_model()]
+    for side in sides:
+        try:
+            getattr(side, attribute).load_state_dict(loaded.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"model.{name}: {folder} is a tower of another shape than model.config says."
+            ) from error
+
+
+def _missing_tower(name: str, folder: str, error: OSError) -> Missing:
+    return Missing(
+        f"model.{name}: {folder}: no CLIP checkpoint ({str(error).splitlines()[0]}). Give a folder "
+        "with config.json and model.safetensors, or a hub id while online."
+    )
+
+
+def apply_variant(config: RetrieverConfig, variant: Variant) -> RetrieverConfig:
+    """A new configuration with these differences on both sides; `config` stays as it is.
+
+    Raises ValueError (of the configuration) where a size cannot be.
+    """
+    raw = config.to_dict()
+    raw |= {
+        "query_config": _apply_to_side(config.query, variant),
+        "passage_config": _apply_to_side(config.passage, variant),
+    }
+    if variant.one_model is not None:
+        raw["share_query_passage_models"] = variant.one_model
+    return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
+
+
+def _apply_to_side(config: RetConfig, variant: Variant) -> dict[str, Any]:
+    raw = config.to_dict()
+    named = {
+        "gates": variant.gates,
+        "fusion": variant.fusion,
+        "num_queries": variant.tokens,
+        "use_pooler_features": variant.pool,
+    }
+    raw |= {name: value for name, value in named.items() if value is not None}
+    if variant.layers == "last":
+        raw["layer_strategy"] = {
+            "text": _last_layer(config.text_config),
+            "vision": _last_layer(config.vision_config),
+        }
+    return raw
+
+
+def _last_layer(tower: object) -> list[int]:
+    count: int | None = getattr(tower, "num_hidden_layers", None)
+    if count is None:
+        raise ValueError("the last layer alone needs text_config and vision_config")
+    return [count - 1]
+
+
+def add_lora(tower: nn.Module, rank: int) -> None:
+    """Put two matrices of this rank beside each of a tower's; they alone require gradients.
+
+    The second begins at zero: the tower computes what it did. Raises Missing without peft.
+    """
+    # Peft imports bitsandbytes, which asks for a package to fetch code with; none of it is used.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise Missing(
+            "LoRA needs peft. Get it: pip install 'rag-vqa[train]', or set towers to frozen."
+        ) from error
+    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=LORA_TARGETS)
+    inject_adapter_in_model(config, tower)

@@ -1,0 +1,161 @@
+"""A packed folder as a source of training pairs, each epoch in another order.
+
+Knows places, epochs and ids. Does not know file formats (source_packing.py), and opens no picture.
+Every draw is a function of the seed and the place. The order takes no memory: a Feistel network is
+a bijection of 2^(2b) numbers whatever its round function is; numbers beyond the size are sent
+through again until one is below it (cycle walking: Black and Rogaway, CT-RSA 2002).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from rag_vqa.errors import BadInput, RagVqaError
+from rag_vqa.retriever.training.record_store import RecordStore, StoredRecord, record_picture
+from rag_vqa.retriever.training.source_packing import (
+    DOCUMENTS_FILE,
+    PACKED_FILE,
+    REJECTS_FILE,
+    ROWS_FILE,
+)
+from rag_vqa.retriever.training.training_pairs import Item, Pair
+from rag_vqa.retriever.training.training_settings import OnBad
+
+_MAX_DRAWS = 100  # draws of a document that is not right, before it is said that there is none
+FEISTEL_ROUNDS = 6
+
+
+class PackedSource:
+    """The rows of a packed folder, each epoch in another order. A `Source`.
+
+    Attributes:
+        counts: rows, documents, refused, … as they were packed; the reasons are in
+            `folder/rejects.jsonl`.
+        digest: of all rows and documents, and of where their pictures lie: a run that goes on
+            needs the same.
+        instructions: one is drawn for each pair. None: the row's own, or `instruction`, which
+            use puts before a question that brings none.
+        hard: negatives of each pair.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        instructions: Sequence[str] = (),
+        instruction: str = "",
+        hard: int = 0,
+        on_bad: OnBad = "stop",
+    ) -> None:
+        self.folder, self._name = folder, name
+        self.instructions, self.instruction = tuple(instructions), instruction
+        self.hard, self.on_bad = hard, on_bad
+        self._rows, self._documents = (
+            RecordStore(folder / ROWS_FILE),
+            RecordStore(folder / DOCUMENTS_FILE),
+        )
+        try:
+            packed = json.loads((folder / PACKED_FILE).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RagVqaError(f"{folder} is damaged ({error}): delete it.") from error
+        self.counts: Mapping[str, int] = packed["counts"]
+        self.digest: str = packed["digest"]
+        if hard and len(self._documents) < 2:
+            raise BadInput(f"{name}: hard is {hard}, and there is one document alone.")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+        return len(self._rows)
+
+    @property
+    def told(self) -> str:
+        """A line for people: what there is, and what was left out."""
+        said = [f"{self.counts.get(what, 0):,} {what}" for what in ("rows", "documents")]
+        refused = self.counts.get("refused", 0)
+        left = [f"{refused:,} refused, see {self.folder / REJECTS_FILE}"] if refused else []
+        for what, count in self.counts.items():
+            if what.startswith("negatives") and count:
+                left.append(f"{count:,} {what}")
+        return f"{self._name}: {', '.join(said)}" + (
+            f"; left out: {', '.join(left)}" if left else ""
+        )
+
+    def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
+        """Pairs of these places; those of an epoch are a permutation of the rows."""
+        return [self._pair(seed, place) for place in rows]
+
+    def _pair(self, seed: int, place: int) -> Pair:
+        epoch, at = divmod(place, len(self))
+        row = self._rows.at(permute(at, len(self), permutation_key(seed, epoch)))
+        random = np.random.default_rng([seed, place])
+        right = row["right"]
+        chosen = right[int(random.integers(row["there"]))]
+        instruction: str | None = row["instruction"]
+        if told := self.instructions:
+            instruction = told[int(random.integers(len(told)))]
+        elif instruction is None:
+            instruction = self.instruction
+        return Pair(
+            query=Item(f"{instruction} {row['text']}".strip(), record_picture(row)),
+            passage=self._item(self._documents.find(chosen), chosen),
+            positives=(chosen, *(one for one in right if one != chosen)),
+            negatives=self._negatives(row, random) if self.hard else (),
+            name=f"{self._name}:{row['id']}",
+        )
+
+    def _negatives(self, row: StoredRecord, random: np.random.Generator) -> tuple[Item, ...]:
+        """`hard` of the row's own, in no order; then any documents that are not right."""
+        listed = row["negatives"]
+        order = random.permutation(len(listed))[: self.hard]
+        chosen = {listed[at]: self._documents.find(listed[at]) for at in order.tolist()}
+        for _ in range(_MAX_DRAWS * self.hard):
+            if len(chosen) == self.hard:
+                break
+            other = self._documents.at(int(random.integers(len(self._documents))))
+            if other["id"] not in row["right"]:
+                chosen.setdefault(other["id"], other)
+        if len(chosen) < self.hard:
+            raise BadInput(
+                f"{self._name}:{row['id']}: hard is {self.hard}, and only {len(chosen)} documents "
+                "were found that are not right: give a smaller number."
+            )
+        return tuple(self._item(record, identity) for identity, record in chosen.items())
+
+    def _item(self, record: StoredRecord | None, identity: str) -> Item:
+        if record is None:
+            raise BadInput(f"{self._name}: document {identity!r} is gone: delete {self.folder}.")
+        return Item(record["text"], record_picture(record), identity)
+
+
+def permute(place: int, size: int, key: bytes) -> int:
+    """Where `place` goes in the permutation of 0 … size - 1 that `key` names.
+
+    >>> sorted(permute(place, 7, b"epoch 3") for place in range(7))
+    [0, 1, 2, 3, 4, 5, 6]
+    """
+    bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << bits) - 1
+    while True:
+        left, right = place >> bits, place & mask
+        for turn in range(FEISTEL_ROUNDS):
+            said = b"%d %d" % (turn, right)
+            mixed = int.from_bytes(blake2b(said, digest_size=8, key=key).digest(), "big")
+            left, right = right, left ^ (mixed & mask)
+        place = left << bits | right
+        if place < size:
+            return place
+
+
+def permutation_key(*parts: object) -> bytes:
+    """A key that differs where any part does."""
+    return blake2b(repr(parts).encode(), digest_size=16).digest()

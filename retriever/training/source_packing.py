@@ -1,0 +1,321 @@
+"""Pack the files of one source into a folder that is read row by row: checked, joined, saved.
+
+Knows rows, documents and negatives as the formats read them, what is refused, and how a packed
+folder is found again while its source's files stay the same. Does not know how rows are drawn
+(packed_source.py). Packing costs the disk the texts once more, and little memory: 8 bytes for each
+id that rows name.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir, own
+from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow
+from rag_vqa.formats.document import Record, Rejected
+from rag_vqa.formats.jsonl import read_objects
+from rag_vqa.formats.question_set import picture_path
+from rag_vqa.formats.source import open_source as open_documents
+from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.retriever.passages import whole_document_passage
+from rag_vqa.retriever.training.record_store import (
+    RecordStore,
+    check_picture_path,
+    digest_records,
+    inline_record,
+    passage_record,
+    write_records,
+)
+from rag_vqa.retriever.training.training_pairs import id_number
+from rag_vqa.retriever.training.training_settings import SourceSettings
+from rag_vqa.storage.lock import hold_lock
+
+ROWS_FILE, DOCUMENTS_FILE, PACKED_FILE, REJECTS_FILE = (
+    "rows.jsonl",
+    "documents.jsonl",
+    "packed.json",
+    "rejects.jsonl",
+)
+_FINDERS = {"pairs": own.find_pairs, "m2kr": m2kr.find_questions, "mbeir": mbeir.find_questions,
+         "infoseek": infoseek.find_questions, "evqa": evqa.find_questions}  # fmt: skip
+PAIR_FORMATS = tuple(_FINDERS)
+_IDS_AT_ONCE = 2**20  # ids gathered between two passes that drop those that came before
+IdNumbers = NDArray[np.int64]
+Refuse = Callable[[str, str], None]
+PACK_FORMAT = 1  # of the folder: another number, another folder
+SCRATCH_PREFIX = ".packing-"
+
+
+def find_files(settings: SourceSettings) -> QuestionFiles:
+    """The files of a source's rows.
+
+    Raises:
+        UsageError: no such format, or nothing that says where its files are.
+        Missing: a file is not there.
+    """
+    if settings.format not in _FINDERS:
+        raise UsageError(
+            f"{settings.format!r} is no format of training data."
+            f"{did_you_mean(settings.format, PAIR_FORMATS)} There are {', '.join(PAIR_FORMATS)}."
+        )
+    if settings.questions is None:
+        raise UsageError(f"a source of {settings.format} needs `questions`: its file or folder.")
+    split = settings.split
+    if split is None and not settings.questions.is_file():
+        split = "train"
+    return _FINDERS[settings.format](settings.questions, split, settings.images, settings.task)
+
+
+class PackWriter:
+    """One folder in the making."""
+
+    def __init__(self, settings: SourceSettings, found: QuestionFiles, folder: Path) -> None:
+        self.settings, self.found, self.folder = settings, found, folder
+        self.counts: Counter[str] = Counter()
+        self.stop = settings.on_bad == "stop"
+        self.inline = False  # whether a row brings a passage
+
+    def write(self) -> None:
+        """All files of the folder.
+
+        Raises:
+            BadInput: a row that is refused, where the settings say stop; nothing that is left.
+        """
+        path = self.settings.negatives
+        given = None if path is None else _read_negatives(path, self.folder / "negatives.jsonl")
+        with (self.folder / REJECTS_FILE).open("w", encoding="utf-8") as rejects:
+
+            def refuse(where: str, reason: str) -> None:
+                if self.stop:
+                    said = ": ".join(part for part in (where, reason) if part)
+                    raise BadInput(f"{said} To leave such rows out: on_bad: skip")
+                self.counts["refused"] += 1
+                rejects.write(json.dumps({"where": where, "reason": reason}) + "\n")
+
+            documents = self._documents(self._wanted(given), refuse)
+            rows = write_records(self.folder / ROWS_FILE, self._rows(documents, given, refuse))
+        if not len(rows):
+            what = f"{self.counts['refused']:,} were refused, see on_bad" if self.counts else ""
+            raise BadInput(f"{self.settings.questions} leaves no row to train on. {what}".strip())
+        self.counts |= Counter(rows=len(rows), documents=len(documents))
+        digest = sha256(
+            digest_records(rows).encode() + digest_records(documents).encode()
+        ).hexdigest()
+        packed = {"counts": self.counts, "digest": digest}
+        (self.folder / PACKED_FILE).write_text(json.dumps(packed), "utf-8")
+
+    def _asked(self) -> Iterator[QuestionRow | BadInput]:
+        return self.found.rows(None if self.found.names is None else self.found.names())
+
+    def _wanted(self, given: RecordStore | None) -> IdNumbers:
+        """Numbers of all ids that rows name, ascending."""
+        wanted, new = np.empty(0, np.int64), array("q")
+        for asked in self._asked():
+            if not isinstance(asked, BadInput):
+                self.inline = self.inline or bool(asked.documents)
+                new.extend(map(id_number, (*_right_ids(asked), *_wrong_ids(asked, given))))
+            if len(new) >= _IDS_AT_ONCE:
+                wanted, new = np.union1d(wanted, np.array(new)), array("q")
+        return np.union1d(wanted, np.array(new, np.int64))
+
+    def _documents(self, wanted: IdNumbers, refuse: Refuse) -> RecordStore:
+        """Those that rows name, from the file of documents and from the rows themselves."""
+        came = np.zeros(len(wanted), np.int64)  # of each id a number of its content; 0: not yet
+
+        def first(record: Record, where: str) -> Iterator[dict[str, Any]]:
+            where = f"{where}, document {quote_value(record.id)}"
+            if _has_number(wanted, id_number(record.id)) and self._usable(record, where, refuse):
+                one, at = passage_record(record), np.searchsorted(wanted, id_number(record.id))
+                content = id_number(json.dumps(one))
+                if not came[at]:
+                    came[at] = content
+                    yield one
+                elif came[at] != content:
+                    refuse(where, "its id was there before, with another content: keep one.")
+
+        def records() -> Iterator[dict[str, Any]]:
+            path = self.settings.documents
+            for record in () if path is None else self._read(path, refuse):
+                yield from first(record, _describe_line(path, record.line))
+            root = (self.settings.document_images or self.found.images).resolve()
+            for asked in self._asked() if self.inline else ():
+                if not isinstance(asked, BadInput):
+                    for document in asked.documents:
+                        yield from first(inline_record(document, root), self._where(asked))
+
+        return write_records(self.folder / DOCUMENTS_FILE, records())
+
+    def _where(self, asked: QuestionRow) -> str:
+        return f"{self.settings.questions}, question {quote_value(asked.example.id)}"
+
+    def _read(self, path: Path, refuse: Refuse) -> Iterable[Record]:
+        def reject(rejected: Rejected) -> None:
+            refuse(_describe_line(path, rejected.line), rejected.reason)
+
+        images = self.settings.document_images
+        return open_documents(path, images=images, on_reject=reject).records()
+
+    def _usable(self, document: Record, where: str, refuse: Refuse) -> bool:
+        """Whether there is something to encode; a picture is looked for, not opened."""
+        try:
+            image = whole_document_passage(document).image
+            if isinstance(image, str | Path):
+                check_picture_path(Path(image), document.folder)
+        except BadInput as error:
+            refuse(where, str(error))
+            return False
+        return True
+
+    def _rows(
+        self, documents: RecordStore, given: RecordStore | None, refuse: Refuse
+    ) -> Iterator[dict[str, Any]]:
+        for asked in self._asked():
+            if isinstance(asked, BadInput):
+                refuse("", str(asked))  # says itself where it is
+                continue
+            where = self._where(asked)
+            image = picture_path(asked, self.found.images)
+            right = _right_ids(asked)
+            there = _known_ids(right, documents)
+            if asked.picture and image is None:
+                refuse(where, f"its picture {self.found.images / asked.picture[0]} is not there.")
+            elif not there:
+                refuse(
+                    where, f"{quote_value(right[0])}, which is right, is not among the documents."
+                )
+            else:
+                yield self._row(asked, image, right, there, _wrong_ids(asked, given), documents)
+
+    def _row(
+        self,
+        asked: QuestionRow,
+        image: Path | None,
+        right: tuple[str, ...],
+        there: list[str],
+        wrong: tuple[str, ...],
+        documents: RecordStore,
+    ) -> dict[str, Any]:
+        honest = tuple(one for one in wrong if one not in right)
+        kept = _known_ids(honest, documents)
+        self.counts["negatives that are right"] += len(wrong) - len(honest)
+        self.counts["negatives that are not there"] += len(honest) - len(kept)
+        query = asked.example.query
+        return {
+            "id": asked.example.id,
+            "text": query.text,
+            "instruction": query.instruction,
+            "image": None if image is None else str(image.absolute()),
+            "right": [*there, *(one for one in right if one not in there)],
+            "there": len(there),
+            "negatives": kept,
+        }
+
+
+def _describe_line(path: Path | None, line: int | None) -> str:
+    """A place for messages; in a folder of files there are no lines."""
+    return f"{path}" if line is None else f"{path}, line {line}"
+
+
+def _right_ids(asked: QuestionRow) -> tuple[str, ...]:
+    """Ids that are right. Where those are of parents, the documents that hold the answer too."""
+    example = asked.example
+    more = example.oracle if example.level == "parent" else ()
+    return tuple(dict.fromkeys((*more, *example.relevant)))
+
+
+def _wrong_ids(asked: QuestionRow, given: RecordStore | None) -> tuple[str, ...]:
+    mined = None if given is None else given.find(asked.example.id)
+    return tuple(dict.fromkeys((*asked.negatives, *(mined["negatives"] if mined else ()))))
+
+
+def _known_ids(named: tuple[str, ...], documents: RecordStore) -> list[str]:
+    there = documents.among(np.array([id_number(one) for one in named], np.int64))
+    return [one for one, found in zip(named, there, strict=True) if found]
+
+
+def _has_number(numbers: IdNumbers, wanted: int) -> bool:
+    at = int(np.searchsorted(numbers, wanted))
+    return at < len(numbers) and int(numbers[at]) == wanted
+
+
+def _read_negatives(path: Path, out: Path) -> RecordStore:
+    """The file of `train mine`, by question.
+
+    Raises:
+        BadInput: a line that is none of it.
+    """
+
+    def records() -> Iterator[dict[str, Any]]:
+        for line, row in read_objects(path):
+            if isinstance(row, BadInput):
+                raise BadInput(f"{path}, line {line}: {row}")
+            listed, identity = row.get("negatives"), row.get("id")
+            texts = isinstance(listed, list) and all(isinstance(one, str) for one in listed)
+            if not (isinstance(identity, str) and texts):
+                raise BadInput(f'{path}, line {line}: not {{"id": "…", "negatives": ["…"]}}.')
+            yield {"id": identity, "negatives": listed}
+
+    return write_records(out, records(), path)
+
+
+def pack_source(settings: SourceSettings, folder: Path) -> Path:
+    """The folder, below `folder`, of a source's rows and documents; written if it is not there.
+
+    Then those go that were written for the same source before its files changed, and what a kill
+    left.
+
+    Raises:
+        BadInput: a row that is refused, where the settings say stop; nothing that is left.
+        UsageError, Missing: see `find_files`.
+        RagVqaError: another process is writing into `folder`.
+    """
+    found = find_files(settings)
+    source, state = _source_signatures(settings, found)
+    stem = f"{found.name.replace('/', '-')}-{source}-"
+    target = folder / f"{stem}{state}"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder):
+        _remove_folders(folder, SCRATCH_PREFIX)
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
+        try:
+            PackWriter(settings, found, scratch).write()
+            scratch.rename(target)
+            _remove_folders(folder, stem, but=target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _remove_folders(folder: Path, prefix: str, but: Path | None = None) -> None:
+    """Folders that `pack_source` made: nobody else gives such names."""
+    for path in [*folder.iterdir()]:
+        if path.name.startswith(prefix) and path != but:
+            shutil.rmtree(path)
+
+
+def _source_signatures(settings: SourceSettings, found: QuestionFiles) -> tuple[str, str]:
+    """Of which source a folder is, by its settings; and of which state of its files, by their
+    names, sizes and times."""
+    files = [*found.files.values()]
+    for path in (settings.documents, settings.negatives):
+        if path is not None:
+            files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    told = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+    drawn = {"weight", "hard", "instructions"}  # change nothing of what is written
+    said = [PACK_FORMAT, settings.model_dump_json(exclude=drawn), str(found.images.resolve())]
+    source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (said, told))
+    return source[:8], state[:16]

@@ -1,0 +1,167 @@
+"""A training run: from its settings to its checkpoints.
+
+Knows which part does what, and in which order. Does not know how any of them does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import nn
+
+from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.retriever.export import export_checkpoint
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.training.batch_loader import load_batches
+from rag_vqa.retriever.training.dual_encoder import DualEncoder
+from rag_vqa.retriever.training.initialisation import freeze_eval_mode, initialise
+from rag_vqa.retriever.training.packed_source import PackedSource
+from rag_vqa.retriever.training.source_mixture import (
+    Mixture,
+    SourceFactories,
+    open_mixture,
+    open_source,
+    step_places,
+)
+from rag_vqa.retriever.training.step_gradients import check_chunks, compute_gradients
+from rag_vqa.retriever.training.training_loop import (
+    NO_CALLBACKS,
+    STATE_FOLDER,
+    FitResult,
+    Note,
+    StepOutcome,
+    TrainingCallbacks,
+    Validation,
+    fit,
+)
+from rag_vqa.retriever.training.training_pairs import Batch, to_device
+from rag_vqa.retriever.training.training_settings import TrainSettings
+from rag_vqa.retriever.training.training_state import completed_steps
+from rag_vqa.retriever.training.validation import HeldOut
+from rag_vqa.storage.atomic import recover_folder
+
+BEST_FOLDER, LAST_FOLDER, DATA_FOLDER = "best", "last", "data"
+
+
+def check_output_folder(out: Path, names: Sequence[str]) -> None:
+    """Refuse a folder that holds checkpoints under these names, and no training that wrote them.
+
+    Raises UsageError.
+    """
+    there = [str(out / name) for name in names if (out / name).exists()]
+    if there and not completed_steps(out / STATE_FOLDER):
+        raise UsageError(
+            f"{there[0]} is there, and no state of a training that wrote it: it would be replaced. "
+            "Give another folder, or move it away."
+        )
+
+
+def train_retriever(
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    watch: TrainingCallbacks = NO_CALLBACKS,
+    others: SourceFactories | None = None,
+) -> FitResult:
+    """Train, or go on. Writes best/, last/, log.jsonl, state/ and data/ into `settings.out`.
+
+    Args:
+        others: sources that are no files, by the name of their format.
+
+    Raises:
+        UsageError, Missing, BadInput, RagVqaError: settings, models or data that cannot be, before
+            anything is trained; or a step that is no number.
+    """
+    settings.checked()
+    check_chunks(settings.chunks, len(step_places(0, settings.batch, 0, accelerator.num_processes)))
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            recover_folder(settings.out / BEST_FOLDER)
+        check_output_folder(settings.out, (BEST_FOLDER, LAST_FOLDER))
+    found = initialise(settings)
+    data = others, settings.out / DATA_FOLDER, found.instruction
+    with accelerator.main_process_first():  # it packs the data, the others find it packed
+        mixture = open_mixture(settings.data.train, *data)
+        held_out = settings.data.validation
+        source = None if held_out is None else open_source(held_out, *data)
+    every = (*mixture.sources, *([] if source is None else [source]))
+    for one in every if accelerator.is_main_process else ():
+        if isinstance(one, PackedSource):
+            watch.note(one.told)
+    digests = [one.digest for one in every if isinstance(one, PackedSource)]
+    begun = settings.loss.scale or float(found.model.config.logit_scale)
+    module = DualEncoder(found.model, scale=begun, learn_scale=settings.loss.learn_scale)
+    freeze_eval_mode(found.model, settings)
+
+    def keep(name: str) -> None:
+        scale = float(module.scale.detach())
+        export_checkpoint(found, settings.out / name, scale=scale, dtype=settings.dtype)
+
+    validation = None
+    if source is not None:
+        note = watch.note if accelerator.is_main_process else NO_CALLBACKS.note
+        count = settings.data.validation_pairs
+        pool = HeldOut.of(source, count, found.model, found.processor, note)
+        validation = Validation(pool.recall, lambda: keep(BEST_FOLDER))
+    fitted = fit(
+        module,
+        _GradientSteps(settings, mixture, found.processor, watch.note),
+        settings.plan(),
+        settings.out,
+        accelerator,
+        identity=settings.identity() | {"begun with": found.digest, "files": digests},
+        validation=validation,
+        watch=watch,
+    )
+    if accelerator.is_main_process and not fitted.stopped:
+        keep(LAST_FOLDER)
+    accelerator.wait_for_everyone()
+    if fitted.best and not (settings.out / BEST_FOLDER).is_dir():
+        raise RagVqaError(
+            f"{settings.out / BEST_FOLDER} is gone: it was the best, "
+            f"of step {fitted.best['step']:,.0f}. "
+            f"{LAST_FOLDER} is there; to make {BEST_FOLDER} again, train anew in another folder."
+        )
+    return fitted
+
+
+class _GradientSteps:
+    """Gradients of step i, from a stream of batches that begins where the run does."""
+
+    def __init__(
+        self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor, note: Note
+    ) -> None:
+        self.settings, self.mixture, self.processor = settings, mixture, processor
+        self.note = note
+        self.stream: Iterator[Batch] | None = None
+
+    def __call__(self, module: nn.Module, accelerator: Accelerator, step: int) -> StepOutcome:
+        if self.stream is None:
+            self.stream = self._from(step, accelerator)
+        batch = to_device(next(self.stream), accelerator.device)
+        for reason in batch.skipped:
+            self.note(f"left out: {reason}")
+        loss, figures = compute_gradients(
+            module,
+            batch,
+            chunks=self.settings.chunks,
+            symmetric=self.settings.loss.symmetric,
+            backward=accelerator.backward,
+            no_sync=lambda: accelerator.no_sync(module),
+        )
+        return StepOutcome(loss, figures, len(batch.names), batch.names)
+
+    def _from(self, step: int, accelerator: Accelerator) -> Iterator[Batch]:
+        settings = self.settings
+        return load_batches(
+            self.mixture,
+            self.processor,
+            seed=settings.seed,
+            first_step=step,
+            steps=settings.steps,
+            batch=settings.batch,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            workers=settings.data.workers,
+        )

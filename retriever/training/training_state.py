@@ -1,0 +1,187 @@
+"""The state of a training on disk, written atomically (the two newest are kept), and its log.
+
+Knows tensors, file names, JSON lines and TensorBoard. The log is cut back to the state that a run
+resumes from. Does not know what a step is made of, or models' own formats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rag_vqa.errors import Missing, RagVqaError
+from rag_vqa.storage import atomic
+
+KEPT_STATES = 2
+_STATE_NAME = "step-{:09}.safetensors"
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a training goes on from.
+
+    Attributes:
+        step: how many are done.
+        tensors: trained parameters as `model.…`, the optimizer's as `optimizer.…`.
+        said: JSON of whoever saved: settings, sums of the log, the best so far.
+    """
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    said: Mapping[str, Any]
+
+
+def save_state(folder: Path, saved: TrainingState) -> None:
+    """Write `saved` into `folder`, and remove what is older than the two newest."""
+    atomic.make_folder(folder)
+    path = folder / _STATE_NAME.format(saved.step)
+    new = path.with_name(path.name + atomic.PARTIAL_SUFFIX)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
+    said = json.dumps(saved.said)
+    metadata = {"step": str(saved.step), "said": said, "digest": _digest_state(tensors, said)}
+    with atomic.translate_os_errors(path):
+        save_file(tensors, new, metadata)
+    atomic.sync_file(new)
+    atomic.replace_file(new, path)
+    for old in _newest_first(folder)[KEPT_STATES:]:
+        atomic.remove_file(old)
+
+
+def load_newest_state(folder: Path, note: Callable[[str], None]) -> TrainingState | None:
+    """The newest whole one; None where there is none. One that is damaged is said and passed over.
+
+    Raises:
+        RagVqaError: there are some, and none is whole.
+    """
+    found = _newest_first(folder)
+    for path in found:
+        try:
+            return _read_state(path)
+        except (SafetensorError, KeyError, ValueError) as error:
+            note(f"{path} is damaged ({' '.join(str(error).split())}): the one before is taken.")
+    if found:
+        raise RagVqaError(f"{folder}: no state of this training is whole. Begin anew: delete it.")
+    return None
+
+
+def completed_steps(folder: Path) -> int:
+    """How many steps the newest one there is of; 0: none is there."""
+    return max((int(path.stem.partition("-")[2]) for path in _newest_first(folder)), default=0)
+
+
+def state_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Trained parameters and the optimizer's state by name, as `TrainingState` holds them."""
+    out = {f"model.{n}": p.detach() for n, p in module.named_parameters() if p.requires_grad}
+    for number, entry in optimizer.state_dict()["state"].items():
+        out |= {f"optimizer.{number}.{key}": value for key, value in entry.items()}
+    return out
+
+
+@torch.no_grad()
+def restore_state(
+    tensors: Mapping[str, Tensor], module: nn.Module, opt: torch.optim.Optimizer
+) -> None:
+    """The inverse of `state_tensors`, on a module and an optimizer that were made alike.
+
+    Raises:
+        RagVqaError: the module trains other parameters.
+    """
+    trained = {f"model.{n}": p for n, p in module.named_parameters() if p.requires_grad}
+    if strange := trained.keys() ^ {name for name in tensors if name.startswith("model.")}:
+        raise RagVqaError(f"the state is of another model: {', '.join(sorted(strange)[:3])}.")
+    for name, parameter in trained.items():
+        parameter.copy_(tensors[name])
+    entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            entries[int(number)][key] = value
+    opt.load_state_dict({**opt.state_dict(), "state": dict(entries)})
+
+
+def _read_state(path: Path) -> TrainingState:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["digest"] != _digest_state(tensors, metadata["said"]):
+        raise ValueError("its bytes are not those that were written")
+    return TrainingState(int(metadata["step"]), tensors, json.loads(metadata["said"]))
+
+
+def _digest_state(tensors: Mapping[str, Tensor], said: str) -> str:
+    """safetensors has no checksum, and a flipped bit would train on in silence."""
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+class TrainingLog:
+    """Lines at the end of a file, each with its step. Those beyond `first`, and validations beyond
+    `validated`, are cut off: they were written after the state that a run goes on from, and will
+    be written again.
+
+    Raises:
+        Missing: `tensorboard` is asked for and not installed.
+    """
+
+    def __init__(
+        self, path: Path, first: int, validated: int = 0, tensorboard: bool = False
+    ) -> None:
+        self.path = path
+        if path.exists():
+            kept = [
+                x
+                for x in path.read_text("utf-8").splitlines()
+                if _is_before_state(x, first, validated)
+            ]
+            atomic.write_file(path, "".join(f"{x}\n" for x in kept).encode())
+        self.board = _open_tensorboard(path.parent / "tensorboard", first) if tensorboard else None
+
+    def write(self, step: int, figures: Figures, kind: str = "train") -> dict[str, Any]:
+        """One line, rounded; returns it."""
+        line = {"step": step, "kind": kind, **{k: round(v, 6) for k, v in figures.items()}}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            for name, value in figures.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
+            self.board.flush()
+        return line
+
+
+def _is_before_state(line: str, first: int, validated: int) -> bool:
+    """Whether a line is of what was saved; one that a kill cut short is not."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return False
+    return bool(told["step"] <= (validated if told["kind"] == "validation" else first))
+
+
+def _open_tensorboard(folder: Path, first: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise Missing(
+            "tensorboard: true, but TensorBoard is not installed. Get it: pip install "
+            "'rag-vqa[train]', or leave it out: log.jsonl is written anyway."
+        ) from error
+    return SummaryWriter(str(folder), purge_step=first + 1)

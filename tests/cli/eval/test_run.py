@@ -1,0 +1,336 @@
+"""`rag-vqa eval run`, `merge` and `hits`: exit codes, files, and what is refused before a model
+loads."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
+from rag_vqa.storage import lock
+
+BIRDS = {"puffin": "burrows", "stork": "roofs", "swift": "fly"}
+RESULTS, ANSWERS, FAILURES = "results.json", "answers.jsonl", "failures.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def says(reader: Any) -> None:
+    reader.says = "burrows"  # right for each third question, whatever it is shown
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Path:
+    """70 questions: three batches of 32."""
+    return asked(tmp_path / "questions.jsonl", 70)
+
+
+def asked(path: Path, n: int, **more: Any) -> Path:
+    rows = [
+        {"id": f"q{i}", "question": f"where does the {bird} live, question {i}?",
+         "answers": [BIRDS[bird]], "document_ids": [bird], **more}
+        for i, bird in enumerate([list(BIRDS)[i % 3] for i in range(n)])
+    ]  # fmt: skip
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def go(cli: Any, birds: Path, ask: Path, tmp_path: Path) -> Any:
+    """`eval run own` of the questions, into the folder "run"."""
+
+    def call(*more: object, data: Path = ask, out: str = "run", kb: Path | None = birds) -> Any:
+        named = ["--kb", kb] if kb else []
+        return cli("eval", "run", "own", data, *named, "--out", tmp_path / out, *more)
+
+    return call
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (RESULTS, ANSWERS, FAILURES)}
+
+
+def rows(folder: Path) -> int:
+    with Ledger(folder) as ledger:
+        [(count,)] = ledger.rows("SELECT count(*) FROM answers")
+    return int(count)
+
+
+def test_a_run_ends_in_a_table_files_and_a_page(go, loads, tmp_path) -> None:
+    done = go("-k", 1)
+    assert done.code == 0, done.err
+    assert loads == ["fake", "embedded reader"]
+    folder = tmp_path / "run"
+    results = json.loads((folder / RESULTS).read_text())
+    share = round(24 / 70, 6)  # q0, q3, … q69
+    assert [(cell["cell"], cell["accuracy"]) for cell in results["cells"]] == [
+        ("none", share), ("retrieved k=1 answer", share), ("oracle answer", share),
+    ]  # fmt: skip
+    shown = [line.split() for line in done.out.splitlines()]
+    assert [
+        [*row[:1], "34.3" in row]
+        for row in shown
+        if row[:1] in (["none"], ["retrieved"], ["oracle"])
+    ] == [[n, True] for n in ("none", "retrieved", "oracle")]
+    assert "70 questions × 3 cells" in done.err and "Report: " in done.err
+    assert "evaluate  " in done.err and "evaluate  " not in done.out
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert len((folder / ANSWERS).read_text().splitlines()) == 210
+
+
+def test_json_is_all_of_stdout(go, tmp_path) -> None:
+    done = go("--conditions", "none", "--json", "--limit", 3)
+    assert done.json == json.loads((tmp_path / "run" / RESULTS).read_text())
+    assert done.json["questions"]["split"] == "questions[:3]" and done.json["questions"]["n"] == 3
+
+
+def test_quiet_says_nothing_but_the_table(go) -> None:
+    done = go("--conditions", "none", "--quiet", "--limit", 3)
+    assert (done.code, done.err) == (0, "") and "none" in done.out
+
+
+def test_retrieval_alone_loads_no_reader(go, loads, reader, tmp_path) -> None:
+    done = go("--conditions", "retrieval")
+    assert (done.code, loads, reader.prompts) == (0, ["fake"], [])
+    assert json.loads((tmp_path / "run" / RESULTS).read_text())["recall"]["n"] == 70
+
+
+def test_none_alone_needs_no_knowledge_base(go, loads) -> None:
+    assert go("--conditions", "none", "--limit", 2, kb=None).code == 0
+    assert loads == ["embedded reader"]
+
+
+def test_min_sets_the_exit_code(go, reader) -> None:
+    reached = go("--conditions", "retrieved", "--min", "accuracy=.3", "--limit", 6)
+    missed = go("--conditions", "retrieved", "--min", "accuracy=.9", "--limit", 6)
+    assert (reached.code, missed.code) == (0, 1)
+    assert "accuracy is 0.3333, below 0.9" in missed.err
+
+
+BAD = [
+    (["--min", "accuracy=80"], "--min"),
+    (["--min", "acuracy=.8"], "--min acuracy"),
+    (["--conditions", "all"], "--conditions all"),
+    (["--conditions", "filtered"], "--filter critic"),
+    (["--conditions", "retrieval", "--repeat", 2], "answers nothing"),
+    (["--grid", "k="], "give values"),
+    (["--grid", "depth=3"], "take one of k, prompt"),
+    (["--grid", "k=0"], "k = 0"),
+    (["--repeat", 0], "--repeat 0"),
+    (["--limit", 0], "--limit 0"),
+    (["--shard", "3/2"], "--shard 3/2"),
+    (["--shard", "1/2", "--min", "mrr=.5"], "--min"),
+    (["--plan", "--min", "mrr=.5"], "--min"),
+    (["--shard", "1/2", "--devices", "cpu"], "--devices"),
+    (["--devices", "abacus"], "abacus"),
+    (["--hits", "nowhere.trec"], "nowhere.trec"),
+    (["--bem", "some/model"], "only the scorer evqa"),
+    (["--missing", "guess"], "missing"),
+    (["--task", "oven"], "task"),
+    (["--where", "lang"], "--where"),
+    (["--where", "colour=red"], "colour"),
+    (["--reader", "demo", "--set", "reader.nothing=1"], "reader.nothing"),
+]
+
+
+@pytest.mark.parametrize(("flags", "says"), BAD)
+def test_a_bad_flag_is_refused_before_anything_loads(go, loads, tmp_path, flags, says) -> None:
+    done = go(*flags)
+    assert (done.code, loads, done.out) == (2, [], ""), done.err
+    assert len(done.err.splitlines()) == 1 and says in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_knowledge_base_must_be_named_and_be_one(go, loads, tmp_path) -> None:
+    assert go(kb=None).code == 2
+    assert go(kb=tmp_path / "nowhere").code == 2
+    assert loads == []
+
+
+def test_data_that_are_not_there(go, loads, tmp_path) -> None:
+    assert (go("--grid", "prompt=nothing").code, loads) == (3, [])
+    done = go(data=tmp_path / "nowhere.jsonl")
+    assert (done.code, loads) == (3, []) and "nowhere.jsonl" in done.err
+    pictured = asked(tmp_path / "pictured.jsonl", 2, image="gone.png")
+    done = go(data=pictured)
+    assert done.code == 3 and "gone.png" in done.err and "data check" in done.err
+    assert not (tmp_path / "run" / LEDGER_FILE).exists()
+    done = go("--missing", "text-only", "--conditions", "none", data=pictured)
+    results = json.loads((tmp_path / "run" / RESULTS).read_text())
+    assert done.code == 0 and results["questions"]["missing_images"] == 2
+
+
+def test_a_bad_question_is_named_with_its_line(go, tmp_path) -> None:
+    path = asked(tmp_path / "bad.jsonl", 2)
+    path.write_text(path.read_text() + '{"id": "q9", "question": "?", "answer": ["x"]}\n')
+    done = go(data=path)
+    assert done.code == 1 and "line 3" in done.err and "answers" in done.err
+
+
+def test_a_plan_asks_a_few_and_says_what_all_take(go, reader, tmp_path) -> None:
+    done = go("--plan", "--conditions", "retrieved")
+    assert (done.code, done.out) == (0, "")
+    assert "70 questions × 1 cells · about " in done.err and "from 64 questions" in done.err
+    assert rows(tmp_path / "run") == 64  # 50, rounded up to whole batches
+    assert not (tmp_path / "run" / RESULTS).exists()
+    asked_before = len(reader.prompts)
+    assert go("--conditions", "retrieved").code == 0
+    assert len(reader.prompts) == asked_before + 6  # what the plan answered is kept
+
+
+def test_a_plan_of_few_questions_speaks_too(go) -> None:
+    done = go("--plan", "--conditions", "none", "--limit", 5)
+    assert done.code == 0 and "from 5 questions" in done.err
+
+
+def test_shards_merge_to_what_one_run_makes(go, cli, tmp_path) -> None:
+    assert go().code == 0
+    for number in (1, 2):
+        assert go("--shard", f"{number}/2", out=f"part{number}").code == 0
+    parts = [tmp_path / "part1", tmp_path / "part2"]
+    assert cli("eval", "merge", *parts, "--out", tmp_path / "merged").code == 0
+    assert cli("eval", "report", tmp_path / "merged").code == 0
+    assert files(tmp_path / "merged") == files(tmp_path / "run")
+    again = cli("eval", "merge", *parts, "--out", tmp_path / "merged")
+    assert again.code == 2 and "holds a run already" in again.err
+    for shown in ([], ["--json"], ["--markdown"]):
+        cli("eval", "merge", parts[0], "--out", tmp_path / "part")
+        told = cli("eval", "report", tmp_path / "part", *shown)
+        assert told.code == 4
+        assert "missing" in told.out or shown == ["--json"]
+    lacking = cli("eval", "merge", parts[0], "--out", tmp_path / "lacking")
+    assert lacking.code == 4 and "rows are missing" in lacking.err
+    assert cli("eval", "merge", tmp_path / "no", "--out", tmp_path / "x").code == 3
+
+
+def test_a_grid_encodes_once_and_compares_in_pairs(go, tmp_path) -> None:
+    done = go("--grid", "k=1,3", "--grid", "prompt=short,answer", "--conditions", "retrieved")
+    assert done.code == 0, done.err
+    results = json.loads((tmp_path / "run" / RESULTS).read_text())
+    assert [cell["cell"] for cell in results["cells"]] == [
+        "retrieved k=1 short", "retrieved k=3 short", "retrieved k=1 answer",
+        "retrieved k=3 answer",
+    ]  # fmt: skip
+    assert results["selection"]["best"] == "retrieved k=1 short"  # all are equal: the first
+    assert len(results["paired"]) == 3
+
+
+def test_an_axis_named_twice_has_all_values(go, tmp_path) -> None:
+    go("--grid", "k=1", "--grid", "k=2", "--conditions", "retrieved", "--limit", 2)
+    results = json.loads((tmp_path / "run" / RESULTS).read_text())
+    assert [cell["k"] for cell in results["cells"]] == [1, 2]
+
+
+def test_hits_go_out_and_in_again(go, cli, tmp_path) -> None:
+    assert go("--conditions", "retrieved").code == 0
+    trec = tmp_path / "hits.trec"
+    assert cli("eval", "hits", tmp_path / "run", "--out", trec).code == 0
+    assert len(trec.read_text().splitlines()) == 70 * 3
+    assert cli("eval", "hits", tmp_path / "run", "--out", trec).code == 2  # never over a file
+    assert go("--conditions", "retrieved", "--hits", trec, out="again").code == 0
+    first, second = files(tmp_path / "run"), files(tmp_path / "again")
+    assert second[ANSWERS] == first[ANSWERS]
+    refused = go("--hits", trec, "--where", "lang=en", out="third")
+    assert refused.code == 2 and "leave out --where" in refused.err
+
+
+def test_another_run_is_not_gone_on_with(go) -> None:
+    assert go("--conditions", "none", "--limit", 2).code == 0
+    done = go("--conditions", "none", "--limit", 3)
+    assert done.code == 2 and "was begun with questions.split" in done.err
+
+
+def test_failed_rows_are_told_and_tried_again(go, reader, monkeypatch, tmp_path) -> None:
+    from rag_vqa.types import Completion
+
+    write = type(reader)._write
+
+    def failing(self: Any, row: int, prompt: Any, *more: Any) -> Completion:
+        if "question 5?" in prompt.text:
+            return Completion("", 0, 0, "failed", "the server said 500")
+        return write(self, row, prompt, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(reader), "_write", failing)
+        done = go("--conditions", "none")
+    assert done.code == 4 and "1 rows failed, see" in done.err
+    assert "the server said 500" in (tmp_path / "run" / FAILURES).read_text()
+    assert go("--conditions", "none").code == 0
+    assert (tmp_path / "run" / FAILURES).read_text() == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 4), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("moment", ["loading", "answering", "scoring"])
+def test_stopped_at_any_moment_it_goes_on(
+    go, reader, encoder, monkeypatch, tmp_path, number, code, moment
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)  # the signal ends it
+        raise AssertionError("still there")
+
+    generate, calls = type(reader).generate, []
+
+    def third(self: Any, prompts: Any, *more: Any) -> Any:
+        calls.append(len(prompts))
+        return stop() if len(calls) == 3 else generate(self, prompts, *more)
+
+    with monkeypatch.context() as patch:
+        if moment == "loading":
+            patch.setattr("rag_vqa.jobs.models.load_encoder", stop)
+        elif moment == "answering":
+            patch.setattr(type(reader), "generate", third)
+        else:
+            patch.setattr("rag_vqa.eval.results.result_files.collect_results", stop)
+        began = time.monotonic()
+        done = go("--conditions", "none,retrieved", "-k", 1)
+        assert time.monotonic() - began < 10
+    assert (done.code, done.out) == (code, "")
+    assert "Stopped: what was committed is safe. The same command goes on." in done.err
+    if moment == "answering":
+        assert rows(tmp_path / "run") == 64  # of the first batch both cells
+    assert go("--conditions", "none,retrieved", "-k", 1).code == 0
+    assert go("--conditions", "none,retrieved", "-k", 1, out="straight").code == 0
+    assert files(tmp_path / "run") == files(tmp_path / "straight")
+
+
+def test_one_process_a_run(go, tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    with lock.hold_lock(tmp_path / "run"):
+        done = go("--conditions", "none")
+    assert done.code == 1 and "Another process" in done.err
+    assert go("--conditions", "none", "--limit", 2).code == 0
+
+
+def test_folders_that_cannot_be_a_run(go, birds, tmp_path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = go("--conditions", "none", out="file")
+    assert done.code == 2 and "is a file" in done.err
+    done = go("--conditions", "none", out="birds.kb")
+    assert done.code == 2 and "is a knowledge base" in done.err
+    (tmp_path / "sealed").mkdir(mode=0o500)
+    done = go("--conditions", "none", out="sealed/run")
+    assert done.code == (0 if os.access(tmp_path / "sealed", os.W_OK) else 1)
+
+
+def test_servers_get_larger_batches(birds, ask, tmp_path) -> None:
+    """Read out of what would be run: 32 rows keep two servers of 16 requests at once waiting."""
+    from rag_vqa.cli.context import CommandContext
+    from rag_vqa.jobs.document_source import Shard
+    from rag_vqa.jobs.evaluate import EvaluateOptions, prepare_run
+    from rag_vqa.settings_schema import Settings
+
+    asked_for = EvaluateOptions(benchmark="own", data=ask, out=tmp_path / "run", conditions="none")
+    here = Settings()
+    servers = {"model": "served", "servers": ("http://localhost:1/v1",)}
+    there = here.model_copy(update={"reader": here.reader.model_copy(update=servers)})
+    batches = [
+        prepare_run(CommandContext(None, (), {}, False, True), settings, asked_for, Shard())[
+            0
+        ].batch
+        for settings in (here, there)
+    ]
+    assert batches == [32, 128]

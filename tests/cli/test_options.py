@@ -1,0 +1,48 @@
+"""The options that ask for a run's settings again."""
+
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from rag_vqa.cli import options
+from rag_vqa.cli.app import app
+from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.options import settings_to_args
+from rag_vqa.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, []),
+        ({"k": 7, "retriever": {"hybrid": True}}, ["-k", "7", "--hybrid"]),
+        ({"retriever": {"sections": True}, "filter": {"name": "critic"}},
+         ["--sections", "--filter", "critic"]),
+        ({"reader": {"servers": ["http://a/v1", "http://b/v1"], "model": "x"}},
+         ["--reader", "x", "--server", "http://a/v1", "--server", "http://b/v1"]),
+        ({"reader": {"device": "cpu"}, "retriever": {"device": "cpu"}}, ["--device", "cpu"]),
+        ({"prompt": {"template": "t t.jinja"}}, ["--template", "t t.jinja"]),
+    ],
+)  # fmt: skip
+def test_ask_takes_the_words_for_the_same_settings(given: dict[str, Any], words) -> None:
+    settings = load_settings(given, environment={})
+    assert settings_to_args(settings) == words
+    verb = get_command(app).commands["ask"]  # type: ignore[attr-defined]
+    context = verb.make_context("ask", ["kb", "question", *words], obj=CommandContext())
+    assert options.settings_from_options(context) == settings
+
+
+def test_what_has_no_option_of_its_own_is_set() -> None:
+    reader = {"device": "cpu", "concurrency": 2}
+    asked = {"preset": "laptop", "offline": True, "seed": 4, "reader": reader}
+    words = settings_to_args(load_settings(asked, environment={}))
+    assert words[:5] == ["--preset", "laptop", "--offline", "--seed", "4"]
+    assert words[5:] == ["--set", "reader.device=cpu", "--set", "reader.concurrency=2"]
+
+
+def test_in_public_a_file_has_no_folder(tmp_path) -> None:
+    file = tmp_path / "own.jinja"
+    file.touch()
+    settings = load_settings({"prompt": {"template": str(file)}}, environment={})
+    assert settings_to_args(settings, private=True) == ["--template", "own.jinja"]

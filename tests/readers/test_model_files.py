@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from rag_vqa.checkpoints import EMBEDDED, model_source
+from rag_vqa.readers.model_files import checkpoint_digest, model_record_name
+
+
+def test_a_hub_id_has_its_commit_and_a_folder_a_digest(tmp_path: Path) -> None:
+    assert model_record_name("org/model", "abc", "nf4") == "org/model@abc+nf4"
+    assert model_record_name("org/model", None, "none") == "org/model+none"
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"x" * 3_000_000)
+    assert model_record_name(str(folder), None, "nf4") == f"mine@{checkpoint_digest(folder)}+nf4"
+    assert str(tmp_path) not in model_record_name(str(folder), None, "nf4")
+
+
+def test_other_weights_are_another_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    found = set()
+    for data in (b"a" * 10, b"a" * 11, b"a" * 9 + b"b", b"b" + b"a" * 9):
+        weights.write_bytes(data)
+        found.add(checkpoint_digest(tmp_path))
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    found.add(checkpoint_digest(tmp_path))
+    assert len(found) == 5
+
+
+def test_the_embedded_reader_is_called_demo() -> None:
+    assert model_record_name(model_source(EMBEDDED, "reader"), None, "nf4").startswith("demo@")
