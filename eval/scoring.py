@@ -95,10 +95,10 @@ def contains_any(
 ) -> bool:
     """Whether any reference, normalised, stands in the normalised prediction as whole words.
 
-    >>> contains_any("It is Oslo, Norway", ["oslo"], str.lower), contains_any("Oslofjord", ["oslo"], str.lower)
-    (False, False)
     >>> contains_any("It is Oslo", ["oslo"], str.lower)
     True
+    >>> contains_any("It is the Oslofjord", ["oslo"], str.lower)
+    False
     """
     within = f" {normalize(prediction)} "
     wanted = (normalize(reference) for reference in references)

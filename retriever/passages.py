@@ -40,7 +40,8 @@ def split_document(document: Document, count: Callable[[str], int], window: int)
         BadInput: the document has neither text nor image.
 
     >>> words = lambda text: len(text.split())
-    >>> [p.text for p in split_document(Document("a", "One two. Three four five.", title="T"), words, 4)]
+    >>> document = Document("a", "One two. Three four five.", title="T")
+    >>> [passage.text for passage in split_document(document, words, 4)]
     ['T\\nOne two.', 'T\\nThree four five.']
     """
     check_content(document)

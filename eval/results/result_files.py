@@ -308,7 +308,8 @@ def reported_figures(results: Mapping[str, Any], cell: Mapping[str, Any]) -> Map
 
 def named_figures(results: Mapping[str, Any]) -> dict[str, float]:
     """All figures that a limit can be set on: recall@K, share@K, pseudo@K, mrr, ndcg@10, and of
-    the main cell accuracy (as `reported_figures`), citations, abstention_precision, abstention_recall."""
+    the main cell accuracy (as `reported_figures`), citations, abstention_precision,
+    abstention_recall."""
     found: dict[str, float | None] = {}
     recall = results["recall"] or {}
     for name in _RETRIEVAL_FIGURES:

@@ -135,7 +135,8 @@ class PromptEncoder:
         return own == {"pixel_values"} and len(made["pixel_values"]) == len(blank)
 
     def pixels(self, images: Sequence[ImageSource]) -> torch.Tensor:
-        """(pictures, C, H, W): these pictures, one or more, where they are `has_independent_images`."""
+        """(pictures, C, H, W): these pictures, one or more, where they are
+        `has_independent_images`."""
         opened = [self._opened.open(image) for image in images]
         made = self._processor.image_processor(images=opened, return_tensors="pt")
         return torch.as_tensor(made["pixel_values"])

@@ -142,8 +142,10 @@ def _strip_repeated_root(path: str, root: str) -> str:
     """The path with the root path before it once: uvicorn puts it there, and a proxy that hands
     on the path as it came (nginx decodes %2F in any other) sends it along too.
 
-    >>> _strip_repeated_root("/rag/rag/v1/info", "/rag"), _strip_repeated_root("/rag/v1/info", "/rag")
-    ('/rag/v1/info', '/rag/v1/info')
+    >>> _strip_repeated_root("/rag/rag/v1/info", "/rag")
+    '/rag/v1/info'
+    >>> _strip_repeated_root("/rag/v1/info", "/rag")
+    '/rag/v1/info'
     """
     return path[len(root) :] if root and path.startswith(f"{root}{root}/") else path
 
@@ -240,8 +242,10 @@ class RateLimiter:
 def _client_network(client: str) -> str:
     """Whom an address belongs to: one household has 2^64 addresses of version 6.
 
-    >>> _client_network("2001:db8::1") == _client_network("2001:db8::2"), _client_network("192.0.2.1")
-    (True, '192.0.2.1')
+    >>> _client_network("2001:db8::1") == _client_network("2001:db8::2")
+    True
+    >>> _client_network("192.0.2.1")
+    '192.0.2.1'
     """
     try:
         address = ipaddress.ip_address(client)

@@ -54,7 +54,7 @@ class HeldOut:
         processor: RetProcessor,
         note: Callable[[str], None] = lambda message: None,
     ) -> HeldOut:
-        """The first `count` pairs of a source, those that come again left out; see `usable_pairs`."""
+        """The first `count` pairs of a source, without repeated ones; see `usable_pairs`."""
         drawn = {pair.name: pair for pair in source.draw(VALIDATION_SEED, range(count))}
         skip = getattr(source, "on_bad", "stop") == "skip"
         return cls(usable_pairs(list(drawn.values()), processor, skip, note), model, processor)

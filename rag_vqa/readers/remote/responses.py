@@ -278,7 +278,8 @@ def choice_shares(tokens: Sequence[tuple[str, float]], names: Sequence[str]) -> 
     Raises:
         Failure: no choice is among them.
 
-    >>> [round(p, 3) for p in choice_shares([("Yes", -0.1), (" no", -2.5), ("ye", -9.0)], ["yes", "no"])]
+    >>> reported = [("Yes", -0.1), (" no", -2.5), ("ye", -9.0)]
+    >>> [round(p, 3) for p in choice_shares(reported, ["yes", "no"])]
     [0.917, 0.083]
     """
     told = [(_fold_token(token), math.exp(p)) for token, p in tokens]
