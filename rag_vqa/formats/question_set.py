@@ -23,6 +23,7 @@ from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir, own
 from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, ScorerName
 from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.storage import atomic
 from rag_vqa.types import Example
 
 MANIFEST_NAME = "rag-vqa.json"
@@ -88,8 +89,8 @@ def save_manifest(home: Path, key: str, manifest: QuestionManifest) -> Path:
     path = home / MANIFEST_NAME
     entries = {**_manifest_entries(path), key: manifest.model_dump()}
     scratch = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
-    scratch.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    scratch.replace(path)
+    text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
+    atomic.write_file(path, text, partial=scratch)
     return path
 
 
