@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.eval import scoring
 from rag_vqa.eval.predictions import PredictionRow, check_fit, read_rows, select_cell
-from rag_vqa.eval.scoring import Means
+from rag_vqa.eval.scoring import Means, contains_any
 from rag_vqa.formats.benchmark import Scored, Scorer
 from rag_vqa.types import Example, Query
 
@@ -189,7 +188,7 @@ class EvqaScorer:
     def lenient(self, example: Example, prediction: str) -> bool:
         """The words of a reference stand in it; of a list, those of any item."""
         items = [item for text in example.references for item in text.split("&&")]
-        return scoring.contains_any(prediction, items, preprocess_answer)
+        return contains_any(prediction, items, preprocess_answer)
 
     def cut(self, example: Example, prediction: str) -> bool:
         """BEM reads so many tokens; one that matches exactly, it does not read."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.eval import scoring
 from rag_vqa.eval.predictions import PredictionRow, check_fit, read_rows, row_text, select_cell
+from rag_vqa.eval.scoring import contains_any
 from rag_vqa.formats.benchmark import Scored
 from rag_vqa.types import Example
 
@@ -313,7 +313,7 @@ class InfoSeekScorer:
         least to the greatest number, overlaps with the right one."""
         if example.kind.lower() != "numerical":
             texts = accepted_texts(example.references)
-            return scoring.contains_any(prediction, texts, normalize_answer)
+            return contains_any(prediction, texts, normalize_answer)
         low, high = sorted(accepted_range(example.references))
         numbers = all_numbers(prediction)
         return bool(numbers) and min(numbers) <= high and max(numbers) >= low

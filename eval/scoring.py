@@ -1,66 +1,63 @@
-"""Scorers: makes the scorer of a benchmark, and holds what scorers share.
+"""Scorers: open the one that a question set names; means and text matching that scorers share.
 
 Knows names of scorers, means by name, and whether a text contains another. Does not know the rules
-of a benchmark, nor runs: failed rows are not scored, that is a run's matter.
+of a benchmark (its file in benchmarks/ names its scorer), nor runs: failed rows are not scored.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias, TypedDict
+from typing import TypedDict
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.benchmark import Scorer
-
-AnswerScorerName: TypeAlias = Literal["infoseek", "evqa", "text"]
-
-
-def make_summary_scorer(kind: AnswerScorerName, name: str) -> Scorer:
-    """For answers that the scorer of that name has scored: its summary, without its model."""
-    made = make_scorer(kind)
-    made.name = name
-    return made
+from rag_vqa.formats.benchmark import BENCHMARKS, Benchmark, Scorer, ScorerOptions
 
 
 def make_scorer(
-    kind: AnswerScorerName,
-    *,
-    bem: str | None = None,
-    device: str = "auto",
-    offline: bool = False,
+    name: str, *, bem: str | None = None, device: str = "auto", offline: bool = False
 ) -> Scorer:
-    """The scorer of a benchmark; "text" for own questions.
+    """Open the scorer of this name: "infoseek", "evqa", or "text" for own questions.
 
     Args:
-        bem: of "evqa" alone: a BERT classifier, as `Bem.load` takes it. None: exact match only,
-            under that name.
+        bem: a BERT classifier, as `Bem.load` takes it, for scorers that can use one. None: those
+            score by exact match only, under a name that says so.
 
     Raises:
-        UsageError: another kind, or a BEM where none is asked.
+        UsageError: another name, or a BEM that the scorer cannot use.
         Missing: the BEM is not there.
     """
-    from rag_vqa.eval import evqa, infoseek
-    from rag_vqa.eval.benchmarks import own
+    benchmark = find_benchmark(name)
+    if bem is not None and not benchmark.takes_bem:
+        takers = [found.scorer for found in BENCHMARKS.entries() if found.takes_bem]
+        raise UsageError(
+            f"--bem {bem}: only the scorer {' or '.join(takers)} uses one, not {name}."
+        )
+    assert benchmark.make_scorer is not None
+    return benchmark.make_scorer(ScorerOptions(bem, device, offline))
 
-    if bem is not None and kind != "evqa":
-        raise UsageError(f"--bem {bem}: only the scorer evqa asks a BEM, this is {kind}.")
-    match kind:
-        case "infoseek":
-            return infoseek.InfoSeekScorer()
-        case "text":
-            return own.TextScorer()
-        case "evqa":
-            if bem is None:
-                return evqa.EvqaScorer(None)
-            from rag_vqa.eval.bem import Bem
 
-            return evqa.EvqaScorer(Bem.load(bem, device=device, offline=offline))
-    raise UsageError(f"scorer {kind!r} is none of infoseek, evqa, text.")
+def make_summary_scorer(name: str, full_name: str) -> Scorer:
+    """A scorer that only summarises scores made before under `full_name`; loads no model."""
+    scorer = make_scorer(name)
+    scorer.name = full_name
+    return scorer
+
+
+def find_benchmark(scorer: str) -> Benchmark:
+    """The benchmark whose scorer has this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = {found.scorer: found for found in BENCHMARKS.entries() if found.make_scorer}
+    if scorer not in known:
+        raise UsageError(f"scorer {scorer!r} is none of {', '.join(known)}.")
+    return known[scorer]
 
 
 class Mean(TypedDict):
-    """A mean of 0 to 1 and over how many it is; None over none."""
+    """A mean between 0 and 1 and the number of values; None of no values."""
 
     n: int
     accuracy: float | None
@@ -74,7 +71,7 @@ class Means:
         self._counts: Counter[str] = Counter()
 
     def add(self, score: float, *names: str) -> None:
-        """Counts a score under each name."""
+        """Count a score under each name."""
         for name in names:
             self._counts[name] += 1
             self._sums[name] += score
@@ -86,20 +83,23 @@ class Means:
 
     @property
     def names(self) -> list[str]:
-        """What was counted, in order of the alphabet."""
+        """Names counted so far, sorted."""
         return sorted(self._counts)
 
 
 def contains_any(
     prediction: str, references: Iterable[str], normalize: Callable[[str], str]
 ) -> bool:
-    """Whether any reference, normalised, stands in the normalised prediction as whole words.
+    """Whether the normalised prediction contains any normalised reference as whole words.
 
-    >>> contains_any("It is Oslo", ["oslo"], str.lower)
-    True
-    >>> contains_any("It is the Oslofjord", ["oslo"], str.lower)
-    False
+    >>> [contains_any(text, ["oslo"], str.lower) for text in ("It is Oslo", "Oslofjord", "Oslo!")]
+    [True, False, False]
     """
     within = f" {normalize(prediction)} "
     wanted = (normalize(reference) for reference in references)
     return any(f" {text} " in within for text in wanted if text)
+
+
+def as_percent(share: float | None) -> float | None:
+    """A share of 1 in percent; None stays None."""
+    return None if share is None else 100 * share

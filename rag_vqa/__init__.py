@@ -6,6 +6,8 @@ Importing this imports no torch: each name is loaded when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rag_vqa.registry import register_package
+
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa as RagVqa
     from rag_vqa.retriever.knowledge_base import KnowledgeBase as KnowledgeBase
@@ -24,6 +26,10 @@ _HOME = {
 }
 __all__ = ["Answer", "Document", "Hit", "KnowledgeBase", "Query", "RagVqa"]
 __version__ = "0.1.0"
+
+# Folders in which a new file is a new entry. The registries lie on lower floors and name none.
+register_package("document format", "rag_vqa.formats")
+register_package("benchmark", "rag_vqa.eval.benchmarks")
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ def register_package(what: str, package: str) -> None:
 
 
 class Registry(Generic[Entry]):
-    """Entries by name, in the order in which they were registered.
+    """Entries by name, in alphabetical order.
 
     >>> class Colour:
     ...     name = "red"
@@ -89,18 +89,23 @@ class Registry(Generic[Entry]):
         if name not in self._entries:
             raise UsageError(
                 f"there is no {self._what} {name!r}.{did_you_mean(name, self._entries)} "
-                f"Known: {', '.join(self._entries)}."
+                f"Known: {', '.join(sorted(self._entries))}."
             )
         return self._entries[name]
 
+    def find(self, name: str) -> Entry | None:
+        """The entry of this name; None if there is none."""
+        self._import_packages()
+        return self._entries.get(name)
+
     def names(self) -> tuple[str, ...]:
-        """All names."""
+        """All names, sorted."""
         return tuple(entry.name for entry in self.entries())
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries."""
+        """All entries, sorted by name."""
         self._import_packages()
-        return tuple(self._entries.values())
+        return tuple(self._entries[name] for name in sorted(self._entries))
 
     def _import_packages(self) -> None:
         for package in _PACKAGES.get(self._what, ()):

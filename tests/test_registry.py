@@ -16,12 +16,12 @@ class Colour:
     name: str
 
 
-def test_entries_are_found_by_name_in_the_order_of_registration() -> None:
+def test_entries_are_found_by_name_and_listed_in_its_order() -> None:
     colours: Registry[Colour] = Registry("colour")
     red, blue = colours.register(Colour("red")), colours.register(Colour("blue"))
     assert colours.register(red) is red  # the same entry again is no second one
     assert (colours.get("blue"), colours.names(), colours.entries()) == (
-        blue, ("red", "blue"), (red, blue))  # fmt: skip
+        blue, ("blue", "red"), (blue, red))  # fmt: skip
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_names() -> None:

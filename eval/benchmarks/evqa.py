@@ -21,21 +21,34 @@ open.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rag_vqa.errors import BadInput, Missing
+from rag_vqa.eval.scoring import as_percent
 from rag_vqa.formats import csv
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, QuestionRows
+from rag_vqa.formats.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    OfficialFigure,
+    PredictionFiles,
+    PublishedFigure,
+    QuestionFiles,
+    QuestionRow,
+    QuestionRows,
+    Scorer,
+    ScorerOptions,
+)
 from rag_vqa.formats.document import Contents, Item
-from rag_vqa.formats.json_stream import inaturalist_file_names, read_members
+from rag_vqa.formats.document_format import DocumentFormat
+from rag_vqa.formats.json_stream import read_array, read_members
 from rag_vqa.formats.question_rows import Row, read_question_rows
 from rag_vqa.formatting import quote_value
 from rag_vqa.types import Example, Query
 
-Unit: TypeAlias = Literal["page", "section"]
+_UNITS = ("page", "section")
 _PAGE_COLUMNS = (
     "title",
     "section_titles",
@@ -51,7 +64,7 @@ _QUESTION_COLUMNS = ("question", "answer", "dataset_image_ids", "dataset_name", 
 _INATURALIST_LISTS = ("train.json", "val.json")
 
 
-def page_contents(path: Path, unit: Unit, pictures: bool) -> Contents:
+def page_contents(path: Path, unit: str, pictures: bool) -> Contents:
     """Look at the first page.
 
     Args:
@@ -68,7 +81,7 @@ def is_page(record: object) -> bool:
     return isinstance(record, dict) and {"section_titles", "section_texts"} <= record.keys()
 
 
-def _page_items(path: Path, unit: Unit, pictures: bool) -> Iterator[Item]:
+def _page_items(path: Path, unit: str, pictures: bool) -> Iterator[Item]:
     for number, (url, page) in enumerate(read_members(path), 1):
         place = quote_value(url)
         try:
@@ -81,7 +94,7 @@ def _page_items(path: Path, unit: Unit, pictures: bool) -> Iterator[Item]:
 
 
 def _page_documents(
-    url: str, page: Any | BadInput, unit: Unit, pictures: bool
+    url: str, page: Any | BadInput, unit: str, pictures: bool
 ) -> Iterator[dict[str, Any]]:
     if isinstance(page, BadInput):
         raise page
@@ -146,7 +159,7 @@ def _section_images(page: Mapping[str, Any], sections: int) -> dict[int, list[st
 
 
 def find_questions(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """The questions of a split ("test" by default) in a folder.
 
@@ -154,21 +167,20 @@ def find_questions(
         Missing: no such file.
     """
     split = split or "test"
-    path = home / f"{split}.csv"
-    if not path.is_file():
-        raise Missing(f"{path} is not there: E-VQA's questions. See docs/data.md.")
-    place = images or home
+    file = path / f"{split}.csv"
+    if not file.is_file():
+        raise Missing(f"{file} is not there: E-VQA's questions. See docs/data.md.")
+    place = images or path
     return QuestionFiles(
         name="evqa",
         split=split,
-        scorer="evqa",
-        files={"questions": path},
-        home=home,
+        files={"questions": file},
+        home=path,
         images=place,
         rows=lambda names: _question_rows(
-            path, split, _picture_names(path, place) if names is None else names
+            file, split, _picture_names(file, place) if names is None else names
         ),
-        names=lambda: _picture_names(path, place),
+        names=lambda: _picture_names(file, place),
         explain=_explain_missing,
     )
 
@@ -195,6 +207,23 @@ def _picture_names(path: Path, images: Path) -> dict[str, str]:
                     f"iNaturalist's id {min(twice)} is in both {' and '.join(_INATURALIST_LISTS)}."
                 )
             found |= more
+    return found
+
+
+def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
+    """Names such as "val/00000_…/….jpg" of the wanted ids, out of iNaturalist's train or val.json.
+
+    Raises:
+        BadInput: the file is damaged, or not one of iNaturalist 2021.
+    """
+    found: dict[str, str] = {}
+    for image in read_array(path, "images"):
+        try:
+            identity, name = str(image["id"]), image["file_name"]
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{path}: an image lacks its id or its file_name.") from error
+        if identity in wanted:
+            found[identity] = str(name)
     return found
 
 
@@ -290,3 +319,90 @@ def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
             mini = (images / "inaturalist" / "train_mini").is_dir()
             only = " (train_mini holds but a fifth of train)" if mini and part == "train" else ""
             yield f"{images / 'inaturalist' / part} is not there: unpack {part}.tar.gz{only}"
+
+
+def _make_scorer(options: ScorerOptions) -> Scorer:
+    from rag_vqa.eval.evqa import EvqaScorer
+
+    if options.bem is None:
+        return EvqaScorer(None)
+    from rag_vqa.eval.bem import Bem
+
+    return EvqaScorer(Bem.load(options.bem, device=options.device, offline=options.offline))
+
+
+def _score_file(files: PredictionFiles, open_scorer: Callable[[], Scorer]) -> Mapping[str, Any]:
+    """The official accuracies. A prediction's id is the number of its question's row in the CSV."""
+    from rag_vqa.eval.evqa import read_predictions, score_predictions
+
+    predictions = read_predictions(files.predictions, files.references, files.cell)
+    return score_predictions(predictions, open_scorer())
+
+
+def _official_figures(summary: Mapping[str, Any]) -> Iterator[OfficialFigure]:
+    """Single-hop and all, as papers report them; then each type of question."""
+    yield OfficialFigure("single-hop", as_percent(summary["single_hop"]["accuracy"]))
+    yield OfficialFigure("all", as_percent(summary["accuracy"]))
+    for name, mean in summary["by_type"].items():
+        yield OfficialFigure(name, as_percent(mean["accuracy"]), is_detail=True)
+
+
+def _reported_accuracy(cell: Mapping[str, Any], metric: str) -> tuple[int, float | None]:
+    found = cell["official"]["single_hop"] if metric == "single-hop" else cell
+    return found["n"], found["accuracy"]
+
+
+_COMPILED = "compiled from papers; which one printed it first was not traced"
+_CC_VQA = "Hong et al., CC-VQA (arXiv 2602.23952)"
+# System, condition, single-hop and all in percent, source.
+_PUBLISHED = (
+    ("no retrieval, Qwen2.5-VL-7B", "none", 23.6, 23.2, _COMPILED),
+    ("plain RAG, Qwen2.5-VL-7B", "retrieved", 36.7, 31.2, _CC_VQA),
+    ("CC-VQA, Qwen2.5-VL-7B", "filtered", 41.4, 36.1, _CC_VQA),
+)
+
+
+def _published_figures() -> Iterator[PublishedFigure]:
+    for system, condition, *values, source in _PUBLISHED:
+        for metric, value in zip(("single-hop", "all"), values, strict=True):
+            yield PublishedFigure(
+                benchmark="evqa",
+                split="test",
+                n=None,
+                system=system,
+                condition=condition,
+                metric=metric,
+                value=round(value / 100, 4),
+                scorer=None,
+                documents=None,
+                documents_told="",
+                source=source,
+            )
+
+
+BENCHMARKS.register(
+    Benchmark(
+        name="evqa",
+        find_questions=find_questions,
+        documents=(
+            DocumentFormat(
+                name="evqa",
+                suffixes=(".zip",),
+                recognises=lambda sample: is_page(sample.first_member),
+                options=frozenset({"images", "unit"}),
+                units=_UNITS,
+                open=lambda path, options: page_contents(
+                    path, options.unit or _UNITS[0], options.images is not None
+                ),
+            ),
+        ),
+        scorer="evqa",
+        make_scorer=_make_scorer,
+        takes_bem=True,
+        score_file=_score_file,
+        template="short",
+        official_figures=_official_figures,
+        published=tuple(_published_figures()),
+        reported_accuracy=_reported_accuracy,
+    )
+)

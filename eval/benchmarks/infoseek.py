@@ -23,15 +23,27 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, QuestionRows
+from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.formats.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    OfficialFigure,
+    PredictionFiles,
+    PublishedFigure,
+    QuestionFiles,
+    QuestionRow,
+    QuestionRows,
+    Scorer,
+    ScorerOptions,
+)
 from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.document_format import DocumentFormat
 from rag_vqa.formats.jsonl import FieldNames, read_objects
 from rag_vqa.formats.question_rows import Row, id_list, read_question_rows, required_text
 from rag_vqa.formatting import quote_value
@@ -83,7 +95,7 @@ def _page_picture(identity: object) -> str | None:
 
 
 def find_questions(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """The files of a split ("val" by default) in a folder.
 
@@ -92,9 +104,9 @@ def find_questions(
     """
     split = split or "val"
     named = {
-        "questions": home / f"infoseek_{split}.jsonl",
-        "types": home / f"infoseek_{split}_qtype.jsonl",
-        "entities": home / f"infoseek_{split}_withkb.jsonl",
+        "questions": path / f"infoseek_{split}.jsonl",
+        "types": path / f"infoseek_{split}_qtype.jsonl",
+        "entities": path / f"infoseek_{split}_withkb.jsonl",
     }
     needed = ("questions",) if split in _UNLABELLED else tuple(named)
     for role in needed:
@@ -103,14 +115,13 @@ def find_questions(
                 f"{named[role]} is not there: InfoSeek's {role} of {split}. Another split: --split "
                 "NAME. Where they come from: docs/data.md."
             )
-    files = {role: path for role, path in named.items() if path.is_file()}
+    files = {role: file for role, file in named.items() if file.is_file()}
     return QuestionFiles(
         name="infoseek",
         split=split,
-        scorer="infoseek",
         files=files,
-        home=home,
-        images=images or home / "oven_images",
+        home=path,
+        images=images or path / "oven_images",
         rows=lambda _: _question_rows(files),
         explain=_explain_missing,
     )
@@ -227,3 +238,101 @@ def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
             f"{images} lacks whole folders, with so many pictures asked about: "
             f"{', '.join(absent)}. A shard of OVEN's pictures was not unpacked."
         )
+
+
+def _make_scorer(options: ScorerOptions) -> Scorer:
+    from rag_vqa.eval.infoseek import InfoSeekScorer
+
+    return InfoSeekScorer()
+
+
+def _score_file(files: PredictionFiles, open_scorer: Callable[[], Scorer]) -> Mapping[str, Any]:
+    """The official result object; no model is needed."""
+    from rag_vqa.eval.infoseek import ScoringMode, score_file
+
+    if files.qtypes is None:
+        raise UsageError("eval score infoseek needs --qtypes FILE, as infoseek_val_qtype.jsonl.")
+    mode = cast(ScoringMode, files.scorer or "strict")  # another name is refused there
+    return score_file(files.predictions, files.references, files.qtypes, mode, files.cell)
+
+
+def _official_figures(summary: Mapping[str, Any]) -> Iterator[OfficialFigure]:
+    """The harmonic mean of both splits, then each split, then its types of question.
+
+    The official object has 0 for a split without questions, and then 0 for the mean as well.
+    """
+    asked = {split: summary[f"n_unseen_{split}"] for split in ("question", "entity")}
+    overall = summary["final_score"] if all(asked.values()) else None
+    yield OfficialFigure("overall", overall, 2)
+    for split, count in asked.items():
+        scores = summary[f"unseen_{split}_score"]
+        named = {"": "score", ", time": "score_time", ", numerical": "score_num",
+                 ", string": "score_string"}  # fmt: skip
+        for part, field in named.items():
+            percent = scores[field] if count else None
+            yield OfficialFigure(f"unseen {split}{part}", percent, 2, is_detail=bool(part))
+
+
+def _reported_accuracy(cell: Mapping[str, Any], metric: str) -> tuple[int, float | None]:
+    """Of a split its accuracy; of all questions the harmonic mean of both splits."""
+    if metric == "all":
+        return cell["n"], cell["official"]["final_score"] / 100
+    ending = metric.replace(" ", "_")  # the split is called val_unseen_question
+    for name, value in cell["by_split"].items():
+        if name.endswith(ending):
+            return value["n"], value["accuracy"]
+    return 0, None
+
+
+_COMPILED = "compiled from papers; which one printed it first was not traced"
+_CC_VQA = "Hong et al., CC-VQA (arXiv 2602.23952)"
+# System, condition, percent of unseen questions, unseen entities, all; source.
+_PUBLISHED = (
+    ("no retrieval, Qwen2.5-VL-7B", "none", 22.8, 24.1, 23.7, _COMPILED),
+    ("plain RAG, Qwen2.5-VL-7B", "retrieved", 41.9, 41.3, 41.8, _CC_VQA),
+    ("CC-VQA, Qwen2.5-VL-7B", "filtered", 44.7, 46.1, 45.1, _CC_VQA),
+    ("oracle article, Qwen2.5-VL-7B", "oracle", None, None, 66.5, _COMPILED),
+)
+
+
+def _published_figures() -> Iterator[PublishedFigure]:
+    for system, condition, *values, source in _PUBLISHED:
+        metrics = ("unseen question", "unseen entity", "all")
+        for metric, value in zip(metrics, values, strict=True):
+            if value is not None:
+                yield PublishedFigure(
+                    benchmark="infoseek",
+                    split="val",
+                    n=None,
+                    system=system,
+                    condition=condition,
+                    metric=metric,
+                    value=round(value / 100, 4),
+                    scorer=None,
+                    documents=None,
+                    documents_told="",
+                    source=source,
+                )
+
+
+BENCHMARKS.register(
+    Benchmark(
+        name="infoseek",
+        find_questions=find_questions,
+        documents=(
+            DocumentFormat(
+                name="wiki6m",
+                recognises=lambda sample: sample.field_names.issuperset(WIKI6M_FIELDS),
+                open=lambda path, options: wikipedia_contents(path, options.images),
+            ),
+        ),
+        scorer="infoseek",
+        make_scorer=_make_scorer,
+        score_file=_score_file,
+        score_options=frozenset({"qtypes", "scorer"}),
+        template="short",
+        official_figures=_official_figures,
+        published=tuple(_published_figures()),
+        reported_accuracy=_reported_accuracy,
+    )
+)

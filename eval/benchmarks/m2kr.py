@@ -17,15 +17,24 @@ never read. If a row asks nothing besides its instruction, the query is the inst
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats import parquet
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, QuestionRows
+from rag_vqa.formats.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    PublishedFigure,
+    QuestionFiles,
+    QuestionRow,
+    QuestionRows,
+)
 from rag_vqa.formats.document import Contents
+from rag_vqa.formats.document_format import DocumentFormat
 from rag_vqa.formats.jsonl import FieldNames, read_objects
 from rag_vqa.formats.question_rows import Row, id_list, optional_text, read_question_rows
-from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.formatting import quote_value
 from rag_vqa.types import Example, Query
 
 JSONL_FIELDS = ("passage_id", "passage_text")
@@ -34,7 +43,29 @@ _PASSAGE_NAMES = FieldNames(
     {"id": ("passage_id",), "text": ("passage_text",), "image": ("passage_image_path",)},
 )
 TASKS = ("wit", "iglue", "kvqa", "oven", "llava", "okvqa", "infoseek", "evqa")
-TRAINING_TASKS = (*TASKS, "cc3m")  # it is trained on, and not a task of the benchmark
+# Task → questions of its test split, documents (least and most), and as they were published.
+_TEST_SETS = {
+    "wit": (5120, (39_500, 40_500), "40K"),
+    "iglue": (685, (950, 1_050), "1K"),
+    "kvqa": (5120, (4_648, 4_648), "4,648"),
+    "oven": (5120, (3_192, 3_192), "3,192"),
+    "llava": (5120, (6_006, 6_006), "6,006"),
+    "infoseek": (4708, (99_500, 100_500), "100K"),
+    "evqa": (3750, (49_500, 50_500), "50K"),
+    "okvqa": (5046, (109_500, 110_500), "110K"),
+}
+_METRICS = (
+    "wit recall@10", "iglue recall@1", "kvqa recall@5", "oven recall@5", "llava recall@1",
+    "infoseek recall@5", "infoseek pseudo@5", "evqa recall@5", "evqa pseudo@5",
+    "okvqa recall@5", "okvqa pseudo@5",
+)  # fmt: skip
+_SOURCE = "Caffagni et al., CVPR 2025 (arXiv 2503.01980), its table of M2KR"
+_PUBLISHED = {  # in percent, in the order of _METRICS
+    "ReT CLIP ViT-L": (73.4, 81.8, 63.5, 82.0, 79.9, 47.0, 60.5, 44.5, 57.9, 20.2, 66.2),
+    "ReT OpenCLIP ViT-H": (71.4, 80.0, 59.3, 83.0, 79.8, 47.3, 60.7, 44.8, 57.8, 18.2, 63.4),
+    "ReT OpenCLIP ViT-G": (75.1, 82.2, 60.6, 84.0, 79.2, 52.0, 62.5, 48.6, 60.2, 19.0, 63.8),
+    "PreFLMR-G": (61.9, 71.8, 41.9, 64.3, 72.6, 39.2, 57.7, 62.5, 72.1, 30.2, 67.4),
+}
 
 
 def contents(path: Path) -> Contents:
@@ -45,29 +76,26 @@ def contents(path: Path) -> Contents:
 
 
 def find_questions(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """The queries of a task in a folder, of either form; or the file that is given.
 
     Raises:
-        UsageError: no task, or none that is known.
         Missing: no file of it.
     """
-    if task not in TRAINING_TASKS:
-        hint = did_you_mean(task, TASKS) if task else ""
-        raise UsageError(f"m2kr has eight tasks: give --task, one of {', '.join(TASKS)}.{hint}")
     split = split or "test"
-    path = home if home.is_file() else _find_file(home, task, split)
-    tabular = path.is_dir() or path.suffix == parquet.SUFFIX
-    parts = _parquet_files(path, split) if path.is_dir() else [path]
+    home = path.parent if path.is_file() else path
+    found = path if path.is_file() else _find_file(home, task or "", split)
+    tabular = found.is_dir() or found.suffix == parquet.SUFFIX
+    parts = _parquet_files(found, split) if found.is_dir() else [found]
     return QuestionFiles(
         name=f"m2kr/{task}",
         split=split,
-        scorer="retrieval",
         files={part.name: part for part in parts},
-        home=home.parent if home.is_file() else home,
-        images=images or (home.parent if home.is_file() else home),
-        rows=lambda _: _question_rows(path, parts, tabular, split),
+        home=home,
+        images=images or home,
+        location=found if found.is_file() else home,  # a file may have a name of its own
+        rows=lambda _: _question_rows(found, parts, tabular, split),
     )
 
 
@@ -140,3 +168,44 @@ def _answers(row: Row, name: str) -> tuple[str, ...]:
     if not all(isinstance(item, str | int | float | dict) for item in listed):
         raise BadInput(f"{name} is {quote_value(given)}, not a list of answers.")
     return tuple(dict.fromkeys(str(item) for item in listed if not isinstance(item, dict)))
+
+
+def _published_figures() -> Iterator[PublishedFigure]:
+    for system, values in _PUBLISHED.items():
+        for name, value in zip(_METRICS, values, strict=True):
+            task, metric = name.split()
+            n, documents, documents_told = _TEST_SETS[task]
+            yield PublishedFigure(
+                benchmark=f"m2kr/{task}",
+                split="test",
+                n=n,
+                system=system,
+                condition="retrieval",
+                metric=metric,
+                value=round(value / 100, 4),
+                scorer=metric,
+                documents=documents,
+                documents_told=documents_told,
+                source=_SOURCE,
+            )
+
+
+BENCHMARKS.register(
+    Benchmark(
+        name="m2kr",
+        find_questions=find_questions,
+        tasks=TASKS,
+        training_tasks=("cc3m",),
+        documents=(
+            DocumentFormat(
+                name="m2kr",
+                recognises=lambda sample: (
+                    sample.field_names.issuperset(JSONL_FIELDS)
+                    or sample.field_names.issuperset(PARQUET_COLUMNS)
+                ),
+                open=lambda path, options: contents(path),
+            ),
+        ),
+        published=tuple(_published_figures()),
+    )
+)

@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow
+from rag_vqa.errors import BadInput, Missing
+from rag_vqa.formats.benchmark import BENCHMARKS, Benchmark, QuestionFiles, QuestionRow
 from rag_vqa.formats.document import Contents
+from rag_vqa.formats.document_format import DocumentFormat
 from rag_vqa.formats.jsonl import FieldNames, read_objects
 from rag_vqa.formats.question_rows import (
     Row,
@@ -31,7 +32,6 @@ from rag_vqa.formats.question_rows import (
     read_question_rows,
     required_text,
 )
-from rag_vqa.formatting import did_you_mean
 from rag_vqa.types import Example, Query
 
 JSONL_FIELDS = ("did", "txt", "img_path", "modality")
@@ -54,21 +54,17 @@ def contents(path: Path) -> Contents:
 
 
 def find_questions(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """The queries of a task, below the data set's folder.
 
     Raises:
-        UsageError: no task, or none that is known.
         Missing: no file of it.
     """
-    if task not in TASKS:
-        hint = did_you_mean(task, TASKS) if task else ""
-        raise UsageError(f"mbeir has sixteen: give --task, one of {', '.join(TASKS)}.{hint}")
     split = split or "test"
-    path = home / "query" / split / f"mbeir_{task}_{split}.jsonl"
-    if not path.is_file():
-        raise Missing(f"{path} is not there: M-BEIR's queries of {task}. See docs/data.md.")
+    file = path / "query" / split / f"mbeir_{task}_{split}.jsonl"
+    if not file.is_file():
+        raise Missing(f"{file} is not there: M-BEIR's queries of {task}. See docs/data.md.")
 
     def example(row: Row, place: int) -> QuestionRow:
         identity, image = required_text(row, "qid"), optional_text(row, "query_img_path")
@@ -92,11 +88,10 @@ def find_questions(
     return QuestionFiles(
         name=f"mbeir/{task}",
         split=split,
-        scorer="retrieval",
-        files={"queries": path},
-        home=home,
-        images=images or home,
-        rows=lambda _: read_question_rows(read_objects(path), path, example),
+        files={"queries": file},
+        home=path,
+        images=images or path,
+        rows=lambda _: read_question_rows(read_objects(file), file, example),
         explain=_explain_missing,
     )
 
@@ -107,3 +102,19 @@ def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
             f"{images / 'mbeir_images'} is not there: join the four mbeir_images.tar.gz.part-0*, "
             "then unpack them."
         )
+
+
+BENCHMARKS.register(
+    Benchmark(
+        name="mbeir",
+        find_questions=find_questions,
+        tasks=TASKS,
+        documents=(
+            DocumentFormat(
+                name="mbeir",
+                recognises=lambda sample: sample.field_names.issuperset(JSONL_FIELDS),
+                open=lambda path, options: contents(path),
+            ),
+        ),
+    )
+)

@@ -19,14 +19,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval import answers, scoring
-from rag_vqa.eval.scoring import Means
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, Scored
+from rag_vqa.eval import answers
+from rag_vqa.eval.scoring import Means, as_percent, contains_any
+from rag_vqa.formats.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    OfficialFigure,
+    QuestionFiles,
+    QuestionRow,
+    Scored,
+)
 from rag_vqa.formats.document import parse_document
 from rag_vqa.formats.jsonl import read_objects
 from rag_vqa.formats.question_rows import (
@@ -46,7 +53,7 @@ _ABSTENTIONS = ("unknown", "not known", "do not know", "don't know", "cannot tel
 
 
 def find_questions(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """A JSONL file, or in a folder SPLIT.jsonl ("test" by default).
 
@@ -54,15 +61,16 @@ def find_questions(
         Missing: there is none.
         UsageError: a file and a split.
     """
-    path = locate_file(home, split, "test", "questions")
+    file = locate_file(path, split, "test", "questions")
     return QuestionFiles(
         name="own",
-        split=path.name.removesuffix(".gz").removesuffix(".jsonl"),
-        scorer="text",
-        files={"questions": path},
-        home=path.parent,
-        images=images or path.parent,
-        rows=lambda _: read_question_rows(read_objects(path), path, _question_row),
+        split=file.name.removesuffix(".gz").removesuffix(".jsonl"),
+        files={"questions": file},
+        home=file.parent,
+        images=images or file.parent,
+        location=file,
+        takes_split=False,
+        rows=lambda _: read_question_rows(read_objects(file), file, _question_row),
     )
 
 
@@ -105,25 +113,22 @@ def _question_row(row: Row, place: int) -> QuestionRow:
 
 
 def find_pairs(
-    home: Path, split: str | None, images: Path | None, task: str | None
+    path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
     """A JSONL file, or in a folder SPLIT.jsonl ("train" by default).
 
     Raises:
         Missing: there is none.
-        UsageError: a file and a split, or a task.
+        UsageError: a file and a split.
     """
-    if task is not None:
-        raise UsageError("a task is for m2kr and mbeir: pairs have none.")
-    path = locate_file(home, split, "train", "pairs")
+    file = locate_file(path, split, "train", "pairs")
     return QuestionFiles(
         name="pairs",
         split=split or "train",
-        scorer="retrieval",
-        files={"questions": path},
-        home=path.parent,
-        images=images or path.parent,
-        rows=lambda _: read_question_rows(read_objects(path), path, _pair_row),
+        files={"questions": file},
+        home=file.parent,
+        images=images or file.parent,
+        rows=lambda _: read_question_rows(read_objects(file), file, _pair_row),
     )
 
 
@@ -215,7 +220,7 @@ class TextScorer:
     def lenient(self, example: Example, prediction: str) -> bool:
         """A right answer stands in it; where nothing answers, a phrase that abstains."""
         right = _ABSTENTIONS if example.unanswerable else example.answers
-        return scoring.contains_any(answers.strip_citations(prediction), right, answers.normalize)
+        return contains_any(answers.strip_citations(prediction), right, answers.normalize)
 
     def cut(self, example: Example, prediction: str) -> bool:
         """No: all of it is read."""
@@ -244,3 +249,27 @@ class TextScorer:
             },
             "by_kind": {name.removeprefix("kind: "): means.of(name) for name in kinds},
         }
+
+
+def _official_figures(summary: Mapping[str, Any]) -> Iterator[OfficialFigure]:
+    """Abstention, if some questions cannot be answered."""
+    abstention = summary["abstention"]
+    if abstention["n"]:
+        yield OfficialFigure("answerable", as_percent(summary["answerable"]["accuracy"]))
+        yield OfficialFigure("abstention precision", as_percent(abstention["precision"]))
+        yield OfficialFigure("abstention recall", as_percent(abstention["recall"]))
+
+
+BENCHMARKS.register(
+    Benchmark(
+        name="own",
+        find_questions=find_questions,
+        scorer="text",
+        make_scorer=lambda options: TextScorer(),
+        official_figures=_official_figures,
+        uses=frozenset({"evaluation"}),
+    )
+)
+BENCHMARKS.register(
+    Benchmark(name="pairs", find_questions=find_pairs, uses=frozenset({"training"}))
+)

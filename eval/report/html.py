@@ -36,7 +36,6 @@ from rag_vqa.eval.results.result_files import (
 )
 from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.storage import atomic
 
 FAILURES_SHOWN = 200  # failures on a page: about 5 MB of pictures
 _THUMBNAIL_SIDE = 320  # pixels
@@ -155,7 +154,8 @@ def write_report(folder: Path) -> Path:
         page = _render_page(folder, results, ledger)
     path = folder / REPORT_FILE
     begun = path.with_name(f"{REPORT_FILE}.begun")
-    atomic.write_file(path, page.encode("utf-8", "backslashreplace"), partial=begun)
+    begun.write_bytes(page.encode("utf-8", "backslashreplace"))
+    begun.replace(path)
     return path
 
 

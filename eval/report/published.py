@@ -1,50 +1,22 @@
 """Published figures beside a run's own, where both measured the same.
 
-Knows the figures in published.json, and which facts must agree: knowledge base, split, scorer and
-number of questions. A fact that was not published cannot agree, and the table says so. No
-publication gives a digest of its knowledge base, so the number of documents must do: a rounded one
-("40K") agrees with every number that rounds to it. Does not know whether a published figure is
+Knows which facts must agree: knowledge base, split, scorer and number of questions. A fact that was
+not published cannot agree, and the table says so. No publication gives a digest of its knowledge
+base, so the number of documents must do: a rounded one ("40K") agrees with every number that rounds
+to it. Does not know the figures, which the file of each benchmark lists, nor whether they are
 right.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rag_vqa.eval.report.result_tables import escape_markdown, markdown_table, percent
+from rag_vqa.formats.benchmark import BENCHMARKS, Benchmark, PublishedFigure
 
-_PUBLISHED_FILE = Path(__file__).with_name("published.json")
 _NOT_REPORTED = "not told with the published figure"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedFigure:
-    """A figure of others.
-
-    Attributes:
-        condition: "retrieval", or that of the cells it stands beside.
-        metric: "recall@5", "pseudo@5", or the part of the questions that accuracy is of.
-        value: a share of 1.
-        documents: least and most that the knowledge base holds; None where it was not told.
-        documents_told: as it was written.
-        scorer, n: None where they were not told.
-    """
-
-    benchmark: str
-    split: str
-    n: int | None
-    system: str
-    condition: str
-    metric: str
-    value: float
-    scorer: str | None
-    documents: tuple[int, int] | None
-    documents_told: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +44,25 @@ class FigurePair:
 
 
 def published_figures() -> list[PublishedFigure]:
-    """All published figures that are known here."""
-    rows = json.loads(_PUBLISHED_FILE.read_text("utf-8"))
-    return [
-        PublishedFigure(**{**row, "documents": row["documents"] and tuple(row["documents"])})
-        for row in rows
-    ]
+    """The published figures of all benchmarks."""
+    return [figure for benchmark in BENCHMARKS.entries() for figure in benchmark.published]
 
 
 def compare_with_published(
     results: Mapping[str, Any], known: Sequence[PublishedFigure] | None = None
 ) -> list[FigurePair]:
-    """Each published figure on the run's benchmark beside the run's own of that metric."""
+    """Each published figure of the run's benchmark beside the run's own of that metric.
+
+    Args:
+        known: other figures than the benchmark's.
+    """
     questions, kb = results["questions"], results["knowledge_base"]
+    benchmark = BENCHMARKS.find(questions["name"].partition("/")[0])
     found = []
     for figure in published_figures() if known is None else known:
         if figure.benchmark != questions["name"]:
             continue
-        for own in _own_figures(results, figure):
+        for own in _own_figures(results, figure, benchmark):
             documents = kb["documents"] if kb else None
             differs = dict(_differences(figure, own, questions["split"], documents))
             if own.cell and results["selection"] and own.cell == results["selection"]["best"]:
@@ -140,7 +113,9 @@ def _differences(
             yield field, f"{theirs}, ours {mine}"
 
 
-def _own_figures(results: Mapping[str, Any], figure: PublishedFigure) -> Iterator[OwnFigure]:
+def _own_figures(
+    results: Mapping[str, Any], figure: PublishedFigure, benchmark: Benchmark | None
+) -> Iterator[OwnFigure]:
     """The run's own figures of that metric: of retrieval one, of answers one a cell."""
     if figure.condition == "retrieval":
         name, _, k = figure.metric.partition("@")
@@ -152,25 +127,19 @@ def _own_figures(results: Mapping[str, Any], figure: PublishedFigure) -> Iterato
         return
     for cell in results["cells"]:
         if cell["condition"] == figure.condition and not cell["repeat"]:
-            n, value = _accuracy(cell, figure.metric)
+            n, value = _reported_accuracy(cell, figure.metric, benchmark)
             if n and value is not None:
                 scorer = results["scorer"]["name"]
                 yield OwnFigure(cell["cell"], figure.metric, value, n, scorer)
 
 
-def _accuracy(cell: Mapping[str, Any], part: str) -> tuple[int, float | None]:
-    """n and accuracy of the part of a benchmark that papers report."""
-    official = cell["official"]
-    if part in ("unseen question", "unseen entity"):
-        ending = part.replace(" ", "_")  # InfoSeek's own: val_unseen_question
-        named = [value for name, value in cell["by_split"].items() if name.endswith(ending)]
-        return (named[0]["n"], named[0]["accuracy"]) if named else (0, None)
-    if part == "single-hop":
-        found = official.get("single_hop", {})
-        return found.get("n", 0), found.get("accuracy")
-    if "final_score" in official:  # InfoSeek's "all": a harmonic mean, in percent
-        return cell["n"], official["final_score"] / 100
-    return cell["n"], cell["accuracy"]
+def _reported_accuracy(
+    cell: Mapping[str, Any], metric: str, benchmark: Benchmark | None
+) -> tuple[int, float | None]:
+    """n and accuracy of the part of the questions that a published metric is of."""
+    if benchmark is not None and benchmark.reported_accuracy is not None:
+        return benchmark.reported_accuracy(cell, metric)
+    return (cell["n"], cell["accuracy"]) if metric == "all" else (0, None)
 
 
 def _pair_row(row: FigurePair) -> dict[str, str]:

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rag_vqa.eval.results.result_files import Seconds, reported_figures
+from rag_vqa.eval.scoring import find_benchmark
+from rag_vqa.formats.benchmark import OfficialFigure
 
 Row = dict[str, str]
 _RECALLS = {"recall": "recall@", "pseudo": "pseudo-recall@"}
 _SHORT_LIST = ("recall@1", "recall@5", "recall@10", "pseudo-recall@5", "MRR")
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#$])")
-_INFOSEEK_SPLITS = {"question": "unseen question", "entity": "unseen entity"}  # InfoSeek's
-_INFOSEEK_TYPES = {"score_time": "time", "score_num": "numerical", "score_string": "string"}
 
 
 def answer_rows(results: Mapping[str, Any], seconds: Seconds | None = None) -> list[Row]:
@@ -198,48 +198,29 @@ def escape_markdown(text: str) -> str:
 
 
 def official_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
-    """InfoSeek: overall (the harmonic mean), both splits; Encyclopedic-VQA: single-hop and all; own
-    questions: abstention, where some are unanswerable. In percent; a dash where nothing was asked.
+    """The figures by which the benchmark compares systems, one row a cell; a dash if no question
+    counts.
 
     Args:
-        whole: each type of question as well.
+        whole: with the figures of each type of question.
     """
-    rows = [(cell["cell"], dict(_official_figures(cell["official"] or {}, whole)))
-            for cell in results["cells"] if cell["n"]]  # fmt: skip
-    heads = dict.fromkeys(head for _, figures in rows for head in figures)
+    scorer = results["questions"]["scorer"]
+    figures_of = find_benchmark(scorer).official_figures if results["cells"] else None
+    if figures_of is None:
+        return []
+    rows = [
+        (cell["cell"], [one for one in figures_of(cell["official"]) if whole or not one.is_detail])
+        for cell in results["cells"]
+        if cell["n"] and cell["official"]
+    ]
+    heads = dict.fromkeys(figure.name for _, figures in rows for figure in figures)
+    missing = dict.fromkeys(heads, percent(None))
     return [
-        {"official, %": name} | {head: figures.get(head, percent(None)) for head in heads}
+        {"official, %": name} | missing | {one.name: _official_text(one) for one in figures}
         for name, figures in rows
         if heads
     ]
 
 
-def _official_figures(official: Mapping[str, Any], whole: bool) -> Iterator[tuple[str, str]]:
-    if "final_score" in official:
-        yield from _infoseek_figures(official, whole)
-    elif "single_hop" in official:
-        yield "single-hop", percent(official["single_hop"]["accuracy"])
-        yield "all", percent(official["accuracy"])
-        if whole:
-            for name, mean in official["by_type"].items():
-                yield name, percent(mean["accuracy"])
-    elif official.get("abstention", {}).get("n"):
-        yield "answerable", percent(official["answerable"]["accuracy"])
-        yield "abstention precision", percent(official["abstention"]["precision"])
-        yield "abstention recall", percent(official["abstention"]["recall"])
-
-
-def _infoseek_figures(official: Mapping[str, Any], whole: bool) -> Iterator[tuple[str, str]]:
-    """In percent already. A split of which nothing was asked is 0 there, and so is the mean."""
-    asked = {split: official[f"n_unseen_{split}"] for split in _INFOSEEK_SPLITS}
-    yield "overall", _score_or_dash(official["final_score"], all(asked.values()))
-    for split, said in _INFOSEEK_SPLITS.items():
-        scores = official[f"unseen_{split}_score"]
-        yield said, _score_or_dash(scores["score"], asked[split])
-        if whole:
-            for name, kind in _INFOSEEK_TYPES.items():
-                yield f"{said}, {kind}", _score_or_dash(scores[name], asked[split])
-
-
-def _score_or_dash(score: float, asked: int) -> str:
-    return f"{score:.2f}" if asked else percent(None)
+def _official_text(figure: OfficialFigure) -> str:
+    return percent(None) if figure.percent is None else f"{figure.percent:.{figure.decimals}f}"

@@ -9,6 +9,7 @@ computed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +30,6 @@ from rag_vqa.eval.run.ledger import Ledger, canonical_json, example_from_json
 from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
 from rag_vqa.eval.run.shards import count_missing
 from rag_vqa.formats.benchmark import Scorer
-from rag_vqa.storage import atomic
 
 RESULTS, ANSWERS, TIMINGS, FAILURES = (
     "results.json", "answers.jsonl", "timings.jsonl", "failures.jsonl",
@@ -213,9 +213,14 @@ def _timing_lines(ledger: Ledger) -> Iterator[str]:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a whole file, or keep the old one."""
+    """The whole file or the old one."""
     begun = path.with_name(f"{path.name}.begun")
-    atomic.write_lines(path, lines, partial=begun, errors="surrogatepass")
+    with begun.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+        for line in lines:
+            file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    begun.replace(path)
 
 
 def read_results(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Benchmarks as the program sees them: questions, documents and a scorer under one name.
+"""Benchmarks as the rest of the program sees them: what one consists of, and the registry.
 
-Knows the types that a benchmark's file fills in, and the registry of benchmarks. Does not know any
-benchmark: each is one file in eval/benchmarks/.
+Knows the parts that the file of a benchmark fills in: documents, questions, scorer, template,
+official and published figures, tasks. Does not know any benchmark. Each is one file in
+eval/benchmarks/ that registers its entry; formats, evaluation, training, report and command line
+look it up here by its name.
 """
 
 from __future__ import annotations
@@ -12,57 +14,60 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from rag_vqa.errors import BadInput
+from rag_vqa.formats.document_format import DocumentFormat
+from rag_vqa.registry import Registry
 from rag_vqa.types import Document, Example
 
-Scored: TypeAlias = tuple[Example, str, float]  # what was asked, what was answered, its score
-ScorerName: TypeAlias = Literal["infoseek", "evqa", "text", "retrieval"]
+Scored: TypeAlias = tuple[Example, str, float]  # question, prediction, score
+Use: TypeAlias = Literal["evaluation", "training"]
+NO_SCORER = "retrieval"  # instead of a scorer's name: only what was retrieved is measured
 
 
 class Scorer(Protocol):
-    """One way of scoring answers.
+    """One way to score answers.
 
     Attributes:
-        name: goes into results; two scores compare only where their names are equal.
+        name: recorded in results; two scores compare only if their names are equal.
     """
 
     name: str
 
     def check(self, example: Example) -> None:
-        """Looks at what is right, before a run begins.
+        """Check the reference answers of a question, before a run begins.
 
         Raises:
-            BadInput: naming the question: nothing could be scored by it.
+            BadInput: no answer to this question could be scored; the message names it.
         """
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
-        """0 to 1 for each, in order; a batch of a few hundred suits BEM.
+        """0 to 1 for each prediction, in order. A batch of a few hundred suits BEM.
 
         Raises:
             BadInput: as `check`.
         """
 
     def lenient(self, example: Example, prediction: str) -> bool:
-        """Would a laxer reading count an answer that scored 0? The words of a right one stand in
-        it, or a number of the right range."""
+        """Whether a laxer reading accepts an answer that scored 0: it contains the words of a
+        right answer, or a number of the right range."""
 
     def cut(self, example: Example, prediction: str) -> bool:
-        """Was only the beginning of an answer looked at? BEM reads 512 tokens."""
+        """Whether only the beginning of an answer was read: BEM reads 512 tokens."""
 
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
-        """The benchmark's own aggregate, with n and accuracy; rows are read once, none is kept."""
+        """The benchmark's own aggregate, with n and accuracy. Reads the rows once, keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
-    """One question.
+    """One question as its row has it.
 
     Attributes:
         example: all but its picture.
         picture: names under which its picture may lie in the folder of pictures, the expected
-            one first; none if the question has no picture.
-        remark: what is odd about its row, which is taken all the same.
-        negatives: ids of documents of which the row says that they are wrong; for training.
-        documents: what is right or wrong and stands in the row itself, not in a file of documents;
+            one first; empty if the question has no picture.
+        remark: what is odd about its row, which is accepted all the same.
+        negatives: ids of documents that the row calls wrong; for training.
+        documents: right or wrong documents written in the row itself, not in a file of documents;
             their pictures are names in the folder of pictures.
     """
 
@@ -76,24 +81,27 @@ class QuestionRow:
 QuestionRows: TypeAlias = Iterator[QuestionRow | BadInput]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionFiles:
-    """A question file that was found, and how it is read.
+    """The files of a question set, and how they are read.
 
     Attributes:
-        name, split, scorer, instruction: see `Questions` of opening.py.
+        name: "infoseek", "m2kr/oven": the benchmark's, and the task's behind a slash.
+        split: "val", "test", …
         files: role → each file that is part of the question set.
         home: the folder that the set lies in.
         images: the folder of the pictures.
-        rows: reads the questions from the beginning, see `read`; names as `names` gives them, if
-            any.
-        names: ids of pictures → names of files, where a file of the data set says so.
-        explain: what is likely wrong with the download, by the names of missing pictures.
+        rows: reads the questions from the beginning (see `question_rows.read_question_rows`);
+            gets the names that `names` gives, if any.
+        names: ids of pictures → names of files, if a file of the data set lists them.
+        explain: what is probably wrong with the download, by the names of missing pictures.
+        instruction: of all queries; None: their own, or the retriever's.
+        location: the file or folder to give to find this set again; None: `home`.
+        takes_split: whether the split has to be named to find this set again.
     """
 
     name: str
     split: str
-    scorer: ScorerName
     files: Mapping[str, Path]
     home: Path
     images: Path
@@ -101,3 +109,145 @@ class QuestionFiles:
     names: Callable[[], Mapping[str, str]] | None = None
     explain: Callable[[Path, Iterable[str]], Iterator[str]] = lambda images, names: iter(())
     instruction: str | None = None
+    location: Path | None = None
+    takes_split: bool = True
+
+
+class FindQuestions(Protocol):
+    """Finds the files of a question set."""
+
+    def __call__(
+        self, path: Path, split: str | None, images: Path | None, task: str | None
+    ) -> QuestionFiles:
+        """
+        Args:
+            path: a folder, or of some benchmarks a file.
+            split: None: the usual one.
+            images: folder of the pictures; None: where the benchmark's own lie.
+            task: one of the benchmark's tasks; None if it has none.
+
+        Raises:
+            Missing: a file is not there.
+            UsageError: the file or folder has no splits.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerOptions:
+    """How a scorer is opened.
+
+    Attributes:
+        bem: a BERT classifier, as `Bem.load` takes it; None: without one.
+    """
+
+    bem: str | None = None
+    device: str = "auto"
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionFiles:
+    """Files for `eval score`.
+
+    Attributes:
+        cell: which one, if the predictions are the answers.jsonl of a run.
+        qtypes: types of the questions, if they have a file of their own.
+        scorer: one of several ways of scoring.
+    """
+
+    predictions: Path
+    references: Path
+    cell: str | None = None
+    qtypes: Path | None = None
+    scorer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialFigure:
+    """One of the figures by which a benchmark compares systems.
+
+    Attributes:
+        percent: None if no question counts.
+        is_detail: whether a short table leaves it out.
+    """
+
+    name: str
+    percent: float | None
+    decimals: int = 1
+    is_detail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFigure:
+    """A figure that others published.
+
+    Attributes:
+        condition: "retrieval", or that of the cells it is compared with.
+        metric: "recall@5", "pseudo@5", or the part of the questions that accuracy is of.
+        value: a share of 1.
+        documents: least and most that the knowledge base contained; None if not published.
+        documents_told: the number of documents as it was written.
+        scorer, n: None if not published.
+    """
+
+    benchmark: str
+    split: str
+    n: int | None
+    system: str
+    condition: str
+    metric: str
+    value: float
+    scorer: str | None
+    documents: tuple[int, int] | None
+    documents_told: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        name: what commands take.
+        find_questions: finds the files of a split.
+        documents: formats of its documents, for `kb build` and training.
+        scorer: name of its scorer in results; NO_SCORER if answers are not scored.
+        make_scorer: opens the scorer; None under NO_SCORER.
+        takes_bem: whether the scorer can use a BERT classifier.
+        score_file: scores a file of predictions as the official script does; the scorer is only
+            opened once the files are checked. None: `eval score` does not know this benchmark.
+        score_options: fields of PredictionFiles that are this benchmark's: "qtypes", "scorer".
+        template: prompt template that asks for an answer in the form that is scored; None: the
+            usual one.
+        official_figures: of the summary of its scorer, in the order in which papers show them.
+        published: figures of others.
+        reported_accuracy: n and accuracy that a published metric is compared with, of a cell of
+            results.json; None: those of all its questions.
+        tasks: one of them has to be named; empty: the benchmark has none.
+        training_tasks: more tasks that can only be trained on.
+        uses: what the questions are for.
+    """
+
+    name: str
+    find_questions: FindQuestions
+    documents: tuple[DocumentFormat, ...] = ()
+    scorer: str = NO_SCORER
+    make_scorer: Callable[[ScorerOptions], Scorer] | None = None
+    takes_bem: bool = False
+    score_file: Callable[[PredictionFiles, Callable[[], Scorer]], Mapping[str, Any]] | None = None
+    score_options: frozenset[str] = frozenset()
+    template: str | None = None
+    official_figures: Callable[[Mapping[str, Any]], Iterable[OfficialFigure]] | None = None
+    published: tuple[PublishedFigure, ...] = ()
+    reported_accuracy: Callable[[Mapping[str, Any], str], tuple[int, float | None]] | None = None
+    tasks: tuple[str, ...] = ()
+    training_tasks: tuple[str, ...] = ()
+    uses: frozenset[Use] = frozenset({"evaluation", "training"})
+
+
+BENCHMARKS: Registry[Benchmark] = Registry("benchmark")
+
+
+def benchmarks_for(use: Use) -> tuple[Benchmark, ...]:
+    """The benchmarks whose questions can be used so."""
+    return tuple(benchmark for benchmark in BENCHMARKS.entries() if use in benchmark.uses)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.line_reader import LINE_LIMIT, read_lines, unpacked_suffix
 from rag_vqa.formats.mapping import Columns, map_row, parse_scalar, resolve_columns
 from rag_vqa.formatting import quote_value
@@ -161,3 +162,13 @@ def _row_cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadI
         why = f"{len(row)} cells where the header has {len(header)}"
         return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")
     return dict(zip(header, row, strict=True))
+
+
+DOCUMENT_FORMATS.register(
+    DocumentFormat(
+        name="csv",
+        suffixes=SUFFIXES,
+        options=frozenset({"images", "mapping"}),
+        open=lambda path, options: contents(path, options.mapping),
+    )
+)

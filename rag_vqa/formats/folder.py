@@ -18,6 +18,7 @@ from typing import Any
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.line_reader import LINE_LIMIT
 from rag_vqa.formats.markdown import parse_markdown
 from rag_vqa.formatting import quote_value
@@ -155,3 +156,15 @@ def _stem(name: str) -> str:
 
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+DOCUMENT_FORMATS.register(
+    DocumentFormat(
+        name="folder",
+        options=frozenset(),
+        refusals={
+            "images": "a folder of images is for files: in a folder, pictures lie beside texts."
+        },
+        open=lambda path, options: contents(path),
+    )
+)

@@ -30,8 +30,7 @@ _BOMB_RATIO = 200
 _BOMB_FLOOR = 64 * 2**20
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = "0123456789+-.eE"
-_OBJECT_LIMIT = 2**16  # characters of one object: a fixed dozen of short fields
-_IMAGES_BEGIN = re.compile(r'"images"\s*:\s*\[')
+_ITEM_LIMIT = 2**16  # characters
 
 
 def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
@@ -209,36 +208,25 @@ def _is_json(name: str) -> bool:
     return name.lower().endswith(".json") and not name.startswith(("__MACOSX/", "."))
 
 
-def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
-    """Names such as "val/00000_…/….jpg" of the ids that are wanted and there.
+def read_array(path: Path, name: str) -> Iterator[Any]:
+    """The items of the first array called `name`, each of at most 64 kB of text.
 
     Raises:
-        BadInput: the file is not the one that it should be.
+        BadInput: there is no such array, or the file is damaged.
     """
-    found: dict[str, str] = {}
-    for image in _read_images(path):
-        try:
-            identity, name = str(image["id"]), image["file_name"]
-        except (KeyError, TypeError) as error:
-            raise BadInput(f"{path}: an image lacks its id or its file_name.") from error
-        if identity in wanted:
-            found[identity] = str(name)
-    return found
-
-
-def _read_images(path: Path) -> Iterator[Any]:
     decoder = json.JSONDecoder()
+    opening = re.compile(rf'"{re.escape(name)}"\s*:\s*\[')
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         window, begin = "", None
         while begin is None:
             block = file.read(_BLOCK)
             if not block:
-                raise BadInput(f"{path} holds no array images: it is no file of iNaturalist 2021.")
-            window = window[-64:] + block
-            begin = _IMAGES_BEGIN.search(window)
+                raise BadInput(f"{path} has no array {name}.")
+            window = window[-len(name) - 64 :] + block
+            begin = opening.search(window)
         at = begin.end()
         while True:
-            if len(window) - at < _OBJECT_LIMIT and (block := file.read(_BLOCK)):
+            if len(window) - at < _ITEM_LIMIT and (block := file.read(_BLOCK)):
                 window, at = window[at:] + block, 0
             while window[at : at + 1] and window[at] in " \t\r\n,":
                 at += 1
@@ -247,5 +235,7 @@ def _read_images(path: Path) -> Iterator[Any]:
             try:
                 value, at = decoder.raw_decode(window, at)
             except json.JSONDecodeError as error:
-                raise BadInput(f"{path} is damaged or cut ({error.msg}): get it anew.") from error
+                raise BadInput(
+                    f"{path} is damaged or cut ({error.msg}): download it again."
+                ) from error
             yield value

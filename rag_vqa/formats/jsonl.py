@@ -20,14 +20,13 @@ from rag_vqa.formats.document import (
     Contents,
     Item,
     Record,
-    Rejected,
     RejectHandler,
     read_records,
 )
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formatting import did_you_mean, quote_value
 
-__all__ = ["Record", "Rejected", "read_jsonl"]
 # Lines looked at on opening, for the names of their fields.
 SAMPLE = 100
 _SPACE = " \t\r\n"
@@ -219,3 +218,8 @@ class FieldNames:
 
 def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((v for name in names if (v := record.get(name)) not in (None, "")), None)
+
+
+DOCUMENT_FORMATS.register(
+    DocumentFormat(name="jsonl", open=lambda path, options: contents(path, options.strict))
+)

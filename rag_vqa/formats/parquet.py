@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import Contents, Item
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.mapping import IMAGES, Columns, map_row, resolve_columns
 from rag_vqa.formatting import quote_value
 
@@ -41,13 +42,20 @@ class _Part:
     batches: Callable[[], Iterator[pyarrow.RecordBatch]]
 
 
+def contains_parquet(path: Path) -> bool:
+    """Whether this is a Parquet file, a folder of them, or saved by `datasets`."""
+    if not path.is_dir():
+        return path.suffix.lower() == SUFFIX
+    return is_dataset(path) or is_parquet_folder(path)
+
+
 def is_dataset(path: Path) -> bool:
     """Whether `datasets` saved this folder."""
     return any((path / name).is_file() for name in _DATASET)
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a folder holds Parquet files."""
+def is_parquet_folder(path: Path) -> bool:
+    """Whether a folder contains Parquet files."""
     return any(not file.name.startswith(".") for file in path.glob(f"*{SUFFIX}"))
 
 
@@ -242,3 +250,13 @@ def _picture_cell(cell: Any) -> Any:
     if isinstance(cell, dict) and cell.keys() <= {"bytes", "path"}:
         return cell.get("bytes") or cell.get("path")
     return cell
+
+
+DOCUMENT_FORMATS.register(
+    DocumentFormat(
+        name="parquet",
+        recognises=lambda sample: contains_parquet(sample.path),
+        options=frozenset({"images", "mapping"}),
+        open=lambda path, options: contents(path, options.mapping),
+    )
+)

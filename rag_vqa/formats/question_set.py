@@ -20,23 +20,12 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir, own
-from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow, ScorerName
+from rag_vqa.formats.benchmark import BENCHMARKS, QuestionFiles, QuestionRow, Use, benchmarks_for
 from rag_vqa.formatting import did_you_mean, quote_value
-from rag_vqa.storage import atomic
 from rag_vqa.types import Example
 
 MANIFEST_NAME = "rag-vqa.json"
 MissingPolicy: TypeAlias = Literal["fail", "skip", "text-only"]
-_FORMATS: dict[str, Callable[[Path, str | None, Path | None, str | None], QuestionFiles]] = {
-    "infoseek": infoseek.find_questions,
-    "evqa": evqa.find_questions,
-    "m2kr": m2kr.find_questions,
-    "mbeir": mbeir.find_questions,
-    "own": own.find_questions,
-}
-BENCHMARK_NAMES = tuple(_FORMATS)
-_WITH_TASKS = ("m2kr", "mbeir")
 
 
 class QuestionManifest(BaseModel):
@@ -89,8 +78,8 @@ def save_manifest(home: Path, key: str, manifest: QuestionManifest) -> Path:
     path = home / MANIFEST_NAME
     entries = {**_manifest_entries(path), key: manifest.model_dump()}
     scratch = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
-    text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
-    atomic.write_file(path, text, partial=scratch)
+    scratch.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
+    scratch.replace(path)
     return path
 
 
@@ -125,7 +114,7 @@ class Questions:
 
     name: str
     split: str
-    scorer: ScorerName
+    scorer: str
     files: Mapping[str, str]
     missing: MissingPolicy
     instruction: str | None
@@ -219,7 +208,7 @@ def open_questions(
     return Questions(
         name=found.name,
         split=found.split,
-        scorer=found.scorer,
+        scorer=BENCHMARKS.get(benchmark).scorer,
         files=files,
         missing=policy,
         instruction=found.instruction,
@@ -229,19 +218,37 @@ def open_questions(
 
 
 def find_question_files(
-    benchmark: str, path: Path, split: str | None, images: Path | None, task: str | None
+    benchmark: str,
+    path: Path,
+    split: str | None,
+    images: Path | None,
+    task: str | None,
+    use: Use = "evaluation",
 ) -> QuestionFiles:
-    """The files of a question set; raises as `open_questions` does."""
-    if benchmark not in _FORMATS:
+    """Find the files of a benchmark's questions.
+
+    Raises:
+        UsageError: no such benchmark or task, or its questions are not for this use.
+        Missing: a file is not there.
+    """
+    known = {found.name: found for found in benchmarks_for(use)}
+    if benchmark not in known:
+        what = "benchmark" if use == "evaluation" else "format of training data"
         raise UsageError(
-            f"{benchmark!r} is no benchmark.{did_you_mean(benchmark, BENCHMARK_NAMES)} "
-            f"Known: {', '.join(BENCHMARK_NAMES)}."
+            f"{benchmark!r} is not a {what}.{did_you_mean(benchmark, known)} "
+            f"Known: {', '.join(known)}."
         )
-    if task is not None and benchmark not in _WITH_TASKS:
-        raise UsageError(f"a task is for {' and '.join(_WITH_TASKS)}: {benchmark} has none.")
+    found = known[benchmark]
+    tasks = found.tasks
+    if tasks and task not in (*tasks, *found.training_tasks):
+        hint = did_you_mean(task, tasks) if task else ""
+        raise UsageError(f"{benchmark} needs --task, one of {', '.join(tasks)}.{hint}")
+    if task is not None and not tasks:
+        takers = [other.name for other in known.values() if other.tasks]
+        raise UsageError(f"a task is for {' and '.join(takers)}: {benchmark} has none.")
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
-    return _FORMATS[benchmark](path, split, images, task)
+    return found.find_questions(path, split, images, task)
 
 
 def picture_path(asked: QuestionRow, images: Path) -> Path | None:
@@ -257,13 +264,11 @@ def manifest_key(found: QuestionFiles) -> str:
 def check_command(found: QuestionFiles, missing: MissingPolicy) -> str:
     """What checks these data again, as a shell takes it."""
     name, _, task = found.name.partition("/")
-    files = list(found.files.values())
-    alone = name in ("own", "m2kr") and [file.parent for file in files] == [found.home]
-    place = files[0] if alone else found.home  # a file may have a name of its own
-    said = ["rag-vqa", "data", "check", name, str(place), "--images", str(found.images)]
-    said += [] if name == "own" else ["--split", found.split]
-    said += ["--task", task] if task else []
-    return shlex.join([*said, "--missing", missing])
+    command = ["rag-vqa", "data", "check", name, str(found.location or found.home)]
+    command += ["--images", str(found.images)]
+    command += ["--split", found.split] if found.takes_split else []
+    command += ["--task", task] if task else []
+    return shlex.join([*command, "--missing", missing])
 
 
 @dataclass(frozen=True, slots=True)

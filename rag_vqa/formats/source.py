@@ -1,34 +1,34 @@
 """Sources: files of a user, their detected format, their columns, and their Records.
 
-Knows how a format is detected and which option belongs to which format. Does not know how a format
-is read (one module each), nor what a source contains in all (source_statistics.py).
+Knows how a format is detected and that an option must be one of the format's. Does not know any
+format (one module each, or a benchmark's), nor what a source contains in all
+(source_statistics.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir
-from rag_vqa.eval.benchmarks.evqa import Unit
-from rag_vqa.formats import csv, folder, jsonl, parquet
-from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
+from rag_vqa.formats import parquet
+from rag_vqa.formats.benchmark import BENCHMARKS
+from rag_vqa.formats.document import Item, Record, RejectHandler, read_records
+from rag_vqa.formats.document_format import (
+    DOCUMENT_FORMATS,
+    DocumentFormat,
+    Option,
+    SourceOptions,
+)
 from rag_vqa.formats.json_stream import read_members
+from rag_vqa.formats.jsonl import read_objects
 from rag_vqa.formats.line_reader import read_lines, unpacked_suffix
 from rag_vqa.formatting import did_you_mean
 
-Kind: TypeAlias = Literal["jsonl", "csv", "folder", "parquet", "evqa", "wiki6m", "m2kr", "mbeir"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-_MAPPED = ("csv", "parquet")
-_LINES = (".jsonl", ".ndjson")
-_BY_FIELDS: dict[Kind, tuple[str, ...]] = {
-    "wiki6m": infoseek.WIKI6M_FIELDS,
-    "m2kr": m2kr.JSONL_FIELDS,
-    "mbeir": mbeir.JSONL_FIELDS,
-}
+_LINE_SUFFIXES = (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Source:
     """Where documents come from.
 
     Attributes:
-        kind: how it is read; tell the user.
+        kind: name of its format; the user should see it.
         folder: what its pictures may not leave, an absolute path.
         columns: names of what its items have; of lines and files, the first ones were looked at.
         metadata: those of them that become metadata.
@@ -44,7 +44,7 @@ class Source:
     """
 
     path: Path
-    kind: Kind
+    kind: str
     folder: Path
     columns: tuple[str, ...]
     metadata: tuple[str, ...]
@@ -66,47 +66,57 @@ class Source:
         )
 
 
+def format_names() -> tuple[str, ...]:
+    """Names of all formats: the plain ones, then those of benchmarks."""
+    return tuple(known.name for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats()))
+
+
 def open_source(
     path: str | Path,
-    kind: Kind | Literal["auto"] = "auto",
+    kind: str = "auto",
     *,
     images: str | Path | None = None,
     mapping: Mapping[str, Sequence[str]] | None = None,
-    unit: Unit | None = None,
+    unit: str | None = None,
     subset: str | Path | None = None,
     on_reject: RejectHandler | None = None,
     strict: bool = False,
 ) -> Source:
-    """Find out what `path` is, and look at its beginning.
+    """Detect the format of `path`, and look at its beginning.
 
     Args:
-        kind: "auto" goes by the suffix, then by the names of the first record's fields.
+        kind: one of `format_names`. "auto" goes by the suffix, then by the fields of the first
+            record.
         images: folder of the pictures; by default that of the file.
         mapping: field → columns, for CSV and Parquet.
-        unit: what a document is in E-VQA's knowledge base: a "page" (the default) or a "section".
+        unit: what becomes a document, if the format can cut its files in several ways: of E-VQA's
+            knowledge base a "page" (the default) or a "section".
         subset: a file with one id, parent, address or title a line: only these are read.
-        on_reject: is told of each item that is refused. Without it the first one raises.
+        on_reject: is called with each item that is refused. Without it the first one raises.
         strict: the first refused item raises, and so does an unknown field of JSONL.
 
     Raises:
         Missing: no such file.
-        BadInput: the file is not what it is said to be, or of no kind that is known.
-        UsageError: an option that this kind does not have, or a mapping that does not fit.
+        BadInput: the file is not of the given format, or of no known one.
+        UsageError: an option that this format does not have, or a mapping that does not fit.
     """
     path = Path(path)
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
     if not path.is_dir() and not path.is_file():  # before it is opened: a pipe would block
         raise BadInput(f"{path} is not a regular file.")
-    found = _detect_kind(path) if kind == "auto" else kind
-    _check_options(found, images is not None, mapping is not None, unit is not None)
+    found = _detect_format(path) if kind == "auto" else _find_format(kind)
     home = path if path.is_dir() else path.parent
     place = (home if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
-    contents = _contents(found, path, None if images is None else place, mapping, unit, strict)
+    options = SourceOptions(
+        images=None if images is None else place, mapping=mapping, unit=unit, strict=strict
+    )
+    _check_options(found, options)
+    contents = found.open(path, options)
     return Source(
         path=path,
-        kind=found,
+        kind=found.name,
         folder=place,
         columns=contents.columns,
         metadata=contents.metadata,
@@ -118,92 +128,101 @@ def open_source(
     )
 
 
-def _contents(
-    kind: Kind,
-    path: Path,
-    images: Path | None,
-    mapping: Mapping[str, Sequence[str]] | None,
-    unit: Unit | None,
-    strict: bool,
-) -> Contents:
-    match kind:
-        case "jsonl":
-            return jsonl.contents(path, strict)
-        case "csv":
-            return csv.contents(path, mapping)
-        case "folder":
-            return folder.contents(path)
-        case "parquet":
-            return parquet.contents(path, mapping)
-        case "evqa":
-            return evqa.page_contents(path, unit or "page", images is not None)
-        case "wiki6m":
-            return infoseek.wikipedia_contents(path, images)
-        case "m2kr":
-            return m2kr.contents(path)
-        case "mbeir":
-            return mbeir.contents(path)
+def _benchmark_formats() -> tuple[DocumentFormat, ...]:
+    return tuple(known for benchmark in BENCHMARKS.entries() for known in benchmark.documents)
 
 
-def _check_options(kind: Kind, images: bool, mapping: bool, unit: bool) -> None:
-    if kind not in KINDS:
+def _find_format(name: str) -> DocumentFormat:
+    """
+    Raises:
+        UsageError: there is none of this name.
+    """
+    for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats()):
+        if known.name == name:
+            return known
+    names = format_names()
+    raise UsageError(
+        f"{name!r} is not a format of documents.{did_you_mean(name, names)} "
+        f"Known: {', '.join(names)}."
+    )
+
+
+def _check_options(found: DocumentFormat, options: SourceOptions) -> None:
+    """
+    Raises:
+        UsageError: an option that the format does not have, or a unit that it does not know.
+    """
+    given: dict[Option, object] = {
+        "images": options.images, "mapping": options.mapping, "unit": options.unit,
+    }  # fmt: skip
+    for option, value in given.items():
+        if value is not None and option not in found.options:
+            takers = [
+                known.name
+                for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats())
+                if option in known.options
+            ]
+            raise UsageError(
+                found.refusals.get(option)
+                or f"a {option} is for {' and '.join(takers)}: {found.name} has none."
+            )
+    if options.unit is not None and options.unit not in found.units:
         raise UsageError(
-            f"{kind!r} is no kind of source.{did_you_mean(kind, KINDS)} {_list_kinds()}"
+            f"{found.name} has no unit {options.unit!r}: give {' or '.join(found.units)}."
         )
-    if mapping and kind not in _MAPPED:
-        raise UsageError(
-            f"a mapping is for CSV and Parquet: {kind} says itself what its fields are."
-        )
-    if unit and kind != "evqa":
-        raise UsageError(f"a unit is for evqa alone: {kind} has one document an item.")
-    if images and kind == "folder":
-        raise UsageError("a folder of images is for files: in a folder, pictures lie beside texts.")
 
 
-def _detect_kind(path: Path) -> Kind:
+def _detect_format(path: Path) -> DocumentFormat:
+    """By the suffix, then by what a format recognises: benchmarks first, as they look closer."""
+    formats = (*_benchmark_formats(), *DOCUMENT_FORMATS.entries())
+    suffix = "" if path.is_dir() else unpacked_suffix(path)
+    for known in formats:
+        if suffix in known.suffixes:
+            return known
+    sample = _Sample(path)
+    for known in formats:
+        if known.recognises(sample):
+            return known
     if path.is_dir():
-        return (
-            _detect_tabular(path)
-            if parquet.is_dataset(path) or parquet.is_parquet(path)
-            else "folder"
-        )
-    named = unpacked_suffix(path)
-    if named in csv.SUFFIXES:
-        return "csv"
-    if named == parquet.SUFFIX:
-        return _detect_tabular(path)
-    if named == ".zip":
-        return "evqa"
-    return _detect_json(path) if named == ".json" else _detect_lines(path)
-
-
-def _detect_tabular(path: Path) -> Kind:
-    names = parquet.column_names(path)
-    return "m2kr" if set(m2kr.PARQUET_COLUMNS) <= set(names) else "parquet"
-
-
-def _detect_json(path: Path) -> Kind:
-    """One object of pages, which may be a single line of gigabytes; else lines after all."""
-    with path.open("rb") as file:
-        first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if first == b"[":
-        raise BadInput(f"{path} is a JSON array: write one object a line, as JSONL.")
-    _, page = next(read_members(path), ("", None)) if first == b"{" else ("", None)
-    return "evqa" if evqa.is_page(page) else _detect_lines(path)
-
-
-def _detect_lines(path: Path) -> Kind:
-    """By the fields of the first object."""
-    first = next((record for _, record in jsonl.read_objects(path)), None)
-    if isinstance(first, BadInput) and unpacked_suffix(path) not in _LINES:
+        return DOCUMENT_FORMATS.get("folder")
+    if isinstance(sample.first_object, BadInput) and suffix not in _LINE_SUFFIXES:
         raise BadInput(
-            f"{path} is of no kind that is known: its first line is {first} {_list_kinds()} "
-            "If it is one of them, say which."
+            f"{path} is of no known format: its first line is {sample.first_object} "
+            f"Known: {', '.join(format_names())}. If it is one of them, give its name."
         )
-    for kind, names in _BY_FIELDS.items():
-        if isinstance(first, dict) and set(names) <= first.keys():
-            return kind
-    return "jsonl"
+    return DOCUMENT_FORMATS.get("jsonl")
+
+
+class _Sample:
+    """The beginning of a file, a `SourceSample`. Each part is read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        if parquet.contains_parquet(self.path):
+            return frozenset(parquet.column_names(self.path))
+        first = self.first_object
+        return frozenset(first) if isinstance(first, dict) else frozenset()
+
+    @cached_property
+    def first_member(self) -> Any:
+        if self.path.suffix.lower() != ".json" or not self.path.is_file():
+            return None
+        with self.path.open("rb") as file:
+            first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if first == b"[":
+            raise BadInput(f"{self.path} is a JSON array: write one object a line, as JSONL.")
+        _, value = next(read_members(self.path), ("", None)) if first == b"{" else ("", None)
+        return value
+
+    @cached_property
+    def first_object(self) -> dict[str, Any] | BadInput | None:
+        """The first line's JSON object, or why it is none; None of an empty file or a folder."""
+        if self.path.is_dir():
+            return None
+        return next((record for _, record in read_objects(self.path)), None)
 
 
 def _read_subset(path: Path) -> frozenset[str]:
@@ -220,7 +239,3 @@ def _read_subset(path: Path) -> frozenset[str]:
     if not wanted:
         raise BadInput(f"{path} is empty: it lists what is read of the source, one a line.")
     return frozenset(wanted)
-
-
-def _list_kinds() -> str:
-    return f"There are {', '.join(KINDS)}."

@@ -76,10 +76,10 @@ class SourceOptions:
         try:
             return open_source(
                 self.path,
-                self.kind,  # type: ignore[arg-type] # checked there
+                self.kind,
                 images=self.images,
                 mapping=parse_mapping(self.mapping) if self.mapping else None,
-                unit=self.unit,  # type: ignore[arg-type] # checked there
+                unit=self.unit,
                 subset=self.subset,
                 on_reject=rejected.append,
                 strict=self.strict,

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.settings_schema import Settings
 
-# Benchmarks that want the answer alone, and the template that asks for it.
-OFFICIAL, SHORT = ("infoseek", "evqa"), "short"
 _POLL = 0.2  # seconds
 
 
@@ -177,6 +175,7 @@ def open_question_set(asked: EvaluateOptions) -> Any:
 
 def _make_cells(settings: Settings, asked: EvaluateOptions, scorer: str) -> tuple[Cell, ...]:
     from rag_vqa.eval.run.conditions import RETRIEVAL, make_cells
+    from rag_vqa.formats.benchmark import BENCHMARKS
     from rag_vqa.prompts.builder import check_template
 
     filtered = settings.filter.name != "none"
@@ -193,8 +192,8 @@ def _make_cells(settings: Settings, asked: EvaluateOptions, scorer: str) -> tupl
         name, _, values = axis.partition("=")
         grid.setdefault(name, []).extend(value for value in values.split(",") if value)
     template = settings.prompt.template
-    if scorer in OFFICIAL and "template" not in settings.prompt.model_fields_set:
-        template = SHORT
+    if "template" not in settings.prompt.model_fields_set:
+        template = BENCHMARKS.get(asked.benchmark).template or template
     cells = make_cells(named, settings.k, template, grid, asked.repeat)
     for template in dict.fromkeys(cell.template for cell in cells):
         check_template(template)

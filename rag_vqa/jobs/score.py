@@ -50,18 +50,13 @@ def scorer_for_ledger(
 def open_scorer(settings: Settings, kind: str, bem: str | None, yes: bool) -> Scorer:
     """The benchmark's scorer; a BEM that is not here is agreed to first."""
     from rag_vqa.eval.bem import split_revision
-    from rag_vqa.eval.scoring import make_scorer
+    from rag_vqa.eval.scoring import find_benchmark, make_scorer
 
     offline = settings.offline
-    if bem is not None and kind == "evqa":
+    if bem is not None and find_benchmark(kind).takes_bem:
         named = [split_revision(bem)]
         ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
-    return make_scorer(
-        kind,  # type: ignore[arg-type]  # of a question set: one of the kinds
-        bem=bem,
-        device=settings.reader.device,
-        offline=offline,
-    )
+    return make_scorer(kind, bem=bem, device=settings.reader.device, offline=offline)
 
 
 def score_and_report(

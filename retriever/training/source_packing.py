@@ -22,13 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.eval.benchmarks import evqa, infoseek, m2kr, mbeir, own
 from rag_vqa.formats.benchmark import QuestionFiles, QuestionRow
 from rag_vqa.formats.document import Record, Rejected
 from rag_vqa.formats.jsonl import read_objects
-from rag_vqa.formats.question_set import picture_path
+from rag_vqa.formats.question_set import find_question_files, picture_path
 from rag_vqa.formats.source import open_source as open_documents
-from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.passages import whole_document_passage
 from rag_vqa.retriever.training.record_store import (
     RecordStore,
@@ -40,8 +39,6 @@ from rag_vqa.retriever.training.record_store import (
 )
 from rag_vqa.retriever.training.training_pairs import id_number
 from rag_vqa.retriever.training.training_settings import SourceSettings
-from rag_vqa.storage import atomic
-from rag_vqa.storage.fingerprint import file_state
 from rag_vqa.storage.lock import hold_lock
 
 ROWS_FILE, DOCUMENTS_FILE, PACKED_FILE, REJECTS_FILE = (
@@ -50,9 +47,6 @@ ROWS_FILE, DOCUMENTS_FILE, PACKED_FILE, REJECTS_FILE = (
     "packed.json",
     "rejects.jsonl",
 )
-_FINDERS = {"pairs": own.find_pairs, "m2kr": m2kr.find_questions, "mbeir": mbeir.find_questions,
-         "infoseek": infoseek.find_questions, "evqa": evqa.find_questions}  # fmt: skip
-PAIR_FORMATS = tuple(_FINDERS)
 _IDS_AT_ONCE = 2**20  # ids gathered between two passes that drop those that came before
 IdNumbers = NDArray[np.int64]
 Refuse = Callable[[str, str], None]
@@ -67,17 +61,14 @@ def find_files(settings: SourceSettings) -> QuestionFiles:
         UsageError: no such format, or nothing that says where its files are.
         Missing: a file is not there.
     """
-    if settings.format not in _FINDERS:
-        raise UsageError(
-            f"{settings.format!r} is no format of training data."
-            f"{did_you_mean(settings.format, PAIR_FORMATS)} There are {', '.join(PAIR_FORMATS)}."
-        )
     if settings.questions is None:
         raise UsageError(f"a source of {settings.format} needs `questions`: its file or folder.")
     split = settings.split
     if split is None and not settings.questions.is_file():
         split = "train"
-    return _FINDERS[settings.format](settings.questions, split, settings.images, settings.task)
+    return find_question_files(
+        settings.format, settings.questions, split, settings.images, settings.task, use="training"
+    )
 
 
 class PackWriter:
@@ -116,7 +107,7 @@ class PackWriter:
             digest_records(rows).encode() + digest_records(documents).encode()
         ).hexdigest()
         packed = {"counts": self.counts, "digest": digest}
-        atomic.write_file(self.folder / PACKED_FILE, json.dumps(packed))
+        (self.folder / PACKED_FILE).write_text(json.dumps(packed), "utf-8")
 
     def _asked(self) -> Iterator[QuestionRow | BadInput]:
         return self.found.rows(None if self.found.names is None else self.found.names())
@@ -295,7 +286,7 @@ def pack_source(settings: SourceSettings, folder: Path) -> Path:
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
         try:
             PackWriter(settings, found, scratch).write()
-            atomic.replace_file(scratch, target)
+            scratch.rename(target)
             _remove_folders(folder, stem, but=target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -316,7 +307,7 @@ def _source_signatures(settings: SourceSettings, found: QuestionFiles) -> tuple[
     for path in (settings.documents, settings.negatives):
         if path is not None:
             files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    told = [file_state(file) for file in files if file.exists()]
+    told = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
     drawn = {"weight", "hard", "instructions"}  # change nothing of what is written
     said = [PACK_FORMAT, settings.model_dump_json(exclude=drawn), str(found.images.resolve())]
     source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (said, told))

@@ -93,7 +93,7 @@ def test_what_cannot_work_is_told_before_a_model_loads(
     mine: Mine, tmp_path: Path, loads: list[str]
 ) -> None:
     assert "nothing is right" in failed(mine(rows=[{"question": "x"}]), BadInput)
-    assert "no format of training data" in failed(mine("--format", "pear"), UsageError)
+    assert "is not a format of training data" in failed(mine("--format", "pear"), UsageError)
     assert "leaves nothing" in failed(mine("--skip-top", 3), UsageError)
     assert mine("-k", 0).exit_code == 2 and mine("--skip-top", -1).exit_code == 2
     (tmp_path / "negatives.jsonl").write_text("")

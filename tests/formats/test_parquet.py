@@ -14,7 +14,7 @@ from pyarrow import parquet
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.document import Record, Rejected, read_records
-from rag_vqa.formats.parquet import contents, is_dataset, is_parquet
+from rag_vqa.formats.parquet import contents, is_dataset, is_parquet_folder
 
 RED = images.encode(Image.new("RGB", (3, 2), "red"))
 
@@ -83,7 +83,7 @@ def test_pictures(tmp_path: Path, cells: list[Any], expected: list[Any]) -> None
 def test_a_folder_of_files(tmp_path: Path) -> None:
     for name, ids in (("b", ["3"]), ("a", ["1", "2"]), (".hidden", ["9"])):
         write(tmp_path / f"{name}.parquet", {"id": ids, "text": ["t"] * len(ids)})
-    assert is_parquet(tmp_path) and not is_dataset(tmp_path)
+    assert is_parquet_folder(tmp_path) and not is_dataset(tmp_path)
     records, _ = read(tmp_path)
     assert [(record.id, record.line) for record in records] == [("1", 1), ("2", 2), ("3", 1)]
     write(tmp_path / "c.parquet", {"id": ["4"], "txt": ["t"]})

@@ -10,7 +10,7 @@ import pytest
 from question_files import ASKED, NUMBER, evqa, infoseek, lines, picture
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.formats.json_stream import inaturalist_file_names
+from rag_vqa.eval.benchmarks.evqa import inaturalist_file_names
 from rag_vqa.formats.question_set import check_questions, open_questions
 
 GOOD = {"id": "a", "question": "Who?"}

@@ -17,8 +17,9 @@ from pyarrow import parquet
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.formats.mapping import parse_mapping
-from rag_vqa.formats.source import KINDS, Kind, Source, open_source
+from rag_vqa.formats.source import Source, format_names, open_source
 
+KINDS = format_names()
 Texts = Sequence[tuple[str, str]]
 
 
@@ -65,7 +66,7 @@ def renamed(identity: str, text: str, **more: object) -> Callable[[Path, Texts],
     return write
 
 
-WRITERS: dict[Kind, Callable[[Path, Texts], Path]] = {
+WRITERS: dict[str, Callable[[Path, Texts], Path]] = {
     "jsonl": renamed("id", "text"),
     "csv": write_csv,
     "folder": write_folder,
@@ -95,7 +96,7 @@ def read(source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_told_and_read_again_and_again(tmp_path: Path, kind: Kind) -> None:
+def test_every_kind_is_told_and_read_again_and_again(tmp_path: Path, kind: str) -> None:
     texts = [("a", "One."), ("b", "Two.")]
     source = open_source(WRITERS[kind](tmp_path, texts))
     assert source.kind == kind and source.unknown == ()
@@ -105,19 +106,19 @@ def test_every_kind_is_told_and_read_again_and_again(tmp_path: Path, kind: Kind)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_odd_text_is_kept_as_it_is(tmp_path: Path, kind: Kind, text: str) -> None:
+def test_odd_text_is_kept_as_it_is(tmp_path: Path, kind: str, text: str) -> None:
     assert read(open_source(WRITERS[kind](tmp_path, [("a", text)]))) == [("a", text)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ["", " \n\t "])
-def test_empty_and_blank_text_is_read(tmp_path: Path, kind: Kind, text: str) -> None:
+def test_empty_and_blank_text_is_read(tmp_path: Path, kind: str, text: str) -> None:
     ((identity, read_text),) = read(open_source(WRITERS[kind](tmp_path, [("a", text)])))
     assert identity == "a" and not read_text.strip()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_nul_is_refused_and_the_rest_read(tmp_path: Path, kind: Kind) -> None:
+def test_a_nul_is_refused_and_the_rest_read(tmp_path: Path, kind: str) -> None:
     rejected: list[Rejected] = []
     path = WRITERS[kind](tmp_path, [("a", "One."), ("b", "x\0"), ("c", "Three.")])
     source = open_source(path, on_reject=rejected.append)
@@ -131,7 +132,7 @@ def test_a_nul_is_refused_and_the_rest_read(tmp_path: Path, kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("identity", ["../x", "a b", "{{id}}", "é"])
-def test_odd_ids(tmp_path: Path, kind: Kind, identity: str) -> None:
+def test_odd_ids(tmp_path: Path, kind: str, identity: str) -> None:
     if kind == "folder":
         identity = identity.removeprefix("../")  # a file has no such name
     path = WRITERS[kind](tmp_path, [(identity, "One.")])
@@ -142,7 +143,7 @@ SURROGATES = [kind for kind in KINDS if kind not in ("csv", "folder", "parquet")
 
 
 @pytest.mark.parametrize("kind", SURROGATES)  # the others cannot write one
-def test_a_lone_surrogate_is_refused(tmp_path: Path, kind: Kind) -> None:
+def test_a_lone_surrogate_is_refused(tmp_path: Path, kind: str) -> None:
     rejected: list[Rejected] = []
     path = WRITERS[kind](tmp_path, [("a", "One."), ("b", "\ud800")])
     assert len(read(open_source(path, on_reject=rejected.append))) == 1
@@ -150,7 +151,7 @@ def test_a_lone_surrogate_is_refused(tmp_path: Path, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("folder", "parquet")])
-def test_bytes_that_are_no_utf_8(tmp_path: Path, kind: Kind) -> None:
+def test_bytes_that_are_no_utf_8(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One."), ("b", "cafQ"), ("c", "Three.")])
     path.write_bytes(path.read_bytes().replace(b"cafQ", b"caf\xe9"))
     rejected: list[Rejected] = []
@@ -160,7 +161,7 @@ def test_bytes_that_are_no_utf_8(tmp_path: Path, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("folder", "parquet")])
-def test_utf_16_is_refused(tmp_path: Path, kind: Kind) -> None:
+def test_utf_16_is_refused(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One.")])
     path.write_bytes(path.read_text("utf-8").encode("utf-16"))
     with pytest.raises(BadInput, match="is UTF-16: save it as UTF-8"):
@@ -168,7 +169,7 @@ def test_utf_16_is_refused(tmp_path: Path, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
-def test_an_empty_file(tmp_path: Path, kind: Kind) -> None:
+def test_an_empty_file(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One.")])
     path.write_bytes(b"")
     with pytest.raises(BadInput, match=r"it is empty|cannot be read"):
@@ -176,14 +177,14 @@ def test_an_empty_file(tmp_path: Path, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
-def test_pictures_lie_in_a_folder_of_the_user_s_choice(tmp_path: Path, kind: Kind) -> None:
+def test_pictures_lie_in_a_folder_of_the_user_s_choice(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One.")])
     (record,) = open_source(path, images=tmp_path / "img").records()
     assert record.folder == tmp_path.resolve() / "img"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_subset(tmp_path: Path, kind: Kind) -> None:
+def test_a_subset(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One."), ("b", "Two."), ("é", "Three.")])
     subset = tmp_path / "subset.list"
     subset.write_text("\ufeffé\r\n\n a \nnot there\n", "utf-8")
@@ -259,7 +260,7 @@ NO_KIND: dict[str, tuple[str, bytes]] = {
 @pytest.mark.parametrize(("name", "data"), NO_KIND.values(), ids=NO_KIND)
 def test_what_is_no_source(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(BadInput, match=r"no kind that is known|JSON array|it is empty"):
+    with pytest.raises(BadInput, match=r"of no known format|JSON array|it is empty"):
         read(open_source(tmp_path / name))
     with pytest.raises(Missing, match="does not exist: check the path"):
         open_source(tmp_path / "none")
@@ -268,9 +269,9 @@ def test_what_is_no_source(tmp_path: Path, name: str, data: bytes) -> None:
 def test_options_that_a_kind_does_not_have(tmp_path: Path) -> None:
     paths = {kind: WRITERS[kind](tmp_path, [("a", "One.")]) for kind in ("folder", "csv")}
     refused: list[tuple[Callable[[], Source], str]] = [
-        (lambda: open_source(paths["csv"], unit="page"), "a unit is for evqa alone"),
+        (lambda: open_source(paths["csv"], unit="page"), "a unit is for evqa: csv has none"),
         (lambda: open_source(paths["folder"], images=tmp_path), "pictures lie beside texts"),
-        (lambda: open_source(paths["folder"], mapping={}), "a mapping is for CSV and Parquet"),
+        (lambda: open_source(paths["folder"], mapping={}), "a mapping is for csv and parquet: folder has none"),
         (lambda: open_source(paths["csv"], mapping={"text": ["txt"]}), "Did you mean 'text'"),
     ]
     for call, said in refused:
@@ -284,7 +285,7 @@ def test_options_that_a_kind_does_not_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("given", ["pipe", "folder", "device"])
 def test_what_is_no_file_is_refused_at_once(
-    tmp_path: Path, kind: Kind, given: Literal["pipe", "folder", "device"]
+    tmp_path: Path, kind: str, given: Literal["pipe", "folder", "device"]
 ) -> None:
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe")

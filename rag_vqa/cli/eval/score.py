@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -49,63 +49,47 @@ def score(
     evqa: the id of a prediction is the number of its question's row in the CSV, from 0. Without
     --bem the score is exact match alone, and not the official one.
     """
+    from rag_vqa.eval.scoring import make_scorer
+    from rag_vqa.formats.benchmark import PredictionFiles, Scorer, benchmarks_for
+
     run: CommandContext = ctx.obj
-    if benchmark == "infoseek":
+    known = {found.name: found for found in benchmarks_for("evaluation") if found.score_file}
+    if benchmark not in known:
+        raise UsageError(f"eval score {benchmark}: give one of {', '.join(known)}.")
+    found = known[benchmark]
+    assert found.score_file is not None
+    given = {"qtypes": qtypes, "scorer": scorer}
+    _refuse({f"--{n}": v for n, v in given.items() if n not in found.score_options}, benchmark)
+    if not found.takes_bem:
         _refuse({"--bem": bem, "--device": device, "--yes": yes or None}, benchmark)
-        _print(run, _infoseek(predictions, references, qtypes, scorer or "strict", cell))
-    elif benchmark == "evqa":
-        _refuse({"--qtypes": qtypes, "--scorer": scorer}, benchmark)
-        _print(run, _evqa(run, predictions, references, cell, bem, device, yes))
-    else:
-        raise UsageError(f"eval score {benchmark}: take infoseek or evqa.")
+    elif bem is None:
+        _refuse({"--device": device, "--yes": yes or None}, f"{benchmark} without --bem")
+        run.note("no --bem: exact match only, which is not the official score")
+
+    def open_scorer() -> Scorer:
+        settings = run.settings()
+        if bem is not None:
+            from rag_vqa.eval.bem import split_revision
+            from rag_vqa.jobs.download_consent import ask_before_download
+
+            models = [split_revision(bem)]
+            ask_before_download(models, offline=settings.offline, yes=yes, cache=settings.cache_dir)
+        device_name = device or "auto"
+        return make_scorer(found.scorer, bem=bem, device=device_name, offline=settings.offline)
+
+    files = PredictionFiles(
+        predictions=predictions, references=references, cell=cell, qtypes=qtypes, scorer=scorer
+    )
+    result = found.score_file(files, open_scorer)
+    if cut := result.get("bem_truncated"):
+        run.note(f"{cut} answers were cut for BEM, which reads 512 tokens")
+    _print(run, result)
 
 
 def _refuse(given: Mapping[str, object], benchmark: str) -> None:
     for option, value in given.items():
         if value is not None:
             raise UsageError(f"{option} does not belong to eval score {benchmark}: leave it out.")
-
-
-def _infoseek(
-    predictions: Path, references: Path, qtypes: Path | None, scorer: str, cell: str | None
-) -> Any:
-    from rag_vqa.eval.infoseek import score_file
-
-    if qtypes is None:
-        raise UsageError("eval score infoseek needs --qtypes FILE, as infoseek_val_qtype.jsonl.")
-    kind = cast(Literal["strict", "official"], scorer)
-    return score_file(predictions, references, qtypes, kind, cell)
-
-
-def _evqa(
-    run: CommandContext,
-    predictions: Path,
-    references: Path,
-    cell: str | None,
-    bem: str | None,
-    device: str | None,
-    yes: bool,
-) -> dict[str, Any]:
-    from rag_vqa.eval import evqa
-    from rag_vqa.eval.scoring import make_scorer
-
-    if bem is None:
-        _refuse({"--device": device, "--yes": yes or None}, "evqa without --bem")
-        run.note("no --bem: exact match only, which is not the official score")
-    asked = evqa.read_predictions(predictions, references, cell)
-    settings = run.settings()
-    offline = settings.offline
-    if bem is not None:
-        from rag_vqa.eval.bem import split_revision
-        from rag_vqa.jobs.download_consent import ask_before_download
-
-        named = [split_revision(bem)]
-        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
-    made = make_scorer("evqa", bem=bem, device=device or "auto", offline=offline)
-    result = evqa.score_predictions(asked, made)
-    if cut := result.get("bem_truncated"):
-        run.note(f"{cut} answers were cut for BEM, which reads 512 tokens")
-    return result
 
 
 def _print(run: CommandContext, result: Mapping[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_evqa_names_a_question_that_cannot_be_scored(cli, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["okvqa"], "take infoseek or evqa"), (["infoseek"], "needs --qtypes"),
+    [(["okvqa"], "give one of evqa, infoseek"), (["infoseek"], "needs --qtypes"),
      (["infoseek", "--bem", "x"], "--bem does not belong"),
      (["infoseek", "--qtypes", "q", "--scorer", "lax"], "neither strict nor official"),
      (["evqa", "--scorer", "strict"], "--scorer does not belong"),

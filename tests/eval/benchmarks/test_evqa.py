@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rag_vqa.errors import BadInput
-from rag_vqa.eval.benchmarks.evqa import Unit, page_contents
+from rag_vqa.eval.benchmarks.evqa import page_contents
 from rag_vqa.formats.document import Record, Rejected, read_records
 
 URL = "https://en.wikipedia.org/wiki/Blue_vase"
@@ -34,7 +34,7 @@ def write(folder: Path, pages: dict[str, Any]) -> Path:
 
 
 def read(
-    path: Path, unit: Unit = "page", pictures: bool = True
+    path: Path, unit: str = "page", pictures: bool = True
 ) -> tuple[list[Record], list[Rejected]]:
     rejected: list[Rejected] = []
     items = page_contents(path, unit, pictures).items()
@@ -99,7 +99,7 @@ BAD = {
 @pytest.mark.parametrize("unit", ["page", "section"])
 @pytest.mark.parametrize(("page", "reason"), BAD.values(), ids=BAD)
 def test_a_bad_page_is_reported_and_the_next_is_read(
-    tmp_path: Path, page: object, reason: str, unit: Unit
+    tmp_path: Path, page: object, reason: str, unit: str
 ) -> None:
     path = write(tmp_path, {"a": PAGE, "b": page, "c": PAGE})
     records, rejected = read(path, unit)

@@ -1,0 +1,81 @@
+"""Document formats: how one is described, and the registry of them.
+
+Knows what a format must say: its name, how it is recognised, which options it takes, how it is
+opened. Does not know any format: each is one file in this folder that registers its entry, or
+belongs to a benchmark (formats/benchmark.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from rag_vqa.formats.document import Contents
+from rag_vqa.registry import Registry
+
+Option: TypeAlias = Literal["images", "mapping", "unit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How a source is to be read. A format is only given options that it lists.
+
+    Attributes:
+        images: folder of the pictures, absolute; None: that of the file.
+        mapping: field → columns.
+        unit: what one document is, where a format can cut its files in several ways.
+        strict: an unknown field is an error, not a warning.
+    """
+
+    images: Path | None = None
+    mapping: Mapping[str, Sequence[str]] | None = None
+    unit: str | None = None
+    strict: bool = False
+
+
+class SourceSample(Protocol):
+    """The beginning of a source. Each part is read only if a format asks for it."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+
+    @property
+    def field_names(self) -> frozenset[str]:
+        """Columns of Parquet, or fields of the first JSON object of lines; else empty."""
+
+    @property
+    def first_member(self) -> Any:
+        """The first value of a .json file that is one JSON object; None of any other file."""
+
+
+def _never(sample: SourceSample) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentFormat:
+    """One format of documents.
+
+    Attributes:
+        name: what `--format` takes.
+        open: looks at the beginning, and gives what the source contains.
+        suffixes: of files that are of this format whatever they contain, as ".csv".
+        recognises: whether a source without such a suffix is of this format.
+        options: those that it takes.
+        units: values of the option `unit`; the first is the usual one.
+        refusals: option → why it is not taken, where there is more to say than that.
+    """
+
+    name: str
+    open: Callable[[Path, SourceOptions], Contents]
+    suffixes: tuple[str, ...] = ()
+    recognises: Callable[[SourceSample], bool] = _never
+    options: frozenset[Option] = frozenset({"images"})
+    units: tuple[str, ...] = ()
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+
+DOCUMENT_FORMATS: Registry[DocumentFormat] = Registry("document format")
