@@ -223,9 +223,7 @@ def test_what_a_laxer_reading_counts(
      ("evqa", evqa("automatic")), ("evqa", evqa("automatic", "x", "the")), ("evqa", evqa("x", "x")),
      ("text", own()), ("text", own("?"))],
 )  # fmt: skip
-def test_what_cannot_be_scored_is_named_before_a_run(
-    kind: str, example: Example
-) -> None:
+def test_what_cannot_be_scored_is_named_before_a_run(kind: str, example: Example) -> None:
     with pytest.raises(BadInput, match="question q: "):
         make_scorer(kind).check(example)
 

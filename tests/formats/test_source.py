@@ -271,7 +271,10 @@ def test_options_that_a_kind_does_not_have(tmp_path: Path) -> None:
     refused: list[tuple[Callable[[], Source], str]] = [
         (lambda: open_source(paths["csv"], unit="page"), "a unit is for evqa: csv has none"),
         (lambda: open_source(paths["folder"], images=tmp_path), "pictures lie beside texts"),
-        (lambda: open_source(paths["folder"], mapping={}), "a mapping is for csv and parquet: folder has none"),
+        (
+            lambda: open_source(paths["folder"], mapping={}),
+            "a mapping is for csv and parquet: folder has none",
+        ),
         (lambda: open_source(paths["csv"], mapping={"text": ["txt"]}), "Did you mean 'text'"),
     ]
     for call, said in refused:

@@ -11,7 +11,10 @@ from rag_vqa.types import Example, Query
 
 def results(kind: str, *rows: tuple[Example, float]) -> dict[str, Any]:
     official = make_scorer(kind).summary((example, "unknown", score) for example, score in rows)
-    return {"questions": {"scorer": kind}, "cells": [{"cell": "none", "n": len(rows), "official": official}]}
+    return {
+        "questions": {"scorer": kind},
+        "cells": [{"cell": "none", "n": len(rows), "official": official}],
+    }
 
 
 def seek(split: str, kind: str = "String") -> Example:
