@@ -70,8 +70,8 @@ class RagVqa:
         self.filter = Critic(lambda: self.reader) if isinstance(filter, str) else filter
         self._kb = kb
         self._reader = reader
-        said = {"quantization": quantization, **reader_options}
-        given = check_reader_options(said, servers, isinstance(reader, str | Path | None))
+        options = {"quantization": quantization, **reader_options}
+        given = check_reader_options(reader, servers, options)
         self._reader_options = {"servers": servers, **given}
 
     def retrieve(

@@ -36,6 +36,7 @@ from rag_vqa.eval.results.result_files import (
 )
 from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.storage import atomic
 
 FAILURES_SHOWN = 200  # failures on a page: about 5 MB of pictures
 _THUMBNAIL_SIDE = 320  # pixels
@@ -154,8 +155,7 @@ def write_report(folder: Path) -> Path:
         page = _render_page(folder, results, ledger)
     path = folder / REPORT_FILE
     begun = path.with_name(f"{REPORT_FILE}.begun")
-    begun.write_bytes(page.encode("utf-8", "backslashreplace"))
-    begun.replace(path)
+    atomic.write_file(path, page.encode("utf-8", "backslashreplace"), partial=begun)
     return path
 
 

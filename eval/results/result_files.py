@@ -9,7 +9,6 @@ computed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,6 +29,7 @@ from rag_vqa.eval.run.ledger import Ledger, canonical_json, example_from_json
 from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
 from rag_vqa.eval.run.shards import count_missing
 from rag_vqa.formats.benchmark import Scorer
+from rag_vqa.storage import atomic
 
 RESULTS, ANSWERS, TIMINGS, FAILURES = (
     "results.json", "answers.jsonl", "timings.jsonl", "failures.jsonl",
@@ -213,14 +213,9 @@ def _timing_lines(ledger: Ledger) -> Iterator[str]:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    """The whole file or the old one."""
+    """Write a whole file, or keep the old one."""
     begun = path.with_name(f"{path.name}.begun")
-    with begun.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-        for line in lines:
-            file.write(f"{line}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    begun.replace(path)
+    atomic.write_lines(path, lines, partial=begun, errors="surrogatepass")
 
 
 def read_results(folder: Path) -> dict[str, Any]:

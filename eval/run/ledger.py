@@ -17,6 +17,7 @@ from typing import Any
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
+from rag_vqa.storage import atomic
 from rag_vqa.types import Answer, Example, ImagePart, ImageSource, Prompt, Query, TextPart
 
 UNREADABLE_DIGEST = "unreadable"  # in place of the digest of a picture
@@ -190,7 +191,7 @@ class Ledger:
             rows = [(name, canonical_json(value)) for name, value in meta.items()]
             db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             db.execute("COMMIT")
-        begun.replace(folder / LEDGER_FILE)
+        atomic.replace_file(begun, folder / LEDGER_FILE)
 
     def meta(self, name: str, default: Any = None) -> Any:
         """A value kept under a name."""

@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_vqa.errors import UsageError
 from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import json_digest
 from rag_vqa.prompts.template import template_source
+from rag_vqa.storage.fingerprint import check_unchanged
 from rag_vqa.types import Example
 
 if TYPE_CHECKING:
@@ -150,29 +150,10 @@ def fill_open_fields(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
 
 
 def check_same_run(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:
-    """Refuse to go on with a run as another.
+    """Refuse to resume a run with other options.
 
     Raises:
-        UsageError: names the first value that differs.
+        UsageError: names every value that differs.
     """
-    for name, there, here in _differences(begun, asked, ""):
-        raise UsageError(
-            f"{folder} was begun with {name} = {_shorten(there)}, asked for {_shorten(here)}. "
-            "Begin another with --out, or ask as then."
-        )
-
-
-def _differences(
-    begun: Mapping[str, Any], asked: Mapping[str, Any], prefix: str
-) -> Iterator[tuple[str, Any, Any]]:
-    for name in sorted(begun.keys() | asked.keys()):
-        there, here = begun.get(name), asked.get(name)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            yield from _differences(there, here, f"{prefix}{name}.")
-        elif there != here:
-            yield prefix + name, there, here
-
-
-def _shorten(value: object, limit: int = 60) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    hint = "Start another run with --out, or use the same options."
+    check_unchanged(folder, begun, asked, hint)

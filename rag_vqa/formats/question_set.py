@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.benchmark import BENCHMARKS, QuestionFiles, QuestionRow, Use, benchmarks_for
 from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.storage import atomic
 from rag_vqa.types import Example
 
 MANIFEST_NAME = "rag-vqa.json"
@@ -78,8 +79,8 @@ def save_manifest(home: Path, key: str, manifest: QuestionManifest) -> Path:
     path = home / MANIFEST_NAME
     entries = {**_manifest_entries(path), key: manifest.model_dump()}
     scratch = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
-    scratch.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    scratch.replace(path)
+    text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
+    atomic.write_file(path, text, partial=scratch)
     return path
 
 

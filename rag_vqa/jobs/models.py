@@ -278,31 +278,28 @@ def _model_label(model: ModelRevision) -> str:
 
 
 def reader_models(settings: Settings) -> list[ModelRevision]:
-    """The reader's model, named or embedded, as a download to agree to; none with servers.
+    """The reader's model, named or embedded, whose download is to be confirmed; none with servers.
 
     Raises:
-        UsageError: a setting of the other kind of reader, or servers without a model.
+        UsageError: a setting of another reader back end, or servers without a model.
     """
-    from rag_vqa.readers.factory import check_backend_options, require_model
+    from rag_vqa.readers.factory import find_backend
 
     reader = settings.reader
-    # --device is the retriever's as well.
-    check_backend_options(
-        [name for name in reader.model_fields_set if name != "device"], reader.servers
-    )
-    if reader.servers:
-        require_model(reader.model)
-        return []
-    return [(reader.model or EMBEDDED, known_revision(reader.model, reader.revision))]
+    backend = find_backend(reader.model, reader.servers)
+    own = ("model", "servers", "device")  # --device is the retriever's as well
+    backend.check_options(name for name in reader.model_fields_set if name not in own)
+    model = backend.require_model(reader.model)
+    return [(model, known_revision(model, reader.revision))] if backend.loads_weights else []
 
 
 def reader_options(settings: Settings) -> dict[str, Any]:
-    """What the settings say to `open_reader`, besides the model."""
-    from rag_vqa.readers.factory import LOCAL_OPTIONS, REMOTE_OPTIONS
+    """Keyword arguments of `open_reader` from the settings, without the model."""
+    from rag_vqa.readers.factory import find_backend
 
-    other = LOCAL_OPTIONS if settings.reader.servers else REMOTE_OPTIONS
-    own = {name: value for name, value in settings.reader if name not in ("model", *other)}
-    return own | {"offline": settings.offline}
+    options = find_backend(settings.reader.model, settings.reader.servers).options
+    own = {name: value for name, value in settings.reader if name in (*options, "servers")}
+    return own | ({"offline": settings.offline} if "offline" in options else {})
 
 
 def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:

@@ -19,13 +19,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.jobs.build import BuildJob
 from rag_vqa.jobs.document_source import MISSING_IMAGES_FILE, REJECTS_FILE, Shard, SourceOptions
+from rag_vqa.storage import atomic
+from rag_vqa.storage.fingerprint import check_unchanged, file_state
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.ingest_batch import AddReport
@@ -95,12 +97,11 @@ class ShardedBuild:
                 )
             self.folder.mkdir(parents=True)
         elif any(path.is_dir() for path in self.folder.iterdir()):
-            if told := now.differences(self.folder):
-                raise UsageError(
-                    f"{self.folder} holds parts of another build: {'; '.join(told)}. Go on with "
-                    "the source and the options that it was begun with, or begin anew: "
-                    f"rm -r {shlex.quote(str(self.folder))}"
-                )
+            hint = (
+                "Resume with the same source and options, or start again: "
+                f"rm -r {shlex.quote(str(self.folder))}"
+            )
+            check_unchanged(self.folder, read_record(self.folder), asdict(now), hint)
             return
         now.write(self.folder)
 
@@ -218,21 +219,18 @@ class BuildRecord:
     tokens_kept: bool | None
     retriever: str
 
-    def differences(self, folder: Path) -> list[str]:
-        """What is otherwise than it was when the parts in `folder` were begun."""
-        file = folder / RECORD_FILE
-        if not file.exists():
-            return ["what it was begun with is not written there"]
-        then = json.loads(file.read_text("utf-8"))
-        now = asdict(self)
-        return [f"{k} was {then.get(k)}, is {v}" for k, v in now.items() if v != then.get(k)]
-
     def write(self, folder: Path) -> None:
-        """Write it down in `folder`, whole or not at all."""
-        from rag_vqa.storage import atomic
+        """Write the record into `folder`, completely or not at all."""
+        atomic.write_file(folder / RECORD_FILE, json.dumps(asdict(self)))
 
-        atomic.write_file(folder / RECORD_FILE, json.dumps(asdict(self)).encode())
-        atomic.sync_folder(folder)
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record in the folder of a sharded build, as JSON; {} if it has none."""
+    file = folder / RECORD_FILE
+    if not file.exists():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return found
 
 
 def source_id(sourcing: SourceOptions) -> str:
@@ -246,9 +244,9 @@ def source_fingerprint(sourcing: SourceOptions, but: Iterable[Path]) -> str:
     count = size = 0
     found = sha256()
     for path in [*_source_files(sourcing.path, passed), *filter(None, [sourcing.subset])]:
-        stat = path.stat(follow_symlinks=path.exists())  # a link that leads nowhere is a state too
-        count, size = count + 1, size + stat.st_size
-        found.update(json.dumps([str(path.resolve()), stat.st_size, stat.st_mtime_ns]).encode())
+        state = file_state(path)
+        count, size = count + 1, size + state[1]
+        found.update(json.dumps(state).encode())
     return f"{count:,} of {size:,} bytes ({found.hexdigest()[:16]})"
 
 

@@ -1,13 +1,15 @@
 """Opens a reader by name, from the registry of back ends.
 
-Knows the registered back ends, which options belong to which, and the presets of known models. Does
-not know how a model loads or how a server is called: each back end opens its own reader.
+Knows the back ends, which options each of them takes, and the presets of known models. Does not
+know how a model loads or how a server is called: each back end opens its own reader. To add a back
+end, write one file with its reader and register one `ReaderBackend`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,101 +24,130 @@ from rag_vqa.types import Quantization
 if TYPE_CHECKING:
     from rag_vqa.readers.base import Reader
 
-# Options of one kind of reader that the other has not.
-LOCAL_OPTIONS = ("revision", "quantization", "device", "dtype", "batch_size")
-REMOTE_OPTIONS = (
-    "tokenizer",
-    "concurrency",
-    "requests_per_minute",
-    "timeout",
-    "api_key",
-    "retries",
-)
+# Options that each reader of ours takes; a back end names those that it takes itself.
 COMMON_OPTIONS = (
     "max_new_tokens", "max_pixels", "max_images", "max_context", "stop_at_newline", "offline",
 )  # fmt: skip
 _log = logging.getLogger("rag_vqa")
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderBackend:
+    """One way to run a reader.
+
+    Attributes:
+        name: its key in the registry.
+        options: names of the options that `open` takes.
+        accepts: from the model's name (None: no name given) and the servers' addresses to whether
+            this back end opens that reader.
+        open: from model, servers and options (none of them None) to the reader.
+        refusal: why it takes no option of another back end; completes "because …".
+        loads_weights: the model comes from a folder or the hub; a download is confirmed before.
+        missing_model: message of the UsageError where no model is named; "" takes the embedded one.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    accepts: Callable[[str | None, Sequence[str]], bool]
+    open: Callable[[str, Sequence[str], dict[str, Any]], Reader]
+    refusal: str
+    loads_weights: bool = False
+    missing_model: str = ""
+
+    def check_options(self, names: Iterable[str]) -> None:
+        """Raises UsageError if this back end does not take one of the named options."""
+        refused = [name for name in names if name not in self.options]
+        if refused:
+            raise UsageError(
+                f"reader: {', '.join(refused)} cannot be combined with this reader, because "
+                f"{self.refusal}. Leave it out"
+            )
+
+    def require_model(self, model: str | None) -> str:
+        """The model's name, or the embedded one. Raises UsageError if a name is needed."""
+        if model is None and self.missing_model:
+            raise UsageError(self.missing_model)
+        return model or EMBEDDED
+
+
 def open_reader(model: str | None, *, servers: Sequence[str] = (), **options: Any) -> Reader:
-    """The reader, loaded.
+    """Opens a reader, with its weights loaded.
 
     Args:
-        model: folder, hub id, or "demo", the embedded one, which None is too (and then logged);
-            with `servers`, as they call it.
-        servers: addresses of OpenAI-compatible servers; none: the model runs here.
-        options: of `LocalReader`, or of `RemoteReader`; None is not given. What is not given is
-            taken from `rag_vqa.presets`: revision and limits; here, weights are in nf4.
+        model: folder, hub id, or "demo", the embedded model. None is "demo" too, with a warning in
+            the log. With `servers`: the name that the servers use.
+        servers: addresses of OpenAI-compatible servers. Without any, the model runs here.
+        options: of `LocalReader` or `RemoteReader`; None counts as not given. Defaults come from
+            `rag_vqa.presets` (revision and limits); a local reader is quantised to nf4.
 
     Raises:
-        UsageError: an option of the other kind, or servers without a model.
-        Missing: the model, or the package that asks servers, is not here.
+        UsageError: an option of another back end, or servers without a model.
+        Missing: the model is not on this machine, or the openai package is not installed.
     """
-    given = check_reader_options(options, servers)
-    if servers:
-        return _open_remote(model, servers, given)
-    if model is None:
+    given = check_reader_options(model, servers, options)
+    backend = find_backend(model, servers)
+    if model is None and not backend.missing_model:
         _log.warning("No reader is named: the embedded one answers. Name one: reader=…")
-    return _open_local(model or EMBEDDED, given)
+    return backend.open(backend.require_model(model), servers, given)
+
+
+def find_backend(model: str | None, servers: Sequence[str] = ()) -> ReaderBackend:
+    """The back end that opens this model; those registered last are asked first."""
+    return next(
+        backend for backend in reversed(BACKENDS.values()) if backend.accepts(model, servers)
+    )
+
+
+def register_backend(backend: ReaderBackend) -> None:
+    """Adds a back end, or replaces the one of the same name."""
+    BACKENDS.pop(backend.name, None)
+    BACKENDS[backend.name] = backend
 
 
 def check_reader_options(
-    options: Mapping[str, Any], servers: Sequence[str], named: bool = True
+    reader: Reader | str | Path | None, servers: Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Those options that are given, checked before a model loads.
+    """The options that are not None, checked before a model loads.
 
     Args:
-        named: the reader is one by name; one that is open takes none.
+        reader: a model's name, or a reader that is open already, which takes no option.
 
     Raises:
-        UsageError: an option of no reader, of the other kind, or of one that is open; a
-            quantization that there is not.
+        UsageError: an unknown option, one of another back end, one for an open reader, or an
+            unknown quantization.
     """
+    known = list(dict.fromkeys(name for each in BACKENDS.values() for name in each.options))
     for name in options:
-        if name not in (*COMMON_OPTIONS, *LOCAL_OPTIONS, *REMOTE_OPTIONS):
-            close = get_close_matches(name, (*COMMON_OPTIONS, *LOCAL_OPTIONS, *REMOTE_OPTIONS), n=1)
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise UsageError(f"{name}: no option of a reader.{hint}")
     given = {name: value for name, value in options.items() if value is not None}
-    if not named and (given or servers):
-        said = ", ".join([*given, *(["servers"] if servers else [])])
-        raise UsageError(f"{said}: this reader is open already. Leave it out, or name a model")
-    check_backend_options(given, servers)
+    if not isinstance(reader, str | Path | None):
+        if given or servers:
+            names = ", ".join([*given, *(["servers"] if servers else [])])
+            raise UsageError(f"{names}: this reader is open already. Leave it out, or name a model")
+        return {}
+    find_backend(None if reader is None else str(reader), servers).check_options(given)
     if "quantization" in given:
         check_choice("quantization", given["quantization"], get_args(Quantization))
     return given
 
 
-def check_backend_options(given: Iterable[str], servers: Sequence[str]) -> None:
-    """Raises UsageError if one of the names in `given` is the other kind's."""
-    wrong = [name for name in given if name in (LOCAL_OPTIONS if servers else REMOTE_OPTIONS)]
-    if wrong:
-        why = "its server loads the model" if servers else "it is about servers, and none is named"
-        raise UsageError(f"reader: {', '.join(wrong)} cannot be meant, for {why}. Leave it out")
-
-
-def require_model(model: str | None) -> str:
-    """The model that servers are asked for. Raises UsageError without one."""
-    if model is None:
-        raise UsageError("--server: which model does it serve? Name it as it does: --reader MODEL")
-    return model
-
-
-def _open_remote(model: str | None, servers: Sequence[str], given: dict[str, Any]) -> Reader:
-    named = require_model(model)
+def _open_remote(model: str, servers: Sequence[str], options: dict[str, Any]) -> Reader:
     if find_spec("openai") is None:
         raise Missing(
             "readers behind servers need openai: install it with pip install 'rag-vqa[openai]'"
         )
     from rag_vqa.readers.remote.reader import RemoteReader
 
-    return RemoteReader(named, servers, **{**presets.reader_limits(named), **given})
+    return RemoteReader(model, servers, **{**presets.reader_limits(model), **options})
 
 
-def _open_local(model: str, given: dict[str, Any]) -> Reader:
+def _open_local(model: str, servers: Sequence[str], options: dict[str, Any]) -> Reader:
     from rag_vqa.readers.local.reader import LocalReader
 
-    options = {"quantization": "nf4", **presets.reader_limits(model), **given}
+    options = {"quantization": "nf4", **presets.reader_limits(model), **options}
     options["revision"] = checkpoints.known_revision(model, options.get("revision"))
     _log_licence(model)
     return LocalReader(model_source(model, "reader"), **options)
@@ -128,3 +159,25 @@ def _log_licence(model: str) -> None:
         known = checkpoints.CHECKPOINTS.get(model)
         free = known is None or known.commercial
         _log.log(logging.INFO if free else logging.WARNING, "%s", checkpoints.licence_line(model))
+
+
+# The registry. `find_backend` reads it backwards, so that "local", which takes any model, is last.
+BACKENDS: dict[str, ReaderBackend] = {
+    "local": ReaderBackend(
+        "local",
+        (*COMMON_OPTIONS, "revision", "quantization", "device", "dtype", "batch_size"),
+        accepts=lambda model, servers: not servers,
+        open=_open_local,
+        refusal="no server is named",
+        loads_weights=True,
+    ),
+    "remote": ReaderBackend(
+        "remote",
+        (*COMMON_OPTIONS, "tokenizer", "concurrency", "requests_per_minute", "timeout", "api_key",
+         "retries"),
+        accepts=lambda model, servers: bool(servers),
+        open=_open_remote,
+        refusal="its server loads the model",
+        missing_model="--server: which model does it serve? Name it as it does: --reader MODEL",
+    ),
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whole-file writes: a file is on the disk completely, or not at all.
+"""Whole-file writes: a file is on the disk completely, or not at all, also after a power loss.
 
 Every write, sync, rename and removal of this project goes through here, except those that SQLite
 makes of its own file. One place, so that tests can fail the n-th system call, or replay the calls
@@ -11,73 +11,148 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rag_vqa.errors import RagVqaError
 
-PARTIAL_SUFFIX = ".new"  # ends the name of a file that is not whole yet
+PARTIAL_SUFFIX = ".new"  # ends the name of a file that is not complete yet
+OLD_SUFFIX = ".old"  # ends the name of a folder that is being replaced
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OLD_SUFFIX = ".old"  # ends the name of the folder that is being replaced
+_WINDOWS = os.name == "nt"
+# Flags that exist on some systems only.
+_CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def write_at(path: Path, offset: int, data: bytes | memoryview) -> None:
-    """Bring bytes to the disk at `offset`. All else in the file stays; it is made if need be.
+    """Write bytes at `offset` and sync them; create the file if needed, keep its other bytes.
 
-    A link is not followed: whoever made the folder could lead it to any file of the user's.
+    Does not follow a link: whoever made the folder could point it at any file of the user's.
     """
     view = memoryview(data)
+    flags = os.O_WRONLY | os.O_CREAT | _CLOSE_ON_EXEC | _NO_LINK | _BINARY
     with translate_os_errors(path):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        file = os.open(path, flags, 0o666)
         try:
             while view:
-                written = os.pwrite(file, view, offset)
+                written = _write_some(file, view, offset)
                 view, offset = view[written:], offset + written
             os.fsync(file)
         finally:
             os.close(file)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all; safe once its folder is synced."""
-    new = path.with_name(path.name + PARTIAL_SUFFIX)
+def write_file(
+    path: Path, data: bytes | str, *, partial: Path | None = None, sync_name: bool = True
+) -> None:
+    """Write a file completely or not at all; a string is written as UTF-8.
+
+    Args:
+        partial: where the bytes lie until the file is complete; default: PATH.new.
+        sync_name: False if the caller syncs the folder itself, once for many files.
+    """
+    new = _partial_path(path, partial)
     remove_file(new)  # what a killed process left may be longer
-    write_at(new, 0, data)
+    write_at(new, 0, data.encode() if isinstance(data, str) else data)
+    replace_file(new, path, sync_name=sync_name)
+
+
+def write_lines(
+    path: Path, lines: Iterable[str], *, partial: Path | None = None, errors: str = "strict"
+) -> int:
+    """Write lines to a UTF-8 file, completely or not at all; returns how many.
+
+    Args:
+        lines: each without its line end.
+        errors: what happens to text that UTF-8 cannot encode; see `open`.
+    """
+    count = 0
+    with (
+        partial_file(path, partial) as new,
+        new.open("w", encoding="utf-8", errors=errors, newline="\n") as file,
+    ):
+        for line in lines:
+            file.write(f"{line}\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def partial_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """A path to write to; the file there takes the name `path` when the block succeeds.
+
+    If the block raises, the partial file is removed, and an older file at `path` stays.
+    """
+    new = _partial_path(path, partial)
+    remove_file(new)
+    try:
+        yield new
+        sync_file(new)
+        replace_file(new, path)
+    except BaseException:
+        with suppress(RagVqaError):
+            remove_file(new)
+        raise
+
+
+def replace_file(new: Path, path: Path, *, sync_name: bool = True) -> None:
+    """Give a complete file its name, in place of an older one."""
     with translate_os_errors(path):
         os.replace(new, path)  # noqa: PTH105  os alone, see above
+    if sync_name:
+        sync_folder(path.parent)
 
 
-def replace_file(new: Path, path: Path) -> None:
-    """Give a finished file its name, for good."""
-    with translate_os_errors(path):
-        os.replace(new, path)  # noqa: PTH105
-    sync_folder(path.parent)
+def replace_folder(new: Path, folder: Path) -> None:
+    """Give a complete folder of files its name, then remove the folder that had it before.
+
+    `new` must hold a config.json, whose permissions all files get. See `recover_folder`.
+    """
+    allowed = (new / "config.json").stat().st_mode
+    for file in sorted(new.iterdir()):
+        file.chmod(allowed & 0o777)  # safetensors writes files that only their owner can read
+        sync_file(file)
+    recover_folder(folder)
+    old = folder.with_name(folder.name + OLD_SUFFIX)
+    if folder.exists():
+        folder.rename(old)
+    replace_file(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Undo a `replace_folder` that was killed after the old folder went and before the new came."""
+    old = folder.with_name(folder.name + OLD_SUFFIX)
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; one that is there is no error."""
+    """Make a folder and those above it, if they do not exist."""
     with translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def sync_file(path: Path) -> None:
-    """Bring to the disk what stands in a file, whoever wrote it, or the names in a folder."""
-    with translate_os_errors(path):
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+    """Sync the content of a file to the disk, whoever wrote it."""
+    # Windows syncs only what is open for writing.
+    _sync(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    sync_file(folder)
+    """Sync the names in a folder to the disk. Windows has no such call and needs none."""
+    if not _WINDOWS:
+        _sync(folder, os.O_RDONLY)
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; none there is no error."""
+    """Remove a file, if it exists."""
     with translate_os_errors(path):
         try:
             os.unlink(path)  # noqa: PTH108
@@ -87,7 +162,7 @@ def remove_file(path: Path) -> None:
 
 @contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """The system's errors as ours."""
+    """Turn an OSError of the block into a RagVqaError that says what to do about `path`."""
     try:
         yield
     except OSError as error:
@@ -102,24 +177,22 @@ def translate_os_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def recover_folder(folder: Path) -> None:
-    """Bring back the former folder, if a kill came between its going and the new one's coming."""
-    old = folder.with_name(folder.name + OLD_SUFFIX)
-    if old.exists():
-        if folder.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(folder)
+def _partial_path(path: Path, partial: Path | None) -> Path:
+    return path.with_name(path.name + PARTIAL_SUFFIX) if partial is None else partial
 
 
-def replace_folder(new: Path, folder: Path) -> None:
-    """Give a finished folder its name; the former one of that name goes when it has it."""
-    allowed = (new / "config.json").stat().st_mode
-    for file in sorted(new.iterdir()):
-        file.chmod(allowed & 0o777)  # safetensors writes for its owner alone
-        sync_file(file)
-    recover_folder(folder)
-    if folder.exists():
-        folder.rename(folder.with_name(folder.name + OLD_SUFFIX))
-    replace_file(new, folder)
-    shutil.rmtree(folder.with_name(folder.name + OLD_SUFFIX), ignore_errors=True)
+def _sync(path: Path, mode: int) -> None:
+    with translate_os_errors(path):
+        file = os.open(path, mode | _CLOSE_ON_EXEC | _BINARY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _write_some(file: int, view: memoryview, offset: int) -> int:
+    """Write at an offset; returns how many bytes the system took."""
+    if _WINDOWS:  # which has no pwrite
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.write(file, view)
+    return os.pwrite(file, view, offset)

@@ -1,12 +1,15 @@
 """Writer lock: one process at a time writes into a folder, and others learn which one.
 
 Knows lock files, hosts and processes. Does not know what is written. Readers need no lock.
+
+The library filelock takes the system's lock on Linux, macOS and Windows. Kept by hand: the name of
+the holder in the file, and the fallback for network file systems without locks (filelock's own
+deletes locks by their age; ours asks whether the holder still runs).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -17,85 +20,113 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rag_vqa.errors import Locked, RagVqaError
-from rag_vqa.storage import atomic
+from rag_vqa.storage.atomic import translate_os_errors
 
 LOCK_FILE = "writer.lock"
-_LINK_SUFFIX = ".held"  # ends the name of the lock that needs no flock
-_HOLDER_SECONDS = (
-    0.4  # seconds for a holder to write who it is: nobody waits for more than a second
-)
-_NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_LINK_SUFFIX = ".held"  # ends the name of the lock on file systems without locks
+_HOLDER_SECONDS = 0.4  # to wait for the holder's name: a second writer is refused within a second
+_HOLDER_BYTES = 300
+_WINDOWS = os.name == "nt"
+_NAME_OFFSET = 1 if _WINDOWS else 0  # Windows locks byte 0 against readers
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder. The system frees it when the process ends, however it ends.
+    """Hold the writer lock of a folder. The system frees it when the process ends, in any way.
 
     Raises:
-        Locked: another process holds it, which is named.
+        Locked: another process holds it; the message names process and host.
         RagVqaError: the folder cannot be written to.
     """
+    from filelock import FileLock, Timeout  # 0.1 s, which readers need not wait for
+
     path = folder / LOCK_FILE
-    try:  # never through a link: what it leads to would be emptied
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        if path.is_symlink():
-            raise _not_a_file_error(path) from error
-        raise RagVqaError(
-            f"{folder} cannot be written to: {error.strerror}. Give it rights, or copy it: "
-            f"cp -r {folder} ELSEWHERE"
-        ) from error
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+    _check_lock_file(path)
+    descriptors: list[int] = []
+
+    def write_holder(descriptor: int) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _not_a_file_error(path)
-        with _hold_flock(file, path) if _try_flock(file, path) else _hold_link(path):
-            yield
-    finally:
-        os.close(file)
+        with translate_os_errors(path):
+            _write_name(descriptor, _describe_self())
+        descriptors.append(descriptor)
 
-
-def _try_flock(file: int, path: Path) -> bool:
-    """Take the lock; False where the file system has none to give."""
+    lock = FileLock(
+        path,
+        blocking=False,
+        thread_local=False,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+        on_acquired=write_holder,
+    )
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _busy_error(path, _read_holder(file)) from error
+        lock.acquire()
+    except Timeout as error:
+        raise _busy_error(path, _read_holder(path)) from error
     except OSError as error:
-        if error.errno not in _NO_FLOCK:
-            raise RagVqaError(f"{path} cannot be locked: {error.strerror}.") from error
-        return False
-    return True
-
-
-@contextmanager
-def _hold_flock(file: int, path: Path) -> Iterator[None]:
-    """With flock: the file says who holds it, and nothing while nobody does."""
-    with atomic.translate_os_errors(path):
-        os.ftruncate(file, 0)
-        os.pwrite(file, _describe_self().encode(), 0)
+        if error.errno not in _NO_LOCKS:
+            raise _access_error(path, error) from error
+    if not lock.is_locked:
+        with _hold_link(path):
+            yield
+        return
     try:
         yield
     finally:
-        os.ftruncate(file, 0)
+        _write_name(descriptors[0], "")
+        lock.release()
 
 
-def _read_holder(file: int) -> str:
-    """Who holds it: what it wrote, once it has; one that was killed left its name there."""
+def _check_lock_file(path: Path) -> None:
+    """Refuse a link, a pipe or a device; and a folder that does not exist, or filelock makes it."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _not_a_file_error(path)
+    except FileNotFoundError:
+        try:
+            path.parent.stat()
+        except OSError as error:
+            raise _access_error(path, error) from error
+    except OSError as error:
+        raise _access_error(path, error) from error
+
+
+def _write_name(descriptor: int, name: str) -> None:
+    """Write who holds the lock into its file; nothing while nobody does."""
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, _NAME_OFFSET, os.SEEK_SET)
+    os.write(descriptor, name.encode())
+
+
+def _read_holder(path: Path) -> str:
+    """Who holds the lock: waits until the name is written, and skips one left by a dead process."""
     end = time.monotonic() + _HOLDER_SECONDS
-    while not (name := os.pread(file, 300, 0).decode(errors="replace")) or _is_dead(name):
+    while not (name := _read_name(path)) or _is_dead(name):
         if time.monotonic() > end:
             return "an unknown process"
         time.sleep(0.02)
     return name
 
 
+def _read_name(path: Path) -> str:
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(_NAME_OFFSET)
+            return file.read(_HOLDER_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 @contextmanager
 def _hold_link(path: Path) -> Iterator[None]:
-    """Without flock: a name that only one process can give. A dead holder's is taken over, where
-    it can be known to be dead: on its own host."""
+    """Hold the lock by a hard link, whose name only one process can create.
+
+    Takes over the link of a dead process, if that ran on this host: of others nothing is known.
+    """
     held, mine = path.with_name(path.name + _LINK_SUFFIX), _unique_path(path)
     try:
-        with atomic.translate_os_errors(mine), mine.open("x", encoding="utf-8") as file:
+        with translate_os_errors(mine), mine.open("x", encoding="utf-8") as file:
             file.write(_describe_self())
         for _ in range(2):
             try:
@@ -117,19 +148,19 @@ def _hold_link(path: Path) -> Iterator[None]:
 
 
 def _clear_dead_link(held: Path, holder: str) -> None:
-    """Take a dead holder's lock away, and put it back if it was another's by then."""
+    """Remove a dead process's link; put it back if it belongs to another process by now."""
     aside = _unique_path(held)
     try:
         held.rename(aside)
     except FileNotFoundError:
-        return  # another was faster
+        return  # another process was faster
     if _read_link(aside) != holder:
         held.hardlink_to(aside)
     aside.unlink()
 
 
 def _unique_path(path: Path) -> Path:
-    """A name beside it that no other process gives, on no other host either, as a pid would be."""
+    """A name beside `path` that no other process uses, also on another host with equal pids."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}")
 
 
@@ -145,8 +176,10 @@ def _describe_self() -> str:
 
 
 def _is_dead(holder: str) -> bool:
-    """Whether that process ran here and does no more."""
+    """Whether that process ran on this host and has ended."""
     words = holder.split()
+    if _WINDOWS:  # where os.kill would end it, or everything in its console
+        return False
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False
     try:
@@ -161,6 +194,13 @@ def _is_dead(holder: str) -> bool:
 def _busy_error(path: Path, holder: str) -> Locked:
     return Locked(
         f"Another process is writing {path.parent}: {holder}. Wait for it, then run this again."
+    )
+
+
+def _access_error(path: Path, error: OSError) -> RagVqaError:
+    return RagVqaError(
+        f"{path.parent} cannot be written to: {error.strerror}. Give it rights, or copy it: "
+        f"cp -r {path.parent} ELSEWHERE"
     )
 
 

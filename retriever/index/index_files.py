@@ -24,6 +24,7 @@ from rag_vqa.errors import CorruptKnowledgeBase, Missing, RagVqaError, UsageErro
 from rag_vqa.retriever.index import Keys, Tokens
 from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype
 from rag_vqa.retriever.index.row_blocks import RowBlocks
+from rag_vqa.storage import atomic
 
 DIGEST = "digest"
 UNFINISHED = ".new"  # ends the name of a file that is not whole yet
@@ -91,15 +92,10 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
     Raises:
         RagVqaError: the disk is full, or the file cannot be written for another reason.
     """
-    new = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
-        try:
+        with atomic.partial_file(path, partial) as new:
             save_file({**arrays, DIGEST: _digest_arrays(arrays)}, new)
-            with new.open("rb") as file:
-                os.fsync(file.fileno())  # or a power loss could leave the name without the bytes
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
     except (SafetensorError, OSError) as error:  # a full disk is the former
         raise RagVqaError(
             f"{path} cannot be written: {error}. Make room on the disk or check the rights, then "

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.metrics import answer_rank
+from rag_vqa.storage import atomic
+from rag_vqa.storage.fingerprint import check_unchanged
 from rag_vqa.types import Document, Example, Hit, Query
 
 SearchFunction: TypeAlias = Callable[[Sequence[Query], int], list[list[Hit]]]
@@ -96,11 +98,11 @@ class NegativesFile:
         out.parent.mkdir(parents=True, exist_ok=True)
         self._out, self._begun = out, out.with_name(f"{out.name}.begun")
         self._said = out.with_name(f"{out.name}.begun.json")
-        written = json.dumps(said, sort_keys=True)
-        if self._begun.exists() and _read_text(self._said) != written:
-            raise UsageError(f"{self._begun} was begun with other files or options: delete it.")
-        if not self._begun.exists():
-            self._said.write_text(written, "utf-8")
+        if self._begun.exists():
+            hint = f"Use the same files and options, or start again: rm {self._begun}"
+            check_unchanged(self._begun, _read_record(self._said), said, hint)
+        else:
+            atomic.write_file(self._said, json.dumps(said, sort_keys=True))
         self.done = _cut_partial_line(self._begun)
 
     def take(self, mined: Iterable[tuple[str, list[str]]]) -> Iterator[int]:
@@ -121,15 +123,20 @@ class NegativesFile:
             counts = [len(json.loads(line)["negatives"]) for line in file]
         most = max(counts, default=0)
         if most:
-            self._begun.replace(self._out)
+            atomic.sync_file(self._begun)
+            atomic.replace_file(self._begun, self._out)
         else:
-            self._begun.unlink()
-        self._said.unlink()
+            atomic.remove_file(self._begun)
+        atomic.remove_file(self._said)
         return sum(count < wanted for count in counts), most
 
 
-def _read_text(path: Path) -> str:
-    return path.read_text("utf-8") if path.exists() else ""
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def _cut_partial_line(path: Path) -> int:

@@ -39,6 +39,8 @@ from rag_vqa.retriever.training.record_store import (
 )
 from rag_vqa.retriever.training.training_pairs import id_number
 from rag_vqa.retriever.training.training_settings import SourceSettings
+from rag_vqa.storage import atomic
+from rag_vqa.storage.fingerprint import file_state
 from rag_vqa.storage.lock import hold_lock
 
 ROWS_FILE, DOCUMENTS_FILE, PACKED_FILE, REJECTS_FILE = (
@@ -107,7 +109,7 @@ class PackWriter:
             digest_records(rows).encode() + digest_records(documents).encode()
         ).hexdigest()
         packed = {"counts": self.counts, "digest": digest}
-        (self.folder / PACKED_FILE).write_text(json.dumps(packed), "utf-8")
+        atomic.write_file(self.folder / PACKED_FILE, json.dumps(packed))
 
     def _asked(self) -> Iterator[QuestionRow | BadInput]:
         return self.found.rows(None if self.found.names is None else self.found.names())
@@ -286,7 +288,7 @@ def pack_source(settings: SourceSettings, folder: Path) -> Path:
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
         try:
             PackWriter(settings, found, scratch).write()
-            scratch.rename(target)
+            atomic.replace_file(scratch, target)
             _remove_folders(folder, stem, but=target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -307,7 +309,7 @@ def _source_signatures(settings: SourceSettings, found: QuestionFiles) -> tuple[
     for path in (settings.documents, settings.negatives):
         if path is not None:
             files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    told = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+    told = [file_state(file) for file in files if file.exists()]
     drawn = {"weight", "hard", "instructions"}  # change nothing of what is written
     said = [PACK_FORMAT, settings.model_dump_json(exclude=drawn), str(found.images.resolve())]
     source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (said, told))

@@ -267,11 +267,8 @@ class _FitState:
         saved = training_state.load_newest_state(folder, note)
         if saved is None:
             return
-        if differing := fingerprint.describe_changes(saved.said["identity"], self.identity):
-            raise UsageError(
-                f"{self.folder} holds a training with other settings: {differing}. Go on with "
-                "those, or give another folder."
-            )
+        hint = "Resume with the same settings, or give another folder."
+        fingerprint.check_unchanged(self.folder, saved.said["identity"], self.identity, hint)
         if (world := saved.said["world"]) != self.accelerator.num_processes:
             note(
                 f"{self.folder} was begun by {world} processes, now there are "

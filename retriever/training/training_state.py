@@ -46,14 +46,11 @@ def save_state(folder: Path, saved: TrainingState) -> None:
     """Write `saved` into `folder`, and remove what is older than the two newest."""
     atomic.make_folder(folder)
     path = folder / _STATE_NAME.format(saved.step)
-    new = path.with_name(path.name + atomic.PARTIAL_SUFFIX)
     tensors = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
     said = json.dumps(saved.said)
     metadata = {"step": str(saved.step), "said": said, "digest": _digest_state(tensors, said)}
-    with atomic.translate_os_errors(path):
+    with atomic.partial_file(path) as new, atomic.translate_os_errors(path):
         save_file(tensors, new, metadata)
-    atomic.sync_file(new)
-    atomic.replace_file(new, path)
     for old in _newest_first(folder)[KEPT_STATES:]:
         atomic.remove_file(old)
 

@@ -7,7 +7,7 @@ import pytest
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.factory import COMMON_OPTIONS, LOCAL_OPTIONS, REMOTE_OPTIONS, open_reader
+from rag_vqa.readers.factory import BACKENDS, COMMON_OPTIONS, open_reader
 from rag_vqa.readers.local.reader import LocalReader
 from rag_vqa.readers.remote.reader import RemoteReader
 
@@ -66,10 +66,11 @@ def test_servers_need_a_model_and_the_extra(
 
 def test_the_options_are_those_that_the_readers_have() -> None:
     own = {"model", "servers", "self"}
-    here = set(signature(LocalReader.__init__).parameters) - own
-    there = set(signature(RemoteReader.__init__).parameters) - own
-    assert set(COMMON_OPTIONS) == here & there
-    assert set(LOCAL_OPTIONS) == here - there and set(REMOTE_OPTIONS) == there - here
+    local = set(signature(LocalReader.__init__).parameters) - own
+    remote = set(signature(RemoteReader.__init__).parameters) - own
+    assert set(COMMON_OPTIONS) == local & remote
+    assert set(BACKENDS["local"].options) == local and set(BACKENDS["remote"].options) == remote
+    assert set(BACKENDS) == {"local", "remote"}
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,11 @@ def test_the_options_are_those_that_the_readers_have() -> None:
         ({"max_newtokens": 3}, "max_newtokens: .* Did you mean max_new_tokens"),
         ({"colour": None}, "colour: no option of a reader"),
         ({"quantization": "int4"}, "quantization = 'int4': take one of nf4, int8, none"),
-        ({"quantization": "nf4", "servers": SERVERS}, "quantization cannot be meant"),
-        ({"timeout": 3}, "timeout cannot be meant"),
+        (
+            {"quantization": "nf4", "servers": SERVERS},
+            "quantization cannot be combined .* because its server loads the model",
+        ),
+        ({"timeout": 3}, "timeout cannot be combined .* because no server is named"),
     ],
 )
 def test_a_pipeline_refuses_them_when_it_is_made(options: Any, said: str) -> None:

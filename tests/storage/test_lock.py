@@ -1,5 +1,7 @@
 """The lock's own file: never another's through a link, never one name for two hosts."""
 
+import errno
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -30,7 +32,11 @@ def test_a_pipe_is_no_lock(tmp_path: Path) -> None:
 
 def test_two_hosts_may_have_the_same_pid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers count from 1. Without flock, the second's failure must not free the first's."""
-    monkeypatch.setattr(lock, "_try_flock", lambda file, path: False)
+
+    def refuse(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     pid = 4_194_305  # beyond Linux's largest, see proc_sys_kernel(5)
     monkeypatch.setattr(lock.os, "getpid", lambda: pid)
     monkeypatch.setattr(socket, "gethostname", lambda: "one")

@@ -146,14 +146,12 @@ def hits(
     """Write what was retrieved as a TREC run."""
     from rag_vqa.eval.run.ledger import Ledger
     from rag_vqa.eval.run.retrieval_stage import export_trec
+    from rag_vqa.storage import atomic
 
     run: CommandContext = ctx.obj
     if out.exists():
         raise UsageError(f"{out} exists. Give another name.")
-    count, begun = 0, out.with_name(f"{out.name}.begun")
-    with Ledger(folder) as ledger, begun.open("w", encoding="utf-8") as file:
-        for line in export_trec(ledger):
-            file.write(f"{line}\n")
-            count += 1
-    begun.replace(out)
+    begun = out.with_name(f"{out.name}.begun")
+    with Ledger(folder) as ledger:
+        count = atomic.write_lines(out, export_trec(ledger), partial=begun)
     run.note(f"{count:,} hits → {out}")

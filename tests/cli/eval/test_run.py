@@ -240,7 +240,7 @@ def test_hits_go_out_and_in_again(go, cli, tmp_path) -> None:
 def test_another_run_is_not_gone_on_with(go) -> None:
     assert go("--conditions", "none", "--limit", 2).code == 0
     done = go("--conditions", "none", "--limit", 3)
-    assert done.code == 2 and "was begun with questions.split" in done.err
+    assert done.code == 2 and "was started with other options: questions.split was" in done.err
 
 
 def test_failed_rows_are_told_and_tried_again(go, reader, monkeypatch, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Two writers: one wins, the other is told whom to wait for. A dead one's lock is no lock."""
 
 import errno
+import fcntl
 import os
 import re
 import socket
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from rag_vqa.errors import Locked
-from rag_vqa.storage import lock
 
 HERE = Path(__file__).parent
 
@@ -90,7 +90,7 @@ def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 def test_where_there_is_no_flock(base, motions, no_flock, tmp_path) -> None:

@@ -80,7 +80,7 @@ def test_a_file_that_was_begun_goes_on_and_is_there_when_it_is_whole(tmp_path: P
     part = out.with_name("negatives.jsonl.begun")
     part.write_text(part.read_text("utf-8") + '{"id": "c", "nega', "utf-8")  # a kill
     assert not out.exists()
-    with pytest.raises(UsageError, match="other files or options"):
+    with pytest.raises(UsageError, match="started with other options: k was 1, is 2"):
         NegativesFile(out, {"k": 2})
     again = NegativesFile(out, {"k": 1})
     assert again.done == 2

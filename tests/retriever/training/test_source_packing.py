@@ -17,7 +17,7 @@ from rag_vqa.storage.lock import hold_lock
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rag_vqa.retriever.training.source_packing import pack
+from rag_vqa.retriever.training.source_packing import pack_source
 from rag_vqa.retriever.training.training_settings import SourceSettings
 left = [int(sys.argv[1])]
 def fsync(file):
@@ -25,7 +25,7 @@ def fsync(file):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 os.fsync = fsync
-pack(SourceSettings.model_validate_json(sys.argv[2]), Path(sys.argv[3]))
+pack_source(SourceSettings.model_validate_json(sys.argv[2]), Path(sys.argv[3]))
 """
 
 

@@ -73,7 +73,7 @@ def test_where_none_is_whole_it_is_an_error_that_names_the_folder(tmp_path: Path
         load_newest_state(tmp_path, lambda message: None)
 
 
-@pytest.mark.parametrize("at", range(1, 6))
+@pytest.mark.parametrize("at", range(1, 7))
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_at_any_file_operation_leaves_the_old_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
@@ -88,19 +88,19 @@ def test_a_crash_at_any_file_operation_leaves_the_old_or_the_new_one(
     def crashing(name: str) -> None:
         real = getattr(atomic, name)
 
-        def call(*args: Any) -> None:
+        def call(*args: Any, **options: Any) -> None:
             nonlocal calls
             calls += 1
             own = calls  # a replacement syncs its folder, too
             if own == at and not after:
                 raise Crash
-            real(*args)
+            real(*args, **options)
             if own == at:
                 raise Crash
 
         monkeypatch.setattr(atomic, name, call)
 
-    for name in ("make_folder", "sync", "replace", "remove"):
+    for name in ("make_folder", "sync_file", "replace_file", "sync_folder", "remove_file"):
         crashing(name)
     with pytest.raises(Crash):
         save_state(tmp_path, saved(15))
