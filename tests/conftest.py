@@ -11,8 +11,9 @@ if shutil.which("nvidia-smi") is None:
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,17 @@ def birds(tmp_path: Path, encoder: FakeEncoder) -> Path:
 
 
 WORDS = ["<s>", "</s>", "a", "red", "bird", "find", "where", "does", "it", "nest"]
+
+
+@pytest.fixture
+def finished(birds: Path, encoder: FakeEncoder, tmp_path: Path) -> Iterator[Any]:
+    """Finished runs, see finished_runs.py."""
+    from finished_runs import FinishedRuns
+
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase.open(birds, encoder) as kb:
+        yield FinishedRuns(kb, tmp_path)
 
 
 @pytest.fixture(scope="session")

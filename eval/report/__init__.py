@@ -1,1 +1,1 @@
-"""What people read of a finished run: its page, its tables, two runs beside each other."""
+"""What people read of a finished run: its page, its tables, one question in full."""

@@ -40,7 +40,7 @@ from rag_vqa.storage import atomic
 
 FAILURES_SHOWN = 200  # failures on a page: about 5 MB of pictures
 _THUMBNAIL_SIDE = 320  # pixels
-_PROMPT_CHARACTERS = 6000  # characters: 200 long prompts would make a page that no phone opens
+_PROMPT_CHARACTERS = 6000  # 200 long prompts would make a page that no phone opens
 _FailurePlace = tuple[int, Cell]
 REPORT_FILE = "report.html"
 _TEMPLATES = Path(__file__).parent
@@ -48,16 +48,17 @@ _TEMPLATES = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A wrong answer as a page shows it.
+    """A wrong answer as the page shows it.
 
     Attributes:
-        picture: a data URI of the picture made small, its metadata left behind; "" of none.
+        picture: a data URI of a small copy of the picture, without metadata; "" if there is none.
         no_picture: why there is none.
-        prompt: the first characters of it; `cut` says how many are left out.
-        others: what the same question was answered in the other cells, and whether that is right.
+        prompt: the first characters of the prompt.
+        cut: number of characters that are left out.
+        others: cell, answer and whether it is right, of the same question in the other cells.
     """
 
-    told: AnswerView
+    view: AnswerView
     picture: str
     no_picture: str
     prompt: str
@@ -65,42 +66,43 @@ class Failure:
     others: Sequence[tuple[str, str, bool]]
 
 
-def chosen_failures(ledger: Ledger, scorer: str, shown: int = FAILURES_SHOWN) -> Iterator[Failure]:
-    """The chosen failures, in the order of the questions."""
-    answering = [cell for cell in stored_cells(ledger) if not cell.repeat]
-    for position, cell in choose_failures(ledger, scorer, answering, shown):
-        yield _view_failure(ledger, scorer, position, cell, answering)
+def page_failures(ledger: Ledger, scorer: str, count: int = FAILURES_SHOWN) -> Iterator[Failure]:
+    """The failures that the page shows, in the order of the questions."""
+    cells = [cell for cell in stored_cells(ledger) if not cell.repeat]
+    for position, cell in choose_failures(ledger, scorer, cells, count):
+        yield _view_failure(ledger, scorer, position, cell, cells)
 
 
 def choose_failures(
-    ledger: Ledger, scorer: str, answering: Sequence[Cell], shown: int
+    ledger: Ledger, scorer: str, cells: Sequence[Cell], count: int
 ) -> list[_FailurePlace]:
-    """Failures in turn of each cause of each cell, until there are enough; which ones of a cause
-    goes by a hash of the question's id, so that a page written again shows the same."""
+    """Up to `count` failures, evenly from each cause of each cell.
+
+    A hash of the question's id decides which ones of a cause are taken, so that a page that is
+    written again shows the same failures.
+    """
     strata: dict[tuple[str, str], list[tuple[int, int, Cell]]] = {}
-    for cell in answering:
+    for cell in cells:
         for row in judged_answers(ledger, cell, scorer):
             if row.cause:
                 heap = strata.setdefault((row.cause, cell.name), [])
-                draw = -_draw_number(
-                    row.example.id
-                )  # negative: the heap's least is the first to go
-                heapq.heappush(heap, (draw, row.position, cell))
-                if len(heap) > shown:
+                # Negative: the heap drops its smallest item first.
+                heapq.heappush(heap, (-_draw_number(row.example.id), row.position, cell))
+                if len(heap) > count:
                     heapq.heappop(heap)
-    queues = [sorted(heap, key=lambda one: -one[0]) for _, heap in sorted(strata.items())]
+    queues = [sorted(heap, key=lambda item: -item[0]) for _, heap in sorted(strata.items())]
     taken: list[_FailurePlace] = []
     for turn in range(max(map(len, queues), default=0)):
         taken += [(queue[turn][1], queue[turn][2]) for queue in queues if turn < len(queue)]
-    order = {cell: number for number, cell in enumerate(answering)}
-    # Without evidence there is little to learn from: those come last.
+    order = {cell: number for number, cell in enumerate(cells)}
+    # Failures without evidence come last: there is little to learn from them.
     return sorted(
-        taken[:shown], key=lambda one: (one[1].condition == "none", one[0], order[one[1]])
+        taken[:count], key=lambda place: (place[1].condition == "none", place[0], order[place[1]])
     )
 
 
 def count_errors(ledger: Ledger) -> list[tuple[str, str, int]]:
-    """What failed: cell or stage, error and how often, the most frequent first, at most 20."""
+    """Cell or stage, error and count of the 20 most frequent errors."""
     errors: Counter[tuple[str, str]] = Counter()
     for cell, error, count in ledger.rows(
         "SELECT cell, error, count(*) FROM failed GROUP BY cell, error"
@@ -123,20 +125,20 @@ def thumbnail(path: Path | None, missing: str = "") -> tuple[str, str]:
 
 
 def _view_failure(
-    ledger: Ledger, scorer: str, position: int, cell: Cell, answering: Sequence[Cell]
+    ledger: Ledger, scorer: str, position: int, cell: Cell, cells: Sequence[Cell]
 ) -> Failure:
-    one = answer_view(ledger, cell, position)
-    if one.answer is None:
-        raise RuntimeError("a failure was chosen that is none")
-    small, why = thumbnail(question_picture(one.answer.example), one.answer.example.missing)
+    view = answer_view(ledger, cell, position)
+    if view.answer is None:
+        raise RuntimeError(f"position {position} of {cell.name} has no answer")
+    picture, reason = thumbnail(question_picture(view.answer.example), view.answer.example.missing)
     others = [
         (other.name, row.answer["prediction"], not row.cause)
-        for other in answering
+        for other in cells
         if other != cell
         for row in judged_answers(ledger, other, scorer, position)
     ]
-    cut = max(0, len(one.prompt) - _PROMPT_CHARACTERS)
-    return Failure(one, small, why, one.prompt[:_PROMPT_CHARACTERS], cut, others)
+    cut = max(0, len(view.prompt) - _PROMPT_CHARACTERS)
+    return Failure(view, picture, reason, view.prompt[:_PROMPT_CHARACTERS], cut, others)
 
 
 def _draw_number(identity: str) -> int:
@@ -145,30 +147,30 @@ def _draw_number(identity: str) -> int:
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html of a finished run anew; its path.
+    """Write report.html of a finished run; return its path.
 
     Raises:
-        Missing: the run is not finished.
+        Missing: the run is not scored yet.
     """
     results = read_results(folder)
     with Ledger(folder) as ledger:
         page = _render_page(folder, results, ledger)
     path = folder / REPORT_FILE
-    begun = path.with_name(f"{REPORT_FILE}.begun")
-    atomic.write_file(path, page.encode("utf-8", "backslashreplace"), partial=begun)
+    unfinished = path.with_name(f"{REPORT_FILE}.begun")
+    atomic.write_file(path, page.encode("utf-8", "backslashreplace"), partial=unfinished)
     return path
 
 
 def _render_page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
     seconds = seconds_per_question(ledger)
-    shown = list(chosen_failures(ledger, scorer_name(ledger))) if results["cells"] else []
+    failures = list(page_failures(ledger, scorer_name(ledger))) if results["cells"] else []
     first = [cell for cell in results["cells"] if not cell["repeat"]]
     pictures, no_pictures = _draw_plots(results, seconds)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return _environment().get_template("report.jinja").render(
         run=folder.resolve().name,
         results=results,
-        said=list(result_tables.setup_lines(results)),
+        setup=list(result_tables.setup_lines(results)),
         cells=[
             (reported_figures(results, cell), row)
             for cell, row in zip(
@@ -184,7 +186,7 @@ def _render_page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
         first=first,
         published=published.group_by_comparability(published.compare_with_published(results)),
         not_answered=count_errors(ledger),
-        failures=shown,
+        failures=failures,
         wrong=sum(sum(cell["causes"].values()) for cell in first),
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
@@ -209,7 +211,7 @@ def _environment() -> Environment:
 
 
 def _draw_plots(results: Mapping[str, Any], seconds: Seconds) -> tuple[list[tuple[str, str]], str]:
-    """The pictures; or none, and what to install."""
+    """The plots and ""; or no plots, and what to install for them."""
     try:
         return draw_plots(results, seconds), ""
     except Missing as error:
@@ -217,5 +219,6 @@ def _draw_plots(results: Mapping[str, Any], seconds: Seconds) -> tuple[list[tupl
 
 
 def _causes_present(cells: list[Any]) -> list[str]:
-    """Causes that any cell has, in the order in which they are looked for."""
+    """The causes that occur in any cell, in the order of `Cause`."""
+
     return [cause for cause in get_args(Cause) if any(cause in cell["causes"] for cell in cells)]

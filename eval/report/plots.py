@@ -19,10 +19,10 @@ from rag_vqa.eval.results.result_files import STAGES, Seconds
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by most colour-blind people, a little darkened or lightened
-# where they are faint on white or on black.
+# Okabe and Ito's colours, which most colour-blind people can distinguish, slightly darkened or
+# lightened where they are faint on white or on black.
 COLOURS = ("#2f86c5", "#e08a00", "#12a078", "#c765a1", "#7f8c9a", "#d1603d", "#5aa9d6", "#b59a2b")
-MOST_CELLS = 6  # cells side by side in one picture
+MOST_CELLS = 6  # cells in one plot
 _INK = "#010203"  # stands for the colour of the page's text
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
@@ -43,27 +43,28 @@ Draw = Callable[["Axes"], None]
 
 
 def draw_plots(results: Mapping[str, Any], seconds: Seconds) -> list[tuple[str, str]]:
-    """Title and SVG of each picture that there is something to draw in.
+    """Title and SVG of each plot that has data.
 
     Raises:
-        Missing: matplotlib is not there.
+        Missing: matplotlib is not installed.
     """
     cells = [cell for cell in results["cells"] if cell["n"] and not cell["repeat"]]
-    found: list[tuple[str, str]] = []
+    plots: list[tuple[str, str]] = []
+
     if results["recall"]:
-        found.append(("Recall over K", _svg(_recall_plot(results["recall"]))))
+        plots.append(("Recall over K", _svg(_recall_plot(results["recall"]))))
     kinds = sorted({kind for cell in cells for kind in cell["by_kind"]})
     if kinds:
         title = f"Accuracy by question type{_first_rows_note(cells)}"
-        found.append((title, _svg(_kind_plot(cells[:MOST_CELLS], kinds), len(kinds) * 0.32 + 1.3)))
+        plots.append((title, _svg(_kind_plot(cells[:MOST_CELLS], kinds), len(kinds) * 0.32 + 1.3)))
     ranked = [cell for cell in cells if cell["condition"] in ("retrieved", "filtered")]
     if ranked:
-        title = f"Accuracy against the rank of the first right document{_first_rows_note(ranked)}"
-        found.append((title, _svg(_rank_plot(ranked[:MOST_CELLS]))))
+        title = f"Accuracy against the rank of the first gold document{_first_rows_note(ranked)}"
+        plots.append((title, _svg(_rank_plot(ranked[:MOST_CELLS]))))
     timed = {cell["cell"]: seconds[cell["cell"]] for cell in cells if seconds.get(cell["cell"])}
     if timed:
-        found.append(("Seconds a question", _svg(_latency_plot(timed), len(timed) * 0.3 + 1.2)))
-    return found
+        plots.append(("Seconds per question", _svg(_latency_plot(timed), len(timed) * 0.3 + 1.2)))
+    return plots
 
 
 def _first_rows_note(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -80,7 +81,7 @@ def _svg(draw: Draw, height: float = 0) -> str:
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, max(2.9, height)), facecolor="none")
-        FigureCanvasSVG(figure)  # no window, whatever the machine's settings say
+        FigureCanvasSVG(figure)  # opens no window, whatever the machine's settings are
         axes = figure.add_subplot(facecolor="none")
         draw(axes)
         written = io.StringIO()
@@ -90,7 +91,7 @@ def _svg(draw: Draw, height: float = 0) -> str:
 
 
 def label(text: str, most: int = 34) -> str:
-    """A text as a label: one line, not long, of characters that the font has; others are boxes."""
+    """A text as a label: one line of at most `most` characters; a box for those without a glyph."""
     line = " ".join(text.split())
     line = line if len(line) <= most else f"{line[: most - 1]}…"
     return "".join(c if (c.isprintable() and ord(c) < 0x530) or c in "…–" else "□" for c in line)
@@ -107,14 +108,17 @@ def _percent_axis(axes: Axes, along: str) -> None:
 
 def _recall_plot(recall: Mapping[str, Any]) -> Draw:
     def draw(axes: Axes) -> None:
-        names = {"recall": "recall (any right one)", "pseudo": "pseudo-recall (answer in a text)"}
+        names = {
+            "recall": "recall (any gold document)",
+            "pseudo": "pseudo-recall (answer in text)",
+        }
         ticks: set[int] = set()
-        for (name, said), colour in zip(names.items(), COLOURS, strict=False):
+        for (name, text), colour in zip(names.items(), COLOURS, strict=False):
             if not recall[name]:
                 continue
             depths, values = zip(*by_depth(recall[name]), strict=True)
             ticks |= set(depths)
-            axes.plot(depths, [v["value"] for v in values], "o-", color=colour, label=said,
+            axes.plot(depths, [v["value"] for v in values], "o-", color=colour, label=text,
                       markersize=4)  # fmt: skip
             if all(v["ci95"] for v in values):
                 low, high = zip(*(v["ci95"] for v in values), strict=True)
@@ -133,12 +137,12 @@ def _kind_plot(cells: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Draw
     def draw(axes: Axes) -> None:
         wide = 0.8 / len(cells)
         for row, (cell, colour) in enumerate(zip(cells, COLOURS, strict=False)):
-            there = [(i, cell["by_kind"][k]) for i, k in enumerate(kinds) if k in cell["by_kind"]]
-            places = [i - 0.4 + wide * (row + 0.5) for i, _ in there]
-            values = [value["accuracy"] for _, value in there]
-            bars = [value["ci95"] or [value["accuracy"]] * 2 for _, value in there]
-            errors = [[v - b[0] for v, b in zip(values, bars, strict=True)],
-                      [b[1] - v for v, b in zip(values, bars, strict=True)]]  # fmt: skip
+            bars = [(i, cell["by_kind"][k]) for i, k in enumerate(kinds) if k in cell["by_kind"]]
+            places = [i - 0.4 + wide * (row + 0.5) for i, _ in bars]
+            values = [value["accuracy"] for _, value in bars]
+            ranges = [value["ci95"] or [value["accuracy"]] * 2 for _, value in bars]
+            errors = [[v - b[0] for v, b in zip(values, ranges, strict=True)],
+                      [b[1] - v for v, b in zip(values, ranges, strict=True)]]  # fmt: skip
             axes.barh(places, values, wide * 0.9, color=colour, label=label(cell["cell"]))
             axes.errorbar(values, places, xerr=errors, fmt="none", ecolor=_INK, elinewidth=0.8)
         counts = {k: max(c["by_kind"].get(k, {"n": 0})["n"] for c in cells) for k in kinds}
@@ -155,8 +159,8 @@ def _rank_plot(cells: Sequence[Mapping[str, Any]]) -> Draw:
     def draw(axes: Axes) -> None:
         ranks = sorted(cells[0]["by_rank"], key=_first_number)
         for cell, colour in zip(cells, COLOURS, strict=False):
-            there = [(i, cell["by_rank"][rank]) for i, rank in enumerate(ranks)]
-            points = [(i, value) for i, value in there if value["n"]]
+            ranked = [(i, cell["by_rank"][rank]) for i, rank in enumerate(ranks)]
+            points = [(i, value) for i, value in ranked if value["n"]]
             axes.plot([i for i, _ in points], [value["accuracy"] for _, value in points], "o-",
                       color=colour, label=label(cell["cell"]), markersize=4)  # fmt: skip
         counts = [cells[0]["by_rank"][rank]["n"] for rank in ranks]
@@ -170,7 +174,7 @@ def _rank_plot(cells: Sequence[Mapping[str, Any]]) -> Draw:
 
 
 def _first_number(rank: str) -> float:
-    """Of "4-5" and "11+"; "not found" comes last."""
+    """The first number of "4-5" or "11+"; infinity for "not found", which comes last."""
     digits = re.match(r"\d+", rank)
     return float(digits[0]) if digits else math.inf
 
@@ -194,5 +198,5 @@ def _latency_plot(timed: Mapping[str, Mapping[str, float]]) -> Draw:
 
 
 def _legend(axes: Axes, columns: int = 2) -> None:
-    """Above the plot: within it, it would hide what is drawn."""
+    """Put the legend above the plot, where it hides nothing."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)

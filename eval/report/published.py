@@ -16,12 +16,12 @@ from typing import Any
 from rag_vqa.eval.report.result_tables import escape_markdown, markdown_table, percent
 from rag_vqa.formats.benchmark import BENCHMARKS, Benchmark, PublishedFigure
 
-_NOT_REPORTED = "not told with the published figure"
+_NOT_REPORTED = "not published with the figure"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnFigure:
-    """A figure of a run that a published one may stand beside; `cell` is "" of retrieval."""
+    """A figure of a run beside a published one; `cell` is "" for retrieval."""
 
     cell: str
     metric: str
@@ -32,10 +32,10 @@ class OwnFigure:
 
 @dataclass(frozen=True, slots=True)
 class FigurePair:
-    """A published figure and ours.
+    """A published figure and the run's own.
 
     Attributes:
-        differs: field → what differs, in words; empty: the two compare.
+        differs: field → what differs, in words; empty if the two are comparable.
     """
 
     published: PublishedFigure
@@ -51,14 +51,14 @@ def published_figures() -> list[PublishedFigure]:
 def compare_with_published(
     results: Mapping[str, Any], known: Sequence[PublishedFigure] | None = None
 ) -> list[FigurePair]:
-    """Each published figure of the run's benchmark beside the run's own of that metric.
+    """Pairs of each published figure on the run's benchmark and the run's own of that metric.
 
     Args:
-        known: other figures than the benchmark's.
+        known: use these figures instead of the registered ones.
     """
     questions, kb = results["questions"], results["knowledge_base"]
     benchmark = BENCHMARKS.find(questions["name"].partition("/")[0])
-    found = []
+    pairs = []
     for figure in published_figures() if known is None else known:
         if figure.benchmark != questions["name"]:
             continue
@@ -67,33 +67,33 @@ def compare_with_published(
             differs = dict(_differences(figure, own, questions["split"], documents))
             if own.cell and results["selection"] and own.cell == results["selection"]["best"]:
                 differs["choice"] = "ours was chosen on a part of these questions"
-            found.append(FigurePair(figure, own, differs))
-    return found
+            pairs.append(FigurePair(figure, own, differs))
+    return pairs
 
 
-def published_markdown(rows: Sequence[FigurePair]) -> str:
-    """Both tables as Markdown: what compares, and what does not with the field that differs."""
+def published_markdown(pairs: Sequence[FigurePair]) -> str:
+    """Two Markdown tables: comparable pairs, and the others with the field that differs."""
     parts = []
-    for title, chosen in group_by_comparability(rows):
-        parts += [f"\n**{title}**\n", markdown_table([_pair_row(row) for row in chosen]), ""]
+    for title, group in group_by_comparability(pairs):
+        parts += [f"\n**{title}**\n", markdown_table([_pair_row(pair) for pair in group]), ""]
     return "\n".join(parts)
 
 
-def group_by_comparability(rows: Sequence[FigurePair]) -> list[tuple[str, list[FigurePair]]]:
-    """Under two titles, those that are not empty."""
-    same = [row for row in rows if not row.differs]
-    other = [row for row in rows if row.differs]
+def group_by_comparability(pairs: Sequence[FigurePair]) -> list[tuple[str, list[FigurePair]]]:
+    """Titles and pairs: comparable ones, then the others; without empty groups."""
+    same = [pair for pair in pairs if not pair.differs]
+    other = [pair for pair in pairs if pair.differs]
     titled = [("Published, comparable", same), ("Published, not comparable", other)]
-    return [(title, chosen) for title, chosen in titled if chosen]
+    return [(title, group) for title, group in titled if group]
 
 
-def pairs_as_json(rows: Sequence[FigurePair]) -> list[dict[str, Any]]:
-    """For programs."""
-    return [{**asdict(row), "comparable": not row.differs} for row in rows]
+def pairs_as_json(pairs: Sequence[FigurePair]) -> list[dict[str, Any]]:
+    """The pairs as JSON objects, with "comparable"."""
+    return [{**asdict(pair), "comparable": not pair.differs} for pair in pairs]
 
 
 def _differences(
-    figure: PublishedFigure, own: OwnFigure, asked_of: str, documents: int | None
+    figure: PublishedFigure, own: OwnFigure, split: str, documents: int | None
 ) -> Iterator[tuple[str, str]]:
     if figure.condition != "none":
         if figure.documents is None:
@@ -102,7 +102,7 @@ def _differences(
             ours = "none" if documents is None else f"{documents:,}"
             yield "knowledge base", f"{figure.documents_told} documents, ours {ours}"
     facts: tuple[tuple[str, object, object], ...] = (
-        ("split", figure.split, asked_of),
+        ("split", figure.split, split),
         ("scorer", figure.scorer, own.scorer),
         ("n", figure.n, own.n),
     )
@@ -116,7 +116,7 @@ def _differences(
 def _own_figures(
     results: Mapping[str, Any], figure: PublishedFigure, benchmark: Benchmark | None
 ) -> Iterator[OwnFigure]:
-    """The run's own figures of that metric: of retrieval one, of answers one a cell."""
+    """The run's own figures of that metric: one for retrieval, one for each cell for answers."""
     if figure.condition == "retrieval":
         name, _, k = figure.metric.partition("@")
         recall = results["recall"] or {}

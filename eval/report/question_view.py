@@ -24,13 +24,13 @@ from rag_vqa.types import Example
 
 @dataclass(frozen=True, slots=True)
 class EvidenceView:
-    """One document.
+    """One document of an answer's evidence, or of the hits.
 
     Attributes:
-        number: [n] of the prompt, from 1; 0: the reader did not see it.
-        score: of retrieval; None where it was given, not found.
-        right: it is among what holds the answer.
-        dropped: why it, or a picture of it, did not fit into the prompt.
+        number: its number [n] in the prompt, from 1; 0 if the reader did not see it.
+        score: of retrieval; None if the oracle gave it.
+        right: it is a gold document.
+        dropped: why the document, or one of its pictures, is not in the prompt.
     """
 
     id: str
@@ -42,12 +42,12 @@ class EvidenceView:
 
 @dataclass(frozen=True, slots=True)
 class AnswerView:
-    """One answer to a question.
+    """The answer of one cell to a question.
 
     Attributes:
-        answer: None where there is none: `error` says why.
-        evidence: what the cell was given, in order.
-        prompt: as people read it.
+        answer: None if there is none; `error` says why.
+        evidence: the documents that the cell used, in order.
+        prompt: its readable text.
     """
 
     cell: Cell
@@ -59,41 +59,42 @@ class AnswerView:
 
 @dataclass(frozen=True, slots=True)
 class QuestionView:
-    """One question with all that a run knows of it.
+    """One question with everything that a run recorded about it.
 
     Attributes:
-        found: what retrieval found, as deep as the run looked.
-        error: why nothing could be searched for.
+        found: all hits.
+        error: why retrieval failed; "" if it did not.
+        answers: one of each cell.
     """
 
     position: int
     example: Example
     found: Sequence[EvidenceView]
     error: str
-    told: Sequence[AnswerView]
+    answers: Sequence[AnswerView]
 
 
 def question_view(ledger: Ledger, identity: str, cell: str | None = None) -> QuestionView:
-    """Everything on the question of that id; of one cell alone if it is named.
+    """Everything about the question of that id; only of one cell if it is named.
 
     Raises:
-        UsageError: there is no such question, or cell.
-        Missing: its answers are not scored yet.
+        UsageError: there is no such question or cell.
+        Missing: the answers are not scored yet.
     """
     rows = ledger.rows("SELECT position, body FROM examples WHERE id = ?", (identity,))
-    found = next(rows, None)
-    if found is None:
+    row = next(rows, None)
+    if row is None:
         raise UsageError(
-            f"{ledger.folder} asks no question {identity!r}. Its ids stand in answers.jsonl."
+            f"{ledger.folder} has no question {identity!r}. answers.jsonl lists the ids."
         )
-    position, example = found[0], example_from_json(json.loads(found[1]))
+    position, example = row[0], example_from_json(json.loads(row[1]))
     wanted = stored_cells(ledger) if cell is None else [find_cell(ledger, cell)]
-    kept = _stored_hits(ledger, position, example)
-    ranked = kept.ids if kept else []
+    hits = _stored_hits(ledger, position, example)
+    ranked = hits.ids if hits else []
     return QuestionView(
         position,
         example,
-        [_document_view(example, kept, name) for name in ranked],
+        [_document_view(example, hits, name) for name in ranked],
         _failure_message(ledger, RETRIEVAL_STAGE, position),
         [answer_view(ledger, one, position) for one in wanted],
     )
@@ -103,18 +104,18 @@ def find_cell(ledger: Ledger, name: str) -> Cell:
     """The cell of that name.
 
     Raises:
-        UsageError: there is none; lists those that there are.
+        UsageError: there is no such cell; the message lists the names.
     """
-    there = stored_cells(ledger)
-    for cell in there:
+    cells = stored_cells(ledger)
+    for cell in cells:
         if cell.name == name:
             return cell
-    listed = ", ".join(repr(cell.name) for cell in there) or "none: it only retrieved"
+    listed = ", ".join(repr(cell.name) for cell in cells) or "none: it only retrieved"
     raise UsageError(f"{ledger.folder} has no cell {name!r}. It has {listed}.")
 
 
 def answer_view(ledger: Ledger, cell: Cell, position: int) -> AnswerView:
-    """What one cell answered to the question at a position."""
+    """The answer of one cell to the question at a position."""
     answer = next(judged_answers(ledger, cell, scorer_name(ledger), position), None)
     if answer is None:
         error = _failure_message(ledger, cell.name, position)
@@ -125,36 +126,38 @@ def answer_view(ledger: Ledger, cell: Cell, position: int) -> AnswerView:
 
 
 def _answer_evidence(ledger: Ledger, row: JudgedAnswer) -> list[EvidenceView]:
-    """What the cell was given; where a filter left some of the first k out, these at the end."""
-    kept = (
+    """The documents that a cell used; at the end those that its filter removed."""
+    hits = (
         _stored_hits(ledger, row.position, row.example) if row.cell.condition != "oracle" else None
     )
     answer = row.answer
     numbers = {name: number for number, name in enumerate(answer["kept"], 1)}
     found = [
-        _document_view(row.example, kept, name, numbers.get(name, 0), _dropped_reason(answer, name))
+        _document_view(row.example, hits, name, numbers.get(name, 0), _dropped_reason(answer, name))
         for name in answer["documents"]
     ]
-    if row.cell.condition == "filtered" and kept:
-        left = [name for name in kept.ids[: row.cell.k] if name not in answer["documents"]]
+    if row.cell.condition == "filtered" and hits:
+        left = [name for name in hits.ids[: row.cell.k] if name not in answer["documents"]]
         found += [
-            _document_view(row.example, kept, name, 0, "the filter left it out") for name in left
+            _document_view(row.example, hits, name, 0, "the filter removed it") for name in left
         ]
     return found
 
 
 def _document_view(
-    example: Example, kept: StoredHits | None, name: str, number: int = 0, dropped: str = ""
+    example: Example, hits: StoredHits | None, name: str, number: int = 0, dropped: str = ""
 ) -> EvidenceView:
-    if kept is None:  # the oracle gives what is right
+    if hits is None:  # the oracle gives gold documents only
         return EvidenceView(name, number, None, True, dropped)
-    score = kept.scores[kept.ids.index(name)] if name in kept.ids else None
-    return EvidenceView(name, number, score, has_gold(example, [name], kept.parents), dropped)
+    score = hits.scores[hits.ids.index(name)] if name in hits.ids else None
+    return EvidenceView(name, number, score, has_gold(example, [name], hits.parents), dropped)
 
 
 def _dropped_reason(answer: Mapping[str, Any], name: str) -> str:
-    """Why a document, or pictures of it, did not fit: `dropped` names these `id#1`, `id#2`, …,
-    which may as well be the ids of other documents."""
+    """Why a document, or its pictures, did not fit into the prompt.
+
+    `dropped` calls pictures `id#1`, `id#2`, …, which may be ids of other documents, too.
+    """
     own = re.compile(rf"{re.escape(name)}#\d+")
     reasons = [
         why if what == name else f"a picture: {why}"
@@ -166,7 +169,9 @@ def _dropped_reason(answer: Mapping[str, Any], name: str) -> str:
 
 def _stored_hits(ledger: Ledger, position: int, example: Example) -> StoredHits | None:
     rows = ledger.rows("SELECT body FROM hits WHERE position = ?", (position,))
-    return next((apply_level(ledger, example, StoredHits.read(body)) for (body,) in rows), None)
+    return next(
+        (apply_level(ledger, example, StoredHits.from_bytes(body)) for (body,) in rows), None
+    )
 
 
 def _failure_message(ledger: Ledger, stage: str, position: int) -> str:
@@ -175,6 +180,7 @@ def _failure_message(ledger: Ledger, stage: str, position: int) -> str:
 
 
 def question_picture(example: Example) -> Path | None:
-    """File of the question's picture; None where it has none."""
+    """The file of the question's picture; None if it has none."""
+
     image = example.query.image
     return Path(image) if isinstance(image, str | Path) else None

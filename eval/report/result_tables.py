@@ -22,15 +22,15 @@ _MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#$])")
 
 
 def answer_rows(results: Mapping[str, Any], seconds: Seconds | None = None) -> list[Row]:
-    """A row a cell: what was asked how, of how many, how well, and at what cost."""
+    """One row for each cell: condition, number of questions, accuracy and cost."""
     return [_answer_row(results, cell, seconds or {}) for cell in results["cells"]]
 
 
 def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
-    """A row a metric of retrieval; empty where nothing was searched.
+    """One row for each retrieval metric; empty if nothing was searched.
 
     Args:
-        whole: at every K; else those that people ask for first.
+        whole: every metric at every K; else the most common ones.
     """
     recall = results["recall"]
     if not recall:
@@ -46,12 +46,12 @@ def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
 
 
 def by_depth(values: Mapping[str, Any]) -> list[tuple[int, Any]]:
-    """Values by K in the order of numbers, which the names in a file are not."""
+    """(K, value) in numerical order; the keys of a JSON file are in alphabetical order."""
     return sorted((int(k), value) for k, value in values.items())
 
 
 def percent(value: float | None) -> str:
-    """A share as percent, one decimal; a dash where there is none.
+    """A share in percent with one decimal; a dash for None.
 
     >>> percent(0.4567), percent(None)
     ('45.7', '–')
@@ -60,7 +60,7 @@ def percent(value: float | None) -> str:
 
 
 def interval(ci95: Sequence[float] | None) -> str:
-    """An interval of shares as percent; "" where there is none.
+    """An interval of shares in percent; "" for None.
 
     >>> interval([0.4, 0.5512])
     '[40.0, 55.1]'
@@ -71,7 +71,7 @@ def interval(ci95: Sequence[float] | None) -> str:
 def results_markdown(
     results: Mapping[str, Any], seconds: Seconds | None = None, official: Sequence[Row] = ()
 ) -> str:
-    """Tables of a run and what they were measured on, as Markdown."""
+    """The set-up and the tables of a run, as Markdown."""
     parts = [
         "\n".join(f"- {name}: {escape_markdown(value)}" for name, value in setup_lines(results))
     ]
@@ -85,24 +85,27 @@ def results_markdown(
 
 
 def table_notes(results: Mapping[str, Any]) -> Iterator[str]:
-    """What must be known to read the table of answers; it stands below it."""
+    """Notes below the table of answers that a reader needs to understand it."""
     if missing := results.get("missing"):
-        yield f"{missing:,} rows are missing: the run is not whole. Go on with it, then report."
+        yield f"{missing:,} rows are missing: the run is incomplete. Resume it, then report."
     if chosen := results["selection"]:
         dev = chosen["dev"][chosen["best"]]
         yield (
-            f"Chosen: {chosen['best']}, on {dev['n']:,} questions ({chosen['slice']}). Accuracy "
-            "and differences are of the others, which it was not chosen on."
+            f"Best cell: {chosen['best']}, chosen on {dev['n']:,} questions ({chosen['slice']}). "
+            "Accuracy and differences are over the other questions."
         )
     for cell in results["cells"]:
         if count := cell.get("closed_book"):
-            yield f"{cell['cell']}: {count:,} of {cell['answers']:,} had no document: closed-book."
+            yield (
+                f"{cell['cell']}: {count:,} of {cell['answers']:,} were answered closed-book, for "
+                "lack of documents."
+            )
         if count := cell.get("bem_truncated"):
             yield f"{cell['cell']}: {count:,} answers were cut for BEM, which reads 512 tokens."
 
 
 def setup_lines(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What was asked of what: without it no figure can be compared with another."""
+    """Names and values of the set-up, which must agree before two figures are compared."""
     questions = results["questions"]
     yield "questions", f"{questions['name']} · {questions['split']} · n = {questions['n']:,}"
     yield "coverage", _coverage_line(questions)
@@ -147,7 +150,7 @@ def _retrieval_line(retrieval: Mapping[str, Any]) -> str:
 
 
 def _answer_row(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Seconds) -> Row:
-    took, figures = seconds.get(cell["cell"]), reported_figures(results, cell)
+    stages, figures = seconds.get(cell["cell"]), reported_figures(results, cell)
     again = f" #{cell['repeat'] + 1}" if cell["repeat"] else ""
     row = {
         "condition": f"{cell['condition']}{again}",
@@ -159,8 +162,8 @@ def _answer_row(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Se
         "accuracy %": percent(figures["accuracy"]),
         "95% interval": interval(figures["ci95"]),
         "cites right %": percent(cell["citations"]["correct"]),
-        "s/question": f"{sum(took.values()):.3f}" if took else "",
-        "tokens in/out": _tokens(cell),
+        "s/question": f"{sum(stages.values()):.3f}" if stages else "",
+        "tokens in/out": _mean_tokens(cell),
     }
     if results["filter"] == "none":
         del row["filter"]
@@ -169,8 +172,8 @@ def _answer_row(results: Mapping[str, Any], cell: Mapping[str, Any], seconds: Se
     return row
 
 
-def _tokens(cell: Mapping[str, Any]) -> str:
-    """Mean tokens of an answer, also of those that are not scored."""
+def _mean_tokens(cell: Mapping[str, Any]) -> str:
+    """Mean tokens of all answers, scored or not."""
     n = cell["answers"]
     return f"{cell['tokens_in'] / n:,.0f}/{cell['tokens_out'] / n:,.0f}" if n else ""
 
@@ -185,7 +188,7 @@ def _metric_row(name: str, n: int, value: Mapping[str, Any]) -> Row:
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Rows under their keys; cells are Markdown already."""
+    """A Markdown table with the keys as its head; the cells hold Markdown already."""
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads)]
     lines += [[row[head] for head in heads] for row in rows]
@@ -193,7 +196,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown, and HTML within it, take for text alone."""
+    """Escape text so that Markdown, and HTML in it, show it as it is."""
+
     return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 

@@ -1,1 +1,1 @@
-"""From a ledger to figures: scores, causes of failures, tables of numbers, files."""
+"""From the ledger of a run to scores, causes of failures, statistics and files."""

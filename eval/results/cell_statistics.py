@@ -25,16 +25,16 @@ from rag_vqa.eval.run.conditions import Cell
 
 _RANKS = ((1, "1"), (2, "2"), (3, "3"), (5, "4-5"), (10, "6-10"))
 _BEYOND_RANKS, _NOT_FOUND = "11+", "not found"
-_NO_GOLD_NAMED = -1  # neither shown nor not: the question does not say what is right
-_SELECTABLE = ("retrieved", "filtered")  # what there is a choice among
+_NO_GOLD_NAMED = -1  # in place of "gold shown": the question names no gold document
+_SELECTABLE = ("retrieved", "filtered")  # conditions among which the best cell is chosen
 
 
 class Tally:
-    """Counts the answers of a cell as they go by.
+    """Counts of a cell's answers; the answers themselves are not stored.
 
     Attributes:
-        positions, scores: of each answer, in order.
-        groups: what the questions belong to, see `Example.group`.
+        positions, scores: of each scored answer, in order.
+        groups: the group of each question, see `Example.group`.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -50,24 +50,24 @@ class Tally:
         self._models: Counter[str] = Counter()
 
     def add(self, row: JudgedAnswer) -> None:
-        """Count one."""
+        """Count one answer."""
         example = row.example
         self._count(row)
         if row.score is None:
             return
         self.positions.append(row.position)
         self.scores.append(row.score)
-        # Interned: a name that a thousand questions share is in memory once, for all cells.
+        # Interned: a name that a thousand questions share takes memory once, for all cells.
         self.groups.append(sys.intern(example.group or example.id))
         self._kinds.append(sys.intern(example.kind))
         self._splits.append(sys.intern(example.split))
-        self._shown.append(row.shown if example.relevant else _NO_GOLD_NAMED)
-        self._ranks.append(_rank_label(row.found.rank) if example.relevant else "")
+        self._shown.append(row.gold_shown if example.relevant else _NO_GOLD_NAMED)
+        self._ranks.append(_rank_label(row.gold.rank) if example.relevant else "")
         if row.cause:
             self._causes[row.cause] += 1
 
     def _count(self, row: JudgedAnswer) -> None:
-        """What counts whether it is scored or not."""
+        """The counts that include answers without a score."""
         answer = row.answer
         self._counts["answers"] += 1
         self._counts["tokens_in"] += answer["tokens_in"]
@@ -77,7 +77,7 @@ class Tally:
         self._counts["abstained"] += is_unknown(answer["prediction"])
         if row.example.relevant and answer["citations"]:
             self._counts["cited"] += 1
-            self._counts["cited right"] += row.cited
+            self._counts["cited right"] += row.gold_cited
         if answer.get("model"):
             self._models[answer["model"]] += 1
 
@@ -85,7 +85,7 @@ class Tally:
         """The cell's entry of results.json.
 
         Args:
-            failed: questions without an answer.
+            failed: number of questions without an answer.
             official: the benchmark's own aggregate.
         """
         n = len(self.scores)
@@ -105,14 +105,14 @@ class Tally:
             "tokens_in": self._counts["tokens_in"],
             "tokens_out": self._counts["tokens_out"],
             "abstained": self._counts["abstained"],
-            "citations": self._citations(),
+            "citations": self._citation_counts(),
             "causes": dict(sorted(self._causes.items())),
         }
         if n:
             whole = mean_with_interval(scores, self.groups)
             entry |= {"accuracy": whole["value"], "ci95": whole["ci95"]}
-        entry["by_kind"] = self._by(scores, self._kinds)
-        entry["by_split"] = self._by(scores, self._splits)
+        entry["by_kind"] = self._accuracy_by(scores, self._kinds)
+        entry["by_split"] = self._accuracy_by(scores, self._splits)
         if self.cell.condition != "none":
             shown = np.array(self._shown)
             entry["given"] = _mean_score(scores[shown == 1])
@@ -128,19 +128,19 @@ class Tally:
             entry["served"] = dict(sorted(self._models.items()))
         return entry
 
-    def _citations(self) -> dict[str, Any]:
-        """Of the questions that name right documents: answers that cite, and cite a right one."""
+    def _citation_counts(self) -> dict[str, Any]:
+        """Answers that cite, and the share that cites gold; of questions that name their gold."""
         cited, right = self._counts["cited"], self._counts["cited right"]
         return {"n": cited, "correct": round(right / cited, 6) if cited else None}
 
-    def _by(self, scores: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
-        """Accuracy of each kind of question, where there is more than the whole."""
-        found = {}
+    def _accuracy_by(self, scores: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
+        """Accuracy of the questions of each label; questions without a label are left out."""
+        accuracy = {}
         for label in sorted(set(labels) - {""}):
-            these = [i for i, name in enumerate(labels) if name == label]
-            part = mean_with_interval(scores[these], [self.groups[i] for i in these])
-            found[label] = {"n": len(these), "accuracy": part["value"], "ci95": part["ci95"]}
-        return found
+            indices = [i for i, name in enumerate(labels) if name == label]
+            part = mean_with_interval(scores[indices], [self.groups[i] for i in indices])
+            accuracy[label] = {"n": len(indices), "accuracy": part["value"], "ci95": part["ci95"]}
+        return accuracy
 
 
 def _mean_score(scores: NDArray[np.float64]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _rank_label(rank: int) -> str:
 
 
 def in_development(group: str, share: float) -> bool:
-    """Whether a group of questions belongs to the development slice: by its name alone.
+    """True if a group of questions belongs to the development slice; decided by a hash of its name.
 
     >>> in_development("Q42", 0.0), in_development("Q42", 1.0)
     (False, True)
@@ -165,9 +165,11 @@ def in_development(group: str, share: float) -> bool:
 
 
 def select_cell(tallies: Sequence[Tally], share: float) -> dict[str, Any] | None:
-    """The best of the retrieved and filtered cells on the development slice of the questions that
-    all of these answered; every cell on the rest. None where there is no choice, or a slice is
-    empty."""
+    """Choose the best retrieved or filtered cell; report every cell on the other questions.
+
+    The choice is made on the development slice, among the questions that all candidates answered.
+    None if there is only one candidate, or if a slice is empty.
+    """
     choices = [t for t in tallies if t.cell.condition in _SELECTABLE and not t.cell.repeat]
     if len(choices) < 2 or not 0 < share < 1:
         return None
@@ -179,7 +181,7 @@ def select_cell(tallies: Sequence[Tally], share: float) -> dict[str, Any] | None
             return None
         accuracy = round(float(np.array(tally.scores)[inside].mean()), 6)
         dev[tally.cell.name] = {"n": int(inside.sum()), "accuracy": accuracy}
-    best = max(dev, key=lambda name: dev[name]["accuracy"])  # of equal ones the first
+    best = max(dev, key=lambda name: dev[name]["accuracy"])  # the first of equal ones
     slice_name = f"groups whose SHA-256 is below {share:g} of its range"
     test = {
         tally.cell.name: _accuracy_of(tally, ~_development_mask(tally, share)) for tally in tallies
@@ -195,25 +197,27 @@ def _common_positions(positions: Sequence[NDArray[np.int64]]) -> NDArray[np.int6
 
 
 def _development_mask(tally: Tally, share: float) -> NDArray[np.bool_]:
-    """Of each answer, whether its group belongs to the development slice, (N,)."""
+    """(N,): True for each answer whose group belongs to the development slice."""
     return np.array([in_development(group, share) for group in tally.groups], bool)
 
 
-def _accuracy_of(tally: Tally, these: NDArray[np.bool_]) -> dict[str, Any]:
-    if not these.any():
+def _accuracy_of(tally: Tally, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    if not mask.any():
         return {"n": 0, "accuracy": None, "ci95": None}
-    groups = [group for group, there in zip(tally.groups, these, strict=True) if there]
-    rest = mean_with_interval(np.array(tally.scores)[these], groups)
-    return {"n": len(groups), "accuracy": rest["value"], "ci95": rest["ci95"]}
+    groups = [group for group, included in zip(tally.groups, mask, strict=True) if included]
+    mean = mean_with_interval(np.array(tally.scores)[mask], groups)
+    return {"n": len(groups), "accuracy": mean["value"], "ci95": mean["ci95"]}
 
 
 def paired_differences(
     tallies: Sequence[Tally], chosen: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Each cell against one, paired: the chosen one, else the first retrieved one, else the first.
+    """The paired difference of each cell to one cell.
+
+    That one is the chosen cell, else the first retrieved one, else the first.
 
     Args:
-        chosen: of `select_cell`: the questions that it was made on are left out.
+        chosen: the result of `select_cell`; the questions that decided it are left out.
     """
     firsts = [tally for tally in tallies if not tally.cell.repeat and len(tally.scores)]
     if len(firsts) < 2:
@@ -227,7 +231,8 @@ def paired_differences(
 
 
 def _paired_difference(a: Tally, b: Tally, left_out: float) -> dict[str, Any]:
-    """Over the questions that both answered, but for those that a choice was made on."""
+    """a - b, over the questions that both answered, without the development slice."""
+
     common, of_a, of_b = np.intersect1d(
         np.array(a.positions), np.array(b.positions), return_indices=True
     )

@@ -23,31 +23,30 @@ from rag_vqa.formats.benchmark import Scored, Scorer
 from rag_vqa.types import Example
 
 _SCORE_BATCH = 256
-_UnscoredRow: TypeAlias = tuple[
-    str, int, str, Example, str
-]  # cell, position, key, question, answer
+# Cell, position, key, question, answer.
+_UnscoredRow: TypeAlias = tuple[str, int, str, Example, str]
 Cause: TypeAlias = Literal[
-    "scorer-sensitive",  # a laxer reading would count it: look at the form, not at the evidence
-    "image missing",  # the question's picture is not there
-    "answered though unanswerable",  # nothing is right to say, and something was said
-    "no evidence given",  # the condition gives none
-    "no gold named",  # the question does not say what would have been right to find
+    "scorer-sensitive",  # a more lenient scorer would accept it: look at the form of the answer
+    "image missing",  # the question's picture does not exist
+    "answered though unanswerable",
+    "no evidence given",  # the condition is "none"
+    "no gold named",  # the question does not name its gold documents
     "gold not in the knowledge base",
-    "not retrieved",  # among the first k; `rank` and `gap` say how far off
-    "filtered",  # found, and the filter left it out
-    "dropped by the budget",  # found, and it did not fit into the prompt
-    "misread",  # the reader was shown it
+    "not retrieved",  # not among the first k; `rank` and `gap` say how far off
+    "filtered",  # retrieved, and removed by the filter
+    "dropped by the budget",  # retrieved, and did not fit into the prompt
+    "misread",  # the reader saw the gold document
 ]
-_TWO_HOP = "2_hop"  # Encyclopedic-VQA's: the answer is on the second page, found by the first
+_TWO_HOP = "2_hop"  # Encyclopedic-VQA: the first page leads to the second, which has the answer
 
 
 def score_answers(
     ledger: Ledger, scorer: Scorer, on_progress: Callable[[int], object] | None = None
 ) -> None:
-    """Score whatever has no score by this scorer yet, a batch a transaction.
+    """Score the answers that this scorer has not scored yet; each batch is one transaction.
 
     Raises:
-        BadInput: a question whose right answers cannot be scored by.
+        BadInput: the reference answers of a question are invalid.
     """
     done = 0
     for batch in _unscored_rows(ledger, scorer.name):
@@ -58,15 +57,15 @@ def score_answers(
 
 
 def has_answer(example: Example) -> bool:
-    """Whether the question says what is right; own sets need not, and are then not scored."""
+    """True if the question has a reference answer. Own questions need none; they get no score."""
     return bool(example.answers or example.references or example.unanswerable)
 
 
 def check_scorable(ledger: Ledger, scorer: Scorer) -> None:
-    """Look at what is right before anything is asked.
+    """Check the reference answers of all questions before the first one is asked.
 
     Raises:
-        BadInput: a question that this scorer cannot score.
+        BadInput: this scorer cannot score one of the questions.
     """
     for _, example in ledger.examples():
         if has_answer(example):
@@ -110,8 +109,8 @@ def _scored_text_of(body: str) -> str:
 
 
 def scored_text(prediction: str, citations: Collection[int]) -> str:
-    """What is scored of an answer. A citation is no part of it: official rules would read [1] as a
-    number. Other numbers in brackets are."""
+    """The part of an answer that is scored: without citations, which official rules would read as
+    numbers. Other numbers in brackets stay."""
     return strip_citations(prediction, citations)
 
 
@@ -125,69 +124,68 @@ def scored_answers(ledger: Ledger, cell: Cell, scorer: str) -> Iterator[Scored]:
 
 @dataclass(frozen=True, slots=True)
 class GoldRank:
-    """Where the right documents of a question stand.
+    """The rank of a question's first gold document among its hits.
 
     Attributes:
-        rank: of the first right one in all that was found, at the question's level, from 1;
-            0: it is not among them.
-        gap: what it scored below the last document that was shown; None where it was shown, or
-            was not found at all.
+        rank: counted from 1, at the question's level; 0 if no gold document was found.
+        gap: how much its score is below that of the last document shown. None if it was shown
+            or not found.
     """
 
     rank: int = 0
     gap: float | None = None
 
 
-def gold_ids(example: Example, kept: StoredHits) -> list[str]:
-    """Documents among those found that are right; `kept` is of `levels.at_level`."""
-    return [i for i in kept.ids if kept.parents.get(i, i) in example.relevant]
+def gold_ids(example: Example, hits: StoredHits) -> list[str]:
+    """Ids of the gold documents among hits, which `apply_level` has adapted to the question."""
+    return [i for i in hits.ids if hits.parents.get(i, i) in example.relevant]
 
 
-def find_gold(example: Example, cell: Cell, kept: StoredHits | None) -> GoldRank:
-    """Where the first right document stands; of cells that show k documents, how far off."""
-    if kept is None or not example.relevant:
+def find_gold(example: Example, cell: Cell, hits: StoredHits | None) -> GoldRank:
+    """The rank of the first gold document, and the gap in cells that show k documents."""
+    if hits is None or not example.relevant:
         return GoldRank()
-    right = gold_ids(example, kept)
-    if not right:
+    gold = gold_ids(example, hits)
+    if not gold:
         return GoldRank()
-    place = kept.ids.index(right[0])
-    rank = len({kept.parents.get(i, i) for i in kept.ids[: place + 1]})
+    index = hits.ids.index(gold[0])
+    rank = len({hits.parents.get(i, i) for i in hits.ids[: index + 1]})
     gap = None
-    if cell.condition in ("retrieved", "filtered") and place >= cell.k:
-        gap = kept.scores[cell.k - 1] - kept.scores[place]
+    if cell.condition in ("retrieved", "filtered") and index >= cell.k:
+        gap = hits.scores[cell.k - 1] - hits.scores[index]
     return GoldRank(rank, gap)
 
 
-def has_gold(example: Example, shown: Iterable[str], parents: Mapping[str, str]) -> bool:
-    """Whether any of these documents is right; `parents` are of `levels.at_level`."""
-    return any(parents.get(name, name) in example.relevant for name in shown)
+def has_gold(example: Example, documents: Iterable[str], parents: Mapping[str, str]) -> bool:
+    """True if any of these documents is gold. `parents`: as `apply_level` leaves them."""
+    return any(parents.get(name, name) in example.relevant for name in documents)
 
 
-def has_all_gold(example: Example, shown: Iterable[str], parents: Mapping[str, str]) -> bool:
-    """Whether these documents can answer: of two hops both pages are needed, else any right one."""
+def has_all_gold(example: Example, documents: Iterable[str], parents: Mapping[str, str]) -> bool:
+    """True if these documents suffice: any gold one, or both pages of a two-hop question."""
     if example.kind != _TWO_HOP:
-        return has_gold(example, shown, parents)
-    return set(example.relevant) <= {parents.get(name, name) for name in shown}
+        return has_gold(example, documents, parents)
+    return set(example.relevant) <= {parents.get(name, name) for name in documents}
 
 
 def cause_of(
     example: Example,
     cell: Cell,
     answer: dict[str, Any],
-    kept: StoredHits | None,
+    hits: StoredHits | None,
     *,
     lenient: bool,
-    gold_there: bool,
-    shown: bool,
+    gold_exists: bool,
+    gold_shown: bool,
 ) -> Cause:
     """The cause of a failure.
 
     Args:
-        answer: as the ledger has it.
-        kept: what was found; None of cells without retrieval.
-        lenient: a laxer scorer would count the answer.
-        gold_there: the knowledge base holds what is right.
-        shown: what is needed was in the prompt, see `has_all_gold`.
+        answer: as `ledger.answer_json` writes it.
+        hits: None in cells without retrieval.
+        lenient: a more lenient scorer would accept the answer.
+        gold_exists: the knowledge base holds a gold document.
+        gold_shown: the prompt held all gold documents that are needed, see `has_all_gold`.
     """
     if lenient:
         return "scorer-sensitive"
@@ -199,37 +197,39 @@ def cause_of(
         return "no evidence given"
     if not example.relevant:
         return "no gold named"
-    if not gold_there:
+    if not gold_exists:
         return "gold not in the knowledge base"
-    if shown:
+    if gold_shown:
         return "misread"
-    if cell.condition != "oracle" and not _in_first_k(example, cell, kept):
+    if cell.condition != "oracle" and not _in_first_k(example, cell, hits):
         return "not retrieved"
-    return "dropped by the budget" if _reached_prompt_builder(example, answer, kept) else "filtered"
+    return "dropped by the budget" if _reached_prompt_builder(example, answer, hits) else "filtered"
 
 
-def _in_first_k(example: Example, cell: Cell, kept: StoredHits | None) -> bool:
-    return kept is not None and has_all_gold(example, kept.ids[: cell.k], kept.parents)
+def _in_first_k(example: Example, cell: Cell, hits: StoredHits | None) -> bool:
+    return hits is not None and has_all_gold(example, hits.ids[: cell.k], hits.parents)
 
 
 def _reached_prompt_builder(
-    example: Example, answer: dict[str, Any], kept: StoredHits | None
+    example: Example, answer: dict[str, Any], hits: StoredHits | None
 ) -> bool:
-    """Whether what is needed got as far as the prompt's builder (oracle: always)."""
-    return kept is None or has_all_gold(example, answer["documents"], kept.parents)
+    """True if the prompt's builder got all gold documents that are needed (oracle: always)."""
+    return hits is None or has_all_gold(example, answer["documents"], hits.parents)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """One answer.
+    """One answer with its score and the cause of its failure.
 
     Attributes:
-        answer: as the ledger has it: prediction, documents, kept, dropped, …
-        shown: whether what is needed was in the prompt.
-        cited: whether a right document is cited.
-        score: None where the question does not say what is right.
-        cut: the scorer read only its beginning.
-        cause: of a failure (a score below 1); "" of any other answer.
+        answer: as `ledger.answer_json` writes it: prediction, documents, kept, dropped, …
+        score: None if the question has no reference answer.
+        lenient: a more lenient scorer would accept the answer.
+        cut: the scorer read only the beginning of the answer.
+        gold: rank of the first gold document.
+        gold_shown: the prompt held all gold documents that are needed.
+        gold_cited: the answer cites a gold document.
+        cause: why the score is below 1; "" if it is not.
     """
 
     position: int
@@ -239,49 +239,50 @@ class JudgedAnswer:
     score: float | None
     lenient: bool
     cut: bool
-    found: GoldRank
-    shown: bool
-    cited: bool
+    gold: GoldRank
+    gold_shown: bool
+    gold_cited: bool
     cause: Cause | str
 
 
 def stored_cells(ledger: Ledger) -> list[Cell]:
-    """All that the ledger answers, in the order of the table."""
+    """All cells of a run, in the order of the table."""
     return [Cell(**fields) for fields in ledger.meta("cells", [])]
 
 
 class QuestionCache:
-    """The last question with its hits: cells that go through a run side by side share it."""
+    """The last question with its hits; cells that are read side by side share it."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._place = -1
-        self._there: bool | None = None  # looked up for failures alone, once a question
+        self._position = -1
+        self._gold_exists: bool | None = None  # None: not looked up, as only failures need it
 
-    def at(
-        self, place: int, question: str, hits: bytes | None
+    def decode(
+        self, position: int, question: str, hits: bytes | None
     ) -> tuple[Example, StoredHits | None]:
-        """From the ledger's bytes, which are the same for each cell."""
-        if place != self._place:
+        """Question and hits from the ledger's bytes, which are the same for each cell."""
+        if position != self._position:
             example = example_from_json(json.loads(question))
-            kept = (
-                None if hits is None else apply_level(self._ledger, example, StoredHits.read(hits))
-            )
-            self._place, self._last, self._there = place, (example, kept), None
+            stored = None if hits is None else StoredHits.from_bytes(hits)
+            if stored is not None:
+                stored = apply_level(self._ledger, example, stored)
+            self._position, self._last, self._gold_exists = position, (example, stored), None
         return self._last
 
-    def is_there(self) -> bool:
-        """Whether the knowledge base holds what the last question asks for."""
-        if self._there is None:
-            self._there = has_gold_document(self._ledger, self._last[0])
-        return self._there
+    def gold_exists(self) -> bool:
+        """True if the knowledge base holds a gold document of the last question."""
+        if self._gold_exists is None:
+            self._gold_exists = has_gold_document(self._ledger, self._last[0])
+        return self._gold_exists
 
 
 def all_judged_answers(ledger: Ledger, scorer: str) -> Iterator[JudgedAnswer]:
     """All answers: by question, then in the order of the cells."""
-    asked = QuestionCache(ledger)
-    streams = [judged_answers(ledger, cell, scorer, asked=asked) for cell in stored_cells(ledger)]
-    yield from heapq.merge(*streams, key=lambda row: row.position)  # equal ones: by stream
+    cache = QuestionCache(ledger)
+    streams = [judged_answers(ledger, cell, scorer, cache=cache) for cell in stored_cells(ledger)]
+    # Rows of equal position keep the order of the streams.
+    yield from heapq.merge(*streams, key=lambda row: row.position)
 
 
 def judged_answers(
@@ -289,62 +290,66 @@ def judged_answers(
     cell: Cell,
     scorer: str,
     position: int | None = None,
-    asked: QuestionCache | None = None,
+    cache: QuestionCache | None = None,
 ) -> Iterator[JudgedAnswer]:
-    """The answers of a cell, in the order of the questions; of one position alone if given."""
-    asked = asked or QuestionCache(ledger)
-    one = "" if position is None else f"AND a.position = {int(position)}"
+    """The answers of a cell, in the order of the questions; or only that at `position`."""
+    cache = cache or QuestionCache(ledger)
+    only = "" if position is None else f"AND a.position = {int(position)}"
     query = f"""
         SELECT a.position, e.body, a.body, s.score, s.lenient, s.cut, h.body FROM answers a
         JOIN examples e USING (position)
         LEFT JOIN scores s ON s.scorer = ? AND s.cell = a.cell AND s.position = a.position
         LEFT JOIN hits h ON h.position = a.position
-        WHERE a.cell = ? {one} ORDER BY a.position"""
-    for place, question, body, *scored, hits in ledger.rows(query, (scorer, cell.name)):
-        (example, kept), answer = asked.at(place, question, hits), json.loads(body)
-        score, lenient, cut = scored
+        WHERE a.cell = ? {only} ORDER BY a.position"""
+    for row_position, question, body, *scores, hits in ledger.rows(query, (scorer, cell.name)):
+        (example, stored), answer = cache.decode(row_position, question, hits), json.loads(body)
+        score, lenient, cut = scores
         if score is None and has_answer(example):
             raise UsageError(
-                f"{ledger.folder}: not scored yet: rag-vqa eval report {ledger.folder}"
+                f"{ledger.folder} is not scored yet. Score it: rag-vqa eval report {ledger.folder}"
             )
         marks = score, bool(lenient), bool(cut)
-        yield _judge(asked, cell, place, example, answer, marks, kept)
+        yield _judge(cache, cell, row_position, example, answer, marks, stored)
 
 
 def _judge(
-    asked: QuestionCache,
+    cache: QuestionCache,
     cell: Cell,
     position: int,
     example: Example,
     answer: dict[str, Any],
     marks: tuple[float | None, bool, bool],
-    kept: StoredHits | None,
+    hits: StoredHits | None,
 ) -> JudgedAnswer:
     score, lenient, cut = marks
     cited = [answer["kept"][number - 1] for number in answer["citations"]]
-    if cell.condition == "oracle":  # whatever is given is right
-        shown, right = bool(answer["kept"]), bool(cited)
+    if cell.condition == "oracle":  # all its documents are gold
+        gold_shown, gold_cited = bool(answer["kept"]), bool(cited)
     else:
-        parents = kept.parents if kept else {}
-        shown = has_all_gold(example, answer["kept"], parents)
-        right = has_gold(example, cited, parents)
-    used = kept if cell.condition != "oracle" else None
+        parents = hits.parents if hits else {}
+        gold_shown = has_all_gold(example, answer["kept"], parents)
+        gold_cited = has_gold(example, cited, parents)
     cause: Cause | str = ""
     if score is not None and score < 1:
-        there = cell.condition == "none" or asked.is_there()
         cause = cause_of(
-            example, cell, answer, used, lenient=lenient, gold_there=there, shown=shown
+            example,
+            cell,
+            answer,
+            hits if cell.condition != "oracle" else None,
+            lenient=lenient,
+            gold_exists=cell.condition == "none" or cache.gold_exists(),
+            gold_shown=gold_shown,
         )
     return JudgedAnswer(
-        position,
-        example,
-        cell,
-        answer,
-        score,
-        lenient,
-        cut,
-        find_gold(example, cell, kept),
-        shown,
-        right,
-        cause,
+        position=position,
+        example=example,
+        cell=cell,
+        answer=answer,
+        score=score,
+        lenient=lenient,
+        cut=cut,
+        gold=find_gold(example, cell, hits),
+        gold_shown=gold_shown,
+        gold_cited=gold_cited,
+        cause=cause,
     )

@@ -22,40 +22,41 @@ RECALL_DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def measure_retrieval(ledger: Ledger, depth: int) -> dict[str, Any] | None:
-    """Recall, share, pseudo-recall, MRR and nDCG@10, each with a 95% interval; None of no hits.
+    """Recall, share, pseudo-recall, MRR and nDCG@10, each with a 95% interval.
 
-    "recall" is that of M2KR and M-BEIR (any right one among the first K), "share" that of the
-    textbooks; see metrics.py. A question whose right documents are not in the knowledge base
-    counts, as not found; `gold_there` says how many are. K goes as far as every ranking does: 100
-    sections may be of 40 pages, and what is behind them is not known.
+    None if no question counts. "recall" is that of M2KR and M-BEIR (any gold document among the
+    first K), "share" that of the textbooks; see metrics.py. A question whose gold documents are
+    not in the knowledge base counts as not found; `gold_there` is the number of the others. K stops
+    at the K that every ranking reaches: 100 sections may belong to 40 pages, and the 41st page is
+    unknown.
 
     Args:
-        depth: documents that were looked for: a ranking of fewer is complete.
+        depth: number of documents that were searched for; a shorter ranking is complete.
     """
     depths = [k for k in RECALL_DEPTHS if k <= depth]
-    of_units, of_documents = _RankingDepth(depth), _RankingDepth(depth)
+    unit_depth, document_depth = _RankingDepth(depth), _RankingDepth(depth)
     values = {name: array("d") for name in _metric_names(depths)}
     groups: list[str] = []
     pseudo_groups: list[str] = []
     levels: set[str] = set()
-    there = 0
+    gold_exists = 0
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
         example = example_from_json(json.loads(question))
-        kept = apply_level(ledger, example, StoredHits.read(body))
+        hits = apply_level(ledger, example, StoredHits.from_bytes(body))
         group = example.group or example.id
         if any(answer.strip() for answer in example.answers):
             pseudo_groups.append(group)
-            of_documents.add(kept, len(kept.ids))
+            document_depth.add(hits, len(hits.ids))
             for k in depths:
-                values[f"pseudo@{k}"].append(0 < kept.answer_at <= k)
+                values[f"pseudo@{k}"].append(0 < hits.answer_at <= k)
         if not example.relevant:
             continue
         groups.append(group)
-        names = ranked_units(kept)
-        of_units.add(kept, len(names))
+        names = ranked_units(hits)
+        unit_depth.add(hits, len(names))
         levels.add(example.level)
-        there += has_gold_document(ledger, example)
+        gold_exists += has_gold_document(ledger, example)
         for k in depths:
             values[f"recall@{k}"].append(metrics.hit(names, example.relevant, k))
             values[f"share@{k}"].append(metrics.recall(names, example.relevant, k))
@@ -66,31 +67,31 @@ def measure_retrieval(ledger: Ledger, depth: int) -> dict[str, Any] | None:
     return {
         "level": "+".join(sorted(levels)),
         "n": len(groups),
-        "gold_there": there,
-        "recall": _metric_by_depth(values, "recall", of_units.within(depths), groups),
-        "share": _metric_by_depth(values, "share", of_units.within(depths), groups),
+        "gold_there": gold_exists,
+        "recall": _metric_by_depth(values, "recall", unit_depth.limit(depths), groups),
+        "share": _metric_by_depth(values, "share", unit_depth.limit(depths), groups),
         "mrr": _mean_or_none(values["mrr"], groups),
         "ndcg@10": _mean_or_none(values["ndcg@10"], groups),
-        "pseudo": _metric_by_depth(values, "pseudo", of_documents.within(depths), pseudo_groups),
+        "pseudo": _metric_by_depth(values, "pseudo", document_depth.limit(depths), pseudo_groups),
         "pseudo_n": len(pseudo_groups),
     }
 
 
 class _RankingDepth:
-    """How deep the rankings are that are not complete: all of them, if there are such."""
+    """The depth that all rankings reach, except complete ones, which end for want of documents."""
 
-    def __init__(self, looked: int) -> None:
-        self._looked, self._cut, self._longest = looked, looked, 0
+    def __init__(self, searched: int) -> None:
+        self._searched, self._shortest, self._longest = searched, searched, 0
 
-    def add(self, kept: StoredHits, length: int) -> None:
-        """A ranking of that many names."""
+    def add(self, hits: StoredHits, length: int) -> None:
+        """Count a ranking of `length` names."""
         self._longest = max(self._longest, length)
-        if len(kept.ids) >= self._looked:
-            self._cut = min(self._cut, length)
+        if len(hits.ids) >= self._searched:
+            self._shortest = min(self._shortest, length)
 
-    def within(self, depths: Sequence[int]) -> list[int]:
-        """Those that every ranking reaches, and some ranking has; at least the first."""
-        return [k for k in depths if k <= max(1, min(self._cut, self._longest))]
+    def limit(self, depths: Sequence[int]) -> list[int]:
+        """The depths that every incomplete ranking reaches, and any ranking; at least 1."""
+        return [k for k in depths if k <= max(1, min(self._shortest, self._longest))]
 
 
 def _metric_names(depths: Sequence[int]) -> list[str]:
@@ -111,7 +112,8 @@ def _mean_or_none(values: array[float], groups: list[str]) -> dict[str, Any] | N
 
 
 def mean_with_interval(values: Any, groups: Sequence[str]) -> dict[str, Any]:
-    """Mean and 95% interval, groups drawn whole; null where there are too few for one."""
+    """Mean and 95% bootstrap interval over groups; the interval is None if there are too few."""
+
     low, high = bootstrap(values, groups)
     interval = None if low != low else [round(low, 6), round(high, 6)]
     return {"value": round(float(np.mean(values)), 6), "ci95": interval}

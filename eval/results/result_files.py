@@ -34,10 +34,10 @@ from rag_vqa.storage import atomic
 RESULTS, ANSWERS, TIMINGS, FAILURES = (
     "results.json", "answers.jsonl", "timings.jsonl", "failures.jsonl",
 )  # fmt: skip
-DEV_SHARE = 0.2  # of the groups: what a grid is chosen on
-RESULTS_SCHEMA = 1  # of results.json
-STAGES = ("retrieve", "select", "build", "read")  # in the order that a question goes through them
-# Seconds a question, by cell and stage; what a cell does not go through is not there.
+DEV_SHARE = 0.2  # share of the groups on which the best cell of a grid is chosen
+RESULTS_SCHEMA = 1  # version of results.json
+STAGES = ("retrieve", "select", "build", "read")  # in the order in which a question passes them
+# Seconds per question, by cell and stage; stages that a cell does not pass are missing.
 Seconds: TypeAlias = Mapping[str, Mapping[str, float]]
 _ANSWER_FIGURES = ("accuracy", "citations", "abstention_precision", "abstention_recall")
 _RETRIEVAL_FIGURES = ("recall", "share", "pseudo")
@@ -47,7 +47,7 @@ THRESHOLD_NAMES = {
     "ndcg@10",
     *(f"{name}@{k}" for name in _RETRIEVAL_FIGURES for k in RECALL_DEPTHS),
 }
-_MAIN_CONDITIONS = ("filtered", "retrieved", "oracle", "none")  # whose accuracy is "the" accuracy
+_MAIN_CONDITIONS = ("filtered", "retrieved", "oracle", "none")  # the first of them is the main cell
 
 
 def write_results(
@@ -56,11 +56,11 @@ def write_results(
     dev: float = DEV_SHARE,
     on_progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
-    """Score what is there and write all files; what results.json holds.
+    """Score all answers, write all files, return the contents of results.json.
 
     Args:
-        scorer: None where nothing is answered, or the benchmark has no answers.
-        dev: share of the groups that the best cell of a grid is chosen on.
+        scorer: None if nothing is answered, or the benchmark has no answers.
+        dev: share of the groups on which the best cell of a grid is chosen.
     """
     if scorer is not None:
         score_answers(ledger, scorer, on_progress)
@@ -80,7 +80,7 @@ def write_results(
 def collect_results(
     ledger: Ledger, scorer: Scorer | None, tallies: Sequence[Tally], dev: float
 ) -> dict[str, Any]:
-    """What results.json holds."""
+    """The contents of results.json. The tallies have counted all answers."""
     spec = ledger.meta("spec")
     entries = []
     if scorer is not None:
@@ -125,25 +125,25 @@ def _coverage(ledger: Ledger) -> dict[str, int]:
 
 
 def _dropped_metrics(ledger: Ledger) -> dict[str, str]:
-    """Metrics that cannot be had for all questions, and of how many a field is missing."""
+    """Metrics that cannot be computed for all questions, with the number of missing fields."""
     query = """SELECT count(*),
         sum(json_extract(body, '$.answers') IS NULL AND json_extract(body, '$.references') IS NULL
             AND json_extract(body, '$.unanswerable') IS NULL),
         sum(json_extract(body, '$.relevant') IS NULL),
         sum(json_extract(body, '$.unanswerable') IS NOT NULL) FROM examples"""
     [(n, no_answer, no_gold, unanswerable)] = ledger.rows(query)
-    found = {}
+    dropped = {}
     if no_answer:
-        found["accuracy"] = f"{no_answer:,} of {n:,} questions have no answers"
+        dropped["accuracy"] = f"{no_answer:,} of {n:,} questions have no answers"
     if no_gold:
-        found["recall, citations"] = f"{no_gold:,} of {n:,} questions name no documents"
+        dropped["recall, citations"] = f"{no_gold:,} of {n:,} questions name no documents"
     if not unanswerable:
-        found["abstention"] = "no question is marked as unanswerable"
-    return found
+        dropped["abstention"] = "no question is marked as unanswerable"
+    return dropped
 
 
 def _document_unit(documents: dict[str, int]) -> dict[str, Any]:
-    """What a document is: a section where most belong to a page, an entity or the like."""
+    """The unit of a document: a section if most documents belong to a page, an entity or alike."""
     whole, parts = documents.get("documents", 0), documents.get("with parent", 0)
     unit = "section" if parts * 2 > whole else "document"
     return {"unit": unit, "with_image": documents.get("with image", 0)}
@@ -155,8 +155,8 @@ def _count_of_cell(ledger: Ledger, table: str, cell: str) -> int:
 
 
 def _repeat_changes(ledger: Ledger) -> list[dict[str, Any]]:
-    """Of each cell that was answered several times: the share of questions whose text changed."""
-    found = []
+    """The share of questions whose answer changed, for each cell that was answered again."""
+    changes = []
     query = """SELECT count(*), count(DISTINCT CASE WHEN json_extract(a.body, '$.prediction')
         <> json_extract(b.body, '$.prediction') THEN a.position END)
         FROM answers a JOIN answers b USING (position) WHERE a.cell = ? AND b.cell = ?"""
@@ -164,9 +164,9 @@ def _repeat_changes(ledger: Ledger) -> list[dict[str, Any]]:
         if cell.repeat:
             first = Cell(cell.condition, cell.k, cell.template)
             [(n, changed)] = ledger.rows(query, (first.name, cell.name))
-            found.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed,
-                          "share": round(changed / n, 6) if n else None})  # fmt: skip
-    return found
+            changes.append({"cell": first.name, "again": cell.name, "n": n, "changed": changed,
+                            "share": round(changed / n, 6) if n else None})  # fmt: skip
+    return changes
 
 
 def answer_line(row: JudgedAnswer) -> dict[str, Any]:
@@ -179,15 +179,15 @@ def answer_line(row: JudgedAnswer) -> dict[str, Any]:
         "lenient": row.lenient,
         "cause": row.cause,
     }
-    if row.found.rank:
-        line["rank"] = row.found.rank
-    if row.found.gap is not None:
-        line["gap"] = round(row.found.gap, 6)
+    if row.gold.rank:
+        line["rank"] = row.gold.rank
+    if row.gold.gap is not None:
+        line["gap"] = round(row.gold.gap, 6)
     return line
 
 
 def _answer_lines(ledger: Ledger, scorer: Scorer | None, tallies: Sequence[Tally]) -> Iterator[str]:
-    """Lines of answers.jsonl; each answer is counted as it goes by."""
+    """Lines of answers.jsonl; the tallies count each answer on its way."""
     if scorer is None:
         return
     tally_of = {tally.cell: tally for tally in tallies}
@@ -213,17 +213,17 @@ def _timing_lines(ledger: Ledger) -> Iterator[str]:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a whole file, or keep the old one."""
-    begun = path.with_name(f"{path.name}.begun")
-    atomic.write_lines(path, lines, partial=begun, errors="surrogatepass")
+    """Replace a file as a whole, or leave the old one."""
+    unfinished = path.with_name(f"{path.name}.begun")
+    atomic.write_lines(path, lines, partial=unfinished, errors="surrogatepass")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What results.json of a run holds.
+    """The contents of a run's results.json.
 
     Raises:
-        Missing: there is none: no run, or one that is not finished.
-        BadInput: it is damaged.
+        Missing: there is no such file: the folder holds no run, or an unfinished one.
+        BadInput: the file is damaged.
         UsageError: another version wrote it.
     """
     path = folder / RESULTS
@@ -231,16 +231,16 @@ def read_results(folder: Path) -> dict[str, Any]:
         results = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Missing(
-            f"{path}: no such file: {folder} has no scores yet. Score it: rag-vqa eval report "
+            f"{path}: no such file. {folder} has no scores yet. Score it: rag-vqa eval report "
             f"{folder}"
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{path} is damaged ({error}): remove it, and rag-vqa eval report writes it anew."
+            f"{path} is damaged ({error}). Write it again: rag-vqa eval report {folder}"
         ) from error
     if not isinstance(results, dict) or results.get("schema") != RESULTS_SCHEMA:
         raise UsageError(
-            f"{path} is of another version: remove it, and rag-vqa eval report writes it anew."
+            f"{path} was written by another version. Write it again: rag-vqa eval report {folder}"
         )
     return results
 
@@ -249,7 +249,7 @@ def scorer_name(ledger: Ledger) -> str:
     """Name of the scorer whose scores the ledger holds.
 
     Raises:
-        Missing: answers that nobody has scored yet.
+        Missing: no answer is scored yet.
     """
     name = ledger.meta("scorer")
     if not isinstance(name, str):
@@ -260,7 +260,7 @@ def scorer_name(ledger: Ledger) -> str:
 
 
 def count_unscored(ledger: Ledger) -> int:
-    """Answers without a score: those of shards that were merged."""
+    """Number of answers without a score: shards are merged before they are scored."""
     query = """SELECT e.body FROM answers a JOIN examples e USING (position) LEFT JOIN scores s
         ON s.scorer = ? AND s.cell = a.cell AND s.position = a.position
         WHERE s.key IS NULL OR s.key <> a.key"""
@@ -269,25 +269,26 @@ def count_unscored(ledger: Ledger) -> int:
 
 
 def seconds_per_question(ledger: Ledger) -> Seconds:
-    """Mean seconds a question of each stage of each cell.
+    """Mean seconds per question, for each stage of each cell.
 
-    A stage's seconds are divided by the questions that went through it: a prompt that another cell
-    had put already is not read again, and does not make reading look quick. Questions go through
-    in batches: it is the share of one, not the time that one question alone would take.
+    A stage's seconds are divided by the questions that passed it. A prompt that another cell has
+    in common is read once, and does not make reading look fast. Questions pass in batches, so this
+    is the share of one question, not the time that it would take alone.
     """
     query = "SELECT stage, sum(seconds), sum(questions) FROM times GROUP BY stage"
     mean = {stage: total / n for stage, total, n in ledger.rows(query) if n}
-    found: dict[str, dict[str, float]] = {}
+    seconds: dict[str, dict[str, float]] = {}
     for cell in stored_cells(ledger):
-        named = {stage: f"{cell.name}/{stage}" for stage in STAGES[1:]}
+        keys = {stage: f"{cell.name}/{stage}" for stage in STAGES[1:]}
         if cell.condition in ("retrieved", "filtered"):
-            named = {"retrieve": RETRIEVAL_STAGE, **named}
-        found[cell.name] = {stage: mean[key] for stage, key in named.items() if key in mean}
-    return found
+            keys = {"retrieve": RETRIEVAL_STAGE, **keys}
+        seconds[cell.name] = {stage: mean[key] for stage, key in keys.items() if key in mean}
+    return seconds
 
 
 def main_cell(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The cell that stands for the run: the selected one, else the first of _ORDER."""
+    """The cell that stands for the run: the selected one, else by condition: filtered, retrieved,
+    oracle, none. None if nothing was answered."""
     cells: list[Mapping[str, Any]] = [cell for cell in results["cells"] if not cell["repeat"]]
     if results["selection"]:
         return next(cell for cell in cells if cell["cell"] == results["selection"]["best"])
@@ -295,69 +296,71 @@ def main_cell(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def reported_figures(results: Mapping[str, Any], cell: Mapping[str, Any]) -> Mapping[str, Any]:
-    """n, accuracy and ci95 of a cell: where one of them was chosen, on the questions that it was
-    not chosen on."""
+    """n, accuracy and ci95 of a cell; if a best cell was chosen, on the questions that did not
+    decide it."""
     chosen = results["selection"]
     return cell if chosen is None else chosen["test"].get(cell["cell"], cell)
 
 
 def named_figures(results: Mapping[str, Any]) -> dict[str, float]:
-    """All figures that a limit can be set on: recall@K, share@K, pseudo@K, mrr, ndcg@10, and of
-    the main cell accuracy (as `reported_figures`), citations, abstention_precision,
-    abstention_recall."""
-    found: dict[str, float | None] = {}
+    """All figures that `--min` can name.
+
+    These are recall@K, share@K, pseudo@K, mrr and ndcg@10, and of the main cell accuracy (as
+    `reported_figures`), citations, abstention_precision and abstention_recall.
+    """
+    figures: dict[str, float | None] = {}
     recall = results["recall"] or {}
     for name in _RETRIEVAL_FIGURES:
         for k, measured in (recall.get(name) or {}).items():
-            found[f"{name}@{k}"] = measured["value"]
+            figures[f"{name}@{k}"] = measured["value"]
     for name in ("mrr", "ndcg@10"):
-        found[name] = (recall.get(name) or {}).get("value")
+        figures[name] = (recall.get(name) or {}).get("value")
     cell = main_cell(results)
     if cell is not None:
         abstention = (cell["official"] or {}).get("abstention") or {}
-        found["accuracy"] = reported_figures(results, cell)["accuracy"]
-        found["citations"] = cell["citations"]["correct"]
-        found["abstention_precision"] = abstention.get("precision")
-        found["abstention_recall"] = abstention.get("recall")
-    return {name: value for name, value in found.items() if value is not None}
+        figures["accuracy"] = reported_figures(results, cell)["accuracy"]
+        figures["citations"] = cell["citations"]["correct"]
+        figures["abstention_precision"] = abstention.get("precision")
+        figures["abstention_recall"] = abstention.get("recall")
+    return {name: value for name, value in figures.items() if value is not None}
 
 
-def parse_thresholds(limits: Sequence[str]) -> dict[str, float]:
-    """`["accuracy=.8"]` as limits; a percent sign is not understood, .8 is.
+def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
+    """Thresholds by name, from texts such as "accuracy=.8" (a share, not a percentage).
 
     Raises:
-        UsageError: no figure of a run, or no number from 0 to 1.
+        UsageError: the name is of no figure, or the value is not a number from 0 to 1.
 
     >>> parse_thresholds(["accuracy=.8", "recall@5=0.9"])
     {'accuracy': 0.8, 'recall@5': 0.9}
     """
-    found = {}
-    for limit in limits:
-        name, _, value = limit.partition("=")
+    thresholds = {}
+    for text in texts:
+        name, _, value = text.partition("=")
         if name not in THRESHOLD_NAMES:
             raise UsageError(
-                f"--min {limit}: name one of {', '.join(_ANSWER_FIGURES)}, recall@5, mrr …"
+                f"--min {text}: name one of {', '.join(_ANSWER_FIGURES)}, recall@5, mrr …"
             )
         try:
-            found[name] = float(value)
+            thresholds[name] = float(value)
         except ValueError:
-            found[name] = -1.0
-        if not 0 <= found[name] <= 1:
-            raise UsageError(f"--min {limit}: give name=value from 0 to 1, as accuracy=.8")
-    return found
+            thresholds[name] = -1.0
+        if not 0 <= thresholds[name] <= 1:
+            raise UsageError(f"--min {text}: give name=value from 0 to 1, as accuracy=.8")
+    return thresholds
 
 
-def failed_thresholds(results: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
-    """One line for each limit that is not reached.
+def failed_thresholds(results: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[str]:
+    """One line for each threshold that is not reached.
 
     Raises:
-        UsageError: a figure that this run does not have.
+        UsageError: the run lacks one of the figures.
     """
-    there = named_figures(results)
+    figures = named_figures(results)
     lines = []
-    for name, limit in limits.items():
-        if name not in there:
-            raise UsageError(f"--min {name}: this run has {', '.join(there) or 'no figure'}.")
-        if there[name] < limit:
-            lines.append(f"{name} is {there[name]:.4f}, below {limit:g}")
+    for name, threshold in thresholds.items():
+        if name not in figures:
+            raise UsageError(f"--min {name}: this run has {', '.join(figures) or 'no figure'}.")
+        if figures[name] < threshold:
+            lines.append(f"{name} is {figures[name]:.4f}, below {threshold:g}")
     return lines

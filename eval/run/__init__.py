@@ -1,1 +1,1 @@
-"""Runs: questions put to a pipeline under several conditions, resumable, with everything kept."""
+"""Runs: put questions to a pipeline under several conditions; store everything; resume."""

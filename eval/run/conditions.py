@@ -25,11 +25,12 @@ class Cell:
     """One row of the table.
 
     Attributes:
-        condition: "none": no documents; "retrieved": the first k; "filtered": what `select` keeps
-            of them; "oracle": those that hold the answer.
-        k: documents retrieved, and the most that the oracle gives; 0 of "none".
-        template: of `rag_vqa.prompts`, by name or path. "none" is put by "closed-book".
-        repeat: from 0; the same again, to see what of a server's answers changes.
+        condition: "none": no documents. "retrieved": the first k. "filtered": those of the first
+            k that `RagVqa.select` keeps. "oracle": the documents that hold the answer.
+        k: number of documents retrieved, and the maximum for "oracle"; 0 for "none".
+        template: name or path of a template of `rag_vqa.prompts`; "closed-book" for "none".
+        repeat: 0 for the first answer, 1 for the second, and so on: shows how much a server's
+            answers vary.
     """
 
     condition: Condition
@@ -39,7 +40,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Unique within a run, and what people call it.
+        """The cell's name in tables and files, unique within a run.
 
         >>> Cell("retrieved", 3, "short").name, Cell("none", 0, "closed-book").name
         ('retrieved k=3 short', 'none')
@@ -52,7 +53,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The template's name; of a file of the user's without the folder, which is a machine's."""
+        """The template's file name, without the folder, which differs from machine to machine."""
         return Path(self.template).name
 
 
@@ -63,16 +64,16 @@ def make_cells(
     grid: Mapping[str, Sequence[str]] | None = None,
     repeat: int = 1,
 ) -> tuple[Cell, ...]:
-    """The cells of a run, without doubles, in the order of the table.
+    """The cells of a run, without duplicates, in the order of the table.
 
     Args:
-        conditions: of CONDITIONS; ["retrieval"]: none, nothing is answered.
-        k, template: where the grid names no others.
+        conditions: some of CONDITIONS. ["retrieval"] gives no cells: nothing is answered.
+        k, template: used where the grid names no other value.
         grid: `{"k": ["1", "3"], "prompt": ["short", "mine.jinja"]}`.
-        repeat: how often each is answered.
+        repeat: number of times that each cell is answered.
 
     Raises:
-        UsageError: a condition, axis or value that cannot be meant.
+        UsageError: an unknown condition or axis, or an invalid value.
     """
     grid = dict(grid or {})
     unknown = [name for name in grid if name not in _AXES]
@@ -85,19 +86,26 @@ def make_cells(
         raise UsageError(f"--repeat {repeat}: give at least 1.")
     if list(conditions) == [RETRIEVAL]:
         if grid or repeat > 1:
-            raise UsageError(f"--conditions {RETRIEVAL} answers nothing: no --grid, no --repeat.")
+            raise UsageError(
+                f"--conditions {RETRIEVAL} answers nothing: leave out --grid and --repeat."
+            )
         return ()
     for condition in conditions:
         if condition not in CONDITIONS:
             known = ", ".join([*CONDITIONS, RETRIEVAL])
-            raise UsageError(f"--conditions {condition}: take some of {known} (that one alone).")
+            raise UsageError(
+                f"--conditions {condition}: choose from {known} ({RETRIEVAL} only alone)."
+            )
     searched = any(condition != "none" for condition in conditions)
     depths = [_parse_depth(value) for value in grid.get("k", [str(k)])] if searched else [0]
     templates = grid.get("prompt", [template])
     labels = [Path(name).name for name in dict.fromkeys(templates)]
     for label in labels:
         if labels.count(label) > 1:
-            raise UsageError(f"two templates are called {label}: rename one, rows go by the name.")
+            raise UsageError(
+                f"Two templates are called {label}, and a cell is named after its template. "
+                "Rename one."
+            )
     cells = [
         cell
         for again in range(repeat)
@@ -120,5 +128,8 @@ def _cells_of_condition(
 
 def _parse_depth(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
-        raise UsageError(f"k = {value} in a run: give 1 or more (condition none asks without).")
+        raise UsageError(
+            f"k = {value}: give 1 or more. To answer without documents: --conditions none."
+        )
+
     return int(value)

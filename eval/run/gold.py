@@ -19,12 +19,13 @@ from rag_vqa.types import Document, Example, Hit
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-_CHUNK = 5000
 
+def store_gold(ledger: Ledger, kb: KnowledgeBase) -> None:
+    """Store, for each id that questions name, which documents it stands for.
 
-def note_gold(ledger: Ledger, kb: KnowledgeBase) -> None:
-    """Note for each id that questions name which documents it stands for: the one of that id, or
-    all of that parent, in the order of the knowledge base. Done once; then nothing happens."""
+    These are the document of that id, or all documents of that parent, in the order of the
+    knowledge base. A second call does nothing.
+    """
     if ledger.meta("gold"):
         return
     with ledger.commit():
@@ -53,27 +54,27 @@ def _note_document(ledger: Ledger, document: Document, number: int) -> None:
 
 
 def gold_documents(ledger: Ledger, name: str) -> list[str]:
-    """Ids of the documents that an id stands for: itself if there is such a document."""
+    """Ids of the documents that an id stands for: only itself if it is a document's id."""
     query = "SELECT document FROM gold WHERE name = ? AND document <> '' ORDER BY document"
     found = [document[12:] for (document,) in ledger.rows(query, (name,))]
     return [name] if name in found else found
 
 
 def has_gold_document(ledger: Ledger, example: Example) -> bool:
-    """Whether the knowledge base holds any of what the question names as right."""
+    """Whether the knowledge base holds any gold document of a question."""
     return any(gold_documents(ledger, name) for name in example.relevant)
 
 
 def oracle_hits(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> list[Hit]:
-    """The documents that hold the answer, at most k: what a perfect retriever would give.
+    """The documents that hold the answer, at most k: what a perfect retriever would return.
 
-    Of E-VQA the section of the evidence, or its page where pages are documents; of InfoSeek the
-    entity's page; elsewhere what is named as relevant.
+    For E-VQA this is the section with the evidence, or its page if pages are documents. For
+    InfoSeek it is the entity's page. Elsewhere it is what the question names as relevant.
     """
     found: dict[str, Document] = {}
     for name in example.oracle or example.relevant:
         if any(document.parent == name for document in found.values()):
-            continue  # a part of it, named before, is what was meant
+            continue  # the question names a part of it, which was taken already
         for identity in gold_documents(ledger, name):
             document = kb.get(identity)
             if document is not None and len(found) < k:
@@ -81,19 +82,19 @@ def oracle_hits(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> 
     return [make_hit(document, rank, 0.0) for rank, document in enumerate(found.values(), 1)]
 
 
-def apply_level(ledger: Ledger, example: Example, kept: StoredHits) -> StoredHits:
-    """Hits with those `parents` alone that documents count as."""
-    if example.level == "parent" or not kept.parents:
-        return kept
+def apply_level(ledger: Ledger, example: Example, hits: StoredHits) -> StoredHits:
+    """The hits with only those `parents` as which their documents count for this question."""
+    if example.level == "parent" or not hits.parents:
+        return hits
     named = {
         name
-        for name in set(kept.parents.values()).intersection(example.relevant)
+        for name in set(hits.parents.values()).intersection(example.relevant)
         if gold_documents(ledger, name) != [name]
     }
-    parents = {name: parent for name, parent in kept.parents.items() if parent in named}
-    return replace(kept, parents=parents)
+    parents = {name: parent for name, parent in hits.parents.items() if parent in named}
+    return replace(hits, parents=parents)
 
 
-def ranked_units(kept: StoredHits) -> list[str]:
-    """What the hits of `apply_level` count as, each once, in order."""
-    return metrics.parents(kept.ids, kept.parents)
+def ranked_units(hits: StoredHits) -> list[str]:
+    """Ids of the units (documents or parents) that hits of `apply_level` count as, each once."""
+    return metrics.parents(hits.ids, hits.parents)

@@ -20,7 +20,7 @@ from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.storage import atomic
 from rag_vqa.types import Answer, Example, ImagePart, ImageSource, Prompt, Query, TextPart
 
-UNREADABLE_DIGEST = "unreadable"  # in place of the digest of a picture
+UNREADABLE_DIGEST = "unreadable"  # the digest of a picture that cannot be read
 _TUPLE_FIELDS = ("answers", "relevant", "oracle", "references")
 LEDGER_FILE = "run.sqlite"
 LEDGER_VERSION = 2
@@ -42,30 +42,30 @@ CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER 
     key TEXT NOT NULL, score REAL NOT NULL, lenient INTEGER NOT NULL, cut INTEGER NOT NULL,
     PRIMARY KEY (scorer, cell, position)) WITHOUT ROWID;
 """
-_ROWS_AT_ONCE = 256  # rows fetched at once
+_ROWS_AT_ONCE = 256
 Row = tuple[Any, ...]
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with one form for one value: what is compared byte by byte."""
+    """JSON text that is the same bytes for equal values."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def json_digest(value: Any) -> str:
-    """Of any JSON value: 32 hex digits."""
+    """Digest of any JSON value: 32 hex digits."""
     data = canonical_json(value).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def example_json(example: Example) -> dict[str, Any]:
-    """What `example_from_json` reads back.
+    """An Example as JSON, for `example_from_json`.
 
     Raises:
-        UsageError: its picture is not a file, so that a run could not go on with it later.
+        UsageError: its picture is not a file, so a resumed run could not open it again.
     """
     image = example.query.image
     if image is not None and not isinstance(image, str | Path):
-        raise UsageError(f"question {example.id}: its picture is no file. Save it first.")
+        raise UsageError(f"question {example.id}: its picture is not a file. Save it first.")
     query = {
         "text": example.query.text,
         "image": None if image is None else str(Path(image).absolute()),
@@ -84,8 +84,8 @@ def example_from_json(fields: Mapping[str, Any]) -> Example:
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
-    """What is kept of an Answer beside its prompt; nothing of it is a clock."""
-    kept: dict[str, Any] = {
+    """The stored part of an Answer, without its prompt and without times."""
+    stored: dict[str, Any] = {
         "prediction": _replace_surrogates(answer.text),
         "documents": [hit.document.id for hit in answer.hits],
         "kept": [hit.document.id for hit in answer.prompt.kept],
@@ -96,20 +96,20 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "finish": answer.finish,
     }
     if answer.model:
-        kept["model"] = answer.model
+        stored["model"] = answer.model
     scores = [dict(hit.scores) for hit in answer.hits]
     if any(set(stages) - {"retrieve"} for stages in scores):
-        kept["scores"] = scores
-    return kept
+        stored["scores"] = scores
+    return stored
 
 
 def _replace_surrogates(text: str) -> str:
-    """Without halves of characters, which a server's JSON may hold and no file can."""
+    """Replace lone surrogates: a server's JSON may hold them, a UTF-8 file cannot."""
     return text.encode("utf-8", "replace").decode()
 
 
 def prompt_digest(prompt: Prompt) -> str:
-    """Of all that a reader is shown: texts, whom they are from, and the bytes of pictures."""
+    """Digest of everything that a reader is shown: texts, their roles, the bytes of pictures."""
     return json_digest([_part_record(part) for part in prompt.parts])
 
 
@@ -120,11 +120,12 @@ def _part_record(part: TextPart | ImagePart) -> list[Any]:
 
 
 def image_digest(image: ImageSource | None) -> str:
-    """Of a picture's bytes; "" of none, "unreadable" of one that cannot be read."""
+    """Digest of a picture's bytes; "" without a picture, "unreadable" if it cannot be read."""
     if image is None:
         return ""
     if not isinstance(image, str | Path | bytes):
-        raise UsageError("A run takes pictures as files: save them first.")
+        raise UsageError("A run needs pictures as files. Save them first.")
+
     try:
         return images.content_hash(images.read_bytes(image))
     except (BadInput, Missing):
@@ -132,7 +133,7 @@ def image_digest(image: ImageSource | None) -> str:
 
 
 class Ledger:
-    """An open ledger. `with` closes it."""
+    """An open ledger; closes at the end of a `with` block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,17 +142,19 @@ class Ledger:
         self._db = sqlite3.connect(folder / LEDGER_FILE, isolation_level=None, timeout=10)
         try:
             self._db.execute("PRAGMA synchronous = FULL")
-            # To make and remove a journal costs a batch ten times what emptying it does.
+            # Truncating the journal is ten times cheaper for a batch than deleting it.
             self._db.execute("PRAGMA journal_mode = TRUNCATE")
             version = self.meta("version")
         except (sqlite3.DatabaseError, BadInput) as error:
             self._db.close()
             raise BadInput(
-                f"{folder / LEDGER_FILE} is damaged or no ledger of a run: {error}"
+                f"{folder / LEDGER_FILE} is damaged, or is not the ledger of a run: {error}"
             ) from error
         if version != LEDGER_VERSION:
             self._db.close()
-            raise UsageError(f"{folder} was written by another version ({version}): run it anew.")
+            raise UsageError(
+                f"{folder} was written by another version ({version}). Start a new run: --out."
+            )
 
     @classmethod
     def create(
@@ -161,20 +164,20 @@ class Ledger:
         examples: Iterable[Example],
         skipped: Callable[[], int] = lambda: 0,
     ) -> None:
-        """A new ledger with all questions, whole or not at all.
+        """Write a new ledger with all questions; it appears whole or not at all.
 
         Args:
-            skipped: how many questions were left out: asked once `examples` is gone through.
+            skipped: returns how many questions were left out; called after the last example.
 
         Raises:
-            BadInput: two questions of one id, or none.
+            BadInput: two questions have one id, or there are none.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        begun = folder / f"{LEDGER_FILE}.begun"
-        # Also a journal of a ledger that was removed: it would be played back into the new one.
-        for name in (begun.name, f"{begun.name}-journal", f"{LEDGER_FILE}-journal"):
+        unfinished = folder / f"{LEDGER_FILE}.begun"
+        # SQLite would apply the journal of a ledger that was removed to the new one.
+        for name in (unfinished.name, f"{unfinished.name}-journal", f"{LEDGER_FILE}-journal"):
             (folder / name).unlink(missing_ok=True)
-        with closing(sqlite3.connect(begun, isolation_level=None)) as db:
+        with closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
             db.execute("BEGIN")
             count = -1
@@ -183,28 +186,28 @@ class Ledger:
                 try:
                     db.execute("INSERT INTO examples VALUES (?, ?, ?)", row)
                 except sqlite3.IntegrityError as error:
-                    raise BadInput(f"two questions have the id {example.id!r}.") from error
+                    raise BadInput(f"Two questions have the id {example.id!r}.") from error
             if count < 0:
-                raise BadInput("there are no questions: look at the files with rag-vqa data check.")
+                raise BadInput("There are no questions. Look at the files: rag-vqa data check")
             meta = {"version": LEDGER_VERSION, "spec": dict(spec), "total": count + 1,
                     "skipped": skipped()}  # fmt: skip
             rows = [(name, canonical_json(value)) for name, value in meta.items()]
             db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             db.execute("COMMIT")
-        atomic.replace_file(begun, folder / LEDGER_FILE)
+        atomic.replace_file(unfinished, folder / LEDGER_FILE)
 
     def meta(self, name: str, default: Any = None) -> Any:
-        """A value kept under a name."""
+        """The JSON value stored under a name."""
         found = next(self.rows("SELECT value FROM meta WHERE name = ?", [name]), None)
         return json.loads(found[0]) if found else default
 
     def set_meta(self, name: str, value: Any) -> None:
-        """Keep a JSON value under a name."""
+        """Store a JSON value under a name."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, canonical_json(value)))
 
     @contextmanager
     def commit(self) -> Iterator[None]:
-        """All writes within happen, or none."""
+        """A transaction: all writes within happen, or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -233,21 +236,21 @@ class Ledger:
 
     def _damaged(self, error: Exception) -> BadInput:
         return BadInput(
-            f"{self.folder / LEDGER_FILE} is damaged ({error}): run it anew, with another --out."
+            f"{self.folder / LEDGER_FILE} is damaged ({error}). Start a new run: --out."
         )
 
     def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """The statement for each row."""
+        """Run the statement once for each row of values."""
         self._db.executemany(statement, rows)
 
     def examples(self, first: int = 0, count: int | None = None) -> Iterator[tuple[int, Example]]:
-        """Questions with their positions, in order."""
+        """Positions and questions, in order."""
         query = "SELECT position, body FROM examples WHERE position >= ? ORDER BY position LIMIT ?"
         for position, body in self.rows(query, (first, -1 if count is None else count)):
             yield position, example_from_json(json.loads(body))
 
     def check_askable(self) -> None:
-        """Refuse to have a question answered that has no text: it would fail in every cell.
+        """Refuse questions without text: each would fail in every cell.
 
         Raises:
             UsageError: there are such questions.
@@ -258,22 +261,23 @@ class Ledger:
         [(count, first)] = self.rows(query)
         if count:
             raise UsageError(
-                f"{count:,} questions, as {first!r}, have no text: nothing can be answered. "
-                "Search with their pictures: --conditions retrieval."
+                f"{count:,} questions, such as {first!r}, have no text, so they cannot be "
+                "answered. Search with their pictures: --conditions retrieval."
             )
 
-    def keep_prompt(self, key: str, text: str) -> None:
-        """Keep a prompt as people read it; equal ones once."""
-        packed = zlib.compress(text.encode("utf-8", "surrogatepass"))
-        self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (key, packed))
+    def store_prompt(self, key: str, text: str) -> None:
+        """Store the readable text of a prompt; a second call with its key does nothing."""
+        compressed = zlib.compress(text.encode("utf-8", "surrogatepass"))
+        self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (key, compressed))
 
     def prompt(self, key: str) -> str:
-        """A prompt that was kept; "" if there is none."""
+        """The stored prompt of that key; "" if there is none."""
         found = self._db.execute("SELECT text FROM prompts WHERE key = ?", [key]).fetchone()
         return zlib.decompress(found[0]).decode("utf-8", "surrogatepass") if found else ""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
+
         self._db.close()
 
     def __enter__(self) -> Ledger:

@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-RETRIEVAL_STAGE = "retrieval"  # of failures and times, beside the names of cells
+RETRIEVAL_STAGE = "retrieval"  # stands for a cell in the ledger's failures and times
 Batch = Sequence[tuple[int, Example]]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredHits:
-    """What a ledger keeps of the hits of one question, best first.
+    """What the ledger stores of the hits of one question, best first.
 
     Attributes:
-        ids: of documents.
-        positions: of the passages that matched, within their documents.
-        scores: of the last stage of retrieval.
-        parents: of those that belong to something else than themselves.
-        stages: scores of each stage, where there is more than one; else empty.
-        answer_at: rank, from 1, of the first text that holds an answer; 0: none does.
+        ids: ids of documents.
+        positions: position of the matching passage within each document.
+        scores: scores of the last retrieval stage.
+        parents: document id → parent id, for documents that have a parent.
+        stages: scores of each stage, if there are several; else empty.
+        answer_at: rank, from 1, of the first text that holds an answer; 0 if none does.
     """
 
     ids: list[str]
@@ -53,19 +53,19 @@ class StoredHits:
     answer_at: int
 
     @classmethod
-    def read(cls, body: bytes) -> StoredHits:
-        """From the ledger's bytes."""
+    def from_bytes(cls, body: bytes) -> StoredHits:
+        """Decode the bytes of the ledger."""
         fields: dict[str, Any] = json.loads(zlib.decompress(body))
         return cls(**fields)
 
-    def written(self) -> bytes:
-        """For the ledger."""
+    def to_bytes(self) -> bytes:
+        """Encode for the ledger."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return zlib.compress(canonical_json(fields).encode())
 
 
 def to_stored_hits(example: Example, hits: Sequence[Hit]) -> StoredHits:
-    """What is kept of hits."""
+    """The part of hits that the ledger stores."""
     documents = [hit.document for hit in hits]
     several = any(set(hit.scores) - {"retrieve"} for hit in hits)
     return StoredHits(
@@ -79,13 +79,13 @@ def to_stored_hits(example: Example, hits: Sequence[Hit]) -> StoredHits:
 
 
 class RetrievalStage:
-    """Hits for batches; whatever is searched is in the ledger before it is used.
+    """Hits for batches of questions. The ledger stores them before they are used.
 
     Args:
-        rag: its knowledge base is searched.
-        depth: documents for each question.
-        instruction: of queries that have none of their own.
-        identity: of knowledge base, retriever and engine: part of each row's key.
+        rag: searches its knowledge base.
+        depth: number of documents for each question.
+        instruction: for queries without an instruction of their own.
+        identity: describes knowledge base, retriever and engine; part of each row's key.
     """
 
     def __init__(
@@ -101,11 +101,13 @@ class RetrievalStage:
         self._instruction = instruction
         self._identity = json_digest(identity)
 
-    def take(self, batch: Batch) -> dict[int, StoredHits]:
-        """What was found for each question, by position; one that cannot be searched with is not
-        there, and is noted as failed."""
-        there = self._there(batch)
-        todo = [(position, example) for position, example in batch if position not in there]
+    def hits_for(self, batch: Batch) -> dict[int, StoredHits]:
+        """Hits of each question, by position.
+
+        A question that cannot be searched with is missing, and recorded as failed.
+        """
+        stored = self._stored(batch)
+        todo = [(position, example) for position, example in batch if position not in stored]
         if todo:
             start = time.perf_counter()
             found, errors = self._search(todo)
@@ -114,31 +116,28 @@ class RetrievalStage:
             with self._ledger.commit():
                 self._ledger.write(
                     "INSERT OR REPLACE INTO hits VALUES (?, ?, ?)",
-                    ((p, key, kept.written()) for p, (key, kept) in rows.items()),
+                    ((p, key, hits.to_bytes()) for p, (key, hits) in rows.items()),
                 )
                 record_failures(self._ledger, RETRIEVAL_STAGE, [p for p, _ in todo], errors)
                 self._ledger.write(
                     "INSERT INTO times VALUES (?, ?, ?, ?)",
                     [(RETRIEVAL_STAGE, todo[0][0], len(todo), seconds)],
                 )
-            there |= {position: kept for position, (_, kept) in rows.items()}
-        return there
+            stored |= {position: hits for position, (_, hits) in rows.items()}
+        return stored
 
-    def _there(self, batch: Batch) -> dict[int, StoredHits]:
+    def _stored(self, batch: Batch) -> dict[int, StoredHits]:
         if not batch:
             return {}
         query = "SELECT position, body FROM hits WHERE position BETWEEN ? AND ?"
         rows = self._ledger.rows(query, (batch[0][0], batch[-1][0]))
-        return {position: StoredHits.read(body) for position, body in rows}
+        return {position: StoredHits.from_bytes(body) for position, body in rows}
 
     def _search(self, batch: Batch) -> tuple[dict[int, list[Hit]], dict[int, str]]:
         try:
             queries = [self._query(example) for _, example in batch]
             found = self._rag.retrieve(queries, self._depth, self._where)
-        except (
-            BadInput,
-            Missing,
-        ) as error:  # of one picture: search with the others
+        except (BadInput, Missing) as error:  # one picture is bad: search with the others
             if len(batch) == 1:
                 return {}, {batch[0][0]: str(error)}
             hits: dict[int, list[Hit]] = {}
@@ -150,8 +149,8 @@ class RetrievalStage:
         return {position: hits for (position, _), hits in zip(batch, found, strict=True)}, {}
 
     def _query(self, example: Example) -> Query:
-        given = example.query.instruction
-        return replace(example.query, instruction=self._instruction if given is None else given)
+        own = example.query.instruction
+        return replace(example.query, instruction=self._instruction if own is None else own)
 
     def _key(self, example: Example) -> str:
         query = self._query(example)
@@ -161,37 +160,37 @@ class RetrievalStage:
 
 
 class DocumentCache:
-    """Documents of a knowledge base that stays as it is; those last read are kept."""
+    """Documents of a knowledge base that does not change; caches the last 1,024."""
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
         self._show = lru_cache(maxsize=1024)(kb.show)  # several cells of a batch show the same
 
-    def hits(self, kept: StoredHits, k: int) -> list[Hit]:
-        """The first k that were kept, as Hits.
+    def hits(self, stored: StoredHits, k: int) -> list[Hit]:
+        """The first k stored hits, with their documents.
 
         Raises:
-            UsageError: a document is no longer there.
+            UsageError: the knowledge base no longer holds one of the documents.
         """
-        found = []
-        places = zip(kept.ids[:k], kept.positions, kept.scores, strict=False)
-        for rank, (identity, position, score) in enumerate(places, 1):
+        hits = []
+        rows = zip(stored.ids[:k], stored.positions, stored.scores, strict=False)
+        for rank, (identity, position, score) in enumerate(rows, 1):
             shown = self._show(identity)
             if shown is None:
                 raise UsageError(
-                    f"{self._kb.path} no longer holds the document {identity!r} that was found "
-                    "before: begin another run with --out."
+                    f"{self._kb.path} no longer holds the document {identity!r}, which was found "
+                    "before. Start a new run: --out."
                 )
-            stages = kept.stages[rank - 1] if kept.stages else {"retrieve": score}
+            stages = stored.stages[rank - 1] if stored.stages else {"retrieve": score}
             passage = next((p for p in shown.passages if p.position == position), None)
-            found.append(make_hit(shown.document, rank, score, stages, passage))
-        return found
+            hits.append(make_hit(shown.document, rank, score, stages, passage))
+        return hits
 
 
 def record_failures(
     ledger: Ledger, stage: str, tried: Sequence[int], errors: Mapping[int, str]
 ) -> None:
-    """Of the questions tried, which failed now; those that did before and do no more are freed."""
+    """Replace the recorded failures of the questions that were tried by those of this attempt."""
     ledger.write("DELETE FROM failed WHERE cell = ? AND position = ?", ((stage, p) for p in tried))
     ledger.write(
         "INSERT INTO failed VALUES (?, ?, ?)", ((stage, p, error) for p, error in errors.items())
@@ -199,26 +198,28 @@ def record_failures(
 
 
 def import_trec(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> None:
-    """Take the hits of all questions from a file; done once, then nothing happens.
+    """Store the hits of all questions from a file. A second call does nothing.
+
+    A question without a line has no hits.
 
     Raises:
-        BadInput: a line that is none of a run, a document that the knowledge base does not hold
-            or that is named twice, none of the questions. A question without a line has no hits.
+        BadInput: a line is not of a TREC run; a document is named twice, or missing from the
+            knowledge base; the file names none of the questions.
     """
     if ledger.meta("imported"):
         return
-    with closing(sqlite3.connect("")) as scratch, ledger.commit():  # "": on the disk, not in memory
+    with closing(sqlite3.connect("")) as scratch, ledger.commit():  # "": a temporary file
         scratch.execute("CREATE TABLE run (question TEXT, document TEXT, score REAL)")
         scratch.executemany("INSERT INTO run VALUES (?, ?, ?)", _trec_lines(path))
         scratch.execute("CREATE INDEX of ON run (question, score)")
         named = 0
         for position, example in ledger.examples():
-            kept = to_stored_hits(example, _trec_hits(scratch, kb, path, example, depth))
-            named += bool(kept.ids)
-            row = (position, "imported", kept.written())
+            stored = to_stored_hits(example, _trec_hits(scratch, kb, path, example, depth))
+            named += bool(stored.ids)
+            row = (position, "imported", stored.to_bytes())
             ledger.write("INSERT OR REPLACE INTO hits VALUES (?, ?, ?)", [row])
         if not named:
-            raise BadInput(f"{path} names none of the questions: is it of another set?")
+            raise BadInput(f"{path} names none of the questions. Give the hits of this set.")
         ledger.set_meta("imported", named)
 
 
@@ -257,17 +258,19 @@ def _trec_lines(path: Path) -> Iterator[tuple[str, str, float]]:
 
 
 def export_trec(ledger: Ledger, name: str = "rag-vqa") -> Iterator[str]:
-    """The lines of a run, with every hit that was kept.
+    """Lines of a TREC run, with every stored hit.
 
     Raises:
-        BadInput: an id with spaces, which the format cannot hold.
+        BadInput: an id contains spaces, which the format cannot hold.
     """
     query = "SELECT id, hits.body FROM hits JOIN examples USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
-        kept = StoredHits.read(body)
-        for rank, (document, score) in enumerate(zip(kept.ids, kept.scores, strict=True), 1):
+        hits = StoredHits.from_bytes(body)
+        for rank, (document, score) in enumerate(zip(hits.ids, hits.scores, strict=True), 1):
             if any(len(text.split()) != 1 for text in (question, document)):
-                raise BadInput(f"{question!r} or {document!r} has spaces: TREC runs cannot.")
+                raise BadInput(
+                    f"{question!r} or {document!r} contains spaces, which a TREC run cannot hold."
+                )
             yield f"{question} Q0 {document} {rank} {score!r} {name}"
 
 
@@ -278,5 +281,6 @@ def make_hit(
     scores: Mapping[str, float] | None = None,
     passage: Passage | None = None,
 ) -> Hit:
-    """A Hit on a document, by its passage that matched or by the whole of it."""
+    """A Hit on a document: on the passage that matched, or on the whole document."""
+
     return Hit(document, passage or Passage(document.id, 0, ""), rank, score, scores or {})

@@ -26,26 +26,25 @@ from rag_vqa.storage import lock
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
 
-RETRIEVAL_DEPTH = 100  # documents retrieved for each question: recall is reported up to there
-PROBE_QUESTIONS = 2 * spec.BATCH_SIZE  # questions answered before a plan is told: whole batches
-_LOST_BATCHES = (
-    2  # batches in a row that fail as a whole: the server is gone, not the questions bad
-)
+RETRIEVAL_DEPTH = 100  # documents retrieved for each question: the largest K of recall@K
+PROBE_QUESTIONS = 2 * spec.BATCH_SIZE  # questions answered before the estimate: whole batches
+_GIVE_UP_AFTER = 2  # batches without one answer in a row: then the server is down
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRun:
-    """What is to be run.
+    """What to run.
 
     Attributes:
-        questions: see `spec.QuestionSet`.
-        rag: the pipeline; its own k and template are not used. With `cells` empty its reader is
-            never loaded; of cells of "none" alone its knowledge base is never opened.
-        cells: of `cells_of`.
-        instruction: of queries that have none of their own; None: the retriever's.
-        hits: a TREC run to take hits from in place of searching.
-        shard: (i, n): the i-th, from 1, of n parts of the batches.
+        questions: the question set, see `spec.QuestionSet`.
+        rag: the pipeline. Its own k and template are not used. Its reader is never loaded if there
+            are no cells; its knowledge base is never opened if all cells are "none".
+        cells: as `make_cells` makes them; none: retrieval alone.
+        instruction: for queries without one of their own. None: the retriever's.
+        hits: a TREC run; its hits are used instead of searching.
+        shard: (i, n): run the i-th of n shards, counted from 1.
+        batch: number of questions answered together.
     """
 
     questions: spec.QuestionSet
@@ -60,17 +59,17 @@ class EvaluationRun:
 
     @property
     def searches(self) -> bool:
-        """Whether anything but "none" is asked for."""
+        """True if any cell needs a knowledge base."""
         return not self.cells or any(cell.condition != "none" for cell in self.cells)
 
 
 @contextmanager
 def open_run(run: EvaluationRun, folder: Path) -> Iterator[Ledger]:
-    """The ledger of a run in `folder`, begun now or before, locked for this process.
+    """The ledger of a run in `folder`, new or resumed, locked for this process.
 
     Raises:
-        UsageError: it was begun as another run.
-        RagVqaError: another process runs it.
+        UsageError: the folder holds a different run.
+        RagVqaError: another process is running it.
     """
     kb = run.rag.kb if run.searches else None
     _check_folder(folder)
@@ -91,12 +90,12 @@ def open_run(run: EvaluationRun, folder: Path) -> Iterator[Ledger]:
         with Ledger(folder) as ledger:
             if run.cells:
                 ledger.check_askable()
-            begun = spec.fill_open_fields(ledger.meta("spec"), asked)
-            spec.check_same_run(begun, spec.fill_open_fields(asked, begun), folder)
-            ledger.set_meta("spec", begun)
-            _record_cells(ledger, tuple(run.cells), folder)
+            stored = spec.fill_open_fields(ledger.meta("spec"), asked)
+            spec.check_same_run(stored, spec.fill_open_fields(asked, stored), folder)
+            ledger.set_meta("spec", stored)
+            _store_cells(ledger, tuple(run.cells), folder)
             if kb is not None:
-                gold.note_gold(ledger, kb)
+                gold.store_gold(ledger, kb)
                 if run.hits:
                     retrieval_stage.import_trec(ledger, kb, run.hits, run.depth)
             yield ledger
@@ -108,87 +107,109 @@ def _file_digest(path: Path) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """What is something else is not made a run of: a knowledge base has the same lock."""
+    """Refuse files and knowledge bases, which have a lock of the same name."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Give a folder: --out RUN")
     if (folder / database.DATABASE_FILE).exists():
         raise UsageError(f"{folder} is a knowledge base. Give the run another folder: --out RUN")
 
 
-def _record_cells(ledger: Ledger, cells: tuple[Cell, ...], folder: Path) -> None:
-    """Add what is new. A template that has changed since then would be another cell."""
+def _store_cells(ledger: Ledger, cells: tuple[Cell, ...], folder: Path) -> None:
+    """Add new cells to the ledger; refuse a template that has changed since the run began."""
     before, now = ledger.meta("templates", {}), spec.template_digests(cells)
     for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name]:
             raise UsageError(
-                f"the template {name} has changed since {folder} was begun: save it under another "
-                "name, or begin another run with --out."
+                f"The template {name} has changed since {folder} was begun. Save it under another "
+                "name, or start a new run: --out."
             )
-    there, new = ledger.meta("cells", []), [asdict(cell) for cell in cells]
+    stored, new = ledger.meta("cells", []), [asdict(cell) for cell in cells]
     ledger.set_meta("templates", {**before, **now})
-    ledger.set_meta("cells", there + [cell for cell in new if cell not in there])
+    ledger.set_meta("cells", stored + [cell for cell in new if cell not in stored])
 
 
 class Runner:
     """Goes through the batches of a run's shard.
 
     Attributes:
-        total: rows to be there in the end: hits and answers of the shard's questions.
-        questions: of this shard.
-        begun: the last of the ledger's times that are not of this process.
+        total: number of rows in the end: hits and answers of the shard's questions.
+        questions: number of questions in this shard.
     """
 
     def __init__(self, run: EvaluationRun, ledger: Ledger) -> None:
         self._run, self._ledger = run, ledger
-        [(self.begun,)] = ledger.rows("SELECT coalesce(max(rowid), 0) FROM times")
-        said = ledger.meta("spec")
-        identity = {name: said[name] for name in ("knowledge_base", "retrieval")}
-        reads = {name: said[name] for name in ("reader", "filter")}
-        self._retrieving = RetrievalStage(
-            ledger, run.rag, run.depth, run.where, run.instruction, identity
+        # Rows of `times` after this one are of this process.
+        [(self._last_old_time,)] = ledger.rows("SELECT coalesce(max(rowid), 0) FROM times")
+        described = ledger.meta("spec")
+        searching = {name: described[name] for name in ("knowledge_base", "retrieval")}
+        reading = {name: described[name] for name in ("reader", "filter")}
+        self._retrieval = RetrievalStage(
+            ledger, run.rag, run.depth, run.where, run.instruction, searching
         )
-        self._answering = AnswerStage(ledger, run.rag, reads)
+        self._answers = AnswerStage(ledger, run.rag, reading)
         self._ranges = list(_batch_ranges(ledger.meta("total"), run.batch, run.shard))
         self.questions = sum(count for _, count in self._ranges)
         self.total = self.questions * (len(run.cells) + run.searches)
 
     def run(self, on_progress: Progress | None = None, at_most: int | None = None) -> int:
-        """Do what is missing; how many rows failed. Stopped at any moment, it goes on from there.
+        """Compute what is missing; return how many rows failed.
+
+        A run that is stopped at any moment resumes from there.
 
         Args:
-            on_progress: is told how many rows are dealt with.
-            at_most: questions, rounded up to whole batches.
+            on_progress: called with the number of rows that are done.
+            at_most: maximum number of questions, rounded up to whole batches.
 
         Raises:
-            ReaderError: nothing could be read twice in a row.
+            ReaderError: two batches in a row have no answer at all.
         """
-        done = asked = failed = lost = 0
+        done = taken = failed = lost = 0
         for first, count in self._ranges:
-            if at_most is not None and asked >= at_most:
+            if at_most is not None and taken >= at_most:
                 break
-            asked += count
+            taken += count
             batch = list(self._ledger.examples(first, count))
-            bad = self._batch(batch)
-            whole = len(batch) * len(self._run.cells)
-            lost = lost + 1 if whole and bad >= whole else 0
-            failed += bad
+            failed_here = self._run_batch(batch)
+            answers = len(batch) * len(self._run.cells)
+            lost = lost + 1 if answers and failed_here >= answers else 0
+            failed += failed_here
             done += len(batch) * (len(self._run.cells) + self._run.searches)
             if on_progress is not None:
                 on_progress(done)
-            if lost >= _LOST_BATCHES:
-                raise ReaderError(f"nothing could be read: {self._last_error()}")
+            if lost >= _GIVE_UP_AFTER:
+                raise ReaderError(f"The reader gave no answer: {self._last_error()}")
         return failed
 
-    def _batch(self, batch: Batch) -> int:
-        if self._complete(batch):
+    def estimate(self) -> str:
+        """Questions, tokens and hours of the whole shard, from what this process has done."""
+        [(probed, seconds)] = self._ledger.rows(
+            "SELECT sum(questions), sum(seconds) FROM (SELECT max(questions) AS questions, "
+            "sum(seconds) AS seconds FROM times WHERE rowid > ? GROUP BY first)",
+            [self._last_old_time],
+        )
+        [(answered, tokens)] = self._ledger.rows(
+            "SELECT count(DISTINCT position), sum(json_extract(body, '$.tokens_in') + "
+            "json_extract(body, '$.tokens_out')) FROM answers"
+        )
+        shape = f"{self.questions:,} questions"
+        if not probed or not seconds:
+            return shape
+        if cells := len(self._ledger.meta("cells", [])):
+            whole = (tokens or 0) / max(answered, 1) * self.questions
+            shape += f" × {cells} cells · about {format_token_count(whole)} tokens"
+        needed = format_rough_time(seconds / probed * self.questions)
+        return f"{shape} · about {needed} in all (from {probed:,} questions)"
+
+    def _run_batch(self, batch: Batch) -> int:
+        if self._is_complete(batch):
             return 0
         self._check_knowledge_base()
-        self._check_photos(batch)
-        found = self._retrieving.take(batch) if self._run.searches else {}
-        return sum(self._answering.answer(cell, batch, found) for cell in self._run.cells)
+        self._check_pictures(batch)
+        hits = self._retrieval.hits_for(batch) if self._run.searches else {}
+        return sum(self._answers.answer(cell, batch, hits) for cell in self._run.cells)
 
-    def _complete(self, batch: Batch) -> bool:
-        """Whether all that is asked of a batch is there."""
+    def _is_complete(self, batch: Batch) -> bool:
+        """True if the ledger holds all hits and answers of a batch."""
         between = (batch[0][0], batch[-1][0])
         names = [cell.name for cell in self._run.cells]
         if self._run.searches:
@@ -197,36 +218,37 @@ class Runner:
                 return False
         query = f"""SELECT count(*) FROM answers WHERE position BETWEEN ? AND ?
             AND cell IN ({", ".join("?" * len(names))})"""
-        [(there,)] = self._ledger.rows(query, (*between, *names))
-        return bool(there == len(batch) * len(names))
+        [(stored,)] = self._ledger.rows(query, (*between, *names))
+        return bool(stored == len(batch) * len(names))
 
-    def _check_photos(self, batch: Batch) -> None:
-        """A picture must be the one that the batch's first answers saw. One that is gone by now is
-        no other picture: its question fails."""
+    def _check_pictures(self, batch: Batch) -> None:
+        """Refuse a picture that has changed since the batch's first answers.
+
+        A picture that has vanished has not changed: its question fails.
+        """
         query = "SELECT position, digest FROM photos WHERE position BETWEEN ? AND ?"
         before: dict[int, str] = dict(self._ledger.rows(query, (batch[0][0], batch[-1][0])))
         now = {position: image_digest(example.query.image) for position, example in batch}
         for position, example in batch:
             if now[position] not in (before.get(position, now[position]), UNREADABLE_DIGEST):
                 raise UsageError(
-                    f"the picture of question {example.id!r} has changed since it was asked about: "
-                    "begin another run with --out."
+                    f"The picture of question {example.id!r} has changed since the run began. "
+                    "Start a new run: --out."
                 )
-        seen = [
-            (p, photo) for p, photo in now.items() if p not in before and photo != UNREADABLE_DIGEST
-        ]
+        new = [(position, picture) for position, picture in now.items()
+               if position not in before and picture != UNREADABLE_DIGEST]  # fmt: skip
         with self._ledger.commit():
-            self._ledger.write("INSERT INTO photos VALUES (?, ?)", seen)
+            self._ledger.write("INSERT INTO photos VALUES (?, ?)", new)
 
     def _check_knowledge_base(self) -> None:
-        """What is asked about must stay the same from the first question to the last."""
+        """Refuse a knowledge base that has changed since the first question."""
         if not self._run.searches:
             return
-        begun = self._ledger.meta("spec")["knowledge_base"]["digest"]
+        before = self._ledger.meta("spec")["knowledge_base"]["digest"]
         kb = self._run.rag.kb
-        if kb.store.db.meta("digest") != begun:
+        if kb.store.db.meta("digest") != before:
             raise UsageError(
-                f"{kb.path} has changed since the run began. Ask of a copy that stays as it is: "
+                f"{kb.path} has changed since the run began. Run on a copy that does not change: "
                 f"rag-vqa kb snapshot {kb.path} OTHER"
             )
 
@@ -236,7 +258,7 @@ class Runner:
 
 
 def _batch_ranges(total: int, batch: int, shard: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """(first position, questions) of each batch of a shard; shards are cut at batch borders.
+    """(first position, number of questions) of each batch of a shard; no batch is divided.
 
     >>> list(_batch_ranges(70, 32, (1, 2))), list(_batch_ranges(70, 32, (2, 2)))
     ([(0, 32)], [(32, 32), (64, 6)])
@@ -246,25 +268,3 @@ def _batch_ranges(total: int, batch: int, shard: tuple[int, int]) -> Iterator[tu
     for index in range(batches * (number - 1) // shards, batches * number // shards):
         first = index * batch
         yield first, min(batch, total - first)
-
-
-def estimate_run(ledger: Ledger, running: Runner) -> str:
-    """Questions, tokens and hours, from what was done since this process began."""
-    [(probed, seconds)] = ledger.rows(
-        "SELECT sum(questions), sum(seconds) FROM (SELECT max(questions) AS questions, "
-        "sum(seconds) AS seconds FROM times WHERE rowid > ? GROUP BY first)",
-        [running.begun],
-    )
-    [(answered, tokens)] = ledger.rows(
-        "SELECT count(DISTINCT position), sum(json_extract(body, '$.tokens_in') + "
-        "json_extract(body, '$.tokens_out')) FROM answers"
-    )
-    if not probed or not seconds:
-        return f"{running.questions:,} questions"
-    cells = len(ledger.meta("cells", []))
-    shape = f"{running.questions:,} questions"
-    if cells:
-        each = (tokens or 0) / max(answered, 1)
-        shape += f" × {cells} cells · about {format_token_count(each * running.questions)} tokens"
-    whole = seconds / probed * running.questions
-    return f"{shape} · about {format_rough_time(whole)} in all (from {probed:,} questions)"

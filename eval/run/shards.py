@@ -16,20 +16,20 @@ from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
 from rag_vqa.storage import lock
 
 _TABLES = ("hits", "answers", "photos", "prompts", "failed", "times", "scores", "gold")
-_UNSHARED_TABLES = ("hits", "answers")  # what no two parts share
+_DISJOINT_TABLES = ("hits", "answers")  # no two shards have a row in common
 _FORGET_ANSWERED_FAILURES = """DELETE FROM failed WHERE EXISTS
     (SELECT 1 FROM answers a WHERE a.cell = failed.cell AND a.position = failed.position)"""
 
 
 def merge_shards(folder: Path, parts: Sequence[Path]) -> int:
-    """Take over the rows of parts into a new ledger in `folder`; how many are still missing.
+    """Copy the rows of all shards into a new ledger in `folder`; return how many are still missing.
 
     Raises:
-        UsageError: parts of different runs, or a run in `folder` already.
-        Missing: a part is not there.
+        UsageError: the shards are of different runs, or `folder` holds a run already.
+        Missing: a shard is missing.
     """
     if not parts:
-        raise UsageError("there are no parts to merge: name their folders.")
+        raise UsageError("No shards to merge. Name their folders: rag-vqa eval merge PART…")
     if (folder / LEDGER_FILE).exists():
         raise UsageError(f"{folder} holds a run already. Give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,8 @@ def merge_shards(folder: Path, parts: Sequence[Path]) -> int:
         with Ledger(scratch) as whole:
             _copy_shards(whole, first, parts)
             left = count_missing(whole)
-        (folder / f"{LEDGER_FILE}-journal").unlink(missing_ok=True)  # of a ledger that was removed
+        # SQLite would apply the journal of a ledger that was removed to the new one.
+        (folder / f"{LEDGER_FILE}-journal").unlink(missing_ok=True)
         (scratch / LEDGER_FILE).replace(folder / LEDGER_FILE)
         rmtree(scratch)
     return left
@@ -57,7 +58,10 @@ def _copy_shards(whole: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
             spec.check_same_run(first.meta("spec"), ledger.meta("spec"), part)
             for name in names:
                 if ledger.meta(name) != first.meta(name):
-                    raise UsageError(f"{part} and {parts[0]} answer other cells: {name} differ.")
+                    raise UsageError(
+                        f"{part} and {parts[0]} answer different cells: their {name} differ. Merge "
+                        "shards of one run."
+                    )
             with whole.commit():
                 for table in _TABLES:
                     _copy_table(whole, ledger, table, part)
@@ -67,12 +71,12 @@ def _copy_shards(whole: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
 
 def _copy_table(whole: Ledger, part: Ledger, table: str, name: Path) -> None:
     columns = len(list(part.rows(f"PRAGMA table_info({table})")))
-    holes = ", ".join("?" * columns)
+    placeholders = ", ".join("?" * columns)
     rows = part.rows(f"SELECT * FROM {table}")
     before = _count_rows(whole, table)
-    whole.write(f"INSERT OR IGNORE INTO {table} VALUES ({holes})", rows)
-    if table in _UNSHARED_TABLES and _count_rows(whole, table) - before < _count_rows(part, table):
-        raise UsageError(f"{name} holds questions that another part holds as well: name each once.")
+    whole.write(f"INSERT OR IGNORE INTO {table} VALUES ({placeholders})", rows)
+    if table in _DISJOINT_TABLES and _count_rows(whole, table) - before < _count_rows(part, table):
+        raise UsageError(f"{name} holds questions of another shard, too: name each shard once.")
 
 
 def _count_rows(ledger: Ledger, table: str) -> int:
@@ -81,10 +85,10 @@ def _count_rows(ledger: Ledger, table: str) -> int:
 
 
 def count_missing(ledger: Ledger) -> int:
-    """Answers (hits, where nothing is answered) that are neither there nor noted as failed."""
+    """Number of answers (of hits, if nothing is answered) that are neither stored nor failed."""
     cells = len(ledger.meta("cells", []))
     table, failed = ("answers", "cell <> ?") if cells else ("hits", "cell = ?")
     query = f"""SELECT (SELECT count(*) FROM {table})
         + (SELECT count(*) FROM failed WHERE {failed})"""
-    [(there,)] = ledger.rows(query, (RETRIEVAL_STAGE,))
-    return int(ledger.meta("total") * max(cells, 1) - there)
+    [(stored,)] = ledger.rows(query, (RETRIEVAL_STAGE,))
+    return int(ledger.meta("total") * max(cells, 1) - stored)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 _RECORDED_PACKAGES = ("torch", "transformers", "bitsandbytes")
-BATCH_SIZE = 32  # questions: the unit of resume, and of what a reader is given at once
-SERVED_BATCH_SIZE = 128  # of a reader behind servers: each of several answers 16 at once
+BATCH_SIZE = 32  # questions: stored together, and given to the reader together
+SERVED_BATCH_SIZE = 128  # with a reader behind servers: each server answers 16 at once
 
 
 class QuestionSet(Protocol):
-    """What a run asks; see `rag_vqa.formats.question_set`."""
+    """The questions of a run; see `rag_vqa.formats.question_set`."""
 
     @property
     def name(self) -> str: ...
@@ -62,14 +62,15 @@ def describe_run(
     hits: str = "",
     batch: int = BATCH_SIZE,
 ) -> dict[str, Any]:
-    """Everything that hits and answers depend on, but the cells.
+    """Everything that hits and answers depend on, except the cells.
 
     Args:
-        rag: None where nothing is answered.
-        depth: documents retrieved for each question.
-        hits: digest of a file that hits are taken from in place of retrieving.
+        kb: None if nothing is searched.
+        rag: None if nothing is answered.
+        depth: number of documents retrieved for each question.
+        hits: digest of the TREC run that replaces retrieval; "" if there is none.
     """
-    spec: dict[str, Any] = {
+    return {
         "questions": {
             "name": questions.name,
             "split": questions.split,
@@ -87,11 +88,10 @@ def describe_run(
         "versions": {name: version(name) for name in ("rag-vqa", *_RECORDED_PACKAGES)},
         "machine": platform.machine(),
     }
-    return spec
 
 
 def describe_knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
-    """Which documents: by name, by a digest over all of them, and by count."""
+    """Name, counts and a digest over all documents of a knowledge base."""
     documents, passages = kb.store.count()
     return {
         "name": kb.path.resolve().name,
@@ -135,13 +135,15 @@ def _describe_reader(rag: RagVqa) -> dict[str, Any]:
 
 
 def template_digests(cells: tuple[Cell, ...]) -> dict[str, str]:
-    """Digest of the text of each template that the cells name."""
+    """Digests of the templates' texts, by name."""
     return {cell.template: json_digest(template_source(cell.template)) for cell in cells}
 
 
 def fill_open_fields(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec with what it leaves open taken from another: retrieval alone names no reader, and
-    questions without retrieval no knowledge base; a run may get either later.
+    """A spec whose None values are taken from another one.
+
+    Retrieval alone names no reader, and answers without retrieval name no knowledge base. A run
+    may get either later.
 
     >>> fill_open_fields({"reader": None, "batch": 32}, {"reader": {"name": "a"}, "batch": 8})
     {'reader': {'name': 'a'}, 'batch': 32}
@@ -150,7 +152,7 @@ def fill_open_fields(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
 
 
 def check_same_run(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:
-    """Refuse to resume a run with other options.
+    """Refuse to resume a run with another specification.
 
     Raises:
         UsageError: names every value that differs.

@@ -28,17 +28,17 @@ from rag_vqa.eval.run.retrieval_stage import StoredHits
 from rag_vqa.retriever import metrics
 
 _RECALL = re.compile(r"recall@([1-9]\d*)")
-_QUESTION_FIELDS = ("name", "split", "files", "missing")  # of questions: what must be equal
+_QUESTION_FIELDS = ("name", "split", "files", "missing")  # must be equal in both runs
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two.
+    """One of the two runs.
 
     Attributes:
+        n: number of questions that it has a score for.
         value: mean score over the questions in common.
-        ci95: its own interval; None where there are too few questions.
-        n: questions that it has a score for.
+        ci95: 95% interval of the mean; None if there are too few questions.
     """
 
     run: str
@@ -54,10 +54,11 @@ class Comparison:
 
     Attributes:
         difference: B - A.
-        ci95: of the difference, paired, groups drawn whole.
-        lost, won: ids of the questions that only A, and only B, got right.
-        differs: what does not agree, where it was compared all the same.
-        left_out: questions in common that one of the two was chosen on, see `choosing`.
+        ci95: paired 95% interval of the difference, bootstrapped over groups.
+        lost, won: ids of the questions that only A, and only B, answered right.
+        differs: what differs between the two set-ups (compared with `force`).
+        left_out: number of common questions that decided the choice of one of the two cells, see
+            `cell_statistics.select_cell`.
     """
 
     a: Side
@@ -71,18 +72,20 @@ class Comparison:
     left_out: int = 0
 
 
-def compare(
+def compare_runs(
     a: Path, b: Path, cell_a: str | None = None, cell_b: str | None = None, force: bool = False
 ) -> Comparison:
-    """Compare a cell of one run with a cell of another, or of the same.
+    """Compare a cell of run `a` with a cell of run `b`, question by question.
 
     Args:
-        cell_a, cell_b: names of cells, or recall@K. None: the best of a grid, or the only one.
-            One that was chosen is compared on the questions that it was not chosen on.
+        a, b: folders of runs; the same folder to compare two cells of one run.
+        cell_a, cell_b: names of cells, or recall@K. None: the best cell of a grid, or the only
+            one. A chosen cell is compared on the questions that did not decide the choice.
+        force: compare even if knowledge base, questions or scorer differ.
 
     Raises:
-        UsageError: knowledge base, questions or scorer differ and `force` is not given; no cell
-            is named and there are several; nothing in common.
+        UsageError: the set-ups differ without `force`; several cells and none is named; no
+            question in common.
     """
     with closing(Ledger(a)) as first, closing(Ledger(b)) as second:
         names = _resolve_cell(first, cell_a), _resolve_cell(second, cell_b)
@@ -91,8 +94,8 @@ def compare(
         differs = list(_differences(first, second, names))
         if differs and not force:
             raise UsageError(
-                f"{a} and {b} do not compare: {'; '.join(differs)}. Compare runs on the same, or "
-                "add --force."
+                f"{a} and {b} are not comparable: {'; '.join(differs)}. Compare runs with the same "
+                "set-up, or add --force."
             )
         return _compare_scores((first, second), names, differs)
 
@@ -102,19 +105,19 @@ def _resolve_cell(ledger: Ledger, name: str | None) -> str:
         if not _RECALL.fullmatch(name):
             return find_cell(ledger, name).name
         if not ledger.meta("spec")["retrieval"]:
-            raise UsageError(f"{ledger.folder}: {name}: it retrieved nothing. Name a cell.")
+            raise UsageError(f"{ledger.folder} has no {name}: it retrieved nothing. Name a cell.")
         return name
-    there = [cell.name for cell in stored_cells(ledger) if not cell.repeat]
-    if len(there) == 1:
-        return there[0]
+    cells = [cell.name for cell in stored_cells(ledger) if not cell.repeat]
+    if len(cells) == 1:
+        return cells[0]
     if chosen := _selection(ledger):
         return str(chosen["best"])
-    listed = ", ".join(repr(cell) for cell in there) or "recall@1, recall@5, …"
+    listed = ", ".join(repr(cell) for cell in cells) or "recall@1, recall@5, …"
     raise UsageError(f"{ledger.folder}: which cell? Name one with --cell: {listed}.")
 
 
 def _selection(ledger: Ledger) -> Mapping[str, Any] | None:
-    """What was chosen among a run's cells, if anything."""
+    """The selection of results.json; None if there was no choice."""
     if sum(not cell.repeat for cell in stored_cells(ledger)) < 2:
         return None
     chosen: Mapping[str, Any] | None = read_results(ledger.folder)["selection"]
@@ -122,13 +125,13 @@ def _selection(ledger: Ledger) -> Mapping[str, Any] | None:
 
 
 def _share_chosen_on(ledger: Ledger, name: str) -> float:
-    """Share of the groups that a cell was chosen on; 0 of one that was not chosen."""
+    """Share of the groups that decided the choice of a cell; 0 if it was not chosen."""
     chosen = None if _RECALL.fullmatch(name) else _selection(ledger)
     return float(chosen["share"]) if chosen and chosen["best"] == name else 0.0
 
 
 def _differences(a: Ledger, b: Ledger, names: tuple[str, str]) -> Iterator[str]:
-    """What must be equal and is not, in words."""
+    """What differs between two set-ups, in words."""
     first, second = a.meta("spec"), b.meta("spec")
     for field in _QUESTION_FIELDS:
         yield from _unequal_fields(f"questions.{field}", first["questions"][field],
@@ -139,7 +142,7 @@ def _differences(a: Ledger, b: Ledger, names: tuple[str, str]) -> Iterator[str]:
     answered = [ledger for ledger, name in zip((a, b), names, strict=True)
                 if not _RECALL.fullmatch(name)]  # fmt: skip
     if len(answered) == 1:
-        raise UsageError("recall@K compares with recall@K alone: name it for both runs.")
+        raise UsageError("recall@K is only comparable with recall@K: name it for both runs.")
     if answered:
         yield from _unequal_fields("scorer", scorer_name(a), scorer_name(b))
 
@@ -158,7 +161,7 @@ def _short(value: object) -> str:
 
 
 def _searches(ledger: Ledger, name: str) -> bool:
-    """Whether the knowledge base has a part in it."""
+    """True if the figure depends on the knowledge base."""
     return bool(_RECALL.fullmatch(name)) or find_cell(ledger, name).condition != "none"
 
 
@@ -166,9 +169,9 @@ def _compare_scores(
     ledgers: tuple[Ledger, Ledger], names: tuple[str, str], differs: list[str]
 ) -> Comparison:
     first, second = (_scores(ledger, name) for ledger, name in zip(ledgers, names, strict=True))
-    there = [identity for identity in first if identity in second]
+    shared = [identity for identity in first if identity in second]
     share = max(_share_chosen_on(ledger, name) for ledger, name in zip(ledgers, names, strict=True))
-    common = [identity for identity in there if not in_development(first[identity][1], share)]
+    common = [identity for identity in shared if not in_development(first[identity][1], share)]
     if not common:
         raise UsageError(f"{ledgers[0].folder} and {ledgers[1].folder}: no question in common.")
     groups = [first[identity][1] for identity in common]
@@ -189,12 +192,12 @@ def _compare_scores(
         [identity for identity, x, y in zip(common, a, b, strict=True) if x >= 1 > y],
         [identity for identity, x, y in zip(common, a, b, strict=True) if x < 1 <= y],
         differs,
-        len(there) - len(common),
+        len(shared) - len(common),
     )
 
 
 def _interval_or_none(interval: tuple[float, float]) -> tuple[float, float] | None:
-    """None in place of (nan, nan): there are too few for an interval."""
+    """None for (nan, nan), which stands for too few questions."""
     return None if interval[0] != interval[0] else interval
 
 
@@ -209,19 +212,19 @@ def _scores(ledger: Ledger, name: str) -> dict[str, tuple[float, str]]:
 
 
 def _recalls(ledger: Ledger, k: int) -> Iterator[tuple[str, tuple[float, str]]]:
-    looked = ledger.meta("spec")["retrieval"]["depth"]
-    if k > looked:
-        raise UsageError(f"{ledger.folder}: recall@{k}: it retrieved {looked} documents.")
+    depth = ledger.meta("spec")["retrieval"]["depth"]
+    if k > depth:
+        raise UsageError(f"{ledger.folder} has no recall@{k}: it retrieved {depth} documents.")
     query = "SELECT e.body, h.body FROM hits h JOIN examples e USING (position) ORDER BY position"
     for question, body in ledger.rows(query):
         example = example_from_json(json.loads(question))
         if example.relevant:
-            kept = apply_level(ledger, example, StoredHits.read(body))
-            names = ranked_units(kept)
-            if len(names) < k and len(kept.ids) >= looked:
+            hits = apply_level(ledger, example, StoredHits.from_bytes(body))
+            names = ranked_units(hits)
+            if len(names) < k and len(hits.ids) >= depth:
                 raise UsageError(
-                    f"{ledger.folder}: recall@{k}: of question {example.id} the {looked} documents "
-                    f"belong to {len(names)} pages or entities: take a smaller K."
+                    f"{ledger.folder} has no recall@{k}: the {depth} documents of question "
+                    f"{example.id} belong to {len(names)} pages or entities. Use a smaller K."
                 )
             hit = float(metrics.hit(names, example.relevant, k))
             yield example.id, (hit, example.group or example.id)

@@ -240,7 +240,7 @@ def _run_batches(
 ) -> int:
     """All batches of the shard, or those of a plan; how many rows failed."""
     from rag_vqa.eval.results.judgement import check_scorable
-    from rag_vqa.eval.run.runner import PROBE_QUESTIONS, Runner, estimate_run
+    from rag_vqa.eval.run.runner import PROBE_QUESTIONS, Runner
 
     if scorer is not None:
         check_scorable(ledger, scorer)
@@ -249,7 +249,8 @@ def _run_batches(
     with progress("evaluate", running.total, quiet=line.quiet) as advance:
         if asked.plan or running.questions > PROBE_QUESTIONS:
             failed = running.run(advance, at_most=PROBE_QUESTIONS)
-            line.note(estimate_run(ledger, running))
+            line.note(running.estimate())
+
         return failed if asked.plan else running.run(advance)
 
 

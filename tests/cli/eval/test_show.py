@@ -1,26 +1,17 @@
 """`rag-vqa eval report|compare|show`: what people see of finished runs."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from finished_runs import FinishedRuns
 
 from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
-from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.storage import lock
 
 Cli = Callable[..., Any]
 CELLS = [Cell("none", 0, "closed-book"), Cell("retrieved", 1, "short")]
-
-
-@pytest.fixture
-def finished(birds: Path, encoder: Any, tmp_path: Path) -> Iterator[FinishedRuns]:
-    with KnowledgeBase.open(birds, encoder) as kb:
-        yield FinishedRuns(kb, tmp_path)
 
 
 def test_report_writes_the_page_and_prints_the_tables(cli: Cli, finished: FinishedRuns) -> None:

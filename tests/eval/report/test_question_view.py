@@ -21,7 +21,7 @@ def test_a_question_comes_with_all_that_is_known_of_it(finished: Make) -> None:
     assert found.example.query.text == "puffins cliffs <0>?"
     assert found.found[0].id == "puffin" and len(found.found) == 3
     assert [hit.right for hit in found.found] == [True, False, False]
-    none, retrieved, oracle = found.told
+    none, retrieved, oracle = found.answers
     assert none.evidence == [] and "puffins nest" not in none.prompt
     assert [(hit.id, hit.number, hit.right) for hit in retrieved.evidence] == [
         ("puffin", 1, True), (found.found[1].id, 2, False),
@@ -29,13 +29,13 @@ def test_a_question_comes_with_all_that_is_known_of_it(finished: Make) -> None:
     assert retrieved.evidence[0].score == found.found[0].score
     assert "puffins nest in burrows on sea cliffs" in retrieved.prompt
     assert oracle.evidence == [EvidenceView("puffin", 1, None, True)]
-    causes = [told.answer.cause for told in found.told if told.answer]
+    causes = [view.answer.cause for view in found.answers if view.answer]
     assert causes == ["no evidence given", "misread", "misread"]
 
 
 def test_one_cell_alone(finished: Make) -> None:
     with Ledger(finished(cells=CELLS)) as ledger:
-        assert [told.cell for told in question_view(ledger, "q2", "oracle short").told] == [
+        assert [view.cell for view in question_view(ledger, "q2", "oracle short").answers] == [
             CELLS[2]
         ]
         with pytest.raises(UsageError, match=r"no cell 'oracle'.*'oracle short'"):
@@ -48,15 +48,15 @@ def test_what_did_not_fit_says_why(finished: Make) -> None:
     run = finished(cells=CELLS[1:2])
     edit(run, dropped={"puffin#1": "too large", "puffin#2": "too large", "q": "no"}, kept=[])
     with Ledger(run) as ledger:
-        [told] = question_view(ledger, "q0").told
-    assert (told.evidence[0].number, told.evidence[0].dropped) == (0, "a picture: too large")
+        [view] = question_view(ledger, "q0").answers
+    assert (view.evidence[0].number, view.evidence[0].dropped) == (0, "a picture: too large")
     # Now the second is a document of that name, and not a picture of the first.
     edit(
         run, dropped={"puffin": "context", "puffin#1": "no room"}, documents=["puffin", "puffin#1"]
     )
     with Ledger(run) as ledger:
-        [told] = question_view(ledger, "q0").told
-    assert [hit.dropped for hit in told.evidence] == ["context", "no room"]
+        [view] = question_view(ledger, "q0").answers
+    assert [hit.dropped for hit in view.evidence] == ["context", "no room"]
 
 
 def test_what_the_filter_left_out_is_there_too(finished: Make) -> None:
@@ -69,9 +69,9 @@ def test_what_the_filter_left_out_is_there_too(finished: Make) -> None:
         fields = '[{"condition":"filtered","k":2,"template":"short","repeat":0}]'
         db.execute("UPDATE meta SET value = ? WHERE name = 'cells'", [fields])
     with Ledger(run) as ledger:
-        [told] = question_view(ledger, "q0").told
-    assert [(hit.id, hit.number, hit.dropped) for hit in told.evidence][:2] == [
-        ("stork", 1, ""), ("puffin", 0, "the filter left it out"),
+        [view] = question_view(ledger, "q0").answers
+    assert [(hit.id, hit.number, hit.dropped) for hit in view.evidence][:2] == [
+        ("stork", 1, ""), ("puffin", 0, "the filter removed it"),
     ]  # fmt: skip
 
 
@@ -81,8 +81,8 @@ def test_what_failed_says_why(finished: Make) -> None:
         db.execute("DELETE FROM answers WHERE position = 0")
         db.execute("INSERT INTO failed VALUES ('retrieved k=1 short', 0, 'the server said no')")
     with Ledger(run) as ledger:
-        [told] = question_view(ledger, "q0").told
-    assert (told.answer, told.error) == (None, "the server said no")
+        [view] = question_view(ledger, "q0").answers
+    assert (view.answer, view.error) == (None, "the server said no")
 
 
 def test_what_is_not_scored_says_so(finished: Make) -> None:

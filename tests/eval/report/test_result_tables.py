@@ -48,7 +48,7 @@ def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> Non
     assert [row["n"] for row in table] == [str(60 - sum(inside))] * 3
     assert [row["accuracy %"] for row in table] == ["0.0"] * 3
     [note] = result_tables.table_notes(results)
-    assert note.startswith(f"Chosen: retrieved k=1 short, on {sum(inside)} questions")
+    assert note.startswith(f"Best cell: retrieved k=1 short, chosen on {sum(inside)} questions")
     assert result_tables.escape_markdown(note) in result_tables.results_markdown(results)
 
 
@@ -72,7 +72,7 @@ def test_what_had_no_document_was_put_by_closed_book(finished: Make) -> None:
     rows = [bird(0), bird(1, answers=(), relevant=(), unanswerable=True)]
     results = read_results(finished(rows=rows, cells=[Cell("oracle", 1, "short")]))
     assert list(result_tables.table_notes(results)) == [
-        "oracle short: 1 of 2 had no document: closed-book."
+        "oracle short: 1 of 2 were answered closed-book, for lack of documents."
     ]  # fmt: skip
 
 
@@ -135,8 +135,8 @@ def test_a_published_figure_compares_where_all_four_agree(finished: Make) -> Non
     }
     assert differs(split="val") == {"split": "val, ours test"}
     assert differs(n=5) == {"n": "5, ours 6"}
-    assert differs(n=None)["n"].startswith("not told")
-    assert differs(scorer=None)["scorer"].startswith("not told")
+    assert differs(n=None)["n"].startswith("not published")
+    assert differs(scorer=None)["scorer"].startswith("not published")
     answers = {"condition": "retrieved", "metric": "all"}
     assert differs(**answers, scorer="infoseek official") == {
         "scorer": "infoseek official, ours text exact match"

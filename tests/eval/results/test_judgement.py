@@ -30,8 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
     "answered though unanswerable": {"example": replace(EXAMPLE, relevant=(), unanswerable=True)},
     "no evidence given": {"cell": NONE, "kept": None},
     "no gold named": {"example": replace(EXAMPLE, relevant=())},
-    "gold not in the knowledge base": {"gold_there": False},
-    "misread": {"shown": True},
+    "gold not in the knowledge base": {"gold_exists": False},
+    "misread": {"gold_shown": True},
     "not retrieved": {"kept": kept("a", "b", "right")},
     "filtered": {"cell": FILTERED, "documents": ["a"]},
     "dropped by the budget": {"documents": ["a", "right"]},
@@ -44,13 +44,13 @@ def cause(**case: Any) -> str:
         "cell": RETRIEVED,
         "kept": kept("a", "right"),
         "lenient": False,
-        "gold_there": True,
-        "shown": False,
+        "gold_exists": True,
+        "gold_shown": False,
         "documents": [],
     }
-    given_ = usual | case
-    answer = {"documents": given_.pop("documents")}
-    return cause_of(given_.pop("example"), given_.pop("cell"), answer, given_.pop("kept"), **given_)
+    fields = usual | case
+    answer = {"documents": fields.pop("documents")}
+    return cause_of(fields.pop("example"), fields.pop("cell"), answer, fields.pop("kept"), **fields)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -89,8 +89,8 @@ def test_a_filter_that_keeps_the_right_one_leaves_it_to_the_budget() -> None:
 
 def test_a_right_document_of_a_page_counts_for_the_page() -> None:
     parts = {"page#1": "page", "page#7": "page", "other#1": "other"}
-    found_ = kept("other#1", "page#7", parents=parts)
-    assert cause(example=BY_PARENT, kept=found_, documents=["page#7"]) == "dropped by the budget"
+    hits = kept("other#1", "page#7", parents=parts)
+    assert cause(example=BY_PARENT, kept=hits, documents=["page#7"]) == "dropped by the budget"
     assert cause(example=BY_PARENT, kept=kept("other#1", parents=parts)) == "not retrieved"
     assert has_gold(BY_PARENT, ["page#1"], parts)
     assert has_gold(BY_PARENT, ["page"], {})  # a document that is a page of its own

@@ -25,7 +25,7 @@ def ledger_of(folder: Path, examples: list[Example], hits: list[list[str]], **mo
     ledger = Ledger(folder)
     rows = [
         (place, "key", StoredHits(ids, [0] * len(ids), [-float(i) for i in range(len(ids))],
-                            more.get("parents", {}), [], more.get("answer_at", 0)).written())
+                            more.get("parents", {}), [], more.get("answer_at", 0)).to_bytes())
         for place, ids in enumerate(hits)
     ]  # fmt: skip
     ledger.write("INSERT INTO hits VALUES (?, ?, ?)", rows)
@@ -126,6 +126,6 @@ def test_the_first_text_that_holds_an_answer() -> None:
 def test_spaces_in_an_id_are_not_exported(tmp_path: Path) -> None:
     with (
         ledger_of(tmp_path, [Example("q 0", Query("?"), relevant=("d1",))], [["d1"]]) as ledger,
-        pytest.raises(BadInput, match="has spaces"),
+        pytest.raises(BadInput, match="contains spaces"),
     ):
         list(retrieval_stage.export_trec(ledger))

@@ -172,7 +172,7 @@ def test_rows_come_in_order_or_one_alone(ask: Make, tmp_path: Path) -> None:
             *range(12)
         ]
         [one] = judged_answers(ledger, SHORT, "text exact match", position=5)
-        assert (one.example.id, one.score, one.shown) == ("q5", 1.0, True)
+        assert (one.example.id, one.score, one.gold_shown) == ("q5", 1.0, True)
 
 
 def test_what_cannot_be_scored_is_said_before(tmp_path: Path) -> None:

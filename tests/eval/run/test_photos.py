@@ -99,9 +99,9 @@ def test_a_merge_that_is_refused_leaves_nothing(ask: Make, tmp_path: Path) -> No
         with open_run(run, tmp_path / f"p{number}") as ledger:
             Runner(run, ledger).run()
     go(ask(40, cells=[Cell("oracle", 1, "short")]), tmp_path / "other")
-    with pytest.raises(UsageError, match="answer other cells"):
+    with pytest.raises(UsageError, match="answer different cells"):
         merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "other"])
-    with pytest.raises(UsageError, match="name each once"):
+    with pytest.raises(UsageError, match="name each shard once"):
         merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "p1"])
     assert merge_shards(tmp_path / "m", [tmp_path / "p1", tmp_path / "p2"]) == 0
     assert not (tmp_path / "m" / "merging").exists()

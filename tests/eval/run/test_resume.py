@@ -59,7 +59,7 @@ def test_killed_before_its_first_batch(
         def die(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("rag_vqa.eval.run.runner._record_cells", die)
+        patch.setattr("rag_vqa.eval.run.runner._store_cells", die)
         with pytest.raises(KeyboardInterrupt), open_run(ask(), tmp_path / "run"):
             pass
     assert (tmp_path / "run" / LEDGER_FILE).exists()
@@ -107,7 +107,7 @@ def test_folders_that_are_something_else(ask: Make, birds: Path, tmp_path: Path)
     (tmp_path / "text" / LEDGER_FILE).write_text(
         "no database at all, but long enough to be read as one"
     )
-    with pytest.raises(BadInput, match="damaged or no ledger"), open_run(ask(), tmp_path / "text"):
+    with pytest.raises(BadInput, match="damaged, or is not the ledger"), open_run(ask(), tmp_path / "text"):
         pass
     with pytest.raises(Missing, match="holds no run"):
         Ledger(tmp_path / "nowhere")
@@ -132,7 +132,7 @@ def test_a_ledger_of_another_version_is_refused(ask: Make, tmp_path: Path) -> No
         (["retrieved"], {"repeat": 0}, "--repeat 0"),
         (["retrieval"], {"repeat": 2}, "answers nothing"),
         (["retrieval"], {"grid": {"k": ["1"]}}, "answers nothing"),
-        (["retrieval", "none"], {}, "that one alone"),
+        (["retrieval", "none"], {}, "only alone"),
     ],
 )
 def test_cells_that_cannot_be_meant(

@@ -26,7 +26,8 @@ def go(run: EvaluationRun, folder: Path) -> dict[str, Any]:
 def hits(folder: Path) -> list[tuple[int, list[str], list[float]]]:
     with Ledger(folder) as ledger:
         rows = ledger.rows("SELECT position, body FROM hits ORDER BY position")
-        return [(p, StoredHits.read(body).ids, StoredHits.read(body).scores) for p, body in rows]
+        stored = [(position, StoredHits.from_bytes(body)) for position, body in rows]
+        return [(position, found.ids, found.scores) for position, found in stored]
 
 
 def test_out_and_in_again(ask: Make, tmp_path: Path) -> None:

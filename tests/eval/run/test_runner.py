@@ -287,5 +287,5 @@ def test_questions_without_text_are_refused_before_answers_not_in_each_cell(
     rows = list(run.questions.examples())
     rows[5] = replace(rows[5], query=Query(""))
     run.questions.rows = rows  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match=r"1 questions, as 'q5', .*--conditions retrieval"):
+    with pytest.raises(UsageError, match=r"1 questions, such as 'q5', .*--conditions retrieval"):
         go(run, tmp_path / "run")

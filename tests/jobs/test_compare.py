@@ -10,14 +10,14 @@ from finished_runs import bird
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.eval.results.cell_statistics import in_development
 from rag_vqa.eval.run.conditions import Cell
-from rag_vqa.jobs.compare import compare
+from rag_vqa.jobs.compare import compare_runs
 
 Make = Callable[..., Path]
 
 
 def test_difference_and_flips_by_hand(finished: Make) -> None:
     a, b = finished(right=[0, 1, 2]), finished(right=[2, 3])
-    found = compare(a, b)
+    found = compare_runs(a, b)
     assert (found.n, found.a.value, found.b.value) == (6, 3 / 6, 2 / 6)
     assert found.difference == pytest.approx(2 / 6 - 3 / 6)
     assert (found.lost, found.won, found.differs) == (["q0", "q1"], ["q3"], [])
@@ -26,7 +26,7 @@ def test_difference_and_flips_by_hand(finished: Make) -> None:
 def test_the_interval_draws_groups_whole(finished: Make) -> None:
     # B - A sums to -2, +1 and 0 in the three groups of two questions. Drawing one group three times
     # has a chance of 1/27, over 2.5%: so the ends are those of -2 and of +1 alone.
-    found = compare(finished(right=[0, 1, 2]), finished(right=[2, 3]))
+    found = compare_runs(finished(right=[0, 1, 2]), finished(right=[2, 3]))
     assert found.ci95 == (3 * -2 / 6, 3 * 1 / 6)
 
 
@@ -34,31 +34,31 @@ def test_two_cells_of_one_run(finished: Make) -> None:
     cells = [Cell("none", 0, "closed-book"), Cell("retrieved", 1, "short")]
     # "burrows" stands in the document, so this script answers with evidence alone.
     run = finished(cells=cells, script={"sea cliffs": "burrows"})
-    found = compare(run, run, "none", "retrieved k=1 short")
+    found = compare_runs(run, run, "none", "retrieved k=1 short")
     assert (found.a.value, found.b.value, found.difference) == (0.0, 1.0, 1.0)
     assert found.won == [f"q{i}" for i in range(6)]
     with pytest.raises(UsageError, match="two cells"):
-        compare(run, run, "none", "none")
+        compare_runs(run, run, "none", "none")
     with pytest.raises(UsageError, match=r"which cell.*'none', 'retrieved k=1 short'"):
-        compare(run, finished())
+        compare_runs(run, finished())
     with pytest.raises(UsageError, match=r"no cell 'nun'.*'none'"):
-        compare(run, run, "nun", "none")
+        compare_runs(run, run, "nun", "none")
 
 
 def test_hits_compare_by_recall(finished: Make, encoder: Any) -> None:
     run = finished(cells=())
-    found = compare(run, run, "recall@1", "recall@3")
+    found = compare_runs(run, run, "recall@1", "recall@3")
     assert (found.a.value, found.b.value, found.n) == (1.0, 1.0, 6)
     with pytest.raises(UsageError, match="recall@101: it retrieved 100"):
-        compare(run, run, "recall@1", "recall@101")
-    with pytest.raises(UsageError, match="with recall@K alone"):
-        compare(run, finished(), "recall@1")
+        compare_runs(run, run, "recall@1", "recall@101")
+    with pytest.raises(UsageError, match="with recall@K: name it"):
+        compare_runs(run, finished(), "recall@1")
 
 
 def test_a_run_that_retrieved_nothing_has_no_recall(finished: Make) -> None:
     run = finished(cells=[Cell("none", 0, "closed-book")])
     with pytest.raises(UsageError, match="recall@1: it retrieved nothing"):
-        compare(run, run, "recall@1", "recall@2")
+        compare_runs(run, run, "recall@1", "recall@2")
 
 
 def test_a_chosen_cell_is_compared_on_the_rest(finished: Make) -> None:
@@ -67,10 +67,10 @@ def test_a_chosen_cell_is_compared_on_the_rest(finished: Make) -> None:
     inside = [row.id for row in rows if in_development(row.group, 0.2)]
     assert 0 < len(inside) < 30
     a, b = finished(rows=rows, cells=cells, right=range(30)), finished(rows=rows)
-    found = compare(a, b)  # the first of the equal two was chosen
+    found = compare_runs(a, b)  # the first of the equal two was chosen
     assert (found.a.cell, found.n, found.left_out) == (cells[0].name, 60 - len(inside), len(inside))
     assert found.lost == [row.id for row in rows[:30] if row.id not in inside]
-    other = compare(a, b, cells[1].name, "retrieved k=1 short")
+    other = compare_runs(a, b, cells[1].name, "retrieved k=1 short")
     assert (other.n, other.left_out) == (60, 0)
 
 
@@ -86,8 +86,8 @@ def test_a_chosen_cell_is_compared_on_the_rest(finished: Make) -> None:
 def test_what_was_asked_must_be_the_same(finished: Make, asked: Any, field: str) -> None:
     a, b = finished(right=[0]), finished(right=[1], **asked)
     with pytest.raises(UsageError, match=f"{field}.*--force"):
-        compare(a, b)
-    found = compare(a, b, force=True)
+        compare_runs(a, b)
+    found = compare_runs(a, b, force=True)
     assert len(found.differs) == 1
     assert found.differs[0].startswith(field)
     assert (found.lost, found.won) == (["q0"], ["q1"])
@@ -98,15 +98,15 @@ def test_the_knowledge_base_must_be_the_same_where_it_is_used(finished: Make) ->
     a, b = finished(cells=cells), finished(cells=cells)
     change(b, lambda spec: spec["knowledge_base"].update(digest="d" * 64))
     with pytest.raises(UsageError, match=r"knowledge_base\.digest"):
-        compare(a, b, "retrieved k=1 short", "retrieved k=1 short")
-    assert compare(a, b, "none", "none").n == 6  # nothing was looked up for it
+        compare_runs(a, b, "retrieved k=1 short", "retrieved k=1 short")
+    assert compare_runs(a, b, "none", "none").n == 6  # nothing was looked up for it
 
 
 def test_the_scorer_must_be_the_same(finished: Make) -> None:
     a, b = finished(), finished()
     change(b, "another scorer", "scorer")
     with pytest.raises(UsageError, match="scorer is text exact match and another scorer"):
-        compare(a, b)
+        compare_runs(a, b)
 
 
 def test_without_scores_or_a_run_there_is_nothing_to_compare(
@@ -116,15 +116,15 @@ def test_without_scores_or_a_run_there_is_nothing_to_compare(
     with sqlite3.connect(b / "run.sqlite") as db:
         db.execute("DELETE FROM meta WHERE name = 'scorer'")
     with pytest.raises(Missing, match="rag-vqa eval report"):
-        compare(a, b)
+        compare_runs(a, b)
     with pytest.raises(Missing, match="holds no run"):
-        compare(a, tmp_path / "nothing")
+        compare_runs(a, tmp_path / "nothing")
 
 
 def test_only_questions_in_common_count(finished: Make) -> None:
     a = finished(right=[0, 1], rows=[bird(i) for i in range(4)])
     b = finished(right=[1, 2], rows=[bird(i) for i in range(1, 6)], split="part")
-    found = compare(a, b, force=True)
+    found = compare_runs(a, b, force=True)
     assert (found.a.n, found.b.n, found.n) == (4, 5, 3)
     assert (found.a.value, found.b.value) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
