@@ -107,7 +107,10 @@ def test_folders_that_are_something_else(ask: Make, birds: Path, tmp_path: Path)
     (tmp_path / "text" / LEDGER_FILE).write_text(
         "no database at all, but long enough to be read as one"
     )
-    with pytest.raises(BadInput, match="damaged, or is not the ledger"), open_run(ask(), tmp_path / "text"):
+    with (
+        pytest.raises(BadInput, match="damaged, or is not the ledger"),
+        open_run(ask(), tmp_path / "text"),
+    ):
         pass
     with pytest.raises(Missing, match="holds no run"):
         Ledger(tmp_path / "nowhere")
