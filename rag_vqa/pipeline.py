@@ -18,14 +18,23 @@ from rag_vqa.answer_stream import stream_call
 from rag_vqa.critic import Critic, Filter
 from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
 from rag_vqa.readers.factory import check_reader_options, open_reader
-from rag_vqa.types import Answer, Completion, Hit, ImageSource, OnText, Passage, Prompt, Query
+from rag_vqa.types import (
+    Answer,
+    Completion,
+    Hit,
+    ImageSource,
+    OnText,
+    Passage,
+    Prompt,
+    Query,
+    Where,
+)
 
 if TYPE_CHECKING:
     from rag_vqa.readers.base import Reader
     from rag_vqa.retriever.explain import Explanation
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-Where = Mapping[str, Any]
 CLOSED_BOOK = "closed-book"
 
 

@@ -6,7 +6,7 @@ nothing of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A picture: a path, the bytes of a file, or an image already decoded. Only images.py opens it.
 ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
+# A metadata filter: the value that each name must have, or a list of values that it may have.
+Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
 Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
 # (row, piece) → False cancels that row.
 OnText = Callable[[int, str], bool | None]

@@ -21,7 +21,6 @@ from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search import filters
-from rag_vqa.retriever.search.filters import Where
 from rag_vqa.retriever.store import document_store, maintenance, migrate, verify
 from rag_vqa.retriever.store.database import DATABASE_FILE
 from rag_vqa.retriever.store.document_content import Shown
@@ -29,7 +28,7 @@ from rag_vqa.retriever.store.document_store import Store, read_document_passages
 from rag_vqa.retriever.store.maintenance import Compacted
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.sync_and_merge import SyncReport
-from rag_vqa.types import Document, Hit, Query
+from rag_vqa.types import Document, Hit, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.search import Retriever

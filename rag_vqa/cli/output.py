@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from rag_vqa.formatting import escape_invisible, format_duration, is_invisible, one_line
 from rag_vqa.serialization import answer_fields
-from rag_vqa.types import Answer, Hit, Query
+from rag_vqa.types import Answer, Hit, Query, Where
 
 if TYPE_CHECKING:
-    from rag_vqa.pipeline import RagVqa, Where
+    from rag_vqa.pipeline import RagVqa
 
 NO_EVIDENCE = "answered without evidence"
 _STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "32", "bad": "31"}

@@ -128,7 +128,7 @@ class BuildJob:
 
     def _index(self, kb: KnowledgeBase) -> None:
         """What the search of very many passages needs is worked out now, not at the first one."""
-        if kb.retriever.choice.engine == "faiss":
+        if kb.retriever.has_cache:
             self.run.note(f"index: {kb.retriever.choice.reason}")
             kb.retriever.keep()
 

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
     from rag_vqa.retriever.modeling.encoder import Encoder
-    from rag_vqa.retriever.search.filters import Where
     from rag_vqa.retriever.store.kb_manifest import Manifest
     from rag_vqa.settings_schema import Settings
-    from rag_vqa.types import ImageSource, Query
+    from rag_vqa.types import ImageSource, Query, Where
 
 
 def open_pipeline(

@@ -1,16 +1,18 @@
 """Index: the protocol of every engine, and the registry of engines.
 
 Knows shapes, orders, extras and how many rows suit which engine. Does not know arithmetic. An
-engine is one file and one entry of `_ENGINES`; it is imported when it is first made.
+engine is one file and one entry of `ENGINES`; it is imported when it is first made.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +25,15 @@ __all__ = [
     "EXACT_LIMIT",
     "NO_KEY",
     "Codes",
+    "Engine",
     "EngineChoice",
+    "HasCache",
     "Index",
     "Keys",
     "Positions",
     "Scores",
     "Tokens",
+    "find_engine",
     "make_index",
     "suggest_engine",
 ]
@@ -37,17 +42,7 @@ Positions = NDArray[np.int64]  # where a row lies, as against its key
 Scores = NDArray[np.float32]
 Tokens = NDArray[np.floating]
 NO_KEY = -1  # pads an answer of fewer than k rows, with score -inf
-ENGINES = ("exact", "faiss", "triton", "qdrant")
 EXACT_LIMIT = 100_000  # rows; beyond, an exact scan on a CPU is felt
-# What an engine imports beyond the package's own needs, and what brings it.
-_NEEDS = {
-    "faiss": ("faiss", "python -m pip install 'rag-vqa[cpu]'  # or [gpu]"),
-    "triton": (
-        "triton",
-        "python -m pip install 'rag-vqa[triton]'  # CUDA builds of torch bring it",
-    ),
-    "qdrant": ("qdrant_client", "python -m pip install 'rag-vqa[qdrant]'"),
-}
 
 
 class Index(Protocol):
@@ -57,27 +52,28 @@ class Index(Protocol):
         """How many rows it holds."""
 
     def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None = None) -> None:
-        """Add rows, a block at a time; blocks of some 2^15 rows are searched best.
+        """Add one block of rows; blocks of about 2^15 rows are the fastest to search.
 
-        Arrays that are fp16 tokens or codes and lie in one piece are kept by reference, never
-        copied whole: they may be mapped from read-only files, and must not change afterwards. The
-        engines "triton" and "qdrant" hold rows elsewhere, and refer to nothing.
+        Contiguous arrays of fp16 tokens or codes are kept by reference, never copied whole: they
+        may be mapped from read-only files, and must not change afterwards. The engines "triton"
+        and "qdrant" copy rows elsewhere and keep no reference.
 
         Args:
-            tokens: (N, K, D), the K and D of the rows already there. None: only codes are kept,
-                and the scores of these rows are those of the tokens that the codes stand for.
+            tokens: (N, K, D), with the K and D of the rows already there. None: the index keeps
+                only codes, and scores these rows by their dequantized tokens.
             keys: (N,) distinct, not negative, not in use.
-            codes: (N,) the same rows as `codes.encode` makes them; None: made here. With them
-                tokens are taken to be finite, and none is read before it is searched for.
+            codes: (N,) the same rows, quantized by `int8_quantization.quantize`; None: made here.
+                With codes given, tokens are taken to be finite, and none is read before a search
+                needs it.
 
         Raises:
-            UsageError: a shape, a value or a key that cannot be meant.
+            UsageError: an invalid shape, value or key.
         """
 
     def delete(self, keys: Keys) -> None:
-        """Remove rows; a key that is not there is no error. It may be added again later.
+        """Remove rows; unknown keys are ignored. A removed key may be added again.
 
-        An engine that keeps arrays by reference holds on to them until it is made anew.
+        An engine that keeps arrays by reference releases them only when a new index is made.
         """
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
@@ -85,22 +81,22 @@ class Index(Protocol):
 
         Args:
             queries: (Q, K, D).
-            among: keys to choose from; None for all. Those that are not there are left out.
+            among: keys to choose from, unknown ones ignored; None for all.
 
         Returns:
             keys (Q, k) int64 and scores (Q, k) float32; rows short of k end in NO_KEY and -inf.
-            Scores are those of fp16 tokens, whatever an engine finds its candidates by.
+            Scores are those of fp16 tokens, however an engine finds its candidates.
         """
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all.
 
-        Takes the memory of a copy: a knowledge base keeps rows in files of its own instead.
+        Needs the memory of a copy; a knowledge base keeps its rows in segment files instead.
         """
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read what `save` wrote; the same searches have the same results.
+        """Read a file that `save` wrote; the same searches give the same results.
 
         Raises:
             Missing: no such file.
@@ -108,9 +104,54 @@ class Index(Protocol):
         """
 
 
+@runtime_checkable
+class HasCache(Protocol):
+    """An index that can save what it computed from its rows, for the next one of its kind."""
+
+    def save_cache(self, path: Path) -> None:
+        """Write the cache to one file, whole or not at all; its engine's class takes `cache=`."""
+
+
+Suits = Callable[[int, int, int, str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One entry of the registry.
+
+    Attributes:
+        factory: the class, or "module:Class", imported when an index is first made.
+        package: the package that it imports beyond this one's own needs, "" if none.
+        install: the command that installs that package.
+        suits: (rows, K, D, device) → why this engine suits such rows here, None if it does not.
+            Without it `suggest_engine` never chooses the engine.
+        cache_file: where a knowledge base keeps the engine's cache; its class then takes
+            `cache=path` and follows `HasCache`. "" if the engine has none.
+    """
+
+    factory: str | Callable[..., Index]
+    package: str = ""
+    install: str = ""
+    suits: Suits | None = None
+    cache_file: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that the engine needs can be imported."""
+        return not self.package or find_spec(self.package) is not None
+
+    def load(self) -> Callable[..., Index]:
+        """The engine's class."""
+        if not isinstance(self.factory, str):
+            return self.factory
+        module, _, name = self.factory.partition(":")
+        made: Callable[..., Index] = getattr(import_module(module), name)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """An engine, and why it was chosen, for the user to read."""
+    """The name of an engine, and why it was chosen, for the user to read."""
 
     engine: str
     reason: str
@@ -119,68 +160,65 @@ class EngineChoice:
 def make_index(engine: str = "exact", **options: Any) -> Index:
     """An empty index of the engine named; its options are those of its class.
 
-    exact: every row, int8 then fp16, on a CPU (`ExactIndex`). faiss: candidates first, for very
-    many rows (`FaissIndex`). triton: every row, on a GPU (`TritonIndex`). qdrant: a collection on
-    a server or in a folder (`QdrantIndex`).
+    exact: scores every row on a CPU, in int8, then fp16 (`ExactIndex`). faiss: finds candidates
+    first, for very many rows (`FaissIndex`). triton: scores every row on a GPU (`TritonIndex`).
+    qdrant: a collection on a server or in a folder (`QdrantIndex`).
 
     Raises:
         UsageError: no such engine, or an option that it does not have.
         Missing: the engine's extra is not installed.
     """
-    if engine not in ENGINES:
-        near = difflib.get_close_matches(engine, ENGINES, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"No index engine {engine!r}; there is: {', '.join(ENGINES)}.{hint}")
-    module, install = _NEEDS.get(engine, ("numpy", ""))
-    if find_spec(module) is None:
-        raise Missing(f"Index engine {engine!r} needs the package {module}: {install}")
+    entry = find_engine(engine)
+    if not entry.is_installed:
+        raise Missing(f"Index engine {engine!r} needs the package {entry.package}: {entry.install}")
     try:
-        index: Index = _engine_class(engine)(**options)
+        return entry.load()(**options)
     except TypeError as error:
         raise UsageError(f"Index engine {engine!r}: {error}") from error
-    return index
+
+
+def find_engine(name: str) -> Engine:
+    """The entry of that name. Raises UsageError with the known names if there is none."""
+    if name in ENGINES:
+        return ENGINES[name]
+    near = difflib.get_close_matches(name, ENGINES, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"No index engine {name!r}; there is: {', '.join(ENGINES)}.{hint}")
 
 
 def suggest_engine(rows: int, K: int, D: int, device: str = "auto") -> EngineChoice:
-    """The engine that suits so many rows of (K, D) on this machine.
+    """The engine that suits this number of rows of (K, D) on this machine.
 
     Args:
         device: "auto", "cpu" or "cuda…": where the index may live.
     """
-    room = None if device == "cpu" or find_spec("triton") is None else _free_gpu_memory(device)
-    if room is not None:
-        size = rows * K * D * 2
-        if size < 0.8 * room:
-            return EngineChoice(
-                "triton",
-                f"exact, on the GPU: {_gigabytes(size)} of the {_gigabytes(room)} free there",
-            )
+    install = ""
+    for name, engine in reversed(ENGINES.items()):
+        reason = engine.suits and engine.suits(rows, K, D, device)
+        if reason and engine.is_installed:
+            return EngineChoice(name, reason)
+        install = engine.install if reason else install
+    return EngineChoice("exact", f"exact, though slow for {rows:,} passages; faster: {install}")
+
+
+def _suit_exact(rows: int, K: int, D: int, device: str) -> str | None:
+    if rows > EXACT_LIMIT:
+        return None
+    return f"exact: {rows:,} passages are few enough to score them all"
+
+
+def _suit_faiss(rows: int, K: int, D: int, device: str) -> str | None:
     if rows <= EXACT_LIMIT:
-        return EngineChoice("exact", f"exact: {rows:,} passages are few enough to score them all")
-    if find_spec("faiss") is None:
-        _, install = _NEEDS["faiss"]
-        return EngineChoice("exact", f"exact, though slow for {rows:,} passages; faster: {install}")
-    return EngineChoice(
-        "faiss", f"candidates first: {rows:,} passages are too many to score them all"
-    )
+        return None
+    return f"candidates first: {rows:,} passages are too many to score them all"
 
 
-def _engine_class(engine: str) -> Any:
-    if engine == "faiss":
-        from rag_vqa.retriever.index.faiss_engine import FaissIndex
-
-        return FaissIndex
-    if engine == "triton":
-        from rag_vqa.retriever.index.triton_engine import TritonIndex
-
-        return TritonIndex
-    if engine == "qdrant":
-        from rag_vqa.retriever.index.qdrant_engine import QdrantIndex
-
-        return QdrantIndex
-    from rag_vqa.retriever.index.exact_engine import ExactIndex
-
-    return ExactIndex
+def _suit_triton(rows: int, K: int, D: int, device: str) -> str | None:
+    free = None if device == "cpu" or find_spec("triton") is None else _free_gpu_memory(device)
+    size = rows * K * D * 2
+    if free is None or size >= 0.8 * free:
+        return None
+    return f"exact, on the GPU: {size / 1e9:.1f} GB of the {free / 1e9:.1f} GB free there"
 
 
 def _free_gpu_memory(device: str) -> int | None:
@@ -193,5 +231,25 @@ def _free_gpu_memory(device: str) -> int | None:
     return free
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+# By name. Of several engines that suit, `suggest_engine` takes the last.
+ENGINES: dict[str, Engine] = {
+    "exact": Engine("rag_vqa.retriever.index.exact_engine:ExactIndex", suits=_suit_exact),
+    "faiss": Engine(
+        "rag_vqa.retriever.index.faiss_engine:FaissIndex",
+        package="faiss",
+        install="python -m pip install 'rag-vqa[cpu]'  # or [gpu]",
+        suits=_suit_faiss,
+        cache_file="candidates.safetensors",
+    ),
+    "triton": Engine(
+        "rag_vqa.retriever.index.triton_engine:TritonIndex",
+        package="triton",
+        install="python -m pip install 'rag-vqa[triton]'  # CUDA builds of torch bring it",
+        suits=_suit_triton,
+    ),
+    "qdrant": Engine(
+        "rag_vqa.retriever.index.qdrant_engine:QdrantIndex",
+        package="qdrant_client",
+        install="python -m pip install 'rag-vqa[qdrant]'",
+    ),
+}

@@ -19,18 +19,20 @@ from rag_vqa.retriever.index.kernels import Kernel, select_kernel
 from rag_vqa.retriever.index.ranking import ScanResult, scan_codes
 from rag_vqa.retriever.index.row_blocks import RowBlocks
 
-_TOGETHER = 8  # queries that share a pass: more would not stay in the first cache beside a row
-# Candidates scored again in fp16, at least; and for each row asked for.
+_BATCH = 8  # queries that share a scan: more would not stay in the first cache beside a row
+# Candidates rescored in fp16: at least, and for each row asked for.
 _LEAST, _PER_ROW = 150, 2
-_WIDER = 4  # times the candidates, where their scores say that they were too few
+_WIDER = 4  # times as many candidates, if their scores show that they were too few
 
 
 class ExactIndex:
-    """Every row is scored, by int8 codes; rows that may be among the k best again, in fp16.
+    """Scores every row by int8 codes, and rescores rows that may be among the k best in fp16.
 
-    The codes' scores are off by little, and by how much is seen on the candidates: where a row
-    that was left out could still belong to the k best, the candidates are made more. `kernel`
-    names one of `arithmetic.kernels`, None the best that runs here.
+    The rounding of codes changes scores a little; the candidates show by how much. If a row beyond
+    the candidates could still be among the k best, the index takes more candidates.
+
+    Args:
+        kernel: one of `kernels.available_kernels`; None: the fastest that runs here.
 
     >>> index = ExactIndex()
     >>> index.add(np.eye(2, dtype=np.float32)[:, None], np.array([7, 9]))
@@ -50,25 +52,25 @@ class ExactIndex:
         self._rows.add(tokens, keys, codes)
 
     def delete(self, keys: Keys) -> None:
-        """Remove rows; a key that is not there is no error."""
+        """Remove rows; unknown keys are ignored."""
         self._rows.delete(keys)
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
         queries = ranking.check_queries(queries, k, self._rows.shape)
-        at = self._rows.among(among)
-        total = len(self._rows) if at is None else len(at)
+        positions = self._rows.positions_among(among)
+        total = len(self._rows) if positions is None else len(positions)
         if not total:
             return ranking.pad_results([ranking.NO_RESULTS] * len(queries), k)
-        using = select_kernel(queries.shape[2], self._kernel)
-        found: list[tuple[Keys, Scores]] = []
-        for start in range(0, len(queries), _TOGETHER):
-            batch = queries[start : start + _TOGETHER]
-            m = min(total, max(_LEAST, _PER_ROW * k))
-            scanned = scan_codes(self._rows, using, batch, at, m)
-            for query, first in zip(batch, scanned, strict=True):
-                found.append(self._rescore_until_exact(using, query, k, at, total, first))
-        return ranking.pad_results(found, k)
+        kernel = select_kernel(queries.shape[2], self._kernel)
+        m = min(total, max(_LEAST, _PER_ROW * k))
+        results: list[tuple[Keys, Scores]] = []
+        for start in range(0, len(queries), _BATCH):
+            batch = queries[start : start + _BATCH]
+            scans = scan_codes(self._rows, kernel, batch, positions, m)
+            for query, scan in zip(batch, scans, strict=True):
+                results.append(self._rescore_until_exact(kernel, query, k, positions, total, scan))
+        return ranking.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -76,30 +78,30 @@ class ExactIndex:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read what `save` wrote; see `Index.open`."""
+        """Read a file that `save` wrote; see `Index.open`."""
         index = cls()
         load_rows(path, index.add)
         return index
 
     def _rescore_until_exact(
         self,
-        using: Kernel,
+        kernel: Kernel,
         query: NDArray[np.float32],
         k: int,
-        at: Positions | None,
+        positions: Positions | None,
         total: int,
-        scanned: ScanResult,
+        scan: ScanResult,
     ) -> tuple[Keys, Scores]:
-        """The k best of one query, out of as many candidates as it takes."""
+        """The k best rows of one query, out of as many candidates as exactness needs."""
         while True:
-            coarse, places = scanned
-            scores = ranking.rescore(self._rows, using, query, places)
-            keys = self._rows.keys[places]
+            coarse, candidates = scan
+            scores = ranking.rescore(self._rows, kernel, query, candidates)
+            keys = self._rows.keys[candidates]
             order = ranking.top_k_order(scores, keys, k)
             error = np.abs(scores - coarse).max()
-            # What was left out has at most this: the worst candidate's, and twice the error seen.
-            most = coarse.min() + 2 * error
-            if len(places) == total or scores[order[-1]] > most:
+            # No other row scores more than the worst candidate and twice the error seen.
+            bound = coarse.min() + 2 * error
+            if len(candidates) == total or scores[order[-1]] > bound:
                 return keys[order], scores[order]
-            m = min(total, len(places) * _WIDER)
-            (scanned,) = scan_codes(self._rows, using, query[None], at, m)
+            m = min(total, len(candidates) * _WIDER)
+            (scan,) = scan_codes(self._rows, kernel, query[None], positions, m)

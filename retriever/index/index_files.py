@@ -30,21 +30,20 @@ DIGEST = "digest"
 UNFINISHED = ".new"  # ends the name of a file that is not whole yet
 Arrays = Mapping[str, NDArray[Any]]
 Add = Callable[[Tokens | None, Keys, Codes | None], None]
-NOT_CACHED = -1
-_CODES_AT_ONCE = 4096  # of mapped codes, copied at once
+NOT_CACHED = -1  # the place of a row that a cache does not have
+_CODES_AT_ONCE = 4096  # mapped codes that are copied at once
 
 
 def save_rows(path: Path, rows: RowBlocks, more: Arrays | None = None) -> None:
-    """Write the rows that are there, block by block, and further arrays."""
+    """Write the rows that are not deleted, block by block, and further arrays."""
     arrays: dict[str, NDArray[Any]] = {"shape": np.array(rows.shape, np.int64), **(more or {})}
-    at = rows.among(None)
-    for number, (block, here) in enumerate(rows.parts(at)):
-        chosen = slice(None) if here is None else here
+    for number, (block, chosen) in enumerate(rows.select(rows.positions_among(None))):
+        part = slice(None) if chosen is None else chosen
         keys = rows.keys[block.start : block.start + len(block)]
-        arrays[f"keys.{number}"] = np.ascontiguousarray(keys[chosen])
-        arrays[f"codes.{number}"] = np.ascontiguousarray(block.codes[chosen]).view(np.uint8)
+        arrays[f"keys.{number}"] = np.ascontiguousarray(keys[part])
+        arrays[f"codes.{number}"] = np.ascontiguousarray(block.codes[part]).view(np.uint8)
         if block.tokens is not None:
-            arrays[f"tokens.{number}"] = np.ascontiguousarray(block.tokens[chosen])
+            arrays[f"tokens.{number}"] = np.ascontiguousarray(block.tokens[part])
     save_arrays(path, arrays)
 
 
@@ -54,7 +53,7 @@ def save_tokens(path: Path, tokens: NDArray[np.float16], keys: Keys) -> None:
 
 
 def load_tokens(path: Path, add: Add) -> None:
-    """Read what `save_tokens` wrote, and give it to `add`."""
+    """Read a file that `save_tokens` wrote, and pass its rows to `add`."""
     arrays = load_arrays(path)
     try:
         tokens, keys = arrays["tokens"], arrays["keys"]
@@ -67,7 +66,7 @@ def load_tokens(path: Path, add: Add) -> None:
 
 
 def load_rows(path: Path, add: Add) -> Arrays:
-    """Read what `save_rows` wrote: each block is given to `add`, the other arrays are returned."""
+    """Read a file that `save_rows` wrote: pass each block to `add`, return the other arrays."""
     arrays = load_arrays(path)
     try:
         shape = arrays.pop("shape")
@@ -104,36 +103,41 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what `save_arrays` wrote.
+    """Read a file that `save_arrays` wrote.
 
     Raises:
         Missing, CorruptKnowledgeBase: see `Index.open`.
     """
     if not path.is_file():
-        raise Missing(f"{path} does not exist: it is written by `Index.save`.")
+        raise Missing(f"{path} does not exist: `Index.save` writes it.")
     try:
         arrays: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a type numpy has not
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a type that numpy lacks
         raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}.") from error
     written = arrays.pop(DIGEST, np.empty(0))
     if not np.array_equal(written, _digest_arrays(arrays)):
-        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: its digest is another.")
+        raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: its digest differs.")
     return arrays
 
 
 def _digest_arrays(arrays: Arrays) -> NDArray[np.uint8]:
-    """Of names, types, shapes and bytes: a flipped bit would change answers in silence."""
-    found = hashlib.blake2b(digest_size=16)
+    """Digest of names, types, shapes and bytes: a flipped bit would silently change answers."""
+    digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return np.frombuffer(found.digest(), np.uint8)
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateCache:
-    """Of rows (N), keys ascending: `row_checksums` of their codes, codes of their means, and with
-    lists the centres (M, D) and the list of each mean (N, J)."""
+    """What an engine computed from its rows (N), by rising key.
+
+    Attributes:
+        checks: (N,) `row_checksums` of the rows' codes.
+        coarse: (N,) codes of the J means of each row.
+        centres, ids: with inverted lists, their centres (M, D) and the list of each mean (N, J).
+    """
 
     keys: Keys
     checks: NDArray[np.uint64]
@@ -142,20 +146,20 @@ class CandidateCache:
     ids: NDArray[np.uint16] | None = None
 
     def find(self, keys: Keys, codes: Codes) -> NDArray[np.intp]:
-        """Where rows of these keys and codes (n,) lie; NOWHERE if there is none of both."""
+        """Places of the rows with these keys and codes (n,); NOT_CACHED where there is none."""
         found = np.full(len(keys), NOT_CACHED, np.intp)
         if not len(self.keys):
             return found
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        alike = np.flatnonzero(self.keys[places] == keys)
-        for start in range(0, len(alike), _CODES_AT_ONCE):
-            some = alike[start : start + _CODES_AT_ONCE]
-            sound = self.checks[places[some]] == row_checksums(codes[some])
-            found[some[sound]] = places[some[sound]]
+        nearest = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        same_key = np.flatnonzero(self.keys[nearest] == keys)
+        for start in range(0, len(same_key), _CODES_AT_ONCE):
+            part = same_key[start : start + _CODES_AT_ONCE]
+            same_row = self.checks[nearest[part]] == row_checksums(codes[part])
+            found[part[same_row]] = nearest[part[same_row]]
         return found
 
     def write(self, path: Path) -> None:
-        """To one file, whole or not at all."""
+        """Write the cache to one file, whole or not at all."""
         J, D = self.coarse.dtype["values"].shape
         arrays: dict[str, NDArray[Any]] = {
             "keys": self.keys,
@@ -169,7 +173,7 @@ class CandidateCache:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` wrote.
+        """Read a file that `write` wrote.
 
         Raises:
             Missing, CorruptKnowledgeBase: see `Index.open`.
@@ -181,17 +185,18 @@ class CandidateCache:
                 raise ValueError(f"means of {J} × {D}")
             coarse = arrays["coarse"].reshape(-1).view(code_dtype(J, D))
             centres, ids = arrays.get("centres"), arrays.get("ids")
-            found = cls(arrays["keys"].reshape(-1), arrays["checks"], coarse, centres, ids)
+            cache = cls(arrays["keys"].reshape(-1), arrays["checks"], coarse, centres, ids)
         except (KeyError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
             raise CorruptKnowledgeBase(
                 f"{path} is damaged, or of another version: {error!r}."
             ) from error
-        found._check(path)
-        return found
+        cache._check(path)
+        return cache
 
     def _check(self, path: Path) -> None:
+        """Raise CorruptKnowledgeBase unless types, shapes and list numbers are consistent."""
         N, (J, D) = len(self.keys), self.coarse.dtype["values"].shape
-        lists = self.centres is not None and self.ids is not None
+        has_lists = self.centres is not None and self.ids is not None
         M = self.centres.size // D if self.centres is not None else 0
         wanted: list[tuple[NDArray[Any] | None, Any, tuple[int, ...]]] = [
             (self.keys, np.int64, (N,)),
@@ -200,18 +205,18 @@ class CandidateCache:
             (self.centres, np.float32, (M, D)),
             (self.ids, np.uint16, (N, J)),
         ]
-        for array, kind, shape in wanted[: 5 if lists else 3]:
-            if array is None or array.dtype != kind or array.shape != shape:
+        for array, dtype, shape in wanted[: 5 if has_lists else 3]:
+            if array is None or array.dtype != dtype or array.shape != shape:
                 raise CorruptKnowledgeBase(f"{path} is damaged: an array is not {shape}.")
-        if lists and self.ids is not None and self.ids.size and int(self.ids.max()) >= M:
+        if has_lists and self.ids is not None and self.ids.size and int(self.ids.max()) >= M:
             raise CorruptKnowledgeBase(f"{path} is damaged: a list has no centre.")
 
 
 def row_checksums(codes: Codes) -> NDArray[np.uint64]:
-    """64 bits of each row (N,): rows that are not the same differ in them, by all odds.
+    """64-bit checksums (N,) of the rows of codes.
 
-    Of two quick ones, against mishap and not malice: they are made of all rows at each opening.
+    Two quick ones joined, against accidents and not malice: each opening computes them of all rows.
     """
     rows = np.ascontiguousarray(codes).view(np.uint8).reshape(len(codes), codes.itemsize)
-    made = (zlib.crc32(row.data) << 32 | zlib.adler32(row.data) for row in rows)
-    return np.fromiter(made, np.uint64, len(rows))
+    checks = (zlib.crc32(row.data) << 32 | zlib.adler32(row.data) for row in rows)
+    return np.fromiter(checks, np.uint64, len(rows))

@@ -1,7 +1,8 @@
 """Int8 quantization of tokens: a quarter of their size, one scale a token, nothing trained.
 
-Knows the format of a row and its arithmetic. Does not know files nor how codes are searched. Small,
-as the store, the engines and the build estimate share it and need neither torch nor an index.
+Knows the format of a row and its arithmetic. Does not know files nor how codes are searched.
+
+Apart because the store, the engines and the build estimate share it without torch or an index.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MAX_CODE = 127  # the range is symmetric: -128 is never used
-_ROWS_AT_ONCE = 4096  # worked on at once, so that memory stays flat
+_ROWS_AT_ONCE = 4096  # so that memory stays flat
 
-Codes = NDArray[np.void]  # (N,) rows of `row_type(K, D)`
+Codes = NDArray[np.void]  # (N,) rows of `code_dtype(K, D)`
 
 
 def code_dtype(K: int, D: int) -> np.dtype[np.void]:
-    """One row: its values, what one unit of them is worth, and their sums, token by token.
+    """One row: for each token its values, the worth of one unit (scale), and their sum.
 
     The sums let a processor multiply unsigned by signed bytes: Σ (q + 128) d = Σ q d + 128 Σ d.
     """
@@ -34,13 +35,13 @@ def quantize(tokens: NDArray[np.floating]) -> Codes:
     codes = np.empty(N, code_dtype(K, D))
     for start in range(0, N, _ROWS_AT_ONCE):
         part = np.asarray(tokens[start : start + _ROWS_AT_ONCE], np.float32)
-        here = codes[start : start + _ROWS_AT_ONCE]
+        coded = codes[start : start + _ROWS_AT_ONCE]
         scales = (np.abs(part).max(axis=2) / _MAX_CODE).astype(np.float16)
         # Rounding a scale down would carry the largest value beyond 127; 0 would divide by 0.
         scales = np.maximum(np.nextafter(scales, np.float16(np.inf)), np.finfo(np.float16).tiny)
         values = np.rint(part / scales[..., None].astype(np.float32))
-        here["values"], here["scales"] = values, scales
-        here["sums"] = values.sum(axis=2)
+        coded["values"], coded["scales"] = values, scales
+        coded["sums"] = values.sum(axis=2)
     return codes
 
 

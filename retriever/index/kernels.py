@@ -17,12 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index import Keys, Positions, Scores, Tokens, _native
-from rag_vqa.retriever.index.int8_quantization import Codes
+from rag_vqa.retriever.index import Codes, Keys, Positions, Scores, Tokens
+
+try:
+    from rag_vqa.retriever.index import _native
+except ImportError:  # nothing was compiled: the extension is optional
+    _native = None  # type: ignore[assignment]
 
 TORCH_KERNEL = "torch"
 _log = logging.getLogger("rag_vqa")
-# Similarities computed at once: 1 MB of fp32, which stays in a core's cache.
+# Similarities that the torch kernel computes at once: 1 MB of fp32, which stays in a core's cache.
 _SIMILARITIES_AT_ONCE = 2**18
 
 
@@ -34,8 +38,8 @@ class QuantizedQueries:
     scales: NDArray[np.float32]
 
     @classmethod
-    def of(cls, queries: NDArray[np.float32]) -> QuantizedQueries:
-        """(Q, K, D) → numbers, each off by half of its token's scale at most."""
+    def quantize(cls, queries: NDArray[np.float32]) -> QuantizedQueries:
+        """(Q, K, D) → whole numbers, each off by at most half of its token's scale."""
         scales = np.abs(queries).max(axis=2) / np.float32(127)
         scales = np.maximum(scales, np.finfo(np.float32).tiny)
         return cls(np.rint(queries / scales[..., None]).astype(np.int8), scales)
@@ -43,81 +47,79 @@ class QuantizedQueries:
 
 @dataclass(frozen=True, slots=True)
 class TopRows:
-    """The m best rows so far: of each query `held` (Q), their scores and places (Q, m) first.
+    """The m best rows so far, in no particular order. A scan updates them in place.
 
-    A scan adds to it in place. They are in no order that means anything.
+    Attributes:
+        scores, positions: (Q, m), of which the first `count` (Q) are filled.
     """
 
     scores: Scores
-    places: Positions
-    held: NDArray[np.int64]
+    positions: Positions
+    count: NDArray[np.int64]
 
     @classmethod
-    def none(cls, Q: int, m: int) -> TopRows:
-        """Room for m rows of each query."""
+    def allocate(cls, Q: int, m: int) -> TopRows:
+        """Room for m rows of each query, all empty."""
         return cls(np.empty((Q, m), np.float32), np.empty((Q, m), np.int64), np.zeros(Q, np.int64))
 
 
 class Kernel(Protocol):
-    """What engines on a CPU are made of.
+    """The arithmetic of engines on a CPU.
 
     Attributes:
         name: of the kernel.
-        releases: whether other threads run meanwhile; else it uses the cores by itself.
+        releases_gil: whether other threads run meanwhile; else it uses the cores by itself.
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def releases(self) -> bool: ...
+    def releases_gil(self) -> bool: ...
 
     def scan(
         self,
         best: TopRows,
         codes: Codes,
-        numbers: QuantizedQueries,
+        queries: QuantizedQueries,
         keys: Keys,
         start: int,
-        at: Positions | None,
+        chosen: Positions | None,
     ) -> None:
-        """Offer rows to the best, by the scores of codes.
+        """Score rows by their codes, and put the best into `best`.
 
         Args:
             codes: (N,), of J tokens each: queries may have another number.
             keys: of all positions: of equal scores the lower key is better.
             start: position of the first row.
-            at: (n,) which rows, counted from the first; None for all.
+            chosen: (n,) which rows to score, counted from the first; None for all.
         """
 
-    def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
-        """Scores (n) of rows of fp16 tokens (N, K, D) with one query (K, D)."""
+    def rescore(self, tokens: Tokens, query: NDArray[np.float32], chosen: Positions) -> Scores:
+        """Scores (n) of the chosen rows of fp16 tokens (N, K, D) with one query (K, D)."""
 
 
-def select_kernel(D: int, kernel: str | None = None) -> Kernel:
-    """The best that runs here for tokens of width D; or the one named.
+def select_kernel(D: int, name: str | None = None) -> Kernel:
+    """The fastest kernel that runs here for tokens of width D, or the one of that name.
 
     Raises:
-        UsageError: the kernel named does not run here.
+        UsageError: the kernel of that name does not run here.
     """
-    found = available_kernels(D)
-    name = kernel or found[0]
-    if name not in found:
-        raise UsageError(f"Kernel {name!r} does not run here; there is: {', '.join(found)}.")
-    if name == TORCH_KERNEL:
-        if kernel is None:
-            _warn_not_compiled()
-        return TorchKernel()
-
-    return NativeKernel(name)
+    available = available_kernels(D)
+    selected = name or available[0]
+    if selected not in available:
+        raise UsageError(
+            f"Kernel {selected!r} does not run here; there is: {', '.join(available)}."
+        )
+    if selected != TORCH_KERNEL:
+        return NativeKernel(selected)
+    if name is None:
+        _warn_not_compiled()
+    return TorchKernel()
 
 
 def available_kernels(D: int) -> tuple[str, ...]:
-    """Those that run here for tokens of width D, the best first."""
-    try:
-        from rag_vqa.retriever.index import _native
-    except ImportError:
-        return (TORCH_KERNEL,)
-    return (*_native.names(D), TORCH_KERNEL)
+    """Names of the kernels that run here for tokens of width D, the fastest first."""
+    return (TORCH_KERNEL,) if _native is None else (*_native.names(D), TORCH_KERNEL)
 
 
 @cache
@@ -134,86 +136,89 @@ class NativeKernel:
     """One kernel of native/; see `Kernel`."""
 
     name: str
-    releases: bool = True
+    releases_gil: bool = True
 
     def scan(
         self,
         best: TopRows,
         codes: Codes,
-        numbers: QuantizedQueries,
+        queries: QuantizedQueries,
         keys: Keys,
         start: int,
-        at: Positions | None,
+        chosen: Positions | None,
     ) -> None:
-        """See `Arithmetic.scan`."""
-        K, D = numbers.values.shape[1:]
+        """See `Kernel.scan`."""
+        K, D = queries.values.shape[1:]
         J = codes.dtype["scales"].shape[0]
         _native.scan(
-            *(codes, K, J, D, numbers.values, numbers.scales, keys, start, at),
-            *(best.scores, best.places, best.held, self.name),
+            *(codes, K, J, D, queries.values, queries.scales, keys, start, chosen),
+            *(best.scores, best.positions, best.count, self.name),
         )
 
-    def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
-        """See `Arithmetic.rescore`."""
-        scores = np.empty(len(at), np.float32)
+    def rescore(self, tokens: Tokens, query: NDArray[np.float32], chosen: Positions) -> Scores:
+        """See `Kernel.rescore`."""
+        scores = np.empty(len(chosen), np.float32)
         K, D = query.shape
-        _native.rescore(tokens, K, D, query, at, scores, self.name)
+        _native.rescore(tokens, K, D, query, chosen, scores, self.name)
         return scores
 
 
 @dataclass(frozen=True, slots=True)
 class TorchKernel:
-    """See `Kernel`."""
+    """The kernels of native/ by torch and numpy, where nothing was compiled; see `Kernel`."""
 
     name: str = TORCH_KERNEL
-    releases: bool = False
+    releases_gil: bool = False
 
     def scan(
         self,
         best: TopRows,
         codes: Codes,
-        numbers: QuantizedQueries,
+        queries: QuantizedQueries,
         keys: Keys,
         start: int,
-        at: Positions | None,
+        chosen: Positions | None,
     ) -> None:
-        """See `Arithmetic.scan`."""
-        Q, K, _ = numbers.values.shape
+        """See `Kernel.scan`."""
+        Q, K, _ = queries.values.shape
         J = codes.dtype["scales"].shape[0]
-        at = np.arange(len(codes)) if at is None else at
-        queries = torch.from_numpy(numbers.values.astype(np.float32))
-        worth = torch.from_numpy(numbers.scales)
+        chosen = np.arange(len(codes)) if chosen is None else chosen
+        values = torch.from_numpy(queries.values.astype(np.float32))
+        scales = torch.from_numpy(queries.scales)
         step = max(1, _SIMILARITIES_AT_ONCE // (Q * K * J))
-        for first in range(0, len(at), step):
-            here = at[first : first + step]
-            rows = codes[here]
-            scales = torch.from_numpy(rows["scales"].astype(np.float32))
-            values = torch.from_numpy(rows["values"].astype(np.float32))
-            scores = (_max_similarities(queries, values, scales) * worth).sum(-1).T.numpy()
+        for first in range(0, len(chosen), step):
+            piece = chosen[first : first + step]
+            rows = codes[piece]
+            row_scales = torch.from_numpy(rows["scales"].astype(np.float32))
+            row_values = torch.from_numpy(rows["values"].astype(np.float32))
+            maxima = _max_similarities(values, row_values, row_scales)  # (n, Q, K)
+            scores = (maxima * scales).sum(-1).T.numpy()
             for query in range(Q):
-                _offer_rows(best, query, scores[query], here + start, keys)
+                _offer_rows(best, query, scores[query], piece + start, keys)
 
-    def rescore(self, tokens: Tokens, query: NDArray[np.float32], at: Positions) -> Scores:
-        """See `Arithmetic.rescore`."""
-        scores = np.empty(len(at), np.float32)
+    def rescore(self, tokens: Tokens, query: NDArray[np.float32], chosen: Positions) -> Scores:
+        """See `Kernel.rescore`."""
+        scores = np.empty(len(chosen), np.float32)
         queries = torch.from_numpy(query)[None]
         step = max(1, _SIMILARITIES_AT_ONCE // query.shape[0] ** 2)
-        for start in range(0, len(at), step):
-            rows = torch.from_numpy(tokens[at[start : start + step]].astype(np.float32))
-            scores[start : start + step] = _max_similarities(queries, rows).sum(-1)[:, 0].numpy()
+        for start in range(0, len(chosen), step):
+            rows = torch.from_numpy(tokens[chosen[start : start + step]].astype(np.float32))
+            maxima = _max_similarities(queries, rows)  # (n, 1, K)
+            scores[start : start + step] = maxima.sum(-1)[:, 0].numpy()
         return scores
 
 
-def _offer_rows(best: TopRows, query: int, scores: Scores, places: Positions, keys: Keys) -> None:
-    held = best.held[query]
-    scores = np.concatenate([best.scores[query, :held], scores])
-    places = np.concatenate([best.places[query, :held], places])
-    order = np.lexsort((keys[places], -scores))[: best.scores.shape[1]]
-    best.scores[query, : len(order)], best.places[query, : len(order)] = (
-        scores[order],
-        places[order],
-    )
-    best.held[query] = len(order)
+def _offer_rows(
+    best: TopRows, query: int, scores: Scores, positions: Positions, keys: Keys
+) -> None:
+    """Merge rows into the best of one query."""
+    count = best.count[query]
+    scores = np.concatenate([best.scores[query, :count], scores])
+    positions = np.concatenate([best.positions[query, :count], positions])
+    order = np.lexsort((keys[positions], -scores))[: best.scores.shape[1]]
+    best.scores[query, : len(order)] = scores[order]
+    best.positions[query, : len(order)] = positions[order]
+    best.count[query] = len(order)
 
 
 def _max_similarities(

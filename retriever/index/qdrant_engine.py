@@ -19,18 +19,18 @@ from rag_vqa.retriever.index.index_files import load_tokens, save_tokens
 from rag_vqa.retriever.index.int8_quantization import Codes, dequantize
 from rag_vqa.retriever.index.row_blocks import check_rows
 
-_SENT = 128  # rows of one request: 2 MB of fp32
+_REQUEST_ROWS = 128  # rows of one request: 2 MB of fp32
 
 
 class QdrantIndex:
-    """A collection of multivectors. A server's answers are as near as its HNSW graph; those of
-    local mode are exact. Codes are needed only where tokens are None.
+    """A collection of multivectors. A server's results are as good as its HNSW graph; those of
+    local mode are exact. Dequantizes codes of rows without tokens.
 
     Args:
-        path: a folder of local mode, which suits up to some 20,000 rows. qdrant-client keeps it as
-            pickles: open only a folder of your own. None with no url: kept in memory.
-        url: of a server, "http://host:6333"; `api_key`: its key, where it wants one.
-        collection: its name; an existing one is gone on with.
+        path: a folder of local mode, which suits up to about 20,000 rows. qdrant-client writes
+            pickles: open only a folder of your own. None and no url: kept in memory.
+        url: of a server, "http://host:6333"; `api_key`: its key, if it wants one.
+        collection: its name; an existing collection is used further.
 
     Raises:
         UsageError: both path and url.
@@ -70,11 +70,11 @@ class QdrantIndex:
             return
         if self._shape == (0, 0):
             self._create(shape)
-        for some in _key_batches(keys):
-            if self._client.retrieve(self._name, some.tolist(), with_payload=False):
+        for batch in _key_batches(keys):
+            if self._client.retrieve(self._name, batch.tolist(), with_payload=False):
                 raise UsageError("Some of these keys are in the index already: delete them first.")
-        for start, some in enumerate(_key_batches(keys)):
-            part = slice(start * _SENT, start * _SENT + len(some))
+        for number, batch in enumerate(_key_batches(keys)):
+            part = slice(number * _REQUEST_ROWS, number * _REQUEST_ROWS + len(batch))
             if tokens is not None:
                 rows = np.asarray(tokens[part])
             else:
@@ -83,29 +83,30 @@ class QdrantIndex:
             rows = rows.astype(np.float16).astype(np.float32)
             points = [
                 models.PointStruct(id=key, vector=row.tolist())
-                for key, row in zip(some.tolist(), rows, strict=True)
+                for key, row in zip(batch.tolist(), rows, strict=True)
             ]
             self._client.upsert(self._name, points, wait=True)
 
     def delete(self, keys: Keys) -> None:
-        """Remove rows; a key that is not there is no error."""
-        for some in _key_batches(np.asarray(keys, np.int64)) if self._shape != (0, 0) else ():
-            chosen = models.PointIdsList(points=some.tolist())
-            self._client.delete(self._name, chosen, wait=True)
+        """Remove rows; unknown keys are ignored."""
+        if self._shape == (0, 0):
+            return
+        for batch in _key_batches(np.asarray(keys, np.int64)):
+            self._client.delete(self._name, models.PointIdsList(points=batch.tolist()), wait=True)
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
         queries = ranking.check_queries(queries, k, self._shape)
         total = len(self) if among is None else len(np.unique(among))
-        wanted = None
+        condition = None
         if among is not None:
             ids = np.unique(np.asarray(among, np.int64))
-            wanted = models.Filter(must=[models.HasIdCondition(has_id=ids[ids >= 0].tolist())])
-        found = [
-            self._search(query.tolist(), k, wanted, total) if total else ranking.NO_RESULTS
+            condition = models.Filter(must=[models.HasIdCondition(has_id=ids[ids >= 0].tolist())])
+        results = [
+            self._search(query.tolist(), k, condition, total) if total else ranking.NO_RESULTS
             for query in queries
         ]
-        return ranking.pad_results(found, k)
+        return ranking.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -114,43 +115,49 @@ class QdrantIndex:
         offset = None
         while self._shape != (0, 0):
             points, offset = self._client.scroll(
-                self._name, limit=_SENT, offset=offset, with_vectors=True, with_payload=False
+                self._name,
+                limit=_REQUEST_ROWS,
+                offset=offset,
+                with_vectors=True,
+                with_payload=False,
             )
             keys += [int(point.id) for point in points]
             tokens += [_vectors_of(point) for point in points]
             if offset is None:
                 break
-        held = np.array(tokens, np.float16).reshape(len(keys), *self._shape)
-        save_tokens(path, held, np.array(keys, np.int64))
+        rows = np.array(tokens, np.float16).reshape(len(keys), *self._shape)
+        save_tokens(path, rows, np.array(keys, np.int64))
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read what `save` wrote into memory; see `Index.open`. A lasting collection is gone on
-        with by `path=` or `url=` instead."""
+        """Read a file that `save` wrote into memory; see `Index.open`.
+
+        To open a lasting collection, pass `path=` or `url=` to the class instead.
+        """
         index = cls()
         load_tokens(path, index.add)
         return index
 
     def close(self) -> None:
-        """Let go of the server, or of the folder's lock."""
+        """Disconnect from the server, or release the folder's lock."""
         self._client.close()
 
     def _search(
-        self, query: list[list[float]], k: int, wanted: models.Filter | None, total: int
+        self, query: list[list[float]], k: int, condition: models.Filter | None, total: int
     ) -> tuple[Keys, Scores]:
         """Keys and scores of the best rows for one query."""
-        asked = min(total, k + 1)
+        limit = min(total, k + 1)
         while True:
             points = self._client.query_points(
-                self._name, query, limit=asked, query_filter=wanted, with_payload=False
+                self._name, query, limit=limit, query_filter=condition, with_payload=False
             ).points
             keys = np.array([int(point.id) for point in points], np.int64)
             scores = np.array([point.score for point in points], np.float32)
-            # Of equal scores Qdrant may bring any: more are asked for until none is left out.
-            if len(points) < asked or asked == total or scores[-1] < scores[k - 1]:
+            # Of equal scores Qdrant may return any: ask for more until none can be left out.
+            if len(points) < limit or limit == total or scores[-1] < scores[k - 1]:
                 order = ranking.top_k_order(scores, keys, k)
                 return keys[order], scores[order]
-            asked = min(total, 2 * asked)
+            limit = min(total, 2 * limit)
 
     def _create(self, shape: tuple[int, int]) -> None:
         self._client.create_collection(
@@ -170,20 +177,20 @@ class QdrantIndex:
         """(K, D) of the collection, (0, 0) if there is none."""
         if not self._client.collection_exists(self._name):
             return (0, 0)
-        kind = self._client.get_collection(self._name).config.params.vectors
+        params = self._client.get_collection(self._name).config.params.vectors
         points, _ = self._client.scroll(self._name, limit=1, with_vectors=True)
-        if not isinstance(kind, models.VectorParams) or kind.multivector_config is None:
+        if not isinstance(params, models.VectorParams) or params.multivector_config is None:
             raise Mismatch(
                 f"Collection {self._name!r} holds no multivectors: give another name, collection=."
             )
         if not points:  # nothing is lost, and K may be another one
             self._client.delete_collection(self._name)
             return (0, 0)
-        return len(_vectors_of(points[0])), kind.size
+        return len(_vectors_of(points[0])), params.size
 
 
 def _key_batches(keys: Keys) -> Iterator[Keys]:
-    return (keys[start : start + _SENT] for start in range(0, len(keys), _SENT))
+    return (keys[start : start + _REQUEST_ROWS] for start in range(0, len(keys), _REQUEST_ROWS))
 
 
 def _vectors_of(point: models.Record) -> list[list[float]]:

@@ -1,7 +1,7 @@
 """Ranking: scan int8 codes on all cores, rescore candidates in fp16, order, break ties, pad.
 
-Knows what all engines on a CPU do last, and which queries they refuse. Does not know how an engine
-finds its candidates.
+Knows the last steps that all engines on a CPU share, and which queries they refuse. Does not know
+how an engine finds its candidates.
 """
 
 from __future__ import annotations
@@ -21,69 +21,72 @@ from rag_vqa.retriever.index.row_blocks import RowBlock, RowBlocks
 
 _PIECE_ROWS = 8192  # rows that a thread scans at once
 ScanResult = tuple[Scores, Positions]
-ScanPiece = tuple[RowBlock, Positions | None, int]  # rows of a block from one on
+ScanPiece = tuple[RowBlock, Positions | None, int]  # a block, rows chosen in it, the first of them
 NO_RESULTS: tuple[Keys, Scores] = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 def full_codes(block: RowBlock) -> Codes:
-    """The codes of all tokens of a row."""
+    """The codes of all tokens of each row."""
     return block.codes
 
 
 def scan_codes(
     rows: RowBlocks,
-    using: Kernel,
+    kernel: Kernel,
     queries: NDArray[np.float32],
-    at: Positions | None,
+    positions: Positions | None,
     m: int,
-    codes: Callable[[RowBlock], Codes] = full_codes,
+    codes_of: Callable[[RowBlock], Codes] = full_codes,
 ) -> list[ScanResult]:
-    """For each query (Q, K, D) scores and positions, ascending, of the m best rows by codes.
+    """For each query (Q, K, D) the m best rows by codes: their scores and ascending positions.
 
     Args:
-        at: positions to choose from, ascending; None for all.
-        codes: which codes of a block are scanned.
+        positions: to choose from, ascending; None for all.
+        codes_of: gives the codes of a block to scan.
     """
-    numbers = QuantizedQueries.of(queries)
-    m = min(m, len(rows) if at is None else len(at))
+    quantized = QuantizedQueries.quantize(queries)
+    m = min(m, len(rows) if positions is None else len(positions))
     pieces = [
-        (block, here, first)
-        for block, here in rows.parts(at)
-        for first in range(0, len(block) if here is None else len(here), _PIECE_ROWS)
+        (block, chosen, first)
+        for block, chosen in rows.select(positions)
+        for first in range(0, len(block) if chosen is None else len(chosen), _PIECE_ROWS)
     ]
 
-    def some(pieces: list[ScanPiece]) -> TopRows:
-        best = TopRows.none(len(queries), m)
-        for block, here, first in pieces:
-            part, held, start = slice(first, first + _PIECE_ROWS), codes(block), block.start
-            if here is None:
-                held, start = held[part], start + first
-            chosen = None if here is None else here[part]
-            using.scan(best, held, numbers, rows.keys, start, chosen)
+    def scan_pieces(pieces: list[ScanPiece]) -> TopRows:
+        best = TopRows.allocate(len(queries), m)
+        for block, chosen, first in pieces:
+            piece, codes, start = slice(first, first + _PIECE_ROWS), codes_of(block), block.start
+            if chosen is None:
+                codes, start = codes[piece], start + first
+            wanted = None if chosen is None else chosen[piece]
+            kernel.scan(best, codes, quantized, rows.keys, start, wanted)
         return best
 
-    threads = min(torch.get_num_threads() if using.releases else 1, len(pieces))
+    threads = min(torch.get_num_threads() if kernel.releases_gil else 1, len(pieces))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(some, [pieces[t::threads] for t in range(threads)]))
+            found = list(pool.map(scan_pieces, [pieces[t::threads] for t in range(threads)]))
     else:
-        found = [some(pieces)]
+        found = [scan_pieces(pieces)]
     return [_merge_threads(rows, found, query, m) for query in range(len(queries))]
 
 
 def _merge_threads(rows: RowBlocks, found: list[TopRows], query: int, m: int) -> ScanResult:
-    """The m best of a query, out of those that each thread found."""
-    scores = np.concatenate([best.scores[query, : best.held[query]] for best in found])
-    places = np.concatenate([best.places[query, : best.held[query]] for best in found])
+    """The m best rows of a query, out of those that each thread found."""
+    scores = np.concatenate([best.scores[query, : best.count[query]] for best in found])
+    positions = np.concatenate([best.positions[query, : best.count[query]] for best in found])
     if len(scores) > m:
-        chosen = top_k_order(scores, rows.keys[places], m)
-        scores, places = scores[chosen], places[chosen]
-    ascending = np.argsort(places)
-    return scores[ascending], places[ascending]
+        order = top_k_order(scores, rows.keys[positions], m)
+        scores, positions = scores[order], positions[order]
+    ascending = np.argsort(positions)
+    return scores[ascending], positions[ascending]
 
 
 def check_queries(queries: Tokens, k: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Queries (Q, K, D) as fp32 in one piece; `shape` is the index's (K, D), (0, 0) if empty.
+    """Queries (Q, K, D) as contiguous fp32.
+
+    Args:
+        shape: the index's (K, D), (0, 0) if it is empty.
 
     Raises:
         UsageError: k < 1, another shape, NaN or infinity.
@@ -99,30 +102,33 @@ def check_queries(queries: Tokens, k: int, shape: tuple[int, int]) -> NDArray[np
 
 
 def rescore(
-    rows: RowBlocks, arithmetic: Kernel, query: NDArray[np.float32], at: Positions
+    rows: RowBlocks, kernel: Kernel, query: NDArray[np.float32], positions: Positions
 ) -> Scores:
-    """Scores (n) of the rows at positions, ascending, with a query (K, D): of their fp16 tokens,
-    or of what their codes stand for where only those are kept."""
+    """Scores (n) of the rows at ascending positions with a query (K, D).
+
+    Scores their fp16 tokens, or the dequantized codes of rows without tokens.
+    """
     found = []
-    for block, here in rows.parts(at):
-        assert here is not None
+    for block, chosen in rows.select(positions):
+        assert chosen is not None
         if block.tokens is None:
-            tokens, here = dequantize(block.codes[here]).astype(np.float16), np.arange(len(here))
+            tokens = dequantize(block.codes[chosen]).astype(np.float16)
+            chosen = np.arange(len(chosen))
         else:
             tokens = block.tokens
-        found.append(arithmetic.rescore(tokens, query, here))
+        found.append(kernel.rescore(tokens, query, chosen))
     return np.concatenate(found) if found else np.empty(0, np.float32)
 
 
 def top_k_order(scores: Scores, keys: Keys, k: int) -> NDArray[np.intp]:
-    """Which k are best, best first: by falling score, then rising key."""
+    """Indices of the k best, best first: by falling score, then rising key."""
     return np.lexsort((keys, -scores))[:k]
 
 
-def pad_results(found: list[tuple[Keys, Scores]], k: int) -> tuple[Keys, Scores]:
-    """Answers of up to k rows each → keys (Q, k) and scores (Q, k)."""
-    keys = np.full((len(found), k), NO_KEY, np.int64)
-    scores = np.full((len(found), k), -np.inf, np.float32)
-    for row, (some, theirs) in enumerate(found):
-        keys[row, : len(some)], scores[row, : len(some)] = some, theirs
+def pad_results(results: list[tuple[Keys, Scores]], k: int) -> tuple[Keys, Scores]:
+    """Results of up to k rows for each query → keys (Q, k) and scores (Q, k)."""
+    keys = np.full((len(results), k), NO_KEY, np.int64)
+    scores = np.full((len(results), k), -np.inf, np.float32)
+    for row, (some_keys, some_scores) in enumerate(results):
+        keys[row, : len(some_keys)], scores[row, : len(some_keys)] = some_keys, some_scores
     return keys, scores

@@ -18,17 +18,17 @@ from rag_vqa.errors import UsageError
 from rag_vqa.retriever.index import Keys, Positions, Tokens
 from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, quantize
 
-# Rows of blocks that are joined, so that many small additions stay quick to search.
+# Blocks of up to this many rows are joined, so that many small additions stay quick to search.
 JOINED_ROWS = 2048
-_CHECKED_ROWS = 4096  # rows looked at at once: a mapped block is never copied whole
+_CHECKED_ROWS = 4096  # rows checked at once, so that a mapped block is never copied whole
 Array = NDArray[Any]
 
 
 class KeyTable:
-    """Keys by position. A row has one position for as long as the index lives.
+    """Keys by position. A row keeps its position for as long as the index lives.
 
     Attributes:
-        keys: (N,) by position, of deleted rows too.
+        keys: (N,) by position, deleted rows included.
         shape: (K, D) of the rows, (0, 0) before the first.
     """
 
@@ -36,66 +36,69 @@ class KeyTable:
         self.keys: Keys = np.empty(0, np.int64)
         self.shape = (0, 0)
         self._alive: NDArray[np.bool_] = np.empty(0, np.bool_)  # by position
-        self._order: Positions = np.empty(0, np.int64)  # of rows that are there, keys ascending
+        self._by_key: Positions = np.empty(0, np.int64)  # of present rows, by rising key
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._by_key)
 
     @property
-    def ascending(self) -> Positions:
-        """Positions of rows that are there, by rising key."""
-        return self._order
+    def positions_by_key(self) -> Positions:
+        """Positions of present rows, by rising key."""
+        return self._by_key
 
     def append(self, keys: Keys, shape: tuple[int, int]) -> None:
-        """Give the next positions to rows that were checked."""
+        """Give the next positions to checked rows."""
         self.keys = np.concatenate([self.keys, keys])
         self._alive = np.concatenate([self._alive, np.ones(len(keys), np.bool_)])
         self.shape = shape
         self._sort()
 
     def delete(self, keys: Keys) -> None:
-        """Take rows away; a key that is not there is no error."""
-        gone = self.find(keys)
-        if len(gone):
-            self._alive[gone] = False
+        """Remove rows; unknown keys are ignored."""
+        removed = self.find(keys)
+        if len(removed):
+            self._alive[removed] = False
             self._sort()
 
     def find(self, keys: Keys) -> Positions:
-        """Positions, ascending, of those keys that are there."""
+        """Ascending positions of the rows of these keys; unknown keys are ignored."""
         if not len(self):
             return np.empty(0, np.int64)
         keys = np.unique(np.asarray(keys, np.int64))
-        mine = self.keys[self._order]
-        places = np.minimum(np.searchsorted(mine, keys), len(mine) - 1)
-        found: Positions = np.sort(self._order[places[mine[places] == keys]])
+        present = self.keys[self._by_key]
+        nearest = np.minimum(np.searchsorted(present, keys), len(present) - 1)
+        found: Positions = np.sort(self._by_key[nearest[present[nearest] == keys]])
         return found
 
-    def among(self, keys: Keys | None) -> Positions | None:
-        """Positions, ascending, to choose from; None for all where none is deleted."""
+    def positions_among(self, keys: Keys | None) -> Positions | None:
+        """Ascending positions of the rows to search: of these keys, or of all present rows.
+
+        None means all positions: no keys were given and no row is deleted.
+        """
         if keys is not None:
             return self.find(keys)
         return None if len(self) == len(self.keys) else np.flatnonzero(self._alive)
 
     def check(self, tokens: Tokens | None, keys: Keys, codes: Codes | None) -> None:
-        """Refuse rows that cannot be meant; see `Index.add`."""
+        """Raise UsageError for invalid rows; see `Index.add`."""
         check_rows(tokens, keys, codes, self.shape)
         if len(self.find(keys)):
             raise UsageError("Some of these keys are in the index already: delete them first.")
 
     def _sort(self) -> None:
-        there = np.flatnonzero(self._alive)
-        keys = self.keys[there]
-        ascends = bool((keys[:-1] < keys[1:]).all())
-        self._order = there if ascends else there[np.argsort(keys)]
+        present = np.flatnonzero(self._alive)
+        keys = self.keys[present]
+        is_sorted = bool((keys[:-1] < keys[1:]).all())
+        self._by_key = present if is_sorted else present[np.argsort(keys)]
 
 
 def check_rows(
     tokens: Tokens | None, keys: Keys, codes: Codes | None, shape: tuple[int, int]
 ) -> tuple[int, int]:
-    """(K, D) of rows to be added to an index of `shape`, (0, 0) if it is empty.
+    """(K, D) of rows to be added to an index of `shape`, which is (0, 0) if it is empty.
 
     Raises:
-        UsageError: a shape, a value or a key that cannot be meant.
+        UsageError: an invalid shape, value or key.
     """
     if keys.ndim != 1 or len(np.unique(keys)) < len(keys) or (keys < 0).any():
         raise UsageError("Keys must be (N,), distinct and not negative.")
@@ -128,28 +131,31 @@ def _check_finite(tokens: Tokens) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """Rows added together, of positions from `start`: tokens (N, K, D) or None, codes (N,)."""
+    """Rows added together, at positions from `start`: tokens (N, K, D) or None, codes (N,)."""
 
     start: int
     tokens: NDArray[np.float16] | None
     codes: Codes
-    coarse: Codes | None = None  # (N,) of fewer tokens, where an engine makes them
+    coarse: Codes | None = None  # (N,) codes of fewer tokens, if the engine makes them
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
 class RowBlocks(KeyTable):
-    """Rows by position and by key; `coarse` makes a block's coarse codes."""
+    """Rows by position and by key; `make_coarse` makes a block's coarse codes."""
 
-    def __init__(self, coarse: Callable[[RowBlock, Keys], Codes] | None = None) -> None:
+    def __init__(self, make_coarse: Callable[[RowBlock, Keys], Codes] | None = None) -> None:
         super().__init__()
-        self._coarse = coarse
+        self._make_coarse = make_coarse
         self.blocks: list[RowBlock] = []
 
     def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None) -> None:
-        """Add a block; see `Index.add`. It is joined to the last where both are mapped and lie
-        side by side, or are small: many blocks would be slow to search."""
+        """Add a block; see `Index.add`.
+
+        Joins it to the last block if both are small, or neighbours in one mapped file: many blocks
+        would be slow to search.
+        """
         keys = np.asarray(keys, np.int64)
         self.check(tokens, keys, codes)
         if not len(keys):
@@ -159,27 +165,30 @@ class RowBlocks(KeyTable):
             assert half is not None  # checked: one of the two is given
             codes = quantize(half)
         block = RowBlock(len(self.keys), half, np.ascontiguousarray(codes))
-        if self._coarse is not None:
-            block = replace(block, coarse=self._coarse(block, keys))
+        if self._make_coarse is not None:
+            block = replace(block, coarse=self._make_coarse(block, keys))
         if self.blocks and (joined := _join_blocks(self.blocks[-1], block)) is not None:
             self.blocks[-1] = joined
         else:
             self.blocks.append(block)
         self.append(keys, codes.dtype["values"].shape)
 
-    def parts(self, at: Positions | None) -> Iterator[tuple[RowBlock, Positions | None]]:
-        """Blocks with the positions inside them, ascending, out of those given; None for all."""
+    def select(self, positions: Positions | None) -> Iterator[tuple[RowBlock, Positions | None]]:
+        """Each block that holds some of these ascending positions, and the rows chosen in it.
+
+        Rows are counted from the block's start. None, given or yielded, means all of them.
+        """
         for block in self.blocks:
-            if at is None:
+            if positions is None:
                 yield block, None
                 continue
-            first, last = np.searchsorted(at, [block.start, block.start + len(block)])
+            first, last = np.searchsorted(positions, [block.start, block.start + len(block)])
             if last > first:
-                yield block, at[first:last] - block.start
+                yield block, positions[first:last] - block.start
 
 
 def _join_blocks(last: RowBlock, block: RowBlock) -> RowBlock | None:
-    """Both as one block, if they are alike; a copy only if they are small."""
+    """Both as one block, or None if they differ in kind. Copies them only if they are small."""
     if (last.tokens is None) != (block.tokens is None):
         return None
     small = len(last) + len(block) <= JOINED_ROWS
@@ -194,27 +203,33 @@ def _join_blocks(last: RowBlock, block: RowBlock) -> RowBlock | None:
 
 
 def _join_arrays(last: NDArray[Any], block: NDArray[Any], small: bool) -> NDArray[Any] | None:
+    """Both as one array: mapped without a copy, else copied if small, else None."""
     joined = join_mapped(last, block)
     return np.concatenate([last, block]) if joined is None and small else joined
 
 
 def join_mapped(first: Array, second: Array) -> Array | None:
-    """Rows of one and of the other, mapped; None where they do not lie so, or no longer can be."""
-    one, two = memory_map_of(first), memory_map_of(second)
-    if one is None or two is None or one.filename is None or one.filename != two.filename:
+    """Two arrays that are neighbours in one mapped file as one mapping; None if they are not.
+
+    Also None if the file was removed meanwhile. It relies on the file's bytes never changing.
+    """
+    left, right = memory_map_of(first), memory_map_of(second)
+    if left is None or right is None:
         return None
-    if one.offset + one.nbytes != two.offset:
+    if left.filename is None or left.filename != right.filename:
+        return None
+    if left.offset + left.nbytes != right.offset:
         return None
     try:
-        size = one.nbytes + two.nbytes
-        mapped = np.memmap(one.filename, np.uint8, "r", one.offset, (size,))
+        size = left.nbytes + right.nbytes
+        mapped = np.memmap(left.filename, np.uint8, "r", left.offset, (size,))
     except (OSError, ValueError):  # the file was removed, or is shorter than it was
         return None
     return mapped.view(np.ndarray).view(first.dtype).reshape(-1, *first.shape[1:])
 
 
 def memory_map_of(array: Array) -> np.memmap[Any, Any] | None:
-    """The mapping that an array is all of."""
+    """The mapping whose bytes the array covers completely, None if there is none."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap):

@@ -7,6 +7,7 @@ TRITON_INTERPRET=1 set before, it runs on a CPU, slowly, for tests.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -21,19 +22,19 @@ from rag_vqa.retriever.index.index_files import load_tokens, save_tokens
 from rag_vqa.retriever.index.int8_quantization import Codes, dequantize
 from rag_vqa.retriever.index.row_blocks import JOINED_ROWS, KeyTable
 
-_SCORES = 2**26  # held at once, 256 MB: as many queries go together
-# Of fewer than this share of the rows copies are scored; of more, all rows as they lie: a copy of
-# most rows would cost the memory of all, at every search once a single row is deleted.
+_SCORES = 2**26  # computed at once, 256 MB: it limits how many queries go together
+# The share of rows below which copies of them are scored, above which all rows where they lie: a
+# copy of most rows would cost the memory of all, at every search once a single row is deleted.
 _COPIED = 1 / 4
-_TOKENS = 128  # of rows at once: what a tensor core's instruction likes
-_QUERIES = 8  # scored with rows that were loaded once
-_LOW = 2048.0  # 2^11: what fp16 leaves of a number is brought up again to what fp16 holds well
+_TOKENS = 128  # of rows at once: the size of a tensor core's instruction
+_QUERIES = 8  # scored with rows that are loaded once
+_LOW = 2048.0  # 2^11: scales what fp16 leaves of a number back to what fp16 holds well
 
 
 class TritonIndex:
-    """Exact. Rows are copied to the device: their codes are needed only where tokens are None.
+    """Exact. Copies rows to the device, and dequantizes codes of rows without tokens.
 
-    A deleted row keeps its place on the device until the index is made anew.
+    A deleted row keeps its place on the device until a new index is made.
 
     Args:
         device: "cuda" or "cuda:1"; "cpu" only where Triton interprets (TRITON_INTERPRET=1).
@@ -43,8 +44,6 @@ class TritonIndex:
     """
 
     def __init__(self, device: str = "cuda") -> None:
-        import triton
-
         self._device = torch.device(device)
         interprets = triton.knobs.runtime.interpret
         if not (torch.cuda.is_available() if self._device.type == "cuda" else interprets):
@@ -52,94 +51,112 @@ class TritonIndex:
                 f"Index engine 'triton' finds no {device}. Take --index exact, or 'faiss' for more "
                 "than 100,000 documents."
             )
-        self._keyed = KeyTable()
+        self._table = KeyTable()
         self._blocks: list[torch.Tensor] = []  # (n, K, D) fp16, in the order of positions
 
     def __len__(self) -> int:
-        return len(self._keyed)
+        return len(self._table)
 
     def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None = None) -> None:
         """Add rows; see `Index.add`."""
         keys = np.asarray(keys, np.int64)
-        self._keyed.check(tokens, keys, codes)
+        self._table.check(tokens, keys, codes)
         if not len(keys):
             return
-        given = dequantize(codes) if tokens is None and codes is not None else np.asarray(tokens)
-        half = torch.tensor(given, dtype=torch.float16, device=self._device)
+        rows = dequantize(codes) if tokens is None and codes is not None else np.asarray(tokens)
+        half = torch.tensor(rows, dtype=torch.float16, device=self._device)
         if self._blocks and len(self._blocks[-1]) + len(half) <= JOINED_ROWS:
             half = torch.cat([self._blocks.pop(), half])
         self._blocks.append(half)
-        self._keyed.append(keys, (half.shape[1], half.shape[2]))
+        self._table.append(keys, (half.shape[1], half.shape[2]))
 
     def delete(self, keys: Keys) -> None:
-        """Remove rows; a key that is not there is no error."""
-        self._keyed.delete(keys)
+        """Remove rows; unknown keys are ignored."""
+        self._table.delete(keys)
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
-        queries = ranking.check_queries(queries, k, self._keyed.shape)
-        at = self._keyed.among(among)
-        there, every = len(self) if at is None else len(at), len(self._keyed.keys)
-        if not there:
+        queries = ranking.check_queries(queries, k, self._table.shape)
+        positions = self._table.positions_among(among)
+        total = len(self._table.keys)
+        count = len(self) if positions is None else len(positions)
+        if not count:
             return ranking.pad_results([ranking.NO_RESULTS] * len(queries), k)
-        copied = at if there < _COPIED * every else None
-        away = None if at is None or copied is not None else self._excluded_mask(at)
-        step = max(1, _SCORES // (every if copied is None else there))
-        found: list[tuple[Keys, Scores]] = []
+        copied = positions if count < _COPIED * total else None
+        excluded = None
+        if positions is not None and copied is None:
+            excluded = self._excluded_mask(positions)
+        step = max(1, _SCORES // (total if copied is None else count))
+        results: list[tuple[Keys, Scores]] = []
         for start in range(0, len(queries), step):
             batch = torch.from_numpy(queries[start : start + step]).to(self._device)
-            found += self._search(batch, min(k, there), copied, away)
-        return ranking.pad_results(found, k)
+            results += self._search(batch, min(k, count), copied, excluded)
+        return ranking.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
-        at = self._keyed.among(None)
-        every = np.arange(len(self._keyed.keys)) if at is None else at
-        held = [block.cpu().numpy() for block in self._blocks]
-        tokens = np.concatenate(held)[every] if held else np.empty((0, 0, 0), np.float16)
-        save_tokens(path, tokens, self._keyed.keys[every])
+        positions = self._table.positions_among(None)
+        if positions is None:
+            positions = np.arange(len(self._table.keys))
+        blocks = [block.cpu().numpy() for block in self._blocks]
+        tokens = np.concatenate(blocks)[positions] if blocks else np.empty((0, 0, 0), np.float16)
+        save_tokens(path, tokens, self._table.keys[positions])
 
     @classmethod
     def open(cls, path: Path, device: str = "cuda") -> Self:
-        """Read what `save` wrote; see `Index.open`."""
+        """Read a file that `save` wrote; see `Index.open`."""
         index = cls(device)
         load_tokens(path, index.add)
         return index
 
-    def _excluded_mask(self, at: Positions) -> torch.Tensor:
+    def _excluded_mask(self, positions: Positions) -> torch.Tensor:
         """Which rows (N) are not at those positions, on the device."""
-        away = np.ones(len(self._keyed.keys), np.bool_)
-        away[at] = False
-        return torch.from_numpy(away).to(self._device)
+        excluded = np.ones(len(self._table.keys), np.bool_)
+        excluded[positions] = False
+        return torch.from_numpy(excluded).to(self._device)
 
     def _search(
-        self, queries: torch.Tensor, k: int, at: Positions | None, away: torch.Tensor | None
+        self,
+        queries: torch.Tensor,
+        k: int,
+        copied: Positions | None,
+        excluded: torch.Tensor | None,
     ) -> list[tuple[Keys, Scores]]:
-        """Keys and scores of the k best rows for each query: of copies of those at positions, or
-        of all (None) but those `away` (N)."""
+        """Keys and scores of the k best rows for each query.
 
-        parts, keys, start = [], self._keyed.keys, 0
-        for block in self._blocks:
-            rows = block
-            if at is not None:
-                here = at[(at >= start) & (at < start + len(block))] - start
-                rows = block[torch.from_numpy(here).to(self._device)]
-            start += len(block)
-            if len(rows):
-                parts.append(fused_late_interaction(queries, rows))
-        scores = torch.cat(parts, 1)
-        if away is not None:
-            scores.masked_fill_(away, -torch.inf)
-        # All that is no worse than the k-th: of equal scores a sort on the device keeps any.
+        Args:
+            copied: positions of rows to copy and score; None: score all rows where they lie.
+            excluded: (N,), rows that may not be found.
+        """
+        keys = self._table.keys
+        scores = torch.cat(
+            [fused_late_interaction(queries, rows) for rows in self._select_rows(copied)], 1
+        )
+        if excluded is not None:
+            scores.masked_fill_(excluded, -torch.inf)
+        # All rows no worse than the k-th: of equal scores a sort on the device keeps any.
         least = scores.topk(k).values[:, -1:]
-        found = []
+        results = []
         for row, end in zip(scores, least, strict=True):
             columns = (row >= end).nonzero()[:, 0]
-            places = columns.cpu().numpy() if at is None else at[columns.cpu().numpy()]
-            some = row[columns].cpu().numpy()
-            order = ranking.top_k_order(some, keys[places], k)
-            found.append((keys[places[order]], some[order]))
-        return found
+            found = columns.cpu().numpy()
+            positions = found if copied is None else copied[found]
+            row_scores = row[columns].cpu().numpy()
+            order = ranking.top_k_order(row_scores, keys[positions], k)
+            results.append((keys[positions[order]], row_scores[order]))
+        return results
+
+    def _select_rows(self, copied: Positions | None) -> Iterator[torch.Tensor]:
+        """The blocks, or copies of their rows at ascending positions."""
+        start = 0
+        for block in self._blocks:
+            rows = block
+            if copied is not None:
+                chosen = copied[(copied >= start) & (copied < start + len(block))] - start
+                rows = block[torch.from_numpy(chosen).to(self._device)]
+            start += len(block)
+            if len(rows):
+                yield rows
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -182,8 +199,8 @@ def _late_interaction_kernel(  # type: ignore[no-untyped-def]
 def fused_late_interaction(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Scores (Q, N) fp32 of queries (Q, K, D) fp32 with rows (N, K, D) fp16, on their device.
 
-    A query goes in as the sum of two fp16 numbers, so that the products are those of fp32 while
-    tensor cores do the work.
+    Splits each query into a sum of two fp16 numbers, so that tensor cores compute products as
+    exact as fp32's.
     """
     (Q, K, D), N = queries.shape, len(rows)
     together = min(_QUERIES, triton.next_power_of_2(Q))

@@ -100,13 +100,13 @@ def test_what_was_worked_out_is_not_worked_out_again(world, tmp_path, monkeypatc
     index = FaissIndex()
     index.add(rows[:2500], keys[:2500])
     index.delete(keys[:10])
-    index.keep(tmp_path / "derived")
+    index.save_cache(tmp_path / "cache")
     with monkeypatch.context() as patch:
         patch.setattr(faiss_engine, "row_means", lambda tokens: pytest.fail("worked out again"))
         patch.setattr(
-            faiss_engine.InvertedLists, "of", lambda *given: pytest.fail("assigned again")
+            faiss_engine.InvertedLists, "assign", lambda *given: pytest.fail("assigned again")
         )
-        again = FaissIndex(derived=tmp_path / "derived")
+        again = FaissIndex(cache=tmp_path / "cache")
         again.add(rows[1000:2500], keys[1000:2500])
         again.add(rows[10:1000], keys[10:1000])
     for given, wanted in zip(again.search(queries, 10), index.search(queries, 10), strict=True):
@@ -115,8 +115,8 @@ def test_what_was_worked_out_is_not_worked_out_again(world, tmp_path, monkeypatc
     again.add(rows[:10], keys[:10])
     found = keys.argsort()[again.search(queries, 10)[0]]
     assert recall(found, truth(rows, queries, 10)) >= 0.95
-    FaissIndex().keep(tmp_path / "none")
-    none = FaissIndex(derived=tmp_path / "none")
+    FaissIndex().save_cache(tmp_path / "none")
+    none = FaissIndex(cache=tmp_path / "none")
     none.add(rows[:20], keys[:20])
     assert len(none) == 20
 
@@ -125,27 +125,27 @@ def test_a_damaged_file_of_what_was_worked_out_is_refused(world, tmp_path) -> No
     rows, _ = world
     index = FaissIndex()
     index.add(rows, np.arange(3000))
-    path = tmp_path / "derived"
+    path = tmp_path / "cache"
     with pytest.raises(Missing):
-        FaissIndex(derived=path)
-    index.keep(path)
+        FaissIndex(cache=path)
+    index.save_cache(path)
     whole = path.read_bytes()
     for cut in (0, 8, 100, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        with pytest.raises(CorruptKnowledgeBase, match="derived"):
-            FaissIndex(derived=path)
+        with pytest.raises(CorruptKnowledgeBase, match="cache"):
+            FaissIndex(cache=path)
     codes = quantize(np.zeros((2, 1, 4)))
     found = CandidateCache(np.arange(2), row_checksums(codes), codes, np.zeros((1, 4), np.float32))
     replace(found, ids=np.ones((2, 1), np.uint16)).write(path)
     with pytest.raises(CorruptKnowledgeBase, match="no centre"):
-        FaissIndex(derived=path)
+        FaissIndex(cache=path)
     replace(found, checks=found.checks[:1]).write(path)
     with pytest.raises(CorruptKnowledgeBase, match="damaged"):
-        FaissIndex(derived=path)
+        FaissIndex(cache=path)
     head = b'{"keys":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'  # numpy has no such type
     path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
-    with pytest.raises(CorruptKnowledgeBase, match="derived"):
-        FaissIndex(derived=path)
+    with pytest.raises(CorruptKnowledgeBase, match="cache"):
+        FaissIndex(cache=path)
 
 
 def test_what_was_kept_of_other_rows_is_not_theirs(world, tmp_path) -> None:
@@ -155,14 +155,14 @@ def test_what_was_kept_of_other_rows_is_not_theirs(world, tmp_path) -> None:
     )
     index, keys = FaissIndex(), np.arange(3000)
     index.add(other, keys)
-    index.keep(tmp_path / "derived")
+    index.save_cache(tmp_path / "cache")
     plain = FaissIndex()
     plain.add(rows, keys)
-    again = FaissIndex(derived=tmp_path / "derived")  # of the same keys, as after a restored copy
+    again = FaissIndex(cache=tmp_path / "cache")  # of the same keys, as after a restored copy
     again.add(rows, keys)
     for given, wanted in zip(again.search(queries, 10), plain.search(queries, 10), strict=True):
         np.testing.assert_array_equal(given, wanted)
-    again = FaissIndex(derived=tmp_path / "derived")
+    again = FaissIndex(cache=tmp_path / "cache")
     again.add(other, keys)
     again.delete(keys)
     again.add(rows, keys)
@@ -174,9 +174,9 @@ def test_what_was_kept_of_rows_of_another_width_is_announced(world, tmp_path) ->
     rows, queries = world
     index = FaissIndex()
     index.add(rows[..., :16], np.arange(3000))
-    index.keep(tmp_path / "derived")
-    again = FaissIndex(derived=tmp_path / "derived")
-    with pytest.warns(UserWarning, match="worked out anew"):
+    index.save_cache(tmp_path / "cache")
+    again = FaissIndex(cache=tmp_path / "cache")
+    with pytest.warns(UserWarning, match="computed anew"):
         again.add(rows, np.arange(3000))
     found, _ = again.search(queries, 10)
     assert recall(found, truth(rows, queries, 10)) >= 0.95
@@ -186,7 +186,7 @@ def test_only_rows_that_are_new_are_worked_out(world, tmp_path, monkeypatch) -> 
     rows, _ = world
     index = FaissIndex()
     index.add(rows[:2000], np.arange(2000))
-    index.keep(tmp_path / "derived")
+    index.save_cache(tmp_path / "cache")
     counted: list[int] = []
 
     def counting(tokens):
@@ -194,7 +194,7 @@ def test_only_rows_that_are_new_are_worked_out(world, tmp_path, monkeypatch) -> 
         return row_means(tokens)
 
     monkeypatch.setattr(faiss_engine, "row_means", counting)
-    again = FaissIndex(derived=tmp_path / "derived")
+    again = FaissIndex(cache=tmp_path / "cache")
     again.add(rows, np.arange(3000))  # as one block: the old and the new in one run
     assert sum(counted) == 1000
 

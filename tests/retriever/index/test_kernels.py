@@ -45,24 +45,24 @@ def test_codes_are_scored_by_the_formula(kernel: str, K: int, J: int, D: int) ->
         with pytest.raises(UsageError, match="does not run here"):
             kernels.select_kernel(D, kernel)
         return
-    codes, numbers = quantize(tokens(50, J, D)), QuantizedQueries.of(tokens(3, K, D, seed=1))
-    best = TopRows.none(3, 50)
+    codes, numbers = quantize(tokens(50, J, D)), QuantizedQueries.quantize(tokens(3, K, D, seed=1))
+    best = TopRows.allocate(3, 50)
     kernels.select_kernel(D, kernel).scan(best, codes, numbers, np.arange(50), 0, None)
-    assert best.held.tolist() == [50, 50, 50]
-    expected = np.take_along_axis(formula(codes, numbers), best.places, 1)
+    assert best.count.tolist() == [50, 50, 50]
+    expected = np.take_along_axis(formula(codes, numbers), best.positions, 1)
     if kernel == "torch":
         np.testing.assert_allclose(best.scores, expected, rtol=1e-5, atol=1e-6)
     else:
         np.testing.assert_array_equal(best.scores, expected)
-    assert [sorted(row) for row in best.places.tolist()] == [list(range(50))] * 3
+    assert [sorted(row) for row in best.positions.tolist()] == [list(range(50))] * 3
 
 
 def test_extreme_codes_do_not_overflow(kernel: str) -> None:
     codes, numbers = (
         quantize(np.full((1, 2, 128), -1.0)),
-        QuantizedQueries.of(np.ones((1, 2, 128), np.float32)),
+        QuantizedQueries.quantize(np.ones((1, 2, 128), np.float32)),
     )
-    best = TopRows.none(1, 1)
+    best = TopRows.allocate(1, 1)
     kernels.select_kernel(128, kernel).scan(best, codes, numbers, np.arange(1), 0, None)
     assert best.scores[0, 0] == pytest.approx(-256, rel=2e-3)  # the scale is fp16
 
@@ -71,17 +71,17 @@ def test_extreme_codes_do_not_overflow(kernel: str) -> None:
 def test_the_best_are_kept_from_call_to_call(kernel: str, m: int) -> None:
     rows = tokens(60, 4, 8)
     rows[40:] = rows[:20]  # equal scores
-    codes, numbers = quantize(rows), QuantizedQueries.of(tokens(2, 4, 8, seed=1))
+    codes, numbers = quantize(rows), QuantizedQueries.quantize(tokens(2, 4, 8, seed=1))
     keys = np.random.default_rng(2).permutation(60)
-    using, best = kernels.select_kernel(8, kernel), TopRows.none(2, m)
-    using.scan(best, codes[:25], numbers, keys, 0, None)
-    using.scan(best, codes[25:], numbers, keys, 25, np.array([0, 3, 4, 20, 34]))
+    selected, best = kernels.select_kernel(8, kernel), TopRows.allocate(2, m)
+    selected.scan(best, codes[:25], numbers, keys, 0, None)
+    selected.scan(best, codes[25:], numbers, keys, 25, np.array([0, 3, 4, 20, 34]))
     places = np.array([*range(25), 25, 28, 29, 45, 59])
     scores = formula(codes, numbers)[:, places]
     for row in range(2):
         order = np.lexsort((keys[places], -scores[row]))[:m]
-        assert best.held[row] == len(order)
-        assert sorted(best.places[row, : len(order)]) == sorted(places[order])
+        assert best.count[row] == len(order)
+        assert sorted(best.positions[row, : len(order)]) == sorted(places[order])
 
 
 @pytest.mark.parametrize(("K", "D"), [(32, 128), (16, 64), (1, 128), (3, 6), (40, 7)])
@@ -98,17 +98,17 @@ def test_halves_are_scored_in_fp32(kernel: str, K: int, D: int) -> None:
 
 def test_a_score_does_not_depend_on_the_rows_beside_it(kernel: str) -> None:
     rows, query = tokens(9, 4, 8).astype(np.float16), tokens(4, 8, seed=1)
-    using = kernels.select_kernel(8, kernel)
+    selected = kernels.select_kernel(8, kernel)
     if kernel == "torch":
         pytest.skip("a library's matrix product is free to round by position")
-    every = using.rescore(rows, query, np.arange(9))
-    alone = [using.rescore(rows[row : row + 1], query, np.array([0]))[0] for row in range(9)]
+    every = selected.rescore(rows, query, np.arange(9))
+    alone = [selected.rescore(rows[row : row + 1], query, np.array([0]))[0] for row in range(9)]
     assert every.tolist() == alone
 
 
 def test_nothing_out_of_bounds_is_read_or_written() -> None:
     native = pytest.importorskip("rag_vqa.retriever.index._native")
-    codes, numbers = quantize(tokens(5, 4, 8)), QuantizedQueries.of(tokens(2, 4, 8))
+    codes, numbers = quantize(tokens(5, 4, 8)), QuantizedQueries.quantize(tokens(2, 4, 8))
     good = {
         "rows": codes, "K": 4, "J": 4, "D": 8, "numbers": numbers.values,
         "scales": numbers.scales, "keys": np.arange(5), "start": 0, "at": None,

@@ -40,7 +40,7 @@ def test_neighbours_in_a_file_become_one_mapping(read) -> None:
     for array, whole in ((block.tokens, TOKENS), (block.codes, quantize(TOKENS))):
         assert memory_map_of(array) is not None
         np.testing.assert_array_equal(array, whole)
-    ((same, _),) = rows.parts(None)
+    ((same, _),) = rows.select(None)
     assert same is block and len(rows) == N
 
 

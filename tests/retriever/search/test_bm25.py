@@ -20,7 +20,7 @@ NONE = np.empty(0, np.int64)
 def holding(*texts: str) -> WordIndex:
     """Words of those texts, by keys 1, 2, …"""
     made = WordIndex()
-    made.change(NONE, enumerate(texts, 1))
+    made.update(NONE, enumerate(texts, 1))
     return made
 
 
@@ -125,9 +125,9 @@ def test_a_change_is_whole_or_nothing() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        held.change(np.array([1]), broken())
+        held.update(np.array([1]), broken())
     assert found(held, "puffin") == [1] and held.keys.tolist() == [1, 2]
-    held.change(np.array([1]), [(3, "puffin")])
+    held.update(np.array([1]), [(3, "puffin")])
     assert found(held, "puffin") == [3] and held.keys.tolist() == [2, 3]
 
 

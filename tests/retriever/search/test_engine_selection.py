@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.retriever import search
 from rag_vqa.retriever.index import EXACT_LIMIT
 from rag_vqa.retriever.index.index_files import load_arrays, save_arrays
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Query
 
+CACHE_FILE = "candidates.safetensors"  # beside the rows, as format 2 names it
 QUERIES = [Query("document number 3"), Query("number 117"), Query("other words")]
 
 
@@ -52,7 +52,7 @@ def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> No
     with KnowledgeBase.open(path, encoder) as kb:
         kb.engine = "faiss"
         kb.retriever.keep()
-    kept = path / search.CANDIDATES_FILE
+    kept = path / CACHE_FILE
     before = found(path, encoder, "faiss")[1]
     with monkeypatch.context() as patch:  # nothing is worked out again
         patch.setattr(
@@ -64,7 +64,7 @@ def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> No
     whole = kept.read_bytes()
     for damaged in (whole[:100], whole[:-9] + b"\x00" + whole[-8:]):
         kept.write_bytes(damaged)
-        with pytest.warns(UserWarning, match="worked out anew"):
+        with pytest.warns(UserWarning, match="computed anew"):
             assert found(path, encoder, "faiss")[1] == before
     kept.write_bytes(whole)
     with KnowledgeBase.open(path, encoder) as kb:
@@ -81,22 +81,18 @@ def test_a_full_disk_costs_only_what_was_to_be_kept(path, encoder) -> None:
     resource = pytest.importorskip("resource")
     with KnowledgeBase.open(path, encoder) as kb:
         kb.engine = "faiss"
-        (path / f"{search.CANDIDATES_FILE}.1234567.new").write_bytes(
-            b"of a process that was killed"
-        )
+        (path / f"{CACHE_FILE}.1234567.new").write_bytes(b"of a process that was killed")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         kb.search(QUERIES, 1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
         try:
-            with pytest.warns(UserWarning, match=f"{search.CANDIDATES_FILE} cannot be written"):
+            with pytest.warns(UserWarning, match=f"{CACHE_FILE} cannot be written"):
                 kb.retriever.keep()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert not list(path.glob(f"{search.CANDIDATES_FILE}*"))
+        assert not list(path.glob(f"{CACHE_FILE}*"))
         kb.retriever.keep()
-        assert [file.name for file in path.glob(f"{search.CANDIDATES_FILE}*")] == [
-            search.CANDIDATES_FILE
-        ]
+        assert [file.name for file in path.glob(f"{CACHE_FILE}*")] == [CACHE_FILE]
         assert not kb.verify()
 
 
