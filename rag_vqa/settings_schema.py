@@ -77,7 +77,7 @@ class RetrieverSettings(Section):
     workers: int | None = Field(default=None, ge=0)
     parity: bool = False
     instruction: str | None = None
-    index: Literal["auto", "exact", "faiss", "triton"] = "auto"
+    index: str = "auto"  # or a name of `retriever.index.ENGINES`, checked before a model loads
     hybrid: bool = False
     sections: bool = False
 

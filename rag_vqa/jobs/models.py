@@ -46,6 +46,8 @@ def open_pipeline(
         UsageError, Mismatch: what cannot go together, before any model loads.
         Missing: a model that is not here.
     """
+    from rag_vqa.retriever.index import check_engine
+
     if read:
         check_template(settings)
         check_filter(settings)
@@ -54,6 +56,7 @@ def open_pipeline(
     kb = _open_folder(path)
     wanted: list[ModelRevision] = []
     if settings.k:
+        check_engine(settings.retriever.index)
         kb.search([], settings.k, where)  # checks the names of the filter
         wanted.append(_retriever_of(run, kb.manifest, settings, path))
     if read:

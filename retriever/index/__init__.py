@@ -1,12 +1,11 @@
 """Index: the protocol of every engine, and the registry of engines.
 
 Knows shapes, orders, extras and how many rows suit which engine. Does not know arithmetic. An
-engine is one file and one entry of `ENGINES`; it is imported when it is first made.
+engine is one file and one entry of `ENGINES`; its file is imported when it is first made.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.registry import Registry
 from rag_vqa.retriever.index.int8_quantization import Codes
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "Positions",
     "Scores",
     "Tokens",
-    "find_engine",
+    "check_engine",
     "make_index",
     "suggest_engine",
 ]
@@ -120,20 +120,26 @@ class Engine:
     """One entry of the registry.
 
     Attributes:
+        name: as `make_index` and `--index` take it.
         factory: the class, or "module:Class", imported when an index is first made.
+        in_settings: whether `--index` may name it, as it works without options.
         package: the package that it imports beyond this one's own needs, "" if none.
         install: the command that installs that package.
         suits: (rows, K, D, device) → why this engine suits such rows here, None if it does not.
             Without it `suggest_engine` never chooses the engine.
+        preference: of several engines that suit, `suggest_engine` takes the one of the highest.
         cache_file: where a knowledge base keeps the engine's cache; its class then takes
             `cache=path` and follows `HasCache`. "" if the engine has none.
     """
 
+    name: str
     factory: str | Callable[..., Index]
     package: str = ""
     install: str = ""
     suits: Suits | None = None
+    preference: int = 0
     cache_file: str = ""
+    in_settings: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -168,7 +174,7 @@ def make_index(engine: str = "exact", **options: Any) -> Index:
         UsageError: no such engine, or an option that it does not have.
         Missing: the engine's extra is not installed.
     """
-    entry = find_engine(engine)
+    entry = ENGINES.get(engine)
     if not entry.is_installed:
         raise Missing(f"Index engine {engine!r} needs the package {entry.package}: {entry.install}")
     try:
@@ -177,13 +183,13 @@ def make_index(engine: str = "exact", **options: Any) -> Index:
         raise UsageError(f"Index engine {engine!r}: {error}") from error
 
 
-def find_engine(name: str) -> Engine:
-    """The entry of that name. Raises UsageError with the known names if there is none."""
-    if name in ENGINES:
-        return ENGINES[name]
-    near = difflib.get_close_matches(name, ENGINES, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"No index engine {name!r}; there is: {', '.join(ENGINES)}.{hint}")
+def check_engine(name: str) -> None:
+    """Raise UsageError unless `name` is "auto" or an engine that `--index` may name."""
+    if name != "auto" and not ENGINES.get(name).in_settings:
+        raise UsageError(
+            f"--index {name} would need options that settings do not have. Take --index auto, or "
+            f"call rag_vqa.retriever.index.make_index({name!r}, …) in Python."
+        )
 
 
 def suggest_engine(rows: int, K: int, D: int, device: str = "auto") -> EngineChoice:
@@ -193,10 +199,10 @@ def suggest_engine(rows: int, K: int, D: int, device: str = "auto") -> EngineCho
         device: "auto", "cpu" or "cuda…": where the index may live.
     """
     install = ""
-    for name, engine in reversed(ENGINES.items()):
+    for engine in sorted(ENGINES.entries(), key=lambda engine: -engine.preference):
         reason = engine.suits and engine.suits(rows, K, D, device)
         if reason and engine.is_installed:
-            return EngineChoice(name, reason)
+            return EngineChoice(engine.name, reason)
         install = engine.install if reason else install
     return EngineChoice("exact", f"exact, though slow for {rows:,} passages; faster: {install}")
 
@@ -231,25 +237,32 @@ def _free_gpu_memory(device: str) -> int | None:
     return free
 
 
-# By name. Of several engines that suit, `suggest_engine` takes the last.
-ENGINES: dict[str, Engine] = {
-    "exact": Engine("rag_vqa.retriever.index.exact_engine:ExactIndex", suits=_suit_exact),
-    "faiss": Engine(
+ENGINES: Registry[Engine] = Registry("index engine")
+for _engine in (
+    Engine("exact", "rag_vqa.retriever.index.exact_engine:ExactIndex", suits=_suit_exact),
+    Engine(
+        "faiss",
         "rag_vqa.retriever.index.faiss_engine:FaissIndex",
         package="faiss",
         install="python -m pip install 'rag-vqa[cpu]'  # or [gpu]",
         suits=_suit_faiss,
+        preference=1,
         cache_file="candidates.safetensors",
     ),
-    "triton": Engine(
+    Engine(
+        "triton",
         "rag_vqa.retriever.index.triton_engine:TritonIndex",
         package="triton",
         install="python -m pip install 'rag-vqa[triton]'  # CUDA builds of torch bring it",
         suits=_suit_triton,
+        preference=2,
     ),
-    "qdrant": Engine(
+    Engine(
+        "qdrant",
         "rag_vqa.retriever.index.qdrant_engine:QdrantIndex",
         package="qdrant_client",
         install="python -m pip install 'rag-vqa[qdrant]'",
+        in_settings=False,
     ),
-}
+):
+    ENGINES.register(_engine)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError, UsageError
 from rag_vqa.retriever.index import (
+    ENGINES,
     NO_KEY,
     EngineChoice,
     HasCache,
     Index,
     Keys,
     Scores,
-    find_engine,
     make_index,
     suggest_engine,
 )
@@ -96,7 +96,7 @@ def save_index_cache(store: Store, choice: EngineChoice, index: Index) -> None:
 
 def _cache_path(store: Store, choice: EngineChoice) -> Path | None:
     """Where a knowledge base keeps the cache of an engine; None if the engine has none."""
-    name = find_engine(choice.engine).cache_file
+    name = ENGINES.get(choice.engine).cache_file
     return store.folder / name if name else None
 
 

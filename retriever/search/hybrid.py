@@ -5,9 +5,9 @@ tokens. The first hybrid search makes the word index from the passages, in secon
 database; later ones update it by keys. So a knowledge base is neither bigger nor slower to build
 for it, older ones have it too, and a read-only folder is no obstacle.
 
-Words are runs of Unicode's letters, digits and marks, without case and accents; nothing is stemmed. Where a script sets no spaces between words (Chinese, Japanese, Thai, …), and in
-Korean, a word is two neighbouring characters. FTS5's own "trigram" would need three, and most
-Chinese words are of two.
+Words are runs of Unicode's letters, digits and marks, without case and accents, not stemmed. In
+scripts without spaces between words (Chinese, Japanese, Thai, …), and in Korean, a word is two
+neighbouring characters. FTS5's own "trigram" would need three, and most Chinese words have two.
 """
 
 from __future__ import annotations
@@ -175,7 +175,10 @@ def reciprocal_rank_fusion(rankings: Iterable[Iterable[T]]) -> dict[T, float]:
 
 
 def fuse_rankings(by_tokens: Sequence[Candidate], by_words: Sequence[Candidate]) -> list[Candidate]:
-    """One ranking of two, equal scores by id. A document in both keeps late interaction's passage."""
+    """One ranking of two, equal scores by id.
+
+    A document in both keeps the passage that late interaction found.
+    """
     stages = {"lexical": by_words, "retrieve": by_tokens}
     scores: dict[int | str, dict[str, float]] = {}
     best: dict[int | str, Candidate] = {}

@@ -223,4 +223,4 @@ def test_damaged_files_are_told_apart_from_missing_ones(
 
 
 def test_every_engine_is_tested_here() -> None:
-    assert {way.values[0][0] for way in WAYS} == set(ENGINES)
+    assert {way.values[0][0] for way in WAYS} == set(ENGINES.names())
