@@ -90,7 +90,7 @@ def partial_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
     remove_file(new)
     try:
         yield new
-        sync_file(new)
+        sync_file(new, named=path)
         replace_file(new, path)
     except BaseException:
         with suppress(RagVqaError):
@@ -139,16 +139,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def sync_file(path: Path) -> None:
-    """Sync the content of a file to the disk, whoever wrote it."""
+def sync_file(path: Path, named: Path | None = None) -> None:
+    """Sync the content of a file to the disk, whoever wrote it.
+
+    Args:
+        named: the file that an error names; default: `path`.
+    """
     # Windows syncs only what is open for writing.
-    _sync(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
+    _sync(path, os.O_RDWR if _WINDOWS else os.O_RDONLY, named or path)
 
 
 def sync_folder(folder: Path) -> None:
     """Sync the names in a folder to the disk. Windows has no such call and needs none."""
     if not _WINDOWS:
-        _sync(folder, os.O_RDONLY)
+        _sync(folder, os.O_RDONLY, folder)
 
 
 def remove_file(path: Path) -> None:
@@ -181,8 +185,8 @@ def _partial_path(path: Path, partial: Path | None) -> Path:
     return path.with_name(path.name + PARTIAL_SUFFIX) if partial is None else partial
 
 
-def _sync(path: Path, mode: int) -> None:
-    with translate_os_errors(path):
+def _sync(path: Path, mode: int, named: Path) -> None:
+    with translate_os_errors(named):
         file = os.open(path, mode | _CLOSE_ON_EXEC | _BINARY)
         try:
             os.fsync(file)
