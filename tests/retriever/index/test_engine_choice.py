@@ -10,9 +10,7 @@ from rag_vqa.retriever.index import make_index, suggest_engine
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
-    with pytest.raises(
-        UsageError, match=r"'exakt'\. Did you mean 'exact'\? Known: exact, faiss, "
-    ):
+    with pytest.raises(UsageError, match=r"'exakt'\. Did you mean 'exact'\? Known: exact, faiss, "):
         make_index("exakt")
     with pytest.raises(UsageError, match="nprobe"):
         make_index("exact", nprobe=3)

@@ -87,9 +87,7 @@ def test_a_knowledge_base_is_built_and_searched_with_it(
 
     assert search("toy") == search("exact") and ToyIndex.searches == 1
     assert run(["search", kb, "red bird", "--index", "tyo"]) == 2
-    assert (
-        "Did you mean 'toy'? Known: exact, faiss, " in capsys.readouterr().err
-    )
+    assert "Did you mean 'toy'? Known: exact, faiss, " in capsys.readouterr().err
     assert run(["search", kb, "red bird", "--index", "qdrant"]) == 2
     assert "make_index('qdrant', …)" in capsys.readouterr().err
 
