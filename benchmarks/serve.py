@@ -36,7 +36,7 @@ from rag_vqa.server.engine.request_queue import Question
 from rag_vqa.types import Query
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
-CLIENTS = 16
+MAX_CLIENTS = 16
 DEPTH = 3  # of the preset "demo"
 
 
@@ -84,17 +84,17 @@ def plainly(rag: RagVqa, asked: list[Question]) -> float:
 async def measured(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
     engine, asked = Engine(rag), questions(count)
     await engine.start()
-    await answered(engine, asked[: 2 * CLIENTS], CLIENTS)
+    await answered(engine, asked[: 2 * MAX_CLIENTS], MAX_CLIENTS)
     runs = []
     for _ in range(repeats):
         plain = plainly(rag, asked)
         alone = await answered(engine, asked, 1)
-        together = await answered(engine, asked, CLIENTS)
+        together = await answered(engine, asked, MAX_CLIENTS)
         ratio = together["questions a second"] / alone["questions a second"]
         runs.append(
             {
                 "one after another": alone,
-                f"{CLIENTS} at once": together,
+                f"{MAX_CLIENTS} at once": together,
                 "times": ratio,
                 "RagVqa.ask, questions a second": plain,
             }
@@ -103,7 +103,7 @@ async def measured(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
     engine.stop()
     times = sorted(run["times"] for run in runs)
     batches = dict(
-        zip([*engine.figures.batches.bounds, "more"], engine.figures.batches.counts, strict=True)
+        zip([*engine.metrics.batches.bounds, "more"], engine.metrics.batches.counts, strict=True)
     )
     return {"times faster, median": times[len(times) // 2], "batches": batches, "runs": runs}
 

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class _CallResult:
-    """Marks the end of the queue, with what the call returned or raised."""
+    """The last item of the queue: what the call returned or raised."""
 
     def __init__(self, result: object = None, error: BaseException | None = None) -> None:
         self.result = result
@@ -24,11 +24,11 @@ class _CallResult:
 def stream_call(
     call: Callable[[Callable[[str], bool]], Result],
 ) -> Generator[str | Result, None, None]:
-    """Yields each piece that `call` reports, then what it returns.
+    """Turn a call that reports pieces into an iterator: yields each piece, then the call's result.
 
-    `call` runs in a thread of its own and is handed `report(piece) -> bool`: False asks it to
-    stop. Closing the iterator makes `report` return False and waits for the call to end; what the
-    call raises is raised here.
+    `call` runs in its own thread and gets a function `report(piece) -> bool`, which returns False
+    to ask it to stop. Closing the iterator does so, and waits for the call to end. An exception of
+    the call is raised here.
     """
     queue: SimpleQueue[str | _CallResult] = SimpleQueue()
     closed = threading.Event()
@@ -61,58 +61,60 @@ def stream_call(
 
 
 class StopSequenceFilter:
-    """Tells pieces of one answer, and says when it is over.
+    """Passes on the pieces of one answer until a stop sequence appears, which it hides.
+
+    Space before the answer is dropped. Text that may be the beginning of a stop sequence is held
+    back until the next piece decides.
 
     Args:
-        tell: is given each piece.
-        stop: texts that end the answer. What may be the beginning of one is held back until it is
-            known.
+        emit: receives each piece of text.
+        stop: texts that end the answer.
 
     Attributes:
-        text: all that was told.
-        spoke: the reader wrote something, told or held back.
-        stopped: a stop text came.
+        text: all that was passed on.
+        has_text: the reader wrote something, whether passed on or held back.
+        stopped: a stop sequence appeared.
 
-    >>> told = []
-    >>> telling = StopSequenceFilter(told.append, ["\\n\\n"])
-    >>> [telling.hear(piece) for piece in (" Oslo", "\\n", "\\nIt")], told
+    >>> pieces = []
+    >>> answer = StopSequenceFilter(pieces.append, ["\\n\\n"])
+    >>> [answer.feed(piece) for piece in (" Oslo", "\\n", "\\nIt")], pieces
     ([True, True, False], ['Oslo'])
     """
 
-    def __init__(self, tell: Callable[[str], object], stop: Sequence[str] = ()) -> None:
-        self._tell = tell
+    def __init__(self, emit: Callable[[str], object], stop: Sequence[str] = ()) -> None:
+        self._emit = emit
         self._stop = [text for text in stop if text]
-        self._held = ""
+        self._held_back = ""
         self.text = ""
         self.has_text = self.stopped = False
 
-    def hear(self, piece: str) -> bool:
-        """A piece as the reader wrote it; False: the answer is over."""
+    def feed(self, piece: str) -> bool:
+        """Take a piece as the reader wrote it. False: the answer has ended."""
         self.has_text = True
         if self.stopped:
             return False
-        heard = self._held + piece
-        places = [place for text in self._stop if (place := heard.find(text)) >= 0]
-        if places:
+        text = self._held_back + piece
+        positions = [position for stop in self._stop if (position := text.find(stop)) >= 0]
+        if positions:
             self.stopped = True
-            self._say(heard[: min(places)])
+            self._pass_on(text[: min(positions)])
             return False
-        keep = max((_partial_stop_length(heard, text) for text in self._stop), default=0)
-        self._held = heard[len(heard) - keep :]
-        self._say(heard[: len(heard) - keep])
+        length = max((_partial_stop_length(text, stop) for stop in self._stop), default=0)
+        self._held_back = text[len(text) - length :]
+        self._pass_on(text[: len(text) - length])
         return True
 
-    def end(self) -> None:
-        """No more will come: what was held back is text."""
+    def flush(self) -> None:
+        """The reader has finished: pass on what was held back."""
         if not self.stopped:
-            held, self._held = self._held, ""
-            self._say(held)
+            held_back, self._held_back = self._held_back, ""
+            self._pass_on(held_back)
 
-    def _say(self, piece: str) -> None:
+    def _pass_on(self, piece: str) -> None:
         piece = piece if self.text else piece.lstrip()
         if piece:
             self.text += piece
-            self._tell(piece)
+            self._emit(piece)
 
 
 def _partial_stop_length(text: str, stop: str) -> int:

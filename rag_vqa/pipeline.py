@@ -294,6 +294,20 @@ def _make_answer(
     )
 
 
+def cut_answer(answer: Answer, text: str) -> Answer:
+    """The answer with its text cut to `text`, and only the citations that are left in it."""
+    from rag_vqa.prompts.citations import parse_citations
+
+    citations = parse_citations(text, len(answer.prompt.kept))
+    return replace(
+        answer,
+        text=text.strip(),
+        finish="stop",
+        citations=citations.there,
+        invalid_citations=citations.invalid,
+    )
+
+
 def _check_k(k: int, least: int = 0) -> int:
     if not isinstance(k, int) or k < least:
         raise UsageError(f"k = {k!r}: give {least or '0 (no retrieval)'} or more")

@@ -16,7 +16,7 @@ from rag_vqa.types import Answer, Hit, ImageSource
 
 
 def hit_fields(hit: Hit) -> dict[str, Any]:
-    """All of a hit but its text, as JSON can hold it; `images` are paths in the knowledge base."""
+    """A hit without its text, as plain data for JSON; `images` are paths in the knowledge base."""
     document = hit.document
     return {
         "id": document.id,
@@ -34,12 +34,12 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """All of a hit."""
+    """A hit with its text, as plain data for JSON."""
     return {**hit_fields(hit), "text": hit.document.text}
 
 
 def answer_fields(answer: Answer) -> dict[str, Any]:
-    """All of an answer but its text: the evidence, what the reader was shown, and how it ended."""
+    """An answer without its text: the evidence, what the reader saw of it, and how it ended."""
     return {
         "hits": [hit_json(hit) for hit in answer.hits],
         "kept": [hit.document.id for hit in answer.prompt.kept],
@@ -53,23 +53,24 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
 
 
 def image_path(image: ImageSource | None) -> str | None:
-    """The path of a picture that lies in a file."""
+    """The path of a picture that is a file; None for any other source."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 
 def decode_base64_image(text: str) -> bytes:
-    """The bytes of a picture's file, of base64 or of a data URL. Only images.py looks at them.
+    """The bytes of an image file, from base64 or a data URL. They are not checked here: images.py
+    opens them.
 
     Raises:
-        BadImage: it is neither; an address above all, since none is fetched.
+        BadImage: it is neither. Addresses are not fetched.
     """
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise BadImage("an image's data URL is not base64: data:image/png;base64,…")
+            raise BadImage("The image's data URL is not base64. Give data:image/png;base64,…")
     elif ":" in text[:32]:
-        raise BadImage("addresses of images are not fetched; give the picture as base64.")
+        raise BadImage("Image addresses are not fetched. Give the picture as base64.")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)  # tools break its lines
+        return base64.b64decode("".join(text.split()), validate=True)  # tools wrap its lines
     except (binascii.Error, ValueError) as error:
-        raise BadImage(f"an image is no base64 ({error}).") from error
+        raise BadImage(f"The image is not valid base64 ({error}).") from error

@@ -11,9 +11,9 @@ def told(pieces: list[str], stop: tuple[str, ...]) -> tuple[str, bool, list[str]
     said: list[str] = []
     telling = StopSequenceFilter(said.append, stop)
     for piece in pieces:
-        if not telling.hear(piece):
+        if not telling.feed(piece):
             break
-    telling.end()
+    telling.flush()
     assert "".join(said) == telling.text
     return telling.text, telling.stopped, said
 

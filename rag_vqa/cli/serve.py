@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +67,6 @@ def serve(
     """
     from rag_vqa.jobs.serve import ServeOptions, check_server_installed, run_server
     from rag_vqa.server.access import Access, check_hosts, read_token
-    from rag_vqa.server.app import exit_cleanly_on_sigterm
 
     run: CommandContext = ctx.obj
     with exit_cleanly_on_sigterm():
@@ -73,3 +76,13 @@ def serve(
         access = Access(host, token, public, check_hosts(allowed_host or ()))
         place = ServeOptions(port, root_path, log_questions, keep_days, gallery, fetch_images)
         run_server(run, settings, path, access, place, yes)
+
+
+@contextmanager
+def exit_cleanly_on_sigterm() -> Iterator[None]:
+    """SIGTERM before the server runs ends the process with exit code 0, as it does afterwards."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,6 @@
 """LangChain: a retriever, a chat model and a chain over a knowledge base. Needs rag-vqa[langchain].
 
-It knows langchain-core's interfaces. It does not know how documents are found or read.
+Knows langchain-core's interfaces. Does not know how documents are found or read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, Literal
 from rag_vqa.answer_stream import StopSequenceFilter, stream_call
 from rag_vqa.errors import Missing, ReaderError, UsageError
 from rag_vqa.integrations import MODEL_LOCK
-from rag_vqa.pipeline import RagVqa
-from rag_vqa.prompts.citations import parse_citations
+from rag_vqa.pipeline import RagVqa, cut_answer
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.serialization import answer_fields, decode_base64_image, hit_fields
 from rag_vqa.types import Answer, Hit, ImageSource, Query
@@ -41,11 +40,12 @@ except ImportError as error:
 
 
 class ReTRetriever(BaseRetriever):
-    """Documents of a knowledge base by text, image, or both.
+    """Retrieves documents of a knowledge base by text, image, or both.
 
-    `invoke("…", k=3, image="photo.jpg", where={"lang": "en"})`; what is not given there is as
-    constructed. Each Document has the text that is read, its id, and as metadata what
-    `evidence.hit_fields` says: title, score, passage, pictures, the document's own metadata.
+    `invoke("…", k=3, image="photo.jpg", where={"lang": "en"})`; arguments left out there are those
+    of the constructor. Each Document has the text that the reader would get, its id, and as
+    metadata the fields of `serialization.hit_fields`: title, score, passage, pictures, and the
+    document's own metadata.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -54,12 +54,12 @@ class ReTRetriever(BaseRetriever):
     k: int = 5
     where: Mapping[str, Any] | None = None
     _rag: RagVqa = PrivateAttr()
-    _of: KnowledgeBase | str | Path = PrivateAttr()  # the `kb` that _rag searches
+    _searched_kb: KnowledgeBase | str | Path = PrivateAttr()  # the `kb` that _rag searches
 
     def model_post_init(self, context: Any) -> None:
-        """Checks k; the knowledge base opens when it is first searched."""
+        """Checks k; the knowledge base opens at the first search."""
         super().model_post_init(context)
-        self._rag, self._of = RagVqa(self.kb, k=self.k), self.kb
+        self._rag, self._searched_kb = RagVqa(self.kb, k=self.k), self.kb
 
     def _get_relevant_documents(
         self,
@@ -73,30 +73,31 @@ class ReTRetriever(BaseRetriever):
     ) -> list[Document]:
         _reject_unknown(unknown, "k, image and where")
         with MODEL_LOCK:
-            if self.kb is not self._of:  # a field was set, or changed in a copy
-                self._rag, self._of = RagVqa(self.kb), self.kb
-            only, most = self.where if where is None else where, self.k if k is None else k
-            return to_documents(self._rag.search(query, image, k=most, where=only))
+            if self.kb is not self._searched_kb:  # a field was set, or changed in a copy
+                self._rag, self._searched_kb = RagVqa(self.kb), self.kb
+            where = self.where if where is None else where
+            k = self.k if k is None else k
+            return to_documents(self._rag.search(query, image, k=k, where=where))
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **given: Any
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        # LangChain's own hands on no keywords.
+        # LangChain's own version drops the keywords.
         search, manager = self._get_relevant_documents, run_manager.get_sync()
-        return await run_in_executor(None, search, query, run_manager=manager, **given)
+        return await run_in_executor(None, search, query, run_manager=manager, **options)
 
 
 class ChatRagVqa(BaseChatModel):
-    """A chat model that answers out of a knowledge base.
+    """A chat model that answers from a knowledge base.
 
     The last human message is the question: its text, and its picture if it has one (base64 or a
-    data URL; addresses are not fetched). What was said before it, system messages among it, is not
-    read: each question stands alone. Readers are greedy: `temperature` is 0. `invoke(…, k=3,
-    where={…}, stop=[…], max_tokens=64)`; `where` filters on metadata.
+    data URL; addresses are not fetched). Earlier messages, including system messages, are ignored:
+    each question stands alone. Readers are greedy: `temperature` is 0. `invoke(…, k=3, where={…},
+    stop=[…], max_tokens=64)`; `where` filters on metadata.
 
-    `response_metadata["rag_vqa"]` of an answer is its evidence (`evidence.answer_fields`);
-    streamed, of the last chunk. Answers never come from LangChain's cache, since a knowledge base
-    changes.
+    The answer's evidence (`serialization.answer_fields`) is in `response_metadata["rag_vqa"]`, in a
+    stream that of the last chunk. Answers never come from LangChain's cache, because the knowledge
+    base can change.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -114,7 +115,7 @@ class ChatRagVqa(BaseChatModel):
 
     @property
     def model_name(self) -> str:
-        """The reader's."""
+        """The reader's name."""
         return self.rag.reader.name
 
     def _generate(
@@ -126,7 +127,7 @@ class ChatRagVqa(BaseChatModel):
     ) -> ChatResult:
         for event in self._events(messages, stop, **kwargs):
             if not isinstance(event, str):
-                message = AIMessage(event.text, **self._told(event))
+                message = AIMessage(event.text, **self._metadata(event))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -146,7 +147,7 @@ class ChatRagVqa(BaseChatModel):
     def _chunk(self, event: str | Answer) -> ChatGenerationChunk:
         if isinstance(event, str):
             return ChatGenerationChunk(message=AIMessageChunk(content=event))
-        last = AIMessageChunk(content="", chunk_position="last", **self._told(event))
+        last = AIMessageChunk(content="", chunk_position="last", **self._metadata(event))
         return ChatGenerationChunk(message=last)
 
     def _events(
@@ -163,20 +164,22 @@ class ChatRagVqa(BaseChatModel):
         """Pieces of the text, then the Answer. Closing it stops the reader."""
         _reject_unknown(unknown, "k, where, stop, max_tokens and temperature")
         if temperature:
-            raise UsageError(f"temperature = {temperature}: readers are greedy, give 0 or nothing.")
+            raise UsageError(
+                f"temperature = {temperature}: readers are greedy. Give 0, or leave it out."
+            )
         if max_tokens is not None and max_tokens < 1:
             raise UsageError(f"max_tokens = {max_tokens}: give 1 or more.")
-        query, ends = to_query(messages), stop or self.stop or []
-        most = self.max_tokens if max_tokens is None else max_tokens
+        query, stop_sequences = to_query(messages), stop or self.stop or []
+        max_tokens = self.max_tokens if max_tokens is None else max_tokens
 
         def read(report: Callable[[str], bool]) -> Answer:
-            going = True
+            is_wanted = True
 
-            def tell(piece: str) -> None:
-                nonlocal going
-                going = report(piece)
+            def emit(piece: str) -> None:
+                nonlocal is_wanted
+                is_wanted = report(piece)
 
-            telling = StopSequenceFilter(tell, ends)
+            text = StopSequenceFilter(emit, stop_sequences)
             with MODEL_LOCK:
                 start = time.perf_counter()
                 hits = self.rag.select([query], self.rag.retrieve([query], k, where))
@@ -185,14 +188,14 @@ class ChatRagVqa(BaseChatModel):
                     [query],
                     hits,
                     [self.rag.prompt(query, hits[0])],
-                    lambda row, piece: telling.hear(piece) and going,
-                    [most],
+                    lambda row, piece: text.feed(piece) and is_wanted,
+                    [max_tokens],
                 )[0]
-            return _cut_at_stop(replace(answer, seconds={**seconds, **answer.seconds}), telling)
+            return _finish(replace(answer, seconds={**seconds, **answer.seconds}), text)
 
         return stream_call(read)
 
-    def _told(self, answer: Answer) -> dict[str, Any]:
+    def _metadata(self, answer: Answer) -> dict[str, Any]:
         tokens = {"input_tokens": answer.tokens_in, "output_tokens": answer.tokens_out}
         return {
             "usage_metadata": {**tokens, "total_tokens": sum(tokens.values())},
@@ -205,19 +208,22 @@ class ChatRagVqa(BaseChatModel):
 
 
 def rag_chain(rag: RagVqa) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """A chain over {"question", "image"} (and "k", "where" if given) → {"answer", "documents",
-    "citations"}: the text, all that was found, and the numbers [n] in the text."""
+    """A chain from {"question", "image"} (optionally "k", "where") to {"answer", "documents",
+    "citations"}: the text, all documents found, and the numbers [n] in the text."""
 
-    def ask(asked: dict[str, Any]) -> dict[str, Any]:
-        named = set(asked) if isinstance(asked, dict) else set()
-        if "question" not in named or named - {"question", "image", "k", "where"}:
+    def ask(inputs: dict[str, Any]) -> dict[str, Any]:
+        names = set(inputs) if isinstance(inputs, dict) else set()
+        if "question" not in names or names - {"question", "image", "k", "where"}:
             raise UsageError(
-                'a question is {"question": "…", "image": …}, "k" and "where" if you like; '
-                f"this {f'has {sorted(named)}' if named else f'is {asked!r:.80}'}."
+                'Give {"question": "…", "image": …}, and optionally "k" and "where"; '
+                f"this {f'has {sorted(names)}' if names else f'is {inputs!r:.80}'}."
             )
         with MODEL_LOCK:
             answer = rag.ask(
-                asked["question"], asked.get("image"), k=asked.get("k"), where=asked.get("where")
+                inputs["question"],
+                inputs.get("image"),
+                k=inputs.get("k"),
+                where=inputs.get("where"),
             )
         return {
             "answer": answer.text,
@@ -239,12 +245,13 @@ def to_query(messages: list[BaseMessage]) -> Query:
     """The last human message as a Query.
 
     Raises:
-        UsageError: there is none, or it holds several pictures or what is neither text nor picture.
-        BadImage: the picture is an address, or no base64.
+        UsageError: there is none, or it has several pictures, or a block that is neither text nor
+            picture.
+        BadImage: the picture is an address, or not base64.
     """
-    asked = next((message for message in reversed(messages) if _is_human(message)), None)
+    asked = next((each for each in reversed(messages) if isinstance(each, HumanMessage)), None)
     if asked is None:
-        raise UsageError("nobody asks: give a human message with the question.")
+        raise UsageError("There is no question. Give a human message with it.")
     texts: list[str] = []
     images: list[bytes] = []
     for block in asked.content_blocks:
@@ -253,28 +260,20 @@ def to_query(messages: list[BaseMessage]) -> Query:
         elif block["type"] == "image":
             images.append(decode_base64_image(block.get("base64") or block.get("url") or ""))
         else:
-            raise UsageError(f"a question is text and a picture, and this holds {block['type']!r}.")
+            raise UsageError(f"A question is text and a picture; this one holds {block['type']!r}.")
     if len(images) > 1:
-        raise UsageError(f"a question has one picture, and this has {len(images)}.")
+        raise UsageError(f"A question has one picture; this one has {len(images)}.")
     return Query("\n".join(texts), images[0] if images else None)
 
 
 def _reject_unknown(unknown: Mapping[str, Any], known: str) -> None:
     if unknown:
-        raise UsageError(f"{', '.join(sorted(unknown))}: not taken; {known} are.")
+        raise UsageError(f"{', '.join(sorted(unknown))}: unknown. Known are {known}.")
 
 
-def _is_human(message: BaseMessage) -> bool:
-    return isinstance(message, HumanMessage)
-
-
-def _cut_at_stop(answer: Answer, telling: StopSequenceFilter) -> Answer:
-    """The answer, up to its stop text if one came; what was held back is told."""
+def _finish(answer: Answer, text: StopSequenceFilter) -> Answer:
+    """The answer up to its stop sequence, after the text that was held back is passed on."""
     if answer.finish == "failed":
         raise ReaderError(answer.error)
-    telling.end()
-    if not telling.stopped:
-        return answer
-    text = telling.text.strip()
-    there, invalid = parse_citations(text, len(answer.prompt.kept))
-    return replace(answer, text=text, finish="stop", citations=there, invalid_citations=invalid)
+    text.flush()
+    return cut_answer(answer, text.text) if text.stopped else answer

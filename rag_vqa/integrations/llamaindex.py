@@ -1,6 +1,6 @@
 """LlamaIndex: a retriever over a knowledge base. Needs rag-vqa[llamaindex].
 
-It knows llama-index-core's interface. It does not know how documents are found.
+Knows llama-index-core's interface. Does not know how documents are found.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ except ImportError as error:
         "llama-index-core is not installed. Install it: pip install 'rag-vqa[llamaindex]'"
     ) from error
 
-_VISIBLE_METADATA = ("title", "section")  # of the metadata, to a model that reads nodes
+_VISIBLE_METADATA = ("title", "section")  # metadata that a model which reads nodes may see
 
 
 class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
-    """Nodes of a knowledge base by text, image (`QueryBundle.image_path`), or both.
+    """Retrieves nodes of a knowledge base by text, image (`QueryBundle.image_path`), or both.
 
-    A document with pictures is an ImageNode of its first one, with its text; others are TextNodes.
-    Ids are those of documents, metadata what `evidence.hit_fields` says.
+    A document with pictures becomes an ImageNode with its first picture and its text; others become
+    TextNodes. A node has the document's id, and as metadata the fields of
+    `serialization.hit_fields`.
     """
 
     def __init__(
         self, kb: KnowledgeBase | str | Path, k: int = 5, where: Mapping[str, Any] | None = None
     ) -> None:
-        """A knowledge base or its path, documents to find, and a filter on their metadata."""
+        """Takes a knowledge base or its path, the number of documents, and a metadata filter."""
         super().__init__()
         self._rag, self._where = RagVqa(kb, k=k), where
 
@@ -51,14 +52,14 @@ class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
         return [NodeWithScore(node=to_node(hit), score=hit.score) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        # LlamaIndex's own searches in the loop's thread.
+        # LlamaIndex's own version would block the event loop.
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
 
 def to_node(hit: Hit) -> TextNode:
-    """A hit as LlamaIndex's node."""
+    """A hit as a LlamaIndex node."""
     fields = hit_fields(hit)
-    said: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "id_": hit.document.id,
         "text": hit.document.text,
         "metadata": fields,
@@ -66,4 +67,4 @@ def to_node(hit: Hit) -> TextNode:
         "excluded_embed_metadata_keys": [name for name in fields if name not in _VISIBLE_METADATA],
     }
     images = fields["images"]
-    return ImageNode(image_path=images[0], **said) if images else TextNode(**said)
+    return ImageNode(image_path=images[0], **arguments) if images else TextNode(**arguments)

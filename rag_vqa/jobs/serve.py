@@ -83,7 +83,7 @@ def run_server(
     from rag_vqa.server.service import Service
 
     return_freed_memory(IMAGE_BYTES)  # before a large reader is loaded, which sets less
-    fetching = _make_fetcher(access, settings) if place.fetch_images else None
+    fetcher = _make_fetcher(access, settings) if place.fetch_images else None
     root, log = _check_root_path(place.root_path), _open_question_log(place)
     offered = None if place.gallery is None else _load_gallery(place.gallery)
     with open_socket(access.host, place.port) as taken:
@@ -92,12 +92,12 @@ def run_server(
         servers = settings.reader.servers
         shown = path.resolve().name if access.public else str(path)
         command = shlex.join(["rag-vqa", "ask", shown, *settings_to_args(settings, access.public)])
-        service = Service(Engine(rag), access, servers, log, gallery, command, fetching)
+        service = Service(Engine(rag), access, servers, log, gallery, command, fetcher)
         if log is not None:
             run.note(f"Questions are written to {one_line(str(log.folder))}, for {log.days} days.")
         if servers:
             run.note(f"Pictures and questions are sent to {one_line(', '.join(servers))}.")
-        if fetching is not None:
+        if fetcher is not None:
             run.note("Pictures are fetched from addresses that questions name.")
         run.note(f"{browser_url(taken, root)}  ^C ends it.")
         signals.exit_at_once()

@@ -1,1 +1,1 @@
-"""HTTP and the web page: questions of many people, one model."""
+"""The HTTP server and its web page: many clients, one model."""

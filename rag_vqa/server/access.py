@@ -1,7 +1,7 @@
-"""Who may have what: open to all, to the public where there is one, or to the token's holder.
+"""Access control: which routes are open, which a public server opens, and which need the token.
 
-It knows routes and the token. It does not know what a route does. What no table names needs the
-token: a new route is closed until somebody opens it here.
+Knows routes, host names and the token. Does not know what a route does. A route that the table does
+not list needs the token: a new route stays closed until somebody opens it here.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ MAKE_TOKEN_COMMAND: Final = (
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token.txt; chmod 600 token.txt"
 )
 _MIN_TOKEN_LENGTH: Final = 16
-_WILDCARD_ADDRESSES: Final = {
-    "0.0.0.0",
-    "::",
-}  # no name of anything: browsers take it for this machine
-# The page is program and no data, and a browser cannot send a token for a page. Health and
-# readiness are asked by what starts and stops servers.
+# No machine's name, though browsers resolve them to this machine.
+_WILDCARD_ADDRESSES: Final = {"0.0.0.0", "::"}
+# The page holds a program and no data, and a browser cannot send a token for a page. Supervisors
+# that start and stop servers ask for health and readiness.
 _ROUTE_LEVELS: Final[tuple[tuple[str, re.Pattern[str], AccessLevel], ...]] = (
     ("GET", re.compile(r"/|/static/[^/]+|/health|/ready"), "open"),
     ("GET", re.compile(r"/v1/info|/v1/models(?:/[^/]+)?|/v1/gallery/[^/]+"), "public"),
@@ -37,35 +35,34 @@ _ROUTE_LEVELS: Final[tuple[tuple[str, re.Pattern[str], AccessLevel], ...]] = (
 
 
 def required_level(method: str, path: str) -> AccessLevel:
-    """What a request needs, by its method and the path as it was sent.
+    """The access level of a route, by method and by path, still percent-encoded.
 
     >>> required_level("GET", "/health"), required_level("POST", "/v1/search")
     ('open', 'public')
-    >>> required_level("POST", "/v1/documents")
-    'token'
-    >>> required_level("GET", "/v1/documents/a%2Fimage")
-    'token'
+    >>> required_level("POST", "/v1/documents"), required_level("GET", "/v1/documents/a%2Fimage")
+    ('token', 'token')
     """
     method = "GET" if method == "HEAD" else method
-    for known, pattern, wanted in _ROUTE_LEVELS:
-        if known == method and pattern.fullmatch(path):
-            return wanted
+    for route_method, pattern, level in _ROUTE_LEVELS:
+        if route_method == method and pattern.fullmatch(path):
+            return level
     return "token"
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come in.
+    """The server's access rules.
 
     Attributes:
-        host: the address that is listened on.
-        token: what a client is to send as `Authorization: Bearer …`; "" where none is needed.
-        public: ask, search and evidence pictures need no token.
-        allowed_hosts: names by which the server is reached besides its own address; one may have
-            a port, `rag.example:8443`.
+        host: address that the server listens on.
+        token: what clients send as `Authorization: Bearer …`; "" if no token is needed.
+        public: asking, searching and evidence pictures need no token.
+        allowed_hosts: further names that reach the server, optionally with a port:
+            `rag.example:8443`.
 
     Raises:
-        UsageError: reached from elsewhere and no token, or a token that can be guessed.
+        UsageError: other machines can reach the server and there is no token, or the token is too
+            short.
     """
 
     host: str = "127.0.0.1"
@@ -74,51 +71,48 @@ class Access:
     allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        elsewhere = self.host not in LOOPBACK or self.public or bool(self.allowed_hosts)
-        if elsewhere and not self.token:
+        is_exposed = self.host not in LOOPBACK or self.public or bool(self.allowed_hosts)
+        if is_exposed and not self.token:
             raise UsageError(
-                "Whoever is reached from elsewhere (--host, --public, --allowed-host) needs a "
-                f"token: {MAKE_TOKEN_COMMAND}, then --token-file token.txt"
+                "A server that others can reach (--host, --public, --allowed-host) needs a token. "
+                f"Make one: {MAKE_TOKEN_COMMAND}, then start with --token-file token.txt"
             )
         if self.token and len(self.token) < _MIN_TOKEN_LENGTH:
             raise UsageError(
-                f"The token has under {_MIN_TOKEN_LENGTH} characters: {MAKE_TOKEN_COMMAND}"
+                f"The token has fewer than {_MIN_TOKEN_LENGTH} characters. Make another: "
+                f"{MAKE_TOKEN_COMMAND}"
             )
 
     def holds_token(self, authorization: str) -> bool:
-        """Whether a header `Authorization` is right; so is any where no token is needed."""
+        """True if the `Authorization` header carries the token, or if no token is needed."""
         if not self.token:
             return True
-        kind, _, given = authorization.partition(" ")
-        # Of hashes, so that not even the length takes its time.
-        pair = (hashlib.sha256(each.encode()).digest() for each in (given.strip(), self.token))
-        return secrets.compare_digest(*pair) and kind.lower() == "bearer"
+        scheme, _, token = authorization.partition(" ")
+        # Hashes are compared, so that the time taken does not even reveal the token's length.
+        pair = (hashlib.sha256(each.encode()).digest() for each in (token.strip(), self.token))
+        return secrets.compare_digest(*pair) and scheme.lower() == "bearer"
 
-    def admits(self, wanted: AccessLevel, holds_token: bool) -> bool:
-        """Whether a request of that level may come in."""
-        return holds_token or wanted == "open" or (wanted == "public" and self.public)
+    def admits(self, level: AccessLevel, holds_token: bool) -> bool:
+        """True if a request for a route of that level may pass."""
+        return holds_token or level == "open" or (level == "public" and self.public)
 
-    def accepts_host(self, host: str, own: str) -> bool:
-        """Whether the header `Host` names this server; `own`: the address connected to."""
-        name, own = parse_host(host), _unmap_ipv4(own)
+    def accepts_host(self, host: str, server_address: str) -> bool:
+        """True if the `Host` header names this server, or the address that the client reached."""
+        name, address = parse_host(host), _unmap_ipv4(server_address)
         if not name:
             return False
-        names = {
-            own,
-            self.host,
-            *(parse_host(each) for each in self.allowed_hosts),
-        } - _WILDCARD_ADDRESSES
-        return name in names or (own in LOOPBACK and name in LOOPBACK)
+        names = {address, self.host, *map(parse_host, self.allowed_hosts)} - _WILDCARD_ADDRESSES
+        return name in names or (address in LOOPBACK and name in LOOPBACK)
 
     def accepts_origin(self, origin: str, host: str) -> bool:
-        """Whether the header `Origin` is this server's own page."""
-        found = re.fullmatch(r"https?://([^/?#@\s]+)", origin.lower())
-        own = {host.lower(), *(name.lower() for name in self.allowed_hosts)}
-        return found is not None and found[1] in own
+        """True if the `Origin` header is this server's own page."""
+        match = re.fullmatch(r"https?://([^/?#@\s]+)", origin.lower())
+        own_names = {host.lower(), *(name.lower() for name in self.allowed_hosts)}
+        return match is not None and match[1] in own_names
 
 
 def _unmap_ipv4(address: str) -> str:
-    """IPv4 as such, where a socket of both kinds says it as IPv6.
+    """The IPv4 address inside an IPv4-mapped IPv6 address, as dual-stack sockets report it.
 
     >>> _unmap_ipv4("::ffff:127.0.0.1"), _unmap_ipv4("::1"), _unmap_ipv4("testserver")
     ('127.0.0.1', '::1', 'testserver')
@@ -127,38 +121,41 @@ def _unmap_ipv4(address: str) -> str:
 
 
 def parse_host(host: str) -> str:
-    """A `Host` without its port, in lower case; "" if it is none.
+    """The name in a `Host` header, without port, in lower case; "" if the header is invalid.
 
     >>> parse_host("Localhost:8000"), parse_host("[::1]:8000"), parse_host("a.example@evil")
     ('localhost', '::1', '')
     """
-    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", host.lower())
-    return (found[1] or found[2]) if found else ""
+    match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", host.lower())
+    return (match[1] or match[2]) if match else ""
 
 
 def read_token(file: Path | None, environment: str | None) -> str:
-    """The token of a file, or else of the environment (RAG_VQA_TOKEN); "" if there is neither.
+    """The token from a file, or else from RAG_VQA_TOKEN (`environment`); "" without both.
 
     Raises:
-        UsageError: the file cannot be read, or what is there is none.
+        UsageError: the file cannot be read, or holds no valid token.
     """
-    name, token = "RAG_VQA_TOKEN", (environment or "").strip()
+    source, token = "RAG_VQA_TOKEN", (environment or "").strip()
     if file is not None:
-        name = f"--token-file {file}"
+        source = f"--token-file {file}"
         try:
             token = file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name}: not readable. Make one: {MAKE_TOKEN_COMMAND}") from error
+            message = f"{source} cannot be read. Make a token: {MAKE_TOKEN_COMMAND}"
+            raise UsageError(message) from error
     elif not token:
         return ""
     if not token or not token.isascii() or any(character.isspace() for character in token):
-        raise UsageError(f"{name}: it holds no token. Make one: {MAKE_TOKEN_COMMAND}")
+        raise UsageError(f"{source} holds no valid token. Make one: {MAKE_TOKEN_COMMAND}")
     return token
 
 
 def check_hosts(names: Sequence[str]) -> tuple[str, ...]:
-    """Names given as --allowed-host. Raises UsageError for what is none."""
+    """The names of --allowed-host. Raises UsageError if one is not a host name."""
     for name in names:
         if not parse_host(name):
-            raise UsageError(f"--allowed-host {name}: give a name, for instance rag.example.org")
+            raise UsageError(
+                f"--allowed-host {name}: not a host name. Give one such as rag.example.org"
+            )
     return tuple(names)

@@ -31,17 +31,17 @@ from rag_vqa.server.request_limits import MAX_CONNECTIONS
 from rag_vqa.server.routes import chat_routes, kb_routes, status_routes
 from rag_vqa.server.service import Service
 
-FORGETS_SECONDS = 3600.0  # between two looks for written questions that are too old
-STOP_SECONDS = 30.0  # for what is in flight when the server is told to end, all in all
-_TELL_SECONDS = 5  # more, in which those who still wait are told, and take what they were sent
+LOG_CLEANUP_SECONDS = 3600.0  # between two deletions of old logged questions
+SHUTDOWN_SECONDS = 30.0  # for the requests that are running when shutdown begins
+NOTICE_SECONDS = 5  # after that, to send clients their errors
 
 
 def create_app(service: Service) -> FastAPI:
-    """The server of one knowledge base."""
+    """The ASGI application that serves one knowledge base."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Meanwhile /health answers, and /ready says that the models are not loaded yet.
+        # While the models load, /health answers and /ready says 503.
         tasks = [
             asyncio.create_task(_load_models(app, service)),
             asyncio.create_task(_clean_question_log(service)),
@@ -49,24 +49,25 @@ def create_app(service: Service) -> FastAPI:
         yield
         for task in tasks:
             task.cancel()
-        service.engine.stop()  # by now uvicorn has finished, or given up, all requests
+        service.engine.stop()  # by now uvicorn has finished, or cancelled, all requests
 
-    # Without /docs, whose program comes from elsewhere. The schema needs the token, as all that
-    # access.py does not name.
+    # No /docs: its script comes from another server. The schema needs the token, as does every route
+    # that access.py does not list.
     app = FastAPI(
         title="rag-vqa", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    # See serving.py.
-    app.state.failure, app.state.end, app.state.warmed = None, lambda: None, lambda: None
-    app.state.give_up = service.engine.stop
-    warm = [Depends(service.check_warm)]
+    # `run_app` sets the callbacks.
+    app.state.load_error, app.state.on_load_error = None, lambda: None
+    app.state.on_ready = lambda: None
+    app.state.cancel_all = service.engine.stop
+    ready = [Depends(service.require_ready)]
     for routes in (
         chat_routes.chat_routes,
         kb_routes.search_routes,
         kb_routes.document_routes,
         status_routes.info_routes,
     ):
-        app.include_router(routes(service), dependencies=warm)
+        app.include_router(routes(service), dependencies=ready)
     app.include_router(status_routes.health_routes(service))
     app.include_router(status_routes.page_routes())
     for kind in (ApiError, RagVqaError, HTTPException):
@@ -81,20 +82,20 @@ def create_app(service: Service) -> FastAPI:
 async def _load_models(app: FastAPI, service: Service) -> None:
     try:
         await service.engine.start()
-        app.state.warmed()
-    except ShuttingDown:  # told to end while models load: no failure
+        app.state.on_ready()
+    except ShuttingDown:  # shutdown while the models load is no failure
         return
-    except Exception as error:  # noqa: BLE001  raised again where the server ends
-        app.state.failure = error
-        app.state.end()
+    except Exception as error:  # noqa: BLE001  raised again by run_app
+        app.state.load_error = error
+        app.state.on_load_error()
 
 
 async def _clean_question_log(service: Service) -> None:
-    """Keeps what was promised of written questions where nobody asks any more."""
+    """Delete old logged questions every hour, even if nobody asks any more."""
     while service.log is not None:
-        await asyncio.sleep(FORGETS_SECONDS)
+        await asyncio.sleep(LOG_CLEANUP_SECONDS)
         try:
-            await asyncio.to_thread(service.log.forget)
+            await asyncio.to_thread(service.log.delete_old_days)
         except OSError as error:
             log_error(error)
 
@@ -109,39 +110,42 @@ async def _on_queue_full(request: Request, error: Any) -> Response:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """The socket that requests are to come in on; `port` 0 is any that is free.
+    """A listening socket; `port` 0 means any free port.
 
-    It is taken before a model loads, so that an address that cannot be had is told at once.
+    Opened before a model loads, so that an address in use is reported at once.
 
-    Raises UsageError if the address is another's, or none of this machine.
+    Raises UsageError if the address is in use, or does not belong to this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with ExitStack() as stack:
-            # The protocol is named, or asyncio leaves Nagle's algorithm on: 40 ms an answer.
+            # Without the protocol, asyncio leaves Nagle's algorithm on: 40 ms an answer.
             kind = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            taken = stack.enter_context(socket.socket(*kind))
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:  # `::` is IPv4 too, whatever is usual here
-                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            taken.bind((host, port))
-            taken.listen()  # else a second server may bind the same, as this one did
+            listener = stack.enter_context(socket.socket(*kind))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # `::` includes IPv4, whatever the system's default
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((host, port))
+            listener.listen()  # otherwise a second server could bind the same address
             stack.pop_all()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UsageError(f"{host}:{port} cannot be listened on: {reason}. Try --port") from error
-    return taken
+        message = f"Cannot listen on {host}:{port}: {reason}. Try another --port."
+        raise UsageError(message) from error
+    return listener
 
 
-def browser_url(taken: socket.socket, root_path: str = "") -> str:
-    """Where a browser finds it."""
-    host, port = taken.getsockname()[:2]
-    named = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
-    return f"http://{f'[{named}]' if ':' in named else named}:{port}{root_path}/"
+def browser_url(listener: socket.socket, root_path: str = "") -> str:
+    """The address for a browser on this machine."""
+    host, port = listener.getsockname()[:2]
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}{root_path}/"
 
 
-def make_uvicorn_server(app: Any, root_path: str = "", stop_seconds: float = STOP_SECONDS) -> Any:
-    """A uvicorn.Server of the application, with the deadlines and without uvicorn's logging."""
+def make_uvicorn_server(
+    app: Any, root_path: str = "", shutdown_seconds: float = SHUTDOWN_SECONDS
+) -> Any:
+    """A uvicorn.Server for the application, with our deadlines and without uvicorn's logging."""
     import uvicorn
 
     from rag_vqa.server.uvicorn_deadlines import DeadlineProtocol, GracefulServer
@@ -156,50 +160,40 @@ def make_uvicorn_server(app: Any, root_path: str = "", stop_seconds: float = STO
             log_config=None,
             access_log=False,
             server_header=False,
-            # X-Forwarded-For says who asks, where a proxy on this machine sends it.
+            # Only a proxy on this machine may say with X-Forwarded-For who asks.
             forwarded_allow_ips=["127.0.0.1", "::1", "::ffff:127.0.0.1"],
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=round(stop_seconds) + _TELL_SECONDS,
+            timeout_graceful_shutdown=round(shutdown_seconds) + NOTICE_SECONDS,
         ),
-        app.state.give_up,
-        stop_seconds,
+        app.state.cancel_all,
+        shutdown_seconds,
     )
 
 
-def run_app(app: Any, taken: socket.socket, root_path: str = "", quiet: bool = False) -> None:
-    """Serve until SIGTERM or ^C; what is in flight is finished first.
+def run_app(app: Any, listener: socket.socket, root_path: str = "", quiet: bool = False) -> None:
+    """Serve until SIGTERM or ^C, and finish running requests first.
 
-    Raises what kept the models from loading, if that is how it ended.
+    Raises the error that kept the models from loading, if there was one.
     """
-    server = make_uvicorn_server(app, root_path, STOP_SECONDS)
+    server = make_uvicorn_server(app, root_path, SHUTDOWN_SECONDS)
 
-    def end() -> None:
+    def exit_server() -> None:
         server.should_exit = True
 
-    app.state.end = end
-    # What models hold stays: looking through it for garbage stopped all answers for 0.3 s.
-    app.state.warmed = gc.freeze
-    with _configure_logging(quiet), _absorb_repeated_sigterm():
-        server.run(sockets=[taken])
-    if app.state.failure is not None:
-        raise app.state.failure
-
-
-@contextmanager
-def exit_cleanly_on_sigterm() -> Iterator[None]:
-    """SIGTERM before uvicorn runs ends the process as a server ends too: with exit code 0."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    app.state.on_load_error = exit_server
+    # Models' objects stay for good: a garbage collection over them stopped all answers for 0.3 s.
+    app.state.on_ready = gc.freeze
+    with log_requests(quiet), _absorb_repeated_sigterm():
+        server.run(sockets=[listener])
+    if app.state.load_error is not None:
+        raise app.state.load_error
 
 
 @contextmanager
 def _absorb_repeated_sigterm() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more: SIGTERM is how a server ends, and no
-    failure; ^C stays one."""
+    """uvicorn raises the signal that ended it once more. SIGTERM is a server's usual end and must not
+    make the process fail; ^C may."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         yield
@@ -208,9 +202,12 @@ def _absorb_repeated_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def _configure_logging(quiet: bool) -> Iterator[None]:
-    """A line a request on stderr; of uvicorn only errors, without tracebacks: its warnings are of
-    what clients send, and recommend to install what is left out on purpose."""
+def log_requests(quiet: bool) -> Iterator[None]:
+    """Log one line a request to stderr, and uvicorn's errors without tracebacks.
+
+    Not uvicorn's warnings: they describe what clients send, and recommend packages that are left
+    out on purpose.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_NoTracebackFormatter())
     loggers = {"rag_vqa": logging.WARNING if quiet else logging.INFO}
@@ -228,9 +225,9 @@ def _configure_logging(quiet: bool) -> Iterator[None]:
 
 
 class _NoTracebackFormatter(logging.Formatter):
-    """A traceback ends with an exception's message, which may hold what somebody asked."""
+    """Leaves out tracebacks: they end with the exception's message, which may quote a question."""
 
     def format(self, record: logging.LogRecord) -> str:
-        kind = record.exc_info[0] if record.exc_info else None
-        what = record.getMessage() + (f" ({kind.__name__})" if kind else "")
-        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {what}"
+        exception = record.exc_info[0] if record.exc_info else None
+        message = record.getMessage() + (f" ({exception.__name__})" if exception else "")
+        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {message}"

@@ -31,7 +31,7 @@ _ERROR_TYPES = {
 
 
 class ApiError(Exception):
-    """A request that is answered with an error: `status`, words for the client, a code."""
+    """An error response: status, message for the client, code, and seconds for Retry-After."""
 
     def __init__(
         self, status: int, message: str, code: str | None = None, retry_after: float | None = None
@@ -41,7 +41,7 @@ class ApiError(Exception):
 
     @property
     def response(self) -> Response:
-        """What is sent."""
+        """The HTTP response."""
         headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, round(self.retry_after)))
@@ -50,67 +50,67 @@ class ApiError(Exception):
         return json_response(error_body(self), self.status, headers)
 
 
-def error_body(refused: ApiError) -> dict[str, Any]:
-    """The error as an object, in a body or in a stream."""
-    kind = _ERROR_TYPES.get(refused.status)
-    kind = kind or ("invalid_request_error" if refused.status < 500 else "server_error")
-    return {"error": {"message": refused.message, "type": kind, "code": refused.code}}
+def error_body(error: ApiError) -> dict[str, Any]:
+    """The error in OpenAI's shape, for a body or a stream."""
+    default = "invalid_request_error" if error.status < 500 else "server_error"
+    error_type = _ERROR_TYPES.get(error.status, default)
+    return {"error": {"message": error.message, "type": error_type, "code": error.code}}
 
 
 def json_response(
     content: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """JSON; a number that JSON cannot hold is an error of ours, not the client's."""
+    """A JSON response. Raises ValueError for NaN and infinity, which JSON cannot hold."""
     data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(data.encode(), status, headers, "application/json")
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Any exception as what the client is told of it."""
+    """Turn any exception into the error that the client gets; log what the client cannot fix."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UsageError | BadInput):
         return ApiError(400, str(error))
     if isinstance(error, ShuttingDown):
         return ApiError(503, str(error), "closing", 5.0)
-    if isinstance(error, HTTPException):  # the router's own: no such route, or method
+    if isinstance(error, HTTPException):  # from the router: unknown route or method
         return ApiError(
-            error.status_code, _ROUTER_MESSAGES.get(error.status_code, "The request is refused.")
+            error.status_code, _ROUTER_MESSAGES.get(error.status_code, "The request was refused.")
         )
     log_error(error)
     if isinstance(error, ReaderError):
         return ApiError(502, "The reader could not answer this question.", "reader_failed")
     if isinstance(error, RagVqaError):
         return ApiError(503, "The server cannot answer at present.", "unavailable")
-    return ApiError(500, "Something went wrong in the server.", "internal_error")
+    return ApiError(500, "Internal server error.", "internal_error")
 
 
 _ROUTER_MESSAGES = {
     400: "The body is not JSON.",
-    404: "There is no such address.",
-    405: "The address does not take this method.",
+    404: "There is no such route.",
+    405: "This route does not accept this method.",
 }
 
 
 def log_error(error: BaseException) -> None:
-    """Kind and place of an error, without its message."""
+    """Log the kind and place of an error, without its message."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
     LOGGER.error("%s at %s", type(error).__name__, " < ".join(reversed(places)) or "?")
 
 
 def validation_error(errors: list[Any]) -> ApiError:
-    """The first thing wrong with a body, by its place; what was sent there is not repeated."""
+    """The first fault of a request body, by its field. The value sent there is not repeated."""
     first = errors[0]
     place = ".".join(str(part)[:40] for part in first["loc"] if part != "body")
     if first["type"] == "json_invalid":
         return ApiError(400, "The body is not JSON.", "invalid_json")
-    if first["type"] == "value_error":  # our own validators' words
+    if first["type"] == "value_error":  # the message of our own validator
         reason = str(first["ctx"]["error"])
     elif first["type"] == "extra_forbidden":
-        reason = "there is no such field"
-    elif first["type"] == "union_tag_invalid":  # pydantic's words repeat what was sent
-        reason = f"{first['ctx']['discriminator']} is one of {first['ctx']['expected_tags']}"
+        reason = "unknown field"
+    elif first["type"] == "union_tag_invalid":  # pydantic's message would repeat the value
+        reason = f"{first['ctx']['discriminator']} must be one of {first['ctx']['expected_tags']}"
     else:
         reason = str(first["msg"])
     return ApiError(400, f"{place or 'body'}: {reason}", "invalid_value")

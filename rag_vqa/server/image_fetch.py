@@ -36,11 +36,13 @@ from rag_vqa.server.request_limits import (
     MAX_UPLOAD_BYTES,
 )
 
-ReserveBytes: TypeAlias = Callable[[int], object]  # takes room for so many bytes, or raises Refused
-# What listens elsewhere is mostly no web server, and may take our words for its own commands.
-_PORTS: Final = (80, 443)
-# The whole address, or it is none: of user-info, backslashes, blanks, control characters and
-# letters beyond ASCII no two programs think alike. Names go to the resolver as they are.
+ReserveBytes: TypeAlias = Callable[
+    [int], object
+]  # counts this many bytes as in memory, or raises ApiError
+# On other ports mostly other services listen, which may take our request for their commands.
+_ALLOWED_PORTS: Final = (80, 443)
+# Must match the whole address. User-info, backslashes, blanks, control characters and non-ASCII
+# letters are refused: programs disagree on their meaning. Names go to the resolver unchanged.
 _URL: Final = re.compile(
     r"(https?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]{1,253}))(?::([0-9]{1,5}))?"
     r"([/?][!-\"$-\[\]-~]*)?(?:#[!-~]*)?",
@@ -49,10 +51,10 @@ _URL: Final = re.compile(
 _MAX_URL_LENGTH: Final = 2_048
 _REDIRECT_STATUSES: Final = (301, 302, 303, 307, 308)
 _DNS_THREADS: Final = ThreadPoolExecutor(MAX_FETCHES, "rag-vqa-names")
-# IANA's registries of special purposes, where Python 3.11 is behind them or asks another question;
-# and one public address at which a cloud (Azure) tells a machine its own settings. In IPv6 only
-# 2000::/3 is given out: mapped and compatible IPv4, NAT64 (64:ff9b:…), link-local, unique local and
-# multicast are outside of it. A NAT64 prefix of the site's own cannot be known here.
+# Ranges of IANA's special-purpose registries that Python 3.11's `is_global` misses or judges
+# differently, and the public address of Azure's metadata server. In IPv6 only 2000::/3 is assigned:
+# mapped and compatible IPv4, NAT64 (64:ff9b:…), link-local, unique local and multicast lie outside.
+# A site's own NAT64 prefix cannot be known here.
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 _SPECIAL_RANGES: Final = tuple(
     map(
@@ -64,11 +66,13 @@ _SPECIAL_RANGES: Final = tuple(
 
 
 class FetchError(ValueError):
-    """An address that is not asked, or an answer that is not taken; only its place is logged."""
+    """The address is refused, or the response is not accepted; only kind and place are logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
+    """The parts of an address."""
+
     tls: bool
     name: str
     port: int
@@ -76,103 +80,108 @@ class _Target:
 
     @property
     def host(self) -> str:
+        """The `Host` header."""
         name = f"[{self.name}]" if ":" in self.name else self.name
         return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
 
 
-def look_up(name: str, port: int) -> list[str]:
-    """All numbers of a name, best first; `127.1` and `0x7f.1` are names too."""
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    return [str(each[4][0]) for each in found]
+def resolve_host(name: str, port: int) -> list[str]:
+    """All IP addresses of a name, best first; `127.1` and `0x7f.1` count as names."""
+    results = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [str(each[4][0]) for each in results]
 
 
 class ImageFetcher:
-    """Fetches few at once, so that no flood of addresses holds the places of other questions.
+    """Fetches a few pictures at once, so that fetches cannot fill the queue of questions.
 
     Args:
-        look_up: name, port → numbers; it may block.
+        resolve: (name, port) → IP addresses; it may block.
         connect: as `asyncio.open_connection`.
-        tls: who is believed; None, the authorities of this machine.
+        tls: trusted certificates; None means those of this machine.
     """
 
     def __init__(
         self,
-        look_up: Callable[[str, int], Sequence[str]] = look_up,
+        resolve: Callable[[str, int], Sequence[str]] = resolve_host,
         connect: Callable[..., Any] = asyncio.open_connection,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._look_up, self._connect = look_up, connect
+        self._resolve, self._connect = resolve, connect
         self._tls = tls or ssl.create_default_context()
-        self._under_way = 0
+        self._running = 0
 
-    async def fetch(self, address: str, field: str, hold: ReserveBytes) -> bytes:
-        """The bytes that are at an address, whatever they are.
+    async def fetch(self, address: str, field: str, reserve: ReserveBytes) -> bytes:
+        """The bytes at an address, whatever they are. `field` names the request's field in errors.
 
         Raises:
-            Refused: they cannot be had; why is not said, or whoever asks learns what answers in
-                networks that are not theirs. Too many are fetched. What `hold` raises.
+            ApiError: the fetch failed, without the reason, which would reveal what answers in
+                networks that the client cannot reach. Or too many fetches run, or `reserve` raised.
         """
-        if self._under_way >= MAX_FETCHES:
+        if self._running >= MAX_FETCHES:
             raise ApiError(429, "Too many pictures are being fetched: try again.", "busy", 2.0)
-        self._under_way += 1
+        self._running += 1
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                return await self._followed(address, hold)
+                return await self._follow_redirects(address, reserve)
         except (OSError, ValueError, h11.ProtocolError) as error:
             log_error(error)
             raise ApiError(
-                400, f"{field}: the address could not be fetched. Give an http or https address of "
-                "a public server, on its usual port, where a picture of at most "
-                f"{MAX_UPLOAD_BYTES // 2**20} MB is; or the picture itself, as "
-                "data:image/jpeg;base64,…", "invalid_image_url",
+                400, f"{field}: the address could not be fetched. Give the http or https address "
+                f"of a picture of at most {MAX_UPLOAD_BYTES // 2**20} MB, on a public server's usual "
+                "port; or the picture itself, as data:image/jpeg;base64,…", "invalid_image_url",
             ) from None  # fmt: skip
         finally:
-            self._under_way -= 1
+            self._running -= 1
 
-    async def _followed(self, address: str, hold: ReserveBytes) -> bytes:
+    async def _follow_redirects(self, address: str, reserve: ReserveBytes) -> bytes:
         for _ in range(1 + FETCH_REDIRECTS):
-            found = await self._once(_parse_url(address), hold)
-            if isinstance(found, bytes):
-                return found
-            address = urljoin(address, found)
+            result = await self._request(_parse_url(address), reserve)
+            if isinstance(result, bytes):
+                return result
+            address = urljoin(address, result)
         raise FetchError("redirects")
 
-    async def _once(self, target: _Target, hold: ReserveBytes) -> bytes | str:
-        """What is there, or where it moved to."""
+    async def _request(self, target: _Target, reserve: ReserveBytes) -> bytes | str:
+        """The file at the address, or the address that it redirects to."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(_DNS_THREADS, self._look_up, target.name, target.port)
-        if not found or not all(map(is_public_address, found)):
+        addresses = await loop.run_in_executor(
+            _DNS_THREADS, self._resolve, target.name, target.port
+        )
+        if not addresses or not all(map(is_public_address, addresses)):
             raise FetchError("not public")
         tls = {"ssl": self._tls, "server_hostname": target.name} if target.tls else {}
-        reader, writer = await self._connect(found[0], target.port, **tls)
+        reader, writer = await self._connect(addresses[0], target.port, **tls)
         try:
-            return await _read_response(target, reader, writer, hold)
+            return await _read_response(target, reader, writer, reserve)
         finally:
-            writer.transport.abort()  # without TLS's farewell, which a server may not answer
+            writer.transport.abort()  # TLS would wait for the server's close_notify
 
 
 async def _read_response(
-    target: _Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hold: ReserveBytes
+    target: _Target,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    reserve: ReserveBytes,
 ) -> bytes | str:
-    http, body, came = h11.Connection(h11.CLIENT), bytearray(), 0
+    http, body, byte_count = h11.Connection(h11.CLIENT), bytearray(), 0
     headers = {"Host": target.host, "User-Agent": f"rag-vqa/{__version__}", "Accept": "image/*",
                "Accept-Encoding": "identity", "Connection": "close"}  # fmt: skip
     request = h11.Request(method="GET", target=target.path, headers=list(headers.items()))
-    for sent in (request, h11.EndOfMessage()):
-        writer.write(http.send(sent) or b"")
+    for message in (request, h11.EndOfMessage()):
+        writer.write(http.send(message) or b"")
     while True:
-        await asyncio.sleep(0)  # a body in chunks of a byte would keep the loop to itself
+        await asyncio.sleep(0)  # a body in one-byte chunks would block the event loop
         event = http.next_event()
         if event is h11.NEED_DATA:
             piece = await reader.read(2**16)
-            came += len(piece)
-            if came > MAX_UPLOAD_BYTES:
+            byte_count += len(piece)
+            if byte_count > MAX_UPLOAD_BYTES:
                 raise FetchError("too large")
-            hold(len(piece))
+            reserve(len(piece))
             http.receive_data(piece)
         elif isinstance(event, h11.Response):
-            if (moved := _redirect_location(event)) is not None:
-                return moved
+            if (location := _redirect_location(event)) is not None:
+                return location
         elif isinstance(event, h11.Data):
             body += event.data
         elif isinstance(event, h11.EndOfMessage):
@@ -180,46 +189,45 @@ async def _read_response(
 
 
 def _redirect_location(response: h11.Response) -> str | None:
-    """Where to; None where this is the file itself, as it is."""
+    """The address that a response redirects to; None if the response is the file itself."""
     headers = dict(response.headers)
     if response.status_code in _REDIRECT_STATUSES:
         return headers.get(b"location", b"").decode("ascii")
-    packed = headers.get(b"content-encoding", b"identity").lower() != b"identity"
-    if response.status_code != 200 or packed:
-        raise FetchError("another answer")
+    is_packed = headers.get(b"content-encoding", b"identity").lower() != b"identity"
+    if response.status_code != 200 or is_packed:
+        raise FetchError("unexpected response")
     return None
 
 
 def _parse_url(address: str) -> _Target:
-    """The parts of an address, which are read here alone. Raises NotFetched."""
-    found = _URL.fullmatch(address) if len(address) <= _MAX_URL_LENGTH else None
-    if found is None:
-        raise FetchError("no address")
-    scheme, number, name, port, path = found.groups()
+    """The parts of an address; no other code parses it. Raises FetchError."""
+    match = _URL.fullmatch(address) if len(address) <= _MAX_URL_LENGTH else None
+    if match is None:
+        raise FetchError("not a URL")
+    scheme, ipv6, name, port, path = match.groups()
     target = _Target(
         tls=scheme.lower() == "https",
-        name=number or name,
+        name=ipv6 or name,
         port=int(port) if port else (443 if scheme.lower() == "https" else 80),
         path=path if (path or "").startswith("/") else f"/{path or ''}",
     )
-    if target.port not in _PORTS:
+    if target.port not in _ALLOWED_PORTS:
         raise FetchError("port")
     return target
 
 
 def is_public_address(address: str) -> bool:
-    """Whether a number is one machine of the internet, with no other address inside it.
+    """True for the address of one machine on the internet that embeds no other address.
 
     >>> [is_public_address(each) for each in ("93.184.215.14", "2606:4700::1111")]
     [True, True]
-    >>> [is_public_address(each) for each in ("10.0.0.1", "100.64.0.1")]
-    [False, False]
-    >>> mapped = ("::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1")
-    >>> [is_public_address(each) for each in mapped]
+    >>> [is_public_address(each) for each in ("10.0.0.1", "100.64.0.1", "::ffff:8.8.8.8")]
     [False, False, False]
+    >>> [is_public_address(each) for each in ("64:ff9b::808:808", "2002:808:808::1")]
+    [False, False]
     """
-    found = ipaddress.ip_address(address)
-    if found.version == 6 and found not in _GLOBAL_UNICAST:
+    ip = ipaddress.ip_address(address)
+    if ip.version == 6 and ip not in _GLOBAL_UNICAST:
         return False
-    special = found.is_multicast or any(found in network for network in _SPECIAL_RANGES)
-    return found.is_global and not special
+    is_special = ip.is_multicast or any(ip in network for network in _SPECIAL_RANGES)
+    return ip.is_global and not is_special

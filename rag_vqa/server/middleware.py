@@ -23,10 +23,10 @@ from rag_vqa.server.access import Access, required_level
 from rag_vqa.server.engine.request_queue import ShuttingDown
 from rag_vqa.server.error_responses import LOGGER, ApiError, to_api_error
 from rag_vqa.server.request_limits import (
-    BURST,
-    CLIENTS,
+    BURST_REQUESTS,
     MAX_BODIES_BYTES,
     MAX_BODY_BYTES,
+    MAX_CLIENTS,
     MAX_VALUES,
     REQUESTS_PER_MINUTE,
 )
@@ -44,33 +44,33 @@ SECURITY_HEADERS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _BODY_METHODS: Final = ("POST", "PUT", "PATCH")
-_IMAGE_COST: Final = 0.1
-# What proxies add. Whoever leaves `Host` as it was passed on is told by that alone.
+_IMAGE_COST: Final = 0.1  # of a question
+# Headers that proxies add. They give away a proxy that passes the `Host` header on unchanged.
 _PROXY_HEADERS: Final = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via")
 
 
 class AccessMiddleware:
-    """ASGI middleware, the outermost."""
+    """The outermost ASGI middleware: who asks, from where, and how often; read from the headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access, self._rates = app, access, RateLimiter()
-        self._turn = asyncio.Lock()
+        self._app, self._access, self._rate_limiter = app, access, RateLimiter()
+        self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Routes are matched on the path as it was sent: an id may hold a slash, as %2F.
+        # Routes match the path as it was sent, still encoded: an id may contain a slash, as %2F.
         raw: bytes = scope.get("raw_path") or b""
         scope["path"] = _strip_repeated_root(
             raw.decode("ascii", "replace"), scope.get("root_path", "")
         )
-        begun = 0
+        status = 0  # once the response has begun
 
-        async def sent(message: Message) -> None:
-            nonlocal begun
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                begun = message["status"]
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -78,69 +78,73 @@ class AccessMiddleware:
             await send(message)
 
         try:
-            self._check(scope)
+            self._check_headers(scope)
             if scope["path"] != "/health":
-                # One request begins in each turn of the loop: 200 that come at once would else be
-                # parsed in one, and /health would wait for all of them.
-                async with self._turn:
+                # Each turn of the event loop starts one request. Otherwise 200 requests that arrive
+                # together would be parsed in one turn, and /health would wait for all of them.
+                async with self._one_at_a_time:
                     await asyncio.sleep(0)
-            await self._app(scope, receive, sent)
-        except asyncio.CancelledError:  # uvicorn's, of what is not done when it must end
-            if begun:
+            await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # by uvicorn, which ends late requests at shutdown
+            if status:
                 raise
-            await to_api_error(ShuttingDown()).response(scope, receive, sent)
-        except Exception as error:  # noqa: BLE001  whatever it is, a client gets no inside of ours
-            if begun:  # the connection is cut, so that half of an answer is not taken for one
-                to_api_error(error)
+            await to_api_error(ShuttingDown()).response(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001  clients must not see internal details
+            api_error = to_api_error(error)
+            if status:  # cut the connection, so that half an answer is not taken for a whole one
                 raise _ConnectionCut from None
-            await to_api_error(error).response(scope, receive, sent)
+            await api_error.response(scope, receive, send_with_headers)
         finally:
-            # Neither query nor client: they say who asked for what.
-            LOGGER.info("%s %s %s", scope["method"], scope["path"], begun or "cut")
+            # Without query and client, which would tell who asked for what.
+            LOGGER.info("%s %s %s", scope["method"], scope["path"], status or "cut")
 
-    def _check(self, scope: Scope) -> None:
+    def _check_headers(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        own = str((scope.get("server") or ("",))[0])
+        server_address = str((scope.get("server") or ("",))[0])
         host, origin = headers.getlist("host"), headers.getlist("origin")
-        if len(host) != 1 or not self._access.accepts_host(host[0], own):
+        if len(host) != 1 or not self._access.accepts_host(host[0], server_address):
             raise ApiError(
-                403, "This server is not known by that name. Start it with --allowed-host NAME.",
+                403, "This host name is not allowed. Start the server with --allowed-host NAME.",
                 "unknown_host",
             )  # fmt: skip
         if origin and not (len(origin) == 1 and self._access.accepts_origin(origin[0], host[0])):
-            raise ApiError(403, "Pages of other origins may not ask.", "unknown_origin")
+            raise ApiError(403, "Pages of other origins may not send requests.", "unknown_origin")
         if not self._access.token and any(name in headers for name in _PROXY_HEADERS):
             raise ApiError(
-                403, "Behind a proxy everybody would be this machine: start with --token-file.",
+                403, "Behind a proxy, all clients look like this machine: start with --token-file.",
                 "no_token_behind_proxy",
             )  # fmt: skip
-        self._check_rights(scope, headers)
+        self._check_access(scope, headers)
         if scope["method"] in _BODY_METHODS:
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
+            media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "application/json":
                 raise ApiError(415, "Send JSON, with Content-Type: application/json.", "not_json")
 
-    def _check_rights(self, scope: Scope, headers: Headers) -> None:
+    def _check_access(self, scope: Scope, headers: Headers) -> None:
         method, path = scope["method"], _strip_root_path(scope)
-        wanted = required_level(method, path)
+        level = required_level(method, path)
         trusted = self._access.holds_token(headers.get("authorization", ""))
         scope.setdefault("state", {})["trusted"] = trusted
-        if not self._access.admits(wanted, trusted):
-            raise ApiError(401, "This needs a token: Authorization: Bearer …", "invalid_api_key")
-        if wanted == "public" and not trusted:
+        if not self._access.admits(level, trusted):
+            raise ApiError(
+                401, "This route needs a token: Authorization: Bearer …", "invalid_api_key"
+            )
+        if level == "public" and not trusted:
             client = str((scope.get("client") or ("",))[0])
-            seconds = self._rates.wait(client, 1.0 if method == "POST" else _IMAGE_COST)
+            seconds = self._rate_limiter.take(client, 1.0 if method == "POST" else _IMAGE_COST)
             if seconds:
-                raise ApiError(429, "Too many questions: wait a moment.", "rate_limited", seconds)
+                raise ApiError(429, "Too many requests: wait a moment.", "rate_limited", seconds)
 
 
 class _ConnectionCut(Exception):
-    """Ends the connection; it says nothing."""
+    """Ends the connection without a word to the client."""
 
 
 def _strip_repeated_root(path: str, root: str) -> str:
-    """The path with the root path before it once: uvicorn puts it there, and a proxy that hands
-    on the path as it came (nginx decodes %2F in any other) sends it along too.
+    """The path with the root path in front of it once.
+
+    uvicorn adds the root path. A proxy that forwards the path unchanged sends it too; nginx decodes
+    %2F in any path that it changes.
 
     >>> _strip_repeated_root("/rag/rag/v1/info", "/rag")
     '/rag/v1/info'
@@ -157,10 +161,14 @@ def _strip_root_path(scope: Scope) -> str:
 
 
 class BodyMiddleware:
-    """ASGI middleware. Room is held until the answer is out: a question that waits keeps its."""
+    """ASGI middleware that reads request bodies within limits.
+
+    A request's bytes are counted until its response is out, also while its question waits. What is
+    fetched for a request is counted too, through `request.state.reserve_bytes`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app, self._held = app, 0
+        self._app, self._reserved = app, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -169,25 +177,25 @@ class BodyMiddleware:
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             raise _body_too_large()
-        held: list[int] = []
-        hold = partial(self._hold, held)
-        scope.setdefault("state", {})["hold"] = hold
+        reserved: list[int] = []
+        reserve = partial(self._reserve, reserved)
+        scope.setdefault("state", {})["reserve_bytes"] = reserve
         try:
-            body = await self._read(receive, hold)
+            body = await self._read_body(receive, reserve)
             if body is None:
                 return
             await self._app(scope, _replay_body(body, receive), send)
         finally:
-            self._held -= sum(held)
+            self._reserved -= sum(reserved)
 
-    def _hold(self, held: list[int], count: int) -> None:
-        if self._held + count > MAX_BODIES_BYTES:
+    def _reserve(self, reserved: list[int], count: int) -> None:
+        if self._reserved + count > MAX_BODIES_BYTES:
             raise ApiError(429, "Too many uploads at once: try again.", "busy", 2.0)
-        self._held += count
-        held.append(count)
+        self._reserved += count
+        reserved.append(count)
 
-    async def _read(self, receive: Receive, hold: Callable[[int], object]) -> bytes | None:
-        """All of it; None if the client went away."""
+    async def _read_body(self, receive: Receive, reserve: Callable[[int], object]) -> bytes | None:
+        """The whole body; None if the client disconnects."""
         body = bytearray()
         more = True
         while more:
@@ -199,48 +207,59 @@ class BodyMiddleware:
             body += piece
             if len(body) > MAX_BODY_BYTES:
                 raise _body_too_large()
-            hold(len(piece))
+            reserve(len(piece))
         if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_VALUES:
-            raise ApiError(400, f"The body holds over {MAX_VALUES:,} values.", "too_many_values")
+            raise ApiError(
+                400, f"The body holds more than {MAX_VALUES:,} values.", "too_many_values"
+            )
         return bytes(body)
 
 
 def _body_too_large() -> ApiError:
-    most = MAX_BODY_BYTES // 2**20
-    return ApiError(413, f"The body is over {most} MB. Send a smaller picture.", "too_large")
+    limit = MAX_BODY_BYTES // 2**20
+    message = f"The body is larger than {limit} MB. Send a smaller picture."
+    return ApiError(413, message, "too_large")
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """The body in one piece, once; then whatever comes, which is that the client goes away."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    """A `receive` that gives the whole body first, and then the client's disconnect."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replayed() -> Message:
-        return waiting.pop() if waiting else await receive()
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return replayed
+    return receive_again
 
 
 class RateLimiter:
-    """A bucket of BURST requests a client, filled again at REQUESTS_A_MINUTE."""
+    """A token bucket for each client: BURST_REQUESTS requests at once, then REQUESTS_PER_MINUTE.
+
+    Attributes:
+        client_count: clients that are remembered, at most MAX_CLIENTS; the oldest is forgotten.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, when
 
-    def wait(self, client: str, cost: float = 1.0) -> float:
-        """Take `cost` out of a client's bucket: 0, or the seconds until that much is in it."""
+    @property
+    def client_count(self) -> int:
+        return len(self._buckets)
+
+    def take(self, client: str, cost: float = 1.0) -> float:
+        """Take `cost` from a client's bucket: 0, or the seconds until it holds that much."""
         now, key = self._clock(), _client_network(client)
-        left, before = self._left.pop(key, (BURST, now))
-        left = min(BURST, left + (now - before) * REQUESTS_PER_MINUTE / 60)
-        enough = left >= cost
-        self._left[key] = (left - cost if enough else left, now)
-        if len(self._left) > CLIENTS:
-            self._left.popitem(last=False)
-        return 0.0 if enough else (cost - left) * 60 / REQUESTS_PER_MINUTE
+        level, before = self._buckets.pop(key, (BURST_REQUESTS, now))
+        level = min(BURST_REQUESTS, level + (now - before) * REQUESTS_PER_MINUTE / 60)
+        is_enough = level >= cost
+        self._buckets[key] = (level - cost if is_enough else level, now)
+        if len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0.0 if is_enough else (cost - level) * 60 / REQUESTS_PER_MINUTE
 
 
 def _client_network(client: str) -> str:
-    """Whom an address belongs to: one household has 2^64 addresses of version 6.
+    """The network that stands for one client: a household has 2^64 IPv6 addresses.
 
     >>> _client_network("2001:db8::1") == _client_network("2001:db8::2")
     True

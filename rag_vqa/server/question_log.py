@@ -1,9 +1,9 @@
-"""Questions that people asked, written down where the operator chose to: off unless asked for.
+"""The question log: writes questions and feedback to a folder, if the operator asked for it.
 
-It knows a folder a day, in the format of own questions (formats/questions/own.py): what was asked
-is `questions.jsonl`, what was found good with its answer and documents `good.jsonl`, what was not
-`bad.jsonl`. `rag-vqa eval run own FOLDER/2026-11-24 --split good` reads one. It does not know who
-asked. Pictures are new files of bare pixels.
+Knows one folder a day, in the format of own questions, which `rag-vqa eval run own
+FOLDER/2026-11-24 --split good` reads: `questions.jsonl` holds the questions, `good.jsonl` those
+with good feedback, with answer and documents, and `bad.jsonl` those with bad feedback. Pictures are
+encoded anew, as pixels without metadata. Does not know who asked.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rag_vqa.images import choose_format
 from rag_vqa.types import Answer
 
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
-_MAX_REMEMBERED_ANSWERS: Final = 1_000  # answers that an opinion may still come in about
+_MAX_REMEMBERED_ANSWERS: Final = 1_000  # the latest answers that may still get feedback
 
 
 class QuestionLog:
-    """Days of questions under a folder; those older than `days` are removed.
+    """A folder with one subfolder a day; deletes those that are `days` old or older.
 
-    Raises UsageError if the folder cannot be written, or `days` < 1.
+    Raises UsageError if the folder cannot be written, or if `days` < 1.
     """
 
     def __init__(self, folder: Path, days: int, today: Callable[[], date] = date.today) -> None:
@@ -42,36 +42,36 @@ class QuestionLog:
         self._answers: OrderedDict[str, tuple[Path, dict[str, Any]]] = OrderedDict()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._day()
-            self.forget()
+            self._day_folder()
+            self.delete_old_days()
         except OSError as error:
-            raise UsageError(f"--log-questions {folder}: it cannot be written") from error
+            raise UsageError(f"--log-questions {folder}: this folder cannot be written") from error
 
-    def forget(self) -> None:
-        """Remove the days that are too old, asked or not: a server does each hour."""
+    def delete_old_days(self) -> None:
+        """Delete the folders that are too old. A server calls this every hour."""
         oldest = (self._today() - timedelta(days=self.days)).isoformat()
         with self._lock:
-            for old in self.folder.iterdir():
-                if _DAY.fullmatch(old.name) and old.name <= oldest and not old.is_symlink():
-                    shutil.rmtree(old)
+            for day in self.folder.iterdir():
+                if _DAY.fullmatch(day.name) and day.name <= oldest and not day.is_symlink():
+                    shutil.rmtree(day)
 
-    def write(self, identity: str, answer: Answer) -> None:
-        """Write down what was asked; an opinion of the answer may follow."""
+    def write_question(self, identity: str, answer: Answer) -> None:
+        """Write the question of an answer; feedback on `identity` may follow."""
         with self._lock:
-            day = self._day()
+            day = self._day_folder()
             record = {"id": identity, "question": answer.query.text}
             if answer.query.image not in (None, "", b""):
-                record["image"] = self._keep(day, answer)
+                record["image"] = _save_image(day, answer)
             _append_json(day / "questions.jsonl", record)
             cited = [answer.prompt.kept[number - 1].document.id for number in answer.citations]
-            told = record | {"answers": [answer.text], "document_ids": cited}
-            self._answers[identity] = day, told
+            answered = record | {"answers": [answer.text], "document_ids": cited}
+            self._answers[identity] = day, answered
             while len(self._answers) > _MAX_REMEMBERED_ANSWERS:
                 self._answers.popitem(last=False)
 
     def write_feedback(self, identity: str, good: bool) -> bool:
-        """Write down whether an answer was good, in the day of its question, where the picture is;
-        False if none of that id is remembered, or its day is gone."""
+        """Write whether an answer was good, in the folder of its question, where the picture is.
+        False if the answer is unknown or already has feedback, or if its folder is gone."""
         with self._lock:
             remembered = self._answers.pop(identity, None)
             if remembered is None or not remembered[0].is_dir():
@@ -82,26 +82,27 @@ class QuestionLog:
             _append_json(day / ("good.jsonl" if good else "bad.jsonl"), record)
             return True
 
-    def _keep(self, day: Path, answer: Answer) -> str:
-        picture = images.load(answer.query.image or b"")
-        kind = choose_format(picture)
-        data = images.encode(picture, kind)
-        name = f"{images.content_hash(data)}.{kind.lower()}"
-        if not (day / name).exists():
-            _write_private(day / name, data, os.O_TRUNC)
-        return name
-
-    def _day(self) -> Path:
+    def _day_folder(self) -> Path:
         day = self.folder / self._today().isoformat()
         if not day.is_dir():
             day.mkdir(mode=0o700)
         return day
 
 
+def _save_image(day: Path, answer: Answer) -> str:
+    image = images.load(answer.query.image or b"")
+    image_format = choose_format(image)
+    data = images.encode(image, image_format)
+    name = f"{images.content_hash(data)}.{image_format.lower()}"
+    if not (day / name).exists():
+        _write_private(day / name, data, os.O_TRUNC)
+    return name
+
+
 def _append_json(file: Path, record: dict[str, Any]) -> None:
     _write_private(file, (json.dumps(record, ensure_ascii=False) + "\n").encode(), os.O_APPEND)
 
 
-def _write_private(file: Path, data: bytes, how: int) -> None:
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as out:
+def _write_private(file: Path, data: bytes, mode: int) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | mode, 0o600), "wb") as out:
         out.write(data)

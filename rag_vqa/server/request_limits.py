@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from rag_vqa.images import MAX_PIXELS  # of one picture, checked before it is decoded
+from rag_vqa.images import MAX_PIXELS  # of one picture, checked before decoding
 
-# A photograph of 50 MP as JPEG is 15 to 20 MB; base64 makes a third more of it.
+# A JPEG photograph of 50 MP is 15 to 20 MB; base64 adds a third.
 MAX_BODY_BYTES: Final = 32 * 2**20
 MAX_UPLOAD_BYTES: Final = (MAX_BODY_BYTES - 2**17) // 4 * 3
-# Of all requests that are there at once, waiting ones among them. While it is parsed, a body is in
-# memory about four times.
+# Of all requests together, including waiting ones. While a body is parsed, memory holds it about
+# four times.
 MAX_BODIES_BYTES: Final = 4 * MAX_BODY_BYTES
-# Brackets, braces and commas: each may become an object of up to 100 bytes.
+# Brackets, braces and commas in a body: each may become an object of up to 100 bytes.
 MAX_VALUES: Final = 200_000
 MAX_MESSAGES: Final = 256
 MAX_PARTS: Final = 64
@@ -24,31 +24,34 @@ MAX_QUESTION: Final = 16_000  # characters
 MAX_INSTRUCTION: Final = 1_000
 MAX_K: Final = 100
 MAX_STOPS: Final = 4  # as OpenAI's
-MAX_NEW_TOKENS: Final = 100_000  # of one answer; the reader's own setting is what counts
+MAX_NEW_TOKENS: Final = 100_000  # of one answer; the reader's own setting is the effective limit
 MAX_DOCUMENTS: Final = 100
 MAX_DOCUMENT_IMAGES: Final = 32
 MAX_DOCUMENT_TEXT: Final = 2**20
-# Of the pictures of questions that are read together: a reader has all of a batch's in memory at
-# once, at about 7 bytes a pixel. One of the largest, or a dozen photographs scaled down by a phone.
+# Of the questions' pictures in one batch: the reader holds them in memory together, at about 7
+# bytes a pixel. Room for one picture of the largest size, or a dozen photographs scaled down by a
+# phone.
 BATCH_PIXELS: Final = MAX_PIXELS
-# Of an evidence picture as it is shown: a page needs no more.
+# Of an evidence picture: the page needs no more.
 DISPLAY_PIXELS: Final = 2**20
 
-# A request is to be here in WHOLE_SECONDS, and of each SLOW_SECONDS before, so many bytes a second
-# are to come. What came fast buys no time: else 32 MB less a byte held their room for half an hour.
-SLOW_SECONDS: Final = 15.0
-SLOW_BYTES: Final = 16 * 2**10
-WHOLE_SECONDS: Final = 60.0
-UNREAD_SECONDS: Final = 12.0  # of an answer that waits, in this time …
-UNREAD_BYTES: Final = 16 * 2**10  # … so many bytes are to be taken, or the client is cut
-MAX_CONNECTIONS: Final = 800  # a process may usually have 1,024 files open
+# A request must be complete after REQUEST_SECONDS. Until then, MIN_SEND_RATE is checked every
+# SEND_CHECK_SECONDS. A fast start buys no time: otherwise 32 MB less one byte could occupy their
+# share of MAX_BODIES_BYTES for half an hour.
+SEND_CHECK_SECONDS: Final = 15.0
+MIN_SEND_RATE: Final = 16 * 2**10  # per second
+REQUEST_SECONDS: Final = 60.0
+# The client must read this many waiting bytes of an answer in this time, or it is disconnected.
+READ_CHECK_SECONDS: Final = 12.0
+MIN_READ_BYTES: Final = 16 * 2**10
+MAX_CONNECTIONS: Final = 800  # usually a process may open 1,024 files
 
-# Of a picture that is fetched from an address: all look-ups, connections and redirects together.
+# For one picture fetched from an address: all look-ups, connections and redirects together.
 FETCH_SECONDS: Final = 10.0
 FETCH_REDIRECTS: Final = 3
-MAX_FETCHES: Final = 4  # at once: a small part of the queue, which they hold up for so long
+MAX_FETCHES: Final = 4  # at once: a small part of the queue, whose places they occupy meanwhile
 
-# Of a client without the token, where the server is public. A picture is a tenth of a question.
+# For a client without the token, on a public server. A picture costs a tenth of a question.
 REQUESTS_PER_MINUTE: Final = 30.0
-BURST: Final = 20.0
-CLIENTS: Final = 10_000  # that are remembered
+BURST_REQUESTS: Final = 20.0
+MAX_CLIENTS: Final = 10_000  # remembered by the rate limiter

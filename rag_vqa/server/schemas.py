@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from rag_vqa.server import request_limits
 from rag_vqa.types import Document, Hit
 
-MODEL_NAME = "rag-vqa"  # what OpenAI's clients call it: the pipeline, whatever reader it has
+MODEL_NAME = "rag-vqa"  # the name for OpenAI's clients: the whole pipeline, with any reader
 _Integer: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _FiniteNumber: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 _ShortText: TypeAlias = Annotated[str, Field(max_length=1_000)]
@@ -28,7 +28,7 @@ QuestionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_QUE
 InstructionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_INSTRUCTION)]
 DocumentCount: TypeAlias = Annotated[int, Field(ge=0, le=request_limits.MAX_K)]
 TokenCount: TypeAlias = Annotated[int, Field(ge=1, le=request_limits.MAX_NEW_TOKENS)]
-# Else pydantic tells of each kind why it is none, of a list first that it is no text.
+# Without it, pydantic's message covers both types: it says of a list that it is no text.
 _TEXT_OR_LIST = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
 _StopSequence: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -41,13 +41,13 @@ def _require_greedy(value: float | None) -> float | None:
 
 def _require_one_answer(value: int | None) -> int | None:
     if value not in (None, 1):
-        raise ValueError("there is one answer to a question: leave it out, or give 1")
+        raise ValueError("a question has one answer: leave it out, or give 1")
     return value
 
 
 def _require_absent(value: Any) -> Any:
     if value not in (None, False, [], {}, 0, "none", {"type": "text"}, ["text"]):
-        raise ValueError("this server does not do that: leave it out")
+        raise ValueError("not supported by this server: leave it out")
     return value
 
 
@@ -59,26 +59,28 @@ _Unsupported: TypeAlias = Annotated[Any, AfterValidator(_require_absent)]
 
 
 class _RequestModel(BaseModel):
+    """Refuses unknown fields and converts no types."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class TextPart(_RequestModel):
-    """A text of a message."""
+    """Text in a message."""
 
     type: Literal["text"]
     text: QuestionText
 
 
 class ImageUrl(_RequestModel):
-    """A picture as a data address, or where it is, for a server that fetches. `detail` does
-    nothing: the reader's settings say how large."""
+    """A picture as a data URL, or as an address if the server fetches pictures. `detail` is
+    ignored: the reader's settings decide the size."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePart(_RequestModel):
-    """A picture of a message."""
+    """A picture in a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
@@ -88,7 +90,7 @@ _ContentPart: TypeAlias = Annotated[TextPart | ImagePart, Field(discriminator="t
 
 
 class UserMessage(BaseModel):
-    """What a person wrote. Further fields, such as `name`, do nothing."""
+    """A message of the user. Other fields, such as `name`, are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -101,7 +103,7 @@ class UserMessage(BaseModel):
 
 
 class OtherMessage(BaseModel):
-    """What somebody else said before. It is not read: each question stands alone."""
+    """Any other message. It is ignored: each question stands alone."""
 
     model_config = ConfigDict(strict=True)
 
@@ -113,7 +115,7 @@ Message: TypeAlias = Annotated[UserMessage | OtherMessage, Field(discriminator="
 
 
 class RagVqaOptions(_RequestModel):
-    """What OpenAI's reference has no field for."""
+    """Options that OpenAI's reference has no field for."""
 
     k: DocumentCount | None = None
     where: MetadataFilter | None = None
@@ -123,14 +125,14 @@ class RagVqaOptions(_RequestModel):
 
 
 class StreamOptions(_RequestModel):
-    """Of a stream."""
+    """Options of a stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
 class ChatRequest(_RequestModel):
-    """`POST /v1/chat/completions`, and `/v1/prompt`."""
+    """The body of `POST /v1/chat/completions` and `/v1/prompt`."""
 
     model: _ShortText = MODEL_NAME
     messages: Annotated[list[Message], Field(min_length=1, max_length=request_limits.MAX_MESSAGES)]
@@ -154,7 +156,7 @@ class ChatRequest(_RequestModel):
     # These cannot change a greedy answer …
     top_p: float | None = None
     seed: int | None = None
-    # … these say who asks, or what else is done with the answer …
+    # … these describe the caller, or what else to do with the answer …
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: Literal[False] | None = None
@@ -163,7 +165,7 @@ class ChatRequest(_RequestModel):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
-    # … and these are taken where they ask for nothing.
+    # … and these are accepted only with values that ask for nothing.
     presence_penalty: _Unsupported = None
     frequency_penalty: _Unsupported = None
     logit_bias: _Unsupported = None
@@ -177,19 +179,19 @@ class ChatRequest(_RequestModel):
     modalities: _Unsupported = None
 
     @property
-    def limit(self) -> int | None:
-        """Tokens of the answer, the smaller of two numbers that mean the same."""
-        given = [each for each in (self.max_tokens, self.max_completion_tokens) if each]
-        return min(given, default=None)
+    def answer_tokens(self) -> int | None:
+        """Most tokens of the answer: the smaller one of two fields with the same meaning."""
+        limits = [each for each in (self.max_tokens, self.max_completion_tokens) if each]
+        return min(limits, default=None)
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """Where the answer ends."""
+    def stop_sequences(self) -> tuple[str, ...]:
+        """Texts that end the answer."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
 class SearchRequest(_RequestModel):
-    """`POST /v1/search`."""
+    """The body of `POST /v1/search`."""
 
     text: QuestionText = ""
     image: str | None = None
@@ -199,7 +201,7 @@ class SearchRequest(_RequestModel):
 
 
 class ExplainRequest(_RequestModel):
-    """`POST /v1/explain`: why a passage of a document matches."""
+    """The body of `POST /v1/explain`: why does this passage of a document match?"""
 
     text: QuestionText = ""
     image: str | None = None
@@ -209,7 +211,7 @@ class ExplainRequest(_RequestModel):
 
 
 class NewDocument(_RequestModel):
-    """A document to add; pictures are data addresses, never names of files."""
+    """A document to add. Its pictures are data URLs, never file names."""
 
     id: _ShortText
     text: Annotated[str, Field(max_length=request_limits.MAX_DOCUMENT_TEXT)] = ""
@@ -223,22 +225,22 @@ class NewDocument(_RequestModel):
 
 
 class AddDocumentsRequest(_RequestModel):
-    """`POST /v1/documents`."""
+    """The body of `POST /v1/documents`."""
 
     documents: Annotated[list[NewDocument], Field(max_length=request_limits.MAX_DOCUMENTS)]
 
 
 class FeedbackRequest(_RequestModel):
-    """`POST /v1/feedback`: whether an answer, by its id, was good."""
+    """The body of `POST /v1/feedback`: was the answer with this id good?"""
 
     id: Annotated[str, Field(max_length=100)]
     good: bool
 
 
 def hit_response(hit: Hit) -> dict[str, Any]:
-    """What a client is shown of a hit."""
+    """A hit as JSON."""
     passage, document = hit.passage, document_response(hit.document)
-    places = [at for at, image in enumerate(hit.document.images) if image == passage.image]
+    positions = [n for n, image in enumerate(hit.document.images) if image == passage.image]
     return {
         "rank": hit.rank,
         "score": hit.score,
@@ -247,15 +249,13 @@ def hit_response(hit: Hit) -> dict[str, Any]:
         "passage": {
             "text": passage.text,
             "position": passage.position,
-            "image": document["images"][places[0]] if places else None,
+            "image": document["images"][positions[0]] if positions else None,
         },
     }
 
 
 def document_response(document: Document) -> dict[str, Any]:
-    """What a client is shown of a document: pictures by address, never by the name of a file.
-
-    Addresses are below the server's own, wherever a proxy puts it.
+    """A document as JSON. Its pictures are addresses below the server's root, never file names.
 
     >>> document_response(Document("a/b", images=("kept",)))["images"]
     ['/v1/documents/a%2Fb/image?n=0']

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class GalleryQuestion:
-    """A question with a picture that the page offers."""
+    """A question with a picture, offered on the page."""
 
     id: str
     question: str
@@ -38,13 +38,14 @@ class GalleryQuestion:
 
 @dataclass(frozen=True)
 class Service:
-    """A running server's parts.
+    """The parts of a running server.
 
     Attributes:
-        servers: addresses that pictures are sent to, where the reader is not on this machine.
-        log: where questions are written, which is announced; None: nowhere.
-        command: what begins the same on the command line.
-        fetching: fetches pictures of questions by their address; None: addresses are refused.
+        servers: addresses of a remote reader, which pictures and questions are sent to.
+        log: writes questions to a folder, which the page announces; None: nothing is written.
+        gallery: questions that the page offers.
+        command: the beginning of a command line that asks the same way.
+        fetcher: fetches the pictures of questions by address; None: addresses are refused.
     """
 
     engine: Engine
@@ -53,37 +54,37 @@ class Service:
     log: QuestionLog | None = None
     gallery: Sequence[GalleryQuestion] = ()
     command: str = "rag-vqa ask KB"
-    fetching: ImageFetcher | None = None
+    fetcher: ImageFetcher | None = None
 
     @property
     def k(self) -> int:
-        """Documents that a question is answered from, where it does not say."""
+        """Documents to retrieve for a question that does not say how many."""
         return self.engine.rag.k
 
     @property
-    def model(self) -> str:
+    def reader_name(self) -> str:
         """The reader's name."""
         return self.engine.rag.reader.name
 
-    async def check_warm(self) -> None:
-        """Raises Refused until the models are loaded."""
+    async def require_ready(self) -> None:
+        """Raises ApiError until the models are loaded."""
         if not self.engine.ready:
             raise ApiError(503, "The models are still loading: try again.", "not_ready", 5.0)
 
-    def about(self, trusted: bool) -> dict[str, Any]:
-        """What `GET /v1/info` says; `trusted`: to somebody who has the token, or needs none."""
+    def info(self, trusted: bool) -> dict[str, Any]:
+        """The content of `GET /v1/info`. `trusted`: the client has the token, or needs none."""
         kb = self.engine.rag.kb
         return {
             "name": kb.path.name,
             "version": __version__,
             "documents": len(kb),
-            # The last part says enough: of a folder the rest is where things lie on this machine.
+            # Only the last part of a folder: the rest would reveal the layout of this machine.
             "retriever": kb.manifest.source if trusted else Path(kb.manifest.source).name,
-            "reader": {"name": self.model, "servers": list(self.servers)},
+            "reader": {"name": self.reader_name, "servers": list(self.servers)},
             "k": self.k,
             "public": self.access.public,
             "needs_token": bool(self.access.token),
-            "fetches": self.fetching is not None,
+            "fetches": self.fetcher is not None,
             "log_questions": None if self.log is None else {"days": self.log.days},
             "trusted": trusted,
             "feedback": self.log is not None and trusted,
@@ -98,24 +99,25 @@ class Service:
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` gives.
+    """Await `work`, and cancel it if the client disconnects first.
 
     Raises:
-        Refused: the client goes away first; nobody is there to read it.
+        ApiError: the client has disconnected; nobody will read it.
     """
 
-    async def gone() -> None:
+    async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    working = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(wait_for_disconnect())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ApiError(499, "The client went away.", "gone")
+        raise ApiError(499, "The client has disconnected.", "gone")
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnect):
             task.cancel()
         with suppress(asyncio.CancelledError):
-            await leaving
+            await disconnect

@@ -1,10 +1,11 @@
-"""Pictures that come in as data addresses, or by address, and go out as new files.
+"""Uploaded pictures: decodes and checks those of questions, and re-encodes evidence for display.
 
-It knows base64 and that a picture is opened before anything is done with it; rag_vqa.images opens.
-How one is fetched, where the operator allowed that, is fetching.py's matter.
-Who waits for that has a place in the engine's queue: there is no second line behind it.
-What is kept of an upload is its bytes, in memory, until the answer is out: decoded, 32 waiting
-questions would be gigabytes. Every way to a reader decodes them to bare pixels, without EXIF.
+Knows base64, and that every picture is opened (by rag_vqa.images) before anything else is done with
+it. Does not know how a picture is fetched from an address (image_fetch.py).
+
+A question whose picture is being opened holds a place in the engine's queue, so that no second
+queue forms. Until the answer is out, memory holds the undecoded bytes: decoded, the pictures of 32
+waiting questions would take gigabytes. Every reader decodes them to pixels without EXIF.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from rag_vqa.server.service import Service
 from rag_vqa.types import ImageSource
 
 _DATA_URL_HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNORECASE)
-# Few at once: each picture may take 256 MB (images.MAX_PIXELS).
+# Only two: each picture may take 256 MB (images.MAX_PIXELS).
 _UPLOAD_THREADS: Final = ThreadPoolExecutor(2, "rag-vqa-uploads")
-# Of its own: evidence is shown while uploads wait.
+# A thread of its own, so that evidence is displayed while uploads wait.
 _DISPLAY_THREADS: Final = ThreadPoolExecutor(1, "rag-vqa-shown")
 
 
 class UploadedImage(NamedTuple):
-    """A picture as it came, and how many pixels it is once decoded."""
+    """The bytes of a picture as they came, and its number of pixels."""
 
     data: bytes
     pixels: int
@@ -44,51 +45,53 @@ class UploadedImage(NamedTuple):
 async def question_image(
     service: Service, request: Request, address: str | None, field: str
 ) -> UploadedImage | None:
-    """The picture of a question, as `open_data_url`; fetched, where this server does that.
+    """The picture of a question: from a data URL, or fetched if this server fetches pictures.
 
     Raises:
-        Refused: as `open_data_url` and `Fetching.fetch`.
+        ApiError: as `open_data_url` and `ImageFetcher.fetch`.
     """
-    fetching = service.fetching
-    if fetching is None or not address or address[:5].lower() == "data:":
+    fetcher = service.fetcher
+    if fetcher is None or not address or address[:5].lower() == "data:":
         return await open_data_url(service.engine, address, field)
-    with service.engine.arriving():
-        data = await fetching.fetch(address, field, request.state.hold)
+    with service.engine.reserve_place():
+        data = await fetcher.fetch(address, field, request.state.reserve_bytes)
         return await asyncio.get_running_loop().run_in_executor(
             _UPLOAD_THREADS, _open_fetched, data, field
         )
 
 
 async def open_data_url(engine: Engine, address: str | None, field: str) -> UploadedImage | None:
-    """The picture of a data address, which was opened once; "" and None are none. Cancelled before
-    its turn, it is not opened.
+    """The picture of a data URL, after opening it once; None for "" and None. `field` names the
+    request's field in errors. Cancelled before its turn, the picture is not opened.
 
     Raises:
-        Refused: an address of another kind, not base64, or no picture that is read.
-        Busy, Closing: as `Engine.ask`.
+        ApiError: another kind of address, not base64, or not a readable picture.
+        QueueFull, ShuttingDown: as `Engine.ask`.
     """
     if not address:
         return None
-    with engine.arriving():
+    with engine.reserve_place():
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_UPLOAD_THREADS, _uploaded, address, field)
+        return await loop.run_in_executor(_UPLOAD_THREADS, _decode_data_url, address, field)
 
 
-def _uploaded(address: str, field: str) -> UploadedImage:
+def _decode_data_url(address: str, field: str) -> UploadedImage:
     head = _DATA_URL_HEAD.match(address[:100])
     if not head:
         raise ApiError(
-            400, f"{field}: give the picture itself, as data:image/jpeg;base64,… Addresses are "
-            "not fetched here.", "invalid_image_url",
+            400, f"{field}: addresses are not fetched here. Give the picture itself, as "
+            "data:image/jpeg;base64,…", "invalid_image_url",
         )  # fmt: skip
     try:
         # Without the line breaks that `base64` prints.
         text = address[head.end() :].encode("ascii").translate(None, b" \t\r\n")
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError) as error:
-        raise ApiError(400, f"{field}: not base64.", "invalid_base64_image") from error
+        raise ApiError(400, f"{field}: this is not base64.", "invalid_base64_image") from error
     if len(data) > MAX_UPLOAD_BYTES:
-        raise ApiError(413, f"{field}: over {MAX_UPLOAD_BYTES // 2**20} MB.", "too_large")
+        raise ApiError(
+            413, f"{field}: the picture is larger than {MAX_UPLOAD_BYTES // 2**20} MB.", "too_large"
+        )
     try:
         return _open_image(data, field)
     except BadImage as error:
@@ -98,8 +101,8 @@ def _uploaded(address: str, field: str) -> UploadedImage:
 def _open_fetched(data: bytes, field: str) -> UploadedImage:
     try:
         return _open_image(data, field)
-    except BadImage as error:  # its words may be of the file, which is not the client's own
-        message = f"{field}: what is at that address is no picture that is read."
+    except BadImage as error:  # its message may describe the file, which is not the client's own
+        message = f"{field}: the file at that address is not a readable picture."
         raise ApiError(400, message, "invalid_image") from error
 
 
@@ -109,10 +112,10 @@ def _open_image(data: bytes, field: str) -> UploadedImage:
 
 
 async def display_image(source: ImageSource) -> tuple[bytes, str]:
-    """A picture as it may be shown: a new file of bare pixels at the size of a page; its type.
+    """A picture scaled down and encoded anew, without metadata, and its media type.
 
     Raises:
-        Refused: it cannot be opened; why would say where files of this machine lie.
+        ApiError: it cannot be opened. The reason is left out: it may name files of this machine.
     """
     try:
         return await asyncio.get_running_loop().run_in_executor(
@@ -123,6 +126,6 @@ async def display_image(source: ImageSource) -> tuple[bytes, str]:
 
 
 def _encode_for_display(source: ImageSource) -> tuple[bytes, str]:
-    picture = scale_down(images.load(source), DISPLAY_PIXELS)
-    kind = choose_format(picture)
-    return images.encode(picture, kind), f"image/{kind.lower()}"
+    image = scale_down(images.load(source), DISPLAY_PIXELS)
+    image_format = choose_format(image)
+    return images.encode(image, image_format), f"image/{image_format.lower()}"

@@ -18,28 +18,31 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rag_vqa.server.request_limits import (
     MAX_BODY_BYTES,
-    SLOW_BYTES,
-    SLOW_SECONDS,
-    UNREAD_BYTES,
-    UNREAD_SECONDS,
-    WHOLE_SECONDS,
+    MIN_READ_BYTES,
+    MIN_SEND_RATE,
+    READ_CHECK_SECONDS,
+    REQUEST_SECONDS,
+    SEND_CHECK_SECONDS,
 )
 
 
 class DeadlineProtocol(H11Protocol):
-    """A connection. A clock runs while a request is due or comes in; while an answer is made there
-    is none, and between two requests it is uvicorn's own (`timeout_keep_alive`)."""
+    """A connection with deadlines for slow clients.
 
-    _clock: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
+    A timer runs while a request is expected or arrives. No timer runs while the answer is made;
+    between two requests uvicorn's own `timeout_keep_alive` applies.
+    """
+
+    _request_timer: asyncio.TimerHandle | None = None
+    _response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # whatever is not taken is told of
-        self._start(0)
+        transport.set_write_buffer_limits(high=0)  # pause_writing is called for every unread byte
+        self._start_timer(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._stop_timer()
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -49,74 +52,81 @@ class DeadlineProtocol(H11Protocol):
         state = self.conn.their_state
         self._bytes += len(data)
         if state is not h11.IDLE and state is not h11.SEND_BODY:
-            self._stop()  # all of the request is here
-        elif self._clock is None or (state is h11.IDLE and before is not h11.IDLE):
-            self._start(len(data))
-        if self._bytes > 4 * MAX_BODY_BYTES:  # refused long ago, and it does not end
-            self._cut()
+            self._stop_timer()  # the request is complete
+        elif self._request_timer is None or (state is h11.IDLE and before is not h11.IDLE):
+            self._start_timer(len(data))
+        if self._bytes > 4 * MAX_BODY_BYTES:  # refused long ago, and the client keeps sending
+            self._abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(self.transport.get_write_buffer_size())
+        self._check_reading_later(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        if self._response_timer is not None:
+            self._response_timer.cancel()
+            self._response_timer = None
 
-    def _start(self, received: int) -> None:
-        self._stop()
-        self._begun, self._bytes, self._seen = self.loop.time(), received, 0
-        self._clock = self.loop.call_later(SLOW_SECONDS, self._look)
+    def _start_timer(self, received: int) -> None:
+        self._stop_timer()
+        self._start_time, self._bytes, self._checked_bytes = self.loop.time(), received, 0
+        self._request_timer = self.loop.call_later(SEND_CHECK_SECONDS, self._check_sending)
 
-    def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+    def _stop_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
 
-    def _look(self) -> None:
-        """Cut what has not sent enough since the last look, or is not here after all that time."""
-        left = self._begun + WHOLE_SECONDS - self.loop.time()
-        came, self._seen = self._bytes - self._seen, self._bytes
-        if self.flow.read_paused or (left > 0 and came >= SLOW_BYTES * SLOW_SECONDS):
-            # Paused: it is the server that lags behind.
-            self._clock = self.loop.call_later(min(max(left, 1.0), SLOW_SECONDS), self._look)
+    def _check_sending(self) -> None:
+        """Abort if too few bytes came since the last check, or if REQUEST_SECONDS are over."""
+        seconds_left = self._start_time + REQUEST_SECONDS - self.loop.time()
+        new_bytes = self._bytes - self._checked_bytes
+        self._checked_bytes = self._bytes
+        is_fast = new_bytes >= MIN_SEND_RATE * SEND_CHECK_SECONDS
+        # When reading is paused, it is the server that is slow.
+        if self.flow.read_paused or (seconds_left > 0 and is_fast):
+            self._request_timer = self.loop.call_later(
+                min(max(seconds_left, 1.0), SEND_CHECK_SECONDS), self._check_sending
+            )
         else:
-            self._cut()
+            self._abort()
 
-    def _cut(self) -> None:
-        """At once: what the system still holds for the client goes too."""
+    def _abort(self) -> None:
+        """Close at once, and drop what the system still buffers for the client."""
         connection = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
-    def _watch(self, before: int) -> None:
-        """Look again in a while how much the client has taken of what waits for it."""
+    def _check_reading_later(self, before: int) -> None:
+        """Abort unless the client reads enough of the waiting bytes in the next seconds."""
 
-        def look() -> None:
+        def check_reading() -> None:
             waiting = self.transport.get_write_buffer_size()
-            if before - waiting < UNREAD_BYTES:
-                self._cut()
+            if before - waiting < MIN_READ_BYTES:
+                self._abort()
             else:
-                self._watch(waiting)
+                self._check_reading_later(waiting)
 
-        self._unread = self.loop.call_later(UNREAD_SECONDS, look)
+        self._response_timer = self.loop.call_later(READ_CHECK_SECONDS, check_reading)
 
 
 class GracefulServer(uvicorn.Server):
-    """Calls `give_up` where requests are still in flight `seconds` after it was told to end."""
+    """Calls `cancel_all` if requests are still running `seconds` after shutdown began.
+
+    uvicorn itself would cancel them, and send their clients a 500.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, give_up: Callable[[], object], seconds: float
+        self, config: uvicorn.Config, cancel_all: Callable[[], object], seconds: float
     ) -> None:
         super().__init__(config)
-        self._give_up, self._seconds = give_up, seconds
+        self._cancel_all, self._seconds = cancel_all, seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As of uvicorn, which finishes what is in flight."""
-        late = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
+        """Finish the running requests, as uvicorn does, within the given seconds."""
+        timer = asyncio.get_running_loop().call_later(self._seconds, self._cancel_all)
         try:
             await super().shutdown(sockets)
         finally:
-            late.cancel()
+            timer.cancel()

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rag_vqa.cli.serve import exit_cleanly_on_sigterm
 from rag_vqa.errors import UsageError
-from rag_vqa.server import app
 from rag_vqa.server.app import open_socket
 
 TOKEN = "a-token-of-the-tests"
@@ -81,7 +81,7 @@ def test_whether_it_fetches_is_told(cli, birds, monkeypatch, fetches) -> None:
     monkeypatch.setattr("rag_vqa.server.app.run_app", lambda *_: None)
     done = cli("serve", birds, "--port", "0", *(["--fetch-images"] if fetches else []))
     assert done.code == 0 and ("fetched" in done.err) is fetches
-    assert (made[0].fetching is not None) is fetches
+    assert (made[0].fetcher is not None) is fetches
 
 
 def test_an_address_that_is_taken_is_told(cli, birds, loads) -> None:
@@ -103,7 +103,7 @@ def test_of_two_servers_that_start_on_one_port_the_second_is_told() -> None:
 
 def test_sigterm_while_models_are_opened_is_no_failure() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, app.exit_cleanly_on_sigterm():
+    with pytest.raises(SystemExit) as ended, exit_cleanly_on_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)  # it does not come to that
     assert ended.value.code == 0 and signal.getsignal(signal.SIGTERM) is before

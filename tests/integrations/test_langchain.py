@@ -91,7 +91,7 @@ def test_a_picture_goes_to_the_search(rag, monkeypatch) -> None:
 def test_the_question_is_the_last_human_message() -> None:
     said = [SystemMessage("Be brief."), HumanMessage("one"), AIMessage("1"), HumanMessage("two")]
     assert to_query([*said, AIMessage("2")]).text == "two"
-    with pytest.raises(UsageError, match="nobody asks"):
+    with pytest.raises(UsageError, match="no question"):
         to_query([SystemMessage("Be brief.")])
 
 
@@ -101,9 +101,9 @@ def block(url: str) -> dict[str, Any]:
 
 def test_what_is_no_question_is_refused() -> None:
     for url in ("https://example.org/a.png", "file:///etc/passwd", "http:a"):
-        with pytest.raises(BadImage, match="addresses of images are not fetched"):
+        with pytest.raises(BadImage, match="addresses are not fetched"):
             to_query([HumanMessage([block(url)])])
-    with pytest.raises(BadImage, match="no base64"):
+    with pytest.raises(BadImage, match="not valid base64"):
         to_query([HumanMessage([{"type": "image", "base64": "%%%", "mime_type": "image/png"}])])
     with pytest.raises(UsageError, match="one picture, and this has 2"):
         to_query([HumanMessage([block(f"data:image/png;base64,{png()}")] * 2)])
@@ -167,9 +167,9 @@ def test_nothing_is_ignored(rag) -> None:
     for given in ({"temperature": 1}, {"timeout": 60}, {"max_tokens": 0}):
         with pytest.raises(ValidationError):
             ChatRagVqa(rag=rag, **given)
-    with pytest.raises(UsageError, match="seed: not taken; k, where, stop"):
+    with pytest.raises(UsageError, match=r"seed: unknown\. Known are k, where, stop"):
         ChatRagVqa(rag=rag).invoke("nest?", seed=1)
-    with pytest.raises(UsageError, match="kk: not taken; k, image and where are"):
+    with pytest.raises(UsageError, match=r"kk: unknown\. Known are k, image and where"):
         ReTRetriever(kb=rag.kb).invoke("nest?", kk=3)
     with pytest.raises(UsageError, match="k = -1"):
         ReTRetriever(kb=rag.kb, k=-1)

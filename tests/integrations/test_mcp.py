@@ -116,7 +116,7 @@ async def test_what_cannot_be_meant_is_told_to_the_client(rag) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"kk": 3}, "kk: not taken; text, image, image_file, k, where are."),
+        ({"kk": 3}, "kk: unknown. Known are text, image, image_file, k, where."),
         ({"k": -1}, "k: Input should be greater than or equal to 1"),
         ({"k": 0}, "k: Input should be greater than or equal to 1"),
         ({"k": 101}, "k: Input should be less than or equal to 100"),

@@ -19,7 +19,7 @@ from openai_server import OpenAiServer
 from served import QUESTION, chat, running, wait
 
 CLOSING = {
-    "message": "The server is being stopped. Ask again once it is back.",
+    "message": "The server is shutting down. Ask again once it is back.",
     "type": "server_error",
     "code": "closing",
 }
@@ -29,8 +29,8 @@ import sys
 from conftest import FakeEncoder
 from rag_vqa import cli
 from rag_vqa.cli import consent, models
-from rag_vqa.server import serving
-serving.STOP_SECONDS = float(sys.argv.pop(1))
+from rag_vqa.server import app
+app.SHUTDOWN_SECONDS = float(sys.argv.pop(1))
 models.load_encoder = lambda *_: FakeEncoder()
 consent.present = lambda *_: True
 models.model_source = lambda model, role: "embedded retriever"
@@ -58,10 +58,10 @@ def test_who_waits_too_long_is_told(make, gate, monkeypatch) -> None:
             stream = posts(asking, address, "/v1/chat/completions", chat(stream=True))
             assert gate.begun.wait(10)
             whole = posts(asking, address, "/v1/chat/completions", chat())
-            wait(lambda: service.engine.waiting == 1)
+            wait(lambda: service.engine.waiting_count == 1)
             monkeypatch.setattr(service.engine.rag, "search", lambda *_, **__: ended.wait(20))
             search = posts(asking, address, "/v1/search", {"text": "storks"})
-            wait(lambda: len(service.engine._calls) == 1)
+            wait(lambda: service.engine.call_count == 1)
             begun = time.monotonic()
         assert time.monotonic() - begun < 5  # uvicorn did not have to cancel anything
         ended.set()
@@ -74,7 +74,7 @@ def test_who_waits_too_long_is_told(make, gate, monkeypatch) -> None:
 
 
 def test_a_body_that_does_not_end_is_told_too(make, monkeypatch) -> None:
-    monkeypatch.setattr("rag_vqa.server.app._TELL_SECONDS", 0)
+    monkeypatch.setattr("rag_vqa.server.app.NOTICE_SECONDS", 0)
     head = "POST /v1/search HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
     with running(make(), stop_seconds=1) as address:
         host, _, port = address.removeprefix("http://").partition(":")

@@ -98,7 +98,7 @@ def test_a_server_of_this_machine_sees_no_connection(monkeypatch, said) -> None:
         listening.listen()
         listening.setblocking(False)
         port = listening.getsockname()[1]
-        monkeypatch.setattr(image_fetch, "_PORTS", (port,))
+        monkeypatch.setattr(image_fetch, "_ALLOWED_PORTS", (port,))
         for name in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"):
             assert refusal(ImageFetcher(), f"http://{name}:{port}/") == said
         with pytest.raises(BlockingIOError):

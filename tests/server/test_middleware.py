@@ -97,27 +97,27 @@ def test_a_bucket_fills_again() -> None:
     now = [0.0]
     rates = RateLimiter(lambda: now[0])
     for _ in range(20):
-        assert rates.wait("192.0.2.1") == 0
-    assert rates.wait("192.0.2.1") == pytest.approx(2.0)  # 30 a minute
-    assert rates.wait("192.0.2.2") == 0
+        assert rates.take("192.0.2.1") == 0
+    assert rates.take("192.0.2.1") == pytest.approx(2.0)  # 30 a minute
+    assert rates.take("192.0.2.2") == 0
     now[0] = 2.0
-    assert rates.wait("192.0.2.1") == 0
-    assert rates.wait("192.0.2.1") > 0
+    assert rates.take("192.0.2.1") == 0
+    assert rates.take("192.0.2.1") > 0
 
 
 def test_one_household_of_version_6_is_one_client() -> None:
     rates = RateLimiter(lambda: 0.0)
-    spent = [rates.wait(f"2001:db8::{n:x}") for n in range(1, 25)]
+    spent = [rates.take(f"2001:db8::{n:x}") for n in range(1, 25)]
     assert spent[19] == 0 and spent[20] > 0
-    assert rates.wait("2001:db8:0:1::1") == 0
+    assert rates.take("2001:db8:0:1::1") == 0
 
 
 def test_so_many_clients_are_remembered_and_no_more(monkeypatch) -> None:
-    monkeypatch.setattr("rag_vqa.server.middleware.CLIENTS", 3)
+    monkeypatch.setattr("rag_vqa.server.middleware.MAX_CLIENTS", 3)
     rates = RateLimiter(lambda: 0.0)
     for n in range(100):
-        rates.wait(f"192.0.2.{n}")
-    assert len(rates._left) == 3
+        rates.take(f"192.0.2.{n}")
+    assert rates.client_count == 3
 
 
 def test_no_error_says_what_is_inside(make, monkeypatch, caplog) -> None:

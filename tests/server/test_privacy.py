@@ -19,7 +19,7 @@ from rag_vqa.formats.question_set import open_questions
 from rag_vqa.readers.prompt_encoder import ImageOpener
 from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.server import app
-from rag_vqa.server.app import _configure_logging
+from rag_vqa.server.app import log_requests
 from rag_vqa.server.question_log import QuestionLog
 
 SECRET = "zanzibar-secret"
@@ -32,7 +32,7 @@ def everything_under(folder: Path) -> bytes:
 def test_a_question_leaves_no_trace(make, tmp_path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     photo = data_url(with_exif(SECRET), "jpeg")
-    with _configure_logging(quiet=False), client(make()) as asking:
+    with log_requests(quiet=False), client(make()) as asking:
         asking.post("/v1/chat/completions", json=chat(SECRET, photo))
         asking.post("/v1/chat/completions", json=chat(SECRET, photo, stream=True))
         asking.post("/v1/search", json={"text": SECRET, "image": photo})
@@ -50,14 +50,14 @@ def test_a_question_leaves_no_trace(make, tmp_path, capfd, monkeypatch) -> None:
 
 def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypatch) -> None:
     service = make()
-    with _configure_logging(quiet=True), client(service) as asking:
+    with log_requests(quiet=True), client(service) as asking:
 
         def broken(*_: object, **__: object) -> None:
             raise KeyError(SECRET)
 
         monkeypatch.setattr(service.engine.rag, "read", broken)
         assert asking.post("/v1/chat/completions", json=chat(SECRET)).status_code == 503
-    with _configure_logging(quiet=True):
+    with log_requests(quiet=True):
         try:
             raise ValueError(SECRET)
         except ValueError:
@@ -67,7 +67,7 @@ def test_an_error_while_answering_is_logged_without_words(make, capfd, monkeypat
 
 
 def test_what_clients_send_gets_no_advice_to_install_something(make, capfd) -> None:
-    with _configure_logging(quiet=True), running(make()) as address:
+    with log_requests(quiet=True), running(make()) as address:
         sent = {"Upgrade": "websocket", "Connection": "Upgrade"}
         assert httpx.get(f"{address}/health", headers=sent).status_code == 200
     assert capfd.readouterr().err == ""
@@ -163,7 +163,7 @@ def test_days_that_are_over_are_removed_and_nothing_else(tmp_path) -> None:
 def test_days_end_where_nobody_asks(make, tmp_path, monkeypatch) -> None:
     today = [date(2026, 3, 10)]
     log = QuestionLog(tmp_path, 1, lambda: today[0])
-    monkeypatch.setattr(app, "FORGETS_SECONDS", 0.02)
+    monkeypatch.setattr(app, "LOG_CLEANUP_SECONDS", 0.02)
     with client(make(log=log)):
         assert (tmp_path / "2026-03-10").is_dir()
         today[0] = date(2026, 3, 12)
@@ -176,7 +176,7 @@ def test_an_opinion_of_a_question_whose_day_is_gone_is_not_written(make, tmp_pat
     with client(make(log=log)) as asking:
         sent = asking.post("/v1/chat/completions", json=chat()).json()
         today[0] = date(2026, 3, 11)
-        log.forget()
+        log.delete_old_days()
         assert asking.post("/v1/feedback", json={"id": sent["id"], "good": True}).status_code == 404
     assert list(tmp_path.rglob("*.jsonl")) == []
 
@@ -199,7 +199,7 @@ def test_a_log_that_fails_costs_no_answer(make, tmp_path, monkeypatch, caplog, s
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(log, "write", full)
+    monkeypatch.setattr(log, "write_question", full)
     with client(make(log=log)) as asking:
         sent = asking.post("/v1/chat/completions", json=chat(stream=stream))
     assert sent.status_code == 200 and "burrows" in sent.text and "error" not in sent.text

@@ -3,7 +3,7 @@ neighbours that it did not."""
 
 import pytest
 
-from rag_vqa.server.image_fetch import is_public_address, look_up
+from rag_vqa.server.image_fetch import is_public_address, resolve_host
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_machines_of_the_internet_are(address) -> None:
 
 @pytest.mark.parametrize("name", ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1"])
 def test_a_number_is_a_name_in_all_its_spellings(name) -> None:
-    assert look_up(name, 80) == ["127.0.0.1"]
+    assert resolve_host(name, 80) == ["127.0.0.1"]

@@ -56,7 +56,7 @@ def test_pictures_that_wait_fill_the_queue_and_who_goes_away_leaves_it(rag, held
 
     engine = run(rag, work, queue=4)
     assert opening.count == 4  # what was cancelled before its turn was not opened
-    assert engine.figures.counts["refused"] == 1
+    assert engine.metrics.counts["refused"] == 1
 
 
 def test_evidence_is_shown_while_uploads_are_opened(rag, held, monkeypatch) -> None:
@@ -68,7 +68,7 @@ def test_evidence_is_shown_while_uploads_are_opened(rag, held, monkeypatch) -> N
         assert gate.wait(20)
         return data
 
-    monkeypatch.setattr(uploads, "_uploaded", stuck)
+    monkeypatch.setattr(uploads, "_decode_data_url", stuck)
 
     async def work(engine: Engine) -> None:
         waiting = [asyncio.create_task(open_data_url(engine, "x", "image")) for _ in range(3)]

@@ -14,9 +14,9 @@ HEAD = b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: applicatio
 
 @pytest.fixture
 def short(monkeypatch) -> None:
-    monkeypatch.setattr(uvicorn_deadlines, "SLOW_SECONDS", 0.4)
-    monkeypatch.setattr(uvicorn_deadlines, "SLOW_BYTES", 1000)
-    monkeypatch.setattr(uvicorn_deadlines, "UNREAD_SECONDS", 0.4)
+    monkeypatch.setattr(uvicorn_deadlines, "SEND_CHECK_SECONDS", 0.4)
+    monkeypatch.setattr(uvicorn_deadlines, "MIN_SEND_RATE", 1000)
+    monkeypatch.setattr(uvicorn_deadlines, "READ_CHECK_SECONDS", 0.4)
 
 
 def connect(address: str) -> socket.socket:
@@ -58,7 +58,9 @@ def test_who_sends_slowly_is_cut(make, short, data) -> None:
 
 
 def test_who_sends_steadily_is_not(make, short, monkeypatch) -> None:
-    monkeypatch.setattr(uvicorn_deadlines, "SLOW_BYTES", 10)  # 50 bytes a second are more than that
+    monkeypatch.setattr(
+        uvicorn_deadlines, "MIN_SEND_RATE", 10
+    )  # 50 bytes a second are more than that
     body = b'{"text": "nest"}' + b" " * 30
     with running(make()) as address, connect(address) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
@@ -128,8 +130,8 @@ def test_a_refused_upload_still_gets_its_answer(make) -> None:
 @pytest.mark.parametrize("cut", ["stalls", "drags on"])
 def test_what_came_fast_buys_no_time(make, short, monkeypatch, cut) -> None:
     if cut == "drags on":  # fast enough, and never done
-        monkeypatch.setattr(uvicorn_deadlines, "SLOW_BYTES", 1)
-        monkeypatch.setattr(uvicorn_deadlines, "WHOLE_SECONDS", 0.8)
+        monkeypatch.setattr(uvicorn_deadlines, "MIN_SEND_RATE", 1)
+        monkeypatch.setattr(uvicorn_deadlines, "REQUEST_SECONDS", 0.8)
     with running(make()) as address, connect(address) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)
         begun = time.monotonic()

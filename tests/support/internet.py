@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rag_vqa.server.image_fetch import ImageFetcher, look_up
+from rag_vqa.server.image_fetch import ImageFetcher, resolve_host
 
 PUBLIC = "93.184.215.14"
 Answer = bytes | Callable[[socket.socket], object]
@@ -52,7 +52,7 @@ class Internet:
 
     def look_up(self, name: str, port: int) -> Sequence[str]:
         self.looked_up.append(name)
-        return self.names[name].pop(0) if name in self.names else look_up(name, port)
+        return self.names[name].pop(0) if name in self.names else resolve_host(name, port)
 
     async def connect(self, host: str, port: int, **tls: Any) -> Any:
         self.connected.append((host, port))

@@ -69,8 +69,8 @@ def running(
     thread = threading.Thread(target=server.run, args=([taken],), daemon=True)
     thread.start()
     try:
-        wait(lambda: app.state.failure or (server.started and service.engine.ready))
-        assert app.state.failure is None
+        wait(lambda: app.state.load_error or (server.started and service.engine.ready))
+        assert app.state.load_error is None
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
     finally:
         server.should_exit = True

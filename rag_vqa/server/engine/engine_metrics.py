@@ -12,7 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rag_vqa.eval.answers import is_unknown
 from rag_vqa.types import Answer
@@ -20,19 +20,19 @@ from rag_vqa.types import Answer
 STAGES = ("wait", "retrieve", "select", "read")
 _SECONDS_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-# Late interaction sums K dot products of unit vectors: 32 at most of a released retriever. Fused
-# scores are below 1.
+# Late interaction sums K dot products of unit vectors: at most 32 for the released retrievers.
+# Fused scores are below 1.
 _SCORE_BOUNDS = (0.0, 0.5, 1.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 32.0)
-_AVERAGE_WEIGHT = 0.2  # weight of the last batch in how long a question takes
+_AVERAGE_WEIGHT = 0.2  # of the last batch, in the moving average of seconds per question
 
 
 class Histogram:
-    """How many values fell under each bound.
+    """Counts of values by range.
 
     Attributes:
-        bounds: upper ends, inclusive, ascending.
-        counts: of each, and of what is above them all; not cumulative.
-        total: the values' sum.
+        bounds: upper ends of the ranges, inclusive, ascending.
+        counts: values in each range, and above the last one; not cumulative.
+        total: sum of all values.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -41,22 +41,22 @@ class Histogram:
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """One more value."""
+        """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
 class EngineMetrics:
-    """Filled by the engine's threads, read by anybody.
+    """Written by the engine's threads, read by anybody.
 
     Attributes:
-        seconds: of each of STAGES, a question.
-        batches: questions that were read together.
-        scores: of the best document of each question that found any.
-        counts: "answered", of them "unknown"; "failed", "cancelled", "refused" (the queue was
+        seconds: histogram of seconds a question spent in each of STAGES.
+        batches: histogram of questions read together.
+        scores: histogram of the best document's score, for questions that found any.
+        counts: "answered", and of these "unknown"; "failed", "cancelled", "refused" (the queue was
             full), "invalid citations".
-        each: seconds of reading a question, lately; None before the first.
-        commit: of the knowledge base, that answers stand on.
+        seconds_per_question: moving average of reading time; None before the first batch.
+        commit: the knowledge base's commit that the latest answers come from.
     """
 
     def __init__(self) -> None:
@@ -65,50 +65,49 @@ class EngineMetrics:
         self.batches = Histogram(_BATCH_BOUNDS)
         self.scores = Histogram(_SCORE_BOUNDS)
         self.counts: Counter[str] = Counter()
-        self.each: float | None = None
+        self.seconds_per_question: float | None = None
         self.commit = -1
-        self._since = time.monotonic()
+        self._commit_since = time.monotonic()
 
-    def count(self, what: str, by: int = 1) -> None:
-        """One more of that."""
+    def count(self, event: str, by: int = 1) -> None:
+        """Increase a counter of `counts`."""
         with self._lock:
-            self.counts[what] += by
+            self.counts[event] += by
 
-    def batch(self, rows: int, seconds: float) -> None:
-        """A batch was read."""
+    def record_batch(self, rows: int, seconds: float) -> None:
+        """Record a batch that was read."""
         with self._lock:
             self.batches.add(rows)
-            each = seconds / rows
-            self.each = (
-                each if self.each is None else self.each + _AVERAGE_WEIGHT * (each - self.each)
-            )
+            latest = seconds / rows
+            average = latest if self.seconds_per_question is None else self.seconds_per_question
+            self.seconds_per_question = average + _AVERAGE_WEIGHT * (latest - average)
 
-    def answer(self, answer: Answer, seconds: Mapping[str, float]) -> None:
-        """A question was answered, and took so long in each stage."""
+    def record_answer(self, answer: Answer) -> None:
+        """Record an answer with the seconds of its stages."""
         with self._lock:
             self.counts["answered"] += 1
             self.counts["unknown"] += is_unknown(answer.text)
             self.counts["invalid citations"] += len(answer.invalid_citations)
             if answer.hits:
                 self.scores.add(answer.hits[0].score)
-            for stage, taken in seconds.items():
-                self.seconds[stage].add(taken)
+            for stage, seconds in answer.seconds.items():
+                self.seconds[stage].add(seconds)
 
     def set_commit(self, commit: int) -> None:
-        """What was searched last is this commit of the knowledge base."""
+        """Record which commit of the knowledge base the last search used."""
         with self._lock:
             if commit != self.commit:
-                self.commit, self._since = commit, time.monotonic()
+                self.commit, self._commit_since = commit, time.monotonic()
 
     @property
     def snapshot_age(self) -> float:
-        """Seconds since the commit that answers stand on was taken up."""
-        return time.monotonic() - self._since
+        """Seconds since searches began to use the current commit."""
+        return time.monotonic() - self._commit_since
 
     @staticmethod
     def gpu_bytes() -> int:
-        """That this process holds on all GPUs; 0 without one."""
-        torch = sys.modules.get("torch")  # whoever loaded no model loads none for this
+        """Bytes that this process reserves on all GPUs; 0 without a GPU."""
+        torch = sys.modules.get("torch")  # if no model has loaded torch, metrics must not either
         if torch is None or not torch.cuda.is_available():
             return 0
         return sum(map(torch.cuda.memory_reserved, range(torch.cuda.device_count())))

@@ -22,18 +22,18 @@ AnswerEvent: TypeAlias = tuple[Hit, ...] | str | Answer
 
 
 class QueueFull(RagVqaError):
-    """As many questions wait as may. `retry_after`: seconds after which to ask again."""
+    """The queue is full. `retry_after`: seconds after which the client should ask again."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many questions wait. Ask again in {retry_after} s.")
+        super().__init__(f"Too many questions are waiting. Ask again in {retry_after} s.")
         self.retry_after = retry_after
 
 
 class ShuttingDown(RagVqaError):
-    """The server is being stopped."""
+    """The server is shutting down."""
 
     def __init__(self) -> None:
-        super().__init__("The server is being stopped. Ask again once it is back.")
+        super().__init__("The server is shutting down. Ask again once it is back.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Question:
     """What one question asks for.
 
     Attributes:
-        k, where: as of `RagVqa.ask`.
-        pixels: of its picture, decoded: a batch holds as many as budgets.BATCH_PIXELS.
-        max_tokens: of the answer; None, or more than the reader's own length: that one.
-        stop: texts that end the answer, and are no part of it.
+        k, where: as in `RagVqa.ask`.
+        max_tokens: longest answer; None, or more than the reader's own limit, means that limit.
+        stop: texts that end the answer and are not part of it.
         hits: read these; () asks the reader without retrieval, None retrieves.
+        pixels: size of the decoded picture; a batch holds at most request_limits.BATCH_PIXELS.
     """
 
     query: Query
@@ -59,53 +59,57 @@ class Question:
 
 @dataclass(slots=True)
 class _EndOfEvents:
-    """The last event: how it ended, where that was badly."""
+    """The last event; `error` is what the question failed with."""
 
     error: RagVqaError | None = None
 
 
 @dataclass(eq=False)
 class PendingQuestion:
-    """A question under way, to be read by `async for`: the hits, pieces of text that join to the
-    answer's, the Answer. What goes wrong is raised as RagVqaError. `cancel` it when nobody reads
-    on: its place is free at once, and its row in a batch ends with the next token.
+    """A question under way: an async iterator over its events.
+
+    The events are the hits, then pieces of text that join to the answer's text, then the Answer.
+    A failure is raised as RagVqaError. Call `cancel` when nobody reads on: the question's place is
+    free at once, and its row in a batch ends with the next token.
 
     Attributes:
-        hits: once they are found; those that are read.
-        reading: it left the queue.
-        passed: it was left for the next batch once, for others that were being retrieved.
+        hits: what was retrieved, then what was selected.
+        is_reading: it has left the queue for a batch of the reader.
+        was_deferred: it waited for the next batch once, for others that were being retrieved.
         cancelled: nobody waits for it any more.
-        seconds: of each stage that is done, by name.
+        seconds: duration of each finished stage, by name.
+        asked_at: when it was asked, by `time.perf_counter`.
     """
 
     question: Question
     loop: asyncio.AbstractEventLoop
     on_end: Callable[[PendingQuestion], object]
     hits: tuple[Hit, ...] = ()
-    reading: bool = False
-    passed: bool = False
+    is_reading: bool = False
+    was_deferred: bool = False
     cancelled: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    since: float = field(default_factory=time.perf_counter)
+    asked_at: float = field(default_factory=time.perf_counter)
     _events: asyncio.Queue[AnswerEvent | _EndOfEvents] = field(default_factory=asyncio.Queue)
-    _ended: bool = False
+    _has_ended: bool = False
 
     def cancel(self, error: RagVqaError | None = None) -> None:
-        """Of the loop's thread. After the end it does nothing. `error`: for who still reads."""
-        if not self._ended:
+        """End it, from the loop's thread; whoever still reads gets `error`. Does nothing once it
+        has ended."""
+        if not self._has_ended:
             self.cancelled = True
-            self._finish(error)
+            self._end(error)
 
-    def tell(self, event: AnswerEvent) -> None:
-        """Of any thread. An Answer is the last event."""
-        self._soon(self._put, event)
+    def emit(self, event: AnswerEvent) -> None:
+        """Send an event, from any thread. An Answer is the last one."""
+        self._call_in_loop(self._put_event, event)
 
     def fail(self, error: RagVqaError) -> None:
-        """Of any thread: the last event."""
-        self._soon(self._finish, error)
+        """Send an error as the last event, from any thread."""
+        self._call_in_loop(self._end, error)
 
     async def answer(self) -> Answer:
-        """The Answer alone. Cancelling the task that waits cancels the question."""
+        """Wait for the Answer alone. Cancelling the waiting task cancels the question."""
         try:
             async for event in self:
                 if isinstance(event, Answer):
@@ -121,67 +125,70 @@ class PendingQuestion:
         event = await self._events.get()
         if not isinstance(event, _EndOfEvents):
             return event
-        self._events.put_nowait(event)  # whoever reads on finds the end again
+        self._events.put_nowait(event)  # a second reader finds the end again
         if event.error is not None:
             raise event.error
         raise StopAsyncIteration
 
-    def _put(self, event: AnswerEvent) -> None:
-        if self._ended:
+    def _put_event(self, event: AnswerEvent) -> None:
+        if self._has_ended:
             return
         self._events.put_nowait(event)
         if isinstance(event, Answer):
-            self._finish(None)
+            self._end(None)
 
-    def _finish(self, error: RagVqaError | None) -> None:
-        if self._ended:
+    def _end(self, error: RagVqaError | None) -> None:
+        if self._has_ended:
             return
-        self._ended = True
+        self._has_ended = True
         self._events.put_nowait(_EndOfEvents(error))
         self.on_end(self)
 
-    def _soon(self, call: Callable[..., object], given: object) -> None:
+    def _call_in_loop(self, call: Callable[..., object], argument: object) -> None:
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(call, given)
+            self.loop.call_soon_threadsafe(call, argument)
 
 
 class RequestQueue:
-    """Questions that wait for the same thing."""
+    """Questions that wait for the same stage, first come, first served; safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[PendingQuestion] = deque()
 
-    def put(self, asked: Iterable[PendingQuestion]) -> None:
-        """Behind all others."""
+    def put(self, questions: Iterable[PendingQuestion]) -> None:
+        """Append questions at the end."""
         with self._lock:
-            self._waiting.extend(asked)
+            self._waiting.extend(questions)
 
-    def leave(self, asked: PendingQuestion) -> None:
-        """Out of the line, wherever it stands; its picture is held no longer."""
+    def remove(self, pending: PendingQuestion) -> None:
+        """Remove a question wherever it stands, which frees its picture."""
         with self._lock:
-            if asked in self._waiting:
-                self._waiting.remove(asked)
+            if pending in self._waiting:
+                self._waiting.remove(pending)
 
-    def first(self) -> PendingQuestion | None:
-        """Who is next; None where nobody waits."""
+    def peek(self) -> PendingQuestion | None:
+        """The next question; None if nobody waits."""
         with self._lock:
             return self._waiting[0] if self._waiting else None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, most: int) -> list[PendingQuestion]:
-        """The first ones, out of the line, as many as BATCH_PIXELS allow but one at the least;
-        those that were cancelled are passed over."""
-        taken: list[PendingQuestion] = []
+    def take_batch(self, size: int) -> list[PendingQuestion]:
+        """Remove and return up to `size` questions from the front.
+
+        Fewer if their pictures exceed BATCH_PIXELS together, but at least one. Cancelled questions
+        are dropped.
+        """
+        batch: list[PendingQuestion] = []
         room = BATCH_PIXELS
         with self._lock:
-            while self._waiting and len(taken) < most:
+            while self._waiting and len(batch) < size:
                 room -= self._waiting[0].question.pixels
-                if taken and room < 0:
+                if batch and room < 0:
                     break
-                asked = self._waiting.popleft()
-                if not asked.cancelled:
-                    taken.append(asked)
-        return taken
+                pending = self._waiting.popleft()
+                if not pending.cancelled:
+                    batch.append(pending)
+        return batch

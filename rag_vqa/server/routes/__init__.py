@@ -1,1 +1,1 @@
-"""Routes: one file for chat, one for the knowledge base, one for the server's own state."""
+"""HTTP routes: chat, the knowledge base, and the server's own state."""

@@ -44,7 +44,7 @@ _FINISH_REASONS = {"stop": "stop", "length": "length", "cancelled": "stop"}
 
 
 def chat_routes(service: Service) -> APIRouter:
-    """The routes."""
+    """Chat completions, the prompt of a question, and the list of models."""
     routes = APIRouter()
     model = {
         "id": MODEL_NAME,
@@ -63,55 +63,54 @@ def chat_routes(service: Service) -> APIRouter:
         return json_response(model)
 
     @routes.post("/v1/chat/completions")
-    async def chat(asked: ChatRequest, request: Request) -> Response:
-        if asked.rag_vqa.prompt and not request.state.trusted:
-            raise ApiError(401, "The prompt needs the server's token.", "invalid_api_key")
-        question = await cancel_on_disconnect(request, _to_question(asked, request, service))
-        answering = _ChatResponse(service, asked, service.engine.ask(question))
-        if asked.stream:
-            return await answering.streamed(request)
-        return await answering.whole(request)
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        if body.rag_vqa.prompt and not request.state.trusted:
+            raise ApiError(401, "Seeing the prompt needs the server's token.", "invalid_api_key")
+        question = await cancel_on_disconnect(request, _to_question(body, request, service))
+        response = _ChatResponse(service, body, service.engine.ask(question))
+        if body.stream:
+            return await response.stream(request)
+        return await response.wait(request)
 
     @routes.post("/v1/prompt")
-    async def prompt(asked: ChatRequest, request: Request) -> Response:
-        question = await cancel_on_disconnect(request, _to_question(asked, request, service))
+    async def prompt(body: ChatRequest, request: Request) -> Response:
+        question = await cancel_on_disconnect(request, _to_question(body, request, service))
         prompt = await cancel_on_disconnect(request, service.engine.prompt(question))
         return json_response({"prompt": prompt.text})
 
     return routes
 
 
-async def _to_question(asked: ChatRequest, request: Request, service: Service) -> Question:
-    """The last user message, with the last picture."""
-    _check_model(asked.model, service)
-    written = [message for message in asked.messages if isinstance(message, UserMessage)]
-    text = "\n".join(_text_parts(written[-1])) if written else ""
+async def _to_question(body: ChatRequest, request: Request, service: Service) -> Question:
+    """The last user message, with the last picture of any user message."""
+    _check_model(body.model, service)
+    user_messages = [message for message in body.messages if isinstance(message, UserMessage)]
+    text = "\n".join(_text_parts(user_messages[-1])) if user_messages else ""
     if not text.strip():
         raise ApiError(400, "messages: the last user message holds no question.", "no_question")
-    pictures = next((found for each in reversed(written) if (found := _image_urls(each))), [])
-    if len(pictures) > 1:
-        raise ApiError(400, "messages: a question is about one picture.", "too_many_images")
-    options = asked.rag_vqa
+    urls = next((urls for each in reversed(user_messages) if (urls := _image_urls(each))), [])
+    if len(urls) > 1:
+        raise ApiError(400, "messages: a question can have only one picture.", "too_many_images")
+    options = body.rag_vqa
     k = service.k if options.k is None else options.k
     for name in _RETRIEVAL_OPTIONS:
         if getattr(options, name) and not (options.retrieval and k):
-            raise ApiError(400, f"rag_vqa.{name} is of retrieval, and nothing is to be retrieved.")
-    address = pictures[0] if pictures else None
-    image = await question_image(service, request, address, "image_url")
+            raise ApiError(400, f"rag_vqa.{name} is for retrieval, which is switched off.")
+    image = await question_image(service, request, urls[0] if urls else None, "image_url")
     return Question(
         query=Query(text, image and image.data, options.instruction),
         pixels=image.pixels if image else 0,
         k=options.k if options.retrieval else 0,
         where=options.where,
-        max_tokens=asked.limit,
-        stop=asked.stops,
+        max_tokens=body.answer_tokens,
+        stop=body.stop_sequences,
         hits=None if options.retrieval else (),
     )
 
 
 def _check_model(name: str, service: Service) -> None:
-    if name not in (MODEL_NAME, service.model):
-        raise ApiError(404, f"There is one model here: {MODEL_NAME}.", "model_not_found")
+    if name not in (MODEL_NAME, service.reader_name):
+        raise ApiError(404, f"This server has one model: {MODEL_NAME}.", "model_not_found")
 
 
 def _text_parts(message: UserMessage) -> list[str]:
@@ -127,41 +126,44 @@ def _image_urls(message: UserMessage) -> list[str]:
 
 
 class _ChatResponse:
-    """One question on its way out."""
+    """The response to one chat request, whole or as a stream."""
 
-    def __init__(self, service: Service, asked: ChatRequest, events: PendingQuestion) -> None:
-        self._service, self._asked, self._events = service, asked, events
+    def __init__(self, service: Service, body: ChatRequest, pending: PendingQuestion) -> None:
+        self._service, self._body, self._pending = service, body, pending
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
-            "model": asked.model,
+            "model": body.model,
         }
 
-    async def whole(self, request: Request) -> Response:
-        """The answer in one piece; a client that goes away cancels it."""
+    async def wait(self, request: Request) -> Response:
+        """The whole answer. A client that disconnects cancels it."""
         try:
-            answer = await cancel_on_disconnect(request, self._last())
+            answer = await cancel_on_disconnect(request, self._last_answer())
         finally:
-            self._events.cancel()
-        more = {"hits": [hit_response(hit) for hit in answer.hits], **await self._rest(answer)}
+            self._pending.cancel()
+        details = {
+            "hits": [hit_response(hit) for hit in answer.hits],
+            **await self._answer_details(answer),
+        }
         message = {"role": "assistant", "content": answer.text}
         choice = {"index": 0, "message": message, "finish_reason": _FINISH_REASONS[answer.finish]}
         head = self._head | {"object": "chat.completion"}
         return json_response(
-            head | {"choices": [choice], "usage": _token_usage(answer), "rag_vqa": more}
+            head | {"choices": [choice], "usage": _token_usage(answer), "rag_vqa": details}
         )
 
-    async def streamed(self, request: Request) -> Response:
-        """The answer as it comes. What fails before the evidence is there has a status."""
+    async def stream(self, request: Request) -> Response:
+        """The answer as it is written. Failures before the evidence is found get a status."""
         try:
-            first = await cancel_on_disconnect(request, anext(self._events))
+            first = await cancel_on_disconnect(request, anext(self._pending))
         except BaseException:
-            self._events.cancel()
+            self._pending.cancel()
             raise
-        return _EventStream(self._chunks(first), self._events)
+        return _EventStream(self._chunks(first), self._pending)
 
-    async def _last(self) -> Answer:
-        return _final_answer([event async for event in self._events][-1:])
+    async def _last_answer(self) -> Answer:
+        return _final_answer([event async for event in self._pending][-1:])
 
     async def _chunks(self, first: AnswerEvent) -> AsyncIterator[bytes]:
         try:
@@ -174,14 +176,14 @@ class _ChatResponse:
                     yield self._chunk({"content": event})
                 else:
                     answer = _final_answer([event])
-                    rest = await self._rest(answer)
-                    yield self._chunk({}, _FINISH_REASONS[answer.finish], rag_vqa=rest)
-                    if self._asked.stream_options and self._asked.stream_options.include_usage:
+                    details = await self._answer_details(answer)
+                    yield self._chunk({}, _FINISH_REASONS[answer.finish], rag_vqa=details)
+                    if self._body.stream_options and self._body.stream_options.include_usage:
                         yield _sse_event(
                             self._chunk_head() | {"choices": [], "usage": _token_usage(answer)}
                         )
-                event = await anext(self._events, None)
-        except Exception as error:  # noqa: BLE001  the status is out: the stream says it
+                event = await anext(self._pending, None)
+        except Exception as error:  # noqa: BLE001  the status is sent already
             yield _sse_event(error_body(to_api_error(error)))
             return
         yield b"data: [DONE]\n\n"
@@ -193,20 +195,20 @@ class _ChatResponse:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return _sse_event(self._chunk_head() | {"choices": [choice]} | more)
 
-    async def _rest(self, answer: Answer) -> dict[str, Any]:
-        """What there is to say beside text and evidence."""
+    async def _answer_details(self, answer: Answer) -> dict[str, Any]:
+        """The `rag_vqa` object without the hits. Writes the question log, if there is one."""
         identity = self._head["id"]
         if self._service.log is not None:
             try:
-                await asyncio.to_thread(self._service.log.write, identity, answer)
-            except Exception as error:  # noqa: BLE001  a full disk costs the record, not the answer
+                await asyncio.to_thread(self._service.log.write_question, identity, answer)
+            except Exception as error:  # noqa: BLE001  a full disk must not cost the answer
                 log_error(error)
-        prompt = {"prompt": answer.prompt.text} if self._asked.rag_vqa.prompt else {}
+        prompt = {"prompt": answer.prompt.text} if self._body.rag_vqa.prompt else {}
         return {
             "id": identity,
             "citations": list(answer.citations),
             "invalid_citations": list(answer.invalid_citations),
-            # Evidence [n] is the n-th of these ranks: what did not fit has no number.
+            # Evidence [n] is the n-th of these ranks; documents that did not fit have no number.
             "kept": [hit.rank for hit in answer.prompt.kept],
             "seconds": dict(answer.seconds),
             "finish": answer.finish,
@@ -216,21 +218,22 @@ class _ChatResponse:
 
 
 class _EventStream(StreamingResponse):
-    """Server-sent events; however it ends, the question ends with it."""
+    """Server-sent events. Whenever the stream ends, the question ends too."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], asked: PendingQuestion) -> None:
-        # Proxies that collect an answer before they pass it on are told not to.
+    def __init__(self, chunks: AsyncIterator[bytes], pending: PendingQuestion) -> None:
+        # Asks proxies not to buffer the answer.
         super().__init__(chunks, 200, {"X-Accel-Buffering": "no"}, "text/event-stream")
-        self._asked = asked
+        self._pending = pending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._asked.cancel()
+            self._pending.cancel()
 
 
 def _final_answer(events: list[AnswerEvent]) -> Answer:
+    """The answer among the events. Raises ApiError if there is none, or if it failed."""
     for event in events:
         if isinstance(event, Answer) and event.finish != "failed":
             return event

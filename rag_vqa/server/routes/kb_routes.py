@@ -33,70 +33,68 @@ from rag_vqa.server.service import Service, cancel_on_disconnect
 from rag_vqa.server.uploads import display_image, open_data_url, question_image
 from rag_vqa.types import Document, Query
 
-_DEFAULT_K = 5  # documents, where neither the request nor the server says how many
-_KB_LOCKED = "Another process writes the knowledge base just now: try again."
+_DEFAULT_K = 5  # if neither the request nor the server says how many documents
+_KB_LOCKED = "Another process is writing to the knowledge base: try again."
 _ImageNumber = Annotated[int, QueryParameter(ge=0, lt=10 * MAX_DOCUMENT_IMAGES)]
 
 
 def search_routes(service: Service) -> APIRouter:
-    """The routes."""
+    """Search and explain."""
     routes = APIRouter()
+    engine = service.engine
 
     @routes.post("/v1/search")
-    async def search(asked: SearchRequest, request: Request) -> Response:
-        query = await cancel_on_disconnect(request, _to_query(asked, request, service))
+    async def search(body: SearchRequest, request: Request) -> Response:
+        query = await cancel_on_disconnect(request, _to_query(body, request, service))
         start = time.perf_counter()
-        k = asked.k or service.k or _DEFAULT_K
-        hits = await cancel_on_disconnect(request, service.engine.search(query, k, asked.where))
+        k = body.k or service.k or _DEFAULT_K
+        hits = await cancel_on_disconnect(request, engine.search(query, k, body.where))
         seconds = {"retrieve": time.perf_counter() - start}
         return json_response({"hits": [hit_response(hit) for hit in hits], "seconds": seconds})
 
     @routes.post("/v1/explain")
-    async def explain(asked: ExplainRequest, request: Request) -> Response:
-        engine, query = (
-            service.engine,
-            await cancel_on_disconnect(request, _to_query(asked, request, service)),
-        )
-        found = await engine.run_in_retriever(partial(engine.rag.kb.show, asked.document))
-        passages = [] if found is None else found.passages
-        passage = next((each for each in passages if each.position == asked.position), None)
+    async def explain(body: ExplainRequest, request: Request) -> Response:
+        query = await cancel_on_disconnect(request, _to_query(body, request, service))
+        stored = await engine.run_in_retriever(partial(engine.rag.kb.show, body.document))
+        passages = [] if stored is None else stored.passages
+        passage = next((each for each in passages if each.position == body.position), None)
         if passage is None:
             raise ApiError(404, "There is no such document, or no such passage of it.")
-        explaining = engine.run_in_retriever(partial(engine.rag.explain, query, passage))
-        told = await cancel_on_disconnect(request, explaining)
-        return json_response(asdict(told))
+        work = engine.run_in_retriever(partial(engine.rag.explain, query, passage))
+        explanation = await cancel_on_disconnect(request, work)
+        return json_response(asdict(explanation))
 
     return routes
 
 
 async def _to_query(
-    asked: SearchRequest | ExplainRequest, request: Request, service: Service
+    body: SearchRequest | ExplainRequest, request: Request, service: Service
 ) -> Query:
-    if not asked.text.strip() and not asked.image:
-        raise ApiError(400, "There is nothing to look for: give a text, an image, or both.")
-    image = await question_image(service, request, asked.image, "image")
-    return Query(asked.text, image and image.data, asked.instruction)
+    if not body.text.strip() and not body.image:
+        raise ApiError(400, "The query is empty: give a text, an image, or both.")
+    image = await question_image(service, request, body.image, "image")
+    return Query(body.text, image and image.data, body.instruction)
 
 
 def document_routes(service: Service) -> APIRouter:
-    """The routes."""
+    """Add, delete and show documents, and send their pictures."""
     routes = APIRouter()
     engine = service.engine
 
     @routes.post("/v1/documents")
-    async def add(asked: AddDocumentsRequest) -> Response:
-        refused: list[dict[str, Any]] = []
+    async def add(body: AddDocumentsRequest) -> Response:
+        rejected: list[dict[str, Any]] = []
         documents = []
-        for given in asked.documents:
+        for new in body.documents:
             try:
-                documents.append(await _to_document(given, service))
+                documents.append(await _to_document(new, service))
             except ApiError as error:
-                refused.append({"id": given.id, "reason": error.message})
+                rejected.append({"id": new.id, "reason": error.message})
         report = await _await_write(engine.add(documents))
-        refused += [{"id": each.id, "reason": each.reason} for each in report.rejected]
-        taken = report.added + report.replaced
-        unchanged = len(documents) - taken - len(report.rejected)
-        return json_response({"added": taken, "unchanged": unchanged, "rejected": refused})
+        rejected += [{"id": each.id, "reason": each.reason} for each in report.rejected]
+        added = report.added + report.replaced
+        unchanged = len(documents) - added - len(report.rejected)
+        return json_response({"added": added, "unchanged": unchanged, "rejected": rejected})
 
     @routes.delete("/v1/documents/{id}")
     async def delete(id: str) -> Response:
@@ -104,43 +102,43 @@ def document_routes(service: Service) -> APIRouter:
 
     @routes.get("/v1/documents/{id}")
     async def get(id: str) -> Response:
-        return json_response(document_response(await _found(id)))
+        return json_response(document_response(await find_document(id)))
 
     @routes.get("/v1/documents/{id}/image")
     async def image(id: str, request: Request, n: _ImageNumber = 0) -> Response:
-        document = await _found(id)
+        document = await find_document(id)
         if n >= len(document.images):
             raise ApiError(404, "The document has no such picture.")
         source = document.images[n]
-        # A stored picture is named by the hash of its bytes.
+        # The file name of a stored picture is the hash of its bytes.
         tag = f'"{Path(str(source)).name}"' if isinstance(source, (str, Path)) else ""
         headers = {"Cache-Control": "private, no-cache"} | ({"ETag": tag} if tag else {})
         if tag and request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        data, kind = await display_image(source)
-        return Response(data, 200, headers, kind)
+        data, media_type = await display_image(source)
+        return Response(data, 200, headers, media_type)
 
-    async def _found(id: str) -> Document:
+    async def find_document(id: str) -> Document:
         document: Document | None = await engine.get(_decode_id(id))
         if document is None:
-            raise ApiError(404, "There is no document of that id.")
+            raise ApiError(404, "There is no document with this id.")
         return document
 
     return routes
 
 
 def _decode_id(encoded: str) -> str:
-    """The id that a part of an address names: percent-encoded, slashes too."""
+    """The id in a part of an address, where everything is percent-encoded, even slashes."""
     try:
         return unquote(encoded, errors="strict")
     except UnicodeDecodeError as error:
         raise ApiError(400, "The id in the address is not UTF-8.") from error
 
 
-async def _to_document(given: NewDocument, service: Service) -> Document:
-    pictures = enumerate(given.images)
-    images = [await open_data_url(service.engine, each, f"images[{n}]") for n, each in pictures]
-    fields = given.model_dump(exclude={"images"})
+async def _to_document(new: NewDocument, service: Service) -> Document:
+    urls = enumerate(new.images)
+    images = [await open_data_url(service.engine, url, f"images[{n}]") for n, url in urls]
+    fields = new.model_dump(exclude={"images"})
     return Document(**fields, images=tuple(image.data for image in images if image))
 
 

@@ -44,7 +44,7 @@ def test_who_waits_is_read_together_in_order_and_not_more_than_a_batch(
     engine = run(rag, work, batch=4)
     assert [len(batch) for batch in held.batches] == [1, 4, 3]
     assert sorted(held.batches[1] + held.batches[2]) == [f"q{n}" for n in range(7)]
-    assert engine.figures.batches.counts == [1, 0, 2, 0, 0, 0, 0]
+    assert engine.metrics.batches.counts == [1, 0, 2, 0, 0, 0, 0]
 
 
 def test_a_batch_holds_so_many_pixels_and_one_picture_at_the_least(
@@ -88,7 +88,7 @@ def test_who_is_being_retrieved_is_read_with_who_was_found(
     async def work(engine: Engine) -> None:
         encoder.encode_queries = gated
         alone = engine.ask(asks("alone"))
-        while len(engine._to_find):  # it is taken, and held
+        while engine.retrieval_count:  # it is taken, and held
             await asyncio.sleep(0)
         late = [engine.ask(asks("late")), engine.ask(asks("later"))]
         gate.set()
@@ -102,10 +102,10 @@ def test_who_is_being_retrieved_is_read_with_who_was_found(
 def test_two_batches_at_once_where_the_reader_gains_by_it(rag: RagVqa, held: HeldReader) -> None:
     async def work(engine: Engine) -> None:
         asked = [await first(engine, held), await first(engine, held)]  # both are held
-        assert engine.reading == 2
+        assert engine.reading_count == 2
         asked += [engine.ask(asks(f"q{n}")) for n in range(5)]
         await found(engine, *asked[2:])
-        assert engine.waiting == 5
+        assert engine.waiting_count == 5
         held.let()
         await asyncio.gather(*(one.answer() for one in asked))
 

@@ -46,14 +46,14 @@ def test_what_another_process_adds_is_found_and_the_snapshot_is_told(
     rag: RagVqa, held: HeldReader, birds: Path, encoder: Any
 ) -> None:
     async def work(engine: Engine) -> None:
-        before = engine.figures.commit
+        before = engine.metrics.commit
         with KnowledgeBase.open(birds, encoder) as other:
             other.add([{"id": "owl", "text": "owls hunt at midnight"}])
         held.let()
         answer = await engine.ask(asks("owls hunt at midnight")).answer()
         assert answer.hits[0].document.id == "owl"
-        assert engine.figures.commit == before + 1
-        assert 0 <= engine.figures.snapshot_age < PATIENCE
+        assert engine.metrics.commit == before + 1
+        assert 0 <= engine.metrics.snapshot_age < PATIENCE
 
     run(rag, work)
 
@@ -88,14 +88,14 @@ def test_documents_are_read_however_many_are_asked_for(rag: RagVqa, held: HeldRe
         assert isinstance(refused, QueueFull)
 
     engine = run(rag, work, queue=2)
-    assert engine.figures.counts["refused"] == 0  # of questions, which these are not
+    assert engine.metrics.counts["refused"] == 0  # of questions, which these are not
 
 
 def test_a_search_says_what_answers_stand_on(rag: RagVqa, held: HeldReader) -> None:
     async def work(engine: Engine) -> None:
-        before = engine.figures.commit
+        before = engine.metrics.commit
         await engine.add([{"id": "wren", "text": "wrens nest in hedges"}])
         await engine.search(Query("wrens"))
-        assert engine.figures.commit > before
+        assert engine.metrics.commit > before
 
     run(rag, work)

@@ -31,7 +31,7 @@ def test_a_full_queue_says_when_to_come_back(rag: RagVqa, held: HeldReader) -> N
         with pytest.raises(QueueFull) as busy:
             engine.ask(asks("too many"))
         assert busy.value.retry_after >= 1
-        assert (engine.waiting, engine.reading) == (3, 1)
+        assert (engine.waiting_count, engine.reading_count) == (3, 1)
         waiting[1].cancel()
         waiting.append(engine.ask(asks("now there is room")))
         waiting[1] = begun
@@ -41,7 +41,7 @@ def test_a_full_queue_says_when_to_come_back(rag: RagVqa, held: HeldReader) -> N
 
     engine = run(rag, work, queue=3)
     assert held.batches == [["first"], ["q0", "q2", "now there is room"]]
-    counts = engine.figures.counts
+    counts = engine.metrics.counts
     assert (counts["refused"], counts["cancelled"], counts["answered"]) == (1, 1, 4)
 
 
@@ -52,7 +52,7 @@ def test_one_that_is_cancelled_ends_alone_and_at_once(rag: RagVqa, held: HeldRea
         gone, stays = engine.ask(asks("gone")), engine.ask(asks("stays", max_tokens=3))
         await found(engine, gone, stays)
         begun.cancel()
-        assert engine.reading == 0  # its place is free, before its batch knows
+        assert engine.reading_count == 0  # its place is free, before its batch knows
         held.let(1)  # a batch of which nobody is left ends with this step
         await off(held.begins)
         held.let(1)
@@ -64,7 +64,7 @@ def test_one_that_is_cancelled_ends_alone_and_at_once(rag: RagVqa, held: HeldRea
 
     engine = run(rag, work)
     assert held.batches == [["first"], ["gone", "stays"]]
-    assert engine.figures.counts["cancelled"] == 2
+    assert engine.metrics.counts["cancelled"] == 2
 
 
 def test_cancelling_the_task_that_waits_cancels_the_question(rag: RagVqa, held: HeldReader) -> None:
@@ -72,11 +72,11 @@ def test_cancelling_the_task_that_waits_cancels_the_question(rag: RagVqa, held: 
         begun = await first(engine, held)
         task = asyncio.create_task(engine.ask(asks("gone")).answer())
         await asyncio.sleep(0)
-        assert engine.waiting == 1
+        assert engine.waiting_count == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert engine.waiting == 0
+        assert engine.waiting_count == 0
         held.let()
         await begun.answer()
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_one_is_told_to_that_one(
 
     with caplog.at_level(logging.DEBUG):
         engine = run(rag, work)
-    assert engine.figures.counts["failed"] == 3
+    assert engine.metrics.counts["failed"] == 3
     assert "ValueError at" in caplog.text and "secret" not in caplog.text
 
 
@@ -126,14 +126,14 @@ def test_what_fails_after_reading_is_told_to_that_one(
         begun = await first(engine, held)
         asked = [engine.ask(asks(text)) for text in ("breaks", "good")]
         await found(engine, *asked)
-        record = engine.figures.answer
+        record = engine.metrics.record_answer
 
         def breaking(answer: Answer, seconds: Any) -> None:
             if answer.query.text == "breaks":
                 raise ValueError("secret")
             record(answer, seconds)
 
-        monkeypatch.setattr(engine.figures, "answer", breaking)
+        monkeypatch.setattr(engine.metrics, "record_answer", breaking)
         held.let()
         with pytest.raises(RagVqaError, match="an error of ours"):
             await asked[0].answer()
@@ -203,7 +203,7 @@ def test_questions_that_cannot_be_meant(rag: RagVqa) -> None:
             engine.ask(asks("x", max_tokens=0))
         with pytest.raises(UsageError, match="k = -1"):
             await engine.ask(asks("x", k=-1)).answer()
-        assert engine.waiting == 0
+        assert engine.waiting_count == 0
 
     run(rag, work)
 

@@ -239,7 +239,11 @@ def test_a_full_queue_is_told_at_once(make, gate) -> None:
         opened = []
         for number, stream in enumerate(streams):
             opened.append(stream.__enter__())
-            wait(lambda n=number: service.engine.reading == 1 and service.engine.waiting == n)
+            wait(
+                lambda n=number: (
+                    service.engine.reading_count == 1 and service.engine.waiting_count == n
+                )
+            )
         for path, body in (("chat/completions", chat()), ("chat/completions", chat(stream=True))):
             refused = asking.post(f"{address}/v1/{path}", json=body)
             assert refused.status_code == 429
@@ -265,7 +269,10 @@ def test_who_goes_away_frees_a_place(make, gate, stream) -> None:
             with pytest.raises(httpx.ReadTimeout):
                 asking.post(f"{address}/v1/chat/completions", json=body, timeout=0.5)
             assert gate.begun.is_set()
-        wait(lambda: service.engine.reading == 0 and service.engine.waiting == 0, seconds=1.0)
+        wait(
+            lambda: service.engine.reading_count == 0 and service.engine.waiting_count == 0,
+            seconds=1.0,
+        )
         gate.opened.set()
         assert asking.post(f"{address}/v1/chat/completions", json=chat()).is_success
 

@@ -12,7 +12,7 @@ from internet import PUBLIC, Internet, internet, ok
 from served import chat, client, data_url, picture
 
 from rag_vqa.server import middleware
-from rag_vqa.server.app import _configure_logging
+from rag_vqa.server.app import log_requests
 from rag_vqa.server.engine.engine import Engine
 from rag_vqa.server.engine.request_queue import QueueFull
 from rag_vqa.server.error_responses import ApiError
@@ -38,7 +38,7 @@ def asks(image: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_a_question_may_name_an_address(make, reader, net) -> None:
-    with client(make(fetching=net.fetching())) as asking:
+    with client(make(fetcher=net.fetching())) as asking:
         *answered, explained = [asking.post(f"/v1/{path}", json=body) for path, body in asks(URL)]
         assert [each.status_code for each in answered] == [200] * 3
         # The retriever of these tests explains nothing, and says so once the picture is there.
@@ -60,7 +60,7 @@ def test_off_nothing_is_fetched(make) -> None:
 
 
 def test_pictures_of_documents_are_not_fetched(make, net) -> None:
-    with client(make(fetching=net.fetching())) as asking:
+    with client(make(fetcher=net.fetching())) as asking:
         document = {"id": "wren", "text": "wrens", "images": [URL]}
         sent = asking.post("/v1/documents", json={"documents": [document]}).json()
     assert [each["id"] for each in sent["rejected"]] == ["wren"] and net.connected == []
@@ -72,7 +72,7 @@ def test_pictures_of_documents_are_not_fetched(make, net) -> None:
 )  # fmt: skip
 def test_what_is_no_picture_is_refused_and_not_repeated(make, net, body) -> None:
     net.answers["/p.png"] = ok(body)
-    with client(make(fetching=net.fetching())) as asking:
+    with client(make(fetcher=net.fetching())) as asking:
         sent = asking.post("/v1/search", json={"image": URL})
     assert sent.status_code == 400 and sent.json()["error"] == {
         "message": "image: what is at that address is no picture that is read.",
@@ -85,7 +85,7 @@ def test_no_log_says_what_was_fetched_or_was_not(make, net, capfd) -> None:
     names = [f"http://{SECRET}.example/", f"{URL}?{SECRET}", f"http://127.0.0.1/{SECRET}", SECRET]
     net.names[f"{SECRET}.example"] = [["10.0.0.1"]]
     net.answers[f"/p.png?{SECRET}"] = ok(PICTURE)
-    with _configure_logging(quiet=False), client(make(fetching=net.fetching())) as asking:
+    with log_requests(quiet=False), client(make(fetcher=net.fetching())) as asking:
         codes = [asking.post("/v1/search", json={"image": name}).status_code for name in names]
     out, err = capfd.readouterr()
     assert codes == [400, 200, 400, 400] and "POST /v1/search 200" in err and "NotFetched" in err
@@ -93,7 +93,7 @@ def test_no_log_says_what_was_fetched_or_was_not(make, net, capfd) -> None:
 
 
 def test_what_is_fetched_takes_room_of_bodies_and_gives_it_back(make, net, monkeypatch) -> None:
-    with client(make(fetching=net.fetching())) as asking:
+    with client(make(fetcher=net.fetching())) as asking:
         monkeypatch.setattr(middleware, "MAX_BODIES_BYTES", len(PICTURE))
         for _ in range(2):
             assert asking.post("/v1/search", json={"image": URL}).status_code == 429
@@ -114,7 +114,7 @@ def test_slow_addresses_hold_up_no_others(rag, held, net) -> None:
     request: Any = SimpleNamespace(state=SimpleNamespace(hold=lambda count: None))
 
     async def work(engine: Engine) -> None:
-        service: Any = SimpleNamespace(engine=engine, fetching=net.fetching())
+        service: Any = SimpleNamespace(engine=engine, fetcher=net.fetching())
 
         async def asked(address: str) -> bytes:
             found = await question_image(service, request, address, "image")
@@ -128,7 +128,7 @@ def test_slow_addresses_hold_up_no_others(rag, held, net) -> None:
             await asked(URL)
         assert refused.value.status == 429 and refused.value.retry_after
         assert await asked(data_url(PICTURE)) == PICTURE
-        with engine.arriving(), engine.arriving(), pytest.raises(QueueFull):
+        with engine.reserve_place(), engine.reserve_place(), pytest.raises(QueueFull):
             await asked(URL)  # those that wait have places of the queue, as whoever asks has
         waiting[0].cancel()
         await asyncio.wait(waiting[:1])
