@@ -153,7 +153,7 @@ class Tools:
 
 
 def _check_image(data: bytes, name: str) -> bytes:
-    """Returns the data after opening it once, so that an error names the picture as the client did."""
+    """The data, opened once, so that an error names the picture as the client did."""
     images.load(data, name=name)
     return data
 

@@ -51,7 +51,7 @@ def create_app(service: Service) -> FastAPI:
             task.cancel()
         service.engine.stop()  # by now uvicorn has finished, or cancelled, all requests
 
-    # No /docs: its script comes from another server. The schema needs the token, as does every route
+    # No /docs: its script comes from another server. The schema needs the token, like every route
     # that access.py does not list.
     app = FastAPI(
         title="rag-vqa", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -192,8 +192,8 @@ def run_app(app: Any, listener: socket.socket, root_path: str = "", quiet: bool 
 
 @contextmanager
 def _absorb_repeated_sigterm() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more. SIGTERM is a server's usual end and must not
-    make the process fail; ^C may."""
+    """uvicorn raises the signal that ended it once more. SIGTERM is a server's usual end and must
+    not make the process fail; ^C may."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         yield

@@ -127,8 +127,9 @@ class ImageFetcher:
             log_error(error)
             raise ApiError(
                 400, f"{field}: the address could not be fetched. Give the http or https address "
-                f"of a picture of at most {MAX_UPLOAD_BYTES // 2**20} MB, on a public server's usual "
-                "port; or the picture itself, as data:image/jpeg;base64,…", "invalid_image_url",
+                f"of a picture of at most {MAX_UPLOAD_BYTES // 2**20} MB, on the usual port of a "
+                "public server; or the picture itself, as data:image/jpeg;base64,…",
+                "invalid_image_url",
             ) from None  # fmt: skip
         finally:
             self._running -= 1

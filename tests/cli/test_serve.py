@@ -96,7 +96,7 @@ def test_an_address_that_is_taken_is_told(cli, birds, loads) -> None:
 def test_of_two_servers_that_start_on_one_port_the_second_is_told() -> None:
     with (
         open_socket("127.0.0.1", 0) as taken,
-        pytest.raises(UsageError, match="cannot be listened on"),
+        pytest.raises(UsageError, match="Cannot listen on"),
     ):
         open_socket("127.0.0.1", taken.getsockname()[1])
 

@@ -105,7 +105,7 @@ def test_what_is_no_question_is_refused() -> None:
             to_query([HumanMessage([block(url)])])
     with pytest.raises(BadImage, match="not valid base64"):
         to_query([HumanMessage([{"type": "image", "base64": "%%%", "mime_type": "image/png"}])])
-    with pytest.raises(UsageError, match="one picture, and this has 2"):
+    with pytest.raises(UsageError, match="one picture; this one has 2"):
         to_query([HumanMessage([block(f"data:image/png;base64,{png()}")] * 2)])
     with pytest.raises(UsageError, match="holds 'audio'"):
         to_query([HumanMessage([{"type": "audio", "base64": "", "mime_type": "audio/wav"}])])

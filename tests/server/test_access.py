@@ -103,7 +103,7 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path) -> None:
     assert read_token(None, None) == ""
     for wrong in ("", "two words", "größer-als-alles-andere"):
         file.write_text(wrong)
-        with pytest.raises(UsageError, match="holds no token"):
+        with pytest.raises(UsageError, match="holds no valid token"):
             read_token(file, None)
     with pytest.raises(UsageError, match="not readable"):
         read_token(tmp_path / "none", None)
@@ -111,7 +111,7 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path) -> None:
 
 def test_a_token_of_the_environment_is_looked_at_as_a_files_is() -> None:
     for wrong in ("two words that are long", "größer-als-alles-andere"):
-        with pytest.raises(UsageError, match="RAG_VQA_TOKEN: it holds no token"):
+        with pytest.raises(UsageError, match="RAG_VQA_TOKEN holds no valid token"):
             read_token(None, wrong)
 
 
@@ -128,5 +128,5 @@ def test_where_a_retriever_lies_is_told_to_who_may_know(make, encoder, monkeypat
     service = make(access=guarded(public=True))
     manifest = replace(service.engine.rag.kb.manifest, source="/home/one/models/ret")
     monkeypatch.setattr(service.engine.rag.kb, "manifest", manifest)
-    assert service.about(trusted=False)["retriever"] == "ret"
-    assert service.about(trusted=True)["retriever"] == "/home/one/models/ret"
+    assert service.info(trusted=False)["retriever"] == "ret"
+    assert service.info(trusted=True)["retriever"] == "/home/one/models/ret"

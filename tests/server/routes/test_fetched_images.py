@@ -75,7 +75,7 @@ def test_what_is_no_picture_is_refused_and_not_repeated(make, net, body) -> None
     with client(make(fetcher=net.fetching())) as asking:
         sent = asking.post("/v1/search", json={"image": URL})
     assert sent.status_code == 400 and sent.json()["error"] == {
-        "message": "image: what is at that address is no picture that is read.",
+        "message": "image: the file at that address is not a readable picture.",
         "type": "invalid_request_error",
         "code": "invalid_image",
     }
@@ -88,7 +88,7 @@ def test_no_log_says_what_was_fetched_or_was_not(make, net, capfd) -> None:
     with log_requests(quiet=False), client(make(fetcher=net.fetching())) as asking:
         codes = [asking.post("/v1/search", json={"image": name}).status_code for name in names]
     out, err = capfd.readouterr()
-    assert codes == [400, 200, 400, 400] and "POST /v1/search 200" in err and "NotFetched" in err
+    assert codes == [400, 200, 400, 400] and "POST /v1/search 200" in err and "FetchError" in err
     assert SECRET not in out + err and "10.0.0.1" not in err and PUBLIC not in err
 
 
