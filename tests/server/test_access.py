@@ -105,7 +105,7 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path) -> None:
         file.write_text(wrong)
         with pytest.raises(UsageError, match="holds no valid token"):
             read_token(file, None)
-    with pytest.raises(UsageError, match="not readable"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_token(tmp_path / "none", None)
 
 

@@ -28,11 +28,11 @@ SERVE = """
 import sys
 from conftest import FakeEncoder
 from rag_vqa import cli
-from rag_vqa.cli import consent, models
+from rag_vqa.jobs import download_consent, models
 from rag_vqa.server import app
 app.SHUTDOWN_SECONDS = float(sys.argv.pop(1))
 models.load_encoder = lambda *_: FakeEncoder()
-consent.present = lambda *_: True
+download_consent.is_available = lambda *_: True
 models.model_source = lambda model, role: "embedded retriever"
 cli.main()
 """

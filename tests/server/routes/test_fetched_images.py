@@ -111,7 +111,7 @@ def test_slow_addresses_hold_up_no_others(rag, held, net) -> None:
         taken.sendall(ok(PICTURE))
 
     net.answers["/p.png"] = slow
-    request: Any = SimpleNamespace(state=SimpleNamespace(hold=lambda count: None))
+    request: Any = SimpleNamespace(state=SimpleNamespace(reserve_bytes=lambda count: None))
 
     async def work(engine: Engine) -> None:
         service: Any = SimpleNamespace(engine=engine, fetcher=net.fetching())
