@@ -1,37 +1,36 @@
-"""The exception tree. Each message says what, why, and the next command.
+"""The exception tree, and the program's exit codes. Each message says what, why, and the next step.
 
 RagVqaError               exit 1: it failed
-├── UsageError            exit 2: the request cannot be meant (flags, settings, k = 0)
+├── UsageError            exit 2: invalid options or settings, or a combination that cannot work
 ├── BadInput              exit 1: an item of the user's data is refused
 │   └── BadImage          a file that is no picture, or a dangerous one
-├── Missing               exit 3: a model, a file, an extra is not there
+├── Missing               exit 3: a model, a file or an extra is not there
 ├── Mismatch              exit 2: knowledge base and retriever do not belong together
-├── CorruptKnowledgeBase  exit 1: files damaged
-├── Locked                exit 1: another process is at it; the same again succeeds later
+├── CorruptKnowledgeBase  exit 1: files are damaged
+├── Locked                exit 1: another process is at work; the same command succeeds later
 └── ReaderError           exit 1: the reader could not read (memory, too many images)
 """
 
 from __future__ import annotations
 
-# Exit codes of the program.
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_MISSING = 3
-EXIT_PARTIAL = 4  # the same command goes on from here
-EXIT_INTERRUPTED = 130
+EXIT_PARTIAL = 4  # the same command continues
+EXIT_INTERRUPTED = 130  # ^C
 
 
 class RagVqaError(Exception):
     """Root of everything that rag-vqa raises on purpose; `exit_code` is the process's."""
 
-    exit_code = 1
+    exit_code = EXIT_FAILED
 
 
 class UsageError(RagVqaError):
-    """The request cannot be meant: found before any model loads."""
+    """Invalid options or settings, or an invalid combination; found before any model loads."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class BadInput(RagVqaError):
@@ -45,13 +44,13 @@ class BadImage(BadInput):
 class Missing(RagVqaError):
     """A model, a file or an optional package is not there; the message says how to get it."""
 
-    exit_code = 3
+    exit_code = EXIT_MISSING
 
 
 class Mismatch(RagVqaError):
-    """The knowledge base was made by another retriever."""
+    """The knowledge base was built by another retriever."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class CorruptKnowledgeBase(RagVqaError):
@@ -59,8 +58,7 @@ class CorruptKnowledgeBase(RagVqaError):
 
 
 class Locked(RagVqaError):
-    """Another process writes the knowledge base, or holds on to what it reads; it may be tried
-    again as it is."""
+    """Another process writes the knowledge base, or still uses what it reads; try again later."""
 
 
 class ReaderError(RagVqaError):

@@ -32,7 +32,7 @@ from rag_vqa.cli import (  # fmt: skip
 )
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_interrupted
-from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError
+from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RagVqaError
 from rag_vqa.formatting import escape_invisible
 from rag_vqa.jobs.signals import Stopped
 
@@ -164,7 +164,7 @@ _add_epilogs(app)
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code."""
+    """Run one command line and return its exit code."""
     given = sys.argv[1:] if args is None else list(args)
     debug = "--debug" in given or bool(os.environ.get("RAG_VQA_DEBUG"))
     for stream in (sys.stdout, sys.stderr):
@@ -178,27 +178,31 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_interrupted()
         return EXIT_INTERRUPTED
-    except Stopped:
-        print("Stopped before anything was written.", file=sys.stderr)
-        return EXIT_PARTIAL
+    except Stopped as stop:
+        how = "^C stopped:" if stop.by_hand else "Stopped:"
+        message = (
+            f"{how} {stop.message}" if stop.message else "Stopped before anything was written."
+        )
+        print(escape_invisible(message), file=sys.stderr)
+        return stop.exit_code
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001  whatever it is, the person gets one line
         if type(error).__name__ == "NoArgsIsHelpError":
             print(cast(Any, error).ctx.get_help())
-            return 0
+            return EXIT_DONE
         if debug:
             traceback.print_exc()
         message, code = _error_line(error)
         print(f"error: {escape_invisible(message)}", file=sys.stderr)
         return code
-    return result if isinstance(result, int) else 0
+    return result if isinstance(result, int) else EXIT_DONE
 
 
 def _error_line(error: Exception) -> tuple[str, int]:
-    """What is said of an error, and the exit code."""
+    """The line that describes an error, and the exit code."""
     if isinstance(error, RagVqaError):
         return str(error), error.exit_code
     if isinstance(error, _ClickError):
@@ -206,6 +210,6 @@ def _error_line(error: Exception) -> tuple[str, int]:
         path = usage.ctx.command_path if getattr(usage, "ctx", None) else "rag-vqa"
         return f"{usage.format_message().rstrip('.')}. See: {path} --help", usage.exit_code
     if isinstance(error, OSError):
-        return f"{error.filename or 'system'}: {error.strerror or error}", 1
+        return f"{error.filename or 'system'}: {error.strerror or error}", EXIT_FAILED
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"unexpected {text} For the traceback: --debug", 1
+    return f"unexpected {text} For the traceback: --debug", EXIT_FAILED

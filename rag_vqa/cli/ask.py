@@ -21,68 +21,38 @@ _CHAT_HELP = "A question, /image FILE, /image (none), or /quit"
 prompt_app = typer.Typer(no_args_is_help=True, help="The prompt that a reader is given.")
 
 
+@options.with_settings(options.RETRIEVAL, options.READING)
 def ask(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     text: options.Question,
     image: options.Image = None,
-    k: options.K = None,
     where: options.Where = None,
-    instruction: options.Instruction = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    index: options.Index = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""
     from rag_vqa.jobs.models import make_query, open_pipeline
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
     picture, only = options.require_image_file(image), options.parse_where(where)
     query = make_query(settings, options.require_question(text), picture)
-    rag = open_pipeline(run, settings, path, where=only, yes=yes)
-    if run.json:
+    rag = open_pipeline(settings, path, context, where=only, yes=yes)
+    if context.json:
         answer = rag.ask(query.text, query.image, instruction=query.instruction, where=only)
         if settings.k and not answer.hits:
             print_no_hits(rag, only, NO_EVIDENCE)
         print_json(answer_json(answer))
     else:
-        print_answer(rag, query, where=only, quiet=run.quiet)
+        print_answer(rag, query, where=only, quiet=context.quiet)
 
 
+@options.with_settings(options.RETRIEVAL, options.READING)
 def chat(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     image: options.Image = None,
-    k: options.K = None,
     where: options.Where = None,
-    instruction: options.Instruction = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    index: options.Index = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.
@@ -91,22 +61,22 @@ def chat(
     """
     from rag_vqa.jobs.models import make_query, open_pipeline
 
-    run: CommandContext = ctx.obj
-    if run.json:
+    context: CommandContext = ctx.obj
+    if context.json:
         raise UsageError("chat has no --json. One answer as JSON: rag-vqa ask KB QUESTION --json")
     settings = options.settings_from_options(ctx)
     picture, only = options.require_image_file(image), options.parse_where(where)
-    rag = open_pipeline(run, settings, path, where=only, yes=yes)
-    run.note(_CHAT_HELP)
-    while (line := _read_line(run)) is not None and line != "/quit":
+    rag = open_pipeline(settings, path, context, where=only, yes=yes)
+    context.note(_CHAT_HELP)
+    while (line := _read_line(context)) is not None and line != "/quit":
         try:  # a line that fails does not end the chat
             if line.split()[:1] == ["/image"]:
                 picture = _parse_image_line(line)
             elif line.startswith("/"):
-                run.note(_CHAT_HELP)
+                context.note(_CHAT_HELP)
             elif line:
                 query = make_query(settings, line, picture)
-                print_answer(rag, query, where=only, quiet=run.quiet)
+                print_answer(rag, query, where=only, quiet=context.quiet)
         except RagVqaError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
 
@@ -116,44 +86,38 @@ def _parse_image_line(line: str) -> Path | None:
     return options.require_image_file(Path(name).expanduser() if name else None)
 
 
-def _read_line(run: CommandContext) -> str | None:
-    if sys.stdin.isatty() and not run.quiet:
+def _read_line(context: CommandContext) -> str | None:
+    if sys.stdin.isatty() and not context.quiet:
         print("> ", end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     return line.strip() if line else None
 
 
 @prompt_app.command()
+@options.with_settings(
+    options.RETRIEVAL,
+    options.READING,
+    without=("retriever", "quantization", "device", "max_new_tokens", "index"),
+)
 def show(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     text: options.Question,
     image: options.Image = None,
-    k: options.K = None,
     where: options.Where = None,
-    instruction: options.Instruction = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Print the exact prompt, without asking. The reader loads, for limits and template."""
     from rag_vqa.jobs.models import make_query, open_pipeline
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
     picture, only = options.require_image_file(image), options.parse_where(where)
     query = make_query(settings, options.require_question(text), picture)
-    rag = open_pipeline(run, settings, path, where=only, yes=yes)
+    rag = open_pipeline(settings, path, context, where=only, yes=yes)
     prompt = rag.prompt(query, rag.select([query], rag.retrieve([query], where=only))[0])
     exact = rag.reader.render(prompt)
-    if run.json:
+    if context.json:
         kept = [hit.document.id for hit in prompt.kept]
         print_json({"prompt": exact, "kept": kept, "dropped": dict(prompt.dropped)})
     else:

@@ -20,6 +20,7 @@ _ALLOWED_SETTINGS = ("offline", "cache_dir")
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
+@options.with_settings("k", "filter", "quantization")
 def demo(
     ctx: typer.Context,
     text: Annotated[
@@ -35,9 +36,6 @@ def demo(
     photo: Annotated[
         Path | None, typer.Option("--photo", metavar="OUT.png", help="Keep the photo there.")
     ] = None,
-    k: options.K = None,
-    filter: options.Filter = None,
-    quantization: options.Quantization = None,
 ) -> None:
     """Answer a question about a flag photo, offline.
 
@@ -52,9 +50,9 @@ def demo(
             "--image": image,
             "--kb": kb,
             "--photo": photo,
-            "-k": k,
-            "--filter": filter,
-            "--quantization": quantization,
+            "-k": ctx.params["k"],
+            "--filter": ctx.params["filter"],
+            "--quantization": ctx.params["quantization"],
         }
         ignored = [name for name, value in given.items() if value not in (None, "")]
         ignored += [

@@ -30,18 +30,13 @@ FitBatchSize = Annotated[
 ]
 
 
+@options.with_settings(
+    "k", "filter", "retriever", "reader", "quantization", "device", "max_pixels", "max_images"
+)
 def doctor(
     ctx: typer.Context,
     fit: FitPreset = None,
-    batch_size: FitBatchSize = 1,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    k: options.K = None,
-    filter: options.Filter = None,
+    questions: FitBatchSize = 1,
 ) -> None:
     """Look at this machine: what works, what is broken, what mends it.
 
@@ -52,11 +47,11 @@ def doctor(
         from rag_vqa.jobs.memory_fit import predict_fit as fitted
 
         settings = options.settings_from_options(ctx, preset=fit)
-        found = fitted(settings, batch_size)
+        found = fitted(settings, questions)
         _print_fit(found, run.json)
         raise typer.Exit(0 if found.fits else 1)
     _refuse_without_fit(ctx)
-    findings = _run_checks(run, reader)
+    findings = _run_checks(run, ctx.params["reader"])
     _print_findings(findings, run.json)
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
@@ -68,7 +63,7 @@ def _run_checks(run: CommandContext, reader: str | None) -> list[Finding]:
         return check_machine()
     from rag_vqa.jobs.diagnosis import check_reader
 
-    settings = run.settings(reader__model=reader)
+    settings = run.settings({"reader.model": reader})
     return check_reader(reader, settings.reader.revision, settings.offline)
 
 
@@ -76,9 +71,9 @@ def _refuse_without_fit(ctx: typer.Context) -> None:
     """Options that say nothing without --fit are refused, not ignored."""
     from rag_vqa.errors import UsageError
 
-    alone = {"fit", "reader", "batch_size"}
+    alone = {"fit", "reader", "questions"}
     given = [name for name, value in ctx.params.items() if value is not None and name not in alone]
-    given += ["batch_size"] if ctx.params["batch_size"] != 1 else []
+    given += ["batch_size"] if ctx.params["questions"] != 1 else []
     if given:
         flags = ", ".join(f"-{n}" if n == "k" else f"--{n.replace('_', '-')}" for n in given)
         raise UsageError(f"{flags}: of what? Name a preset: rag-vqa doctor --fit PRESET")

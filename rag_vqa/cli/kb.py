@@ -12,7 +12,7 @@ import typer
 
 from rag_vqa.cli import kb_maintenance, options
 from rag_vqa.cli.context import CommandContext
-from rag_vqa.jobs import document_source
+from rag_vqa.jobs.document_source import Shard, SourceOptions
 from rag_vqa.jobs.signals import raise_on_signals
 
 app = typer.Typer(no_args_is_help=True, help="Documents → knowledge base, and its care.")
@@ -27,16 +27,12 @@ def _kb() -> None:
 
 
 @app.command()
+@options.with_settings("retriever", options.ENCODING)
+@options.with_source
 def build(
     ctx: typer.Context,
-    source: options.SourcePath,
+    source: SourceOptions,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="Where to put it.")],
-    images: options.SourceImages = None,
-    kind: options.SourceKind = "auto",
-    mapping: options.SourceMapping = None,
-    unit: options.SourceUnit = None,
-    subset: options.SourceSubset = None,
-    strict: options.Strict = False,
     split: Annotated[
         str | None, typer.Option(metavar="window|none", help="How long texts are cut.")
     ] = None,
@@ -49,16 +45,12 @@ def build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first three documents, build nothing.")
     ] = False,
-    retriever: options.Retriever = None,
-    device: options.Device = None,
     devices: Annotated[
         str | None, typer.Option(metavar="all|LIST", help="One process each: cuda:0,cuda:1 …")
     ] = None,
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="ray: on a cluster, see RAY_ADDRESS.")
     ] = "local",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Encode documents into a knowledge base. Interrupted, the same command goes on."""
@@ -68,26 +60,18 @@ def build(
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
     run: CommandContext = ctx.obj
-    settings = run.settings(
-        retriever__model=retriever,
-        retriever__device=device,
-        retriever__batch_size=batch_size,
-        retriever__workers=workers,
-    )
+    settings = options.settings_from_options(ctx)
     if split is not None:
         resolve_splitting(split)
     jobs_build.check_output_folder(out)
-    given = document_source.SourceOptions(
-        source, images, kind, tuple(mapping or ()), unit, subset, strict
-    )
     split_up = jobs_build.is_sharded_build(engine, devices, shard, dry_run)
-    job = jobs_build.BuildJob(run, given, out, document_source.Shard.parse(shard))
+    job = jobs_build.BuildJob(run, source, out, Shard.parse(shard))
     job.open()
     kept = False if codes_only else None
-    wanted, built_with = choose_retriever(run, settings, out, split, kept)
+    wanted, built_with = choose_retriever(settings, out, run, split=split, keep_tokens=kept)
     with raise_on_signals():
         job.survey(dry_run)
-        check_models([wanted], settings, yes, built_with)
+        check_models([wanted], settings, run, yes=yes, built_with=built_with)
         if split_up:
             raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
         encoder = load_encoder(settings, *wanted, built_with)
@@ -99,19 +83,12 @@ def build(
 
 
 @app.command()
+@options.with_settings(options.ENCODING)
+@options.with_source
 def add(
     ctx: typer.Context,
-    source: options.SourcePath,
+    source: SourceOptions,
     out: Out,
-    images: options.SourceImages = None,
-    kind: options.SourceKind = "auto",
-    mapping: options.SourceMapping = None,
-    unit: options.SourceUnit = None,
-    subset: options.SourceSubset = None,
-    strict: options.Strict = False,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Add documents to a knowledge base that is there; equal ones cost nothing."""
@@ -119,37 +96,25 @@ def add(
     from rag_vqa.jobs.models import open_for_writing
 
     run: CommandContext = ctx.obj
-    settings = run.settings(
-        retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
-    )
-    given = document_source.SourceOptions(
-        source, images, kind, tuple(mapping or ()), unit, subset, strict
-    )
-    job = BuildJob(run, given, out)
+    settings = options.settings_from_options(ctx)
+    job = BuildJob(run, source, out)
     job.open()
-    with raise_on_signals(), open_for_writing(run, settings, out, yes) as kb:
+    with raise_on_signals(), open_for_writing(settings, out, run, yes=yes) as kb:
         job.survey()
         raise typer.Exit(job.add(kb, settings))
 
 
 @app.command()
+@options.with_settings(options.ENCODING)
+@options.with_source
 def sync(
     ctx: typer.Context,
-    source: options.SourcePath,
+    source: SourceOptions,
     out: Out,
-    images: options.SourceImages = None,
-    kind: options.SourceKind = "auto",
-    mapping: options.SourceMapping = None,
-    unit: options.SourceUnit = None,
-    subset: options.SourceSubset = None,
-    strict: options.Strict = False,
     dry_run: DryRun = False,
     force: Annotated[
         bool, typer.Option("--force", help="Delete even over 5% of the documents.")
     ] = False,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
     yes: options.Yes = False,
 ) -> None:
     """Make a knowledge base say what SOURCE says: encode what changed, delete what vanished."""
@@ -157,15 +122,10 @@ def sync(
     from rag_vqa.jobs.models import open_for_writing
 
     run: CommandContext = ctx.obj
-    settings = run.settings(
-        retriever__device=device, retriever__batch_size=batch_size, retriever__workers=workers
-    )
-    given = document_source.SourceOptions(
-        source, images, kind, tuple(mapping or ()), unit, subset, strict
-    )
-    job = BuildJob(run, given, out)
+    settings = options.settings_from_options(ctx)
+    job = BuildJob(run, source, out)
     job.open()
-    with raise_on_signals(), open_for_writing(run, settings, out, yes) as kb:
+    with raise_on_signals(), open_for_writing(settings, out, run, yes=yes) as kb:
         job.survey(dry_run)
         raise typer.Exit(job.sync(kb, settings, dry_run, force))
 

@@ -21,26 +21,11 @@ Images = Annotated[
 ]
 
 
+@options.with_settings(options.RETRIEVAL, options.READING)
 def mcp(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     images: Images = None,
-    k: options.K = None,
-    instruction: options.Instruction = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    index: options.Index = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Serve the tools search and ask to an MCP client, on stdin and stdout.
@@ -58,7 +43,7 @@ def mcp(
     folder = None if images is None else document_source.require_folder(images, "--images")
     settings = options.settings_from_options(ctx)
     # Clients wait a few seconds for a server to greet them, less than models take to load.
-    rag = open_pipeline(run, settings, path, yes=yes, warm=False)
+    rag = open_pipeline(settings, path, run, yes=yes, warm=False)
     made = make_mcp_server(rag, folder, settings.retriever.instruction)
     before = signal.signal(signal.SIGINT, _exit_at_once)
     try:

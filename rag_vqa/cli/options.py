@@ -2,11 +2,21 @@
 
 Knows flags, help texts, which settings an option sets, and how settings are written as options
 again. Does not know what a verb does with them.
+
+A verb names groups of options instead of parameters, and reads them as settings:
+
+    @app.command()
+    @with_settings(RETRIEVAL, READING)
+    def ask(ctx: typer.Context, path: KnowledgeBasePath, text: Question, yes: Yes = False) -> None:
+        settings = settings_from_options(ctx)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,149 +24,273 @@ import typer
 
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import UsageError
-from rag_vqa.settings import differences
+from rag_vqa.jobs.document_source import SourceOptions
 from rag_vqa.types import Scalar
 
 if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
 
 KnowledgeBasePath = Annotated[Path, typer.Argument(metavar="KB", help="A knowledge base.")]
-Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question to answer.")]
 Image = Annotated[
-    Path | None, typer.Option("--image", "-i", metavar="FILE", help="The picture asked about.")
-]
-K = Annotated[
-    int | None,
-    typer.Option("-k", metavar="N", help="Documents to retrieve; 0: none."),
+    Path | None, typer.Option("--image", "-i", metavar="FILE", help="Picture of the question.")
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="NAME=VALUE", help="Only documents with this metadata."),
+    typer.Option("--where", metavar="NAME=VALUE", help="Search only documents with this metadata."),
 ]
-Instruction = Annotated[
-    str | None,
-    typer.Option("--instruction", help="Put before the question when searching."),
-]
-Retriever = Annotated[
-    str | None,
-    typer.Option("--retriever", metavar="MODEL", help="ReT: a folder, a hub id, or demo."),
-]
-Reader = Annotated[
-    str | None,
-    typer.Option("--reader", metavar="MODEL", help="LLM that sees: a folder, a hub id, or demo."),
-]
-Server = Annotated[
-    list[str] | None,
-    typer.Option("--server", metavar="URL", help="That runs the reader: http://host:8000/v1."),
-]
-Quantization = Annotated[
-    str | None,
-    typer.Option("--quantization", metavar="nf4|int8|none", help="Of the reader."),
-]
-Device = Annotated[
-    str | None,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps."),
-]
-Index = Annotated[
-    str | None,
-    typer.Option("--index", metavar="auto|exact|faiss|triton", help="How passages are searched."),
-]
-Hybrid = Annotated[
-    bool | None,
-    typer.Option("--hybrid/--no-hybrid", help="Search words too, and fuse both rankings."),
-]
-Sections = Annotated[
-    bool | None,
-    typer.Option("--sections/--no-sections", help="Pages first, each by its best document."),
-]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="Download models without asking."),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option("--batch-size", metavar="N", help="Items encoded at once."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", help="Processes that open pictures; 0: none."),
-]
-Template = Annotated[
-    str | None,
-    typer.Option("--template", help="answer, short, closed-book, or a .jinja file."),
-]
-Language = Annotated[
-    str | None,
-    typer.Option("--language", metavar="NAME", help="Of the answer, for instance German."),
-]
-Filter = Annotated[
-    str | None,
-    typer.Option("--filter", metavar="none|critic", help="Which documents found are read."),
-]
-MaxNewTokens = Annotated[
-    int | None,
-    typer.Option("--max-new-tokens", metavar="N", help="Length of an answer."),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option("--max-pixels", metavar="N", help="Of one image."),
-]
-MaxImages = Annotated[
-    int | None,
-    typer.Option("--max-images", metavar="N", help="In one prompt."),
-]
-# Which settings an option sets; the others are a verb's own matter.
-OPTION_SETTINGS: dict[str, tuple[str, ...]] = {
-    "k": ("k",),
-    "instruction": ("retriever__instruction",),
-    "retriever": ("retriever__model",),
-    "index": ("retriever__index",),
-    "hybrid": ("retriever__hybrid",),
-    "sections": ("retriever__sections",),
-    "reader": ("reader__model",),
-    "server": ("reader__servers",),
-    "quantization": ("reader__quantization",),
-    "device": ("reader__device", "retriever__device"),
-    "template": ("prompt__template",),
-    "language": ("prompt__language",),
-    "filter": ("filter__name",),
-    "max_new_tokens": ("reader__max_new_tokens",),
-    "max_pixels": ("reader__max_pixels",),
-    "max_images": ("reader__max_images",),
-}
-SourcePath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="SOURCE",
-        help="JSONL, CSV, TSV, Parquet, a folder of pictures and texts, or a benchmark's own file.",
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Download models without asking.")]
+
+
+@dataclass(frozen=True)
+class SettingOption:
+    """An option of the command line that sets one setting, or the same in several sections.
+
+    Attributes:
+        keys: keys of the settings, for instance "retriever.model".
+        flag: as typer takes it: "--reader", "--hybrid/--no-hybrid".
+        kind: type of its value.
+    """
+
+    keys: tuple[str, ...]
+    flag: str
+    help: str
+    metavar: str | None = None
+    kind: type = str
+
+    @property
+    def annotation(self) -> Any:
+        """The parameter that typer makes an option of."""
+        value: Any = list[str] if self.kind is list else self.kind
+        option = typer.Option(self.flag, metavar=self.metavar, help=self.help)
+        return Annotated[value | None, option]
+
+
+# In the order in which --help lists them.
+SETTING_OPTIONS: Mapping[str, SettingOption] = {
+    "k": SettingOption(
+        ("k",), "-k", "Number of documents to retrieve; 0 turns retrieval off.", "N", int
     ),
-]
-SourceImages = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the pictures.")]
-SourceKind = Annotated[
-    str, typer.Option(help="What SOURCE is, where it does not show: jsonl, csv, parquet, evqa …")
-]
-SourceMapping = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="FIELD=COLUMN", help="Columns of CSV or Parquet; several by ,"),
-]
-SourceUnit = Annotated[
-    str | None, typer.Option(metavar="page|section", help="Of E-VQA: what a document is.")
-]
-SourceSubset = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Only these: ids or titles, one a line.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first document refused.")]
+    "instruction": SettingOption(
+        ("retriever.instruction",), "--instruction", "Text to put before the question in a search."
+    ),
+    "template": SettingOption(
+        ("prompt.template",), "--template", "answer, short, closed-book, or a .jinja file."
+    ),
+    "language": SettingOption(
+        ("prompt.language",), "--language", "Language of the answer, for instance German.", "NAME"
+    ),
+    "filter": SettingOption(
+        ("filter.name",), "--filter", "Which retrieved documents to read.", "none|critic"
+    ),
+    "retriever": SettingOption(
+        ("retriever.model",), "--retriever", "ReT model: a folder, a hub id, or demo.", "MODEL"
+    ),
+    "reader": SettingOption(
+        ("reader.model",),
+        "--reader",
+        "Vision-language model: a folder, a hub id, or demo.",
+        "MODEL",
+    ),
+    "server": SettingOption(
+        ("reader.servers",),
+        "--server",
+        "OpenAI-compatible server of the reader: http://host:8000/v1.",
+        "URL",
+        list,
+    ),
+    "quantization": SettingOption(
+        ("reader.quantization",),
+        "--quantization",
+        "Precision of the reader's weights.",
+        "nf4|int8|none",
+    ),
+    "device": SettingOption(
+        ("reader.device", "retriever.device"), "--device", "auto, cpu, cuda, cuda:1, mps."
+    ),
+    "batch_size": SettingOption(
+        ("retriever.batch_size",), "--batch-size", "Number of items to encode at once.", "N", int
+    ),
+    "workers": SettingOption(
+        ("retriever.workers",), "--workers", "Processes that open pictures; 0: none.", "N", int
+    ),
+    "max_new_tokens": SettingOption(
+        ("reader.max_new_tokens",), "--max-new-tokens", "Longest answer, in tokens.", "N", int
+    ),
+    "max_pixels": SettingOption(
+        ("reader.max_pixels",), "--max-pixels", "Most pixels of an image.", "N", int
+    ),
+    "max_images": SettingOption(
+        ("reader.max_images",), "--max-images", "Most images in a prompt.", "N", int
+    ),
+    "index": SettingOption(
+        ("retriever.index",), "--index", "Search engine of passages.", "auto|exact|faiss|triton"
+    ),
+    "hybrid": SettingOption(
+        ("retriever.hybrid",),
+        "--hybrid/--no-hybrid",
+        "Search words too, and fuse both rankings.",
+        kind=bool,
+    ),
+    "sections": SettingOption(
+        ("retriever.sections",),
+        "--sections/--no-sections",
+        "Rank pages first, then return the best section of each.",
+        kind=bool,
+    ),
+}
+RETRIEVAL = ("k", "instruction", "retriever", "device", "index", "hybrid", "sections")
+READING = (
+    "template", "language", "filter", "reader", "server", "quantization", "device",
+    "max_new_tokens", "max_pixels", "max_images",
+)  # fmt: skip
+ENCODING = ("device", "batch_size", "workers")
+
+_OTHER_SHARED = ("image", "where", "yes")  # shared options that set no setting
+
+Verb = Callable[..., None]
+Parameters = Mapping[str, inspect.Parameter]
+
+
+def with_settings(
+    *wanted: str | tuple[str, ...], without: tuple[str, ...] = ()
+) -> Callable[[Verb], Verb]:
+    """Decorator: the verb also takes these options; see `settings_from_options`.
+
+    Args:
+        wanted: names of SETTING_OPTIONS, or groups of them.
+        without: names to leave out of the groups.
+    """
+    named = {name for each in wanted for name in ((each,) if isinstance(each, str) else each)}
+    kind = inspect.Parameter.KEYWORD_ONLY
+
+    def extend(verb: Verb) -> Verb:
+        own = inspect.signature(verb, eval_str=True).parameters
+        added = {
+            name: inspect.Parameter(name, kind, default=None, annotation=option.annotation)
+            for name, option in SETTING_OPTIONS.items()
+            if name in named and name not in without
+        }
+
+        @functools.wraps(verb)
+        def extended(**given: Any) -> None:
+            verb(**{name: value for name, value in given.items() if name not in added})
+
+        _set_parameters(extended, _ordered(own, added))
+        return extended
+
+    return extend
+
+
+def _ordered(own: Parameters, added: Parameters) -> Parameters:
+    """The parameters as --help lists them: shared ones together, in one order for all verbs."""
+    shared = {**added, **{name: own[name] for name in _OTHER_SHARED if name in own}}
+    order = ["image", "k", "where", *SETTING_OPTIONS]
+    names = list(own)
+    first = min((names.index(name) for name in names if name in _OTHER_SHARED), default=len(names))
+    listed = [
+        *names[:first],
+        *sorted((n for n in shared if n != "yes"), key=order.index),
+        *(name for name in names[first:] if name not in shared),
+        *(name for name in names if name == "yes"),
+    ]
+    return {name: own.get(name) or shared[name] for name in listed}
 
 
 def settings_from_options(ctx: typer.Context, **more: str) -> Settings:
-    """The settings of a verb: all layers, and what its options say, whichever of these it has.
+    """The settings of a verb: those of the program's options, under those of its own options.
 
-    `more`: flags besides, `preset="12gb"`.
+    Args:
+        more: further settings, for instance `preset="12gb"`.
     """
-    run: CommandContext = ctx.obj
-    said = {name: value for name, value in ctx.params.items() if value not in ((), [])}
-    given = {key: value for name, value in said.items() for key in OPTION_SETTINGS.get(name, ())}
-    return run.settings(**given, **more)
+    context: CommandContext = ctx.obj
+    flags = {
+        key: value
+        for name, value in ctx.params.items()
+        if name in SETTING_OPTIONS and value not in ((), [])
+        for key in SETTING_OPTIONS[name].keys
+    }
+    return context.settings({**flags, **more})
+
+
+_SOURCE_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "source": (
+        Annotated[
+            Path,
+            typer.Argument(
+                metavar="SOURCE",
+                help="JSONL, CSV, TSV, Parquet, a folder of pictures and texts, or a benchmark's "
+                "own file.",
+            ),
+        ],
+        inspect.Parameter.empty,
+    ),
+    "images": (
+        Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the pictures.")],
+        None,
+    ),
+    "kind": (
+        Annotated[
+            str,
+            typer.Option(help="Format of SOURCE, if it is not clear: jsonl, csv, parquet, evqa …"),
+        ],
+        "auto",
+    ),
+    "mapping": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--map", metavar="FIELD=COLUMN", help="Columns of a table; several, with commas."
+            ),
+        ],
+        None,
+    ),
+    "unit": (
+        Annotated[
+            str | None, typer.Option(metavar="page|section", help="E-VQA: what a document is.")
+        ],
+        None,
+    ),
+    "subset": (
+        Annotated[
+            Path | None,
+            typer.Option(metavar="FILE", help="Only the ids or titles in FILE, one a line."),
+        ],
+        None,
+    ),
+    "strict": (
+        Annotated[bool, typer.Option("--strict", help="Stop at the first refused document.")],
+        False,
+    ),
+}
+
+
+def with_source(verb: Verb) -> Verb:
+    """Decorator: the options of a document source; the verb gets them as `source`."""
+    own = dict(inspect.signature(verb, eval_str=True).parameters)
+    first = {name: own.pop(name) for name in ("ctx", "source", "out")}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = {
+        name: inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in _SOURCE_OPTIONS.items()
+    }
+
+    @functools.wraps(verb)
+    def extended(**given: Any) -> None:
+        named = {name: given.pop(name) for name in added}
+        path, mapping = named.pop("source"), tuple(named.pop("mapping") or ())
+        verb(source=SourceOptions(path, mapping=mapping, **named), **given)
+
+    _set_parameters(extended, {**first, **added, **own})
+    return extended
+
+
+def _set_parameters(verb: Verb, parameters: Parameters) -> None:
+    """Make typer see these parameters."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    listed = [parameter.replace(kind=kind) for parameter in parameters.values()]
+    verb.__signature__ = inspect.Signature(listed, return_annotation=None)  # type: ignore[attr-defined]
+    verb.__annotations__ = {each.name: each.annotation for each in listed}
 
 
 def require_image_file(path: Path | None) -> Path | None:
@@ -175,15 +309,17 @@ def require_image_file(path: Path | None) -> Path | None:
 
 
 def require_question(text: str) -> str:
-    """The question, if there is one; else UsageError."""
+    """The question; raises UsageError if it is empty."""
     if not text.strip():
         raise UsageError('The question is empty. Give one, for instance "What is this?"')
     return text
 
 
 def parse_where(conditions: list[str] | None) -> dict[str, Scalar | list[Scalar]] | None:
-    """`["lang=en", "year=1990"]` as a filter. What looks like a number, true, false or null is
-    found as such and as text; in quotes as text alone.
+    """A metadata filter from `["lang=en", "year=1990"]`.
+
+    A value that looks like a number, true, false or null matches both that value and the text. In
+    quotes it matches the text only.
 
     >>> parse_where(["lang=en", "year=1990", "code='7'", "old=true"])
     {'lang': 'en', 'year': [1990, '1990'], 'code': '7', 'old': [True, 'true']}
@@ -210,23 +346,27 @@ def _parse_values(text: str) -> Scalar | list[Scalar]:
 
 
 def settings_to_args(settings: Settings, private: bool = False) -> list[str]:
-    """The words of a command line that say what `settings` say beyond the defaults, unquoted.
+    """The command-line arguments that ask for these settings, as far as they are no defaults.
 
-    `private`: files and folders by their last name alone, for who is not to know where they lie.
+    Args:
+        private: write files and folders by their last name only, for readers who should not learn
+            where they lie.
     """
+    from rag_vqa.settings import differences
+
     left = _flatten_tree(differences(settings), private)
-    words = [
-        word
+    args = [
+        arg
         for name in ("preset", "offline", "seed")
-        for word in _option_args(name, left.pop(name, None))
+        for arg in _option_args(name, left.pop(name, None))
     ]
-    for name, keys in OPTION_SETTINGS.items():
-        own = [key.replace("__", ".") for key in keys]
-        values = [left.get(key) for key in own]
-        if all(value == values[0] for value in values):  # --device is of both models
-            words += _option_args(name, values[0])
-            left = {key: value for key, value in left.items() if key not in own}
-    return words + [word for key, value in left.items() for word in ("--set", f"{key}={value}")]
+    for name in dict.fromkeys((*RETRIEVAL, *READING)):
+        keys = SETTING_OPTIONS[name].keys
+        values = [left.get(key) for key in keys]
+        if all(value == values[0] for value in values):  # --device sets that of both models
+            args += _option_args(name, values[0])
+            left = {key: value for key, value in left.items() if key not in keys}
+    return args + [arg for key, value in left.items() for arg in ("--set", f"{key}={value}")]
 
 
 def _option_args(name: str, value: Any) -> list[str]:
@@ -235,11 +375,12 @@ def _option_args(name: str, value: Any) -> list[str]:
         return []
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
-    return [word for each in (value if isinstance(value, list) else [value])
-            for word in (flag, str(each))]  # fmt: skip
+    values = value if isinstance(value, list) else [value]
+    return [arg for each in values for arg in (flag, str(each))]
 
 
 def _flatten_tree(tree: Mapping[str, Any], private: bool, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree of settings by their dotted keys."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):

@@ -34,19 +34,13 @@ _SHARES_NOTE = (
 )
 
 
+@options.with_settings(options.RETRIEVAL)
 def search(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to look for.")] = "",
     image: options.Image = None,
-    k: options.K = None,
     where: options.Where = None,
-    instruction: options.Instruction = None,
-    retriever: options.Retriever = None,
-    device: options.Device = None,
-    index: options.Index = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also what matched: words, pictures (approximate).")
     ] = False,
@@ -58,27 +52,27 @@ def search(
     """
     from rag_vqa.jobs.models import make_query, open_pipeline
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
     picture, only = options.require_image_file(image), options.parse_where(where)
     if not text.strip() and picture is None:
         raise UsageError("Nothing to look for: give a text, --image, or both.")
-    if hybrid and not text.strip():
+    if ctx.params["hybrid"] and not text.strip():
         raise UsageError("--hybrid looks for words, and an image has none: give a text too.")
     if not settings.k:
         raise UsageError("-k 0: a search needs at least 1.")
-    rag = open_pipeline(run, settings, path, where=only, yes=yes, read=False)
+    rag = open_pipeline(settings, path, context, where=only, yes=yes, read=False)
     hits = rag.search(text, picture, instruction=settings.retriever.instruction, where=only)
     if not hits:
         print_no_hits(rag, only)
     if explain:
         query = make_query(settings, text, picture)
         found = [rag.explain(query, hit.passage, EXPLAINED_PAIRS) for hit in hits]
-        if run.json:
+        if context.json:
             print_json([explanation_json(*pair) for pair in zip(hits, found, strict=True)])
         else:
             print_explanations(text, hits, found)
-    elif run.json:
+    elif context.json:
         print_json([hit_json(hit) for hit in hits])
     else:
         print_hits(hits)

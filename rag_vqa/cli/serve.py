@@ -16,6 +16,7 @@ from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 
 
+@options.with_settings(options.RETRIEVAL, options.READING, without=("instruction",))
 def serve(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
@@ -44,21 +45,6 @@ def serve(
     gallery: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Questions that the page offers: JSONL.")
     ] = None,
-    k: options.K = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    index: options.Index = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
     yes: options.Yes = False,
 ) -> None:
     """Serve a knowledge base: a web page, and HTTP as OpenAI's clients speak it.

@@ -15,6 +15,7 @@ from rag_vqa.cli import options
 app = typer.Typer(help="Train a retriever, or tune its query side.")
 
 
+@options.with_settings("instruction", "retriever", "device", "index")
 def mine(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
@@ -39,10 +40,6 @@ def mine(
     answers: Annotated[
         bool, typer.Option("--answers", help="What holds an answer's text counts as right too.")
     ] = False,
-    instruction: options.Instruction = None,
-    retriever: options.Retriever = None,
-    device: options.Device = None,
-    index: options.Index = None,
     yes: options.Yes = False,
 ) -> None:
     """Find the documents that look right for a row and are not: negatives to train on.

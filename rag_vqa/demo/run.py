@@ -52,7 +52,7 @@ def answer_flag_question(
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
     check_filter(settings)
-    check_models(reader_models(settings), settings, yes=False)
+    check_models(reader_models(settings), settings, run)
     picture = image or gallery.sample_photo(COUNTRY, settings.seed)
     query = make_query(settings, text, picture)
     if keep_photo is not None and not isinstance(picture, Path):

@@ -6,23 +6,22 @@ Knows licences and the Hugging Face cache. Downloads nothing itself.
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, licence_line
 from rag_vqa.errors import Missing
 from rag_vqa.formatting import one_line
-
-if TYPE_CHECKING:
-    pass
+from rag_vqa.progress import Reporter
 
 ModelRevision = tuple[str, str | None]  # a model and its revision
 
 
 def show_download_bars(shown: bool) -> None:
-    """Bars of the hub, and of transformers if it is imported later; one that the environment sets
-    stays. They are for downloads: shown or not, transformers' say only that weights load."""
+    """Show or hide the progress bars of the hub; HF_HUB_DISABLE_PROGRESS_BARS goes first.
+
+    transformers imports them, too, but only to show that weights load.
+    """
     if "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
         from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
@@ -30,12 +29,15 @@ def show_download_bars(shown: bool) -> None:
 
 
 def ask_before_download(
-    models: list[ModelRevision], *, offline: bool, yes: bool, cache: Path | None = None
+    models: Sequence[ModelRevision], reporter: Reporter, *, offline: bool, yes: bool
 ) -> None:
-    """Returns if every model is here already or the download was agreed to.
+    """Return if every model is on this machine, or if the person agrees to download the others.
+
+    Args:
+        yes: the person agreed in advance, by --yes. Sizes and licences are shown all the same.
 
     Raises:
-        Missing: offline, nobody to ask, or the answer was no.
+        Missing: the network is off, nobody can be asked, or the answer was no.
     """
     wanted = [(model, revision) for model, revision in models if not is_available(model, revision)]
     if not wanted:
@@ -47,23 +49,17 @@ def ask_before_download(
             "HF_HUB_OFFLINE), or give a folder that holds the model."
         )
     for model, _ in wanted:
-        print(f"To download: {one_line(licence_line(model))}", file=sys.stderr)
-    if not yes:
-        _confirm_download(names)
+        reporter.warn(f"To download: {one_line(licence_line(model))}")
+    answer = True if yes else reporter.confirm("Download now?")
+    if answer is None:
+        raise Missing(f"{names}: not on this machine. To download, run again with --yes")
+    if not answer:
+        raise Missing(f"{names}: not downloaded. Without them: rag-vqa demo")
     show_download_bars(True)
 
 
-def _confirm_download(names: str) -> None:
-    """Returns if the person agrees."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Missing(f"{names}: not on this machine. To download, run again with --yes")
-    print("Download now? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Missing(f"{names}: not downloaded. Without them: rag-vqa demo")
-
-
 def is_available(model: str, revision: str | None = None) -> bool:
-    """Whether a model needs no download: embedded, a folder, or whole in the hub's cache."""
+    """True if a model needs no download: embedded, a folder, or complete in the hub's cache."""
     if model == EMBEDDED or Path(model).is_dir():
         return True
     from huggingface_hub import snapshot_download
@@ -74,7 +70,7 @@ def is_available(model: str, revision: str | None = None) -> bool:
     except (LocalEntryNotFoundError, HFValidationError):
         return False
     known = CHECKPOINTS.get(model)
-    if known and not known.parameters:  # its tokenizer and image processor are all that is wanted
+    if known and not known.parameters:  # only its tokenizer and image processor are used
         names = ("tokenizer_config.json", "preprocessor_config.json")
         return all((folder / name).is_file() for name in names)
     return _has_all_weights(folder)

@@ -140,7 +140,7 @@ def prepare_run(
     questions = open_question_set(asked)
     cells = _make_cells(settings, asked, questions.scorer)
     _check_options(settings, asked, cells)
-    scorer = open_scorer(settings, questions.scorer, asked.bem, asked.yes) if cells else None
+    scorer = open_scorer(settings, questions.scorer, asked.bem, asked.yes, line) if cells else None
     deepest = max([RETRIEVAL_DEPTH, *(cell.k for cell in cells)])
     run = Asked(
         questions=questions,
@@ -227,7 +227,7 @@ def _open_pipeline(
         )  # never opened: nothing is searched
     settings = settings.model_copy(update={"k": max(settings.k, 1)})
     return open_pipeline(
-        line, settings, asked.kb, where=asked.where, yes=asked.yes, read=bool(cells)
+        settings, asked.kb, line, where=asked.where, yes=asked.yes, read=bool(cells)
     )
 
 
@@ -337,5 +337,5 @@ def _merge_and_report(
         scorer = None
         if ledger.meta("cells"):
             kind = ledger.meta("spec")["questions"]["scorer"]
-            scorer = open_scorer(settings, kind, asked.bem, asked.yes)
+            scorer = open_scorer(settings, kind, asked.bem, asked.yes, line)
         return score_and_report(line, ledger, scorer, limits)

@@ -107,7 +107,7 @@ def mine(run: CommandContext, settings: Settings, asked: MineOptions) -> int:
                 "documents: give a smaller number."
             )
     settings = settings if settings.k else settings.model_copy(update={"k": 1})
-    rag = open_pipeline(run, settings, asked.kb, yes=asked.yes, read=False)
+    rag = open_pipeline(settings, asked.kb, run, yes=asked.yes, read=False)
     return _mine_rows(run, rag, questions, total, digest, asked)
 
 

@@ -7,16 +7,16 @@ not know any verb, nor how a model is loaded (retriever/, readers/).
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.checkpoints import EMBEDDED, known_revision, model_source, processor_source
-from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs.document_source import require_path
 from rag_vqa.jobs.download_consent import ModelRevision, ask_before_download
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -26,25 +26,31 @@ if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
     from rag_vqa.types import ImageSource, Query, Where
 
+# Options of the document side that a knowledge base was built with, by the name of their setting.
+BuiltWith = Mapping[str, str | bool]
+
 
 def open_pipeline(
-    run: CommandContext,
     settings: Settings,
     path: Path,
+    reporter: Reporter = LOG,
     *,
     where: Where | None = None,
     yes: bool = False,
     read: bool = True,
     warm: bool = True,
 ) -> RagVqa:
-    """A RagVqa over the knowledge base at `path`, its models agreed to; the reader loads later.
+    """Open a pipeline over the knowledge base at `path`; its reader loads at the first question.
 
-    `read` False: only searched, so that no reader is asked for. `warm` False: the retriever, too,
-    loads when it is first needed.
+    Args:
+        where: the metadata filter of the searches to come, to check its names now.
+        yes: download missing models without asking.
+        read: False: only search, so that no reader is needed.
+        warm: False: the retriever, too, loads when it is first needed.
 
     Raises:
-        UsageError, Mismatch: what cannot go together, before any model loads.
-        Missing: a model that is not here.
+        UsageError, Mismatch: settings that do not go together; raised before any model loads.
+        Missing: a model is not on this machine, and its download was refused.
     """
     from rag_vqa.retriever.index import check_engine
 
@@ -52,39 +58,93 @@ def open_pipeline(
         check_template(settings)
         check_filter(settings)
     if where and not settings.k:
-        raise UsageError("--where says what to retrieve, and -k 0 retrieves nothing: give one.")
-    kb = _open_folder(path)
+        raise UsageError("--where needs retrieval, and -k 0 turns it off. Leave out one of them.")
+    kb = open_knowledge_base(path)
     wanted: list[ModelRevision] = []
     if settings.k:
         check_engine(settings.retriever.index)
         kb.search([], settings.k, where)  # checks the names of the filter
-        wanted.append(_retriever_of(run, kb.manifest, settings, path))
+        wanted.append(_retriever_of(kb.manifest, settings, path, reporter))
     if read:
         wanted += reader_models(settings)
         if settings.reader.model is None:
-            run.note("Reading with the embedded model. Choose another: --reader, or --preset")
-    check_models(wanted, settings, yes, kb.manifest.options)
+            reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
+    check_models(wanted, settings, reporter, yes=yes, built_with=kb.manifest.options)
     if settings.k:
         kb.close()
-        options = kb.manifest.options
-        kb = _open_folder(path, lambda: load_encoder(settings, *wanted[0], options))
+        built_with = kb.manifest.options
+        kb = open_knowledge_base(path, lambda: load_encoder(settings, *wanted[0], built_with))
         if warm:
             kb.encoder  # noqa: B018  loads it
         asked = settings.retriever
         kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
-        if kb.retriever.choice.engine != "exact" or "slow" in kb.retriever.choice.reason:
-            run.note(kb.retriever.choice.reason)
+        choice = kb.retriever.choice
+        if choice.engine != "exact" or "slow" in choice.reason:
+            reporter.note(choice.reason)
     return make_pipeline(settings, kb)
 
 
-def open_knowledge_base(path: Path) -> KnowledgeBase:
-    """The knowledge base at `path`, without its retriever. Raises UsageError if there is none."""
-    return _open_folder(path)
+def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
+    """A pipeline over an open knowledge base, or over its path, according to the settings."""
+    from rag_vqa.critic import Critic
+    from rag_vqa.pipeline import RagVqa
+
+    reader, chosen = settings.reader, settings.filter
+    rag = RagVqa(
+        kb,
+        reader.model if reader.servers else reader.model or EMBEDDED,
+        k=settings.k,
+        template=settings.prompt.template,
+        language=settings.prompt.language,
+        **reader_options(settings),
+    )
+    if chosen.name == "critic":
+        rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
+    return rag
+
+
+def open_knowledge_base(
+    path: Path, encoder: Encoder | Callable[[], Encoder] | None = None
+) -> KnowledgeBase:
+    """Open the knowledge base at `path`, by default without its retriever.
+
+    Raises:
+        UsageError: there is none; the message says how to build one.
+    """
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.store.database import DATABASE_FILE
+
+    build = "rag-vqa kb build SOURCE --out"
+    require_path(path, "knowledge base", f"Build one: {build} {path}")
+    if not (path / DATABASE_FILE).is_file():
+        found = "a folder without one" if path.is_dir() else "a file"
+        raise UsageError(f"{path}: no knowledge base, but {found}. Build one: {build} NAME")
+    return KnowledgeBase.open(path, encoder)
+
+
+def open_for_writing(
+    settings: Settings, path: Path, reporter: Reporter = LOG, *, yes: bool = False
+) -> KnowledgeBase:
+    """Open the knowledge base at `path` to change it; its retriever loads when first needed.
+
+    Raises:
+        Locked: another process writes it.
+        UsageError, Mismatch, Missing: as `open_pipeline`.
+    """
+    kb = open_knowledge_base(path)
+    check_not_locked(path)
+    built = _retriever_of(kb.manifest, settings, path, reporter)
+    built_with = kb.manifest.options
+    kb.close()
+    check_models([built], settings, reporter, yes=yes, built_with=built_with)
+    return open_knowledge_base(path, lambda: load_encoder(settings, *built, built_with))
 
 
 def check_not_locked(path: Path) -> None:
-    """Raises RagVqaError, with its name, if another process writes the knowledge base at `path`:
-    before minutes are spent on a source."""
+    """Raise Locked if another process writes the knowledge base at `path`.
+
+    Called before minutes are spent on a source.
+    """
     from rag_vqa.retriever.store.database import DATABASE_FILE
     from rag_vqa.storage import lock
 
@@ -93,73 +153,47 @@ def check_not_locked(path: Path) -> None:
             pass
 
 
-def open_for_writing(
-    run: CommandContext, settings: Settings, path: Path, yes: bool
-) -> KnowledgeBase:
-    """The knowledge base at `path`; its retriever was agreed to, and loads when first needed."""
-    kb = _open_folder(path)
-    check_not_locked(path)
-    built = _retriever_of(run, kb.manifest, settings, path)
-    kb.close()
-    check_models([built], settings, yes, kb.manifest.options)
-    return _open_folder(path, lambda: load_encoder(settings, *built, kb.manifest.options))
-
-
 def choose_retriever(
-    run: CommandContext, settings: Settings, out: Path, split: str | None, kept: bool | None
-) -> tuple[ModelRevision, Mapping[str, str | bool]]:
-    """The retriever of the knowledge base at `out`, with what it was built with: its own if there
-    is one, else that asked for.
+    settings: Settings,
+    out: Path,
+    reporter: Reporter = LOG,
+    *,
+    split: str | None = None,
+    keep_tokens: bool | None = None,
+) -> tuple[ModelRevision, BuiltWith]:
+    """The retriever to build `out` with: its own if it exists, else the one of the settings.
+
+    Returns: the model, and the options that the existing knowledge base was built with.
 
     Raises:
-        UsageError, Mismatch: see `open_pipeline`.
+        UsageError, Mismatch: as `open_pipeline`, and for other options than it was built with.
     """
     from rag_vqa.retriever.compatibility import check_build_options
     from rag_vqa.retriever.store.database import DATABASE_FILE
 
     if (out / DATABASE_FILE).exists():
         check_not_locked(out)
-        with _open_folder(out) as kb:
-            check_build_options(out, kb.manifest, split, kept)
-            return _retriever_of(run, kb.manifest, settings, out), kb.manifest.options
+        with open_knowledge_base(out) as kb:
+            check_build_options(out, kb.manifest, split, keep_tokens)
+            return _retriever_of(kb.manifest, settings, out, reporter), kb.manifest.options
     asked = settings.retriever
     _check_revision(settings)
     if asked.model is None:
-        run.note("Encoding with the embedded retriever. Choose another: --retriever, or --preset")
+        reporter.note(
+            "Encoding with the embedded retriever. Choose another: --retriever, or --preset"
+        )
     return (asked.model or EMBEDDED, known_revision(asked.model, asked.revision)), {}
 
 
-def check_template(settings: Settings) -> None:
-    """Raises UsageError if there is no such template, or it does not work."""
-    from rag_vqa.prompts import builder
-
-    try:
-        builder.check_template(settings.prompt.template, settings.prompt.language)
-    except Missing as error:
-        raise UsageError(f"--template: {error}") from error
-
-
-def check_filter(settings: Settings) -> None:
-    """Raises UsageError if what is said about the filter would change nothing."""
-    said = settings.filter.model_fields_set
-    if said and "name" not in said:
-        raise UsageError(f"filter.{min(said)} is of the critic: use it, --filter critic")
-    if settings.filter.name != "none" and not settings.k:
-        raise UsageError("--filter chooses among what is found, and -k 0 finds nothing: give one.")
-
-
 def load_encoder(
-    settings: Settings,
-    model: str,
-    commit: str | None,
-    built_with: Mapping[str, str | bool] | None = None,
+    settings: Settings, model: str, commit: str | None, built_with: BuiltWith | None = None
 ) -> Encoder:
-    """The retriever `model` as the settings say; `built_with`, of a knowledge base, goes before."""
+    """Load a retriever; the options of a knowledge base (`built_with`) go before the settings."""
     from rag_vqa.retriever.image_workers import default_workers
     from rag_vqa.retriever.modeling.encoder import Encoder
 
     asked = settings.retriever
-    shaping: dict[str, Any] = {
+    document_side: dict[str, Any] = {
         "dtype": asked.dtype,
         "tokenizer": asked.tokenizer,
         "image_processor": asked.image_processor,
@@ -172,111 +206,60 @@ def load_encoder(
         batch_size=asked.batch_size,
         workers=default_workers() if asked.workers is None else asked.workers,
         offline=settings.offline,
-        **shaping | dict(built_with or {}),
+        **document_side | dict(built_with or {}),
     )
 
 
 def make_query(settings: Settings, text: str, image: ImageSource | None) -> Query:
-    """The query, with the instruction that was asked for."""
+    """A query with the instruction of the settings."""
     from rag_vqa.types import Query
 
     return Query(text, image, settings.retriever.instruction)
 
 
 def check_models(
-    models: list[ModelRevision],
+    models: Sequence[ModelRevision],
     settings: Settings,
-    yes: bool,
-    built_with: Mapping[str, str | bool] | None = None,
+    reporter: Reporter = LOG,
+    *,
+    yes: bool = False,
+    built_with: BuiltWith | None = None,
 ) -> None:
-    """Every model is here, or its download was agreed to. See `ask_before_download`.
+    """Return if every model is on this machine, or its download is agreed to.
 
-    A retriever's tokenizer and image processor too, unless others are named, by the settings or by
-    a knowledge base (`built_with`).
+    The tokenizer and image processor of a retriever count as well, unless the settings or the
+    knowledge base (`built_with`) name others. See `ask_before_download`.
     """
-    asked = settings.retriever
     named = built_with or {}
-    given = [getattr(asked, x) or named.get(x) for x in ("tokenizer", "image_processor")]
-    if not all(given):
-        models = [*models, *((processor_source(m), None) for m, _ in models if processor_source(m))]
+    own = [getattr(settings.retriever, x) or named.get(x) for x in ("tokenizer", "image_processor")]
+    if not all(own):
+        sources = (processor_source(model) for model, _ in models)
+        models = [*models, *((source, None) for source in sources if source)]
     for model, _ in models:
         if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
             raise Missing(f"{model}: no such folder. Give a model's folder, a hub id, or demo.")
-    ask_before_download(models, offline=settings.offline, yes=yes)
+    ask_before_download(models, reporter, offline=settings.offline, yes=yes)
 
 
-def _open_folder(
-    path: Path, encoder: Encoder | Callable[[], Encoder] | None = None
-) -> KnowledgeBase:
-    from rag_vqa.retriever.knowledge_base import KnowledgeBase
-    from rag_vqa.retriever.store.database import DATABASE_FILE
+def check_template(settings: Settings) -> None:
+    """Raise UsageError if the template does not exist or does not work."""
+    from rag_vqa.prompts import builder
 
-    build = "rag-vqa kb build SOURCE --out"
-    if not (
-        require_path(path, "knowledge base", f"Build one: {build} {path}") / DATABASE_FILE
-    ).is_file():
-        kind = "a folder without one" if path.is_dir() else "a file"
-        raise UsageError(f"{path}: no knowledge base, but {kind}. Build one: {build} NAME")
-    return KnowledgeBase.open(path, encoder)
+    try:
+        builder.check_template(settings.prompt.template, settings.prompt.language)
+    except Missing as error:
+        raise UsageError(f"--template: {error}") from error
 
 
-def _retriever_of(
-    run: CommandContext, manifest: Manifest, settings: Settings, path: Path
-) -> ModelRevision:
-    """What made the knowledge base; naming another one is refused before it is loaded."""
-    built: ModelRevision = (manifest.source, manifest.revision or None)
-    asked = settings.retriever.model
-    _check_revision(settings)
-    _check_options(settings, manifest, path)
-    if asked is None:
-        return built
-    named: ModelRevision = (asked, known_revision(asked, settings.retriever.revision))
-    if _is_same_model(model_source(asked, "retriever"), model_source(built[0], "retriever")):
-        return named
-    if "model" not in settings.retriever.model_fields_set:
-        run.note(f"{path} was built with {_model_label(built)}: that one is used, not the preset's")
-        return built
-    raise Mismatch(
-        f"{path} was built with {_model_label(built)}, asked for {_model_label(named)}. "
-        f"Leave out --retriever, "
-        f"or rebuild: rag-vqa kb build SOURCE --out OTHER --retriever {one_line(asked)}"
-    )
-
-
-def _check_revision(settings: Settings) -> None:
-    commit = settings.retriever.revision
-    if commit and settings.retriever.model is None:
-        raise UsageError(f"retriever.revision = {commit}: of which model? Name it: --retriever")
-
-
-def _check_options(settings: Settings, manifest: Manifest, path: Path) -> None:
-    """What shapes documents stays as the knowledge base was built: asking for other is refused."""
-    asked = settings.retriever
-    built: dict[str, object] = {"dtype": "float32", "parity": False, **manifest.options}
-    for name in sorted(asked.model_fields_set & built.keys()):
-        wanted = getattr(asked, name)
-        if wanted != built[name]:
-            raise Mismatch(
-                f"{path} was built with retriever.{name} = {built[name]}, asked for {wanted}. "
-                "Leave it out, or build another knowledge base with it"
-            )
-
-
-def _is_same_model(first: str, second: str) -> bool:
-    """Whether two sources are one model: by name, or by what lies in two folders."""
-    one, other = Path(first), Path(second)
-    if not (one.is_dir() and other.is_dir()):
-        return first == second
-    names = {file.name for file in (*one.glob("*.safetensors"), *other.glob("*.safetensors"))}
-    compared = filecmp.cmpfiles(one, other, [*names, "config.json"], shallow=False)
-    return not compared[1] and not compared[2]
-
-
-def _model_label(model: ModelRevision) -> str:
-    name, commit = model
-    return one_line(Path(name).name if Path(name).is_dir() else name) + (
-        f"@{commit}" if commit else ""
-    )
+def check_filter(settings: Settings) -> None:
+    """Raise UsageError if a setting of the filter would have no effect."""
+    given = settings.filter.model_fields_set
+    if given and "name" not in given:
+        raise UsageError(f"filter.{min(given)} needs the critic. Add: --filter critic")
+    if settings.filter.name != "none" and not settings.k:
+        raise UsageError(
+            "--filter selects among retrieved documents, and -k 0 retrieves none. Leave out one."
+        )
 
 
 def reader_models(settings: Settings) -> list[ModelRevision]:
@@ -304,20 +287,63 @@ def reader_options(settings: Settings) -> dict[str, Any]:
     return own | ({"offline": settings.offline} if "offline" in options else {})
 
 
-def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
-    """A RagVqa over a knowledge base, open or by its path, as the settings say."""
-    from rag_vqa.critic import Critic
-    from rag_vqa.pipeline import RagVqa
-
-    chosen = settings.filter
-    rag = RagVqa(
-        kb,
-        settings.reader.model if settings.reader.servers else settings.reader.model or EMBEDDED,
-        k=settings.k,
-        template=settings.prompt.template,
-        language=settings.prompt.language,
-        **reader_options(settings),
+def _retriever_of(
+    manifest: Manifest, settings: Settings, path: Path, reporter: Reporter
+) -> ModelRevision:
+    """The retriever that built a knowledge base; settings that name another one are refused."""
+    built: ModelRevision = (manifest.source, manifest.revision or None)
+    asked = settings.retriever.model
+    _check_revision(settings)
+    _check_document_side(settings, manifest, path)
+    if asked is None:
+        return built
+    named: ModelRevision = (asked, known_revision(asked, settings.retriever.revision))
+    if _is_same_model(model_source(asked, "retriever"), model_source(built[0], "retriever")):
+        return named
+    if "model" not in settings.retriever.model_fields_set:
+        reporter.note(
+            f"{path} was built with {_model_label(built)}: using it instead of the preset's"
+        )
+        return built
+    raise Mismatch(
+        f"{path} was built with {_model_label(built)}, but --retriever asks for "
+        f"{_model_label(named)}. Leave out --retriever, or rebuild: rag-vqa kb build SOURCE "
+        f"--out OTHER --retriever {one_line(asked)}"
     )
-    if chosen.name == "critic":
-        rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
-    return rag
+
+
+def _check_revision(settings: Settings) -> None:
+    revision = settings.retriever.revision
+    if revision and settings.retriever.model is None:
+        raise UsageError(
+            f"retriever.revision = {revision} needs a model. Name it as well: --retriever"
+        )
+
+
+def _check_document_side(settings: Settings, manifest: Manifest, path: Path) -> None:
+    """Refuse options of the document side that differ from those the knowledge base has."""
+    asked = settings.retriever
+    built: dict[str, object] = {"dtype": "float32", "parity": False, **manifest.options}
+    for name in sorted(asked.model_fields_set & built.keys()):
+        wanted = getattr(asked, name)
+        if wanted != built[name]:
+            raise Mismatch(
+                f"{path} was built with retriever.{name} = {built[name]}, but the settings ask "
+                f"for {wanted}. Leave it out, or build another knowledge base with it"
+            )
+
+
+def _is_same_model(first: str, second: str) -> bool:
+    """True if two sources are one model: by name, or because two folders hold the same files."""
+    one, other = Path(first), Path(second)
+    if not (one.is_dir() and other.is_dir()):
+        return first == second
+    names = {file.name for file in (*one.glob("*.safetensors"), *other.glob("*.safetensors"))}
+    _, differing, unreadable = filecmp.cmpfiles(one, other, [*names, "config.json"], shallow=False)
+    return not differing and not unreadable
+
+
+def _model_label(model: ModelRevision) -> str:
+    name, commit = model
+    shown = one_line(Path(name).name if Path(name).is_dir() else name)
+    return f"{shown}@{commit}" if commit else shown

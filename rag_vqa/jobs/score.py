@@ -16,6 +16,7 @@ from rag_vqa.cli.output import print_json
 from rag_vqa.cli.progress import progress
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
 from rag_vqa.jobs.download_consent import ask_before_download
+from rag_vqa.progress import Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.eval.run.ledger import Ledger
@@ -36,7 +37,7 @@ def scorer_for_ledger(
     if not ledger.meta("cells"):
         return None
     kind, before = ledger.meta("spec")["questions"]["scorer"], ledger.meta("scorer")
-    made = open_scorer(run.settings(), kind, bem, yes)
+    made = open_scorer(run.settings(), kind, bem, yes, run)
     if bem is not None or before in (None, made.name):
         return made
     if count := count_unscored(ledger):
@@ -47,7 +48,9 @@ def scorer_for_ledger(
     return make_summary_scorer(kind, before)
 
 
-def open_scorer(settings: Settings, kind: str, bem: str | None, yes: bool) -> Scorer:
+def open_scorer(
+    settings: Settings, kind: str, bem: str | None, yes: bool, reporter: Reporter
+) -> Scorer:
     """The benchmark's scorer; a BEM that is not here is agreed to first."""
     from rag_vqa.eval.bem import split_revision
     from rag_vqa.eval.scoring import find_benchmark, make_scorer
@@ -55,7 +58,7 @@ def open_scorer(settings: Settings, kind: str, bem: str | None, yes: bool) -> Sc
     offline = settings.offline
     if bem is not None and find_benchmark(kind).takes_bem:
         named = [split_revision(bem)]
-        ask_before_download(named, offline=offline, yes=yes, cache=settings.cache_dir)
+        ask_before_download(named, reporter, offline=offline, yes=yes)
     return make_scorer(kind, bem=bem, device=settings.reader.device, offline=offline)
 
 

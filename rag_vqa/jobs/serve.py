@@ -87,7 +87,7 @@ def run_server(
     root, log = _check_root_path(place.root_path), _open_question_log(place)
     offered = None if place.gallery is None else _load_gallery(place.gallery)
     with open_socket(access.host, place.port) as taken:
-        rag = open_pipeline(run, settings, path, yes=yes)
+        rag = open_pipeline(settings, path, run, yes=yes)
         gallery = _demo_gallery(rag.kb) if offered is None else offered
         servers = settings.reader.servers
         shown = path.resolve().name if access.public else str(path)

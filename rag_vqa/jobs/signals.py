@@ -11,76 +11,107 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
+from typing import NoReturn, Self
+
+from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL
 
 _DEFERRED_NOTE = b"\nStopping after this step; ^C again ends it at once.\n"
-_at_once = False
+_exits_at_once = False
 
 
 class Stopped(BaseException):
-    """Raised in the main thread, wherever it is."""
+    """A signal or ^C stopped a job. The same command, or call, continues it.
+
+    Raised in the main thread. Not an Exception, so that no handler for errors catches it.
+
+    Attributes:
+        message: what is safe; "" if nothing was written yet.
+        by_hand: stopped by ^C, not by a signal of the system.
+    """
+
+    def __init__(self, message: str = "", by_hand: bool = False) -> None:
+        super().__init__(message)
+        self.message, self.by_hand = message, by_hand
+
+    @classmethod
+    def after(cls, stop: BaseException, message: str) -> Self:
+        """What a job raises after it caught `stop` (KeyboardInterrupt or Stopped)."""
+        return cls(message, isinstance(stop, KeyboardInterrupt) or getattr(stop, "by_hand", False))
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the program."""
+        return EXIT_INTERRUPTED if self.by_hand else EXIT_PARTIAL
 
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Within, the two signals raise Stopped."""
+    """Raise `Stopped` on SIGTERM and SIGUSR1, which clusters send before they kill a process."""
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
 
-    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in caught}
-    try:
+    with _signal_handler(("SIGTERM", "SIGUSR1"), stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def defer_signals(quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """Within, the two signals and ^C are noted, for a loop that asks once a round and then saves.
+    """Yield a function that a loop calls once a round: True if the job was asked to stop.
 
-    Until it has asked for the first time they end it at once: models load, data is packed, and
-    there is nothing to save. So does a second ^C.
+    SIGTERM, SIGUSR1 and ^C then wait for the end of the round, so that the loop can save its state.
+    Before the loop has called it for the first time, they stop the job at once: models load, data
+    is packed, and there is nothing to save. A second ^C stops it at once, too.
     """
-    asked = asks = False
+    is_requested = is_polled = False
 
-    def note(number: int, frame: object) -> None:
-        nonlocal asked
-        if number == signal.SIGINT and (asked or not asks):
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_requested
+        if number == signal.SIGINT and (is_requested or not is_polled):
             raise KeyboardInterrupt
-        if not asks:
+        if not is_polled:
             raise Stopped
-        if not (asked or quiet):
+        if not (is_requested or quiet):
             os.write(2, _DEFERRED_NOTE)  # not print: it may have been printing as the signal came
-        asked = True
+        is_requested = True
 
-    def ask() -> bool:
-        nonlocal asks
-        asks = True
-        return asked
+    def stop_requested() -> bool:
+        nonlocal is_polled
+        is_polled = True
+        return is_requested
 
-    names = ("SIGINT", "SIGTERM", "SIGUSR1")
-    caught = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, note) for number in caught}
+    with _signal_handler(("SIGINT", "SIGTERM", "SIGUSR1"), handle):
+        yield stop_requested
+
+
+@contextmanager
+def _signal_handler(
+    names: tuple[str, ...], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Use a handler for those of the signals that this system has, and put back the former ones."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    former = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield ask
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in former.items():
+            signal.signal(number, previous)
 
 
 def exit_at_once() -> None:
-    """End without waiting for threads, for a server: one may wait minutes for a reader elsewhere.
-    Nor is what models hold looked through for garbage, which takes seconds."""
-    global _at_once
-    _at_once = True
+    """Let `exit_process` end without waiting for threads and without a last garbage collection.
+
+    For a server: a thread may wait minutes for a reader elsewhere, and looking through what models
+    hold takes seconds.
+    """
+    global _exits_at_once
+    _exits_at_once = True
 
 
 def exit_process(code: int) -> NoReturn:
     """End the process."""
-    if _at_once:
+    if _exits_at_once:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

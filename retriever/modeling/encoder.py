@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from rag_vqa.checkpoints import model_source
-from rag_vqa.devices import check_device
+from rag_vqa.devices import resolve_device
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.image_workers import ImageOpener, ImageTransform
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
@@ -107,7 +107,7 @@ class Encoder:
         number = getattr(torch, dtype, None)
         if number not in (torch.float32, torch.bfloat16, torch.float16):
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
-        where_to = check_device(device)
+        where_to = torch.device(resolve_device(device))
         try:
             model = RetrieverModel.from_pretrained(str(source), dtype=number, **where)
         except OSError as error:

@@ -141,7 +141,7 @@ def held(path: Path) -> int:
         (("--engine", "ray", "--dry-run"), "--engine ray and --dry-run"),
         (("--engine", "spark"), "local or ray"),
         (("--devices", "cuda:99"), "is not on this machine"),
-        (("--devices", "cpu,gpu"), "'gpu' is none"),
+        (("--devices", "cpu,gpu"), "'gpu': there is none"),
     ],
 )
 def test_what_cannot_be_meant(cli, source, tmp_path, loads, flags, says) -> None:

@@ -11,6 +11,7 @@ from huggingface_hub.utils.tqdm import (
     enable_progress_bars,
 )
 
+from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import Missing
 from rag_vqa.jobs.download_consent import ask_before_download, is_available
 
@@ -31,7 +32,7 @@ def ask(monkeypatch, says: str, *, yes: bool = False) -> str:
     err = Terminal()
     monkeypatch.setattr(sys, "stdin", Terminal(says))
     monkeypatch.setattr(sys, "stderr", err)
-    ask_before_download(MODELS, offline=False, yes=yes)
+    ask_before_download(MODELS, CommandContext(), offline=False, yes=yes)
     return err.getvalue()
 
 
@@ -72,20 +73,22 @@ def test_yes_still_says_the_terms(online, monkeypatch) -> None:
 def test_nobody_to_ask_names_the_command(online, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     with pytest.raises(Missing, match="--yes"):
-        ask_before_download(MODELS, offline=False, yes=False)
+        ask_before_download(MODELS, CommandContext(), offline=False, yes=False)
     assert "7.5 GB" in capsys.readouterr().err
 
 
 def test_offline_is_missing_even_with_yes(online, monkeypatch) -> None:
     with pytest.raises(Missing, match="network is off"):
-        ask_before_download(MODELS, offline=True, yes=True)
+        ask_before_download(MODELS, CommandContext(), offline=True, yes=True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(Missing, match="network is off"):
-        ask_before_download(MODELS, offline=False, yes=True)
+        ask_before_download(MODELS, CommandContext(), offline=False, yes=True)
 
 
 def test_what_is_here_is_not_asked_about(tmp_path) -> None:
-    ask_before_download([("demo", None), (str(tmp_path), None)], offline=True, yes=False)
+    ask_before_download(
+        [("demo", None), (str(tmp_path), None)], CommandContext(), offline=True, yes=False
+    )
 
 
 def test_a_cached_model_counts_only_when_all_its_shards_are_there(tmp_path, monkeypatch) -> None:
@@ -120,15 +123,15 @@ def test_a_retrievers_tokenizer_is_asked_for_with_it(online, monkeypatch) -> Non
     clip = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", None)
     asked = []
     monkeypatch.setattr(
-        "rag_vqa.jobs.models.ask_before_download", lambda models, **_: asked.append(models)
+        "rag_vqa.jobs.models.ask_before_download", lambda models, reporter, **_: asked.append(models)
     )
-    check_models([ret], load_settings(environment={}), yes=False)
+    check_models([ret], load_settings(environment={}))
     one = {"tokenizer": "a/b"}
-    check_models([ret], load_settings({"retriever": one}, environment={}), yes=False)
+    check_models([ret], load_settings({"retriever": one}, environment={}))
     both = {"tokenizer": "a/b", "image_processor": "a/b"}
-    check_models([ret], load_settings({"retriever": both}, environment={}), yes=False)
-    check_models([ret], load_settings(environment={}), yes=False, built_with=both)
-    check_models([("demo", None)], load_settings(environment={}), yes=False)
+    check_models([ret], load_settings({"retriever": both}, environment={}))
+    check_models([ret], load_settings(environment={}), built_with=both)
+    check_models([("demo", None)], load_settings(environment={}))
     assert asked == [[ret, clip], [ret, clip], [ret], [ret], [("demo", None)]]
 
 

@@ -23,6 +23,7 @@ Out = Annotated[
 ]
 
 
+@options.with_settings(options.RETRIEVAL, options.READING)
 def run(
     ctx: typer.Context,
     benchmark: BenchmarkName,
@@ -63,23 +64,7 @@ def run(
     bem: Annotated[
         str | None, typer.Option(metavar="MODEL", help="evqa: BERT answer equivalence.")
     ] = None,
-    k: options.K = None,
     where: options.Where = None,
-    template: options.Template = None,
-    language: options.Language = None,
-    filter: options.Filter = None,
-    hybrid: options.Hybrid = None,
-    sections: options.Sections = None,
-    instruction: options.Instruction = None,
-    retriever: options.Retriever = None,
-    reader: options.Reader = None,
-    server: options.Server = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_pixels: options.MaxPixels = None,
-    max_images: options.MaxImages = None,
-    index: options.Index = None,
     yes: options.Yes = False,
 ) -> None:
     """Ask all questions, score the answers, say why the wrong ones are wrong. Resumable.

@@ -18,6 +18,7 @@ from rag_vqa.errors import UsageError
 from rag_vqa.formatting import format_table
 
 
+@options.with_settings("device")
 def score(
     ctx: typer.Context,
     benchmark: Annotated[str, typer.Argument(metavar="infoseek|evqa", help="Whose rules.")],
@@ -41,7 +42,6 @@ def score(
         str | None,
         typer.Option(metavar="MODEL", help="evqa: a BERT classifier: folder, id, id@revision."),
     ] = None,
-    device: options.Device = None,
     yes: options.Yes = False,
 ) -> None:
     """Score a file of predictions as a benchmark does; what does not fit is refused, with counts.
@@ -53,6 +53,7 @@ def score(
     from rag_vqa.formats.benchmark import PredictionFiles, Scorer, benchmarks_for
 
     run: CommandContext = ctx.obj
+    device = ctx.params["device"]
     known = {found.name: found for found in benchmarks_for("evaluation") if found.score_file}
     if benchmark not in known:
         raise UsageError(f"eval score {benchmark}: give one of {', '.join(known)}.")
@@ -73,7 +74,7 @@ def score(
             from rag_vqa.jobs.download_consent import ask_before_download
 
             models = [split_revision(bem)]
-            ask_before_download(models, offline=settings.offline, yes=yes, cache=settings.cache_dir)
+            ask_before_download(models, run, offline=settings.offline, yes=yes)
         device_name = device or "auto"
         return make_scorer(found.scorer, bem=bem, device=device_name, offline=settings.offline)
 
