@@ -123,7 +123,8 @@ def test_a_retrievers_tokenizer_is_asked_for_with_it(online, monkeypatch) -> Non
     clip = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", None)
     asked = []
     monkeypatch.setattr(
-        "rag_vqa.jobs.models.ask_before_download", lambda models, reporter, **_: asked.append(models)
+        "rag_vqa.jobs.models.ask_before_download",
+        lambda models, reporter, **_: asked.append(models),
     )
     check_models([ret], load_settings(environment={}))
     one = {"tokenizer": "a/b"}
