@@ -39,64 +39,14 @@ GROUND_ODDS = (0.54, 0.17, 0.06, 0.065, 0.03, 0.075, 0.03, 0.03)
 _RATIOS = (2 / 3, 0.5, 0.6, 0.625, 0.75, 0.7, 10 / 19, 1.0)
 _RATIO_ODDS = (0.46, 0.28, 0.10, 0.05, 0.03, 0.03, 0.03, 0.02)
 _CHARGES = (
-    "star",
-    "star",
-    "star",
-    "disc",
-    "crescent",
-    "thick crescent",
-    "thin crescent",
-    "sun",
-    "sun8",
-    "sun12",
-    "sun32",
-    "star6",
-    "star7",
-    "star8",
-    "star12",
-    "star14",
-    "star24",
-    "star4",
-    "plus",
-    "wheel",
-    "gear",
-    "maple",
-    "cedar",
-    "tree",
-    "eagle",
-    "double eagle",
-    "bird",
-    "lion",
-    "dragon",
-    "trident",
-    "crown",
-    "diamond",
-    "square",
-    "ring",
-    "thin ring",
-    "triangle",
-    "open triangle",
-    "wreath",
-    "script",
-    "sword",
-    "leaf",
-    "shield",
-    "yin",
-)
-_HEARTS = (
-    "shield",
-    "shield",
-    "shield",
-    "eagle",
-    "double eagle",
-    "disc",
-    "sun",
-    "tree",
-    "lion",
-    "crown",
-    "bird",
-    "square",
-)
+    "star", "star", "star", "disc", "crescent", "thick crescent", "thin crescent", "sun", "sun8",
+    "sun12", "sun32", "star6", "star7", "star8", "star12", "star14", "star24", "star4", "plus",
+    "wheel", "gear", "maple", "cedar", "tree", "eagle", "double eagle", "bird", "lion", "dragon",
+    "trident", "crown", "diamond", "square", "ring", "thin ring", "triangle", "open triangle",
+    "wreath", "script", "sword", "leaf", "shield", "yin",
+)  # fmt: skip
+_HEARTS = ("shield", "shield", "shield", "eagle", "double eagle", "disc", "sun", "tree", "lion",
+           "crown", "bird", "square")  # fmt: skip
 
 
 def banded_ground(rng: np.random.Generator) -> Ground:
@@ -164,12 +114,8 @@ def _quartered_ground(rng: np.random.Generator) -> Ground:
     a, b, c, d = random_palette(rng, 4)
     if rng.random() < 0.5:
         c, d = b, a
-    return [
-        Bands((a,)),
-        Rect(0.5, 0, 0.5, 0.5, b),
-        Rect(0, 0.5, 0.5, 0.5, c),
-        Rect(0.5, 0.5, 0.5, 0.5, d),
-    ], [a, b]
+    return [Bands((a,)), Rect(0.5, 0, 0.5, 0.5, b), Rect(0, 0.5, 0.5, 0.5, c),
+            Rect(0.5, 0.5, 0.5, 0.5, d)], [a, b]  # fmt: skip
 
 
 def _hoist_band_ground(rng: np.random.Generator) -> Ground:
@@ -198,12 +144,9 @@ def _radiant_ground(rng: np.random.Generator) -> Ground:
         ]
         return [*layers, Disc(0.5, 0.5, float(rng.uniform(0.12, 0.25)), ray)], [ray, field]
     a, b = sorted(rng.uniform(0.15, 0.95, 2).tolist())
-    return [
-        Bands((field,)),
-        Poly(((0, 1), (a, 0), (1, 0), (1, b)), ray),
-        Poly(((0, 1), (1, b * 0.4), (1, 1)), third),
-        Poly(((0, 1), (1, 0.4 + b * 0.5), (1, 1)), fourth),
-    ], [ray, third]
+    return [Bands((field,)), Poly(((0, 1), (a, 0), (1, 0), (1, b)), ray),
+            Poly(((0, 1), (1, b * 0.4), (1, 1)), third),
+            Poly(((0, 1), (1, 0.4 + b * 0.5), (1, 1)), fourth)], [ray, third]  # fmt: skip
 
 
 def _lozenge_ground(rng: np.random.Generator) -> Ground:
@@ -234,13 +177,8 @@ GROUNDS: tuple[Callable[[np.random.Generator], Ground], ...] = (
 def _union_layers(rng: np.random.Generator, field: Colour) -> tuple[Shape, ...]:
     """A canton of crosses on crosses."""
     pale, warm = random_palette(rng, 2, field)
-    return (
-        Bands((field,)),
-        Saltire(0.2, pale),
-        Saltire(0.08, warm),
-        Cross(0.33, pale),
-        Cross(0.2, warm),
-    )
+    return (Bands((field,)), Saltire(0.2, pale), Saltire(0.08, warm), Cross(0.33, pale),
+            Cross(0.2, warm))  # fmt: skip
 
 
 def _random_canton(rng: np.random.Generator, beside: Colour) -> list[Shape]:
@@ -252,9 +190,8 @@ def _random_canton(rng: np.random.Generator, beside: Colour) -> list[Shape]:
         inner: tuple[Shape, ...] = _union_layers(rng, field)
     elif kind < 0.4:
         columns, rows = int(rng.integers(2, 7)), int(rng.integers(2, 6))
-        places = tuple(
-            ((i + 0.5) / columns, (j + 0.5) / rows) for i in range(columns) for j in range(rows)
-        )
+        places = tuple(((i + 0.5) / columns, (j + 0.5) / rows)
+                       for i in range(columns) for j in range(rows))  # fmt: skip
         inner = (Bands((field,)), Scatter("star", places, 0.35 / max(rows, columns), ink))
     elif kind < 0.5:
         inner = (Bands((field,)), Cross(0.22, ink))
@@ -283,10 +220,8 @@ def random_emblem(
         moon = choose_name(rng, ("crescent", "thick crescent", "thin crescent"))
         star = choose_name(rng, ("star", "star", "star8", "star12"))
         inside = float(rng.uniform(0.15, 0.9))
-        return [
-            Emblem(moon, x, y, size, ink, float(rng.choice((0, 0, 0, -45, -90, 180)))),
-            Emblem(star, x + size * inside * 0.7, y, size * 0.45, ink),
-        ]
+        return [Emblem(moon, x, y, size, ink, float(rng.choice((0, 0, 0, -45, -90, 180)))),
+                Emblem(star, x + size * inside * 0.7, y, size * 0.45, ink)]  # fmt: skip
     if kind < 0.44:  # something on a disc
         return [Disc(x, y, size, ink), Emblem(choose_name(rng, _CHARGES), x, y, size * 0.7, second)]
     if kind < 0.50:  # sun or wheel with a ring
@@ -298,13 +233,8 @@ def random_emblem(
     if kind < 0.58:  # ring of stars
         n = int(rng.integers(4, 13))
         turns = 2 * np.pi * np.arange(n) / n
-        places = tuple(
-            zip(
-                (x + size * 0.6 * np.sin(turns)).tolist(),
-                (y - size * np.cos(turns)).tolist(),
-                strict=True,
-            )
-        )
+        places = tuple(zip((x + size * 0.6 * np.sin(turns)).tolist(),
+                           (y - size * np.cos(turns)).tolist(), strict=True))  # fmt: skip
         return [Scatter("star", places, size * 0.2, ink)]
     if kind < 0.66:  # row, column or arc of stars
         n = int(rng.integers(2, 6))

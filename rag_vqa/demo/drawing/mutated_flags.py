@@ -19,21 +19,8 @@ from rag_vqa.demo.drawing.shapes import Arms, Bands, Box, Disc, Emblem, Scatter,
 __all__ = ["is_same_flag", "mutate_flag"]
 
 _VISIBLE = 0.06  # in the measure of flag.distance: a star of a tenth of the height is about this
-_FORMS = (
-    "star",
-    "disc",
-    "crescent",
-    "sun",
-    "plus",
-    "diamond",
-    "eagle",
-    "tree",
-    "triangle",
-    "ring",
-    "star7",
-    "bird",
-    "shield",
-)
+_FORMS = ("star", "disc", "crescent", "sun", "plus", "diamond", "eagle", "tree", "triangle",
+          "ring", "star7", "bird", "shield")  # fmt: skip
 
 
 def is_same_flag(a: FlagSpec, b: FlagSpec) -> bool:
