@@ -40,15 +40,15 @@ OWNERS = (
     "rag_vqa.eval.evqa:preprocess_answer",
     "rag_vqa.eval.evqa:exact_match",
     "rag_vqa.eval.evqa:score_answer",
-    "rag_vqa.readers:LocalReader",
-    "rag_vqa.readers:RemoteReader",
+    "rag_vqa.readers.local:LocalReader",
+    "rag_vqa.readers.remote:RemoteReader",
 )
 Record = dict[str, Any]
 
 
 def read_pages() -> str:
     """All pages of the book, and the examples."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.py")]
     pages += [*(ROOT / "examples").rglob("*.md"), *(ROOT / "examples").rglob("*.sh")]
     return "\n".join(page.read_text("utf-8") for page in sorted(pages))
@@ -262,10 +262,9 @@ def record_routes() -> dict[str, Any]:
 
     def visit(some: Any) -> None:
         for route in some:
-            if hasattr(route, "methods"):
-                for method in sorted(route.methods or ()):
-                    routes[f"{method} {route.path}"] = {}
-            visit(getattr(getattr(route, "app", None), "routes", ()) or ())
+            for method in sorted(getattr(route, "methods", None) or ()):
+                routes[f"{method} {route.path}"] = {}
+            visit(getattr(getattr(route, "original_router", None), "routes", ()))
 
     visit(app.routes)
     schema = app.openapi()
@@ -286,11 +285,11 @@ def inline(node: Any, schema: Mapping[str, Any], above: tuple[str, ...] = ()) ->
         if name in above:
             return "as above"
         return inline(schema["components"]["schemas"][name], schema, (*above, name))
-    prose = ("title", "description", "summary", "operationId", "discriminator")
+    prose = ("title", "description", "summary", "operationId")
     return {
         key: inline(value, schema, above)
         for key, value in node.items()
-        if key not in prose or isinstance(value, Mapping)
+        if key != "discriminator" and (key not in prose or isinstance(value, Mapping))
     }
 
 
