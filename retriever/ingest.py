@@ -236,7 +236,7 @@ class Ingest:
                 f"the id {quote_value(identity)} was given before, with other content: "
                 "give each document its own."
             )
-        stored = self._store.hashes_of(identity)
+        stored = self._store.stored_hashes(identity)
         if identity in self.given or (stored is not None and stored[0] == content.hash):
             self.given[identity] = content.hash
             return None

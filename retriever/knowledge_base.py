@@ -78,8 +78,8 @@ class Stats:
 def compute_stats(store: Store) -> Stats:
     """Counts and sizes of the last commit; bytes of what lies on the disk now."""
     documents, passages = store.count()
-    pictures = [file.stat().st_size for file in store.pictures.there()]
-    tokens = sum(file.stat().st_size for file in store.segments.there())
+    pictures = [file.stat().st_size for file in store.pictures.files()]
+    tokens = sum(file.stat().st_size for file in store.segments.files())
     database = sum(f.stat().st_size for f in store.folder.glob(f"{store.db.file.name}*"))
     (gone,), ((total, cut),) = (
         store.db.rows("SELECT count(*) FROM gone")[0],
@@ -233,7 +233,7 @@ class KnowledgeBase:
         """
         adding = Ingest(self.store, lambda: self.encoder, batch_size, strict)
         adding.report = adding.report if report is None else report
-        with self.store.writing():
+        with self.store.hold_writer_lock():
             adding.take_all(documents, on_progress)
         return adding.report
 
@@ -265,14 +265,14 @@ class KnowledgeBase:
             BadInput, Locked: see `add`.
         """
         adding = Ingest(self.store, lambda: self.encoder, batch_size, strict, dry_run)
-        with nullcontext() if dry_run else self.store.writing():
+        with nullcontext() if dry_run else self.store.hold_writer_lock():
             return sync_and_merge.sync_documents(
                 self.store, adding, records, rejected, dry_run, force, on_progress
             )
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Remove documents in one commit; how many there were. Unknown ids are no error."""
-        with self.store.writing():
+        with self.store.hold_writer_lock():
             return self.store.delete([ids] if isinstance(ids, str) else list(ids))
 
     def merge(self, paths: Iterable[str | Path]) -> AddReport:
@@ -285,7 +285,7 @@ class KnowledgeBase:
             Missing, CorruptKnowledgeBase: one is not there, or damaged.
         """
         report = AddReport()
-        with self.store.writing():
+        with self.store.hold_writer_lock():
             for path in paths:
                 with type(self).open(path) as other:
                     sync_and_merge.merge_documents(self.store, other.store, report)
@@ -293,7 +293,7 @@ class KnowledgeBase:
 
     def compact(self) -> Compacted:
         """Free the bytes of deleted documents. Readers go on meanwhile."""
-        with self.store.writing():
+        with self.store.hold_writer_lock():
             return maintenance.compact_store(self.store)
 
     def snapshot(self, path: str | Path) -> None:

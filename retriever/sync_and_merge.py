@@ -120,7 +120,7 @@ def merge_documents(into: Store, other: Store, report: AddReport) -> None:
     """
     check_mergeable(into, other)
     with other.db.snapshot():
-        places = RowReader(other)
+        places = RowReader(other.db, other.segments)
         found = other.all_documents()
         while part := list(islice(found, _MERGE_DOCUMENTS)):
             taken = (_take_document(into, other, places, *pair, report) for pair in part)
@@ -149,8 +149,8 @@ def _take_document(
 ) -> EncodedDocument | None:
     """A document with its tokens, its pictures copied; None if it is not to be taken."""
     names = [Path(str(image)) for image in document.images]
-    here = replace(document, images=tuple(into.image(path.name) for path in names))
-    content, stored = make_content(here), into.hashes_of(document.id)
+    here = replace(document, images=tuple(into.image_path(path.name) for path in names))
+    content, stored = make_content(here), into.stored_hashes(document.id)
     if stored is not None:
         if stored[0] == content.hash:
             report.unchanged += 1
@@ -162,7 +162,7 @@ def _take_document(
         into.pictures.keep_copy(path)
     keyed = other.passages_of(row)
     passages = [
-        replace(p, image=None if p.image is None else into.image(Path(str(p.image)).name))
+        replace(p, image=None if p.image is None else into.image_path(Path(str(p.image)).name))
         for _, p in keyed
     ]
     tokens, codes = places.rows(np.array([key for key, _ in keyed], np.int64))

@@ -130,7 +130,7 @@ class Retriever:
     def keep(self) -> None:
         """Bring the index up to date and save what it computed, so that the next index that is
         opened need not compute it. Raises Locked if another process is writing."""
-        with self._lock, self._store.writing(), self._store.db.snapshot():
+        with self._lock, self._store.hold_writer_lock(), self._store.db.snapshot():
             self._refresh()
             save_index_cache(self._store, self.choice, self._index)
 
@@ -225,7 +225,7 @@ class Retriever:
         if not np.array_equal(self._words.keys, self._keys):
             new = np.setdiff1d(self._keys, self._words.keys, assume_unique=True)
             removed = np.setdiff1d(self._words.keys, self._keys, assume_unique=True)
-            self._words.update(removed, self._store.texts(new.tolist()))
+            self._words.update(removed, self._store.passage_texts(new.tolist()))
         return self._words
 
     def _reset_index(self, generation: int) -> None:
@@ -246,7 +246,7 @@ class Retriever:
             self._reset_index(generation)
         try:
             self._add_blocks(list(read_blocks(db, after=self._block)))
-            self._remove_keys(self._store.gone(after=self._commits))
+            self._remove_keys(self._store.deleted_keys(after=self._commits))
         except BaseException:  # half a change: the next search starts with an empty index
             self._reset_index(generation=-1)
             raise

@@ -29,10 +29,10 @@ from rag_vqa.storage import atomic
 FORMAT = 2
 MAGIC = 0x52564B42  # SQLite's application_id: "RVKB"
 _BUSY_SECONDS = 20.0
-_PAGE_BYTES = 4096  # bytes; no file of ours was ever smaller
-_BOUND_VALUES = 500  # values bound at once: SQLite takes at least 999
+_PAGE_BYTES = 4096  # no file of ours was ever smaller
+_BOUND_VALUES = 500  # in one query; SQLite takes at least 999
 _LOG = logging.getLogger(__name__)
-# What SQLite says of a file that is sound but cannot be had just now.
+# SQLite's errors for a file that is intact but not available just now.
 _UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
@@ -42,48 +42,33 @@ _UNAVAILABLE = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
-# A log's shared memory is memory of one host: over a network it breaks without a word.
-_NETWORK_FILESYSTEMS = (
-    "nfs",
-    "nfs4",
-    "lustre",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "9p",
-    "afs",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-    "pvfs2",
-    "orangefs",
-    "panfs",
-)
+# A write-ahead log shares memory of one host: over a network it breaks silently.
+_NETWORK_FILESYSTEMS = ("nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "gpfs", "beegfs", "ceph",
+                        "9p", "afs", "fuse.sshfs", "fuse.glusterfs", "pvfs2", "orangefs",
+                        "panfs")  # fmt: skip
 _MOUNTS = Path("/proc/self/mountinfo")
-_WAL_WAIT_MS = 5000  # milliseconds: a reader holds its snapshot for as long as a search takes
+_WAL_WAIT_MS = 5000  # a reader holds its snapshot for as long as a search takes
 DATABASE_FILE = "kb.sqlite"
 
 
 class OldFormat(RagVqaError):
-    """The file has the format before the present one."""
+    """The file has the format before the current one."""
 
 
 class Database:
-    """An open file. All errors of SQLite leave as ours; one thread at a time is served."""
+    """An open file. Translates SQLite's errors into ours; serves one thread at a time."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lock = threading.RLock()
         self._writes = self._logged = False
         if (size := file.stat().st_size) < _PAGE_BYTES:
-            raise self.corrupt(f"it ends at byte {size}, in its first page")
-        with self._explained():
-            self._db = self._connect("mode=rw")  # never creates; read-only where it must
+            raise self.corruption_error(f"it ends at byte {size}, in its first page")
+        with self._translate_errors():
+            self._db = self._connect("mode=rw")  # never creates a file
         try:
-            with self._explained():
-                self._settle()
+            with self._translate_errors():
+                self._first_read()
             self._check_version()
             self._check_size()
             with self.snapshot():
@@ -95,10 +80,10 @@ class Database:
 
     @classmethod
     def create(cls, file: Path, meta: Mapping[str, str]) -> None:
-        """Write a file of empty tables: it is there whole, or not at all."""
+        """Write a file with empty tables, completely or not at all."""
         new = file.with_name(file.name + atomic.PARTIAL_SUFFIX)
-        for left in new.parent.glob(f"{new.name}*"):
-            atomic.remove_file(left)
+        for leftover in new.parent.glob(f"{new.name}*"):
+            atomic.remove_file(leftover)
         start = {**meta, "commits": "0", "digest": "0", "generation": "0"}
         versions = f"PRAGMA application_id = {MAGIC}; PRAGMA user_version = {FORMAT};"
         try:
@@ -115,7 +100,7 @@ class Database:
         atomic.replace_file(new, file)
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         with self._lock:
             if self._logged:
                 end_journal(self._db)
@@ -124,40 +109,42 @@ class Database:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query, as tuples."""
-        with self._lock, self._explained():
+        with self._lock, self._translate_errors():
             return self._db.execute(query, values).fetchall()
 
     def stream(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
-        """Rows of a query one at a time, where they are too many for a list."""
-        with self._lock, self._explained():
+        """Rows of a query one at a time, for more than fit into memory."""
+        with self._lock, self._translate_errors():
             yield from self._db.execute(query, values)
 
-    def rows_in(self, query: str, values: Sequence[Any]) -> Iterator[Any]:
-        """Rows of a query whose `IN ({})` is filled with any number of values."""
+    def rows_for(self, query: str, values: Sequence[Any]) -> Iterator[Any]:
+        """Rows of a query, with any number of values in the place of its `IN ({})`."""
         for start in range(0, len(values), _BOUND_VALUES):
             part = values[start : start + _BOUND_VALUES]
             yield from self.rows(query.format(", ".join("?" * len(part))), part)
 
     def meta(self, name: str) -> str:
-        """One of the values that `create` was given, or "commits", "digest", "generation"."""
+        """A value of the table meta: one given to `create`, "commits", "digest", "generation"."""
         found = self.rows("SELECT value FROM meta WHERE name = ?", [name])
         if not found or not isinstance(found[0][0], str):
-            raise self.corrupt(f"meta lacks {name!r}")
+            raise self.corruption_error(f"meta lacks {name!r}")
         value: str = found[0][0]
         return value
 
     def number(self, name: str, base: int = 10) -> int:
-        """One of meta's numbers. "commits" grows whenever anything changes, "generation" whenever
-        rows of tokens move."""
+        """A number of the table meta.
+
+        "commits" grows with every change, "generation" whenever rows of tokens move.
+        """
         try:
             return int(self.meta(name), base)
         except ValueError as error:
-            raise self.corrupt(f"its {name} is no number") from error
+            raise self.corruption_error(f"its {name} is no number") from error
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All reads within see one commit."""
-        with self._lock, self._explained():
+        """All reads in the block see the same commit."""
+        with self._lock, self._translate_errors():
             self._db.execute("BEGIN")
             try:
                 yield
@@ -167,8 +154,8 @@ class Database:
 
     @contextmanager
     def commit(self) -> Iterator[Commit]:
-        """All writes within happen, or none."""
-        with self._lock, self._explained():
+        """All writes in the block happen, or none."""
+        with self._lock, self._translate_errors():
             if not self._writes:
                 self._logged = begin_journal(self._db, self.file)
                 self._writes = True
@@ -183,8 +170,8 @@ class Database:
                     self._db.execute("ROLLBACK")
 
     def copy_to(self, file: Path) -> None:
-        """The commit of this snapshot as a file of its own."""
-        with self._lock, self._explained():
+        """Write the commit of this snapshot to another file."""
+        with self._lock, self._translate_errors():
             other = sqlite3.connect(file, isolation_level=None)
             try:
                 self._db.backup(other)
@@ -192,22 +179,22 @@ class Database:
             finally:
                 other.close()
 
-    def corrupt(self, what: str) -> CorruptKnowledgeBase:
-        """The error that says so, for the caller to raise."""
+    def corruption_error(self, what: str) -> CorruptKnowledgeBase:
+        """The error that says what is damaged; the caller raises it."""
         return CorruptKnowledgeBase(
             f"{self.file} is damaged: {what}. Restore it from a copy, or build it again: "
             f"rag-vqa kb build SOURCE --out {self.file.parent}"
         )
 
     def check_meta(self) -> None:
-        """Raise unless the manifest and the counters are as written. Within a snapshot."""
-        with self._lock, self._explained():
+        """Raise if the manifest or the counters are damaged. Call it in a snapshot."""
+        with self._lock, self._translate_errors():
             found = self.rows("SELECT value FROM meta WHERE name = 'checksum'")
             if not found or found[0][0] != meta_checksum(self._db):
-                raise self.corrupt("its manifest does not have its checksum (table meta)")
+                raise self.corruption_error("its manifest does not have its checksum (table meta)")
             bad = "typeof(seq) <> 'integer' OR seq < 0"
             if self.rows(f"SELECT name FROM sqlite_sequence WHERE {bad}"):
-                raise self.corrupt("what it counts is no number (table sqlite_sequence)")
+                raise self.corruption_error("a counter is no number (table sqlite_sequence)")
 
     def _connect(self, options: str) -> sqlite3.Connection:
         uri = f"{self.file.absolute().as_uri()}?{options}"
@@ -215,33 +202,33 @@ class Database:
             uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
 
-    def _settle(self) -> None:
-        """Read once; where a log was left whose shared memory cannot be had, do without."""
+    def _first_read(self) -> None:
+        """Read once; if a log was left whose shared memory is not available, do without it."""
         try:
             self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _UNAVAILABLE:
                 raise
-            if self._left("journal"):  # the file holds half a commit, which only SQLite undoes
+            if self._has_companion("journal"):  # half a commit, which only SQLite can undo
                 raise RagVqaError(
-                    f"{self.file} was left within a commit, which cannot be undone here: {error}. "
-                    "Open it once with write rights, where there is room: "
+                    f"{self.file} holds half a commit, which cannot be undone here: {error}. "
+                    "Open it once with write permission and free disk space: "
                     f"rag-vqa kb stats {self.file.parent}"
                 ) from error
             self._db.close()
-            if self._left("wal"):  # the disk is full: keep what it shares here
+            if self._has_companion("wal"):  # the disk is full: keep the shared memory here
                 self._db = self._connect("mode=rw")
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                said = "%s is read by this process alone until it is closed: the disk is full."
+                warning = "The disk is full: no other process can read %s until it is closed here."
             else:
                 self._db = self._connect("mode=ro&immutable=1")
-                said = "%s is read as it stands: open it again to see later commits."
-            _LOG.warning(said, self.file)
-        self._db.execute("PRAGMA trusted_schema = OFF")  # a file's triggers call nothing
+                warning = "%s is read as it is now: open it again to see later commits."
+            _LOG.warning(warning, self.file)
+        self._db.execute("PRAGMA trusted_schema = OFF")  # triggers of a forged file call nothing
         self._db.execute("PRAGMA cell_size_check = ON")
 
-    def _left(self, kind: str) -> bool:
-        """Whether SQLite's file of that kind lies beside this one, with anything in it."""
+    def _has_companion(self, kind: str) -> bool:
+        """Whether SQLite's log or journal lies beside the file, and is not empty."""
         beside = self.file.with_name(f"{self.file.name}-{kind}")
         return beside.exists() and beside.stat().st_size > 0
 
@@ -250,7 +237,7 @@ class Database:
             self.rows(f"PRAGMA {name}")[0] for name in ("application_id", "user_version")
         )
         if magic != MAGIC:
-            raise self.corrupt("it is another program's database")
+            raise self.corruption_error("it is another program's database")
         if version > FORMAT:
             raise RagVqaError(
                 f"{self.file} has format {version}, this rag-vqa reads up to {FORMAT}. "
@@ -258,61 +245,61 @@ class Database:
             )
         if version == FORMAT - 1:
             raise OldFormat(
-                f"{self.file} has format {version}. Bring it to the present one: "
+                f"{self.file} has format {version}. Migrate it to the current one: "
                 f"rag-vqa kb stats {self.file.parent}"
             )
         if version < FORMAT:
-            raise self.corrupt(f"there is no format {version}")
+            raise self.corruption_error(f"there is no format {version}")
 
     def _check_size(self) -> None:
-        """SQLite misses whole pages, but reads a last one that is cut as if it ended in zeros."""
+        """SQLite notices missing pages, but reads a truncated last page as if padded with zeros."""
         with self.snapshot():
-            ((pages,),) = self.rows("PRAGMA page_count")  # from here on, none takes pages away
-            if self._left("wal"):  # which may hold the last pages
+            ((pages,),) = self.rows("PRAGMA page_count")  # from here on, no process removes pages
+            if self._has_companion("wal"):  # which may hold the last pages
                 return
             if (size := self.file.stat().st_size) < pages * _PAGE_BYTES:
-                raise self.corrupt(f"it ends at byte {size} of {pages * _PAGE_BYTES}")
+                raise self.corruption_error(f"it ends at byte {size} of {pages * _PAGE_BYTES}")
 
     def _check_schema(self) -> None:
-        """Tables that are not ours could call or hide anything."""
+        """Refuse other tables, views and triggers: they could call or hide anything."""
         found = {sql for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
         if found != {META_TABLE, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}:
-            raise self.corrupt("its tables are not those of a knowledge base")
+            raise self.corruption_error("its tables are not those of a knowledge base")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """SQLite's errors as ours."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
         try:
             yield
         except UnicodeDecodeError as error:
-            raise self.corrupt(f"it holds text that is no text: {error}") from error
+            raise self.corruption_error(f"it holds text that is not UTF-8: {error}") from error
         except (sqlite3.ProgrammingError, UnicodeEncodeError, OverflowError) as error:
-            # Closed already, or a value that no row can hold: half a character, 65 bits, a list.
-            raise UsageError(f"{self.file} cannot be asked that: {error}") from error
+            # It is closed, or no row can hold the value: half a character, 65 bits, a list.
+            raise UsageError(f"{self.file} cannot answer this query: {error}") from error
         except sqlite3.Error as error:
-            raise self._said(error) from error
+            raise self._translate(error) from error
 
-    def _said(self, error: sqlite3.Error) -> RagVqaError:
+    def _translate(self, error: sqlite3.Error) -> RagVqaError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Locked(
-                f"Another process uses {self.file}, and did not let go for {_BUSY_SECONDS:.0f} "
-                "seconds. Wait for it, then run this again."
+                f"Another process has been using {self.file} for {_BUSY_SECONDS:.0f} seconds. "
+                "Wait for it, then run this again."
             )
         if code in _UNAVAILABLE:
             return RagVqaError(
                 f"{self.file} cannot be used: {error}. What was committed is safe: check its "
                 "rights and the disk's room, then run this again."
             )
-        return self.corrupt(f"{error} (it ends at byte {self.file.stat().st_size})")
+        return self.corruption_error(f"{error} (it ends at byte {self.file.stat().st_size})")
 
 
 def begin_journal(db: sqlite3.Connection, file: Path) -> bool:
-    """Make commits durable, and log them where that works; whether they are logged."""
+    """Make commits durable; returns whether they use a write-ahead log."""
     kind = network_filesystem(file.absolute())
     logged = not kind and _switch_journal(db, "WAL", _WAL_WAIT_MS)
     if not logged:
-        why = f"on {kind} the memory that a write-ahead log shares is not to be had"
+        why = f"a write-ahead log cannot share memory on {kind}"
         _LOG.warning(
             "%s: writing with a rollback journal (%s): searches wait while a commit is written.",
             file,
@@ -324,15 +311,15 @@ def begin_journal(db: sqlite3.Connection, file: Path) -> bool:
 
 
 def end_journal(db: sqlite3.Connection) -> None:
-    """Back to one file, unless others have it open: then the next writer does it."""
-    # A disk that is full now: the log stays, and is read by whoever comes next.
+    """Return to one file, unless other processes have it open: then the next writer does it."""
+    # If the disk is full, the log stays, and the next process reads it.
     with suppress(sqlite3.OperationalError):
         _switch_journal(db, "DELETE", 0)
 
 
-def _switch_journal(db: sqlite3.Connection, mode: str, patience: int) -> bool:
+def _switch_journal(db: sqlite3.Connection, mode: str, wait_ms: int) -> bool:
     (before,) = db.execute("PRAGMA busy_timeout").fetchone()
-    db.execute(f"PRAGMA busy_timeout = {patience}")
+    db.execute(f"PRAGMA busy_timeout = {wait_ms}")
     try:
         (got,) = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
     except sqlite3.OperationalError as error:
@@ -349,9 +336,9 @@ def _switch_journal(db: sqlite3.Connection, mode: str, patience: int) -> bool:
 
 
 def network_filesystem(file: Path, mounts: Path = _MOUNTS) -> str:
-    """The kind of network file system that a file lies on; "" for a disk, or where none can say.
+    """The network file system on which a file lies; "" for a local disk, or if unknown.
 
-    `mounts` is Linux's list, see proc_pid_mountinfo(5).
+    `mounts` is Linux's list of mounts, see proc_pid_mountinfo(5).
     """
     try:
         lines = mounts.read_text("utf-8", "replace").splitlines()

@@ -35,7 +35,7 @@ _HASH_NAME = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that a document whose pictures are kept says: `body`, its hash, and that of its shape."""
+    """A document as JSON text (`body`), the hash of that text, and the hash of its shape."""
 
     body: str
     hash: bytes
@@ -44,12 +44,12 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class EncodedDocument:
-    """A document whose pictures are kept, and its n passages.
+    """A document whose pictures are stored, with its n passages.
 
     Attributes:
-        passages: None where the stored ones stay, because the shape did not change.
-        tokens: (n, K, D); None where only codes are kept.
-        codes: (n,), made of `tokens` where they are not given.
+        passages: None if the stored ones stay, because the shape did not change.
+        tokens: (n, K, D); None if only codes are kept.
+        codes: (n,); None: they are computed from `tokens`.
         length, cut: tokens of its text, and how many of them no passage holds (splitting "none").
     """
 
@@ -64,14 +64,14 @@ class EncodedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A document with the passages that it is found by."""
+    """A document with the passages by which a search finds it."""
 
     document: Document
     passages: tuple[Passage, ...]
 
 
 def make_content(document: Document) -> Content:
-    """Of a document whose pictures are kept."""
+    """The content of a document whose pictures are stored."""
     images = [picture_name(image) for image in document.images]
     record: dict[str, Any] = {name: getattr(document, name) for name in _TEXT_FIELDS}
     record |= {"images": images, "metadata": dict(document.metadata)}
@@ -81,19 +81,19 @@ def make_content(document: Document) -> Content:
 
 
 def decode_document(body: str, image: Callable[[object], Path]) -> Document:
-    """The document of a body; `image` turns a picture's name into its path.
+    """The document in a body; `image` turns a picture's name into its path.
 
     Raises:
-        BadInput, ValueError, TypeError, RecursionError: it is no body.
+        BadInput, ValueError, TypeError, RecursionError: it is not the body of a document.
     """
     document = parse_document(json.loads(body))
     return replace(document, images=tuple(image(name) for name in document.images))
 
 
 def picture_name(image: ImageSource | None) -> str | None:
-    """A kept picture's name, which is its hash."""
+    """The name of a stored picture, which is its hash."""
     if image is not None and not isinstance(image, Path):
-        raise UsageError("Only pictures that `keep_image` returned can be stored.")
+        raise UsageError("Only pictures that `Pictures.keep` returned can be stored.")
     return None if image is None else image.name
 
 
@@ -106,32 +106,32 @@ def _hash_text(text: str) -> bytes:
 
 
 class Pictures:
-    """The pictures under one knowledge base."""
+    """The picture files of one knowledge base."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / IMAGES_FOLDER
 
     def path_of(self, data: bytes) -> Path:
-        """Where a picture of these bytes lies, or would."""
+        """Where a picture with these bytes is stored, or would be."""
         return self.folder / content_hash(data)
 
-    def named(self, name: object) -> Path | None:
-        """The path of that name; None if it is none: else it could be any path."""
+    def path_of_name(self, name: object) -> Path | None:
+        """The path of a stored picture; None if `name` is no hash, as it could lead anywhere."""
         good = isinstance(name, str) and _HASH_NAME.fullmatch(name)
         return self.folder / str(name) if good else None
 
     def keep(self, data: bytes) -> Path:
-        """Store a picture, whole or not at all; safe once `sync` was called."""
+        """Store a picture completely or not at all; it is durable after `sync`."""
         path = self.path_of(data)
-        if not _holds_bytes(path, data):  # what is damaged there is mended
-            atomic.write_file(path, data)
+        if not _holds_bytes(path, data):  # repairs a damaged one
+            atomic.write_file(path, data, sync_name=False)
         return path
 
     def keep_copy(self, source: Path) -> Path:
         """Store a picture of another knowledge base.
 
         Raises:
-            CorruptKnowledgeBase: it is not the picture that it is named after.
+            CorruptKnowledgeBase: its bytes do not have the hash in its name.
         """
         data, wrong = read_picture(source)
         if wrong:
@@ -139,36 +139,36 @@ class Pictures:
         return self.keep(data)
 
     def sync(self) -> None:
-        """Bring the names of new pictures to the disk."""
+        """Sync the names of new pictures to the disk."""
         atomic.sync_folder(self.folder)
 
-    def there(self) -> Iterator[Path]:
-        """All pictures, whoever names them."""
+    def files(self) -> Iterator[Path]:
+        """All pictures, whether a document names them or not."""
         if self.folder.is_dir():
             yield from (path for path in self.folder.iterdir() if _HASH_NAME.fullmatch(path.name))
 
-    def left(self) -> Iterator[Path]:
-        """What killed writers left half written."""
+    def partial_files(self) -> Iterator[Path]:
+        """Incomplete files that killed writers left."""
         yield from (
             path for path in self.folder.iterdir() if path.name.endswith(atomic.PARTIAL_SUFFIX)
         )
 
 
 def read_picture(path: Path) -> tuple[bytes, str]:
-    """The bytes of a kept picture, and what is wrong with them; "" if nothing is.
+    """The bytes of a stored picture, and what is wrong with them; "" if nothing is.
 
-    A link out of its folder, a pipe, a device or a huge file is not read.
+    Does not read a link out of its folder, a pipe, a device or a huge file.
     """
     try:
         data = _read_bytes(path)
     except (BadImage, Missing) as error:
         return b"", f"it cannot be read ({error})"
     sound = content_hash(data) == path.name
-    return data, "" if sound else "its bytes are not those that it is named after"
+    return data, "" if sound else "its bytes do not have the hash in its name"
 
 
 def _holds_bytes(path: Path, data: bytes) -> bool:
-    try:  # most that is missing or cut is found by its size
+    try:  # the size finds most that is missing or cut
         return path.lstat().st_size == len(data) and _read_bytes(path) == data
     except (FileNotFoundError, BadImage, Missing):
         return False

@@ -38,13 +38,13 @@ from rag_vqa.retriever.store.segments import (
 from rag_vqa.storage import atomic, lock
 from rag_vqa.types import Document, Passage, Scalar
 
-_DOCUMENTS_AT_ONCE = 400
+_DOCUMENTS_AT_ONCE = 400  # read in one query
 _DOCUMENT_COLUMNS = "row, id, body, hash, shape, tokens, cut, checksum"
 _PASSAGE_COLUMNS = "key, document, position, text, image, checksum"
 
 
 class Store:
-    """An open knowledge base's files. Readers need no lock; who writes takes `writing` first."""
+    """The files of an open knowledge base. Writers take `hold_writer_lock`, readers no lock."""
 
     def __init__(self, folder: Path, file: str = DATABASE_FILE) -> None:
         self.folder = folder
@@ -68,43 +68,43 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, made: Manifest, file: str = DATABASE_FILE) -> None:
-        """Write an empty store; what is there is left to the caller to check, and to lock."""
+        """Write an empty store. The caller checks what is in the folder, and holds the lock."""
         for inner in (Pictures(folder).folder, Segments(folder, made.K, made.D, True).folder):
             atomic.make_folder(inner)
         atomic.sync_folder(folder)
         Database.create(folder / file, kb_manifest.manifest_rows(made))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the one writer. The first time, what killed writers left is removed."""
+    def hold_writer_lock(self) -> Iterator[None]:
+        """Be the only writer. The first time, remove what killed writers left."""
         with lock.hold_lock(self.folder):
             for folder in (self.pictures.folder, self.segments.folder):
-                atomic.make_folder(folder)  # empty ones get lost where folders are copied
+                atomic.make_folder(folder)  # some ways to copy a folder lose empty ones
             if not self._collected:
                 remove_leftovers(self)
                 self._collected = True
             yield
 
     def count(self) -> tuple[int, int]:
-        """Documents and passages."""
+        """How many documents and passages there are."""
         tables = ("documents", "passages")
         documents, passages = (self.db.rows(f"SELECT count(*) FROM {t}")[0][0] for t in tables)
         return documents, passages
 
-    def hashes_of(self, identity: str) -> tuple[bytes, bytes] | None:
-        """`Content.hash` and `.shape` of the document stored, None if there is none of that id."""
+    def stored_hashes(self, identity: str) -> tuple[bytes, bytes] | None:
+        """`Content.hash` and `.shape` of the stored document with that id; None without one."""
         found = self.db.rows("SELECT hash, shape FROM documents WHERE id = ?", [identity])
         return found[0] if found else None
 
     def put(self, batch: Sequence[EncodedDocument]) -> None:
-        """Write documents in one commit; one of the same id is replaced with all its passages."""
+        """Write documents in one commit; each replaces one of the same id with its passages."""
         if not batch:
             return
         if any(new.document.images for new in batch):
             self.pictures.sync()
         with self.db.commit() as commit:
             owners: list[int] = []
-            key = first = commit.issue("passages")
+            key = first = commit.next_key("passages")
             for new in batch:
                 row = self._put_document(commit, new)
                 for passage in new.passages or ():
@@ -117,9 +117,9 @@ class Store:
                 self._append(commit, batch, keys, np.array(owners, np.int64))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove documents in one commit; how many there were. Their bytes stay until compacted."""
+        """Delete documents in one commit; returns how many. Compacting frees their bytes."""
         query = "SELECT row FROM documents WHERE id IN ({})"
-        rows = [row for (row,) in self.db.rows_in(query, list(dict.fromkeys(ids)))]
+        rows = [row for (row,) in self.db.rows_for(query, list(dict.fromkeys(ids)))]
         if rows:
             with self.db.commit() as commit:
                 for row in rows:
@@ -129,90 +129,90 @@ class Store:
         return len(rows)
 
     def documents(self, rows: Sequence[int]) -> dict[int, Document]:
-        """Those of the documents that are there, by row."""
+        """The documents that exist among these rows, by row."""
         query = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE row IN ({{}})"
-        return {values[0]: self._document(values) for values in self.db.rows_in(query, rows)}
+        return {values[0]: self._document(values) for values in self.db.rows_for(query, rows)}
 
     def document(self, identity: str) -> tuple[int, Document] | None:
-        """The row and the document of that id, None if there is none."""
+        """The row and the document with that id; None without one."""
         found = self.db.rows(f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id = ?", [identity])
         return (found[0][0], self._document(found[0])) if found else None
 
     def all_documents(self, after: int = 0) -> Iterator[tuple[int, Document]]:
-        """Documents of rows beyond `after` in the order of their first adding, in chunks."""
+        """Rows and documents after row `after`, in the order in which they were first added."""
         query = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE row > ? ORDER BY row LIMIT ?"
         while chunk := self.db.rows(query, [after, _DOCUMENTS_AT_ONCE]):
             yield from ((values[0], self._document(values)) for values in chunk)
             after = chunk[-1][0]
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
-        """Ids by row, of rows that passages name."""
+        """Document ids by row, for rows that passages name."""
         query = "SELECT row, id FROM documents WHERE typeof(id) = 'text' AND row IN ({})"
-        found = dict(self.db.rows_in(query, rows))
+        found = dict(self.db.rows_for(query, rows))
         if len(found) < len(set(rows)):
-            raise self.db.corrupt("a passage belongs to no document")
+            raise self.db.corruption_error("a passage belongs to no document")
         return found
 
     def passages(self, keys: Sequence[int]) -> dict[int, tuple[int, Passage]]:
-        """By key of a row of tokens: the row of the document, and the passage."""
+        """By key of a row of tokens: the row of its document, and the passage."""
         query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE key IN ({{}})"
-        found = [self._sound_passage(values) for values in self.db.rows_in(query, keys)]
+        found = [self._sound_passage(values) for values in self.db.rows_for(query, keys)]
         if len(found) < len(set(keys)):
-            raise self.db.corrupt("a row of tokens has no passage")
+            raise self.db.corruption_error("a row of tokens has no passage")
         ids = self.ids(sorted({values[1] for values in found}))
         return {values[0]: (values[1], self._passage(values, ids)) for values in found}
 
     def passages_of(self, row: int) -> list[tuple[int, Passage]]:
-        """Keys and passages of one document, in their order."""
+        """Keys and passages of one document, in order."""
         query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE document = ? ORDER BY position"
         ids = self.ids([row])
         found = [self._sound_passage(values) for values in self.db.rows(query, [row])]
         return [(values[0], self._passage(values, ids)) for values in found]
 
-    def texts(self, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
-        """Keys and texts of passages that are there."""
+    def passage_texts(self, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Keys and texts of the passages that exist among these keys."""
         query = f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE key IN ({{}})"
-        for values in self.db.rows_in(query, keys):
+        for values in self.db.rows_for(query, keys):
             key, _, _, text, _ = self._sound_passage(values)
             yield key, text
 
-    def gone(self, after: int = -1) -> Keys:
-        """Keys (n,) whose rows were deleted by commits beyond `after`, and not compacted since."""
+    def deleted_keys(self, after: int = -1) -> Keys:
+        """Keys (n,) that commits after `after` deleted, and no compaction removed since."""
         query = "SELECT key, commits, checksum FROM gone WHERE commits > ? ORDER BY key"
         keys = []
         for key, commits, check in self.db.stream(query, [after]):
             if what := checksum_error("gone", (key, commits), check):
-                raise self.db.corrupt(f"row {key!r} of gone {what}")
+                raise self.db.corruption_error(f"row {key!r} of gone {what}")
             keys.append(key)
         return np.array(keys, np.int64)
 
-    def ends(self) -> Iterator[tuple[int, int]]:
-        """Numbers of the segments, and the rows of each that count."""
+    def segment_rows(self) -> Iterator[tuple[int, int]]:
+        """Numbers of the segments, and how many committed rows each has."""
         for *values, check in self.db.rows("SELECT number, rows, checksum FROM segments"):
             if what := checksum_error("segments", values, check):
-                raise self.db.corrupt(f"row {values[0]!r} of segments {what}")
+                raise self.db.corruption_error(f"row {values[0]!r} of segments {what}")
             yield values[0], values[1]
 
     def metadata_names(self) -> list[str]:
-        """All names that occur in metadata."""
+        """All names that metadata of any document uses."""
         found = self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")
         if not all(isinstance(name, str) for (name,) in found):
-            raise self.db.corrupt("a name of metadata is no text")
+            raise self.db.corruption_error("a name of metadata is no text")
         return [name for (name,) in found]
 
     def rows_where(self, name: str, values: Sequence[Scalar]) -> Keys:
-        """Rows (n,), ascending, of documents whose metadata has one of the values."""
+        """Rows (n,), ascending, of documents whose metadata `name` has one of the values."""
         query = "SELECT document FROM metadata WHERE name = ? AND value IS ?"
         rows = {row for value in values for (row,) in self.db.rows(query, [name, value])}
         if not all(isinstance(row, int) for row in rows):
-            raise self.db.corrupt(f"the metadata {name!r} is not of documents")
+            raise self.db.corruption_error(f"the metadata {name!r} is not of documents")
         return np.array(sorted(rows), np.int64)
 
     def _put_document(self, commit: Commit, new: EncodedDocument) -> int:
-        """Write its row, the one that it has already if it has; passages stay if they may."""
+        """Write the row of a document, or replace it; keeps its passages if they did not change."""
         row, made, lengths = self._row(commit, new.document.id), new.content, (new.length, new.cut)
         if row is None:
-            row = commit.issue("documents")
+            row = commit.next_key("documents")
         else:
             if new.passages is not None:
                 self._drop_passages(commit, row)
@@ -243,17 +243,17 @@ class Store:
         )
         segment, first = self.open_segment(commit)
         hashes = self.segments.append(segment, first, tokens, codes)
-        number = commit.issue("blocks")
+        number = commit.next_key("blocks")
         record_block(commit, Block(number, segment, first, keys, documents, *hashes))
 
     def open_segment(self, commit: Commit) -> tuple[int, int]:
-        """The segment that takes further rows, begun if need be, and its committed rows."""
+        """The segment that takes further rows, started if needed, and its committed rows."""
         query = "SELECT number, rows FROM segments ORDER BY number DESC LIMIT 1"
         last = commit.db.execute(query).fetchone()
         if last is not None and last[1] < SEGMENT_ROWS:
             return int(last[0]), int(last[1])
-        number = commit.issue("segments")
-        self.segments.begin(number)
+        number = commit.next_key("segments")
+        self.segments.start(number)
         commit.insert("segments", number, 0)
         return number, 0
 
@@ -268,10 +268,10 @@ class Store:
             commit.insert("gone", key, commit.number)
 
     def _check_segments(self) -> None:
-        while True:  # a compaction may remove what was just listed: then there is a newer list
+        while True:  # a compaction may remove segments just listed: then list them again
             generation = self.db.number("generation")
             try:
-                for number, rows in self.ends():
+                for number, rows in self.segment_rows():
                     self.segments.check(number, rows)
                 return
             except CorruptKnowledgeBase:
@@ -281,28 +281,30 @@ class Store:
     def _document(self, values: Sequence[Any]) -> Document:
         *covered, check = values
         if what := checksum_error("documents", covered, check):
-            raise self.db.corrupt(f"document {values[1]!r} {what}")
+            raise self.db.corruption_error(f"document {values[1]!r} {what}")
         try:
-            return decode_document(values[2], self.image)
+            return decode_document(values[2], self.image_path)
         except PARSE_ERRORS as error:
-            raise self.db.corrupt(f"document {values[1]!r} cannot be read: {error}") from error
+            raise self.db.corruption_error(
+                f"document {values[1]!r} cannot be read: {error}"
+            ) from error
 
     def _sound_passage(self, values: Sequence[Any]) -> Sequence[Any]:
         *covered, check = values
         if what := checksum_error("passages", covered, check):
-            raise self.db.corrupt(f"passage {values[0]!r} {what}")
+            raise self.db.corruption_error(f"passage {values[0]!r} {what}")
         return covered
 
     def _passage(self, values: Sequence[Any], ids: Mapping[int, str]) -> Passage:
         _, row, position, text, image = values
-        picture = None if image is None else self.image(image)
+        picture = None if image is None else self.image_path(image)
         return Passage(ids[row], position, text, picture)
 
-    def image(self, name: object) -> Path:
-        """Where the picture of that name lies."""
-        path = self.pictures.named(name)
+    def image_path(self, name: object) -> Path:
+        """Path of the stored picture with that name."""
+        path = self.pictures.path_of_name(name)
         if path is None:
-            raise self.db.corrupt(f"{name!r} is not the name of a stored image")
+            raise self.db.corruption_error(f"{name!r} is not the name of a stored image")
         return path
 
 
@@ -313,10 +315,10 @@ def _require_tokens(tokens: Tokens | None) -> Tokens:
 
 
 def create_store(folder: Path, made: Manifest) -> None:
-    """Write an empty store; one that another process has just made is left as it is.
+    """Write an empty store, unless another process has just created one there.
 
     Raises:
-        UsageError: the folder holds other files, or is none.
+        UsageError: the folder holds other files, or is no folder.
     """
     if folder.exists() and (not folder.is_dir() or has_foreign_files(folder)):
         raise UsageError(f"{folder} holds other files: give another name with --out.")
@@ -327,7 +329,7 @@ def create_store(folder: Path, made: Manifest) -> None:
 
 
 def has_foreign_files(folder: Path) -> bool:
-    """Whether a folder without a knowledge base holds more than what killed writers left."""
+    """Whether a folder without a knowledge base holds more than killed writers leave."""
     ours = (document_content.IMAGES_FOLDER, segments.SEGMENTS_FOLDER)
     return any(
         entry.name not in ours and not entry.name.startswith((DATABASE_FILE, lock.LOCK_FILE))
@@ -336,22 +338,22 @@ def has_foreign_files(folder: Path) -> bool:
 
 
 def remove_leftovers(store: Store) -> None:
-    """Remove segments without a committed row, and files that are not whole.
+    """Remove segments without a committed row, and incomplete files.
 
-    Pictures that no document names are left: a build that was killed goes on with them.
+    Keeps pictures that no document names: a killed build resumes with them.
     """
     named = {number for (number,) in store.db.rows("SELECT number FROM segments")}
-    for path in store.segments.there():
+    for path in store.segments.files():
         if int(path.stem) not in named:
             atomic.remove_file(path)
-    for path in store.pictures.left():
+    for path in store.pictures.partial_files():
         atomic.remove_file(path)
     for path in store.folder.glob(f"{store.db.file.name}{atomic.PARTIAL_SUFFIX}*"):
         atomic.remove_file(path)
 
 
 def read_document_passages(store: Store, identity: str) -> Shown | None:
-    """The document of that id with its passages, None if there is none."""
+    """The document with that id and its passages; None without one."""
     with store.db.snapshot():
         found = store.document(identity)
         if found is None:

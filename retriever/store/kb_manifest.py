@@ -18,10 +18,10 @@ _TEXT_FIELDS = ("source", "revision", "fingerprint", "splitting")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The retriever's document side, by name and by fingerprint, and how documents are kept.
+    """The retriever's document side, by name and fingerprint, and how documents are stored.
 
     Attributes:
-        options: what loading it takes beyond its name, see TokenEncoder.
+        options: arguments for loading it besides its name, see TokenEncoder.
         splitting: how documents become passages, with its version, see passages.py.
         keep_tokens: whether tokens are kept in fp16 beside their codes.
     """
@@ -37,7 +37,7 @@ class Manifest:
 
 
 def manifest_rows(manifest: Manifest) -> dict[str, str]:
-    """As rows of the table meta."""
+    """The manifest as rows of the table meta."""
     rows = {name: str(value) for name, value in asdict(manifest).items()}
     rows["options"] = json.dumps(dict(manifest.options), sort_keys=True)
     return rows
@@ -47,14 +47,14 @@ def read_manifest(db: Database) -> Manifest:
     """The manifest of an open database.
 
     Raises:
-        CorruptKnowledgeBase: it is none that this program writes.
+        CorruptKnowledgeBase: this program does not write such a manifest.
     """
     K, D = db.number("K"), db.number("D")
     if not (0 < K < 2**16 and 0 < D < 2**16):
-        raise db.corrupt(f"K = {K} and D = {D} cannot be")
+        raise db.corruption_error(f"K = {K} and D = {D} are impossible")
     kept = db.meta("keep_tokens")
     if kept not in ("True", "False"):
-        raise db.corrupt(f"keep_tokens is {kept!r}")
+        raise db.corruption_error(f"keep_tokens is {kept!r}")
     texts = {name: db.meta(name) for name in _TEXT_FIELDS}
     return Manifest(**texts, options=_read_options(db), K=K, D=D, keep_tokens=kept == "True")
 
@@ -63,10 +63,10 @@ def _read_options(db: Database) -> dict[str, str | bool]:
     try:
         options = json.loads(db.meta("options"))
     except (ValueError, RecursionError) as error:
-        raise db.corrupt("the retriever's options cannot be read") from error
-    # They become arguments of a call: nothing else may.
+        raise db.corruption_error("the retriever's options cannot be read") from error
+    # They become arguments of a call, so only known names may pass.
     if not isinstance(options, dict) or not all(
         name in ENCODER_OPTIONS and isinstance(value, str | bool) for name, value in options.items()
     ):
-        raise db.corrupt("the retriever's options are none that there are")
+        raise db.corruption_error("the retriever's options are unknown")
     return options

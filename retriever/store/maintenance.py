@@ -39,7 +39,7 @@ _COPY_BYTES = 2**24  # bytes copied at once
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What a compaction let go: rows of tokens, pictures, bytes of segments."""
+    """What a compaction removed: rows of tokens, pictures, bytes of segments."""
 
     rows: int
     pictures: int
@@ -47,19 +47,19 @@ class Compacted:
 
 
 def compact_store(store: Store) -> Compacted:
-    """Let go of what deleted documents left. The caller holds the lock.
+    """Remove what deleted documents left. The caller holds the lock.
 
     Raises:
-        CorruptKnowledgeBase: rows to be copied do not have their checksum; nothing was changed.
+        CorruptKnowledgeBase: rows to copy do not have their checksum; nothing was changed.
     """
-    gone = store.gone()
+    gone = store.deleted_keys()
     freed = _switch_segments(store, gone) if len(gone) else 0
     remove_leftovers(store)
     return Compacted(len(gone), remove_unused_pictures(store), freed)
 
 
 def _switch_segments(store: Store, gone: Keys) -> int:
-    """Commit the new segments, then remove the old; how many bytes fewer there are."""
+    """Commit new segments, then remove the old ones; returns how many bytes that freed."""
     with store.db.commit() as commit:
         found = list(read_blocks(store.db))
         old = sorted({number for (number,) in store.db.rows("SELECT number FROM segments")})
@@ -72,18 +72,18 @@ def _switch_segments(store: Store, gone: Keys) -> int:
         writer.flush()
         commit.set_meta("generation", str(store.db.number("generation") + 1))
     new = [number for (number,) in store.db.rows("SELECT number FROM segments")]
-    outgrown, written = (
+    old_files, new_files = (
         [path for number in numbers for path in store.segments.paths(number).values()]
         for numbers in (old, new)
     )
-    freed = sum(p.stat().st_size for p in outgrown) - sum(p.stat().st_size for p in written)
-    for path in outgrown:
+    freed = sum(p.stat().st_size for p in old_files) - sum(p.stat().st_size for p in new_files)
+    for path in old_files:
         atomic.remove_file(path)
     return freed
 
 
 class _RowWriter:
-    """Gathers rows until there is a block of them."""
+    """Gathers rows and writes them in blocks."""
 
     def __init__(self, store: Store, commit: Commit) -> None:
         self._store, self._commit = store, commit
@@ -91,7 +91,7 @@ class _RowWriter:
         self._rows = 0
 
     def take(self, block: Block, keep: NDArray[np.bool_]) -> None:
-        """Take the rows of a block that are to be kept."""
+        """Take those rows of a block that `keep` marks."""
         segments = self._store.segments
         segments.check_block(block)
         tokens, codes = segments.read(block.segment, block.first, len(block))
@@ -103,29 +103,28 @@ class _RowWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the gathered rows as one block."""
         if not self._parts:
             return
         keys, documents, tokens, codes = zip(*self._parts, strict=True)
         rows = None if tokens[0] is None else np.concatenate(tokens)
         segment, first = self._store.open_segment(self._commit)
         hashes = self._store.segments.append(segment, first, rows, np.concatenate(codes))
-        number = self._commit.issue("blocks")
+        number = self._commit.next_key("blocks")
         whose = (np.concatenate(keys), np.concatenate(documents))
         record_block(self._commit, Block(number, segment, first, *whose, *hashes))
         self._parts, self._rows = [], 0
 
 
 def copy_store(store: Store, folder: Path) -> None:
-    """Write a copy to `folder`, which is new, empty, or what an interrupted copy left.
+    """Copy the last commit to `folder`, which is new, empty, or left by an interrupted copy.
 
     Raises:
-        UsageError: it holds other things, or a knowledge base.
+        UsageError: the folder holds other files, or a knowledge base.
     """
     if store.folder.resolve() in folder.resolve().parents:
-        raise UsageError(f"{folder} lies within the knowledge base: give a place outside of it.")
-    there = folder.exists()
-    if there and (
+        raise UsageError(f"{folder} lies inside the knowledge base: give a folder outside of it.")
+    if folder.exists() and (
         not folder.is_dir() or has_foreign_files(folder) or (folder / DATABASE_FILE).exists()
     ):
         raise UsageError(f"{folder} exists and is not empty: give another name for the copy.")
@@ -137,7 +136,7 @@ def copy_store(store: Store, folder: Path) -> None:
                 _copy_snapshot(store, folder)
                 return
             except (CorruptKnowledgeBase, FileNotFoundError):
-                # A compaction took files away that this snapshot names: the next has others.
+                # A compaction removed files of this snapshot: the next snapshot has others.
                 if store.db.number("generation") == generation:
                     raise
 
@@ -152,7 +151,7 @@ def _copy_snapshot(store: Store, folder: Path) -> None:
     atomic.remove_file(new)
     with store.db.snapshot():
         store.db.copy_to(new)
-        for number, rows in store.ends():
+        for number, rows in store.segment_rows():
             store.segments.check(number, rows)
             for kind, path in store.segments.paths(number).items():
                 _copy_bytes(path, segments.path(number, kind), segments.offset(kind, rows))
@@ -170,9 +169,9 @@ def _copy_bytes(source: Path, target: Path, size: int) -> None:
 
 
 def remove_unused_pictures(store: Store) -> int:
-    """Remove pictures that no document names; how many there were."""
+    """Remove pictures that no document names; returns how many."""
     named = {image for _, document in store.all_documents() for image in document.images}
-    unnamed = [path for path in store.pictures.there() if path not in named]
+    unnamed = [path for path in store.pictures.files() if path not in named]
     for path in unnamed:
         atomic.remove_file(path)
     return len(unnamed)

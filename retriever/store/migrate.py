@@ -30,15 +30,15 @@ from rag_vqa.retriever.store.kb_manifest import Manifest
 from rag_vqa.storage import atomic, lock
 from rag_vqa.types import Passage
 
-_BATCH_DOCUMENTS = 256  # documents of one commit
+_BATCH_DOCUMENTS = 256  # in one commit
 
 
 def open_migrated(folder: Path) -> Store:
-    """The store of a folder, which is brought to the present format first, if need be.
+    """Open the store in a folder, after migrating it to the current format if needed.
 
     Raises:
         Missing, CorruptKnowledgeBase: there is none, or it is damaged, or not ours.
-        RagVqaError: it is of a newer format; see also `migrate`.
+        RagVqaError: its format is newer; see also `migrate`.
     """
     try:
         return Store(folder)
@@ -48,11 +48,11 @@ def open_migrated(folder: Path) -> Store:
 
 
 def migrate(folder: Path) -> None:
-    """Bring a knowledge base of format 1 to the present one, whole or not at all.
+    """Migrate a knowledge base of format 1 to format 2, completely or not at all.
 
     Raises:
         CorruptKnowledgeBase: its rows cannot be read; it stays as it is.
-        Locked: another process is at it.
+        Locked: another process is writing it.
         RagVqaError: it cannot be written to.
     """
     with lock.hold_lock(folder):
@@ -81,7 +81,7 @@ def migrate(folder: Path) -> None:
 
 
 def _connect_old(file: Path) -> sqlite3.Connection:
-    """For writing too, so that SQLite may undo what a killed writer left half done."""
+    """Opened for writing, so that SQLite can undo an unfinished commit of a killed writer."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
 
@@ -109,10 +109,10 @@ def _read_old_documents(old: sqlite3.Connection, new: Store) -> Iterator[Encoded
         "SELECT position, text, image, tokens FROM passages WHERE document = ? ORDER BY position"
     )
     for identity, body in old.execute("SELECT id, body FROM documents ORDER BY row"):
-        document = decode_document(body, new.image)
+        document = decode_document(body, new.image_path)
         rows = old.execute(query, [identity]).fetchall()
         passages = [
-            Passage(identity, position, text, None if image is None else new.image(image))
+            Passage(identity, position, text, None if image is None else new.image_path(image))
             for position, text, image, _ in rows
         ]
         tokens = np.frombuffer(b"".join(row[3] for row in rows), "<f2").reshape(-1, K, D)

@@ -16,7 +16,7 @@ Value = int | float | str | bytes | None
 META_TABLE = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 # Metadata is a copy of what the documents' bodies hold, so it is checked against them and has no
 # checksums. Its `value` has no type: SQLite then compares numbers with numbers, text with text.
-# A key names one row of tokens for ever: AUTOINCREMENT never gives it again.
+# A key names one row of tokens for ever: AUTOINCREMENT never issues it again.
 SCHEMA = (
     """CREATE TABLE documents (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
@@ -53,12 +53,12 @@ _DIGEST = 2**128
 
 
 def hash_bytes(data: bytes | memoryview) -> bytes:
-    """16 bytes that stand for any number of them."""
+    """A 16-byte hash (BLAKE2b)."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def checksum(table: str, values: Sequence[Value]) -> bytes:
-    """Of one row, of its table, its key and all its values.
+    """Checksum of one row: of its table, its key and all its values.
 
     >>> checksum("gone", (1, 23)) == checksum("gone", (12, 3))
     False
@@ -71,7 +71,7 @@ def checksum(table: str, values: Sequence[Value]) -> bytes:
 
 
 def checksum_error(table: str, values: Sequence[Value], check: object) -> str:
-    """What is wrong with a row of COLUMNS[table] and its checksum; "" if it can be as written.
+    """What is wrong with a row of COLUMNS[table] or its checksum; "" if nothing is.
 
     >>> checksum_error("gone", (1, "x"), checksum("gone", (1, "x")))
     "has 'x' as its commits"
@@ -79,7 +79,7 @@ def checksum_error(table: str, values: Sequence[Value], check: object) -> str:
     if checksum(table, values) != check:
         return "does not have its checksum"
     for (name, kind), value in zip(COLUMNS[table].items(), values, strict=True):
-        # All numbers count or name something: none is negative.
+        # All numbers are counts, keys or positions: none is negative.
         if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
             return f"has {value!r:.40} as its {name}"
     return ""
@@ -88,7 +88,7 @@ def checksum_error(table: str, values: Sequence[Value], check: object) -> str:
 def combine_digests(digest: int, added: Iterable[bytes], removed: Iterable[bytes]) -> int:
     """The digest over all rows after a change: the sum of their checksums, modulo 2^128.
 
-    It does not depend on the order of rows, so that a commit costs only what it changes.
+    Independent of the order of rows, so a commit costs only what it changes.
 
     >>> both = combine_digests(0, [b"a", b"b"], [])
     >>> combine_digests(both, [], [b"b"]) == combine_digests(0, [b"a"], [])
@@ -102,15 +102,15 @@ def combine_digests(digest: int, added: Iterable[bytes], removed: Iterable[bytes
 
 
 class Commit:
-    """What is written between BEGIN and COMMIT. `number` is the commit's own, from 1."""
+    """Writes between BEGIN and COMMIT. Commits are numbered from 1."""
 
     def __init__(self, db: sqlite3.Connection, number: int) -> None:
         self.db, self.number = db, number
         self._added: list[bytes] = []
         self._removed: list[bytes] = []
 
-    def issue(self, table: str) -> int:
-        """The next key of a table, which was never given before."""
+    def next_key(self, table: str) -> int:
+        """The next key of a table, never issued before."""
         found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table])
         row = found.fetchone()
         return int(row[0]) + 1 if row else 1
@@ -124,7 +124,7 @@ class Commit:
         self._added.append(check)
 
     def remove(self, table: str, column: str, value: Value) -> int:
-        """Remove the rows that have that value; how many there were."""
+        """Remove the rows with that value; returns how many."""
         where = f"FROM {table} WHERE {column} = ?"
         self._removed += [row[0] for row in self.db.execute(f"SELECT checksum {where}", [value])]
         return self.db.execute(f"DELETE {where}", [value]).rowcount
@@ -135,18 +135,18 @@ class Commit:
         self.db.execute(f"DELETE FROM {table}")
 
     def set_meta(self, name: str, value: str) -> None:
-        """Change one of meta's values."""
+        """Change one value of the table meta."""
         self.db.execute("UPDATE meta SET value = ? WHERE name = ?", [value, name])
 
     def finish(self, digest: int) -> None:
-        """Count this commit, and bring the digest of the last one up to date."""
+        """Count this commit, and update the digest over all rows."""
         self.set_meta("commits", str(self.number))
         self.set_meta("digest", f"{combine_digests(digest, self._added, self._removed):x}")
         self.set_meta("checksum", meta_checksum(self.db))
 
 
 def meta_checksum(db: sqlite3.Connection) -> str:
-    """Over the manifest, the counters and the keys that were issued."""
+    """Checksum of the manifest, the counters and the keys that were issued."""
     meta = db.execute("SELECT name, value FROM meta WHERE name <> 'checksum' ORDER BY name")
     values: list[Value] = [value for row in meta for value in row]
     issued = db.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name")

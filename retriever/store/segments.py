@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,10 @@ from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.schema import COLUMNS, Commit, checksum_error, hash_bytes
 from rag_vqa.storage import atomic
 
-if TYPE_CHECKING:
-    from rag_vqa.retriever.store.document_store import Store
-
 Keys = NDArray[np.int64]
 SEGMENTS_FOLDER = "segments"
-SEGMENT_ROWS = 2**15  # rows: a segment of so many takes no more
-HEADER_BYTES = 64  # bytes; rows of 32 × 128 tokens then begin at multiples of a cache line
+SEGMENT_ROWS = 2**15  # a segment with this many rows takes no more
+HEADER_BYTES = 64  # rows of 32 × 128 tokens then begin at multiples of a cache line
 _MAGIC = b"RVKBSEG\1"
 _FIELDS = struct.Struct("<8s8sIIII")  # magic, kind, number, K, D, bytes a row
 Tokens = NDArray[np.float16]
@@ -42,8 +39,12 @@ _REPAIR_HINT = "Restore it from a copy, or build the knowledge base again: rag-v
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows `first` … of a segment: their keys (n,), the rows of their documents (n,), and the
-    hashes of their bytes."""
+    """Rows of a segment that one commit wrote, from row `first` on.
+
+    Attributes:
+        keys, documents: (n,) the key of each row, and the database row of its document.
+        tokens, codes: hashes of the rows' bytes; None where tokens are not kept.
+    """
 
     number: int
     segment: int
@@ -59,7 +60,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockRun:
-    """Blocks that follow each other in one segment, so that they are mapped as one."""
+    """Blocks that follow each other in one segment: one mapping for all of them."""
 
     segment: int
     first: int
@@ -68,7 +69,7 @@ class BlockRun:
 
 
 def record_block(commit: Commit, block: Block) -> None:
-    """Write a block that ends its segment, and where the segment now ends."""
+    """Record a block at the end of its segment, and where the segment now ends."""
     keys, documents = (a.astype("<i8").tobytes() for a in (block.keys, block.documents))
     commit.insert(
         "blocks", block.number, block.segment, block.first, len(block), keys, documents,
@@ -79,10 +80,10 @@ def record_block(commit: Commit, block: Block) -> None:
 
 
 def read_blocks(db: Database, after: int = 0) -> Iterator[Block]:
-    """All blocks numbered beyond `after`, in the order of their writing.
+    """All blocks with numbers greater than `after`, in the order in which they were written.
 
     Raises:
-        CorruptKnowledgeBase: one that is not as it was written.
+        CorruptKnowledgeBase: a block is not as it was written.
     """
     query = (
         f"SELECT {', '.join(COLUMNS['blocks'])}, checksum FROM blocks "
@@ -91,19 +92,19 @@ def read_blocks(db: Database, after: int = 0) -> Iterator[Block]:
     last = -1
     for *values, check in db.stream(query, [after]):
         number, segment, first, rows, keys, documents, tokens, codes = values
-        if what := checksum_error("blocks", values, check):  # its parts fit each other, as written
-            raise db.corrupt(f"row {number!r} of blocks {what}")
+        if what := checksum_error("blocks", values, check):
+            raise db.corruption_error(f"row {number!r} of blocks {what}")
         if not len(keys) == len(documents) == 8 * rows > 0:
-            raise db.corrupt(f"block {number} is not of {rows} rows")
+            raise db.corruption_error(f"block {number} is not of {rows} rows")
         own, whose = (np.frombuffer(part, "<i8").astype(np.int64) for part in (keys, documents))
-        if (own <= np.concatenate([[last], own[:-1]])).any():  # a search looks them up by order
-            raise db.corrupt(f"the keys of block {number} do not ascend")
+        if (own <= np.concatenate([[last], own[:-1]])).any():  # a search relies on it
+            raise db.corruption_error(f"the keys of block {number} do not ascend")
         last = int(own[-1])
         yield Block(number, segment, first, own, whose, tokens, codes)
 
 
 def join_blocks(found: Iterable[Block]) -> Iterator[BlockRun]:
-    """Blocks joined where one goes on where the one before ended."""
+    """Join blocks where one begins at the end of the one before."""
     together: list[Block] = []
     for block in found:
         last = together[-1] if together else None
@@ -122,11 +123,11 @@ def _join_run(together: Sequence[Block]) -> BlockRun:
 
 
 class SegmentGone(CorruptKnowledgeBase):
-    """A segment's file is not there: compacted away since the snapshot was begun, or lost."""
+    """A segment's file does not exist: compacted away after the snapshot began, or lost."""
 
 
 class Segments:
-    """The files of one knowledge base; without `keep_tokens` those of the codes alone."""
+    """The segment files of one knowledge base; without `keep_tokens` only those of codes."""
 
     def __init__(self, folder: Path, K: int, D: int, keep_tokens: bool) -> None:
         self.folder = folder / SEGMENTS_FOLDER
@@ -136,19 +137,19 @@ class Segments:
             self._types["tokens"] = np.dtype(("<f2", (K, D)))
 
     def path(self, number: int, kind: str) -> Path:
-        """Of the file of one kind: "tokens" or "codes"."""
+        """Path of the file of one kind, "tokens" or "codes"."""
         return self.folder / f"{number:06}.{kind}"
 
     def paths(self, number: int) -> dict[str, Path]:
-        """Of all files of a segment, by kind."""
+        """Paths of all files of a segment, by kind."""
         return {kind: self.path(number, kind) for kind in self._types}
 
     def offset(self, kind: str, row: int) -> int:
-        """Where a row begins in its file."""
+        """Byte at which a row begins in its file."""
         return HEADER_BYTES + row * self._types[kind].itemsize
 
-    def begin(self, number: int) -> None:
-        """Write the headers of a segment that has no committed rows."""
+    def start(self, number: int) -> None:
+        """Write the headers of a new segment."""
         for kind in self._types:
             atomic.write_at(self.path(number, kind), 0, self._header(number, kind))
         atomic.sync_folder(self.folder)
@@ -156,7 +157,7 @@ class Segments:
     def append(
         self, number: int, first: int, tokens: Tokens | None, codes: Codes
     ) -> tuple[bytes | None, bytes]:
-        """Write rows at the committed end, safe on return; the hashes of both kinds."""
+        """Write rows at the committed end and sync them; returns the hashes of both kinds."""
         hashes: dict[str, bytes] = {}
         for kind, rows in (("tokens", tokens), ("codes", codes)):
             if kind in self._types and rows is not None:
@@ -166,10 +167,10 @@ class Segments:
         return hashes.get("tokens"), hashes["codes"]
 
     def read(self, number: int, first: int, rows: int) -> tuple[Tokens | None, Codes]:
-        """Committed rows, mapped, read-only: tokens (rows, K, D), if they are kept, and codes.
+        """Map committed rows, read-only: tokens (rows, K, D), if they are kept, and codes.
 
         Raises:
-            SegmentGone: there is no such file any more.
+            SegmentGone: the file does not exist any more.
             CorruptKnowledgeBase: the file is too short.
         """
         codes = self._map(number, "codes", first, rows)
@@ -177,15 +178,17 @@ class Segments:
         return tokens, codes
 
     def hashes(self, number: int, first: int, rows: int) -> tuple[bytes | None, bytes]:
-        """What `append` returned, from what is there now."""
+        """What `append` returned, computed from the bytes on the disk now."""
         tokens, codes = self.read(number, first, rows)
         return None if tokens is None else hash_bytes(_row_bytes(tokens)), hash_bytes(
             _row_bytes(codes)
         )
 
     def check_block(self, block: Block) -> None:
-        """Raise CorruptKnowledgeBase unless a block's bytes are still those that were written:
-        what is copied must not get a new checksum."""
+        """Raise CorruptKnowledgeBase if a block's bytes have changed since they were written.
+
+        Called before rows are copied: a copy must not give damaged rows a new, valid checksum.
+        """
         found = self.hashes(block.segment, block.first, len(block))
         due = (block.tokens, block.codes)
         for kind, is_, was in zip(("tokens", "codes"), found, due, strict=True):
@@ -194,7 +197,7 @@ class Segments:
                 raise damaged_file(path, offset, "the rows from here do not have their checksum")
 
     def check(self, number: int, rows: int) -> None:
-        """Raise unless the files are there with sound headers and at least so many rows."""
+        """Raise unless the files exist, with valid headers and at least `rows` rows."""
         for kind in self._types:
             path, size = self.path(number, kind), self._size(number, kind)
             if size < (due := self.offset(kind, rows)):
@@ -205,15 +208,15 @@ class Segments:
                 at = next(i for i, (a, b) in enumerate(zip(found, good, strict=True)) if a != b)
                 raise damaged_file(path, at, "its header is not that of this segment")
 
-    def there(self) -> Iterator[Path]:
-        """All files that are segments by name."""
+    def files(self) -> Iterator[Path]:
+        """All files that are named like segments."""
         for path in sorted(self.folder.iterdir()):
             if path.stem.isdecimal() and path.suffix in (".tokens", ".codes"):
                 yield path
 
     def _header(self, number: int, kind: str) -> bytes:
-        if not 0 <= number < 2**32:  # only who forges it gets there
-            raise damaged_file(self.path(number, kind), 0, "no segment has such a number")
+        if not 0 <= number < 2**32:  # only a forged database gets here
+            raise damaged_file(self.path(number, kind), 0, "there is no segment with this number")
         fields = (_MAGIC, kind.encode(), number, *self._shape, self._types[kind].itemsize)
         head = _FIELDS.pack(*fields).ljust(HEADER_BYTES - 16, b"\0")
         return head + hash_bytes(head)
@@ -229,7 +232,7 @@ class Segments:
 
     def _map(self, number: int, kind: str, first: int, rows: int) -> NDArray[Any]:
         path, size = self.path(number, kind), self._size(number, kind)
-        if size < (due := self.offset(kind, first + rows)):  # touching what is not there is fatal
+        if size < (due := self.offset(kind, first + rows)):  # reading beyond its end would kill us
             raise damaged_file(path, size, f"it ends there, {due} bytes were committed")
         try:
             offset = self.offset(kind, first)
@@ -245,7 +248,7 @@ class Segments:
 
 
 def damaged_file(path: Path, offset: int, what: str) -> CorruptKnowledgeBase:
-    """The error that names file and offset, for the caller to raise."""
+    """The error that names file and offset; the caller raises it."""
     return CorruptKnowledgeBase(f"{path} is damaged at byte {offset}: {what}. {_REPAIR_HINT}")
 
 
@@ -254,22 +257,22 @@ def _row_bytes(rows: NDArray[Any]) -> memoryview:
 
 
 class RowReader:
-    """All rows of one snapshot, mapped; they stay readable when that is over.
+    """Reads rows by key, in any order. Maps all rows of one snapshot, and outlives it.
 
     Raises:
         CorruptKnowledgeBase: rows do not have their checksum.
         SegmentGone: a compaction was faster; take a new snapshot.
     """
 
-    def __init__(self, store: Store) -> None:
-        found = list(read_blocks(store.db))
+    def __init__(self, db: Database, segments: Segments) -> None:
+        found = list(read_blocks(db))
         for block in found:
-            store.segments.check_block(block)
-        # A mapping holds a descriptor: one of each run, since a slow build makes very many blocks.
+            segments.check_block(block)
+        # A mapping holds a file descriptor: one for each run, as a slow build makes many blocks.
         joined = list(join_blocks(found))
         sizes = [len(run.keys) for run in joined]
         self._rows = [
-            store.segments.read(run.segment, run.first, size)
+            segments.read(run.segment, run.first, size)
             for run, size in zip(joined, sizes, strict=True)
         ]
         self._keys: Keys = np.concatenate([np.empty(0, np.int64), *(run.keys for run in joined)])
@@ -279,7 +282,7 @@ class RowReader:
         self._keys, self._run, self._row = (a[order] for a in (self._keys, self._run, self._row))
 
     def rows(self, keys: Keys) -> tuple[Tokens | None, Codes]:
-        """Tokens (n, K, D), if they are kept, and codes (n,) of keys (n,) that are there, n > 0."""
+        """Tokens (n, K, D), if they are kept, and codes (n,) of existing keys (n,), n > 0."""
         at = np.searchsorted(self._keys, keys)
         parts = [(self._rows[self._run[i]], int(self._row[i])) for i in at.tolist()]
         codes = np.stack([codes[row] for (_, codes), row in parts])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is not as it was written; `offset` in bytes, where it can be told."""
+    """One thing that is not as it was written; `offset` in bytes, if it is known."""
 
     file: Path
     offset: int | None
@@ -34,7 +34,7 @@ class Damage:
 
 
 def verify_store(store: Store) -> list[Damage]:
-    """All damage that there is; nothing if the knowledge base is sound."""
+    """All damage found; empty if the knowledge base is intact."""
     found: list[Damage] = []
     with store.db.snapshot():
         for check in (
@@ -47,13 +47,13 @@ def verify_store(store: Store) -> list[Damage]:
         ):
             try:
                 found += check(store)
-            except RagVqaError as error:  # what this check reads cannot be read at all
+            except RagVqaError as error:  # the check could not read its data at all
                 found.append(Damage(store.db.file, None, str(error)))
     return found
 
 
 def _check_database(store: Store) -> Iterator[Damage]:
-    """SQLite's own check, and the manifest's checksum."""
+    """Run SQLite's own check, and check the manifest's checksum."""
     for (line,) in store.db.rows("PRAGMA integrity_check"):
         if line != "ok":
             yield Damage(store.db.file, None, str(line))
@@ -61,7 +61,7 @@ def _check_database(store: Store) -> Iterator[Damage]:
 
 
 def _check_rows(store: Store) -> Iterator[Damage]:
-    """Each row's checksum and types, and the digest over all."""
+    """Check each row's checksum and types, and the digest over all rows."""
     total = 0
     for table, columns in COLUMNS.items():
         for *values, check in store.db.stream(
@@ -75,14 +75,14 @@ def _check_rows(store: Store) -> Iterator[Damage]:
 
 
 def _check_documents(store: Store) -> Iterator[Damage]:
-    """Bodies against what is derived from them: hashes, and the rows that `where=` looks at."""
+    """Compare bodies with what is derived from them: hashes, and the metadata for `where=`."""
     derived = 0
     for row, document in store.all_documents():
         made = make_content(document)
-        if (made.hash, made.shape) != store.hashes_of(document.id):
+        if (made.hash, made.shape) != store.stored_hashes(document.id):
             yield _database_damage(store, f"document {document.id!r} does not have its hash")
         query = "SELECT name, value FROM metadata WHERE document = ? ORDER BY name"
-        # As text: True and 1 and 1.0 are equal, and SQLite has no truth.
+        # Compared as text: True, 1 and 1.0 are equal in Python, and SQLite has no booleans.
         stored = [(name, repr(value)) for name, value in store.db.rows(query, [row])]
         due = [(name, repr(int(value) if isinstance(value, bool) else value))
                for name, value in sorted(document.metadata.items())]  # fmt: skip
@@ -96,12 +96,12 @@ def _check_documents(store: Store) -> Iterator[Damage]:
 
 
 def _check_keys(store: Store) -> Iterator[Damage]:
-    """Each key of a block has its passage and that its document, unless it is gone."""
+    """Check that each key has its passage, and each passage its document, unless deleted."""
     found = list(read_blocks(store.db))
     keys, owners = _join_keys([b.keys for b in found]), _join_keys([b.documents for b in found])
-    live = ~np.isin(keys, store.gone())
-    if len(store.gone()) != len(keys) - int(live.sum()):
-        yield _database_damage(store, "a key is gone that is in no block")
+    live = ~np.isin(keys, store.deleted_keys())
+    if len(store.deleted_keys()) != len(keys) - int(live.sum()):
+        yield _database_damage(store, "a deleted key is in no block")
     query = "SELECT key, document FROM passages WHERE typeof(document) = 'integer' ORDER BY key"
     stored = np.array(store.db.rows(query), np.int64).reshape(-1, 2)
     order = np.argsort(keys[live])
@@ -113,7 +113,7 @@ def _check_keys(store: Store) -> Iterator[Damage]:
 
 
 def _check_segments(store: Store) -> Iterator[Damage]:
-    """Headers, sizes, and the bytes of each block."""
+    """Check headers, sizes, and the bytes of each block."""
     ends: dict[int, int] = {}
     for block in read_blocks(store.db):
         if block.first != ends.get(block.segment, 0):
@@ -136,7 +136,7 @@ def _check_segments(store: Store) -> Iterator[Damage]:
 
 
 def _check_pictures(store: Store) -> Iterator[Damage]:
-    """The bytes of each picture that a document names."""
+    """Check the bytes of each picture that a document names."""
     for path in sorted({image for _, d in store.all_documents() for image in d.images}, key=str):
         file = Path(str(path))
         _, wrong = read_picture(file)

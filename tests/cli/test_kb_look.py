@@ -140,7 +140,7 @@ def test_a_copy_within_the_knowledge_base_is_refused(cli, birds) -> None:
 def test_who_writes_is_told_before_the_source_is_read(cli, birds, tmp_path, loads) -> None:
     source = tmp_path / "d.jsonl"
     source.write_text('{"id": "a", "text": "x"}\n')
-    with KnowledgeBase.open(birds) as kb, kb.store.writing():
+    with KnowledgeBase.open(birds) as kb, kb.store.hold_writer_lock():
         for verb in ("build", "add", "sync"):
             done = cli("kb", verb, source, "--out", birds)
             assert done.code == 1 and "writ" in done.err and loads == [], verb

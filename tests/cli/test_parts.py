@@ -64,7 +64,9 @@ def tokens(path: Path) -> tuple[list[Any], Any]:
             "SELECT key, d.id, position, text, image FROM passages JOIN documents AS d "
             "ON d.row = document ORDER BY d.row, position"
         )
-        found, _ = RowReader(kb.store).rows(np.array([row[0] for row in rows], np.int64))
+        found, _ = RowReader(kb.store.db, kb.store.segments).rows(
+            np.array([row[0] for row in rows], np.int64)
+        )
     return [row[1:] for row in rows], found
 
 

@@ -43,7 +43,9 @@ def stored(kb: KnowledgeBase) -> tuple[list[Any], bytes]:
     """Every row, and the bytes of all tokens."""
     with kb.store.db.snapshot():
         rows = kb.store.db.rows("SELECT key, document, position, text, image FROM passages")
-        tokens, _ = RowReader(kb.store).rows(np.array([row[0] for row in rows], np.int64))
+        tokens, _ = RowReader(kb.store.db, kb.store.segments).rows(
+            np.array([row[0] for row in rows], np.int64)
+        )
     assert tokens is not None
     return rows, tokens.tobytes()
 

@@ -84,7 +84,7 @@ def look(path: Path) -> Versions:
         slowest = max(slowest, time.monotonic() - began)
         found = motions.held(kb)
         assert count == len(found)
-        with kb.store.writing():
+        with kb.store.hold_writer_lock():
             assert motions.unnamed(kb) == []
         assert motions.held(kb) == found
     return found

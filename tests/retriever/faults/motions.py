@@ -80,7 +80,9 @@ def held(kb: KnowledgeBase) -> Versions:
     with kb.store.db.snapshot():
         rows = kb.store.db.rows("SELECT key, text FROM passages ORDER BY key")
         if rows:
-            stored, packed = RowReader(kb.store).rows(np.array([key for key, _ in rows]))
+            stored, packed = RowReader(kb.store.db, kb.store.segments).rows(
+                np.array([key for key, _ in rows])
+            )
             due_tokens = np.array([tokens(text) for _, text in rows])
             assert np.array_equal(stored, due_tokens)
             assert np.array_equal(packed, int8_quantization.quantize(due_tokens))

@@ -58,7 +58,7 @@ def test_the_nth_call_fails(base, tmp_path, motions, system, name, error) -> Non
                 assert motions.held(reader) == found
             OPERATIONS[name](kb, motions.document)  # there is room again
             assert motions.held(kb) == new
-        with motions.open_or_create(path) as kb, kb.store.writing():
+        with motions.open_or_create(path) as kb, kb.store.hold_writer_lock():
             assert motions.unnamed(kb) == []
     assert n > CALLS[name]
 

@@ -92,7 +92,7 @@ def test_a_migration_is_whole_or_not_there(tmp_path, motions, system) -> None:
                 assert (left == before) == (switched not in calls.calls)
         with KnowledgeBase.open(path) as kb:
             assert motions.held(kb) == {f"d{n}": 1 for n in range(20)}
-            with kb.store.writing():
+            with kb.store.hold_writer_lock():
                 assert motions.unnamed(kb) == []
         if calls.count < n:
             break

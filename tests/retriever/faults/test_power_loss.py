@@ -109,7 +109,7 @@ def test_the_old_state_or_the_new(tmp_path, motions, system, name) -> None:
         with KnowledgeBase.open(folder, motions.Encoder()) as kb:
             found = motions.held(kb)
             assert found == new if returned else found in (old, new)
-            with kb.store.writing():
+            with kb.store.hold_writer_lock():
                 assert motions.unnamed(kb) == []
             kb.add([motions.document(50, 1)])
             assert motions.held(kb) == found | {"d50": 1}

@@ -80,7 +80,7 @@ def test_each_call_of_the_process(tmp_path, root, motions, name, fault) -> None:
         with KnowledgeBase.open(path, motions.Encoder()) as kb:
             found = motions.held(kb)
             assert found in steps, (n, code)
-            with kb.store.writing():
+            with kb.store.hold_writer_lock():
                 assert motions.unnamed(kb) == []
         shutil.rmtree(path)
         if code == 0:

@@ -79,7 +79,7 @@ def test_the_second_is_told_within_a_second_and_reads_meanwhile(base, start, mot
 
 def test_two_of_one_process(base, motions) -> None:
     with motions.open_or_create(base) as one, motions.open_or_create(base) as two:
-        with one.store.writing(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
+        with one.store.hold_writer_lock(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
             two.add([motions.document(2, 1)])
         two.add([motions.document(2, 1)])
         assert motions.held(one) == {"d0": 1, "d2": 1}
@@ -96,7 +96,7 @@ def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_there_is_no_flock(base, motions, no_flock, tmp_path) -> None:
     held = base / "writer.lock.held"
     with motions.open_or_create(base) as one, motions.open_or_create(base) as two:
-        with one.store.writing(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
+        with one.store.hold_writer_lock(), pytest.raises(Locked, match=f"process {os.getpid()} on"):
             two.delete("d0")
         assert not held.exists()
         held.write_text(f"process {dead()} on {socket.gethostname()}")

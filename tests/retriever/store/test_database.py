@@ -182,7 +182,7 @@ def test_half_a_commit_is_not_read_where_it_cannot_be_undone(
         shutil.copytree(kb.path, left)  # what a kill at this moment leaves
     done = _read_only(left, root)
     assert done.returncode == 1
-    assert "was left within a commit, which cannot be undone here" in done.stderr
+    assert "holds half a commit, which cannot be undone here" in done.stderr
     (left / "kb.sqlite").chmod(0o600)
     (left / "kb.sqlite-journal").chmod(0o600)
     with KnowledgeBase.open(left, encoder) as mended:
@@ -202,7 +202,7 @@ def test_it_is_read_where_nothing_can_be_written(kb: KnowledgeBase, root: Path, 
     read, refused = done.stdout.splitlines()
     assert read == "['a'] ()"
     assert "cannot be written to: Permission denied" in refused
-    assert ("is read as it stands" in done.stderr) == (mode == "WAL")
+    assert ("is read as it is now" in done.stderr) == (mode == "WAL")
 
 
 _MOUNTS = """22 27 0:21 / /proc rw - proc proc rw
@@ -252,7 +252,7 @@ def test_a_reader_that_does_not_let_go(
     ):
         with reader.store.db.snapshot():
             assert len(reader) == 0  # only now it holds on to its commit
-            with pytest.raises(Locked, match=r"uses .* did not let go for 0 seconds"):
+            with pytest.raises(Locked, match=r"has been using .* for 0 seconds"):
                 writer.add([{"id": "a", "text": "One."}])
         writer.add([{"id": "b", "text": "Two."}])
         assert [d.id for d in reader.documents()] == ["b"]

@@ -92,7 +92,7 @@ def test_a_segment_that_no_header_can_name(forge, number: int) -> None:
 @pytest.mark.parametrize("value", ["x", -5])
 def test_a_counter_that_counts_nothing(forge, value: Any) -> None:
     path = forge(lambda c: c.db.execute("UPDATE sqlite_sequence SET seq = ?", [value]))
-    with pytest.raises(CorruptKnowledgeBase, match="what it counts is no number"):
+    with pytest.raises(CorruptKnowledgeBase, match="a counter is no number"):
         KnowledgeBase.open(path)
 
 

@@ -40,7 +40,7 @@ def test_building_again_mends_it(tmp_path: Path, encoder: TokenEncoder) -> None:
     document = {"id": "a", "text": "One.", "image": PICTURE}
     with KnowledgeBase.create(tmp_path / "x.kb", encoder) as kb:
         kb.add([document])
-        (path,) = kb.store.pictures.there()
+        (path,) = kb.store.pictures.files()
         path.write_bytes(b"damaged")
         assert len(kb.verify()) == 1
         assert kb.add([document]).unchanged == 1
@@ -66,7 +66,7 @@ def test_what_is_no_plain_file_is_told_and_not_read(
 ) -> None:
     with KnowledgeBase.create(tmp_path / "x.kb", encoder) as kb:
         kb.add([{"id": "a", "text": "One.", "image": PICTURE}])
-        (path,) = kb.store.pictures.there()
+        (path,) = kb.store.pictures.files()
         path.unlink()
         make(path)
         (damage,) = kb.verify()

@@ -15,7 +15,7 @@ from rag_vqa.retriever.store.segments import Block, SegmentGone, Segments, join_
 def segments(tmp_path: Path) -> Segments:
     made = Segments(tmp_path, 2, 8, keep_tokens=True)
     made.folder.mkdir()
-    made.begin(1)
+    made.start(1)
     return made
 
 
@@ -53,7 +53,7 @@ def test_what_was_appended_is_read(segments: Segments) -> None:
 def test_what_a_killed_commit_left_is_written_over(segments: Segments) -> None:
     left, new = rows(9), rows(2, seed=1)
     segments.append(1, 0, left, int8_quantization.quantize(left))
-    segments.begin(1)  # nothing was committed: begun again, and not cut
+    segments.start(1)  # nothing was committed: begun again, and not cut
     segments.append(1, 0, new, int8_quantization.quantize(new))
     segments.check(1, 2)
     tokens, _ = segments.read(1, 0, 2)
@@ -70,7 +70,7 @@ def test_a_file_too_short_is_never_mapped(segments: Segments) -> None:
 
 
 def test_a_header_of_another_file_is_found(segments: Segments, tmp_path: Path) -> None:
-    segments.begin(2)
+    segments.start(2)
     segments.path(2, "tokens").replace(segments.path(1, "tokens"))
     with pytest.raises(CorruptKnowledgeBase, match=r"tokens is damaged at byte 16: its header"):
         segments.check(1, 0)

@@ -72,7 +72,7 @@ def test_documents_come_and_go(rag: RagVqa) -> None:
 
 def test_another_writer_is_named(rag: RagVqa, birds: Path, encoder: Any) -> None:
     async def work(engine: Engine) -> None:
-        with KnowledgeBase.open(birds, encoder) as other, other.store.writing():
+        with KnowledgeBase.open(birds, encoder) as other, other.store.hold_writer_lock():
             adding = engine.add([{"id": "owl", "text": "owls"}])
             await refused(adding, "Another process is writing")
 
