@@ -69,7 +69,7 @@ def start_up(workers: int) -> float:
     data = images.encode(Image.new("RGB", (64, 64)))
     with ImageOpener(ImageTransform(size=(48, 48)), workers) as opener:
         start = time.perf_counter()
-        opener.begin(data, "x")()
+        opener.start(data, "x")()
         return time.perf_counter() - start
 
 

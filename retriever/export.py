@@ -18,33 +18,33 @@ from rag_vqa.errors import UsageError
 from rag_vqa.retriever.modeling.configuration import EXTENSION_DEFAULTS
 from rag_vqa.retriever.modeling.encoder import INSTRUCTION_FILE
 from rag_vqa.retriever.modeling.model import RetrieverModel
-from rag_vqa.retriever.training.initialisation import InitialModel
+from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.storage import atomic
 from rag_vqa.storage.atomic import replace_folder
 
 
 def export_released(model: RetrieverModel, folder: str | Path) -> None:
-    """Save `model` with the release's keys and configuration.
+    """Save `model` as a checkpoint that the ReT release itself can load.
 
-    Raises UsageError, before anything is written, where the model uses an extension of ours:
+    Raises UsageError, before it writes anything, if the model uses an extension of ours:
     an explicit `layer_strategy`, no gates, one modality alone, or a `logit_scale` other than 1.
     """
     config, folder = model.config, Path(folder)
     for side in (config.query, config.passage):
         if not isinstance(side.layer_strategy, str):
             raise UsageError(
-                f"layer_strategy {side.layer_strategy} is ours alone: the release knows names. "
-                "Save with save_pretrained instead."
+                f"layer_strategy {side.layer_strategy} is our extension: the release knows only "
+                "names. Save with save_pretrained instead."
             )
         for switch, usual in EXTENSION_DEFAULTS.items():
             if getattr(side, switch) != usual:
                 raise UsageError(
-                    f"{switch} {getattr(side, switch)!r} is ours alone: the release would load "
+                    f"{switch} {getattr(side, switch)!r} is our extension: the release would load "
                     "random weights in its place. Save with save_pretrained instead."
                 )
     if config.logit_scale != 1:
         raise UsageError(
-            f"logit_scale {config.logit_scale} is ours alone: the release has none. "
+            f"logit_scale {config.logit_scale} is our extension: the release has none. "
             "Save with save_pretrained instead, or train with a scale of 1."
         )
     model.save_pretrained(folder)
@@ -56,25 +56,32 @@ def export_released(model: RetrieverModel, folder: str | Path) -> None:
 
 
 def export_checkpoint(
-    found: InitialModel, folder: Path, *, scale: float = 1.0, dtype: str = "float32"
+    model: RetrieverModel,
+    processor: RetProcessor,
+    folder: Path,
+    *,
+    instruction: str = "",
+    scale: float = 1.0,
+    dtype: str = "float32",
 ) -> None:
-    """Write the model as it stands, LoRA merged, in place of the folder's former one.
+    """Write a model with LoRA merged, its processor and instruction; replaces `folder`.
 
-    In the release's format where the model is one that it knows, else with our extensions.
+    Uses the release's format if it can express the model, otherwise our extensions.
+    `model` itself stays as it is.
     """
-    model = _finish_model(found.model, scale, dtype)
+    finished = _finish_model(model, scale, dtype)
     new = folder.with_name(folder.name + atomic.PARTIAL_SUFFIX)
     shutil.rmtree(new, ignore_errors=True)
     try:
-        export_released(model, new)
+        export_released(finished, new)
     except UsageError:
-        model.save_pretrained(new)
-    words = found.processor.tokenizer
-    words.backend_tokenizer.no_truncation()  # left over from the last call, no property
-    words.backend_tokenizer.no_padding()
-    words.save_pretrained(new)
-    found.processor.image_processor.save_pretrained(new)
-    (new / INSTRUCTION_FILE).write_text(json.dumps({"default": found.instruction}) + "\n", "utf-8")
+        finished.save_pretrained(new)
+    tokenizer = processor.tokenizer
+    tokenizer.backend_tokenizer.no_truncation()  # a leftover of the last call, not a property
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(new)
+    processor.image_processor.save_pretrained(new)
+    (new / INSTRUCTION_FILE).write_text(json.dumps({"default": instruction}) + "\n", "utf-8")
     replace_folder(new, folder)
 
 
@@ -87,7 +94,7 @@ def _finish_model(model: RetrieverModel, scale: float, dtype: str) -> RetrieverM
 
 
 def merge_lora(module: nn.Module) -> None:
-    """Add what LoRA learned to the matrices themselves, and take it out: in place."""
+    """Add what LoRA learned to the matrices themselves and remove its own, in place."""
     found = [(name, part) for name, part in module.named_modules() if hasattr(part, "lora_A")]
     for name, part in found:
         part.merge()

@@ -24,7 +24,7 @@ from PIL import Image
 
 from rag_vqa import images
 
-# A picture takes milliseconds, the worst that images.py lets through a few seconds.
+# A picture takes milliseconds, the worst that images.py allows a few seconds.
 STUCK_SECONDS = 60.0
 _MAX_WORKERS = 8  # workers by default: one model seldom takes more pictures than these bring
 
@@ -35,15 +35,15 @@ PendingImage = Callable[[], Image.Image]
 
 @dataclass(frozen=True, slots=True)
 class ImageTransform:
-    """How pictures are opened for one image processor.
+    """How pictures are opened, resized and cropped for one image processor.
 
-    A picture so opened goes through the whole processor to the pixels, byte for byte, that it
-    would have had otherwise; only it is small by then, and can wait.
+    The processor then turns the small picture into exactly the pixels, byte for byte, that it
+    would make of the large one. Only small pictures have to be kept in memory.
 
     Attributes:
-        exif: turn it upright.
-        size: (height, width) that all of it becomes; None where `edge` is given, or neither.
-        edge: what its shorter side becomes; the middle square is kept if `square`.
+        exif: turn the picture upright.
+        size: (height, width) after resizing; None if `edge` is given, or if it is not resized.
+        edge: length of the shorter side after resizing; `square` keeps the middle square.
         resample: Pillow's number of the filter.
     """
 
@@ -54,9 +54,11 @@ class ImageTransform:
     resample: int = Image.Resampling.BICUBIC
 
     @classmethod
-    def of(cls, processor: Any, *, exif: bool) -> Self:
-        """That of a Hugging Face CLIP image processor. What resizes in a way that CLIP's never
-        did is left to the processor: then pictures wait as large as they are."""
+    def from_processor(cls, processor: Any, *, exif: bool) -> Self:
+        """The transform of a Hugging Face CLIP image processor.
+
+        Resizing that CLIP never used is left to the processor; pictures then stay large.
+        """
         size = processor.size
         edge, fixed = size.shortest_edge, (size.height, size.width)
         if not processor.do_resize or size.longest_edge or not (edge or all(fixed)):
@@ -68,15 +70,15 @@ class ImageTransform:
         return cls(exif, None, edge, square, int(processor.resample))
 
     def open(self, data: bytes, name: str) -> Image.Image:
-        """The picture of a file's bytes, small; `name` is what errors call it. Raises BadImage."""
-        return self.small(images.load(data, exif=self.exif, name=name))
+        """Open and shrink a picture file; `name` is for error messages. Raises BadImage."""
+        return self.shrink(images.load(data, exif=self.exif, name=name))
 
-    def small(self, picture: Image.Image) -> Image.Image:
-        """What the processor's resizing and cropping leave of a picture."""
+    def shrink(self, picture: Image.Image) -> Image.Image:
+        """The picture, resized and cropped as the processor would."""
         if self.size is None and self.edge is None:
             return picture
         filter_ = Image.Resampling(self.resample)
-        width, height = self.resized(*picture.size)
+        width, height = self.resized_size(*picture.size)
         if self.edge is None or not self.square:
             return picture.resize((width, height), filter_)
         left, top = (width - self.edge) // 2, (height - self.edge) // 2
@@ -85,8 +87,8 @@ class ImageTransform:
             return self._middle(picture, (left, top, right, bottom), width, height)
         return picture.resize((width, height), filter_).crop((left, top, right, bottom))
 
-    def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of a picture after resizing, before its middle is cut out."""
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a picture after resizing, before cropping."""
         if self.size is not None:
             return self.size[1], self.size[0]
         if self.edge is None:
@@ -98,12 +100,14 @@ class ImageTransform:
     def _middle(
         self, picture: Image.Image, square: tuple[int, int, int, int], width: int, height: int
     ) -> Image.Image:
-        """The square out of a strip enlarged to (width, height), without enlarging all of it: 1 ×
-        10,000 would become 1.5 GB. In Pillow's own order, for the same bytes: across, then down.
+        """Crop the square of an extreme strip without enlarging all of it to (width, height).
+
+        A strip of 1 × 10,000 pixels would become 1.5 GB. Resizes in Pillow's own order, first
+        across, then down, for the same bytes.
         """
         left, top, right, bottom = square
         x, y = picture.width / width, picture.height / height
-        # What no filter reaches is cut off first; Lanczos, the widest, reaches 3 pixels.
+        # First cut off what no filter reaches; Lanczos, the widest, reaches 3 pixels.
         first, last = max(0, int(top * y) - 4), min(picture.height, int(bottom * y) + 5)
         picture = picture.crop((0, first, picture.width, last))
         filter_, edge = Image.Resampling(self.resample), right - left
@@ -114,8 +118,10 @@ class ImageTransform:
 
 
 class _RecordingContext(SpawnContext):
-    """Knows every process it makes before that starts. A pool starts its own one by one, as jobs
-    come, and a signal may end the call that has just started one."""
+    """Records every process before it starts.
+
+    A pool starts its processes one by one, and a signal may interrupt the call that starts one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,10 +134,10 @@ class _RecordingContext(SpawnContext):
 
 
 class ImageOpener:
-    """Opens pictures, in `workers` processes or, where that is 0, in this one. `with` ends them.
+    """Opens pictures in `workers` processes, or in this one if `workers` is 0. `with` ends them.
 
-    They start with the first picture. Where one of them dies or is stuck, all are ended and the
-    rest is opened here, which is said once.
+    The workers start with the first picture. If one dies or hangs, all are ended, a warning is
+    given, and this process opens the rest.
     """
 
     def __init__(self, opening: ImageTransform, workers: int = 0) -> None:
@@ -140,10 +146,10 @@ class ImageOpener:
         # spawn: torch has threads by now, and a forked child may inherit a lock that they hold
         self._context = _RecordingContext()
 
-    def begin(self, data: bytes, name: str) -> PendingImage:
-        """Begin to open a picture; what is returned waits for it, and raises BadImage.
+    def start(self, data: bytes, name: str) -> PendingImage:
+        """Start to open a picture; returns a function that waits for it, or raises BadImage.
 
-        Without workers it is opened now, and BadImage is raised now.
+        Without workers it opens the picture, or raises BadImage, at once.
         """
         if not self.workers:
             picture = self._opening.open(data, name)
@@ -151,15 +157,15 @@ class ImageOpener:
         try:
             future = self._submit(data, name)
         except (BrokenProcessPool, OSError) as error:
-            self._give_up(error)
-            return self.begin(data, name)
+            self._fall_back(error)
+            return self.start(data, name)
         return lambda: self._wait(future, data, name)
 
     def _wait(self, future: Future[Image.Image], data: bytes, name: str) -> Image.Image:
         try:
             return future.result(timeout=STUCK_SECONDS if self.workers else 0)
         except (BrokenProcessPool, TimeoutError, CancelledError) as error:
-            self._give_up(error)
+            self._fall_back(error)
         return self._opening.open(data, name)
 
     def _submit(self, data: bytes, name: str) -> Future[Image.Image]:
@@ -167,22 +173,22 @@ class ImageOpener:
             self._pool = ProcessPoolExecutor(self.workers, self._context, _init_worker)
         return self._pool.submit(_open_image, self._opening, data, name)
 
-    def _give_up(self, error: Exception) -> None:
+    def _fall_back(self, error: Exception) -> None:
         if self.workers:
-            reason = "is stuck" if isinstance(error, TimeoutError) else "has ended"
+            reason = "hangs" if isinstance(error, TimeoutError) else "has ended"
             warnings.warn(
-                f"a process that opens pictures {reason}: they are opened one by one from here on, "
-                "more slowly. If memory ran out, give fewer: --workers 2",
+                f"a process that opens pictures {reason}: from here on they are opened one by one, "
+                "more slowly. If memory ran out, use fewer processes: --workers 2",
                 stacklevel=2,
             )
         self.close()
         self.workers = 0
 
     def close(self) -> None:
-        """End the processes at once, whatever they are at."""
+        """End the processes at once, even in the middle of a picture."""
         pool, self._pool = self._pool, None
         for process in self._context.made:
-            if process.pid is not None:  # else it was never started
+            if process.pid is not None:  # otherwise it was never started
                 process.kill()
         self._context.made.clear()
         if pool is not None:
@@ -201,7 +207,7 @@ class ImageOpener:
 
 
 def default_workers() -> int:
-    """As many as this process may use cores, less two for the model and its reader; at most 8."""
+    """The cores of this process, less two for the model and the source's reader; at most 8."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -210,7 +216,7 @@ def default_workers() -> int:
 
 
 def _init_worker() -> None:
-    """Signals to a whole group are the parent's to answer, and a worker leaves with it."""
+    """Ignore signals to the process group, which the parent handles; end with the parent."""
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

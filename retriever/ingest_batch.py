@@ -25,16 +25,16 @@ from rag_vqa.types import Document, ImageSource, Passage
 
 @dataclass(slots=True)
 class AddReport:
-    """What became of the documents given: each is counted once.
+    """The outcome for each added document; each is counted once.
 
     Attributes:
-        rejected: refused, with reasons.
-        missing_images: (document id, name of a picture whose file is not there); the document
-            itself was dealt with as if it had not named it.
-        held: of `unchanged`, those that would have lost a picture whose file is missing; in a sync.
-        encoded: passages that went through the encoder.
-        tokens, cut: of the documents that were not split: tokens of their texts, and how many of
-            them lie beyond the encoder's window.
+        rejected: rejected documents, with reasons.
+        missing_images: (document id, name of a picture whose file is missing); the document was
+            added without it.
+        held: how many of `unchanged` would have lost a picture whose file is missing (in a sync).
+        encoded: passages that were encoded.
+        tokens, cut: for documents that were not split: tokens of their texts, and how many of
+            them are beyond the encoder's window.
     """
 
     added: int = 0
@@ -49,18 +49,18 @@ class AddReport:
 
 
 class PictureFile(NamedTuple):
-    """A picture's file, and what errors call it."""
+    """The bytes of a picture file, and its name for error messages."""
 
     data: bytes
     name: str
 
 
 def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
-    """A picture as it is stored: the bytes of its file, PNG of one that was decoded.
+    """A picture as it is stored: the bytes of its file; a decoded picture becomes a PNG.
 
     Raises:
-        Missing: there is no such file.
-        BadInput: it is no source of a picture, or may not be read.
+        Missing: the file does not exist.
+        BadInput: `source` is no picture source, or reading it is not allowed.
     """
     if isinstance(source, Image):
         return PictureFile(images.encode(images.load(source)), "<image>")
@@ -71,49 +71,52 @@ def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
 
 
 def document_id(item: object) -> str | None:
-    """The id of a document or record; None if it has none."""
+    """The id of a document or mapping; None if it has none."""
     found = item.get("id") if isinstance(item, Mapping) else getattr(item, "id", None)
     return found if isinstance(found, str) else None
 
 
 @dataclass(slots=True)
 class PendingDocument:
-    """A document, its pictures named by where they will lie.
+    """A document that waits for its commit. Its pictures have the paths they will be stored at.
 
     Attributes:
-        passages: None where those that are stored stay.
-        known: whether it replaces a stored one.
-        length, cut: see `Encoded`.
-        line: of the file that it came from.
-        refused: for one of its pictures, which was found out only now.
+        passages: None if the stored ones stay.
+        replaces: whether a document of its id is stored already.
+        length, cut: see `EncodedDocument`.
+        line: its line in the source file.
+        rejected: True once one of its pictures turns out to be unreadable.
     """
 
     document: Document
     content: Content
     passages: list[Passage] | None
-    known: bool
+    replaces: bool
     length: int = 0
     cut: int = 0
     line: int | None = None
-    refused: bool = False
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PendingPicture:
-    """The file, and what waits until it is open: None where the encoder opens it by itself."""
+    """A picture file, and a function that waits for the open picture.
+
+    The function returns None if the encoder opens pictures itself.
+    """
 
     data: bytes
-    opened: Callable[[], Image | None]
+    wait: Callable[[], Image | None]
 
 
 @dataclass(slots=True)
 class IngestBatch:
-    """What will be one commit.
+    """Documents that will be one commit.
 
     Attributes:
-        pictures: by where they will lie: of equal ones one is opened.
-        size: passages, and documents without.
-        taken: documents given in this run up to its last one.
+        pictures: by the path they will be stored at, so equal ones are opened once.
+        size: passages, plus documents without passages.
+        taken: how many documents of this run come up to and including its last one.
     """
 
     documents: list[PendingDocument] = field(default_factory=list)
@@ -123,20 +126,20 @@ class IngestBatch:
 
     @property
     def bytes(self) -> int:
-        """Of the files of its pictures."""
+        """Total size of its picture files."""
         return sum(len(picture.data) for picture in self.pictures.values())
 
-    def opened(self, passage: Passage) -> Passage:
-        """The passage with its picture open, where somebody opened it."""
+    def open_passage(self, passage: Passage) -> Passage:
+        """The passage with its picture opened, unless the encoder opens pictures itself."""
         picture = self.pictures.get(Path(str(passage.image)))
-        image = None if picture is None else picture.opened()
+        image = None if picture is None else picture.wait()
         return passage if image is None else replace(passage, image=image)
 
 
 def attach_tokens(
     documents: Sequence[PendingDocument], tokens: NDArray[np.float16]
 ) -> Iterator[EncodedDocument]:
-    """Documents as the store takes them, with `tokens` (N, K, D) of their passages in turn."""
+    """Documents for the store; `tokens` (N, K, D) belong to their passages, in order."""
     start = 0
     for new in documents:
         end = start + len(new.passages or ())

@@ -21,11 +21,11 @@ from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search import filters
-from rag_vqa.retriever.store import document_store, maintenance, migrate, verify
-from rag_vqa.retriever.store.database import DATABASE_FILE
-from rag_vqa.retriever.store.document_content import Shown
+from rag_vqa.retriever.store import document_store, maintenance, verify
+from rag_vqa.retriever.store.database import DATABASE_FILE, OldFormat
+from rag_vqa.retriever.store.document_content import DocumentPassages
 from rag_vqa.retriever.store.document_store import Store, read_document_passages
-from rag_vqa.retriever.store.maintenance import Compacted
+from rag_vqa.retriever.store.maintenance import CompactReport
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.sync_and_merge import SyncReport
 from rag_vqa.types import Document, Hit, Query, Where
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddReport",
-    "Compacted",
+    "CompactReport",
     "Damage",
+    "DocumentPassages",
     "KnowledgeBase",
     "Rejected",
-    "Shown",
     "Stats",
     "SyncReport",
     "Where",
@@ -47,7 +47,7 @@ __all__ = [
 Documents = Iterable[Document | Mapping[str, Any]]
 Progress = Callable[[int], None]
 EncoderLoader = Callable[[], TokenEncoder]
-HitLists = list[list[Hit]]  # in the class, `list` is a method
+HitLists = list[list[Hit]]  # an alias, as `list` is a method of the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Stats:
     Attributes:
         bytes: on disk, of which `token_bytes` are tokens and codes.
         gone: rows of deleted passages, whose bytes a compaction would free.
-        cut_off: share of the documents' tokens that lies beyond the encoder's window (splitting
-            "none"; 0 where texts are split).
+        cut_off: share of the documents' tokens beyond the encoder's window (splitting "none";
+            0 if texts are split).
     """
 
     documents: int
@@ -105,14 +105,14 @@ def compute_stats(store: Store) -> Stats:
 class KnowledgeBase:
     """Documents that can be searched by text and image. `with` closes it.
 
-    Any number of processes may read one at a time as one writes: each search sees the last commit
-    as a whole. A second writer is refused at once, with the name of the first.
+    Any number of processes may read while one writes: each search sees the last commit as a whole.
+    A second writer is refused at once; the error names the first.
 
     Attributes:
         path: its folder.
         manifest: which retriever made its tokens.
-        engine: of its index, to be set before the first search; see `retriever.index.make_index`.
-        hybrid, sections: how it searches from now on; see `Retriever.search`.
+        engine: of its index; set it before the first search, see `retriever.index.make_index`.
+        hybrid, sections: how later searches rank; see `Retriever.search`.
     """
 
     engine = "auto"
@@ -146,15 +146,15 @@ class KnowledgeBase:
         """Make an empty knowledge base for the tokens of `encoder`.
 
         Args:
-            exist_ok: open the one that is there, so that the same command goes on.
-            split: "window": texts are cut so that the encoder reads all of them, the default;
-                "none": a document is one passage, and what is cut off is counted.
-            keep_tokens: False: keep int8 codes of the tokens alone, a third of the bytes. None:
-                True, or as what is there was created; so with `split`.
+            exist_ok: open an existing one, so that the same command resumes.
+            split: "window" (default) splits texts so that the encoder reads all of them;
+                "none" keeps a document as one passage, and counts the tokens cut off.
+            keep_tokens: False stores int8 codes of the tokens only, a third of the bytes.
+                None: True, or as the existing one was created; the same holds for `split`.
 
         Raises:
-            UsageError: there is something at `path` already, or it was created otherwise.
-            Mismatch: what is there was made by another retriever.
+            UsageError: something exists at `path`, or it was created with other options.
+            Mismatch: another retriever made the existing one.
         """
         path = Path(path)
         if not (path / DATABASE_FILE).exists():
@@ -164,7 +164,7 @@ class KnowledgeBase:
             )
         elif not exist_ok:
             raise UsageError(
-                f"{path} exists. Go on with it: rag-vqa kb build SOURCE --out {path}, or give "
+                f"{path} exists. Resume it: rag-vqa kb build SOURCE --out {path}, or give "
                 "another name."
             )
         kb = cls.open(path, encoder)
@@ -177,18 +177,25 @@ class KnowledgeBase:
 
     @classmethod
     def open(cls, path: str | Path, encoder: TokenEncoder | EncoderLoader | None = None) -> Self:
-        """Open a knowledge base. One of an older format is brought to the present one first.
+        """Open a knowledge base. Migrates one of an older format first.
 
         Args:
-            encoder: or what loads it when it is first needed; by default its own, so loaded.
+            encoder: or a function that loads it at its first use; default: the one that built
+                the knowledge base, loaded at its first use.
 
         Raises:
-            Missing: there is none at `path`.
+            Missing: there is no knowledge base at `path`.
             CorruptKnowledgeBase: it is damaged, or not ours.
-            Mismatch: the encoder is not the one that it was built with.
+            Mismatch: it was built with another encoder.
         """
         path = Path(path)
-        store = migrate.open_migrated(path)
+        try:
+            store = Store(path)
+        except OldFormat:
+            from rag_vqa.retriever.store.migrate import migrate
+
+            migrate(path)
+            store = Store(path)
         try:
             return cls(store, encoder)
         except RagVqaError:
@@ -197,7 +204,7 @@ class KnowledgeBase:
 
     @property
     def encoder(self) -> TokenEncoder:
-        """The encoder, loaded now if there is none yet."""
+        """The encoder; the first access loads it."""
         if self._encoder is None:
             encoder = self._load()
             compatibility.check_encoder(self.path, self.manifest, encoder)
@@ -214,28 +221,29 @@ class KnowledgeBase:
     ) -> AddReport:
         """Add documents, or replace those whose content changed. Each batch is a commit.
 
-        Interrupted, at most the batch in flight is lost, and the same call goes on from there. Of
-        one id the first document stays: a second of other content is refused. Only what changes a
-        passage is encoded: new metadata, parent or url are not.
+        An interruption loses at most the current batch; the same call resumes there. If an id
+        occurs twice, the first document stays, and a second one with other content is rejected.
+        Only a changed passage is encoded again, not new metadata, a new parent or url.
 
         Args:
             documents: Documents, Records of a file (see `read_jsonl`), or mappings of a
                 Document's fields ("image" may stand for "images").
-            batch_size: passages of a commit at most; fewer at first, and of a slow encoder.
-            on_progress: is told how many of the documents given are dealt with and safe.
-            strict: the first document that is refused raises; else it is reported.
-            report: is filled as it goes, for a caller who may be interrupted, and returned.
+            batch_size: at most this many passages in a commit; fewer at first, and for a slow
+                encoder.
+            on_progress: called with the number of documents that are dealt with and committed.
+            strict: raise at the first rejected document; otherwise report it.
+            report: filled during the run, for a caller who may be interrupted; and returned.
 
         Raises:
             UsageError: batch_size < 1.
-            BadInput: a document is refused, under `strict`.
+            BadInput: a document is rejected, and `strict` is set.
             Locked: another process is writing.
         """
-        adding = Ingest(self.store, lambda: self.encoder, batch_size, strict)
-        adding.report = adding.report if report is None else report
+        ingest = Ingest(self.store, lambda: self.encoder, batch_size, strict)
+        ingest.report = ingest.report if report is None else report
         with self.store.hold_writer_lock():
-            adding.take_all(documents, on_progress)
-        return adding.report
+            ingest.add_all(documents, on_progress)
+        return ingest.report
 
     def sync(
         self,
@@ -250,39 +258,40 @@ class KnowledgeBase:
     ) -> SyncReport:
         """Make the knowledge base hold the documents of `records` and no others.
 
-        Only what changed is encoded. Deletions come last; where a record without an id was refused
-        there are none. Where a picture's file is missing, what is stored keeps its picture.
+        Encodes only what changed. Deletions come last; a rejected record without an id prevents
+        all of them. If a picture's file is missing, the stored document keeps its picture.
 
         Args:
-            records: the whole source, as for `add`. What can be read again (no iterator) is read
-                twice, so that a rash sync is refused before anything is changed.
-            dry_run: say what would change, and change nothing.
-            force: delete even if it is over 5% of the documents.
-            rejected: the list that the reader of `records` fills with what it refuses.
+            records: the whole source, as for `add`. Anything but an iterator is read twice, so
+                that a sync that would delete too much is refused before it changes anything.
+            dry_run: report what would change, and change nothing.
+            force: delete even more than 5% of the documents.
+            rejected: the list that the reader of `records` fills with the records it rejects.
 
         Raises:
-            UsageError: over 5% would be deleted, without `force`; batch_size < 1.
+            UsageError: over 5% would be deleted and `force` is not set; batch_size < 1.
             BadInput, Locked: see `add`.
         """
-        adding = Ingest(self.store, lambda: self.encoder, batch_size, strict, dry_run)
+        ingest = Ingest(self.store, lambda: self.encoder, batch_size, strict, dry_run)
         with nullcontext() if dry_run else self.store.hold_writer_lock():
             return sync_and_merge.sync_documents(
-                self.store, adding, records, rejected, dry_run, force, on_progress
+                self.store, ingest, records, rejected, dry_run, force, on_progress
             )
 
     def delete(self, ids: str | Iterable[str]) -> int:
-        """Remove documents in one commit; how many there were. Unknown ids are no error."""
+        """Delete documents in one commit; returns how many. Ignores unknown ids."""
         with self.store.hold_writer_lock():
             return self.store.delete([ids] if isinstance(ids, str) else list(ids))
 
     def merge(self, paths: Iterable[str | Path]) -> AddReport:
-        """Take over the documents of other knowledge bases, in order, without encoding: parts
-        built one by one become what one build makes. An id that is here with other content is
-        rejected.
+        """Add the documents of other knowledge bases, in order, without encoding them again.
+
+        Shards built one by one become what one build makes. Rejects a document whose id exists
+        here with other content.
 
         Raises:
-            Mismatch: one was not built with this one's retriever and options.
-            Missing, CorruptKnowledgeBase: one is not there, or damaged.
+            Mismatch: one was built with another retriever or other options.
+            Missing, CorruptKnowledgeBase: one does not exist, or is damaged.
         """
         report = AddReport()
         with self.store.hold_writer_lock():
@@ -291,44 +300,46 @@ class KnowledgeBase:
                     sync_and_merge.merge_documents(self.store, other.store, report)
         return report
 
-    def compact(self) -> Compacted:
-        """Free the bytes of deleted documents. Readers go on meanwhile."""
+    def compact(self) -> CompactReport:
+        """Free the bytes of deleted documents. Other processes may read meanwhile."""
         with self.store.hold_writer_lock():
             return maintenance.compact_store(self.store)
 
     def snapshot(self, path: str | Path) -> None:
-        """Copy the last commit to a new folder, while others read and write. Raises UsageError
-        if there is something at `path`."""
+        """Copy the last commit to a new folder, while others read and write.
+
+        Raises UsageError if something exists at `path`.
+        """
         maintenance.copy_store(self.store, Path(path))
 
     def verify(self) -> tuple[Damage, ...]:
-        """Compute all checksums again and compare what must agree; empty if all is sound."""
+        """Recompute all checksums and compare; returns the damage, empty if there is none."""
         return tuple(verify.verify_store(self.store))
 
     def get(self, identity: str) -> Document | None:
-        """The document of that id, None if there is none."""
+        """The document with that id; None without one."""
         found = self.store.document(identity)
         return None if found is None else found[1]
 
-    def show(self, identity: str) -> Shown | None:
-        """The document of that id with its passages, None if there is none."""
+    def show(self, identity: str) -> DocumentPassages | None:
+        """The document with that id and its passages; None without one."""
         return read_document_passages(self.store, identity)
 
     def documents(self) -> Iterator[Document]:
-        """All documents, in the order of their first adding."""
+        """All documents, in the order in which they were first added."""
         return self.list()
 
     def list(
         self, where: Where | None = None, limit: int | None = None, after: str | None = None
     ) -> Iterator[Document]:
-        """Documents in the order of their first adding.
+        """Documents in the order in which they were first added.
 
         Args:
             where: see `search`.
-            limit: no more than these.
-            after: the id of a document: those behind it, to go on where a list ended.
+            limit: at most this many.
+            after: id of a document: list those after it, to continue an earlier list.
 
-        Raises UsageError: no document of the id `after`, or an unknown name in `where`.
+        Raises UsageError: no document has the id `after`, or `where` has an unknown name.
         """
         return islice(filters.list_documents(self.store, where, after), filters.check_limit(limit))
 
@@ -338,12 +349,12 @@ class KnowledgeBase:
 
     @property
     def method(self) -> str:
-        """How it searches, for records: "ret", "ret+bm25", "ret, sections", …"""
+        """How it searches, as runs record it: "ret", "ret+bm25", "ret, sections", …"""
         return f"ret{'+bm25' * self.hybrid}{', sections' * self.sections}"
 
     @property
     def retriever(self) -> Retriever:
-        """What searches this knowledge base; its index is kept between searches."""
+        """Searches this knowledge base; keeps its index between searches."""
         if self._retriever is None:
             from rag_vqa.retriever.search import Retriever
 
@@ -358,7 +369,7 @@ class KnowledgeBase:
         return self.store.count()[0]
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Close its files."""
         self.store.db.close()
 
     def __enter__(self) -> Self:

@@ -27,24 +27,22 @@ from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import RowReader
 from rag_vqa.types import Document
 
-_SUSPICIOUS_SHARE = (
-    0.05  # share of the documents; a source that was cut short would delete more than that
-)
-_DELETE_DOCUMENTS = 1000  # documents of one commit
-_MERGE_DOCUMENTS = 256  # documents of one commit
+_SUSPICIOUS_SHARE = 0.05  # of the documents; a truncated source would delete more than this
+_DELETE_DOCUMENTS = 1000  # in one commit
+_MERGE_DOCUMENTS = 256  # in one commit
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of each document; of a dry run, what would.
+    """The outcome for each document; after a dry run, what would happen to it.
 
     Attributes:
-        changed: of other content than before; `encoded` counts the passages that this cost.
-        kept: not in the source, and not deleted: records without an id were refused, and may be
-            these.
-        rejected: refused, with reasons. What is stored under their ids stays.
+        changed: documents with new content; `encoded` counts the passages encoded for them.
+        kept: documents that are not in the source but were not deleted, because a rejected record
+            has no id and may be any of them.
+        rejected: rejected records, with reasons. Documents stored under their ids stay.
         missing_images, held: see AddReport.
-        rash: over 5% of the documents are not in the source, which needs `force`.
+        rash: over 5% of the documents are not in the source, so deleting them needs `force`.
     """
 
     added: int
@@ -61,93 +59,95 @@ class SyncReport:
 
 def sync_documents(
     store: Store,
-    adding: Ingest,
+    ingest: Ingest,
     records: Iterable[Document | Mapping[str, Any]],
-    refused: Sequence[Rejected],
+    rejected_records: Sequence[Rejected],
     dry_run: bool,
     force: bool,
     on_progress: Callable[[int], None] | None,
 ) -> SyncReport:
-    """See `KnowledgeBase.sync`. Deletions come last: interrupted before, nothing is lost."""
+    """See `KnowledgeBase.sync`. Deletions come last: an interruption before them loses nothing."""
     before, _ = store.count()
     if not (isinstance(records, Iterator) or dry_run or force):
-        there = {document_id(record) for record in records} | {refusal.id for refusal in refused}
-        if None not in there:  # else nothing will be deleted
-            _check_deletions(len(_missing_ids(store, there)), before, "nothing was changed")
-    adding.holds = True
-    adding.take_all(records, on_progress)
-    report = adding.report
-    rejected = [*refused, *report.rejected]
-    vanished = _missing_ids(store, {*adding.given, *(refusal.id for refusal in rejected)})
+        ids = {document_id(record) for record in records} | {one.id for one in rejected_records}
+        if None not in ids:  # otherwise nothing will be deleted
+            _check_deletions(len(_missing_ids(store, ids)), before, "nothing was changed")
+    ingest.keep_pictures = True
+    ingest.add_all(records, on_progress)
+    report = ingest.report
+    rejected = [*rejected_records, *report.rejected]
+    missing = _missing_ids(store, {*ingest.seen, *(one.id for one in rejected)})
     kept = 0
-    if any(refusal.id is None for refusal in rejected):
-        vanished, kept = [], len(vanished)
-    rash = len(vanished) > _SUSPICIOUS_SHARE * before
+    if any(one.id is None for one in rejected):
+        missing, kept = [], len(missing)
+    rash = len(missing) > _SUSPICIOUS_SHARE * before
     if not dry_run:
         if not force:
             _check_deletions(
-                len(vanished), before, "none was deleted; what was added and changed is kept"
+                len(missing), before, "none was deleted; what was added and changed is kept"
             )
-        for start in range(0, len(vanished), _DELETE_DOCUMENTS):
-            store.delete(vanished[start : start + _DELETE_DOCUMENTS])
+        for start in range(0, len(missing), _DELETE_DOCUMENTS):
+            store.delete(missing[start : start + _DELETE_DOCUMENTS])
     return SyncReport(
-        report.added, report.replaced, len(vanished), report.unchanged, kept, report.encoded,
+        report.added, report.replaced, len(missing), report.unchanged, kept, report.encoded,
         rejected, report.missing_images, report.held, rash,
     )  # fmt: skip
 
 
-def _missing_ids(store: Store, there: set[str | None]) -> list[str]:
+def _missing_ids(store: Store, ids: set[str | None]) -> list[str]:
+    """Ids of stored documents that are not among `ids`."""
     stored = store.db.stream("SELECT id FROM documents ORDER BY row")
-    return [identity for (identity,) in stored if identity not in there]
+    return [identity for (identity,) in stored if identity not in ids]
 
 
-def _check_deletions(vanished: int, before: int, done: str) -> None:
-    if vanished > _SUSPICIOUS_SHARE * before:
+def _check_deletions(missing: int, before: int, outcome: str) -> None:
+    if missing > _SUSPICIOUS_SHARE * before:
         raise UsageError(
-            f"{vanished:,} of {before:,} documents are not in the source, "
-            f"over {_SUSPICIOUS_SHARE:.0%}: "
-            f"{done}. If they are to go, add --force."
+            f"{missing:,} of {before:,} documents are not in the source, over "
+            f"{_SUSPICIOUS_SHARE:.0%}: {outcome}. To delete them, add --force."
         )
 
 
 def merge_documents(into: Store, other: Store, report: AddReport) -> None:
-    """Take all documents of `other`; equal ones count as unchanged, an id of other content is
-    rejected. Interrupted, the same call goes on.
+    """Copy all documents of `other`; equal ones count as unchanged.
+
+    Rejects a document whose id exists with other content. After an interruption the same call
+    resumes.
 
     Raises:
-        Mismatch: the two were not built alike.
-        CorruptKnowledgeBase: what would be taken is damaged.
+        Mismatch: the two were built with other retrievers or options.
+        CorruptKnowledgeBase: `other` is damaged.
     """
     check_mergeable(into, other)
     with other.db.snapshot():
-        places = RowReader(other.db, other.segments)
+        rows = RowReader(other.db, other.segments)
         found = other.all_documents()
         while part := list(islice(found, _MERGE_DOCUMENTS)):
-            taken = (_take_document(into, other, places, *pair, report) for pair in part)
+            taken = (_copy_document(into, other, rows, *pair, report) for pair in part)
             batch = [new for new in taken if new is not None]
             into.put(batch)
             report.added += len(batch)
 
 
 def check_mergeable(into: Store, other: Store) -> None:
-    """What two stores must share: all but the name that the retriever was loaded by.
+    """Refuse to merge stores that differ in more than the path of their retriever.
 
     Raises:
-        Mismatch: they do not.
+        Mismatch: they differ.
     """
     mine = into.manifest
     named = replace(other.manifest, source=mine.source, revision=mine.revision)
     if replace(named, options=mine.options) != mine:
         raise Mismatch(
-            f"{other.folder} was not built as {into.folder} was: with another retriever or "
-            "splitting, or tokens are kept in one only. Build it again with the same options."
+            f"{other.folder} was built with other options than {into.folder}: another retriever, "
+            "another splitting, or fp16 tokens kept in one only. Build it again with the same ones."
         )
 
 
-def _take_document(
-    into: Store, other: Store, places: RowReader, row: int, document: Document, report: AddReport
+def _copy_document(
+    into: Store, other: Store, reader: RowReader, row: int, document: Document, report: AddReport
 ) -> EncodedDocument | None:
-    """A document with its tokens, its pictures copied; None if it is not to be taken."""
+    """A document with its tokens; copies its pictures. None if it is not to be merged."""
     names = [Path(str(image)) for image in document.images]
     here = replace(document, images=tuple(into.image_path(path.name) for path in names))
     content, stored = make_content(here), into.stored_hashes(document.id)
@@ -165,6 +165,6 @@ def _take_document(
         replace(p, image=None if p.image is None else into.image_path(Path(str(p.image)).name))
         for _, p in keyed
     ]
-    tokens, codes = places.rows(np.array([key for key, _ in keyed], np.int64))
+    tokens, codes = reader.rows(np.array([key for key, _ in keyed], np.int64))
     ((length, cut),) = other.db.rows("SELECT tokens, cut FROM documents WHERE row = ?", [row])
     return EncodedDocument(here, content, passages, tokens, codes, length, cut)

@@ -192,7 +192,7 @@ class _TracedSide:
         parts: tuple[Patch, ...] = ()
         if self.picture is not None and self.pixels is not None:
             height, width = self.pixels
-            opening = ImageTransform.of(self.processor.image_processor, exif=True)
+            opening = ImageTransform.from_processor(self.processor.image_processor, exif=True)
             size = self.picture.size
             parts = image_patches(opening, size, (width, height), self.patch, of_vision)
         whole = sum(word.weight for word in told) + sum(part.weight for part in parts) or 1.0

@@ -96,7 +96,7 @@ def image_patches(
     """
     if not len(weights):
         return ()
-    whole = opening.resized(*picture)
+    whole = opening.resized_size(*picture)
     columns, rows = (side // patch for side in pixels)
     found = []
     for place, weight in zip(range(rows * columns), weights[1:], strict=True):

@@ -149,7 +149,8 @@ class Encoder:
         """What opens pictures of documents as this encoder's image processor wants them."""
         processor = self.processor
         return ImageOpener(
-            ImageTransform.of(processor.image_processor, exif=not processor.parity), self.workers
+            ImageTransform.from_processor(processor.image_processor, exif=not processor.parity),
+            self.workers,
         )
 
     @property

@@ -142,8 +142,8 @@ class RetProcessor:
     def _open_image(self, image: ImageSource | None) -> Image.Image:
         if image is None or image == "":
             return Image.new("RGB", BLANK_IMAGE_SIZE)
-        opening = ImageTransform.of(self.image_processor, exif=not self.parity)
-        return opening.small(load(image, exif=opening.exif))
+        opening = ImageTransform.from_processor(self.image_processor, exif=not self.parity)
+        return opening.shrink(load(image, exif=opening.exif))
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images → (B, 3, S, S) float32."""

@@ -63,7 +63,7 @@ class EncodedDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DocumentPassages:
     """A document with the passages by which a search finds it."""
 
     document: Document

@@ -19,9 +19,9 @@ from rag_vqa.retriever.store import document_content, kb_manifest, segments
 from rag_vqa.retriever.store.database import DATABASE_FILE, Database
 from rag_vqa.retriever.store.document_content import (
     PARSE_ERRORS,
+    DocumentPassages,
     EncodedDocument,
     Pictures,
-    Shown,
     decode_document,
     picture_name,
 )
@@ -352,11 +352,11 @@ def remove_leftovers(store: Store) -> None:
         atomic.remove_file(path)
 
 
-def read_document_passages(store: Store, identity: str) -> Shown | None:
+def read_document_passages(store: Store, identity: str) -> DocumentPassages | None:
     """The document with that id and its passages; None without one."""
     with store.db.snapshot():
         found = store.document(identity)
         if found is None:
             return None
         row, document = found
-        return Shown(document, tuple(passage for _, passage in store.passages_of(row)))
+        return DocumentPassages(document, tuple(passage for _, passage in store.passages_of(row)))

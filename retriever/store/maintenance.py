@@ -38,7 +38,7 @@ _COPY_BYTES = 2**24  # bytes copied at once
 
 
 @dataclass(frozen=True, slots=True)
-class Compacted:
+class CompactReport:
     """What a compaction removed: rows of tokens, pictures, bytes of segments."""
 
     rows: int
@@ -46,7 +46,7 @@ class Compacted:
     bytes: int
 
 
-def compact_store(store: Store) -> Compacted:
+def compact_store(store: Store) -> CompactReport:
     """Remove what deleted documents left. The caller holds the lock.
 
     Raises:
@@ -55,7 +55,7 @@ def compact_store(store: Store) -> Compacted:
     gone = store.deleted_keys()
     freed = _switch_segments(store, gone) if len(gone) else 0
     remove_leftovers(store)
-    return Compacted(len(gone), remove_unused_pictures(store), freed)
+    return CompactReport(len(gone), remove_unused_pictures(store), freed)
 
 
 def _switch_segments(store: Store, gone: Keys) -> int:

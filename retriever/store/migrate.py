@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rag_vqa.errors import CorruptKnowledgeBase, Locked
-from rag_vqa.retriever.store.database import DATABASE_FILE, OldFormat
+from rag_vqa.retriever.store.database import DATABASE_FILE
 from rag_vqa.retriever.store.document_content import (
     PARSE_ERRORS,
     EncodedDocument,
@@ -31,20 +31,6 @@ from rag_vqa.storage import atomic, lock
 from rag_vqa.types import Passage
 
 _BATCH_DOCUMENTS = 256  # in one commit
-
-
-def open_migrated(folder: Path) -> Store:
-    """Open the store in a folder, after migrating it to the current format if needed.
-
-    Raises:
-        Missing, CorruptKnowledgeBase: there is none, or it is damaged, or not ours.
-        RagVqaError: its format is newer; see also `migrate`.
-    """
-    try:
-        return Store(folder)
-    except OldFormat:
-        migrate(folder)
-    return Store(folder)
 
 
 def migrate(folder: Path) -> None:

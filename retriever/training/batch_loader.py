@@ -190,14 +190,14 @@ def open_pictures(pair: Pair, processor: RetProcessor, seen: OpenPictures) -> Pa
 
     Raises BadInput: one cannot be opened, with the name of the pair.
     """
-    opening = ImageTransform.of(processor.image_processor, exif=not processor.parity)
+    opening = ImageTransform.from_processor(processor.image_processor, exif=not processor.parity)
 
     def item(given: Item) -> Item:
         if given.image is None or given.image == "" or isinstance(given.image, Image):
             return given
         key = given.image if isinstance(given.image, bytes) else str(given.image)
         if key not in seen:
-            seen[key] = opening.small(images.load(given.image, exif=opening.exif))
+            seen[key] = opening.shrink(images.load(given.image, exif=opening.exif))
         return replace(given, image=seen[key])
 
     try:

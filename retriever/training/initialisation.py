@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
@@ -49,7 +51,18 @@ class InitialModel:
     model: RetrieverModel
     processor: RetProcessor
     instruction: str = ""
-    digest: str = ""  # of all of it, as it was read: a run that goes on needs the same
+    digest: str = ""  # of all of it, as loaded: a resumed run needs the same
+
+    def export(self, folder: Path, *, scale: float = 1.0, dtype: str = "float32") -> None:
+        """Write it as a checkpoint, in place of `folder`; see `export_checkpoint`."""
+        export_checkpoint(
+            self.model,
+            self.processor,
+            folder,
+            instruction=self.instruction,
+            scale=scale,
+            dtype=dtype,
+        )
 
 
 def initialise(settings: TrainSettings) -> InitialModel:

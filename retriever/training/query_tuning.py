@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rag_vqa.errors import BadInput, RagVqaError, UsageError
-from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.initialisation import InitialModel, initialise
@@ -210,9 +209,7 @@ def _fit(
             "steps": steps,
             "seed": told.seed,
         },
-        validation=Validation(
-            measure, lambda: export_checkpoint(found, folder, scale=scale), PATIENCE
-        ),
+        validation=Validation(measure, lambda: found.export(folder, scale=scale), PATIENCE),
         watch=watch,
     )
 

@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.batch_loader import load_batches
 from rag_vqa.retriever.training.dual_encoder import DualEncoder
@@ -96,7 +95,7 @@ def train_retriever(
 
     def keep(name: str) -> None:
         scale = float(module.scale.detach())
-        export_checkpoint(found, settings.out / name, scale=scale, dtype=settings.dtype)
+        found.export(settings.out / name, scale=scale, dtype=settings.dtype)
 
     validation = None
     if source is not None:

@@ -46,7 +46,7 @@ def test_an_opened_picture_has_the_pixels_of_the_whole_processor(options) -> Non
     from transformers import CLIPImageProcessorPil
 
     processor = CLIPImageProcessorPil(**options)
-    how = ImageTransform.of(processor, exif=True)
+    how = ImageTransform.from_processor(processor, exif=True)
     for size in SIZES:
         picture = noise(*size)
         opened = how.open(images.encode(picture), "x")
@@ -61,7 +61,7 @@ def test_a_strip_is_cut_before_it_is_enlarged(size) -> None:
 
     processor = CLIPImageProcessorPil()
     picture = noise(*size)
-    found = np.asarray(ImageTransform.of(processor, exif=True).small(picture))
+    found = np.asarray(ImageTransform.from_processor(processor, exif=True).shrink(picture))
     whole = processor(picture, do_rescale=False, do_normalize=False)["pixel_values"][0]
     assert np.array_equal(found, whole.transpose(1, 2, 0))
 
@@ -74,7 +74,7 @@ def test_the_longest_strip_takes_little_memory(monkeypatch) -> None:
     monkeypatch.setattr(
         Image.Image, "resize", lambda image, size, *a: made.append(size) or resize(image, size, *a)
     )
-    small = ImageTransform.of(CLIPImageProcessorPil(), exif=True).small
+    small = ImageTransform.from_processor(CLIPImageProcessorPil(), exif=True).shrink
     for size in ((1, 10_000), (10_000, 1), (1, 1_000_000)):
         assert small(noise(*size)).size == (224, 224)
     assert all(width * height < 10_000 * 224 for width, height in made)
@@ -83,7 +83,7 @@ def test_the_longest_strip_takes_little_memory(monkeypatch) -> None:
 def test_what_waits_is_small() -> None:
     from transformers import CLIPImageProcessorPil
 
-    how = ImageTransform.of(CLIPImageProcessorPil(), exif=True)
+    how = ImageTransform.from_processor(CLIPImageProcessorPil(), exif=True)
     assert how.open(images.encode(noise(900, 400)), "x").size == (224, 224)
 
 
@@ -104,46 +104,46 @@ def opener() -> Iterator[ImageOpener]:
 
 def test_workers_give_what_this_process_gives(opener: ImageOpener) -> None:
     files = [images.encode(noise(n, 20)) for n in range(1, 9)]
-    waiting = [opener.begin(data, "x") for data in files]
+    waiting = [opener.start(data, "x") for data in files]
     here = ImageOpener(ImageTransform(size=(8, 8)))
     for data, wait in zip(files, waiting, strict=True):
-        assert wait().tobytes() == here.begin(data, "x")().tobytes()
-    bad = opener.begin(files[0][:50], "cut.png")  # refused when waited for, by the file's name
+        assert wait().tobytes() == here.start(data, "x")().tobytes()
+    bad = opener.start(files[0][:50], "cut.png")  # refused when waited for, by the file's name
     with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
         bad()
     with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
-        here.begin(files[0][:50], "cut.png")
+        here.start(files[0][:50], "cut.png")
 
 
 def test_a_dead_worker_is_said_once_and_the_rest_opened_here(opener: ImageOpener) -> None:
     data = images.encode(noise(30, 20))
-    due = opener.begin(data, "x")().tobytes()
-    waiting = [opener.begin(data, "x") for _ in range(3)]
+    due = opener.start(data, "x")().tobytes()
+    waiting = [opener.start(data, "x") for _ in range(3)]
     for child in multiprocessing.active_children():
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
     with pytest.warns(UserWarning, match="has ended.*--workers") as said:
-        found = [wait() for wait in [*waiting, *(opener.begin(data, "x") for _ in range(2))]]
+        found = [wait() for wait in [*waiting, *(opener.start(data, "x") for _ in range(2))]]
     assert len(said) == 1 and {picture.tobytes() for picture in found} == {due}
 
 
-def test_a_stuck_worker_is_left_behind(
+def test_a_worker_that_hangs_is_left_behind(
     opener: ImageOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = images.encode(noise(30, 20))
-    due = opener.begin(data, "x")().tobytes()
+    due = opener.start(data, "x")().tobytes()
     children = multiprocessing.active_children()
     for child in children:
         os.kill(child.pid or 0, signal.SIGSTOP)
     monkeypatch.setattr(image_workers, "STUCK_SECONDS", 0.2)
-    with pytest.warns(UserWarning, match="is stuck"):
-        assert opener.begin(data, "x")().tobytes() == due
+    with pytest.warns(UserWarning, match="hangs"):
+        assert opener.start(data, "x")().tobytes() == due
     assert not any(child.is_alive() for child in children)
 
 
 def test_no_process_is_left_and_none_answers_the_parent_s_signals(opener: ImageOpener) -> None:
     data = images.encode(noise(30, 20))
-    for wait in [opener.begin(data, "x") for _ in range(20)]:
+    for wait in [opener.start(data, "x") for _ in range(20)]:
         wait()
     children = multiprocessing.active_children()
     assert len(children) == 2
@@ -152,17 +152,17 @@ def test_no_process_is_left_and_none_answers_the_parent_s_signals(opener: ImageO
             os.kill(child.pid or 0, number)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert opener.begin(data, "x")().size == (8, 8)
+        assert opener.start(data, "x")().size == (8, 8)
     opener.close()
     assert not any(child.is_alive() for child in children)
 
 
 def test_ended_with_pictures_on_their_way(opener: ImageOpener) -> None:
     data = images.encode(noise(500, 400))  # more than a pipe holds
-    for wait in [opener.begin(data, "x") for _ in range(4)]:
+    for wait in [opener.start(data, "x") for _ in range(4)]:
         wait()
     for _ in range(20):
-        opener.begin(data, "x")
+        opener.start(data, "x")
     time.sleep(0.02)  # in the middle of one
     opener.close()
     assert multiprocessing.active_children() == []
@@ -188,7 +188,7 @@ def test_every_worker_is_ended_whatever_it_is_at(tmp_path, monkeypatch, stopped)
     opener = ImageOpener(importlib.import_module("slow_pictures").Slow(), workers=3)
     names = [str(tmp_path / name) for name in "abc"]
     for name in names[:2]:
-        opener.begin(b"", name)
+        opener.start(b"", name)
     if stopped:
         submit = ProcessPoolExecutor.submit
 
@@ -198,9 +198,9 @@ def test_every_worker_is_ended_whatever_it_is_at(tmp_path, monkeypatch, stopped)
 
         monkeypatch.setattr(ProcessPoolExecutor, "submit", signalled)
         with pytest.raises(KeyboardInterrupt):
-            opener.begin(b"", names[2])
+            opener.start(b"", names[2])
     else:
-        opener.begin(b"", names[2])
+        opener.start(b"", names[2])
     while not all(Path(name + ".begun").exists() for name in names):
         time.sleep(0.05)
     opener.close()
@@ -221,7 +221,7 @@ def test_processes_of_others_are_left_alone(opener: ImageOpener) -> None:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ProcessPoolExecutor, "submit", beside)
-            opener.begin(images.encode(noise(30, 20)), "x")()
+            opener.start(images.encode(noise(30, 20)), "x")()
         opener.close()
         assert other.is_alive()
     finally:
@@ -233,10 +233,10 @@ PROGRAM = """
 import multiprocessing, sys
 from PIL import Image
 from rag_vqa import images
-from rag_vqa.retriever.image_workers import Opener, Opening
+from rag_vqa.retriever.image_workers import ImageOpener, ImageTransform
 if __name__ == "__main__":
-    opener = Opener(Opening(size=(8, 8)), 1)
-    opener.begin(images.encode(Image.new("RGB", (9, 9))), "x")()
+    opener = ImageOpener(ImageTransform(size=(8, 8)), 1)
+    opener.start(images.encode(Image.new("RGB", (9, 9))), "x")()
     print(multiprocessing.active_children()[0].pid, flush=True)
     sys.stdin.read()
 """

@@ -10,7 +10,7 @@ from tiny_training import TOWER, checkpoint, configuration, pairs, settings
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.retriever.export import export_checkpoint, merge_lora
+from rag_vqa.retriever.export import merge_lora
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.training.initialisation import add_lora, initialise
 from rag_vqa.retriever.training.training_settings import TrainSettings
@@ -82,7 +82,7 @@ def test_a_tower_under_lora_is_exported_whole_and_goes_on_being_trained(
     with torch.no_grad():
         for p in lora:
             p.normal_(std=0.3)
-    export_checkpoint(found, tmp_path / "best")
+    found.export(tmp_path / "best")
     loaded = Encoder.load(tmp_path / "best", device="cpu")
     asked = [Query("red blue"), Query("money")]
     still = Encoder(found.model, found.processor).encode_queries(asked)
