@@ -143,7 +143,7 @@ def _select_view(questions: Questions, view: str) -> Questions:
 
     In a half, what no document answers is left out.
     """
-    rows = questions.benchmark.rows
+    rows = questions.found.rows
 
     def viewed(names: Mapping[str, str] | None) -> QuestionRows:
         for asked in rows(names):
@@ -157,7 +157,7 @@ def _select_view(questions: Questions, view: str) -> Questions:
             picture = () if view == "text" else asked.picture
             yield QuestionRow(replace(example, query=query, kind=kind), picture)
 
-    return replace(questions, benchmark=replace(questions.benchmark, rows=viewed))
+    return replace(questions, found=replace(questions.found, rows=viewed))
 
 
 def _write_unanswerable_questions(data: Path, half: Half) -> None:

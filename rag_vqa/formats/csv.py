@@ -25,8 +25,8 @@ from rag_vqa.formatting import quote_value
 SUFFIXES = (".csv", ".tsv", ".tab")
 _SEPARATORS = ",;\t"
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-# A cell of text with line ends has hundreds of lines; a quote that is never closed takes the rest.
-_LINES_OF_A_ROW = 10_000
+# A text cell may have hundreds of lines; a quote that is never closed takes the rest of the file.
+_MAX_LINES_OF_ROW = 10_000
 
 
 def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Contents:
@@ -45,11 +45,11 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
-    """Each row with the line that it begins in: cells as they stand, by the header's names.
+    """Each row with the number of its first line: unchanged cells by the names of the header.
 
     Raises:
         Missing: no such file.
-        BadInput: no header that can be read.
+        BadInput: the header cannot be read.
     """
     lines = _Lines(path)
     header, separator = _read_header(
@@ -63,11 +63,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
 
 
 class _BadLine(BadInput):
-    """One line cannot be read; those behind it can."""
+    """One line cannot be read; those after it can."""
 
 
 class _Lines(Iterator[str]):
-    """Lines of a file as the csv module asks for them; it goes on behind a line that raised."""
+    """Lines of a file for the csv module. After a line that raised, the next one is read.
+
+    Attributes:
+        number: of the current line, from 1.
+        begin: of the first line of the current row.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lines = read_lines(path)
@@ -82,7 +87,7 @@ class _Lines(Iterator[str]):
             raise _BadLine(str(line))
         self._size += len(line)
         lines = self.number - self.begin
-        if lines and (lines >= _LINES_OF_A_ROW or self._size > LINE_LIMIT):
+        if lines and (lines >= _MAX_LINES_OF_ROW or self._size > LINE_LIMIT):
             raise _BadLine(
                 f"a quote opens in line {self.begin} and is not closed by line {self.number}: "
                 "close it there. The lines between them are lost."
@@ -97,7 +102,7 @@ class _Lines(Iterator[str]):
 
 
 def _parse_rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
-    # The module's own limit of a cell is 128 kB and for the whole process: raised, never lowered.
+    # The module's limit of a cell is 128 kB, for the whole process: raise it, never lower it.
     csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
@@ -107,19 +112,19 @@ def _parse_rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadInput(f"not CSV: {error}. A quote in a cell is written twice, inside quotes.")
+            yield BadInput(f"not CSV: {error}. Inside quotes, write a quote twice.")
         except _BadLine as error:
             yield error
 
 
 def _read_header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str, ...], str]:
-    """Names of the columns, and what stands between them."""
+    """Names of the columns, and the separator."""
     try:
         first = next((line for line in lines if line.strip()), "")
     except _BadLine as error:
         raise BadInput(f"{path}, line {lines.number}: {error}") from error
     if not first:
-        raise BadInput(f"{path} holds no documents: it is empty.")
+        raise BadInput(f"{path} contains no documents: it is empty.")
     bare = _QUOTED.sub("", first)
     separator = separator or max(_SEPARATORS, key=bare.count)
     try:
@@ -159,7 +164,7 @@ def _row_fields(
 
 def _row_cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
     if len(row) != len(header):
-        why = f"{len(row)} cells where the header has {len(header)}"
+        why = f"{len(row)} cells, but the header has {len(header)}"
         return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")
     return dict(zip(header, row, strict=True))
 

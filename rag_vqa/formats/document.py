@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formatting import did_you_mean, quote_value
@@ -23,20 +23,29 @@ FIELDS = ("id", *_TEXTS, "image", "images", "metadata")
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An item that was refused: its line in its file (None if of none), its id if it has one."""
+    """An item that was refused.
+
+    Attributes:
+        line: its line or row in its file; None if it is a file of its own.
+        id: None if it has none that can be read.
+    """
 
     line: int | None
     id: str | None
     reason: str
 
 
+RejectHandler: TypeAlias = Callable[[Rejected], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Document):
-    """A document as a file has it: its pictures (absolute paths, bytes) are not to be trusted.
+    """A document read from a file. Its pictures (absolute paths, bytes) cannot be trusted.
 
     Attributes:
         line: its line or row in its file; None if it is a file of its own.
-        folder: what a picture may not leave, not through a link either: open it with this root.
+        folder: the folder that its pictures must lie in, also after links are followed: open them
+            with this root.
     """
 
     line: int | None
@@ -44,9 +53,9 @@ class Record(Document):
 
 
 def parse_document(record: Mapping[str, Any]) -> Document:
-    """Read a caller's record of FIELDS; what is null counts as absent.
+    """Parse a record that a caller made, with the names of FIELDS. Null counts as absent.
 
-    Images are trusted: names are paths as they stand, bytes and pictures also serve.
+    Its images are trusted: a name is a path as it stands; bytes and decoded pictures also work.
 
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
@@ -57,9 +66,12 @@ def parse_document(record: Mapping[str, Any]) -> Document:
 
 
 def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
-    """Read a file's record of FIELDS: images are names of files in `folder`, an absolute path.
+    """Parse a record of a file, with the names of FIELDS.
 
-    Formats that hold pictures themselves give their bytes.
+    Args:
+        line: its line or row; None if it is a file of its own.
+        folder: absolute path of the folder that its images are named in. Formats that contain
+            pictures give their bytes instead of names.
 
     Raises:
         BadInput: a field is unknown, missing, or not of its type.
@@ -75,12 +87,12 @@ def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> R
 
 
 def searchable_text(document: Document) -> str:
-    """The text that is searched: `retrieval_text` stands for `text` where it is given."""
+    """The text that is encoded and searched: `retrieval_text` if there is one, else `text`."""
     return document.retrieval_text.strip() or document.text.strip()
 
 
 def check_content(document: Document) -> None:
-    """Refuse a document that there is nothing to encode of.
+    """Refuse a document without anything to encode.
 
     Raises:
         BadInput: it has neither text nor image.
@@ -92,7 +104,7 @@ def check_content(document: Document) -> None:
 
 
 def _document_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Document is made of; its texts and metadata are not looked at yet."""
+    """Arguments of a Document; texts and metadata are checked later."""
     for name in record:
         if name not in FIELDS:
             raise BadInput(f"unknown field {quote_value(name)}.{did_you_mean(str(name), FIELDS)}")
@@ -108,11 +120,11 @@ def _document_fields(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_document(document: Document) -> None:
-    """Refuse what cannot be stored or found again.
+    """Refuse a document that cannot be stored or found again.
 
     Raises:
-        BadInput: an empty id, a field that is no text, a lone surrogate, a NUL, metadata that is
-            not flat, a number without a value.
+        BadInput: an empty id, a field that is not text, a lone surrogate, a NUL, nested metadata,
+            NaN or infinity.
     """
     _check_text("id", document.id)
     if not document.id.strip():
@@ -143,11 +155,11 @@ def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise BadInput(f"{name} is {quote_value(value)}, not text.")
     if "\0" in value:
-        raise BadInput(f"{name} holds a NUL character: it is no text.")
+        raise BadInput(f"{name} contains a NUL character: it is not text.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"{name} holds half a character (a lone surrogate).") from error
+        raise BadInput(f"{name} contains half a character (a lone surrogate).") from error
 
 
 def _check_scalar(key: str, value: Scalar) -> None:
@@ -155,7 +167,7 @@ def _check_scalar(key: str, value: Scalar) -> None:
         _check_text(f"metadata {quote_value(key)}", value)
     elif value is not None and not isinstance(value, int | float):
         raise BadInput(
-            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or truth."
+            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or boolean."
         )
     elif isinstance(value, float) and not math.isfinite(value):
         raise BadInput(
@@ -183,16 +195,13 @@ def _image_name(name: object) -> str:
     return name
 
 
-RejectHandler = Callable[[Rejected], None]
-
-
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What will be one document: its fields, or why it has none.
+    """What becomes one document: its fields, or the reason why it was refused.
 
     Attributes:
         line: its line or row in its file; None if it is a file of its own.
-        place: what else tells where it is: its file among several, its key.
+        place: its file if there are several, or its key.
         unit: what `line` counts.
     """
 
@@ -202,21 +211,21 @@ class Item:
     unit: str = "line"
 
     @property
-    def where(self) -> str:
-        """Its place for a message that names the source already."""
+    def location(self) -> str:
+        """Where it is, for a message that already names the source: "part.parquet, row 7"."""
         counted = "" if self.line is None else f"{self.unit} {self.line}"
         return ", ".join(part for part in (self.place, counted) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a format found in a file on opening it.
+    """What a format found when it opened a source.
 
     Attributes:
-        columns: names of what each item has, in order.
-        metadata: those of them that become metadata.
-        unknown: those of them that are left out, because nobody said what they are.
-        items: reads the file from its beginning.
+        columns: names of the fields or columns, in order.
+        metadata: those that become metadata.
+        unknown: those that are left out, because nothing says what they mean.
+        items: reads the source from its beginning.
     """
 
     columns: tuple[str, ...]
@@ -236,10 +245,10 @@ def read_records(
     """Read the items of `path` one by one.
 
     Args:
-        folder: what the pictures may not leave, an absolute path.
-        on_reject: is told of each item that is refused. Without it the first one raises.
+        folder: absolute path of the folder that the pictures must lie in.
+        on_reject: is called with each refused item. Without it the first one raises.
         strict: the first refused item raises.
-        wanted: ids, parents, addresses or titles: all other documents are passed over.
+        wanted: ids, parents, addresses or titles: all other documents are skipped.
 
     Raises:
         BadInput: there are no documents; under `strict` the first refused item.
@@ -252,9 +261,9 @@ def read_records(
             record = parse_record(item.fields, item.line, folder)
         except BadInput as error:
             if strict or on_reject is None:
-                raise BadInput(f"{path}, {item.where}: {error}") from error
+                raise BadInput(f"{path}, {item.location}: {error}") from error
             reason = f"{item.place}: {error}" if item.place else str(error)
-            first = first or f"{item.where} was refused: {error}"
+            first = first or f"{item.location} was refused: {error}"
             on_reject(Rejected(item.line, _item_id(item), reason))
         else:
             if wanted is None or not wanted.isdisjoint(
@@ -264,12 +273,14 @@ def read_records(
                 yield record
     if not read:
         nothing = (
-            "it is empty." if wanted is None else f"none of the {len(wanted)} wanted is there."
+            "it is empty."
+            if wanted is None
+            else f"none of the {len(wanted)} wanted documents is in it."
         )
-        raise BadInput(f"{path} holds no documents: {first or nothing}")
+        raise BadInput(f"{path} contains no documents: {first or nothing}")
 
 
 def _item_id(item: Item) -> str | None:
-    """The id of a refused item, where it can be told."""
+    """The id of a refused item; None if it has none that can be read."""
     identity = None if isinstance(item.fields, BadInput) else item.fields.get("id")
     return identity if isinstance(identity, str) else None

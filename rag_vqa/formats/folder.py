@@ -28,11 +28,11 @@ _PICTURES = frozenset(
 )
 _MARKDOWN = frozenset((".md", ".markdown"))
 _TEXTS = _MARKDOWN | {".txt"}
-_SAMPLE = 1_000  # files looked at on opening, for the suffixes that are left out
+_SAMPLE_FILES = 1_000  # names read when a folder is opened, for the suffixes that are left out
 
 
 def contents(path: Path) -> Contents:
-    """Look at the first names.
+    """Read the first names.
 
     Raises:
         Missing: no such folder.
@@ -44,7 +44,7 @@ def contents(path: Path) -> Contents:
         raise BadInput(f"{path} is not a folder.")
     root = path.resolve()
     found = (names for _, names in _walk_folders(root) if not isinstance(names, BadInput))
-    sample = itertools.islice(itertools.chain.from_iterable(found), _SAMPLE)
+    sample = itertools.islice(itertools.chain.from_iterable(found), _SAMPLE_FILES)
     suffixes = tuple(sorted({_suffix(name) or name for name in sample}))
     unknown = tuple(suffix for suffix in suffixes if suffix not in _PICTURES | _TEXTS)
     return Contents(suffixes, (), unknown, lambda: _items(root))
@@ -62,8 +62,8 @@ def _items(root: Path) -> Iterator[Item]:
 
 
 def _walk_folders(root: Path) -> Iterator[tuple[str, list[str] | BadInput]]:
-    """Each folder, its path in `root` ending with a slash, and the names of its files."""
-    waiting = [""]  # no recursion: a path may have two thousand parts
+    """Each folder as its path in `root`, with a slash at the end, and the names of its files."""
+    waiting = [""]  # not recursive: a path may have two thousand parts
     while waiting:
         inside = waiting.pop()
         names: list[str] = []
@@ -120,16 +120,16 @@ def _read_item(root: Path, folder: str, stem: str, names: list[str]) -> Item:
 
 
 def _check_file(root: Path, name: str) -> None:
-    """Refuse what only looks like a file, and a link that leads out."""
+    """Refuse what is not a regular file, and a link that leads out of the folder."""
     path = root / name
     if not path.is_file():
-        raise BadInput(f"{quote_value(name)} is not a regular file, or a link to none.")
+        raise BadInput(f"{quote_value(name)} is not a regular file, or a broken link.")
     if path.is_symlink() and not path.resolve().is_relative_to(root):
         raise BadInput(
             f"{quote_value(name)} is a link that leads out of the folder: copy its file here."
         )
     if path.resolve().suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
-        raise BadInput(f"{quote_value(name)} is a link to a database, which is not read.")
+        raise BadInput(f"{quote_value(name)} is a link to a database: databases are not read.")
 
 
 def _read_text(path: Path) -> str:
@@ -139,7 +139,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise BadInput(f"the text cannot be read ({error.strerror}).") from error
     if len(data) > LINE_LIMIT:
-        raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: cut it in parts.")
+        raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: split it.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInput("the text is UTF-16: save it as UTF-8.")
     try:

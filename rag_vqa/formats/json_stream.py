@@ -5,6 +5,7 @@ what values mean. Memory is that of the largest value, which may have MEMBER_LIM
 
 A value that is JSON but not acceptable (a repeated field, NaN) is reported, and the next one is
 read. After anything that is not JSON nothing can be trusted: it is reported, and ends the file.
+Written by hand, not with ijson: that accepts repeated fields, and stops at the first bad byte.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ _ITEM_LIMIT = 2**16  # characters
 
 
 def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
-    """Names and values, in order. Bytes that are not UTF-8 come as lone surrogates.
+    """Names and values of the members of one object, in order.
+
+    Bytes that are not UTF-8 become lone surrogates, which document.py refuses.
 
     Raises:
         Missing: no such file.
-        BadInput: no JSON object, no ZIP of a single one, or a ZIP bomb.
+        BadInput: not a JSON object, not a ZIP with a single JSON file, or a ZIP bomb.
     """
     with _open_json(path) as (stream, limit):
         text = _JsonText(path, stream, limit)
@@ -46,7 +49,7 @@ def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
             return
         if text.skip() != "{":
             hint = " Write one object a line, as JSONL." if text.skip() == "[" else ""
-            raise BadInput(f"{path} is no JSON object of named members.{hint}")
+            raise BadInput(f"{path} is not a JSON object.{hint}")
         text.take("{")
         if text.skip() == "}":
             return
@@ -55,7 +58,7 @@ def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
             try:
                 name = text.value()
                 if not isinstance(name, str):
-                    raise _BrokenJson(f"{quote_value(name)} is no name of a member.")
+                    raise _BrokenJson(f"{quote_value(name)} is not the name of a member.")
                 text.take(":")
                 yield name, text.value()
                 if text.skip() == "}":
@@ -71,15 +74,15 @@ def read_members(path: Path) -> Iterator[tuple[str, Any | BadInput]]:
 
 
 class _BrokenJson(Exception):
-    """What comes is no JSON."""
+    """The next characters are not JSON."""
 
 
 class _JsonText:
-    """A window of the file, from where reading is."""
+    """A window of the file, from the current place."""
 
     def __init__(self, path: Path, stream: IO[bytes], limit: float) -> None:
         self._path, self._stream, self._limit = path, stream, limit
-        # So that one bad byte costs one member: document.py refuses what it is decoded to.
+        # So one bad byte costs one member: document.py refuses the surrogate it is decoded to.
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._window, self._at, self._taken = "", 0, 0
         self._done = False
@@ -89,9 +92,7 @@ class _JsonText:
         self._at = int(self._window.startswith("\ufeff"))
 
     def more(self) -> None:
-        """Lengthen the window by as much as it holds, so that a long member is not read anew
-        for every block of it.
-        """
+        """Double the window, so that a long member is not parsed again for each of its blocks."""
         have = len(self._window) - self._at
         size = max(_BLOCK, min(have, MEMBER_LIMIT + 1 - have))
         block = self._stream.read(size)
@@ -106,7 +107,7 @@ class _JsonText:
         self._at = 0
 
     def skip(self) -> str:
-        """The next character that is no space, still to be taken; "" at the end."""
+        """Skip white space; the next character, which is not taken yet, or "" at the end."""
         while True:
             if space := _SPACE.match(self._window, self._at):
                 self._at = space.end()
@@ -126,11 +127,11 @@ class _JsonText:
         found = self.skip()
         if found != mark:
             what = quote_value(found) if found else "the end of the file"
-            raise _BrokenJson(f"not JSON: {mark!r} should stand where {what} is.")
+            raise _BrokenJson(f"not JSON: expected {mark!r}, found {what}.")
         self._at += 1
 
     def value(self) -> Any | BadInput:
-        """The next value; an error that ends with it is given in its place."""
+        """The next value, or the BadInput that refuses it; either way reading goes on after it."""
         self.skip()
         while True:
             try:
@@ -139,29 +140,29 @@ class _JsonText:
                 self._lengthen(error)
                 continue
             except BadInput as error:
-                found = self._end()
+                found = self._find_end()
                 if found is None:
                     self._lengthen(error)
                     continue
                 value, end = error, found
-            if self._done or not isinstance(value, int | float) or self._is_over(end):
+            if self._done or not isinstance(value, int | float) or self._is_complete_number(end):
                 self._at = end
                 return value
             self.more()
 
-    def _is_over(self, end: int) -> bool:
-        """Whether the number that ends here ends here, and not where the window was cut."""
+    def _is_complete_number(self, end: int) -> bool:
+        """Whether a number really ends here, and was not cut by the end of the window."""
         return bool(self._window[end:].strip(_NUMBER))
 
-    def _end(self) -> int | None:
-        """Where the value ends that is JSON but refused; None if it is longer than the window."""
+    def _find_end(self) -> int | None:
+        """Where a refused value ends; None if it is longer than the window."""
         try:
             return json.JSONDecoder().raw_decode(self._window, self._at)[1]
         except json.JSONDecodeError:
             return None
         except (RecursionError, ValueError) as error:
             raise _BrokenJson(
-                "not JSON that can be read: nested too deeply, or a number too long."
+                "unreadable JSON: nested too deeply, or a number is too long."
             ) from error
 
     def _lengthen(self, error: Exception) -> None:
@@ -183,7 +184,7 @@ def _error_text(error: Exception) -> str:
 
 @contextmanager
 def _open_json(path: Path) -> Iterator[tuple[IO[bytes], float]]:
-    """The JSON as a stream, and how many bytes it may have."""
+    """The JSON as a stream, and the number of bytes that it may have."""
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
     if not path.is_file():  # before it is opened: a pipe would block
@@ -196,12 +197,12 @@ def _open_json(path: Path) -> Iterator[tuple[IO[bytes], float]]:
         with zipfile.ZipFile(path) as archive:
             names = [i for i in archive.infolist() if _is_json(i.filename)]
             if len(names) != 1:
-                raise BadInput(f"{path} holds {len(names)} JSON files, not one: unpack it.")
+                raise BadInput(f"{path} contains {len(names)} JSON files, not one: unpack it.")
             limit = max(_BOMB_FLOOR, _BOMB_RATIO * path.stat().st_size)
             with archive.open(names[0]) as stream:
                 yield stream, limit
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise BadInput(f"{path} is no ZIP that can be read: {quote_value(str(error))}") from error
+        raise BadInput(f"{path} is not a readable ZIP: {quote_value(str(error))}") from error
 
 
 def _is_json(name: str) -> bool:

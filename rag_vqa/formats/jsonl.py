@@ -27,8 +27,7 @@ from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formatting import did_you_mean, quote_value
 
-# Lines looked at on opening, for the names of their fields.
-SAMPLE = 100
+SAMPLE_LINES = 100  # read when a file is opened, for the names of their fields
 _SPACE = " \t\r\n"
 
 
@@ -38,19 +37,19 @@ def read_jsonl(
     on_reject: RejectHandler | None = None,
     strict: bool = False,
 ) -> Iterator[Record]:
-    """Read documents of the fields {"id", "text", "retrieval_text", "title", "section", "image"
-    or "images", "parent", "url", "metadata"}; only "id" must be there. Unknown fields are left
-    out, each announced once by a warning.
+    """Read documents with the fields {"id", "text", "retrieval_text", "title", "section", "image"
+    or "images", "parent", "url", "metadata"}; only "id" is required. Unknown fields are left out,
+    with one warning each.
 
     Args:
-        images: folder of the pictures, by default the file's own. A name that leads out of it is
+        images: folder of the pictures, by default that of the file. A name that leads out of it is
             refused when the picture is opened.
-        on_reject: is told of each line that is refused. Without it the first one raises.
+        on_reject: is called with each refused line. Without it the first one raises.
         strict: the first refused line raises, and so does an unknown field.
 
     Raises:
         Missing: no such file.
-        BadInput: the file holds no documents, is no UTF-8 JSONL, or is a gzip bomb; under
+        BadInput: the file contains no documents, is not JSONL in UTF-8, or is a gzip bomb; under
             `strict` the first refused line.
     """
     path = Path(path)
@@ -60,7 +59,7 @@ def read_jsonl(
 
 
 def contents(path: Path, strict: bool) -> Contents:
-    """What a JSONL file of our own fields holds."""
+    """What a JSONL file with our own field names contains."""
     columns = field_names(path)
     unknown = tuple(name for name in columns if name not in FIELDS)
     return Contents(columns, (), unknown, lambda: _items(path, strict))
@@ -69,18 +68,18 @@ def contents(path: Path, strict: bool) -> Contents:
 def field_names(path: Path) -> tuple[str, ...]:
     """Names of the fields of the first lines, in order of appearance."""
     names: dict[str, None] = {}
-    for _, record in itertools.islice(read_objects(path), SAMPLE):
+    for _, record in itertools.islice(read_objects(path), SAMPLE_LINES):
         if not isinstance(record, BadInput):
             names.update(dict.fromkeys(record))
     return tuple(names)
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
-    """The object of each line with its number, or why there is none; blank lines are passed over.
+    """The object of each line with its number, or why there is none. Blank lines are skipped.
 
     Raises:
         Missing: no such file.
-        BadInput: no regular file, UTF-16 or UTF-32, or a gzip bomb.
+        BadInput: not a regular file, UTF-16 or UTF-32, or a gzip bomb.
     """
     for number, line in read_lines(path):
         if isinstance(line, bytes) and not line.strip():
@@ -95,8 +94,8 @@ def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     """The JSON value at `start` of a text, and where it ends.
 
     Raises:
-        BadInput: a field that stands twice, NaN, or nesting without end.
-        json.JSONDecodeError: no JSON.
+        BadInput: a repeated field, NaN, or nesting that is too deep.
+        json.JSONDecodeError: not JSON.
 
     >>> decode_json('[1] ')
     ([1], 3)
@@ -121,7 +120,7 @@ def _items(path: Path, strict: bool) -> Iterator[Item]:
 
 
 def _drop_unknown_fields(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, Any]:
-    """The record without fields that we do not know; each of those is announced once."""
+    """The record without unknown fields; warns once about each of those."""
     for name in record.keys() - set(FIELDS) - unknown:
         unknown.add(name)
         text = f"{where}: field {quote_value(name)} is unknown and left out."
@@ -131,7 +130,7 @@ def _drop_unknown_fields(record: dict[str, Any], unknown: set[str], where: str) 
 
 
 def _parse_line(line: bytes | BadInput) -> dict[str, Any]:
-    """One line's object. A line that could not be read comes as its error."""
+    """The object of a line; a line that could not be read comes as its error."""
     if isinstance(line, BadInput):
         raise line
     try:
@@ -155,7 +154,7 @@ def _refuse_repeated_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise BadInput(f"field {quote_value(twice)} stands twice.")
+        raise BadInput(f"field {quote_value(twice)} is repeated.")
     return record
 
 
@@ -170,10 +169,10 @@ _DECODER = json.JSONDecoder(
 
 @dataclass(frozen=True, slots=True)
 class FieldNames:
-    """A benchmark's fields.
+    """Field names of a benchmark, and the fields of document.py that they become.
 
     Attributes:
-        fields: field of document.py → theirs; of several, the first that is neither null nor "".
+        fields: field of document.py → theirs; the first that is neither null nor "" is taken.
         metadata: theirs that are kept as metadata, by their own names.
         left_out: theirs that are known and not kept.
     """
@@ -183,7 +182,7 @@ class FieldNames:
     left_out: tuple[str, ...] = ()
 
     def read(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """One record as fields of document.py. An id that is an integer becomes its digits.
+        """A record as fields of document.py. An integer id becomes its digits.
 
         Raises:
             BadInput: there is no id.
@@ -198,7 +197,7 @@ class FieldNames:
         return {**fields, "metadata": kept}
 
     def contents(self, path: Path) -> Contents:
-        """What a file of such records holds."""
+        """What a file of such records contains."""
         columns = field_names(path)
         taken = {name for theirs in self.fields.values() for name in theirs}
         metadata = tuple(name for name in columns if name in self.metadata)

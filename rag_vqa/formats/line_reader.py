@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from rag_vqa.errors import BadInput, Missing
 
-LINE_LIMIT = 16 * 2**20  # bytes of one line, its end not counted
+LINE_LIMIT = 16 * 2**20  # bytes of one line, without its line break
 # Text gzips to a tenth, repetitive JSON to a fiftieth; a bomb of zeros to a thousandth.
 _BOMB_RATIO = 200
 _BOMB_FLOOR = 64 * 2**20
@@ -23,7 +23,7 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def unpacked_suffix(path: Path) -> str:
-    """What kind of file a name says it is, packed or not.
+    """The suffix of a file's name in lower case, without ".gz".
 
     >>> unpacked_suffix(Path("docs.JSONL.gz"))
     '.jsonl'
@@ -32,13 +32,13 @@ def unpacked_suffix(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | BadInput]]:
-    """Lines with their numbers from 1, line ends kept; a BadInput stands for one not readable.
+    """Lines with their numbers from 1, with line breaks; a BadInput replaces an unreadable line.
 
-    A line over LINE_LIMIT is passed over; a gzip stream that breaks off ends the lines.
+    A line over LINE_LIMIT is skipped. A damaged gzip stream ends the lines.
 
     Raises:
         Missing: no such file.
-        BadInput: no regular file, UTF-16 or UTF-32, or a gzip bomb.
+        BadInput: not a regular file, UTF-16 or UTF-32, or a gzip bomb.
     """
     if not path.exists():
         raise Missing(f"{path} does not exist: check the path.")
@@ -81,7 +81,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | BadInput]]:
 
 
 def _line_too_long() -> BadInput:
-    return BadInput(f"the line is over {LINE_LIMIT // 2**20} MB: cut the document in parts.")
+    return BadInput(f"the line is over {LINE_LIMIT // 2**20} MB: split the document.")
 
 
 def _strip_byte_order_mark(path: Path, line: bytes) -> bytes:

@@ -28,20 +28,20 @@ _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns make which field, and which become metadata."""
+    """Columns of each field, and columns that become metadata."""
 
     fields: Mapping[str, tuple[str, ...]]
     metadata: tuple[str, ...]
 
 
 def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """What `--map` was given.
+    """Parse the values of `--map`.
 
     >>> parse_mapping(["id=inv_no", "text=title, description"])
     {'id': ('inv_no',), 'text': ('title', 'description')}
 
     Raises:
-        UsageError: no FIELD=COLUMN, or a field that is named twice.
+        UsageError: not FIELD=COLUMN, or a field that is given twice.
     """
     mapping: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
@@ -52,25 +52,27 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
                 f"--map {quote_value(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN."
             )
         if field.strip() in mapping:
-            raise UsageError(f"--map {field.strip()} is given twice: name its columns in one.")
+            raise UsageError(
+                f"--map {field.strip()} is given twice: name all its columns in one --map."
+            )
         mapping[field.strip()] = names
     return mapping
 
 
 def resolve_columns(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> Columns:
-    """Give each column of a table its place.
+    """Assign each column of a table to a field or to metadata.
 
     Raises:
-        UsageError: a field or a column is unknown, two columns for the id, or none.
+        UsageError: a field or a column is unknown, or the id has no column, or several.
     """
     fields: dict[str, tuple[str, ...]] = {}
     for field, names in (mapping or {}).items():
         if field not in _MAPPABLE:
-            hint = did_you_mean(field, _MAPPABLE) or f" There are {', '.join(_MAPPABLE)}."
+            hint = did_you_mean(field, _MAPPABLE) or f" Fields: {', '.join(_MAPPABLE)}."
             raise UsageError(f"--map {field}=…: a document has no such field.{hint}")
         for name in names:
             if name not in columns:
-                hint = did_you_mean(name, columns) or f" There are {_list_names(columns)}."
+                hint = did_you_mean(name, columns) or f" Columns: {_list_names(columns)}."
                 raise UsageError(f"--map {field}={name}: there is no such column.{hint}")
         fields[field] = tuple(names)
     taken = {name for names in fields.values() for name in names}
@@ -79,7 +81,7 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, Sequence[str]]
             fields[field] = (field,)
     if len(fields.get("id", ())) != 1:
         raise UsageError(
-            f"which column is the id? Say --map id=COLUMN; there are {_list_names(columns)}."
+            f"which column is the id? Give --map id=COLUMN. Columns: {_list_names(columns)}."
         )
     if all(field in fields for field in IMAGES):
         raise UsageError("both image and images have columns: keep one of them.")
@@ -88,10 +90,10 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, Sequence[str]]
 
 
 def map_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """One row as fields of document.py; empty cells are left out.
+    """A row as fields of document.py, without empty cells.
 
     Raises:
-        BadInput: a text is none.
+        BadInput: a text field has a cell that is not text.
     """
     fields: dict[str, Any] = {}
     for field, names in columns.fields.items():
@@ -109,9 +111,9 @@ def map_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 
 
 def parse_scalar(text: str) -> Scalar:
-    """A cell of text as a number, if that number is written in just these characters.
+    """A text cell as a number, if that number would be written with exactly these characters.
 
-    So nothing is lost: a postcode keeps its zero, and 12.10 is not taken for 12.1.
+    So nothing is lost: a postcode keeps its zero, and 12.10 does not become 12.1.
 
     >>> [parse_scalar(text) for text in ("1990", "-0.5", "007", "12.10", "1e3", "true", "")]
     [1990, -0.5, '007', '12.10', '1e3', 'true', '']

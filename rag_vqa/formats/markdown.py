@@ -26,13 +26,13 @@ _FENCE = re.compile(r" {0,3}(?:```|~~~)")
 
 
 def parse_markdown(source: str) -> dict[str, Any]:
-    """Text and what its front matter and first heading say.
+    """The text, and fields from its front matter and first heading.
 
     >>> parse_markdown("---\\nyear: 1750\\n---\\n# Vase\\n\\nBlue.\\n")
     {'title': 'Vase', 'text': 'Blue.', 'metadata': {'year': 1750}}
 
     Raises:
-        BadInput: a line of the front matter is no `key: value`, or a key stands twice.
+        BadInput: a line of the front matter is not `key: value`, or a key is repeated.
     """
     front = _FRONT.match(source)
     pairs = _parse_front_matter(front[1]) if front else {}
@@ -57,7 +57,7 @@ def _parse_front_matter(front: str) -> dict[str, str]:
             key = pair[1]
             if key in pairs:
                 raise BadInput(
-                    f"line {number}: {quote_value(key)} stands twice in the front matter."
+                    f"line {number}: {quote_value(key)} is repeated in the front matter."
                 )
             pairs[key] = _strip_quotes(pair[2] or "")
         elif key and line[0] in " \t-":
@@ -65,7 +65,7 @@ def _parse_front_matter(front: str) -> dict[str, str]:
             pairs[key] = f"{pairs[key]}, {part}" if pairs[key] else part
         else:
             raise BadInput(
-                f"line {number} of the front matter, {quote_value(line)}, is no `key: value`."
+                f"line {number} of the front matter, {quote_value(line)}, is not `key: value`."
             )
     return pairs
 
@@ -77,7 +77,7 @@ def _strip_quotes(value: str) -> str:
 
 
 def _split_title(body: str) -> tuple[str, str]:
-    """The first heading of level one outside of code, and the text without it."""
+    """The first heading of level one outside of code blocks, and the text without it."""
     fenced, at = False, 0
     for line in body.splitlines(keepends=True):
         if _FENCE.match(line):

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIX = ".parquet"
-_ROWS = 4  # a batch: a cell may have megabytes, and a small file a million of them
+_ROWS = 4  # of a batch: a cell may have megabytes, and a small file a million rows
 _DATASET = ("state.json", "dataset_dict.json")
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file, or one split: its name, its columns, its rows in batches."""
+    """One file, or one split of a data set."""
 
     name: str
     schema: pyarrow.Schema
@@ -64,7 +64,7 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
 
     Raises:
         Missing: no such file.
-        BadInput: no Parquet, a damaged file, or files whose columns differ.
+        BadInput: not Parquet, a damaged file, or files whose columns differ.
         UsageError: the mapping does not fit the columns.
     """
     parts = _open_parts(path)
@@ -88,7 +88,7 @@ def column_names(path: Path) -> tuple[str, ...]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
-    """Each row of one file with its number from 1, cells as they stand; raises as `contents`."""
+    """Each row of one file with its number from 1 and unchanged cells; raises as `contents`."""
     import pyarrow
 
     (part,) = _parquet_parts(path)
@@ -114,7 +114,7 @@ def _parquet_parts(path: Path) -> list[_Part]:
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
     files = [file for file in files if not file.name.startswith(".")]
     if not files:
-        raise BadInput(f"{path} holds no documents: no {SUFFIX} file is in it.")
+        raise BadInput(f"{path} contains no documents: it has no {SUFFIX} file.")
     parts = []
     for file in files:
         if not file.is_file():  # before it is opened: a pipe would block
@@ -136,14 +136,14 @@ def _file_batches(file: Path) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
 
 
 def _dataset_parts(path: Path) -> list[_Part]:
-    """Splits of what `datasets` saved; pictures stay bytes, because Arrow is asked for."""
+    """Splits that `datasets` saved. Read as Arrow, pictures stay bytes."""
     import datasets
 
     with _translate_errors(path):
         loaded = datasets.load_from_disk(str(path.resolve()))
     splits = loaded if isinstance(loaded, dict) else {path.name: loaded}
     if not splits:
-        raise BadInput(f"{path} holds no documents: no split is in it.")
+        raise BadInput(f"{path} contains no documents: it has no split.")
     return [
         _Part(name, split.features.arrow_schema, _split_batches(split))
         for name, split in splits.items()
@@ -160,7 +160,7 @@ def _split_batches(split: Any) -> Callable[[], Iterator[pyarrow.RecordBatch]]:
 
 @contextmanager
 def _translate_errors(path: Path) -> Iterator[None]:
-    """What Arrow and `datasets` say of a damaged file, as ours."""
+    """Turn the errors of Arrow and `datasets` about a damaged file into BadInput."""
     import pyarrow
 
     try:
@@ -181,14 +181,14 @@ def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Ite
                     yield Item(number, fields, place, "row")
                     number += 1
         except (pyarrow.ArrowException, OSError) as error:
-            why = f"damaged here, and not read any further: {quote_value(str(error))}"
+            why = f"damaged here, the rest is not read: {quote_value(str(error))}"
             yield Item(number, BadInput(why), place, "row")
 
 
 def _batch_fields(
     batch: pyarrow.RecordBatch, columns: Columns
 ) -> Iterator[Mapping[str, Any] | BadInput]:
-    """Rows one by one, so that a text that is not UTF-8 costs its own row."""
+    """Rows one by one, so that text that is not UTF-8 costs only its own row."""
     for at in range(batch.num_rows):
         try:
             (row,) = batch.slice(at, 1).to_pylist()

@@ -23,17 +23,18 @@ Row: TypeAlias = Mapping[str, Any]
 def read_question_rows(
     rows: Iterable[tuple[int, Row | BadInput]],
     path: Path,
-    example: Callable[[Row, int], QuestionRow],
+    parse: Callable[[Row, int], QuestionRow],
     unit: str = "line",
 ) -> QuestionRows:
-    """Each row of `path` as the format's `example` reads it, or why it is refused.
+    """Parse the rows of `path`; a refused row comes as the reason, with file and line.
 
     Args:
-        rows: numbers for people and fields, or why there are none.
-        example: gets the fields, and the row's place counted from 0.
+        rows: number and fields of each row, or why it has none.
+        parse: gets the fields, and the number of the row counted from 0.
+        unit: what the numbers count.
 
     Raises:
-        BadInput: no row at all.
+        BadInput: there are no rows.
     """
     place = -1
     with closing(sqlite3.connect("")) as seen:  # SQLite's own temporary file
@@ -42,7 +43,7 @@ def read_question_rows(
             try:
                 if isinstance(row, BadInput):
                     raise row
-                asked = example(row, place)
+                asked = parse(row, place)
                 _check_storable(asked)
                 _refuse_repeated_id(seen, asked.example.id)
             except BadInput as error:
@@ -52,11 +53,11 @@ def read_question_rows(
             else:
                 yield asked
     if place < 0:
-        raise BadInput(f"{path} holds no questions: it is empty.")
+        raise BadInput(f"{path} contains no questions: it is empty.")
 
 
 def _check_storable(asked: QuestionRow) -> None:
-    """Whether it can be kept as JSON and as text, and its picture lies in the folder."""
+    """Refuse a row that cannot be kept as JSON, or whose picture lies outside the folder."""
     example = asked.example
     kept = (example.id, example.query.text, example.query.instruction, example.answers,
             example.relevant, example.oracle, example.references, example.kind, example.split,
@@ -64,9 +65,9 @@ def _check_storable(asked: QuestionRow) -> None:
     try:
         json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise BadInput("it holds half a character (a lone surrogate).") from error
+        raise BadInput("it contains half a character (a lone surrogate).") from error
     except ValueError as error:
-        raise BadInput("it holds a number that is none (as 1e999 is).") from error
+        raise BadInput("it contains NaN or infinity (as 1e999 is).") from error
     for name in asked.picture:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise BadInput(f"picture {quote_value(name)} leads out of its folder.")
@@ -77,12 +78,12 @@ def _refuse_repeated_id(seen: sqlite3.Connection, identity: str) -> None:
         seen.execute("INSERT INTO ids VALUES (?)", (identity,))
     except sqlite3.IntegrityError:
         raise BadInput(
-            f"the id {quote_value(identity)} was there before: each question has its own."
+            f"the id {quote_value(identity)} came before: each question needs its own."
         ) from None
 
 
 def required_text(row: Row, name: str) -> str:
-    """A field that must be a text with something in it."""
+    """A field that must be a text and not blank."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         what = "is missing" if value is None else f"is {quote_value(value)}, not a text"
@@ -90,17 +91,17 @@ def required_text(row: Row, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"{name} holds half a character (a lone surrogate).") from error
+        raise BadInput(f"{name} contains half a character (a lone surrogate).") from error
     return value
 
 
 def optional_text(row: Row, name: str) -> str:
-    """A field that may be absent, null or empty: then ""."""
+    """A text field that may be absent, null or empty: then ""."""
     return required_text(row, name) if row.get(name) not in (None, "") else ""
 
 
 def text_list(row: Row, name: str) -> tuple[str, ...]:
-    """A field that is absent, null, a text, or a list of texts."""
+    """A field that may be absent, null, a text, or a list of texts."""
     value = row.get(name)
     listed = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
@@ -109,7 +110,7 @@ def text_list(row: Row, name: str) -> tuple[str, ...]:
 
 
 def id_list(row: Row, name: str) -> tuple[str, ...]:
-    """A field that is an id or a list of them; numbers become their digits."""
+    """A field that is an id or a list of ids; an integer becomes its digits."""
     value = row.get(name)
     listed = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in listed):

@@ -1,8 +1,8 @@
 """Question sets: find the files of a benchmark, check them, stream Examples with their pictures.
 
-Knows what happens to a question whose picture is missing, and the manifest rag-vqa.json that `data
-check` writes beside the questions and runs use. Does not know how a benchmark's rows are read, and
-opens no picture: it looks whether the file exists.
+Knows what happens to a question whose picture is missing, and the manifest rag-vqa.json, which
+`data check` writes beside the questions and a run reads. Does not know how the rows of a benchmark
+are read, and opens no picture: it only asks whether the file exists.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ MissingPolicy: TypeAlias = Literal["fail", "skip", "text-only"]
 
 
 class QuestionManifest(BaseModel):
-    """One question set as it was checked.
+    """What `data check` found in a question set.
 
     Attributes:
-        files: role → sha256 of each question file.
-        images: the folder of pictures, absolute.
-        questions, with_picture: how many there are, and how many of them have their picture.
-        missing: names of pictures that are not there.
-        names: ids of pictures → names of files, where the data set's own lists say so.
+        files: role → SHA-256 of each question file, in hex.
+        images: absolute path of the folder of pictures.
+        questions, with_picture, without_picture: number of questions, of those whose picture
+            exists, and of those that have none.
+        missing: names of pictures that do not exist.
+        names: ids of pictures → names of files, if lists of the data set say so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -62,7 +63,7 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def load_manifest(home: Path, key: str) -> QuestionManifest | None:
-    """The manifest of a set, if its folder has one.
+    """The manifest of a question set; None if it was never checked.
 
     Raises:
         BadInput: the file is damaged.
@@ -75,7 +76,10 @@ def load_manifest(home: Path, key: str) -> QuestionManifest | None:
 
 
 def save_manifest(home: Path, key: str, manifest: QuestionManifest) -> Path:
-    """Write it, in the place of an older one of the same set."""
+    """Write the manifest of a question set; the file also holds those of other sets.
+
+    Returns its path.
+    """
     path = home / MANIFEST_NAME
     entries = {**_manifest_entries(path), key: manifest.model_dump()}
     scratch = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
@@ -92,7 +96,7 @@ def _manifest_entries(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged_manifest(path, str(error)) from error
     if not isinstance(found, dict):
-        raise _damaged_manifest(path, "no object")
+        raise _damaged_manifest(path, "not a JSON object")
     return found
 
 
@@ -107,10 +111,12 @@ class Questions:
     Attributes:
         name: "infoseek", "evqa", "m2kr/oven", "mbeir/fashioniq_task7", "own".
         split: "val", "test", …
-        scorer: which answers' scorer is the benchmark's own.
-        files: role → sha256 of each question file.
-        missing: what becomes of a question whose picture is not there.
+        scorer: name of the benchmark's scorer.
+        files: role → SHA-256 of each question file, in hex.
+        missing: what to do with a question whose picture does not exist.
         instruction: of all queries; None: their own, or the retriever's.
+        found: the files and how they are read.
+        checked: what `data check` found; None if it was not run.
     """
 
     name: str
@@ -119,47 +125,51 @@ class Questions:
     files: Mapping[str, str]
     missing: MissingPolicy
     instruction: str | None
-    benchmark: QuestionFiles = field(repr=False)
+    found: QuestionFiles = field(repr=False)
     checked: QuestionManifest | None = field(default=None, repr=False)
     _counts: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @property
     def skipped(self) -> int:
-        """Questions that `examples` left out so far, when it was last gone through."""
+        """Questions that the last iteration over `examples` left out so far."""
         return self._counts["skipped"]
 
     def examples(self) -> Iterator[Example]:
         """All questions, each time from the beginning and in the same order.
 
         Raises:
-            BadInput: a row that is refused, or a picture that came or went since `data check`.
-            Missing: under "fail", the first question whose picture is not there.
+            BadInput: a refused row, or a picture that appeared or vanished since `data check`.
+            Missing: under "fail", the first question whose picture does not exist.
         """
-        gone = None if self.checked is None else frozenset(self.checked.missing)
+        missing = None if self.checked is None else frozenset(self.checked.missing)
         names = None if self.checked is None else self.checked.names
-        again = check_command(self.benchmark, self.missing)
+        again = check_command(self.found, self.missing)
         self._counts.clear()
-        for asked in self.benchmark.rows(names):
-            if isinstance(asked, BadInput):
-                raise BadInput(f"{asked} All that are refused: {again}") from asked
-            path = picture_path(asked, self.benchmark.images)
-            if gone is not None and asked.picture and (asked.picture[0] in gone) != (path is None):
+        for row in self.found.rows(names):
+            if isinstance(row, BadInput):
+                raise BadInput(f"{row} List all refused rows: {again}") from row
+            path = picture_path(row, self.found.images)
+            if (
+                missing is not None
+                and row.picture
+                and (row.picture[0] in missing) != (path is None)
+            ):
                 raise BadInput(
-                    f"{self.benchmark.images / asked.picture[0]} "
-                    f"{'went' if path is None else 'came'} since the data were checked. "
+                    f"{self.found.images / row.picture[0]} "
+                    f"{'vanished' if path is None else 'appeared'} since the data were checked. "
                     f"Check again: {again}"
                 )
-            if path is not None or not asked.picture:
-                query = replace(asked.example.query, image=path)
-                yield replace(asked.example, query=query)
+            if path is not None or not row.picture:
+                query = replace(row.example.query, image=path)
+                yield replace(row.example, query=query)
             elif self.missing == "fail":
                 raise Missing(
-                    f"question {quote_value(asked.example.id)}: its picture "
-                    f"{self.benchmark.images / asked.picture[0]} is not there. "
-                    f"All that is missing: {again}"
+                    f"question {quote_value(row.example.id)}: its picture "
+                    f"{self.found.images / row.picture[0]} is not there. "
+                    f"List all that is missing: {again}"
                 )
             elif self.missing == "text-only":
-                yield replace(asked.example, missing=asked.picture[0])
+                yield replace(row.example, missing=row.picture[0])
             else:
                 self._counts["skipped"] += 1
 
@@ -176,12 +186,14 @@ def open_questions(
     """Find the files of a question set, and its manifest if the data were checked.
 
     Args:
-        benchmark: infoseek, evqa, m2kr, mbeir or own.
+        benchmark: a name in the registry: infoseek, evqa, m2kr, mbeir, own.
         path: the folder of the files; of `own` and `m2kr` also the file itself.
         split: by default "val" of infoseek, "test" of all others.
-        images: the folder of the pictures; by default the manifest's, else as docs/data.md says.
-        missing: by default the manifest's, else "fail".
-        task: of m2kr and mbeir, which one.
+        images: the folder of the pictures; by default that of the manifest, else as in
+            docs/data.md.
+        missing: what to do with a question whose picture does not exist; by default as in the
+            manifest, else "fail".
+        task: for m2kr and mbeir, which one.
 
     Raises:
         UsageError: no such benchmark, task or policy.
@@ -205,7 +217,7 @@ def open_questions(
     if checked is not None and images is None:
         found = replace(found, images=Path(checked.images))
     elif checked is not None and found.images.resolve() != Path(checked.images):
-        checked = None  # of other pictures nothing is known
+        checked = None  # nothing is known about other pictures
     return Questions(
         name=found.name,
         split=found.split,
@@ -213,7 +225,7 @@ def open_questions(
         files=files,
         missing=policy,
         instruction=found.instruction,
-        benchmark=found,
+        found=found,
         checked=checked,
     )
 
@@ -252,18 +264,18 @@ def find_question_files(
     return found.find_questions(path, split, images, task)
 
 
-def picture_path(asked: QuestionRow, images: Path) -> Path | None:
-    """Where a question's picture lies; None if it has none or it is not there."""
-    return next((images / name for name in asked.picture if (images / name).is_file()), None)
+def picture_path(row: QuestionRow, images: Path) -> Path | None:
+    """Path of a question's picture; None if it has none, or its file does not exist."""
+    return next((images / name for name in row.picture if (images / name).is_file()), None)
 
 
 def manifest_key(found: QuestionFiles) -> str:
-    """What a set is called in the manifest of its folder."""
+    """Name of a question set in the manifest of its folder."""
     return f"{found.name} {found.split}"
 
 
 def check_command(found: QuestionFiles, missing: MissingPolicy) -> str:
-    """What checks these data again, as a shell takes it."""
+    """The shell command that checks these data again."""
     name, _, task = found.name.partition("/")
     command = ["rag-vqa", "data", "check", name, str(found.location or found.home)]
     command += ["--images", str(found.images)]
@@ -274,10 +286,12 @@ def check_command(found: QuestionFiles, missing: MissingPolicy) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestions:
-    """What was found, where it is written down, and what is likely wrong.
+    """What `check_questions` found.
 
     Attributes:
-        remarks: what is odd about rows that are taken all the same → how many.
+        found: the manifest, written to `path`.
+        causes: what is probably wrong with the download.
+        remarks: what is odd about rows that are accepted all the same → number of rows.
         refused: why rows are refused, each with its file and line. A run refuses them too.
     """
 
@@ -300,32 +314,32 @@ def check_questions(
     task: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> CheckedQuestions:
-    """Look for each question's picture, and write the manifest.
+    """Look for the picture of each question, and write the manifest.
 
     Args:
-        on_progress: gets the number of questions so far, now and then.
+        on_progress: is called with the number of questions so far, every thousand.
 
     Raises:
         UsageError, Missing, BadInput: as `open_questions` does.
     """
     found = find_question_files(benchmark, path, split, images, task)
     names = found.names() if found.names is not None else None
-    gone: dict[str, None] = {}
+    lost: dict[str, None] = {}
     remarks: Counter[str] = Counter()
     refused: list[str] = []
-    count = there = bare = 0
-    for asked in found.rows(names):
-        if isinstance(asked, BadInput):
-            refused.append(str(asked))
+    count = with_picture = without_picture = 0
+    for row in found.rows(names):
+        if isinstance(row, BadInput):
+            refused.append(str(row))
             continue
         count += 1
-        remarks.update([asked.remark] if asked.remark else [])
-        if not asked.picture:
-            bare += 1
-        elif picture_path(asked, found.images) is not None:
-            there += 1
+        remarks.update([row.remark] if row.remark else [])
+        if not row.picture:
+            without_picture += 1
+        elif picture_path(row, found.images) is not None:
+            with_picture += 1
         else:
-            gone[asked.picture[0]] = None
+            lost[row.picture[0]] = None
         if on_progress is not None and count % 1000 == 0:
             on_progress(count)
     result = QuestionManifest(
@@ -333,13 +347,13 @@ def check_questions(
         images=str(found.images.resolve()),
         policy=missing,
         questions=count,
-        with_picture=there,
-        without_picture=bare,
-        missing=sorted(gone),
+        with_picture=with_picture,
+        without_picture=without_picture,
+        missing=sorted(lost),
         names=None if names is None else dict(names),
     )
     written = save_manifest(found.home, manifest_key(found), result)
-    causes = tuple(found.explain(found.images, gone)) if gone else ()
+    causes = tuple(found.explain(found.images, lost)) if lost else ()
     return CheckedQuestions(
         found.name, found.split, result, written, causes, dict(remarks), tuple(refused)
     )

@@ -23,11 +23,10 @@ from rag_vqa.formats.document import Record, Rejected, searchable_text
 from rag_vqa.formats.source import Source
 
 MIN_WORDS: Final = 20
-_HEAD: Final = 2_000  # characters of a document that are looked at
-EXAMPLES_SHOWN: Final = 5  # of what is wrong, so many are told by name
+_HEAD: Final = 2_000  # characters of a document that are used to guess its language
+EXAMPLES_SHOWN: Final = 5  # names kept of each kind of problem
 _WORD: Final = re.compile(r"[^\W\d_]+")
-# Common in English; those that are common in a neighbour too (in, on, was, as, an, for, at) are not
-# among them.
+# Common English words, without those that are common in a neighbour too (in, on, was, as, an, for).
 _ENGLISH: Final = frozenset(
     _WORD.findall(
         "the of and to is with by from that this which it its are were be been has have had his "
@@ -42,16 +41,16 @@ class SourceStatistics:
     """Counts over a whole source.
 
     Attributes:
-        documents: those that could be read.
-        empty: those of them with neither text nor image, which will be refused.
-        refused: items that could not; `refusals` are the first of them.
-        with_image: documents that name a picture, whether it is there or not.
-        images_missing: pictures whose file is not there; `missing` are the first names.
-        duplicates: documents whose id was there before.
+        documents: documents that could be read.
+        empty: documents with neither text nor image; a build will refuse them.
+        refused: items that could not be read; `refusals` are the first reasons.
+        with_image: documents that name a picture, whether its file exists or not.
+        images_missing: pictures whose file does not exist; `missing` are the first names.
+        duplicates: documents whose id came before.
         characters: of all texts that are searched.
-        longest: characters of the longest text; `longest_id` is whose.
-        judged: documents with enough text to guess at their language.
-        foreign: those of them that look non-English; `foreign_ids` are the first.
+        longest: characters of the longest text, which belongs to `longest_id`.
+        judged: documents with enough text to guess their language.
+        foreign: judged documents that look non-English; `foreign_ids` are the first.
     """
 
     documents: int
@@ -71,12 +70,12 @@ class SourceStatistics:
 
     @property
     def foreign_share(self) -> float:
-        """Share of the judged documents that look non-English to a tower that reads English."""
+        """Share of the judged documents that look non-English."""
         return self.foreign / self.judged if self.judged else 0.0
 
 
 class _CountedExamples:
-    """How many there were, and the first of them."""
+    """A count, and the first names."""
 
     def __init__(self) -> None:
         self.count, self.names = 0, list[str]()
@@ -88,7 +87,7 @@ class _CountedExamples:
 
 
 def collect_statistics(source: Source) -> SourceStatistics:
-    """Read through a source once. Refused items are counted here, not reported again.
+    """Read a source once and count. Refused items are counted, not reported to its `on_reject`.
 
     Raises:
         BadInput: there are no documents; under `strict` the first item that is refused.
@@ -135,7 +134,7 @@ def _rejection_text(rejected: Rejected) -> str:
 
 
 def looks_foreign(text: str) -> bool | None:
-    """Whether a text looks non-English; None if there is too little of it to tell.
+    """Whether a text looks non-English; None if it is too short to tell.
 
     >>> looks_foreign("Ваза из фарфора"), looks_foreign("Vase")
     (True, None)
@@ -154,7 +153,7 @@ def looks_foreign(text: str) -> bool | None:
 
 
 def _missing_images(record: Record) -> list[str]:
-    """Names of its pictures that are not there."""
+    """Names of its pictures whose files do not exist."""
     paths = [image for image in record.images if isinstance(image, Path)]
     return [str(path) for path in paths if not _file_exists(path)]
 

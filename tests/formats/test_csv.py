@@ -87,8 +87,8 @@ def test_a_table_of_ids_alone(tmp_path: Path) -> None:
 
 
 BAD = {
-    "too few": (b"b", "1 cells where the header has 2"),
-    "too many": (b"b,One, two.", "3 cells where the header has 2"),
+    "too few": (b"b", "1 cells, but the header has 2"),
+    "too many": (b"b,One, two.", "3 cells, but the header has 2"),
     "no id": (b",Text", "the id is missing"),
     "bad utf-8": (b"b,caf\xe9", "not UTF-8: byte 0xe9 at 5 of line 3"),
     "NUL": (b"b,x\0", "NUL"),
@@ -131,7 +131,7 @@ def test_an_open_quote_does_not_take_the_file_along_in_silence(tmp_path: Path) -
     [
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
-        (b"id,text\n", "holds no documents: it is empty"),
+        (b"id,text\n", "contains no documents: it is empty"),
         (b"id,text,text\na,b,c\n", "two columns are called 'text'"),
         (b",id,text\n0,a,b\n", "column 1 has no name"),
         (b"id,caf\xe9\na,b\n", "line 1: not UTF-8: byte 0xe9"),

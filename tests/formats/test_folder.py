@@ -101,7 +101,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "utf16.txt": "UTF-16",
         "big.txt": "over 16 MB",
         "two.md": "'two.md' and 'two.txt' are texts of one name",
-        "front.md": "no `key: value`",
+        "front.md": "is not `key: value`",
         "link.txt": "leads out of the folder",
         "pic.png": "leads out of the folder",
         "gone.png": "not a regular file",
@@ -160,7 +160,7 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
     make(tmp_path, **{"a.pdf": b"x"})
     with pytest.raises(BadInput, match="is not a folder"):
         contents(tmp_path / "a.pdf")
-    with pytest.raises(BadInput, match="holds no documents: it is empty"):
+    with pytest.raises(BadInput, match="contains no documents: it is empty"):
         read(tmp_path)
 
 

@@ -95,7 +95,7 @@ BAD = {
     "bad line": (b"{'id': 1}", "not JSON"),
     "array": (b'["id"]', "not an object"),
     "number": (b"7", "not an object"),
-    "duplicate key": (b'{"id": "b", "id": "c"}', "'id' stands twice"),
+    "duplicate key": (b'{"id": "b", "id": "c"}', "'id' is repeated"),
     "missing id": (b'{"text": "t"}', "id is missing"),
     "null id": (b'{"id": null}', "id is missing"),
     "empty id": (b'{"id": " "}', "id is empty"),
@@ -172,13 +172,13 @@ def test_unknown_fields_are_announced_once_and_refused_under_strict(tmp_path: Pa
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "holds no documents: it is empty"),
-        (b"\n\r\n", "holds no documents: it is empty"),
-        (b"\xef\xbb\xbf", "holds no documents: it is empty"),
-        (b"{\n[\n", "holds no documents: line 1 was refused: not JSON"),
+        (b"", "contains no documents: it is empty"),
+        (b"\n\r\n", "contains no documents: it is empty"),
+        (b"\xef\xbb\xbf", "contains no documents: it is empty"),
+        (b"{\n[\n", "contains no documents: line 1 was refused: not JSON"),
         (GOOD.decode().encode("utf-16"), "is UTF-16"),
         (b"\xfe\xff" + GOOD.decode().encode("utf-16-be"), "is UTF-16"),
-        (gzip.compress(b""), "holds no documents: it is empty"),
+        (gzip.compress(b""), "contains no documents: it is empty"),
     ],
 )
 def test_a_file_of_no_documents(tmp_path: Path, data: bytes, reason: str) -> None:

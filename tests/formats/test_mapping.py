@@ -58,10 +58,10 @@ def test_several_pictures_in_one_cell(cell: object, names: list[object]) -> None
     ("columns", "mapping", "said"),
     [
         (MUSEUM, {"id": ["inv_nr"]}, r"--map id=inv_nr: .*Did you mean 'inv_no'\?"),
-        (MUSEUM, {"id": ["zzz"]}, "no such column. There are inv_no, title"),
+        (MUSEUM, {"id": ["zzz"]}, "no such column. Columns: inv_no, title"),
         (MUSEUM, {"txt": ["title"]}, r"no such field. Did you mean 'text'\?"),
         (MUSEUM, {"metadata": ["year"]}, "no such field"),
-        (MUSEUM, {}, "which column is the id.*there are inv_no"),
+        (MUSEUM, {}, "which column is the id.*Columns: inv_no"),
         (MUSEUM, {"id": ["inv_no", "year"]}, "which column is the id"),
         (("id", "image", "images"), {}, "both image and images"),
     ],

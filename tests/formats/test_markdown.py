@@ -63,8 +63,8 @@ def test_keys_that_files_themselves_decide_are_only_metadata() -> None:
 @pytest.mark.parametrize(
     ("front", "reason"),
     [
-        ("year: 1\nyear: 2", "line 3: 'year' stands twice"),
-        ("no pair", "line 2 of the front matter, 'no pair', is no `key: value`"),
+        ("year: 1\nyear: 2", "line 3: 'year' is repeated"),
+        ("no pair", "line 2 of the front matter, 'no pair', is not `key: value`"),
         ("  - item of nothing", "line 2 of the front matter"),
         ("a:b", "line 2 of the front matter"),
     ],

@@ -96,10 +96,10 @@ def test_the_place_of_a_refused_row(tmp_path: Path) -> None:
     write(tmp_path / "b.parquet", {"id": ["2", None, "3"], "text": ["t", "t", "nul\0"]})
     records, rejected = read(tmp_path)
     assert [record.id for record in records] == ["1", "2"]
-    assert [(r.line, r.id, r.reason[:29]) for r in rejected] == [
-        (2, " ", "a.parquet: the id is empty: g"),
-        (2, None, "b.parquet: the id is missing:"),
-        (3, "3", "b.parquet: text holds a NUL c"),
+    assert [(r.line, r.id, r.reason[:32]) for r in rejected] == [
+        (2, " ", "a.parquet: the id is empty: give"),
+        (2, None, "b.parquet: the id is missing: gi"),
+        (3, "3", "b.parquet: text contains a NUL c"),
     ]
     with pytest.raises(BadInput, match=r"a\.parquet, row 2: the id is empty"):
         list(read_records(contents(tmp_path, None).items(), tmp_path, tmp_path))
@@ -147,14 +147,14 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="does not exist"):
         contents(tmp_path / "none.parquet", None)
-    with pytest.raises(BadInput, match=r"no \.parquet file is in it"):
+    with pytest.raises(BadInput, match=r"it has no \.parquet file"):
         contents(tmp_path, None)
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(BadInput, match="not a regular file"):
         contents(tmp_path, None)
     with pytest.raises(UsageError, match="which column is the id"):
         contents(write(tmp_path / "a.parquet", {"key": ["a"]}), None)
-    with pytest.raises(BadInput, match="holds no documents: it is empty"):
+    with pytest.raises(BadInput, match="contains no documents: it is empty"):
         read(write(tmp_path / "b.parquet", pa.table({"id": pa.array([], pa.string())})))
 
 

@@ -66,12 +66,12 @@ def test_the_advice_to_check_again_has_all_options_quoted(tmp_path: Path) -> Non
     path = home / "odd name.jsonl"
     with pytest.raises(Missing) as error:
         list(open_questions("m2kr", path, task="oven", images=photos).examples())
-    said = shlex.split(str(error.value).partition("All that is missing: ")[2])
+    said = shlex.split(str(error.value).partition("List all that is missing: ")[2])
     assert said == ["rag-vqa", "data", "check", "m2kr", str(path), "--images", str(photos),
                     "--split", "test", "--task", "oven", "--missing", "fail"]  # fmt: skip
     check_questions("m2kr", path, task="oven", images=photos, missing="skip")
     picture(photos / "no.jpg")
-    with pytest.raises(BadInput, match="came since") as changed:
+    with pytest.raises(BadInput, match="appeared since") as changed:
         list(open_questions("m2kr", path, task="oven").examples())
     assert f"--images '{photos}'" in str(changed.value)
     assert str(changed.value).endswith("--missing skip")

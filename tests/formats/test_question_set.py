@@ -47,12 +47,12 @@ def test_infoseek_scores_with_the_references_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([ASKED, ASKED], "line 2: the id 'infoseek_val_00000000' was there before"),
+        ([ASKED, ASKED], "line 2: the id 'infoseek_val_00000000' came before"),
         ([{**ASKED, "data_id": "other"}], "line 1: infoseek_val_qtype.jsonl has no line for"),
         ([{**ASKED, "image_id": "../x"}], "line 1: image_id '../x' is no id of OVEN"),
         ([{**ASKED, "answer_eval": "Carnot"}], "line 1: answer_eval is 'Carnot'"),
         ([{**ASKED, "question": None}], "line 1: question is missing"),
-        ([], "holds no questions"),
+        ([], "contains no questions"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
@@ -121,7 +121,7 @@ def test_a_run_uses_what_was_checked(tmp_path: Path) -> None:
     asked = open_questions("infoseek", tmp_path)
     assert asked.missing == "skip" and len(list(asked.examples())) == 1
     there.unlink()
-    with pytest.raises(BadInput, match="went since the data were checked"):
+    with pytest.raises(BadInput, match="vanished since the data were checked"):
         list(asked.examples())
     infoseek(tmp_path, ASKED)
     with pytest.raises(BadInput, match=r"not the file that was checked.*rag-vqa data check"):

@@ -190,7 +190,7 @@ def test_a_subset(tmp_path: Path, kind: str) -> None:
     subset.write_text("\ufeffé\r\n\n a \nnot there\n", "utf-8")
     assert [identity for identity, _ in read(open_source(path, subset=subset))] == ["a", "é"]
     subset.write_text("x\ny\n")
-    with pytest.raises(BadInput, match="none of the 2 wanted is there"):
+    with pytest.raises(BadInput, match="none of the 2 wanted documents is in it"):
         read(open_source(path, subset=subset))
 
 
@@ -293,7 +293,7 @@ def test_what_is_no_file_is_refused_at_once(
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe")
     path = {"pipe": tmp_path / "pipe", "folder": tmp_path / "empty", "device": Path("/dev/zero")}
-    with pytest.raises(RagVqaError, match=r"not a regular file|not a folder|holds no documents"):
+    with pytest.raises(RagVqaError, match=r"not a regular file|not a folder|contains no documents"):
         read(open_source(path[given], kind))
 
 

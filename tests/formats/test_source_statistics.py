@@ -90,7 +90,7 @@ def test_strict_raises_and_so_does_nothing_at_all(tmp_path: Path) -> None:
     path = write(tmp_path, {"id": "a"}, {"id": 7})
     with pytest.raises(BadInput, match="line 2: the id is a number"):
         collect_statistics(open_source(path))
-    with pytest.raises(BadInput, match="holds no documents"):
+    with pytest.raises(BadInput, match="contains no documents"):
         collect_statistics(open_source(write(tmp_path, {"id": 7}), on_reject=lambda _: None))
 
 

@@ -90,7 +90,7 @@ BAD = {
     "no section": ({**PAGE, "image_section_indices": [0, 4]}, "holds 4, which is no section"),
     "before": ({**PAGE, "image_section_indices": [0, -1]}, "holds -1, which is no section"),
     "no address": ({**PAGE, "image_urls": ["http://[", "x"]}, "no address of a picture"),
-    "NUL": ({**PAGE, "title": "\0"}, "title holds a NUL"),
+    "NUL": ({**PAGE, "title": "\0"}, "title contains a NUL"),
     "surrogate": ({**PAGE, "title": "\ud800"}, "lone surrogate"),
     "number": ({**PAGE, "title": 7}, "title is 7, not text"),
 }

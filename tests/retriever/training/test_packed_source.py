@@ -122,7 +122,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"question": "a", "document": 1.5}, "document is 1.5"),
     ({"question": "a", "documents": "d1"}, "unknown field 'documents'. Did you mean 'document'"),
     ({"question": "a", "document": "d1", "negatives": "d2"}, "negatives is 'd2', not a list"),
-    ({"question": "a", "document": "d1", "id": "q0"}, "the id 'q0' was there before"),
+    ({"question": "a", "document": "d1", "id": "q0"}, "the id 'q0' came before"),
 ]
 
 
