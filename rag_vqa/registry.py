@@ -15,7 +15,7 @@ import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formatting import did_you_mean
@@ -42,6 +42,18 @@ def register_package(what: str, package: str) -> None:
     known = _PACKAGES.get(what, ())
     if package not in known:
         _PACKAGES[what] = (*known, package)
+
+
+def load_target(target: Any) -> Any:
+    """What an entry names as "module:name", imported now; anything else as it is.
+
+    >>> load_target("math:sqrt")(9)
+    3.0
+    """
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 class Registry(Generic[Entry]):

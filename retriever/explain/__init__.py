@@ -42,13 +42,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rag_vqa import images
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.explain.attribution import Trace
 from rag_vqa.retriever.explain.token_spans import (
     Patch,
     Span,
@@ -56,9 +56,8 @@ from rag_vqa.retriever.explain.token_spans import (
     locate_words,
     word_spans,
 )
-from rag_vqa.retriever.image_workers import ImageTransform
+from rag_vqa.retriever.modeling import RetrieverSide
 from rag_vqa.retriever.modeling.encoder import Encoder
-from rag_vqa.retriever.modeling.model import RetModel
 from rag_vqa.types import ImageSource, Passage, Query
 
 MASKS = 128
@@ -69,8 +68,8 @@ _RIDGE = 1.0  # in texts: it settles words that were always hidden together, and
 class PairMatch:
     """A token of the query and its best partner: `score` = Q_i · D_j, and where both come from.
 
-    Spans are of `query_text` and `document_text` of the Explanation. Of an absent modality there
-    are none. `query_token`, `document_token`: i and j, from 0.
+    Spans are of `query_text` and `document_text` of the Explanation. An absent modality has none.
+    `query_token`, `document_token`: i and j, from 0.
     """
 
     query_token: int
@@ -91,7 +90,7 @@ class Explanation:
         pairs: the strongest, by falling score.
         query_text: as encoded, with the instruction; `document_text` with the title.
         query_words, …: of the whole score rather than of one pair.
-        approximate: True, for whoever shows it.
+        approximate: True; a display should say so.
     """
 
     score: float
@@ -105,26 +104,46 @@ class Explanation:
     approximate: bool = True
 
 
+class Attribution(Protocol):
+    """What a family's attribution offers of one encoded item; see `attribution.Trace`.
+
+    Its family's processor has a fast tokenizer as `tokenizer`.
+    """
+
+    @property
+    def tokens(self) -> Tensor: ...
+    @property
+    def has_text(self) -> bool: ...
+    @property
+    def image_size(self) -> tuple[int, int] | None: ...
+    @property
+    def patch_size(self) -> int: ...
+    @property
+    def probes(self) -> list[Tensor]: ...
+    def weights(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]: ...
+    def encode_masked(self, visible: Tensor) -> Tensor: ...
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
 def explain(encoder: Encoder, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
     """Why `passage` matches `query`.
 
     Args:
-        pairs: how many of the strongest are traced, each by a backward pass through both cells;
+        pairs: number of the strongest pairs to trace, each by a backward pass through both cells;
             None: all K.
 
     Raises:
-        UsageError: pairs < 0.
+        UsageError: pairs < 0, or the retriever's family has no attribution.
         BadImage, Missing: a picture does not open.
     """
     if pairs is not None and pairs < 0:
         raise UsageError(f"pairs is {pairs}: give 0 or more.")
-    text = encoder.query_text(query)
-    asked = _TracedSide(encoder, encoder.model.get_query_model(), text, query.image)
-    shown = _TracedSide(encoder, encoder.model.get_passage_model(), passage.text, passage.image)
-    best, partners = _best_partners(asked.trace.tokens, shown.trace.tokens)
-    lost = _word_losses(asked, shown)
+    text, network = encoder.query_text(query), encoder.model
+    query_side = _TracedSide(encoder, network.get_query_model(), text, query.image)
+    passage_side = _TracedSide(encoder, network.get_passage_model(), passage.text, passage.image)
+    best, partners = _best_partners(query_side.trace.tokens, passage_side.trace.tokens)
+    losses = _word_losses(query_side, passage_side)
     total = best.sum()
     order = best.argsort(descending=True, stable=True)[:pairs]
     return Explanation(
@@ -134,13 +153,13 @@ def explain(encoder: Encoder, query: Query, passage: Passage, pairs: int | None 
                 int(i),
                 int(partners[i]),
                 float(best[i].detach()),
-                *_locate(best[i], asked, shown, [of_side[i] for of_side in lost]),
+                *_locate(best[i], query_side, passage_side, [side_loss[i] for side_loss in losses]),
             )
             for i in order
         ),
         text,
         passage.text,
-        *_locate(total, asked, shown, [of_side.sum(dim=0) for of_side in lost]),
+        *_locate(total, query_side, passage_side, [loss.sum(dim=0) for loss in losses]),
     )
 
 
@@ -148,105 +167,114 @@ class _TracedSide:
     """The query or the passage: its trace, and where its tokens lie."""
 
     def __init__(
-        self, encoder: Encoder, model: RetModel, text: str, image: ImageSource | None
+        self, encoder: Encoder, side: RetrieverSide, text: str, image: ImageSource | None
     ) -> None:
-        processor = self.processor = encoder.processor
+        if encoder.family.attribution is None:
+            raise UsageError(
+                f"Matches of {encoder.source} cannot be explained: retrievers of type "
+                f"{encoder.family.name!r} have no attribution. Search without --explain."
+            )
+        processor: Any = encoder.processor
         picture = None
         if image is not None and image != "":
-            picture = images.load(image, exif=not processor.parity)
-        inputs = processor([text], [picture])
-        self.text, self.picture, self.batch = text, picture, encoder.batch_size
-        self.pixels = None if inputs.pixel_values is None else inputs.pixel_values.shape[-2:]
-        self.patch: int = model.vision_model.config.patch_size
-        self.trace = Trace(model, inputs.to(model.device, model.dtype))
+            picture = images.load(image, exif=processor.image_transform.exif)
+        self.processor, self.text, self.picture = processor, text, picture
+        self.batch_size = encoder.batch_size
+        self.trace: Attribution = encoder.family.load("attribution")(
+            side, processor([text], [picture])
+        )
 
     def losses(self, scores: Callable[[Tensor], Tensor]) -> Tensor:
         """(K, W): what `scores` (K) of this side's tokens (K, D) lose without each word."""
-        if not self.trace.text.probes:
+        if not self.trace.has_text:
             return torch.empty(len(scores(self.trace.tokens.detach())), 0)
         _, owners = locate_words(self.processor.tokenizer, self.text, self.processor.window)
 
-        def of_masks(seen: Tensor) -> Tensor:
-            batches = torch.split(seen, self.batch)
-            return torch.cat([scores(self.trace.hiding(masks)).cpu() for masks in batches])
+        def masked_scores(visible: Tensor) -> Tensor:
+            batches = torch.split(visible, self.batch_size)
+            return torch.cat([scores(self.trace.encode_masked(masks)).cpu() for masks in batches])
 
-        return word_ablation_losses(of_masks, owners).T
+        return word_ablation_losses(masked_scores, owners).T
 
-    def places(
-        self, gradients: Sequence[Tensor], lost: Tensor
+    def locate(
+        self, gradients: Sequence[Tensor], losses: Tensor
     ) -> tuple[tuple[Span, ...], tuple[Patch, ...]]:
         """Words and patches; their weights sum to 1 together.
 
         Args:
-            lost: (W), as which the words' share is divided among them where it is above 0;
-                evenly if it nowhere is.
+            losses: (W), what the score loses without each word. The words' share of the weight is
+                divided in proportion to losses above 0, evenly if there are none.
         """
-        of_text, of_vision = (part.tolist() for part in self.trace.weights(gradients))
-        told = word_spans(self.processor.tokenizer, self.text, self.processor.window, of_text)
-        counts = lost.clamp(min=0) if (lost > 0).any() else torch.ones_like(lost)
-        share = sum(word.weight for word in told) / max(1e-12, float(counts.sum()))
-        told = tuple(
+        token_weights, patch_weights = (part.tolist() for part in self.trace.weights(gradients))
+        tokenizer, window = self.processor.tokenizer, self.processor.window
+        words = word_spans(tokenizer, self.text, window, token_weights)
+        counts = losses.clamp(min=0) if (losses > 0).any() else torch.ones_like(losses)
+        share = sum(word.weight for word in words) / max(1e-12, float(counts.sum()))
+        words = tuple(
             replace(word, weight=share * count)
-            for word, count in zip(told, counts.tolist(), strict=True)
+            for word, count in zip(words, counts.tolist(), strict=True)
         )
-        parts: tuple[Patch, ...] = ()
-        if self.picture is not None and self.pixels is not None:
-            height, width = self.pixels
-            opening = ImageTransform.from_processor(self.processor.image_processor, exif=True)
-            size = self.picture.size
-            parts = image_patches(opening, size, (width, height), self.patch, of_vision)
-        whole = sum(word.weight for word in told) + sum(part.weight for part in parts) or 1.0
+        patches: tuple[Patch, ...] = ()
+        if self.picture is not None and self.trace.image_size is not None:
+            patches = image_patches(
+                self.processor.image_transform,
+                self.picture.size,
+                self.trace.image_size,
+                self.trace.patch_size,
+                patch_weights,
+            )
+        total = sum(word.weight for word in words) + sum(patch.weight for patch in patches) or 1.0
         return (
-            tuple(replace(word, weight=word.weight / whole) for word in told),
-            tuple(replace(part, weight=part.weight / whole) for part in parts),
+            tuple(replace(word, weight=word.weight / total) for word in words),
+            tuple(replace(patch, weight=patch.weight / total) for patch in patches),
         )
 
 
 def _best_partners(queries: Tensor, passages: Tensor) -> tuple[Tensor, Tensor]:
-    """(…, K, D) twice → of each query token its best product (…, K), and with which (…, K)."""
+    """Two of (…, K, D) → each query token's best product (…, K), and its partner (…, K)."""
     best, partners = (queries @ passages.mT).max(dim=-1)
     return best, partners
 
 
-def _word_losses(asked: _TracedSide, shown: _TracedSide) -> tuple[Tensor, Tensor]:
+def _word_losses(query: _TracedSide, passage: _TracedSide) -> tuple[Tensor, Tensor]:
     """(K, W) for either side: what the pair of each query token loses without each word."""
-    queries, passages = (side.trace.tokens.detach() for side in (asked, shown))
+    queries, passages = (side.trace.tokens.detach() for side in (query, passage))
     return (
-        asked.losses(lambda masked: _best_partners(masked, passages)[0]),
-        shown.losses(lambda masked: _best_partners(queries, masked)[0]),
+        query.losses(lambda masked: _best_partners(masked, passages)[0]),
+        passage.losses(lambda masked: _best_partners(queries, masked)[0]),
     )
 
 
 def _locate(
-    score: Tensor, asked: _TracedSide, shown: _TracedSide, lost: Sequence[Tensor]
+    score: Tensor, query: _TracedSide, passage: _TracedSide, losses: Sequence[Tensor]
 ) -> tuple[tuple[Span, ...], tuple[Patch, ...], tuple[Span, ...], tuple[Patch, ...]]:
     """Words and patches of the query, then of the passage, that `score` came from.
 
     Args:
-        lost: (W) for either side, what the score loses without each word.
+        losses: (W) for either side, what the score loses without each word.
     """
-    sides = (asked.trace, shown.trace)
-    probes = [probe for trace in sides for probe in trace.probes]
+    probes = [*query.trace.probes, *passage.trace.probes]
     gradients = torch.autograd.grad(score, probes, retain_graph=True)
-    split = len(asked.trace.probes)
-    return (*asked.places(gradients[:split], lost[0]), *shown.places(gradients[split:], lost[1]))
+    split = len(query.trace.probes)
+    of_query, of_passage = gradients[:split], gradients[split:]
+    return (*query.locate(of_query, losses[0]), *passage.locate(of_passage, losses[1]))
 
 
 def word_ablation_losses(scores: Callable[[Tensor], Tensor], owners: Sequence[int]) -> Tensor:
-    """How much lower scores are where a word is hidden; below 0 where they are higher.
+    """How much lower scores are if a word is hidden; below 0 if they are higher.
 
     Args:
-        scores: seen (MASKS, L), True = token that is read → (MASKS, T), of T kinds. Called once.
-        owners: (L), of each token which of W words it is part of; -1 = of none, always read.
+        scores: visible (MASKS, L), True = token that is read → (MASKS, T), of T kinds. Called once.
+        owners: (L), which of W words each token is part of; -1 = of none, always read.
 
     Returns: (W, T), float64. The same in each run.
     """
     count = max(owners, default=-1) + 1
     random = torch.Generator().manual_seed(0)
     hidden = torch.rand(MASKS, count, generator=random) < 0.5
-    always = torch.zeros(MASKS, 1, dtype=torch.bool)  # the last, hence that of -1
-    found = scores(~torch.cat([hidden, always], dim=1)[:, list(owners)]).double()
+    never = torch.zeros(MASKS, 1, dtype=torch.bool)  # the last column, hence that of owner -1
+    found = scores(~torch.cat([hidden, never], dim=1)[:, list(owners)]).double()
     x = hidden.double() - hidden.double().mean(dim=0)
     gram = x.T @ x + _RIDGE * torch.eye(count, dtype=torch.float64)
-    fitted: Tensor = torch.linalg.solve(gram, x.T @ (found.mean(dim=0) - found))
-    return fitted
+    losses: Tensor = torch.linalg.solve(gram, x.T @ (found.mean(dim=0) - found))
+    return losses

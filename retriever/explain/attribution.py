@@ -9,7 +9,7 @@ K learned queries, D width of a token, H hidden, L tokens that a tower reads (V 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,14 +19,15 @@ from torch.nn import functional as F
 
 from rag_vqa.retriever.modeling.cell import Attention
 from rag_vqa.retriever.modeling.model import RetModel
+from rag_vqa.retriever.modeling.processor import RetInputs
 
 
 class TracedModality:
-    """What one modality of an item gave: a read of the cell each step, and its tower's mixing.
+    """Records one modality of an item: the cell's read at each step, and its tower's layers.
 
     Attributes:
-        probes: (1, K, H) each, a zero added to each step's read: the gradient of anything by it is
-            the gradient by what was read. None where the modality is absent.
+        probes: (1, K, H) each, a zero added to each step's read: a gradient by it is the gradient
+            by what was read. There are none if the modality is absent.
     """
 
     def __init__(self, tower: Any, layers: Sequence[int], causal: bool) -> None:
@@ -35,42 +36,42 @@ class TracedModality:
         self._reads: list[tuple[Attention, Tensor, Tensor]] = []
         self.probes: list[Tensor] = []
 
-    def tower(self, **inputs: Any) -> Any:
-        """Stands for the tower, and keeps its layers."""
+    def run_tower(self, **inputs: Any) -> Any:
+        """Stands in for the tower, and records its layers."""
         with torch.no_grad():
             self._out = self._tower(**inputs)
         return self._out
 
-    def again(self, **inputs: Any) -> Any:
-        """Stands for the tower where its input is the same: what it gave."""
+    def replay_tower(self, **inputs: Any) -> Any:
+        """Stands in for the tower if its input is the same: returns the recorded output."""
         return self._out
 
-    def reading(self, attention: Attention) -> Callable[..., Tensor]:
-        """Stands for the cross attention, and keeps what it is given."""
+    def record_reads(self, attention: Attention) -> Callable[..., Tensor]:
+        """Stands in for the cross attention, and records its inputs."""
 
-        def read(query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-            found: Tensor = attention(query, context, mask)
+        def attend(query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+            read: Tensor = attention(query, context, mask)
             self._reads.append((attention, query.detach(), context.detach()))
-            self.probes.append(torch.zeros_like(found, requires_grad=True))
-            return found + self.probes[-1]
+            self.probes.append(torch.zeros_like(read, requires_grad=True))
+            return read + self.probes[-1]
 
-        return read
+        return attend
 
     @torch.no_grad()
     def weights(self, gradients: Sequence[Tensor]) -> Tensor:
         """(L): how much of the gradients (by each probe) goes back to each token of the tower."""
-        steps = zip(self._reads, gradients, self._mixing, strict=True)
+        steps = zip(self._reads, gradients, self._rollout, strict=True)
         return torch.stack(
             [_read_contributions(*read, grad) @ mixed for read, grad, mixed in steps]
         ).sum(dim=0)
 
     @cached_property
     @torch.no_grad()
-    def _mixing(self) -> list[Tensor]:
+    def _rollout(self) -> list[Tensor]:
         """(L, L) for each step: attention rollout of the tower up to the layer that was read.
 
         Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020: the mean
-        over heads, half of each layer left to the residual.
+        over heads, with half of each layer for the residual.
         """
         states = self._out.hidden_states
         mixed = torch.eye(states[0].shape[1], device=states[0].device)
@@ -86,47 +87,58 @@ class Trace:
 
     Attributes:
         tokens: (K, D) unit, float32; (1, D) of a model that pools.
-        text, vision: without probes where that modality is absent.
+        text, vision: without probes if that modality is absent.
+        patch_size: pixels that a patch is wide and high.
+        image_size: (width, height) in pixels of what the vision tower reads; None without a
+            picture.
     """
 
-    def __init__(self, side: RetModel, inputs: Mapping[str, Tensor | None]) -> None:
-        """`inputs` of one item, keyword arguments of `side`. Gradients must be enabled."""
+    def __init__(self, side: RetModel, inputs: RetInputs) -> None:
+        """`inputs` of one item. Gradients must be enabled."""
         text_layers, vision_layers = side.config.layers
         self.text = TracedModality(side.text_model, text_layers, causal=True)
         self.vision = TracedModality(side.vision_model, vision_layers, causal=False)
+        self.patch_size: int = side.vision_model.config.patch_size
+        pixels = inputs.pixel_values
+        self.image_size = None if pixels is None else (pixels.shape[-1], pixels.shape[-2])
         cell, twin = copy.copy(side.ret_cell), copy.copy(side)
         # An attribute of its own hides the module of that name, which the original keeps.
         cell.__dict__.update(
-            text_xa=self.text.reading(side.ret_cell.text_xa),
-            vision_xa=self.vision.reading(side.ret_cell.vision_xa),
+            text_xa=self.text.record_reads(side.ret_cell.text_xa),
+            vision_xa=self.vision.record_reads(side.ret_cell.vision_xa),
         )
         twin.__dict__.update(
-            ret_cell=cell, text_model=self.text.tower, vision_model=self.vision.tower
+            ret_cell=cell, text_model=self.text.run_tower, vision_model=self.vision.run_tower
         )
-        features = F.normalize(twin(**inputs).ret_features, dim=-1).float()
+        self._side, self._inputs = side, inputs.to(side.device, side.dtype)
+        features = F.normalize(twin(**self._inputs).ret_features, dim=-1).float()
         self.tokens: Tensor = features.flatten(0, -2)
-        self._side, self._inputs = side, inputs
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the item has text that was read."""
+        return bool(self.text.probes)
 
     @torch.no_grad()
-    def hiding(self, seen: Tensor) -> Tensor:
-        """The item's tokens, were only some of its text read; the picture is not read again.
+    def encode_masked(self, visible: Tensor) -> Tensor:
+        """The item's tokens if only some of its text were read. Does not read the picture again.
 
         Args:
-            seen: (M, L), 1 = token that is read, of an item with text.
+            visible: (M, L), 1 = token that is read, of an item with text.
 
         Returns: (M, K, D) unit, float32.
         """
         twin = copy.copy(self._side)
-        twin.__dict__.update(vision_model=self.vision.again)
-        given = {
-            name: one
-            if one is None or name == "pixel_values"
-            else one.expand(len(seen), *one.shape[1:])
-            for name, one in self._inputs.items()
+        twin.__dict__.update(vision_model=self.vision.replay_tower)
+        inputs = {
+            name: value
+            if value is None or name == "pixel_values"
+            else value.expand(len(visible), *value.shape[1:])
+            for name, value in self._inputs.items()
         }
-        given["attention_mask"] = seen.to(self.tokens.device, torch.int64)
-        features = F.normalize(twin(**given).ret_features, dim=-1).float()
-        return features.reshape(len(seen), *self.tokens.shape)
+        inputs["attention_mask"] = visible.to(self.tokens.device, torch.int64)
+        features = F.normalize(twin(**inputs).ret_features, dim=-1).float()
+        return features.reshape(len(visible), *self.tokens.shape)
 
     @property
     def probes(self) -> list[Tensor]:
@@ -138,8 +150,8 @@ class Trace:
         split = len(self.text.probes)
         parts = (self.text, gradients[:split]), (self.vision, gradients[split:])
         text, vision = (
-            modality.weights(given).cpu() if modality.probes else torch.empty(0)
-            for modality, given in parts
+            modality.weights(part).cpu() if modality.probes else torch.empty(0)
+            for modality, part in parts
         )
         return text, vision
 
@@ -149,7 +161,7 @@ def _read_contributions(
 ) -> Tensor:
     """(L): Σ_k Σ_h a_hkl |⟨W_h v_hl, gradient_k⟩|, how much each token adds to a read.
 
-    A read is linear in its values once its attention a is given: it is Σ_l Σ_h a_hkl W_h v_hl.
+    For a fixed attention a, a read is linear in its values: it is Σ_l Σ_h a_hkl W_h v_hl.
     """
     weights = attention.in_proj_weight.chunk(3)
     biases = [None] * 3 if attention.in_proj_bias is None else list(attention.in_proj_bias.chunk(3))

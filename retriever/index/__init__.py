@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.registry import Registry
+from rag_vqa.registry import Registry, load_target
 from rag_vqa.retriever.index.int8_quantization import Codes
 
 __all__ = [
@@ -148,11 +147,8 @@ class Engine:
 
     def load(self) -> Callable[..., Index]:
         """The engine's class."""
-        if not isinstance(self.factory, str):
-            return self.factory
-        module, _, name = self.factory.partition(":")
-        made: Callable[..., Index] = getattr(import_module(module), name)
-        return made
+        factory: Callable[..., Index] = load_target(self.factory)
+        return factory
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rag_vqa.retriever.modeling.configuration import RetConfig
 
 
 class Attention(nn.Module):
-    """Multi-head attention with the parameter names of torch's, and fused kernels always."""
+    """Multi-head attention with torch's parameter names, always computed by fused kernels."""
 
     def __init__(self, width: int, heads: int, dropout: float, bias: bool) -> None:
         super().__init__()
@@ -74,31 +74,31 @@ class RetCell(nn.Module):
         )
         self.gates = config.gates
         reads = {"text": config.reads_text, "vision": config.reads_images}
-        read = [modality for modality, wanted in reads.items() if wanted]
+        modalities = [modality for modality, is_read in reads.items() if is_read]
         self.squash = torch.tanh if config.use_tanh else nn.Identity()
         self.query_hidden_states = nn.Parameter(torch.randn(1, config.num_queries, width) * 0.2)
-        # Persistent: the checkpoint's values win over the formula and the configuration.
+        # Persistent: the checkpoint's values replace the formula and the configuration.
         self.register_buffer("query_state_ids", sinusoidal_positions(config.num_queries, width))
         for gate in ("input", "forget") if self.gates else ():
             prior = float(getattr(config, f"{gate}_gate_bias_prior"))
             self.register_buffer(f"{gate}_gate_bias_prior", torch.tensor(prior))
         self.sa = Attention(width, heads, dropout, bias=True)
-        for modality in read:
+        for modality in modalities:
             self.add_module(f"{modality}_xa", Attention(width, heads, dropout, bias=False))
-        self.mlp = nn.Sequential(  # the release drops before the activation
+        self.mlp = nn.Sequential(  # the release applies dropout before the activation
             nn.Linear(width, 4 * width),
             nn.Dropout(config.dropout_p),
             nn.GELU() if config.activation_fn == "gelu" else nn.ReLU(),
             nn.Linear(4 * width, width),
             nn.Dropout(config.dropout_p),
         )
-        for modality in read if self.gates else ():
+        for modality in modalities if self.gates else ():
             for gate in ("input", "forget"):
                 self.add_module(f"{modality}_{gate}_gate_w", nn.Linear(width, width))
         self.xa_ln = nn.LayerNorm(width)
-        for modality in read:
+        for modality in modalities:
             self.add_module(f"{modality}_ln", nn.LayerNorm(width))
-        self.sa_ln = nn.LayerNorm(width)  # in every checkpoint, used by none
+        self.sa_ln = nn.LayerNorm(width)  # in every checkpoint, used in none
         self.mlp_ln = nn.LayerNorm(width)
 
     def initial_state(self, batch: int) -> Tensor:
@@ -118,36 +118,36 @@ class RetCell(nn.Module):
 
         Args:
             state: (B, K, H).
-            text: (B, L, H) adapted layer; None = no item has text, nothing of it is computed.
-            vision: (B, V, H) adapted layer; None likewise.
+            text: (B, L, H) adapted layer; None = no item has text, its attention is not computed.
+            vision: (B, V, H) adapted layer; None = no item has an image, likewise.
             attention_mask: (B, L), 1 = token.
             text_mask, image_mask: (B), 1 = present; None = all present.
 
         Returns: (B, K, H).
         """
-        query = state + self.query_state_ids  # the positions are added again at every step
+        query = state + self.query_state_ids  # positions are added at every step
         normed = self.xa_ln(query)
         mixed = query + self.sa(normed, normed)
-        nothing = torch.zeros((), dtype=query.dtype, device=query.device)
-        fused, forget = nothing, self.forget_gate_bias_prior if self.gates else nothing
+        zero = torch.zeros((), dtype=query.dtype, device=query.device)
+        fused, forget = zero, self.forget_gate_bias_prior if self.gates else zero
         if text is not None:
             mask = None if attention_mask is None else additive_mask(attention_mask, text.dtype)
             read = self.text_xa(normed, self.text_ln(text), mask)  # (B, K, H)
-            taken, lost = self._apply_gates("text", read, _as_column(text_mask))
-            fused, forget = fused + taken, forget + lost
+            entering, logit = self._apply_gates("text", read, _as_column(text_mask))
+            fused, forget = fused + entering, forget + logit
         if vision is not None:
             read = self.vision_xa(normed, self.vision_ln(vision))  # (B, K, H)
-            taken, lost = self._apply_gates("vision", read, _as_column(image_mask))
-            fused, forget = fused + taken, forget + lost
-        kept = self.squash(mixed)
-        hidden = kept * torch.sigmoid(forget) + fused if self.gates else kept + fused
+            entering, logit = self._apply_gates("vision", read, _as_column(image_mask))
+            fused, forget = fused + entering, forget + logit
+        previous = self.squash(mixed)
+        hidden = previous * torch.sigmoid(forget) + fused if self.gates else previous + fused
         out: Tensor = hidden + self.mlp(self.mlp_ln(hidden))
         return out
 
     def _apply_gates(
         self, modality: str, read: Tensor, present: Tensor | float
     ) -> tuple[Tensor, Tensor | float]:
-        """What of `read` (B, K, H) enters the state, and its part of the forget logit."""
+        """The part of `read` (B, K, H) that enters the state, and its part of the forget logit."""
         if not self.gates:
             return self.squash(read) * present, 0.0
         logit = getattr(self, f"{modality}_input_gate_w")(read) + self.input_gate_bias_prior

@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
 from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.retriever.modeling import find_family
 
 # Indices of encoder layers (0 = output of the first layer), one for each recurrence step.
 LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -25,7 +26,7 @@ LAYER_STRATEGIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 HEAD_WIDTH = 64
 Fusion = Literal["both", "text", "image"]
-# Extensions that stand in a file only where they are used: without them a file is the release's.
+# A file holds these extensions only if they are used: without them it is the release's.
 EXTENSION_DEFAULTS: dict[str, Any] = {"gates": True, "fusion": "both"}
 
 
@@ -37,11 +38,11 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
     `{"text": [...], "vision": [...]}`, two lists of equal length.
     `late_proj_output_size` 0 or None means no projection.
 
-    Ours alone: `gates` False adds what is read of each modality to the state without any gate;
-    `fusion` "text" or "image" reads that modality alone, the other's part of the cell is not
-    built. An item that lacks the only modality read has the features of nothing: all such items
-    are equal. The release's class takes any key and heeds none of these: it would load such a
-    checkpoint with random gates, which is why `export_released` refuses it.
+    Two extensions of ours: `gates` False adds the read of each modality to the state without any
+    gate; `fusion` "text" or "image" reads that modality alone, and the other's part of the cell is
+    not built. All items that lack the only modality read have equal features. The release's class
+    accepts any key and ignores these: it would load such a checkpoint with random gates, which is
+    why `export_released` refuses it.
     """
 
     model_type = "ret"
@@ -71,13 +72,13 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
             self.text_config = CLIPTextConfig(**_drop_model_type(self.text_config))
         if isinstance(self.vision_config, Mapping):
             self.vision_config = CLIPVisionConfig(**_drop_model_type(self.vision_config))
-        # Derived, whatever the file says: the release recomputes them as well.
+        # Derived, whatever the file contains: the release recomputes them as well.
         self.intermediate_size = 4 * self.hidden_size
         self.num_attention_heads = self.hidden_size // HEAD_WIDTH
         super().__post_init__(**kwargs)
 
     def validate_architecture(self) -> None:
-        """Called by the strict dataclass. Raises ValueError with the field at fault."""
+        """Called by the strict dataclass. Raises ValueError that names the invalid field."""
         if self.hidden_size % HEAD_WIDTH:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {HEAD_WIDTH}")
         if not 0 < self.num_queries <= self.hidden_size:
@@ -96,13 +97,23 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
                 raise ValueError(f"layer_strategy: {name} layers {used} of a tower of {count}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As transformers, without the switches that are at their defaults."""
+        """As transformers' own, without the extensions that have their default values."""
         raw: dict[str, Any] = super().to_dict()
         return {
             k: v
             for k, v in raw.items()
             if k not in EXTENSION_DEFAULTS or v != EXTENSION_DEFAULTS[k]
         }
+
+    @property
+    def num_tokens(self) -> int:
+        """K, tokens of an item."""
+        return 1 if self.use_pooler_features else self.num_queries
+
+    @property
+    def token_width(self) -> int:
+        """D, width of a token."""
+        return self.late_proj_output_size or self.hidden_size
 
     @property
     def reads_text(self) -> bool:
@@ -129,11 +140,11 @@ class RetConfig(PreTrainedConfig):  # type: ignore[misc]
 
 @strict
 class RetrieverConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Both sides and how they share. `simmetric_loss` is the release's spelling of the key.
+    """Both sides, and what they share. `simmetric_loss` is the release's spelling of the key.
 
-    `fg_loss` stands for the release's files, which hold it: whether tokens or single vectors are
-    compared follows from the features' shape. `logit_scale` multiplies the scores inside the loss
-    (our extension; the release has none).
+    `fg_loss` is here only because the release's files have it: the features' shape decides whether
+    tokens or single vectors are compared. `logit_scale` multiplies the scores inside the loss (our
+    extension; the release has none).
     """
 
     model_type = "retriever"
@@ -168,23 +179,30 @@ class RetrieverConfig(PreTrainedConfig):  # type: ignore[misc]
         return _as_ret_config(self.passage_config)
 
 
-def load_config(source: str | Path, **where: Any) -> RetrieverConfig:
-    """The configuration of a ReT checkpoint; `where` is a revision, a cache, and the like.
+def read_config(source: str | Path, **location: Any) -> dict[str, Any]:
+    """The config.json of any checkpoint, as transformers finds it.
+
+    Args:
+        location: a revision, a cache folder and the like, as `from_pretrained` takes them.
 
     Raises:
-        UsageError: it is of another kind, ReT-2 among them.
-        RagVqaError: it says what cannot be.
-        OSError: of transformers, where there is none.
+        OSError: there is none.
     """
-    raw, _ = RetrieverConfig.get_config_dict(str(source), **where)
-    kind, names = str(raw.get("model_type")), str(raw.get("architectures"))
-    if "ret2" in (kind + names).lower().replace("-", "").replace("_", ""):
-        raise UsageError(
-            f"{source} is a ReT-2 checkpoint; they are not supported yet. "
-            "Use aimagelab/ReT-CLIP-ViT-L-14 or another first-generation ReT."
-        )
-    if kind != RetrieverConfig.model_type:
-        raise UsageError(f"{source} is of type {kind!r}, not a ReT retriever (type 'retriever').")
+    raw, _ = PreTrainedConfig.get_config_dict(str(source), **location)
+    return dict(raw)
+
+
+def load_config(source: str | Path, **location: Any) -> RetrieverConfig:
+    """The configuration of a ReT checkpoint; `location` as for `read_config`.
+
+    Raises:
+        UsageError: the checkpoint is of another type, such as ReT-2.
+        RagVqaError: the configuration is invalid.
+        OSError: of transformers, if there is none.
+    """
+    raw = read_config(source, **location)
+    if find_family(source, raw).name != RetrieverConfig.model_type:
+        raise UsageError(f"{source} is of type {raw['model_type']!r}: load it with Encoder.load.")
     try:
         return RetrieverConfig.from_dict(raw)  # type: ignore[no-any-return]
     except (StrictDataclassError, TypeError, ValueError) as error:
@@ -203,6 +221,6 @@ def _drop_model_type(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "model_type"}
 
 
-# So that AutoConfig, and what asks it (AutoTokenizer), knows a checkpoint of ours.
+# So that AutoConfig, which AutoTokenizer asks, knows our checkpoints.
 AutoConfig.register(RetConfig.model_type, RetConfig, exist_ok=True)
 AutoConfig.register(RetrieverConfig.model_type, RetrieverConfig, exist_ok=True)

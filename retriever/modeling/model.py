@@ -5,6 +5,7 @@ text or images (processor.py), batching (encoder.py) or search. Load one with
 `RetrieverModel.from_pretrained`.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.losses import contrastive_loss
 from rag_vqa.retriever.modeling.cell import RetCell
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig, load_config
+from rag_vqa.retriever.modeling.processor import RetInputs
 
 
 @dataclass
@@ -31,10 +33,10 @@ class RetOutput(ModelOutput):  # type: ignore[misc]
     """Features of a batch. B items, K tokens, D width, R steps, H hidden.
 
     Attributes:
-        ret_features: (B, K, D), or (B, D) where the model pools; not normalised.
-        states: (R, B, K, H), the state after each step, where asked for.
+        ret_features: (B, K, D), or (B, D) if the model pools; not normalised.
+        states: (R, B, K, H), the state after each step, if requested.
         text_last_hidden_state, vision_last_hidden_state, *_pooler_output: the towers' own
-            outputs; None where a tower did not run. They do not influence the features.
+            outputs; None if a tower did not run. They do not influence the features.
     """
 
     ret_features: Tensor | None = None
@@ -58,14 +60,14 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
     _supports_sdpa = True
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Keep torch's own initialisation: ReT was trained from it (towers do their own)."""
+        """Keep torch's own initialisation, which ReT was trained from. Towers do their own."""
 
     @classmethod
     def from_pretrained(cls, source: Any, *args: Any, **kwargs: Any) -> Self:
         """Load from a folder or the hub; safetensors only.
 
-        float32 unless `dtype` says otherwise (the release's published use).
-        Raises RagVqaError where tensors are missing, left over or of another shape.
+        float32 (the release's published use) unless `dtype` is given.
+        Raises RagVqaError if tensors are missing, unexpected or of another shape.
         """
         kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
         kwargs["output_loading_info"] = True
@@ -91,7 +93,7 @@ class RetModel(_RetPreTrained):
         text_model: CLIPTextModel | None = None,
         vision_model: CLIPVisionModel | None = None,
     ) -> None:
-        """`text_model`, `vision_model`: towers of the other side, used but not owned."""
+        """`text_model`, `vision_model`: towers that the other side owns, shared with this one."""
         super().__init__(config)
         text, vision = config.text_config, config.vision_config
         if not (isinstance(text, CLIPTextConfig) and isinstance(vision, CLIPVisionConfig)):
@@ -99,7 +101,7 @@ class RetModel(_RetPreTrained):
         self._attach_tower("text_model", text_model, lambda: CLIPTextModel(text))
         self._attach_tower("vision_model", vision_model, lambda: CLIPVisionModel(vision))
         width, steps = config.hidden_size, len(config.layers[0])
-        # The tower of a modality that is not read stays: files and processors are laid out alike.
+        # The tower of an unread modality stays, so that files and processors keep one layout.
         for name, tower, read in (
             ("text", text, config.reads_text),
             ("vision", vision, config.reads_images),
@@ -112,20 +114,44 @@ class RetModel(_RetPreTrained):
         self.post_init()
 
     def _attach_tower(self, name: str, shared: nn.Module | None, build: Any) -> None:
-        # A tower of the other side stays out of the module tree: it is held once, saved once,
-        # and absent from this side's state dict, exactly as in the released files.
+        # A tower of the other side stays out of the module tree: it exists once, is saved once,
+        # and is absent from this side's state dict, exactly as in the released files.
         if shared is None:
             setattr(self, name, build())
         else:
             object.__setattr__(self, name, shared)
 
     def save_pretrained(self, folder: Any, **kwargs: Any) -> None:
-        """Save this side alone, with the towers that it uses, whichever side owns them."""
+        """Save this side alone, with its towers, whichever side owns them."""
         if "state_dict" not in kwargs:
             kwargs["state_dict"] = self._full_state_dict()
         super().save_pretrained(folder, **kwargs)
 
+    def encode(self, inputs: RetInputs) -> Tensor:
+        """Tokens (B, K, D) of a batch, or (B, D) if the model pools; not normalised."""
+        features: Tensor = self(**inputs.to(self.device, self.dtype)).ret_features
+        return features
+
+    def update_digest(self, digest: Any) -> None:
+        """Feed the weights and all of the configuration that shapes a token to a digest."""
+        for name, tensor in sorted(self._full_state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        config = self.config
+        shape = {
+            "layers": config.layers,
+            "tanh": config.use_tanh,
+            "activation": config.activation_fn,
+            "pooled": config.use_pooler_features,
+        }
+        for tower in (config.text_config, config.vision_config):  # quick_gelu and gelu differ
+            shape[tower.model_type] = [
+                tower.hidden_act, tower.layer_norm_eps, tower.num_attention_heads,
+            ]  # fmt: skip
+        digest.update(json.dumps(shape, sort_keys=True).encode())
+
     def _full_state_dict(self) -> dict[str, Tensor]:
+        """The state dict, with the towers that the other side owns."""
         state = dict(self.state_dict())
         for name in ("text_model", "vision_model"):
             tower = getattr(self, name).state_dict()
@@ -133,7 +159,7 @@ class RetModel(_RetPreTrained):
         return state
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        # `.to()` and `.half()` of one side alone take the shared towers along.
+        # `.to()` and `.half()` of one side alone convert the shared towers as well.
         for tower in (self.text_model, self.vision_model):
             if tower not in self._modules.values():
                 tower._apply(fn, recurse)
@@ -141,7 +167,7 @@ class RetModel(_RetPreTrained):
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen towers stay in evaluation mode."""
+        """Set training mode; frozen towers stay in evaluation mode."""
         super().train(mode)
         if self.config.is_text_frozen:
             self.text_model.eval()
@@ -164,10 +190,10 @@ class RetModel(_RetPreTrained):
         Args:
             input_ids, attention_mask: (B, L); None = no item has text.
             pixel_values: (B, 3, S, S); None = no item has an image.
-            image_index: (B), where items share pictures: pixel_values is then (U, 3, S, S).
+            image_index: (B), if items share pictures: pixel_values is then (U, 3, S, S).
             text_mask, image_mask: (B), 1 = present, 0 = absent; None = all present.
-                Where all are 0 that tower and its attention do not run, nor where
-                `fusion` leaves the modality out.
+                If all are 0, or `fusion` leaves the modality out, that tower and its
+                attention do not run.
         """
         if input_ids is None and pixel_values is None:
             raise ValueError("forward needs input_ids or pixel_values")
@@ -236,15 +262,15 @@ class RetrieverModel(_RetPreTrained):
 
     @classmethod
     def from_pretrained(cls, source: Any, *args: Any, **kwargs: Any) -> Self:
-        """Load a released or own checkpoint; see above.
+        """Load a released checkpoint or one of yours; see above.
 
-        Raises UsageError where it is none of ReT's first generation.
+        Raises UsageError if it is not of ReT's first generation.
         """
         if "config" not in kwargs:
             names = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder",
                      "token")  # fmt: skip
-            where = {name: kwargs[name] for name in names if name in kwargs}
-            kwargs["config"] = load_config(source, **where)
+            location = {name: kwargs[name] for name in names if name in kwargs}
+            kwargs["config"] = load_config(source, **location)
         return super().from_pretrained(source, *args, **kwargs)
 
     def get_query_model(self) -> RetModel:
@@ -258,13 +284,13 @@ class RetrieverModel(_RetPreTrained):
     def forward(
         self, query: dict[str, Tensor], passage: dict[str, Tensor], labels: list[Any]
     ) -> RetrieverOutput:
-        """Loss over a batch of B pairs; labels (B) name what counts as the same passage.
+        """Loss over a batch of B pairs; equal labels (B) mark the same passage.
 
-        As in the release, the query side gets no text_mask: where a query has no text it reads
-        the tokenizer's marks, in every batch.
+        As in the release, the query side gets no text_mask: a query without text reads the
+        tokenizer's marks, in every batch.
         """
         if query.get("input_ids") is None:
-            raise ValueError("the query side needs input_ids: of an absent text, the marks alone")
+            raise ValueError("the query side needs input_ids: the marks alone for an absent text")
         inputs = {name: value for name, value in query.items() if name != "text_mask"}
         queries = self.query_model(**inputs).ret_features
         passages = self.passage_model(**passage).ret_features

@@ -4,6 +4,7 @@ Knows the tokenizer, the image processor, and what stands for an absent text or 
 decode files itself (images.py) and does not know instructions or batching.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +23,19 @@ from rag_vqa.retriever.image_workers import ImageTransform
 from rag_vqa.retriever.modeling.configuration import RetConfig
 from rag_vqa.types import ImageSource
 
-BLANK_IMAGE_SIZE = (336, 336)  # the release's stand-in for an absent image
+BLANK_IMAGE_SIZE = (336, 336)  # of the black image that the release puts for an absent one
 
 
 @dataclass(frozen=True)
 class RetInputs:
     """A batch for RetModel.forward: B items, L tokens, S pixels a side.
 
-    input_ids, attention_mask (B, L) int64; pixel_values (U, 3, S, S) float32, each picture once,
-    image_index (B) int64, which of them an item has; text_mask, image_mask (B) float32, 0 =
-    absent. An absent text is the tokenizer's start and end marks; where all pictures are absent
-    pixel_values and image_index are None.
+    Attributes:
+        input_ids, attention_mask: (B, L) int64; an absent text is the tokenizer's start and end
+            marks.
+        pixel_values: (U, 3, S, S) float32, each picture once; None if all are absent.
+        image_index: (B) int64, which picture an item has; None if all are absent.
+        text_mask, image_mask: (B) float32, 0 = absent.
     """
 
     input_ids: Tensor
@@ -46,18 +49,18 @@ class RetInputs:
         """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
         moved: dict[str, Tensor | None] = {}
         for name, value in vars(self).items():
-            whole = value is not None and not value.is_floating_point()
-            moved[name] = None if value is None else value.to(device, None if whole else dtype)
+            is_integer = value is not None and not value.is_floating_point()
+            moved[name] = None if value is None else value.to(device, None if is_integer else dtype)
         return moved
 
 
 class RetProcessor:
-    """Makes Inputs. `parity` follows the release to the pixel: EXIF orientation is ignored."""
+    """Makes RetInputs. `parity` ignores EXIF orientation, to follow the release to the pixel."""
 
     def __init__(
         self, tokenizer: Any, image_processor: Any, *, window: int = 77, parity: bool = False
     ) -> None:
-        """`window`: tokens of text that the tower reads, start and end marks included."""
+        """`window`: number of text tokens that the tower reads, start and end marks included."""
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.window, self.parity = window, parity
 
@@ -75,9 +78,11 @@ class RetProcessor:
     ) -> Self:
         """Find tokenizer and image processor: the given ones, the checkpoint's own, the towers'.
 
-        Released configurations may name paths of their authors' machines: then those that are
-        known for the checkpoint (`presets.processors`) are taken. Of others `tokenizer` and
-        `image_processor` take a folder or a hub id. Raises Missing where neither loads.
+        Released configurations may name paths of their authors' machines. For known checkpoints
+        this then uses their known processors (`checkpoints.processor_source`); for others give
+        `tokenizer` and `image_processor`, each a folder or a hub id.
+
+        Raises Missing if one of them does not load.
         """
         # CLIPImageProcessor's PIL form: no torchvision, bit-identical for RGB.
         from transformers import AutoTokenizer, CLIPImageProcessorPil
@@ -98,7 +103,7 @@ class RetProcessor:
             return cls(
                 words,
                 CLIPImageProcessorPil.from_pretrained(vision, **options[1]),
-                # A tokenizer that states no length states 1e30, and positions would overflow.
+                # A tokenizer without a length says 1e30, and positions would overflow.
                 window=min(words.model_max_length, positions),
                 parity=parity,
             )
@@ -110,7 +115,7 @@ class RetProcessor:
             ) from error
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, markers included, not truncated."""
+        """Tokens of a text, start and end marks included, not truncated."""
         return len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
     def __call__(self, texts: Sequence[str], images: Sequence[ImageSource | None]) -> RetInputs:
@@ -118,8 +123,8 @@ class RetProcessor:
         text_mask = torch.tensor([float(bool(text)) for text in texts])
         absent = [image is None or image == "" for image in images]
         image_mask = torch.tensor([float(not missing) for missing in absent])
-        # Also where all texts are absent: joint training has the query side read the marks, and
-        # what text_mask rules out does not run anyway.
+        # Even if all texts are absent: joint training has the query side read the marks, and the
+        # text tower does not run where text_mask is 0 anyway.
         words = self.tokenizer(
             list(texts),
             padding=True,
@@ -129,7 +134,7 @@ class RetProcessor:
         )
         pixels = index = None
         if image_mask.any():
-            # Sections of one page share its picture: it is read and encoded once.
+            # Sections of one page share its picture, which is read and encoded once.
             names = [str(i) if isinstance(i, str | Path) else id(i) for i in images]
             first = {name: row for row, name in reversed([*enumerate(names)])}
             order = {name: place for place, name in enumerate(first)}
@@ -142,8 +147,22 @@ class RetProcessor:
     def _open_image(self, image: ImageSource | None) -> Image.Image:
         if image is None or image == "":
             return Image.new("RGB", BLANK_IMAGE_SIZE)
-        opening = ImageTransform.from_processor(self.image_processor, exif=not self.parity)
-        return opening.shrink(load(image, exif=opening.exif))
+        transform = self.image_transform
+        return transform.shrink(load(image, exif=transform.exif))
+
+    @property
+    def image_transform(self) -> ImageTransform:
+        """How pictures are opened and made small before this processor gets them."""
+        return ImageTransform.from_processor(self.image_processor, exif=not self.parity)
+
+    def update_digest(self, digest: Any) -> None:
+        """Feed the tokenizer, the image processor and the options to a digest."""
+        words = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        words["truncation"] = words["padding"] = None  # left from the last call, not a property
+        digest.update(json.dumps(words, sort_keys=True).encode())
+        image = self.image_processor.to_dict()
+        digest.update(json.dumps(image, sort_keys=True, default=str).encode())
+        digest.update(f"parity={self.parity} window={self.window}".encode())
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images → (B, 3, S, S) float32."""
@@ -152,6 +171,13 @@ class RetProcessor:
 
 
 def _find_source(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
+    """Where to load a tokenizer or an image processor from: a folder or a hub id.
+
+    Args:
+        given: what the caller named.
+        own: the checkpoint, which has its own if the file `marker` is there.
+        tower: the configuration of the tower, which may name the checkpoint it came from.
+    """
     if given is not None:
         return str(given)
     folder = Path(own)

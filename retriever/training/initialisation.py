@@ -80,6 +80,11 @@ def initialise(settings: TrainSettings) -> InitialModel:
             tokenizer=settings.tokenizer,
             image_processor=settings.image_processor,
         )
+        if not isinstance(encoder.processor, RetProcessor):
+            raise UsageError(
+                f"{settings.start} is of type {encoder.family.name!r}, which cannot be trained. "
+                "Start from a ReT checkpoint (type 'retriever')."
+            )
         found = InitialModel(encoder.model, encoder.processor, encoder.instruction)
     else:
         assert settings.model is not None

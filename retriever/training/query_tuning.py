@@ -112,6 +112,7 @@ def tune_query_side(
         raise RagVqaError(
             f"{out / TUNED_FOLDER}: its document side has moved. This is a fault of ours."
         )
+    assert isinstance(encoder.processor, RetProcessor)  # exported above, as found.processor is one
     tuned = HeldOut(judging, encoder.model, encoder.processor, searched)
     passages = tuple(pair.passage.id for pair in judging)
     return TuningResult(fitted, out / TUNED_FOLDER, before, tuned.ranks(), passages, len(searched))

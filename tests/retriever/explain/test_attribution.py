@@ -23,7 +23,7 @@ def encoder(checkpoint: Path) -> Encoder:
 
 def traced(encoder: Encoder) -> Trace:
     side = encoder.model.get_passage_model()
-    return Trace(side, encoder.processor(["a red bird"], [RED]).to(side.device, side.dtype))
+    return Trace(side, encoder.processor(["a red bird"], [RED]))
 
 
 def test_the_tokens_are_those_of_the_model_which_stays_as_it_is(encoder) -> None:
@@ -94,7 +94,7 @@ def test_what_positions_add_makes_up_the_read(encoder) -> None:
 
 
 def test_rollout_gives_back_all_that_it_is_given(encoder) -> None:
-    for mixed in (*traced(encoder).text._mixing, *traced(encoder).vision._mixing):
+    for mixed in (*traced(encoder).text._rollout, *traced(encoder).vision._rollout):
         torch.testing.assert_close(mixed.sum(dim=1), torch.ones(len(mixed)))
 
 
@@ -103,7 +103,7 @@ def test_what_is_hidden_is_not_attended_to_and_the_picture_is_read_once(encoder)
     inputs = encoder.processor(["a red bird"], [RED]).to(side.device, side.dtype)
     seen = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1]], dtype=torch.bool)
     hook = side.vision_model.register_forward_pre_hook(lambda *_: pytest.fail("read again"))
-    found = trace.hiding(seen)
+    found = trace.encode_masked(seen)
     hook.remove()
     torch.testing.assert_close(found[0], trace.tokens.detach(), atol=1e-5, rtol=0)
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_weights_are_computed_where_the_model_is(encoder) -> None:
     """On "meta", which computes shapes alone, and mixes with the CPU no more than a GPU does."""
     text = traced(encoder).text
     gradients = [probe.to("meta") for probe in text.probes]
-    text._mixing = [mixed.to("meta") for mixed in text._mixing]
+    text._rollout = [mixed.to("meta") for mixed in text._rollout]
     text._reads = [
         (copy.deepcopy(attention).to("meta"), query.to("meta"), context.to("meta"))
         for attention, query, context in text._reads

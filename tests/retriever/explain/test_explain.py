@@ -146,9 +146,9 @@ def test_what_cannot_be_meant_is_refused(tiny, birds, encoder) -> None:
 def test_where_no_word_lowers_the_score_all_weigh_the_same(tiny) -> None:
     side = _TracedSide(tiny, tiny.model.get_passage_model(), "a red bird", None)
     gradients = [torch.ones_like(probe) for probe in side.trace.probes]
-    even, _ = side.places(gradients, torch.tensor([-1.0, 0.0, -2.0]))
+    even, _ = side.locate(gradients, torch.tensor([-1.0, 0.0, -2.0]))
     assert [word.weight for word in even] == pytest.approx([1 / 3] * 3)
-    some, _ = side.places(gradients, torch.tensor([-1.0, 3.0, 1.0]))
+    some, _ = side.locate(gradients, torch.tensor([-1.0, 3.0, 1.0]))
     assert [word.weight for word in some] == pytest.approx([0, 0.75, 0.25])
 
 
