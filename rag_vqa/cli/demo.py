@@ -1,4 +1,8 @@
-"""`rag-vqa demo`: the main job on the embedded default."""
+"""`rag-vqa demo`: answer a question about a flag photo with the embedded models, or measure them.
+
+Knows the flags of the verb, how its answer and its tables are printed, and which settings the demo
+refuses. Does not know how the demo works (demo/).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ import typer
 
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.output import answer_json, print_answer, print_json
 from rag_vqa.errors import UsageError
-from rag_vqa.formatting import format_table
+from rag_vqa.formatting import format_table, one_line
 
 if TYPE_CHECKING:
+    from rag_vqa.demo.walkthrough import DemoOptions
     from rag_vqa.settings_schema import Settings
 
 _ALLOWED_SETTINGS = ("offline", "cache_dir")
@@ -41,26 +47,12 @@ def demo(
 
     The models come along. --evaluate measures retrieval and answers on real flags.
     """
-    from rag_vqa.demo import run as demo_run
+    from rag_vqa.demo.walkthrough import QUESTION, DemoOptions
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     if evaluate:
-        given = {
-            "QUESTION": text,
-            "--image": image,
-            "--kb": kb,
-            "--photo": photo,
-            "-k": ctx.params["k"],
-            "--filter": ctx.params["filter"],
-            "--quantization": ctx.params["quantization"],
-        }
-        ignored = [name for name, value in given.items() if value not in (None, "")]
-        ignored += [
-            key for key in _explicit_settings(run.settings()) if key not in _ALLOWED_SETTINGS
-        ]
-        if ignored:
-            raise UsageError(f"--evaluate measures all there is: leave out {', '.join(ignored)}")
-        demo_run.evaluate(run)
+        _refuse_options(ctx)
+        _evaluate(context)
         return
     if image is not None and photo is not None:
         raise UsageError("--photo keeps the demo's own photo, and --image gives another: give one.")
@@ -73,11 +65,55 @@ def demo(
             f"The demo shows the embedded retriever and a photo of its own: leave out "
             f"{', '.join(ignored)}, or build a knowledge base: rag-vqa kb build --help"
         )
-    demo_run.answer_flag_question(run, settings, text, options.require_image_file(image), kb, photo)
+    picture = options.require_image_file(image)
+    asked = DemoOptions(
+        question=text.strip() or QUESTION, image=picture, keep_kb=kb, keep_photo=photo
+    )
+    _answer(context, settings, asked)
+
+
+def _answer(context: CommandContext, settings: Settings, asked: DemoOptions) -> None:
+    """Print the answer with its evidence, and the commands that continue from here."""
+    from rag_vqa.demo.walkthrough import QUESTION, open_demo
+
+    with open_demo(asked, settings, context) as (rag, query):
+        if context.json:
+            answer = rag.ask(query.text, query.image, instruction=query.instruction)
+            print_json(answer_json(answer))
+            return
+        photo = f"photo {one_line(str(asked.image))}" if asked.image else "a photo of a flag"
+        context.note(f"{len(rag.kb):,} documents · {photo} · {one_line(asked.question)}")
+        print_answer(rag, query, quiet=context.quiet)
+    if asked.keep_kb is None:
+        context.note("\nGo on:  rag-vqa demo --kb flags.kb --photo flag.png")
+        context.note(f'        rag-vqa ask flags.kb "{QUESTION}" --image flag.png')
+
+
+def _evaluate(context: CommandContext) -> None:
+    """Measure on real flags; print the README's table, or its numbers as JSON."""
+    from rag_vqa.demo.evaluation import evaluate_demo
+
+    with context.progress("evaluate", None) as advance:
+        result = evaluate_demo(on_progress=advance)
+    if context.json:
+        print_json(result)
+    else:
+        print(evaluation_tables(result))
+
+
+def _refuse_options(ctx: typer.Context) -> None:
+    """Raise UsageError for options and settings that `--evaluate` would ignore."""
+    switches = {"text": "QUESTION", "image": "--image", "kb": "--kb", "photo": "--photo", "k": "-k",
+                "filter": "--filter", "quantization": "--quantization"}  # fmt: skip
+    ignored = [switch for name, switch in switches.items() if ctx.params[name] not in (None, "")]
+    keys = _explicit_settings(ctx.obj.settings())
+    ignored += [key for key in keys if key not in _ALLOWED_SETTINGS]
+    if ignored:
+        raise UsageError(f"--evaluate measures all there is: leave out {', '.join(ignored)}")
 
 
 def _explicit_settings(settings: Settings) -> list[str]:
-    """What was set, by whichever layer; naming the demo's own preset and models says nothing."""
+    """Keys that any layer of settings has set, except to the demo's own preset and models."""
     from rag_vqa.checkpoints import EMBEDDED
     from rag_vqa.settings import explicit_keys
 

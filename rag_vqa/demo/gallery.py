@@ -79,7 +79,7 @@ def draw_questions(half: Half, seed: int = 0) -> Iterator[tuple[str, Question, I
 
 
 def example_questions(half: Half, seed: int = 0) -> list[Example]:
-    """The same as Examples."""
+    """What `draw_questions` draws, as Examples."""
     return [
         Example(
             f"{code}/{question.section}",

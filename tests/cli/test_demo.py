@@ -11,7 +11,7 @@ from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    bundled, evaluate = ModuleType("bundled"), ModuleType("evaluate")
+    gallery, evaluation = ModuleType("gallery"), ModuleType("evaluation")
 
     documents = [{"id": "jm/government", "title": "Jamaica", "section": "Government",
                   "text": "The capital is Kingston."}]  # fmt: skip
@@ -26,18 +26,18 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
         "answers": {"nf4": {"k=1": {"accuracy": 0.5, "n": 2, "ci95": [0.0, 1.0]}}},
         "unknown": {"no flag": {"rate": 1.0, "n": 2}},
     }
-    bundled.real_documents = lambda: documents  # type: ignore[attr-defined]
-    bundled.build_knowledge_base = build  # type: ignore[attr-defined]
-    bundled.sample_photo = lambda code, seed: Image.new("RGB", (8, 6), "green")  # type: ignore[attr-defined]
-    evaluate.evaluate = lambda **options: measured  # type: ignore[attr-defined]
-    for module in (bundled, evaluate):
+    gallery.real_documents = lambda: documents  # type: ignore[attr-defined]
+    gallery.build_knowledge_base = build  # type: ignore[attr-defined]
+    gallery.sample_photo = lambda code, seed: Image.new("RGB", (8, 6), "green")  # type: ignore[attr-defined]
+    evaluation.evaluate_demo = lambda **options: measured  # type: ignore[attr-defined]
+    for module in (gallery, evaluation):
         monkeypatch.setitem(sys.modules, f"rag_vqa.demo.{module.__name__}", module)
         monkeypatch.setattr(f"rag_vqa.demo.{module.__name__}", module, raising=False)
 
 
 @pytest.fixture
 def demo(cli, monkeypatch, encoder):
-    monkeypatch.setattr("rag_vqa.demo.run.load_encoder", lambda *given: encoder)
+    monkeypatch.setattr("rag_vqa.demo.walkthrough.load_encoder", lambda *given: encoder)
     return lambda *args: cli("demo", *args)
 
 
@@ -118,7 +118,7 @@ def test_what_the_demo_can_honour_it_does(demo, reader, monkeypatch) -> None:
         asked.append(instruction)
 
     monkeypatch.setattr("rag_vqa.pipeline.RagVqa.ask", ask)
-    monkeypatch.setattr("rag_vqa.demo.run.answer_json", str)
+    monkeypatch.setattr("rag_vqa.cli.demo.answer_json", str)
     demo("--json", "--set", "retriever.instruction=Find:")
     assert asked == ["Find:"]
 
