@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from rag_vqa import images
-from rag_vqa.checkpoints import embedded_model
+from rag_vqa.checkpoints import EMBEDDED, embedded_model
 from rag_vqa.demo.drawing.flag import draw_flag
 from rag_vqa.demo.drawing.photo import photograph_flag
 from rag_vqa.demo.drawing.real_flags import REAL_FLAGS, split_of
@@ -27,6 +27,15 @@ from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.types import Document, Example, Query
 
 PHOTO_SIZE = (320, 240)
+_DEMO_DOCUMENT = "jamaica/geography"  # which no other knowledge base is likely to hold
+_PAGE_QUESTIONS = {
+    "JM": "What is the capital of this country?",
+    "BR": "What is the currency of this country?",
+    "JP": "What is the population of this country?",
+    "KE": "What is the official language of this country?",
+    "SE": "When is the national day of this country?",
+    "CA": "What is the highest point of this country?",
+}
 Half: TypeAlias = Literal["dev", "test"]
 
 
@@ -89,3 +98,13 @@ def example_questions(half: Half, seed: int = 0) -> list[Example]:
         )
         for code, question, photo in draw_questions(half, seed)
     ]
+
+
+def page_questions(kb: KnowledgeBase) -> list[tuple[str, str, Image.Image]]:
+    """Id, question and photo of what the web page offers over the demo's documents.
+
+    Empty for a knowledge base that holds other documents.
+    """
+    if kb.manifest.source != EMBEDDED or kb.get(_DEMO_DOCUMENT) is None:
+        return []
+    return [(code, text, sample_photo(code)) for code, text in _PAGE_QUESTIONS.items()]
