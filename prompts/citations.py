@@ -1,7 +1,9 @@
 """Which documents an answer cites, and which of its citations name none.
 
-It knows the forms [n], [n, m] and [n-m], wide brackets too. It does not know whether the document
-says what is cited for.
+Knows the forms [n], [n, m] and [n-m], wide brackets too. Does not know whether the document says
+what it is cited for.
+
+Apart because the pipeline only wires; this reads text, and has its own tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`rag-vqa mcp`: an MCP server over a knowledge base, on stdin and stdout."""
+"""`rag-vqa mcp`: an MCP server over a knowledge base, on stdin and stdout.
+
+Apart because each verb is one file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from rag_vqa.jobs import document_source
 
 Images = Annotated[
     Path | None,
-    typer.Option("--images", metavar="DIR", help="Clients may name pictures below this folder."),
+    typer.Option("--images", metavar="DIR", help="Let clients name pictures below this folder."),
 ]
 
 
@@ -28,32 +31,32 @@ def mcp(
     images: Images = None,
     yes: options.Yes = False,
 ) -> None:
-    """Serve the tools search and ask to an MCP client, on stdin and stdout.
+    """Serve the tools search and ask to an MCP client, over stdin and stdout.
 
-    The client starts this command, and ends it by closing stdin; ^C ends it too.
+    The client starts this command and ends it by closing stdin. ^C ends it too.
     """
     from rag_vqa.integrations.mcp import make_mcp_server
     from rag_vqa.jobs.models import open_pipeline
 
-    # What a client keeps as a log, in a terminal or not. Read when huggingface_hub is imported.
+    # Clients keep stderr as a log, where bars would fill it. Read when huggingface_hub is imported.
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     run: CommandContext = ctx.obj
     if run.json:
-        raise UsageError("mcp has no --json: what it prints is the protocol's.")
+        raise UsageError("mcp has no --json: its output is the MCP protocol. Drop --json.")
     folder = None if images is None else document_source.require_folder(images, "--images")
     settings = options.settings_from_options(ctx)
-    # Clients wait a few seconds for a server to greet them, less than models take to load.
+    # Clients wait a few seconds for the first reply, less than models take to load.
     rag = open_pipeline(settings, path, run, yes=yes, warm=False)
-    made = make_mcp_server(rag, folder, settings.retriever.instruction)
-    before = signal.signal(signal.SIGINT, _exit_at_once)
+    mcp_server = make_mcp_server(rag, folder, settings.retriever.instruction)
+    former = signal.signal(signal.SIGINT, _exit_at_once)
     try:
-        made.run()
+        mcp_server.run()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, former)
 
 
 def _exit_at_once(number: int, frame: object) -> None:
-    """At once: a thread waits for the next line of stdin, and an interpreter that ends waits for
-    its threads. Nothing is lost, since nothing is written."""
+    """Exit without waiting for threads: one of them waits for the next line of stdin. Nothing is
+    lost, because nothing is written."""
     print_interrupted()
     os._exit(EXIT_INTERRUPTED)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
+
+if TYPE_CHECKING:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.server.service import GalleryQuestion
+    from rag_vqa.settings_schema import Settings
+
+DEMO_DOCUMENT = "jamaica/geography"
+DEMO_QUESTIONS = {
+    "JM": "What is the capital of this country?",
+    "BR": "What is the currency of this country?",
+    "JP": "What is the population of this country?",
+    "KE": "What is the official language of this country?",
+    "SE": "When is the national day of this country?",
+    "CA": "What is the highest point of this country?",
+}
 
 
 @options.with_settings(options.RETRIEVAL, options.READING, without=("instruction",))
@@ -21,54 +38,96 @@ def serve(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")
+    ] = 8000,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Holds the token that clients send; or RAG_VQA_TOKEN."),
+        typer.Option(
+            metavar="FILE", help="Read the token of clients from this file, not RAG_VQA_TOKEN."
+        ),
     ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="Ask and search without the token.")
+        bool, typer.Option("--public", help="Allow asking and searching without the token.")
     ] = False,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A name it is reached by.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Host name that clients use for this server."),
     ] = None,
     fetch_images: Annotated[
-        bool, typer.Option("--fetch-images", help="Fetch pictures of questions by their address.")
+        bool, typer.Option("--fetch-images", help="Fetch pictures of questions from the web.")
     ] = False,
-    root_path: Annotated[str, typer.Option(metavar="/PATH", help="Where a proxy puts it.")] = "",
+    root_path: Annotated[
+        str, typer.Option(metavar="/PATH", help="Path under which a proxy serves it.")
+    ] = "",
     log_questions: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write questions down; the page says so.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write questions to this folder; the page says so."),
     ] = None,
     keep_days: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of what is written down. [30]")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Delete logged questions after N days. [30]"),
     ] = None,
     gallery: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Questions that the page offers: JSONL.")
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON lines of questions that the page offers."),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
-    """Serve a knowledge base: a web page, and HTTP as OpenAI's clients speak it.
+    """Serve a knowledge base as a web page and an OpenAI-compatible HTTP API.
 
-    Other addresses than 127.0.0.1 need a token.
+    Addresses other than 127.0.0.1 need a token.
     """
-    from rag_vqa.jobs.serve import ServeOptions, check_server_installed, run_server
-    from rag_vqa.server.access import Access, check_hosts, read_token
+    from rag_vqa.jobs.serve import ServeOptions, check_server_installed, serve_knowledge_base
+    from rag_vqa.server.access import read_token
 
     run: CommandContext = ctx.obj
     with exit_cleanly_on_sigterm():
         check_server_installed()
         settings = options.settings_from_options(ctx)
-        token = read_token(token_file, os.environ.get("RAG_VQA_TOKEN"))
-        access = Access(host, token, public, check_hosts(allowed_host or ()))
-        place = ServeOptions(port, root_path, log_questions, keep_days, gallery, fetch_images)
-        run_server(run, settings, path, access, place, yes)
+        serve_options = ServeOptions(
+            kb=path,
+            host=host,
+            port=port,
+            token=read_token(token_file, os.environ.get("RAG_VQA_TOKEN")),
+            public=public,
+            allowed_hosts=tuple(allowed_host or ()),
+            root_path=root_path,
+            fetch_images=fetch_images,
+            log_questions=log_questions,
+            keep_days=keep_days,
+            gallery=gallery,
+            command=_ask_command(path, settings, public),
+            log_requests=not run.quiet,
+            yes=yes,
+        )
+        serve_knowledge_base(serve_options, settings, run, default_gallery=demo_gallery)
+
+
+def _ask_command(path: Path, settings: Settings, public: bool) -> str:
+    """The beginning of a command line that asks with the same settings."""
+    name = path.resolve().name if public else str(path)
+    return shlex.join(["rag-vqa", "ask", name, *options.settings_to_args(settings, public)])
+
+
+def demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
+    """Photos of flags, if this is the knowledge base of `rag-vqa demo --kb`."""
+    if kb.manifest.source != EMBEDDED or kb.get(DEMO_DOCUMENT) is None:
+        return ()
+    from rag_vqa.demo.gallery import sample_photo
+    from rag_vqa.server.service import GalleryQuestion
+
+    return [
+        GalleryQuestion(code, question, sample_photo(code))
+        for code, question in DEMO_QUESTIONS.items()
+    ]
 
 
 @contextmanager
 def exit_cleanly_on_sigterm() -> Iterator[None]:
     """SIGTERM before the server runs ends the process with exit code 0, as it does afterwards."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former)

@@ -6,56 +6,69 @@ what a server does (rag_vqa.server) nor command-line flags (cli/serve.py).
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from rag_vqa.checkpoints import EMBEDDED
-from rag_vqa.cli.context import CommandContext
-from rag_vqa.cli.options import settings_to_args
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.formatting import one_line
-from rag_vqa.jobs import signals
 from rag_vqa.jobs.models import open_pipeline
+from rag_vqa.jobs.signals import exit_at_once
+from rag_vqa.memory import IMAGE_BYTES, return_freed_memory
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
-    from rag_vqa.server.access import Access
     from rag_vqa.server.image_fetch import ImageFetcher
     from rag_vqa.server.question_log import QuestionLog
-    from rag_vqa.server.service import GalleryQuestion
+    from rag_vqa.server.service import GalleryQuestion, Service
     from rag_vqa.settings_schema import Settings
 
+Gallery: TypeAlias = "Sequence[GalleryQuestion]"
 _DEFAULT_KEEP_DAYS = 30
-_GALLERY_SIZE = 12  # of a gallery: more is no help on a page
-_DEMO_DOCUMENT = "jamaica/geography"
-_DEMO_QUESTIONS = {
-    "JM": "What is the capital of this country?",
-    "BR": "What is the currency of this country?",
-    "JP": "What is the population of this country?",
-    "KE": "What is the official language of this country?",
-    "SE": "When is the national day of this country?",
-    "CA": "What is the highest point of this country?",
-}
+_GALLERY_SIZE = 12  # questions: more do not help on a page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """Where it is, and what is written, offered and fetched there."""
+    """What to serve, to whom, and where.
 
-    port: int
+    Attributes:
+        kb: the knowledge base.
+        host, port: address to listen on; port 0 takes any free port.
+        token: token that clients must send; needed if other machines can reach the server.
+        public: asking, searching and evidence pictures need no token.
+        allowed_hosts: further host names that clients use for this server.
+        root_path: path under which a proxy serves it: "/rag".
+        fetch_images: fetch pictures of questions from addresses on public servers.
+        log_questions: folder to write questions to; None: questions are not written.
+        keep_days: days to keep logged questions, 30 if None.
+        gallery: file of own questions that the page offers; None: `default_gallery` decides.
+        command: beginning of a command line that asks the same way, for the page.
+        log_requests: log one line a request to stderr.
+        yes: download missing models without asking.
+    """
+
+    kb: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""
+    public: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     root_path: str = ""
+    fetch_images: bool = False
     log_questions: Path | None = None
     keep_days: int | None = None
     gallery: Path | None = None
-    fetch_images: bool = False
+    command: str = "rag-vqa ask KB"
+    log_requests: bool = True
+    yes: bool = False
 
 
 def check_server_installed() -> None:
-    """Raises Missing where the packages of a server are not installed."""
+    """Raises Missing if the packages of the extra `server` are not installed."""
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401
@@ -64,105 +77,118 @@ def check_server_installed() -> None:
         raise Missing(f"{error.name} is not installed: pip install 'rag-vqa[server]'") from error
 
 
-def run_server(
-    run: CommandContext,
-    settings: Settings,
-    path: Path,
-    access: Access,
-    place: ServeOptions,
-    yes: bool,
+def empty_gallery(kb: KnowledgeBase) -> Gallery:
+    """No questions."""
+    return ()
+
+
+def serve_knowledge_base(
+    options: ServeOptions,
+    settings: Settings | None = None,
+    reporter: Reporter = LOG,
+    *,
+    default_gallery: Callable[[KnowledgeBase], Gallery] = empty_gallery,
 ) -> None:
-    """Serve until SIGTERM or ^C.
+    """Serve a knowledge base until SIGTERM or ^C.
+
+    Args:
+        settings: models, k, templates and filters; None loads them from the settings file.
+        default_gallery: questions for the page, if the options name no file.
 
     Raises:
-        UsageError: an option that cannot be meant, or an address that cannot be had.
+        UsageError: invalid options, or an address that is not free.
+        Missing: a model is not on this machine, or the extra `server` is not installed.
     """
-    from rag_vqa.memory import IMAGE_BYTES, return_freed_memory
+    check_server_installed()
+    from rag_vqa.server.access import Access, check_hosts
     from rag_vqa.server.app import browser_url, create_app, open_socket, run_app
     from rag_vqa.server.engine.engine import Engine
     from rag_vqa.server.service import Service
+    from rag_vqa.settings import load_settings
 
-    return_freed_memory(IMAGE_BYTES)  # before a large reader is loaded, which sets less
-    fetcher = _make_fetcher(access, settings) if place.fetch_images else None
-    root, log = _check_root_path(place.root_path), _open_question_log(place)
-    offered = None if place.gallery is None else _load_gallery(place.gallery)
-    with open_socket(access.host, place.port) as taken:
-        rag = open_pipeline(settings, path, run, yes=yes)
-        gallery = _demo_gallery(rag.kb) if offered is None else offered
-        servers = settings.reader.servers
-        shown = path.resolve().name if access.public else str(path)
-        command = shlex.join(["rag-vqa", "ask", shown, *settings_to_args(settings, access.public)])
-        service = Service(Engine(rag), access, servers, log, gallery, command, fetcher)
-        if log is not None:
-            run.note(f"Questions are written to {one_line(str(log.folder))}, for {log.days} days.")
-        if servers:
-            run.note(f"Pictures and questions are sent to {one_line(', '.join(servers))}.")
-        if fetcher is not None:
-            run.note("Pictures are fetched from addresses that questions name.")
-        run.note(f"{browser_url(taken, root)}  ^C ends it.")
-        signals.exit_at_once()
-        with rag.kb:  # at rest it is one file
-            run_app(create_app(service), taken, root, run.quiet)
+    settings = load_settings() if settings is None else settings
+    hosts = check_hosts(options.allowed_hosts)
+    access = Access(options.host, options.token, options.public, hosts)
+    return_freed_memory(IMAGE_BYTES)  # before a large reader is loaded, which sets a lower limit
+    fetcher = _make_fetcher(options, settings)
+    root_path, log = _check_root_path(options.root_path), _open_question_log(options)
+    gallery = None if options.gallery is None else _load_gallery(options.gallery)
+    with open_socket(options.host, options.port) as listener:
+        rag = open_pipeline(settings, options.kb, reporter, yes=options.yes)
+        service = Service(
+            Engine(rag),
+            access,
+            servers=settings.reader.servers,
+            log=log,
+            gallery=default_gallery(rag.kb) if gallery is None else gallery,
+            command=options.command,
+            fetcher=fetcher,
+        )
+        _report_privacy(service, reporter)
+        reporter.note(f"{browser_url(listener, root_path)}  ^C ends it.")
+        exit_at_once()
+        with rag.kb:  # once closed, the knowledge base is a single file
+            run_app(create_app(service), listener, root_path, not options.log_requests)
+
+
+def _report_privacy(service: Service, reporter: Reporter) -> None:
+    """Report where questions and pictures go."""
+    if (log := service.log) is not None:
+        folder = one_line(str(log.folder))
+        reporter.note(f"Questions are written to {folder}, and deleted after {log.days} days.")
+    if service.servers:
+        servers = one_line(", ".join(service.servers))
+        reporter.note(f"Pictures and questions are sent to {servers}.")
+    if service.fetcher is not None:
+        reporter.note("Pictures are fetched from the addresses in questions.")
 
 
 def _check_root_path(path: str) -> str:
     bare = path.rstrip("/")
     parts = bare.split("/")[1:]
-    strange = not bare.isascii() or set(bare) & set("?#% ") or {"", ".", ".."} & set(parts)
-    if bare and (not bare.startswith("/") or strange):
-        raise UsageError(f"--root-path {path}: give one such as /rag")
+    is_strange = not bare.isascii() or set(bare) & set("?#% ") or {"", ".", ".."} & set(parts)
+    if bare and (not bare.startswith("/") or is_strange):
+        raise UsageError(f"--root-path {path}: not a plain path. Give one such as /rag")
     return bare
 
 
-def _make_fetcher(access: Access, settings: Settings) -> ImageFetcher:
+def _make_fetcher(options: ServeOptions, settings: Settings) -> ImageFetcher | None:
     from rag_vqa.server.image_fetch import ImageFetcher
 
+    if not options.fetch_images:
+        return None
     if settings.offline:
-        raise UsageError("--fetch-images needs the network, --offline forbids it: give one.")
-    if access.public:
+        raise UsageError("--fetch-images needs the network, and --offline forbids it. Drop one.")
+    if options.public:
         raise UsageError(
-            "--fetch-images lets whoever asks send this machine to any address: not with --public. "
-            "Leave out one of them."
+            "--fetch-images lets everybody who may ask send this machine to any address, so it "
+            "cannot be combined with --public. Drop one of them."
         )
     return ImageFetcher()
 
 
-def _open_question_log(place: ServeOptions) -> QuestionLog | None:
+def _open_question_log(options: ServeOptions) -> QuestionLog | None:
     from rag_vqa.server.question_log import QuestionLog
 
-    if place.log_questions is None:
-        if place.keep_days is not None:
-            raise UsageError("--keep-days is of what --log-questions writes down: give both.")
-        return None
-    return QuestionLog(place.log_questions, place.keep_days or _DEFAULT_KEEP_DAYS)
+    if options.log_questions is not None:
+        return QuestionLog(options.log_questions, options.keep_days or _DEFAULT_KEEP_DAYS)
+    if options.keep_days is not None:
+        raise UsageError("--keep-days is for logged questions. Give --log-questions DIR too.")
+    return None
 
 
-def _load_gallery(file: Path) -> Sequence[GalleryQuestion]:
+def _load_gallery(file: Path) -> Gallery:
     """The first questions of a file that have a picture."""
     from rag_vqa.formats.question_set import open_questions
     from rag_vqa.server.service import GalleryQuestion
 
     questions = open_questions("own", file, missing="skip").examples()
-    pictured = (
+    with_picture = (
         GalleryQuestion(each.id, each.query.text, each.query.image)
         for each in questions
         if each.query.image is not None and each.query.text
     )
-    offered = list(islice(pictured, _GALLERY_SIZE))
-    if not offered:
+    gallery = list(islice(with_picture, _GALLERY_SIZE))
+    if not gallery:
         raise UsageError(f"--gallery {file}: none of its questions has a picture.")
-    return offered
-
-
-def _demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
-    """Photos of flags, where the documents are those of `rag-vqa demo --kb`."""
-    from rag_vqa.server.service import GalleryQuestion
-
-    if kb.manifest.source != EMBEDDED or kb.get(_DEMO_DOCUMENT) is None:
-        return ()
-    from rag_vqa.demo.gallery import sample_photo
-
-    return [
-        GalleryQuestion(code, question, sample_photo(code))
-        for code, question in _DEMO_QUESTIONS.items()
-    ]
+    return gallery

@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -194,11 +195,14 @@ def run_app(app: Any, listener: socket.socket, root_path: str = "", quiet: bool 
 def _absorb_repeated_sigterm() -> Iterator[None]:
     """uvicorn raises the signal that ended it once more. SIGTERM is a server's usual end and must
     not make the process fail; ^C may."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former)
 
 
 @contextmanager

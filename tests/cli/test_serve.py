@@ -192,16 +192,16 @@ def transport_ready(asking: httpx.Client) -> None:
 
 def test_the_demo_offers_flags_whose_documents_know(birds, encoder) -> None:
     from rag_vqa.checkpoints import EMBEDDED
+    from rag_vqa.cli.serve import DEMO_DOCUMENT, DEMO_QUESTIONS, demo_gallery
     from rag_vqa.demo.gallery import real_documents
-    from rag_vqa.jobs.serve import _DEMO_DOCUMENT, _DEMO_QUESTIONS, _demo_gallery
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
     documents = {document.id for document in real_documents()}
     with KnowledgeBase.open(birds, encoder) as kb:
-        assert _demo_gallery(kb) == ()  # documents of somebody else
+        assert demo_gallery(kb) == ()  # documents of somebody else
         kb.manifest = replace(kb.manifest, source=EMBEDDED)
-        kb.add([{"id": _DEMO_DOCUMENT, "text": "flags"}])
-        offered = _demo_gallery(kb)
-    assert _DEMO_DOCUMENT in documents
-    assert [each.question for each in offered] == list(_DEMO_QUESTIONS.values())
+        kb.add([{"id": DEMO_DOCUMENT, "text": "flags"}])
+        offered = demo_gallery(kb)
+    assert DEMO_DOCUMENT in documents
+    assert [each.question for each in offered] == list(DEMO_QUESTIONS.values())
     assert all(each.image.size == (320, 240) for each in offered)
