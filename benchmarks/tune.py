@@ -21,7 +21,7 @@ from PIL import Image
 from rag_vqa.demo.questions import questions
 from rag_vqa.demo.training.invented_countries import invent_countries
 from rag_vqa.demo.world.texts import documents
-from rag_vqa.jobs.tune import has_gain, recall_change
+from rag_vqa.jobs.tune import has_gain, recall_changes
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.training.query_tuning import TuningResult, tune_query_side
 from rag_vqa.retriever.training.source_mixture import open_source
@@ -124,8 +124,10 @@ def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
     found = {"pairs": size, "seconds": round(seconds, 1), "steps": tuned.fitted.step}
     found |= {"best_step": tuned.fitted.best["step"], "kept": has_gain(tuned)}
     return found | {
-        "held out": recall_change(tuned),
-        "test": recall_change(tested("demo", tuned.folder, test)),
+        "held out": [change.as_json() for change in recall_changes(tuned)],
+        "test": [
+            change.as_json() for change in recall_changes(tested("demo", tuned.folder, test))
+        ],
     }
 
 

@@ -7,26 +7,21 @@ is answered (`rag_vqa.eval.run`) or scored (score.py).
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.context import CommandContext
-from rag_vqa.cli.context import CommandContext as CommandLine
-from rag_vqa.cli.progress import progress
 from rag_vqa.devices import parse_devices
-from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError, UsageError
+from rag_vqa.errors import EXIT_FAILED, RagVqaError, UsageError
 from rag_vqa.jobs.document_source import Shard
-from rag_vqa.jobs.local_processes import stop_processes
+from rag_vqa.jobs.local_processes import exit_of, run_processes
 from rag_vqa.jobs.models import make_pipeline, open_pipeline
-from rag_vqa.jobs.score import open_scorer, score_and_report
-from rag_vqa.jobs.signals import Stopped, raise_on_signals
+from rag_vqa.jobs.score import RunScores, open_scorer, score_ledger
+from rag_vqa.jobs.signals import Stopped
+from rag_vqa.progress import LOG, Reporter
 from rag_vqa.types import Example
 
 if TYPE_CHECKING:
@@ -38,12 +33,34 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.settings_schema import Settings
 
-_POLL = 0.2  # seconds
+_SAFE = "what was committed is safe. The same command goes on."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateOptions:
-    """What `eval run` was asked for, as its options say it."""
+class EvaluationOptions:
+    """What to evaluate, and on what.
+
+    Attributes:
+        benchmark: name of a benchmark, or "own".
+        data: its folder; for "own" a JSONL file.
+        out: folder of the run; a run in it is resumed.
+        kb: the knowledge base. Only the condition "none" needs none.
+        conditions: some of none, retrieved, filtered and oracle, with commas; or "retrieval",
+            which answers nothing. None: all that apply.
+        grid: values to combine: "k=1,3", "prompt=short,mine.jinja".
+        split, task, images: which questions, and where their pictures are.
+        missing: what to do if a picture is missing: "fail", "skip" or "text-only".
+        limit: only the first questions.
+        shard: "i/n": run the i-th of n shards.
+        devices: "all", or "cuda:0,cuda:1": run one shard on each device, then merge.
+        hits: a TREC run whose hits are used instead of searching.
+        repeat: number of times that each cell is answered.
+        plan: answer a few questions and estimate the time for all.
+        minimum: thresholds, such as "accuracy=.8".
+        bem: evqa: a BERT classifier: folder, id or id@revision.
+        where: metadata filter of the search.
+        yes: download models without asking.
+    """
 
     benchmark: str
     data: Path
@@ -68,8 +85,21 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What an evaluation achieved.
+
+    Attributes:
+        failed: number of rows that failed. The same call tries them again.
+        scores: None after a plan, or a shard: the whole run is scored at its end.
+    """
+
+    failed: int
+    scores: RunScores | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FirstQuestions:
-    """The first questions of a set; not the set, and named so."""
+    """The first questions of a set. Its split is named so: "test[:500]"."""
 
     whole: Questions
     count: int
@@ -85,217 +115,227 @@ class FirstQuestions:
         yield from islice(self.whole.examples(), self.count)
 
 
-def evaluate(line: CommandLine, settings: Settings, asked: EvaluateOptions) -> int:
-    """Run it, or go on with it; the exit code.
+def run_evaluation(
+    options: EvaluationOptions, settings: Settings | None = None, reporter: Reporter = LOG
+) -> EvaluationReport:
+    """Answer all questions and score the answers, or resume.
 
     Raises:
-        UsageError, Missing, BadInput: what cannot be meant or is not there, before models load.
+        UsageError, Missing, BadInput: invalid options or missing files, before a model loads.
+        Stopped: a signal or ^C; the same call resumes.
     """
     from rag_vqa.eval.results.result_files import parse_thresholds
+    from rag_vqa.settings import load_settings
 
-    limits = parse_thresholds(asked.minimum)
-    shard = Shard.parse(asked.shard)
-    if asked.devices is not None:
-        if asked.shard or asked.plan:
-            raise UsageError("--devices runs all shards: leave out --shard and --plan.")
-
-        return evaluate_on_devices(line, settings, asked, limits)
-    if limits and (asked.plan or shard.count > 1):
-        raise UsageError("--min looks at a whole run: leave it out of a --plan and of a --shard.")
+    settings = settings or load_settings()
+    thresholds = parse_thresholds(options.minimum)
+    shard = Shard.parse(options.shard)
+    if options.devices is not None and (options.shard or options.plan):
+        raise UsageError("--devices runs all shards: leave out --shard and --plan.")
+    if thresholds and (options.plan or shard.count > 1):
+        raise UsageError("--min needs a whole run: leave out --min, or --plan and --shard.")
     try:
-        with raise_on_signals():
-            return _evaluate_shard(line, settings, asked, shard, limits)
+        if options.devices is not None:
+            return _run_on_devices(options, settings, reporter, thresholds)
+        return _run_shard(options, settings, reporter, shard, thresholds)
     except (KeyboardInterrupt, Stopped) as stop:
-        print("Stopped: what was committed is safe. The same command goes on.", file=sys.stderr)
-        return EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_PARTIAL
+        raise Stopped.after(stop, _SAFE) from None
 
 
-def _evaluate_shard(
-    line: CommandLine,
+def _run_shard(
+    options: EvaluationOptions,
     settings: Settings,
-    asked: EvaluateOptions,
+    reporter: Reporter,
     shard: Shard,
-    limits: Mapping[str, float],
-) -> int:
-    run, scorer = prepare_run(line, settings, asked, shard)
+    thresholds: Mapping[str, float],
+) -> EvaluationReport:
+    run, scorer = prepare_run(options, settings, reporter, shard)
     from rag_vqa.eval.run.runner import open_run
 
-    with open_run(run, asked.out) as ledger:
-        failed = _run_batches(line, run, ledger, scorer, asked)
-        if not asked.plan and shard.count == 1:
-            return score_and_report(line, ledger, scorer, limits)
-        if failed:
-            line.note(f"{failed:,} rows failed. The same command tries them again.")
-        return EXIT_PARTIAL if failed else 0
+    with open_run(run, options.out) as ledger:
+        failed = _run_batches(run, ledger, scorer, reporter, options.plan)
+        if options.plan or shard.count > 1:
+            return EvaluationReport(failed)
+        scores = score_ledger(ledger, scorer, reporter, thresholds)
+        return EvaluationReport(scores.failed, scores)
 
 
 def prepare_run(
-    line: CommandLine, settings: Settings, asked: EvaluateOptions, shard: Shard
+    options: EvaluationOptions,
+    settings: Settings,
+    reporter: Reporter = LOG,
+    shard: Shard = Shard(),  # noqa: B008  frozen
 ) -> tuple[EvaluationRun, Scorer | None]:
-    """What is to be run, and by what it is scored; the reader loads later."""
-    from rag_vqa.eval.run.runner import RETRIEVAL_DEPTH
-    from rag_vqa.eval.run.runner import EvaluationRun as Asked
+    """The run, and the scorer of its answers; the reader loads at the first question."""
+    from rag_vqa.eval.run.runner import RETRIEVAL_DEPTH, EvaluationRun
     from rag_vqa.eval.run.spec import BATCH_SIZE, SERVED_BATCH_SIZE
 
-    questions = open_question_set(asked)
-    cells = _make_cells(settings, asked, questions.scorer)
-    _check_options(settings, asked, cells)
-    scorer = open_scorer(settings, questions.scorer, asked.bem, asked.yes, line) if cells else None
-    deepest = max([RETRIEVAL_DEPTH, *(cell.k for cell in cells)])
-    run = Asked(
+    questions = open_question_set(options)
+    cells = _make_cells(options, settings, questions.scorer)
+    _check_options(options, settings, cells)
+    scorer = None
+    if cells:
+        scorer = open_scorer(
+            questions.scorer, settings, reporter, bem=options.bem, yes=options.yes
+        )
+    run = EvaluationRun(
         questions=questions,
-        rag=_open_pipeline(line, settings, asked, cells),
+        rag=_open_pipeline(options, settings, reporter, cells),
         cells=cells,
-        where=asked.where,
+        where=options.where,
         instruction=settings.retriever.instruction or questions.instruction,
-        depth=deepest,
-        hits=asked.hits,
+        depth=max([RETRIEVAL_DEPTH, *(cell.k for cell in cells)]),
+        hits=options.hits,
         shard=(shard.number, shard.count),
         batch=SERVED_BATCH_SIZE if settings.reader.servers else BATCH_SIZE,
     )
     return run, scorer
 
 
-def open_question_set(asked: EvaluateOptions) -> Any:
-    """The question set, or its beginning."""
+def open_question_set(options: EvaluationOptions) -> Any:
+    """The questions of the benchmark, or the first ones."""
     from rag_vqa.formats.question_set import open_questions
 
-    if asked.limit is not None and asked.limit < 1:
-        raise UsageError(f"--limit {asked.limit}: give at least 1.")
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"--limit {options.limit}: give at least 1.")
     questions = open_questions(
-        asked.benchmark,
-        asked.data,
-        split=asked.split,
-        images=asked.images,
-        missing=asked.missing,  # type: ignore[arg-type]  # what it is, is checked there
-        task=asked.task,
+        options.benchmark,
+        options.data,
+        split=options.split,
+        images=options.images,
+        missing=options.missing,  # type: ignore[arg-type]  # checked there
+        task=options.task,
     )
-    return questions if asked.limit is None else FirstQuestions(questions, asked.limit)
+    return questions if options.limit is None else FirstQuestions(questions, options.limit)
 
 
-def _make_cells(settings: Settings, asked: EvaluateOptions, scorer: str) -> tuple[Cell, ...]:
+def _make_cells(options: EvaluationOptions, settings: Settings, scorer: str) -> tuple[Cell, ...]:
+    """The cells of the conditions and the grid; checks the templates."""
     from rag_vqa.eval.run.conditions import RETRIEVAL, make_cells
     from rag_vqa.formats.benchmark import BENCHMARKS
     from rag_vqa.prompts.builder import check_template
 
-    filtered = settings.filter.name != "none"
-    usual = ["none", "retrieved", *(["filtered"] if filtered else []), "oracle"]
+    has_filter = settings.filter.name != "none"
+    conditions = ["none", "retrieved", *(["filtered"] if has_filter else []), "oracle"]
     if scorer == RETRIEVAL:
-        usual = [RETRIEVAL]
-    named = [name.strip() for name in asked.conditions.split(",")] if asked.conditions else usual
-    if "filtered" in named and not filtered:
-        raise UsageError("--conditions filtered: by what? Name it: --filter critic.")
-    if scorer == RETRIEVAL and named != [RETRIEVAL]:
-        raise UsageError(f"{asked.benchmark} scores no answers: --conditions {RETRIEVAL}.")
+        conditions = [RETRIEVAL]
+    if options.conditions:
+        conditions = [name.strip() for name in options.conditions.split(",")]
+    if "filtered" in conditions and not has_filter:
+        raise UsageError("--conditions filtered needs a filter: add --filter critic.")
+    if scorer == RETRIEVAL and conditions != [RETRIEVAL]:
+        raise UsageError(f"{options.benchmark} scores no answers: --conditions {RETRIEVAL}.")
     grid: dict[str, list[str]] = {}
-    for axis in asked.grid:
+    for axis in options.grid:
         name, _, values = axis.partition("=")
         grid.setdefault(name, []).extend(value for value in values.split(",") if value)
     template = settings.prompt.template
     if "template" not in settings.prompt.model_fields_set:
-        template = BENCHMARKS.get(asked.benchmark).template or template
-    cells = make_cells(named, settings.k, template, grid, asked.repeat)
+        template = BENCHMARKS.get(options.benchmark).template or template
+    cells = make_cells(conditions, settings.k, template, grid, options.repeat)
     for template in dict.fromkeys(cell.template for cell in cells):
         check_template(template)
     return cells
 
 
-def _check_options(settings: Settings, asked: EvaluateOptions, cells: tuple[Cell, ...]) -> None:
+def _check_options(
+    options: EvaluationOptions, settings: Settings, cells: tuple[Cell, ...]
+) -> None:
+    """Raise UsageError for options that do not go together."""
     searches = not cells or any(cell.condition != "none" for cell in cells)
-    if searches and asked.kb is None:
-        raise UsageError("--kb: which knowledge base? Only --conditions none asks without one.")
-    if asked.bem is not None and not cells:
-        raise UsageError("--bem scores answers, and nothing is answered: leave it out.")
-    if asked.hits is None:
+    if searches and options.kb is None:
+        raise UsageError("--kb is missing. Only --conditions none runs without a knowledge base.")
+    if options.bem is not None and not cells:
+        raise UsageError("--bem scores answers, but nothing is answered: leave it out.")
+    if options.hits is None:
         return
-    if not asked.hits.is_file():
-        raise UsageError(f"--hits {asked.hits}: no such file.")
+    if not options.hits.is_file():
+        raise UsageError(f"--hits {options.hits}: no such file.")
     own = settings.retriever
-    if asked.where or not searches or own.hybrid or own.sections or own.instruction:
+    if options.where or not searches or own.hybrid or own.sections or own.instruction:
         raise UsageError(
-            "--hits takes the place of searching: leave out --where, --hybrid, --sections and "
+            "--hits replaces searching: leave out --where, --hybrid, --sections and "
             "--instruction, or --hits."
         )
 
 
 def _open_pipeline(
-    line: CommandLine, settings: Settings, asked: EvaluateOptions, cells: tuple[Cell, ...]
+    options: EvaluationOptions, settings: Settings, reporter: Reporter, cells: tuple[Cell, ...]
 ) -> RagVqa:
-    if asked.kb is None:
-        return make_pipeline(
-            settings, Path("no knowledge base")
-        )  # never opened: nothing is searched
+    if options.kb is None:
+        # Nothing is searched, so this folder is never opened.
+        return make_pipeline(settings, Path("no knowledge base"))
     settings = settings.model_copy(update={"k": max(settings.k, 1)})
     return open_pipeline(
-        settings, asked.kb, line, where=asked.where, yes=asked.yes, read=bool(cells)
+        settings, options.kb, reporter, where=options.where, yes=options.yes, read=bool(cells)
     )
 
 
 def _run_batches(
-    line: CommandLine,
-    run: EvaluationRun,
-    ledger: Ledger,
-    scorer: Scorer | None,
-    asked: EvaluateOptions,
+    run: EvaluationRun, ledger: Ledger, scorer: Scorer | None, reporter: Reporter, plan: bool
 ) -> int:
-    """All batches of the shard, or those of a plan; how many rows failed."""
+    """Run all batches of the shard, or those of a plan; return how many rows failed."""
     from rag_vqa.eval.results.judgement import check_scorable
     from rag_vqa.eval.run.runner import PROBE_QUESTIONS, Runner
 
     if scorer is not None:
         check_scorable(ledger, scorer)
-    running = Runner(run, ledger)
-    failed = 0
-    with progress("evaluate", running.total, quiet=line.quiet) as advance:
-        if asked.plan or running.questions > PROBE_QUESTIONS:
-            failed = running.run(advance, at_most=PROBE_QUESTIONS)
-            line.note(running.estimate())
+    runner = Runner(run, ledger)
+    with reporter.progress("evaluate", runner.total) as advance:
+        if plan or runner.questions > PROBE_QUESTIONS:
+            failed = runner.run(advance, at_most=PROBE_QUESTIONS)
+            reporter.note(runner.estimate())
+            if plan:
+                return failed
+        return runner.run(advance)
 
-        return failed if asked.plan else running.run(advance)
 
+def _run_on_devices(
+    options: EvaluationOptions,
+    settings: Settings,
+    reporter: Reporter,
+    thresholds: Mapping[str, float],
+) -> EvaluationReport:
+    """Run one shard on each device, each in a process of its own; merge and score them."""
+    from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
+    from rag_vqa.eval.run.shards import merge_shards
 
-def evaluate_on_devices(
-    line: CommandContext, settings: Settings, asked: EvaluateOptions, limits: Mapping[str, float]
-) -> int:
-    """Run all shards and merge them; the exit code."""
-    from rag_vqa.eval.run.ledger import LEDGER_FILE
-
-    devices = parse_devices(asked.devices or "")
-    folder = asked.out.with_name(f"{asked.out.name}.parts")
+    devices = parse_devices(options.devices or "")
+    folder = options.out.with_name(f"{options.out.name}.parts")
     parts = [folder / f"{n}-of-{len(devices)}" for n in range(1, len(devices) + 1)]
-    if (asked.out / LEDGER_FILE).exists() and not folder.exists():
-        raise UsageError(f"{asked.out} was run without --devices: go on without, or give --out.")
-    context = multiprocessing.get_context("spawn")
+    if (options.out / LEDGER_FILE).exists() and not folder.exists():
+        raise UsageError(
+            f"{options.out} was run without --devices: resume without it, or give another --out."
+        )
     shards = [
-        replace(asked, devices=None, out=part, shard=f"{n}/{len(devices)}", minimum=())
+        replace(options, devices=None, out=part, shard=f"{n}/{len(devices)}", minimum=())
         for n, part in enumerate(parts, 1)
     ]
-    processes = [
-        context.Process(
-            target=_shard_process,
-            args=(_without_output(line), with_device(settings, device), shard),
-        )
-        for device, shard in zip(devices, shards, strict=True)
-    ]
-    line.note(f"{len(devices)} shards: {', '.join(devices)}")
-    try:
-        try:
-            with raise_on_signals():
-                for process in processes:
-                    process.start()
-                while any(process.is_alive() for process in processes):
-                    time.sleep(_POLL)
-                    if any(process.exitcode for process in processes):
-                        break
-        finally:
-            stop_processes(processes)
-    except (KeyboardInterrupt, Stopped) as stop:
-        print("Stopped: what was committed is safe. The same command goes on.", file=sys.stderr)
-        return EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_PARTIAL
-    bad = [process.exitcode for process in processes if process.exitcode]
-    if bad:  # below 0: killed by a signal
-        return max(bad[0], 0) or 1
-    return _merge_and_report(line, settings, asked, parts, limits)
+    reporter.note(f"{len(devices)} shards: {', '.join(devices)}")
+    codes = run_processes(
+        [
+            (_run_shard_process, (shard, with_device(settings, device)))
+            for shard, device in zip(shards, devices, strict=True)
+        ]
+    )
+    if failed := [code for code in codes if code]:
+        error = RagVqaError("a shard failed, see its message. The same command goes on.")
+        error.exit_code = max(failed[0], 0) or EXIT_FAILED  # below 0: killed by a signal
+        raise error
+    (options.out / LEDGER_FILE).unlink(missing_ok=True)  # an earlier merge of the same shards
+    merge_shards(options.out, parts)
+    with Ledger(options.out) as ledger:
+        scorer = None
+        if ledger.meta("cells"):
+            name = ledger.meta("spec")["questions"]["scorer"]
+            scorer = open_scorer(name, settings, reporter, bem=options.bem, yes=options.yes)
+        scores = score_ledger(ledger, scorer, reporter, thresholds)
+    return EvaluationReport(scores.failed, scores)
+
+
+def _run_shard_process(options: EvaluationOptions, settings: Settings) -> None:
+    """Run one shard in a process of its own. Failed rows are reported after the merge."""
+    sys.exit(exit_of(lambda: run_evaluation(options, settings), f"shard {options.shard}"))
 
 
 def with_device(settings: Settings, device: str) -> Settings:
@@ -303,39 +343,3 @@ def with_device(settings: Settings, device: str) -> Settings:
     retriever = settings.retriever.model_copy(update={"device": device})
     reader = settings.reader.model_copy(update={"device": device})
     return settings.model_copy(update={"retriever": retriever, "reader": reader})
-
-
-def _without_output(line: CommandContext) -> CommandContext:
-    return replace(line, quiet=True)
-
-
-def _shard_process(line: CommandContext, settings: Settings, asked: EvaluateOptions) -> None:
-    code = EXIT_PARTIAL
-    with suppress(Stopped, KeyboardInterrupt):
-        try:
-            code = evaluate(line, settings, asked)
-            code = 0 if code == EXIT_PARTIAL else code  # failed rows are told once all are together
-        except (RagVqaError, OSError) as error:
-            print(f"shard {asked.shard}: {error}", file=sys.stderr)
-            code = error.exit_code if isinstance(error, RagVqaError) else 1
-    sys.exit(code)
-
-
-def _merge_and_report(
-    line: CommandContext,
-    settings: Settings,
-    asked: EvaluateOptions,
-    parts: list[Path],
-    limits: Mapping[str, float],
-) -> int:
-    from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
-    from rag_vqa.eval.run.shards import merge_shards
-
-    (asked.out / LEDGER_FILE).unlink(missing_ok=True)  # made of the parts: it is made anew
-    merge_shards(asked.out, parts)
-    with Ledger(asked.out) as ledger:
-        scorer = None
-        if ledger.meta("cells"):
-            kind = ledger.meta("spec")["questions"]["scorer"]
-            scorer = open_scorer(settings, kind, asked.bem, asked.yes, line)
-        return score_and_report(line, ledger, scorer, limits)

@@ -10,11 +10,18 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from rag_vqa.cli.progress import progress
-from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError
+from rag_vqa.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    RagVqaError,
+)
 from rag_vqa.jobs.sharded_build import ShardedBuild, exit_code_of
 from rag_vqa.jobs.signals import Stopped, raise_on_signals
 
@@ -73,3 +80,47 @@ def _build_shard(parts: ShardedBuild, number: int, device: str, done: Any) -> No
             print(f"part {number} on {device}: {error}", file=sys.stderr)
             code = error.exit_code if isinstance(error, RagVqaError) else 1
     sys.exit(code)
+
+
+def run_processes(
+    targets: Sequence[tuple[Callable[..., None], tuple[Any, ...]]],
+    poll: Callable[[], None] = lambda: None,
+) -> list[int | None]:
+    """Run functions in processes of their own; return their exit codes, below 0 for a signal.
+
+    As soon as one fails, or this process is stopped, the others are asked to stop, too.
+
+    Args:
+        targets: functions with their arguments, which must be picklable.
+        poll: called a few times a second.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=function, args=args) for function, args in targets]
+    try:
+        for process in processes:
+            process.start()
+        while any(process.is_alive() for process in processes):
+            time.sleep(_POLL_SECONDS)
+            poll()
+            if any(process.exitcode for process in processes):
+                break
+    finally:
+        stop_processes(processes)
+    return [process.exitcode for process in processes]
+
+
+def exit_of(work: Callable[[], object], name: str) -> int:
+    """The exit code of a child process's work: errors are printed, signals stop it.
+
+    Args:
+        name: of the work, for instance "shard 2/4".
+    """
+    try:
+        with raise_on_signals():
+            work()
+    except (Stopped, KeyboardInterrupt):
+        return EXIT_PARTIAL
+    except (RagVqaError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, RagVqaError) else EXIT_FAILED
+    return EXIT_DONE

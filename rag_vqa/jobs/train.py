@@ -1,152 +1,146 @@
 """Training: train a retriever from a file of settings, or resume.
 
-Knows settings, flags, processes and what is reported. Does not know how a model is trained
+Knows where the settings come from and what is reported. Does not know how a model is trained
 (`rag_vqa.retriever.training`).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.context import CommandContext
-from rag_vqa.cli.output import print_json
-from rag_vqa.cli.progress import progress
-from rag_vqa.errors import EXIT_PARTIAL, UsageError
-from rag_vqa.jobs.signals import defer_signals
+from rag_vqa.errors import UsageError
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from rag_vqa.retriever.training.training_loop import TrainingCallbacks
     from rag_vqa.retriever.training.training_settings import TrainSettings
 
 TRAINING_GUIDE = "docs/training.md"
-SHOWN_FIGURES = ("loss", "recall@1", "items_per_second")
+SHOWN_FIGURES = ("loss", "recall@1", "items_per_second")  # on the progress line
+StopRequested = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """What `train` was asked for, as its options say it."""
+class TrainingOptions:
+    """What to train; each value given here replaces that of the settings file.
 
+    Attributes:
+        file: YAML file with the settings, see docs/training.md.
+        assignments: `a.b=c`, as --set takes them.
+        out: folder of all that is written; training in it is resumed.
+        start: the checkpoint to begin with: a folder, a hub id, or "demo".
+        side: "query" or "both".
+        sources: sources of pairs that are no files, by their format's name.
+    """
+
+    file: Path | None = None
+    assignments: tuple[str, ...] = ()
     out: Path | None = None
     start: str | None = None
-    pairs: Path | None = None
-    documents: Path | None = None
     side: str | None = None
+    seed: int | None = None
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(run: CommandContext, given: TrainOptions) -> int:
-    """Train, or go on; the exit code."""
-    if given.pairs is not None:
-        from rag_vqa.jobs import tune
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training achieved.
 
-        return tune.run(run, given)
-    if given.documents is not None:
-        raise UsageError("--documents belongs to --pairs; in a file: data.train, documents.")
-    replace(run, file=None, assignments=()).settings()  # for --offline: the file is no such tree
-    settings = train_settings(run, given)
+    Attributes:
+        folder: the best checkpoint, or the last one without a validation.
+        steps: number of steps done so far.
+        best: figures of the best validation, with its "step"; empty without a validation.
+        stopped: it was asked to stop, and has saved its state.
+        is_main: this is the first of several processes, the one that reports.
+    """
+
+    folder: Path
+    steps: int
+    best: Mapping[str, float]
+    stopped: bool
+    is_main: bool
+
+
+def run_training(
+    options: TrainingOptions,
+    reporter: Reporter = LOG,
+    stop_requested: StopRequested = lambda: False,
+) -> TrainingReport:
+    """Train a retriever, or resume.
+
+    Args:
+        stop_requested: called once a step; True saves the state and ends the training.
+
+    Raises:
+        UsageError: a setting is invalid, or `out` was begun with other settings.
+    """
     from rag_vqa.retriever.training.training_loop import make_accelerator
+    from rag_vqa.retriever.training.training_run import train_retriever
 
-    made = make_accelerator(settings.precision, run.note)
+    settings = load_training_settings(options)
+    accelerator = make_accelerator(settings.precision, reporter.note)
+    is_main = accelerator.is_main_process
     try:
-        return _train(run, settings, made)
+        with watch_training(
+            settings.out, settings.steps, reporter, stop_requested, is_main, settings.tensorboard
+        ) as callbacks:
+            result = train_retriever(settings, accelerator, callbacks, options.sources)
     finally:
-        made.end_training()
+        accelerator.end_training()
+    folder = settings.out / ("best" if result.best else "last")
+    return TrainingReport(folder, result.step, result.best, result.stopped, is_main)
 
 
-def train_settings(run: CommandContext, given: TrainOptions) -> TrainSettings:
-    """Flags over --set over the file. Raises UsageError."""
+def load_training_settings(options: TrainingOptions) -> TrainSettings:
+    """The settings file, under the assignments, under the other options. Raises UsageError."""
     from rag_vqa.retriever.training.training_settings import TrainSettings
     from rag_vqa.settings import load_tree
 
-    if run.flags.get("preset"):
-        raise UsageError("train has no presets: name a checkpoint with --from, or in the file.")
-    if run.file is None:
+    if options.file is None:
         raise UsageError(
-            f"give the settings: rag-vqa train --config train.yaml. See: {TRAINING_GUIDE}"
+            f"train needs its settings: rag-vqa train --config train.yaml. See: {TRAINING_GUIDE}"
         )
-    named = {"out": given.out, "start": given.start, "side": given.side}
-    named["seed"] = run.flags.get("seed")
-    flags: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    return load_tree(TrainSettings, run.file, run.assignments, flags, TRAINING_GUIDE).checked()
-
-
-def _train(run: CommandContext, settings: TrainSettings, made: Accelerator) -> int:
-    from rag_vqa.retriever.training.training_run import train_retriever
-
-    quiet = run.quiet or not made.is_main_process
-    with (
-        defer_signals(quiet) as stop,
-        watch_training(
-            settings.out, settings.steps, quiet, run, stop, settings.tensorboard
-        ) as watch,
-    ):
-        fitted = train_retriever(settings, made, watch, extra_sources())
-    if fitted.stopped:
-        told = run.note if made.is_main_process else lambda message: None
-        told(f"Stopped after {fitted.step:,} steps, saved. The same command goes on.")
-        return EXIT_PARTIAL
-    if made.is_main_process:
-        _print_result(run, settings, fitted.step, fitted.best)
-    return 0
-
-
-def extra_sources() -> Mapping[str, Any]:
-    """Sources of pairs that are no files."""
-    return {"flags": _flag_pairs}
-
-
-def _flag_pairs(settings: Any) -> Any:
-    from rag_vqa.demo.training.flag_pairs import flag_source
-
-    return flag_source(settings)
+    given = {name: getattr(options, name) for name in ("out", "start", "side", "seed")}
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = load_tree(TrainSettings, options.file, options.assignments, flags, TRAINING_GUIDE)
+    return settings.checked()
 
 
 @contextmanager
 def watch_training(
     out: Path,
     steps: int | None,
-    quiet: bool,
-    run: CommandContext,
-    stop: Any,
+    reporter: Reporter,
+    stop_requested: StopRequested,
+    is_main: bool,
     tensorboard: bool = False,
 ) -> Iterator[TrainingCallbacks]:
-    """A bar or lines on stderr, with what the last line of the log said."""
+    """Callbacks that report steps with the last figures, and each validation.
+
+    Args:
+        is_main: False for all but the first process, which report nothing of these.
+    """
     from rag_vqa.retriever.training.training_loop import STATE_FOLDER, TrainingCallbacks
     from rag_vqa.retriever.training.training_state import completed_steps
 
-    last: dict[str, float] = {}
+    latest: dict[str, float] = {}
+    shown = reporter if is_main else LOG
 
-    def note() -> str:
-        return "  ".join(f"{name} {last[name]:.4g}" for name in SHOWN_FIGURES if name in last)
+    def figures_line() -> str:
+        return "  ".join(f"{name} {latest[name]:.4g}" for name in SHOWN_FIGURES if name in latest)
 
-    def line(figures: Mapping[str, Any]) -> None:
+    def report_figures(figures: Mapping[str, Any]) -> None:
         if figures["kind"] == "train":
-            last.update({n: v for n, v in figures.items() if n in SHOWN_FIGURES})
-        elif not quiet:
-            said = "  ".join(f"{n} {figures[n]:.4f}" for n in figures if n not in ("step", "kind"))
-            print(f"held out, step {figures['step']:,}: {said}", file=sys.stderr, flush=True)
+            latest.update({n: v for n, v in figures.items() if n in SHOWN_FIGURES})
+        else:
+            names = [name for name in figures if name not in ("step", "kind")]
+            values = "  ".join(f"{name} {figures[name]:.4f}" for name in names)
+            shown.note(f"held out, step {figures['step']:,}: {values}")
 
     first = completed_steps(out / STATE_FOLDER)
-    with progress("train", steps, quiet=quiet, first=first, note=note) as advance:
-        yield TrainingCallbacks(advance, line, run.note, stop, tensorboard)
-
-
-def _print_result(
-    run: CommandContext, settings: TrainSettings, steps: int, best: Mapping[str, float]
-) -> None:
-    out = settings.out
-    folder = out / ("best" if best else "last")
-    if run.json:
-        print_json({"out": str(folder), "steps": steps, "best": dict(best)})
-        return
-    if best:
-        said = ", ".join(f"{n} {v:.4f}" for n, v in best.items() if n != "step")
-        print(f"Best at step {best['step']:,.0f} ({said}): {folder}")
-    else:
-        print(f"{steps:,} steps: {folder}")
+    with shown.progress("train", steps, first=first, note=figures_line) as advance:
+        yield TrainingCallbacks(advance, report_figures, reporter.note, stop_requested, tensorboard)

@@ -6,60 +6,81 @@ Knows flags and messages. Does not know how questions are answered (`rag_vqa.job
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
-from rag_vqa.errors import UsageError
+from rag_vqa.cli.eval.report import format_scores
+from rag_vqa.cli.output import print_json
+from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
 
-BenchmarkName = Annotated[
-    str, typer.Argument(metavar="BENCHMARK", help="infoseek, evqa, m2kr, mbeir, or own.")
-]
-Data = Annotated[Path, typer.Argument(metavar="DIR", help="Its folder; of own, the JSONL.")]
+if TYPE_CHECKING:
+    from rag_vqa.jobs.score import RunScores
+
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run; goes on if there.")
+    Path, typer.Option("--out", "-o", metavar="RUN", help="Output folder; resumes a run in it.")
 ]
 
 
 @options.with_settings(options.RETRIEVAL, options.READING)
 def run(
     ctx: typer.Context,
-    benchmark: BenchmarkName,
-    data: Data,
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="infoseek, evqa, m2kr, mbeir, or own.")
+    ],
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the benchmark; JSONL file of own.")
+    ],
     out: Out,
     kb: Annotated[Path | None, typer.Option("--kb", metavar="KB", help="Knowledge base.")] = None,
     conditions: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Of none,retrieved,filtered,oracle; or retrieval."),
+        typer.Option(metavar="LIST", help="Some of none,retrieved,filtered,oracle; or retrieval."),
     ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option("--grid", metavar="AXIS=LIST", help="k=1,3,5 or prompt=short,mine.jinja"),
     ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Part of it.")] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Of m2kr and mbeir.")] = None,
-    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Its pictures.")] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Split of the benchmark.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Task of m2kr or mbeir.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the pictures.")
+    ] = None,
     missing: Annotated[
         str | None,
-        typer.Option(metavar="fail|skip|text-only", help="Questions whose picture is missing."),
+        typer.Option(
+            metavar="fail|skip|text-only", help="What to do with questions without their picture."
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", help="The first N questions alone.")
+        int | None, typer.Option(metavar="N", help="Run only the first N questions.")
     ] = None,
-    shard: Annotated[str | None, typer.Option(metavar="i/n", help="Part i; then merge.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="i/n", help="Run shard i of n; merge them later.")
+    ] = None,
     devices: Annotated[
-        str | None, typer.Option(metavar="LIST", help="all, or cuda:0,cuda:1: a shard each.")
+        str | None,
+        typer.Option(metavar="LIST", help="Run one shard on each: all, or cuda:0,cuda:1."),
     ] = None,
     hits: Annotated[
-        Path | None, typer.Option(metavar="TREC", help="Hits from this file; no searching.")
+        Path | None,
+        typer.Option(metavar="TREC", help="Use the hits of this file instead of searching."),
     ] = None,
-    repeat: Annotated[int, typer.Option(metavar="N", help="Answer N times; what changes?")] = 1,
-    plan: Annotated[bool, typer.Option("--plan", help="Ask a few, say what all take.")] = False,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", help="Repeat each answer N times and report what changes.")
+    ] = 1,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Answer a few questions and estimate the time for all.")
+    ] = False,
     minimum: Annotated[
         list[str] | None,
-        typer.Option("--min", metavar="NAME=SHARE", help="accuracy=.8: exit 1 below."),
+        typer.Option("--min", metavar="NAME=SHARE", help="accuracy=.8: exit with 1 below."),
     ] = None,
     bem: Annotated[
         str | None, typer.Option(metavar="MODEL", help="evqa: BERT answer equivalence.")
@@ -67,76 +88,100 @@ def run(
     where: options.Where = None,
     yes: options.Yes = False,
 ) -> None:
-    """Ask all questions, score the answers, say why the wrong ones are wrong. Resumable.
+    """Answer all questions, score the answers, find out why the wrong ones are wrong. Resumable.
 
-    Conditions stand side by side: none (no documents), retrieved (the first k), filtered (what
-    --filter keeps of them), oracle (those that hold the answer).
+    Each run compares conditions: none (no documents), retrieved (the first k), filtered (those
+    that --filter keeps), oracle (the documents that hold the answer).
     """
-    from rag_vqa.jobs.evaluate import EvaluateOptions, evaluate
+    from rag_vqa.jobs.evaluate import EvaluationOptions, run_evaluation
+    from rag_vqa.jobs.signals import raise_on_signals
 
-    code = evaluate(
-        ctx.obj,
-        options.settings_from_options(ctx),
-        EvaluateOptions(
-            benchmark=benchmark,
-            data=data,
-            out=out,
-            kb=kb,
-            conditions=conditions,
-            grid=tuple(grid or ()),
-            split=split,
-            task=task,
-            images=images,
-            missing=missing,
-            limit=limit,
-            shard=shard,
-            devices=devices,
-            hits=hits,
-            repeat=repeat,
-            plan=plan,
-            minimum=tuple(minimum or ()),
-            bem=bem,
-            where=options.parse_where(where),
-            yes=yes,
-        ),
+    context: CommandContext = ctx.obj
+    evaluation = EvaluationOptions(
+        benchmark=benchmark,
+        data=data,
+        out=out,
+        kb=kb,
+        conditions=conditions,
+        grid=tuple(grid or ()),
+        split=split,
+        task=task,
+        images=images,
+        missing=missing,
+        limit=limit,
+        shard=shard,
+        devices=devices,
+        hits=hits,
+        repeat=repeat,
+        plan=plan,
+        minimum=tuple(minimum or ()),
+        bem=bem,
+        where=options.parse_where(where),
+        yes=yes,
     )
-    if code:
-        raise typer.Exit(code)
+    with raise_on_signals():
+        report = run_evaluation(evaluation, options.settings_from_options(ctx), context)
+    if report.scores is not None:
+        _print_scores(context, report.scores)
+    elif report.failed:
+        context.note(f"{report.failed:,} rows failed. The same command tries them again.")
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _print_scores(context: CommandContext, scores: RunScores) -> None:
+    """Print tables or JSON, and end with the exit code that the scores ask for."""
+    from rag_vqa.eval.results.result_files import FAILURES
+
+    if context.json:
+        print_json(scores.results)
+    else:
+        print(format_scores(scores))
+    context.note(f"Report: {scores.page}")
+    if scores.failed:
+        file = scores.folder / FAILURES
+        context.note(f"{scores.failed:,} rows failed, see {file}. The same command tries them again.")
+    for line in scores.below:
+        context.warn(line)
+    if scores.below:
+        raise typer.Exit(EXIT_FAILED)
+    if scores.failed or scores.missing:
+        raise typer.Exit(EXIT_PARTIAL)
 
 
 def merge(
     ctx: typer.Context,
-    parts: Annotated[list[Path], typer.Argument(metavar="PART…", help="Runs of the shards.")],
+    parts: Annotated[list[Path], typer.Argument(metavar="PART…", help="Folders of the shards.")],
     out: Out,
 ) -> None:
-    """Put the shards of a run together: what one run makes."""
+    """Merge the shards of a run into what one run makes."""
     from rag_vqa.eval.run.ledger import Ledger
-    from rag_vqa.eval.run.shards import merge_shards as merge_parts
+    from rag_vqa.eval.run.shards import merge_shards
 
-    run: CommandContext = ctx.obj
-    missing = merge_parts(out, parts)
+    context: CommandContext = ctx.obj
+    missing = merge_shards(out, parts)
     if missing:
-        run.note(f"{missing:,} rows are missing: run the other shards, and merge all of them anew.")
+        context.note(f"{missing:,} rows are missing. Run the other shards, then merge all again.")
     with Ledger(out) as ledger:
-        run.note(f"{ledger.meta('total'):,} questions. Score them: rag-vqa eval report {out}")
+        questions = ledger.meta("total")
+    context.note(f"{questions:,} questions. Score them: rag-vqa eval report {out}")
     if missing:
-        raise typer.Exit(4)
+        raise typer.Exit(EXIT_PARTIAL)
 
 
 def hits(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The TREC run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Output file.")],
 ) -> None:
-    """Write what was retrieved as a TREC run."""
+    """Write the hits of a run as a TREC run."""
     from rag_vqa.eval.run.ledger import Ledger
     from rag_vqa.eval.run.retrieval_stage import export_trec
     from rag_vqa.storage import atomic
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     if out.exists():
         raise UsageError(f"{out} exists. Give another name.")
-    begun = out.with_name(f"{out.name}.begun")
+    unfinished = out.with_name(f"{out.name}.begun")
     with Ledger(folder) as ledger:
-        count = atomic.write_lines(out, export_trec(ledger), partial=begun)
-    run.note(f"{count:,} hits → {out}")
+        count = atomic.write_lines(out, export_trec(ledger), partial=unfinished)
+    context.note(f"{count:,} hits → {out}")

@@ -289,7 +289,8 @@ def test_stopped_at_any_moment_it_goes_on(
         done = go("--conditions", "none,retrieved", "-k", 1)
         assert time.monotonic() - began < 10
     assert (done.code, done.out) == (code, "")
-    assert "Stopped: what was committed is safe. The same command goes on." in done.err
+    how = "^C stopped" if number == signal.SIGINT else "Stopped"
+    assert f"{how}: what was committed is safe. The same command goes on." in done.err
     if moment == "answering":
         assert rows(tmp_path / "run") == 64  # of the first batch both cells
     assert go("--conditions", "none,retrieved", "-k", 1).code == 0
@@ -318,19 +319,14 @@ def test_folders_that_cannot_be_a_run(go, birds, tmp_path) -> None:
 
 def test_servers_get_larger_batches(birds, ask, tmp_path) -> None:
     """Read out of what would be run: 32 rows keep two servers of 16 requests at once waiting."""
-    from rag_vqa.cli.context import CommandContext
-    from rag_vqa.jobs.document_source import Shard
-    from rag_vqa.jobs.evaluate import EvaluateOptions, prepare_run
+    from rag_vqa.jobs.evaluate import EvaluationOptions, prepare_run
     from rag_vqa.settings_schema import Settings
 
-    asked_for = EvaluateOptions(benchmark="own", data=ask, out=tmp_path / "run", conditions="none")
+    evaluation = EvaluationOptions(
+        benchmark="own", data=ask, out=tmp_path / "run", conditions="none"
+    )
     here = Settings()
     servers = {"model": "served", "servers": ("http://localhost:1/v1",)}
     there = here.model_copy(update={"reader": here.reader.model_copy(update=servers)})
-    batches = [
-        prepare_run(CommandContext(None, (), {}, False, True), settings, asked_for, Shard())[
-            0
-        ].batch
-        for settings in (here, there)
-    ]
+    batches = [prepare_run(evaluation, settings)[0].batch for settings in (here, there)]
     assert batches == [32, 128]
