@@ -125,9 +125,7 @@ def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
     found |= {"best_step": tuned.fitted.best["step"], "kept": has_gain(tuned)}
     return found | {
         "held out": [change.as_json() for change in recall_changes(tuned)],
-        "test": [
-            change.as_json() for change in recall_changes(tested("demo", tuned.folder, test))
-        ],
+        "test": [change.as_json() for change in recall_changes(tested("demo", tuned.folder, test))],
     }
 
 

@@ -177,18 +177,17 @@ def mine(
         Path, typer.Option(metavar="PATH", help="Rows to train on: a file or a folder.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Output file, one line for each row.")
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="Output file, one line a row."),
     ],
     format: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Format of the rows: pairs, m2kr, mbeir, infoseek, evqa."),
+        typer.Option(metavar="NAME", help="Row format: pairs, m2kr, mbeir, infoseek or evqa."),
     ] = "pairs",
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Split of a folder. [default: train]")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Task of m2kr or mbeir.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task of m2kr or mbeir.")] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the rows' pictures.")
     ] = None,
@@ -228,7 +227,9 @@ def mine(
     with raise_on_signals():
         report = run_mining(mining, options.settings_from_options(ctx), context)
     if report.fewer:
-        context.note(f"{report.fewer:,} rows have fewer than {count} negatives: no more were found.")
+        context.note(
+            f"{report.fewer:,} rows have fewer than {count} negatives: no more were found."
+        )
     if report.refused:
         context.note(f"{len(report.refused):,} rows left out, the first: {report.refused[0]}")
     context.note(f"{report.rows:,} rows → {out}")

@@ -175,9 +175,7 @@ def prepare_run(
     _check_options(options, settings, cells)
     scorer = None
     if cells:
-        scorer = open_scorer(
-            questions.scorer, settings, reporter, bem=options.bem, yes=options.yes
-        )
+        scorer = open_scorer(questions.scorer, settings, reporter, bem=options.bem, yes=options.yes)
     run = EvaluationRun(
         questions=questions,
         rag=_open_pipeline(options, settings, reporter, cells),
@@ -238,9 +236,7 @@ def _make_cells(options: EvaluationOptions, settings: Settings, scorer: str) -> 
     return cells
 
 
-def _check_options(
-    options: EvaluationOptions, settings: Settings, cells: tuple[Cell, ...]
-) -> None:
+def _check_options(options: EvaluationOptions, settings: Settings, cells: tuple[Cell, ...]) -> None:
     """Raise UsageError for options that do not go together."""
     searches = not cells or any(cell.condition != "none" for cell in cells)
     if searches and options.kb is None:

@@ -186,7 +186,7 @@ def score_predictions(
         UsageError: an option that the benchmark does not have.
         BadInput: predictions that do not match the questions; the message gives counts.
     """
-    from rag_vqa.formats.benchmark import PredictionFiles, Scorer, benchmarks_for
+    from rag_vqa.formats.benchmark import PredictionFiles, benchmarks_for
     from rag_vqa.settings import load_settings
 
     known = {found.name: found for found in benchmarks_for("evaluation") if found.score_file}

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def report(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of merged ones.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run, or of merged ones.")
+    ],
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the tables for a paper; write no page.")
     ] = False,
@@ -41,9 +43,7 @@ def report(
     from rag_vqa.jobs.score import score_run
 
     context: CommandContext = ctx.obj
-    scores = score_run(
-        path, context.settings(), context, bem=bem, yes=yes, page=not markdown
-    )
+    scores = score_run(path, context.settings(), context, bem=bem, yes=yes, page=not markdown)
     pairs = published.compare_with_published(scores.results)
     if markdown:
         official = result_tables.official_rows(scores.results)

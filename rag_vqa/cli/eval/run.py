@@ -46,9 +46,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Split of the benchmark.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Task of m2kr or mbeir.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task of m2kr or mbeir.")] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the pictures.")
     ] = None,
@@ -139,7 +137,9 @@ def _print_scores(context: CommandContext, scores: RunScores) -> None:
     context.note(f"Report: {scores.page}")
     if scores.failed:
         file = scores.folder / FAILURES
-        context.note(f"{scores.failed:,} rows failed, see {file}. The same command tries them again.")
+        context.note(
+            f"{scores.failed:,} rows failed, see {file}. The same command tries them again."
+        )
     for line in scores.below:
         context.warn(line)
     if scores.below:
