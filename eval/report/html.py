@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.eval.report import published, result_tables
+from rag_vqa.eval.report import publications, result_tables
 from rag_vqa.eval.report.plots import draw_plots
 from rag_vqa.eval.report.question_view import AnswerView, answer_view, question_picture
 from rag_vqa.eval.report.result_tables import official_rows
@@ -166,6 +166,7 @@ def _render_page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
     failures = list(page_failures(ledger, scorer_name(ledger))) if results["cells"] else []
     first = [cell for cell in results["cells"] if not cell["repeat"]]
     pictures, no_pictures = _draw_plots(results, seconds)
+    pairs = publications.compare_with_published(results)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return _environment().get_template("report.jinja").render(
         run=folder.resolve().name,
@@ -184,7 +185,7 @@ def _render_page(folder: Path, results: dict[str, Any], ledger: Ledger) -> str:
         no_plots=no_pictures,
         causes=_causes_present(first),
         first=first,
-        published=published.group_by_comparability(published.compare_with_published(results)),
+        published=publications.group_by_comparability(pairs),
         not_answered=count_errors(ledger),
         failures=failures,
         wrong=sum(sum(cell["causes"].values()) for cell in first),

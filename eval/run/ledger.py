@@ -226,15 +226,15 @@ class Ledger:
             cursor = self._db.execute(query, values)
             part = cursor.fetchmany(_ROWS_AT_ONCE)
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
         while part:
             yield from part
             try:
                 part = cursor.fetchmany(_ROWS_AT_ONCE)
             except sqlite3.DatabaseError as error:
-                raise self._damaged(error) from error
+                raise self._damage_error(error) from error
 
-    def _damaged(self, error: Exception) -> BadInput:
+    def _damage_error(self, error: Exception) -> BadInput:
         return BadInput(
             f"{self.folder / LEDGER_FILE} is damaged ({error}). Start a new run: --out."
         )

@@ -106,7 +106,7 @@ class RetrievalStage:
 
         A question that cannot be searched with is missing, and recorded as failed.
         """
-        stored = self._stored(batch)
+        stored = self._stored_hits(batch)
         todo = [(position, example) for position, example in batch if position not in stored]
         if todo:
             start = time.perf_counter()
@@ -126,7 +126,7 @@ class RetrievalStage:
             stored |= {position: hits for position, (_, hits) in rows.items()}
         return stored
 
-    def _stored(self, batch: Batch) -> dict[int, StoredHits]:
+    def _stored_hits(self, batch: Batch) -> dict[int, StoredHits]:
         if not batch:
             return {}
         query = "SELECT position, body FROM hits WHERE position BETWEEN ? AND ?"

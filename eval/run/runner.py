@@ -86,7 +86,9 @@ def open_run(run: EvaluationRun, folder: Path) -> Iterator[Ledger]:
             batch=run.batch,
         )
         if not (folder / LEDGER_FILE).exists():
-            Ledger.create(folder, asked, run.questions.examples(), lambda: run.questions.skipped)
+            Ledger.create(
+                folder, asked, run.questions.examples(), lambda: run.questions.skipped_count
+            )
         with Ledger(folder) as ledger:
             if run.cells:
                 ledger.check_askable()

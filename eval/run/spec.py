@@ -43,10 +43,10 @@ class QuestionSet(Protocol):
     def files(self) -> Mapping[str, str]: ...
 
     @property
-    def missing(self) -> str: ...
+    def missing_policy(self) -> str: ...
 
     @property
-    def skipped(self) -> int: ...
+    def skipped_count(self) -> int: ...
 
     def examples(self) -> Iterator[Example]: ...
 
@@ -76,7 +76,7 @@ def describe_run(
             "split": questions.split,
             "scorer": questions.scorer,
             "files": dict(questions.files),
-            "missing": questions.missing,
+            "missing": questions.missing_policy,
         },
         "knowledge_base": None if kb is None else describe_knowledge_base(kb),
         "retrieval": None

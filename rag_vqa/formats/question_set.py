@@ -113,7 +113,7 @@ class Questions:
         split: "val", "test", …
         scorer: name of the benchmark's scorer.
         files: role → SHA-256 of each question file, in hex.
-        missing: what to do with a question whose picture does not exist.
+        missing_policy: what to do with a question whose picture does not exist.
         instruction: of all queries; None: their own, or the retriever's.
         found: the files and how they are read.
         checked: what `data check` found; None if it was not run.
@@ -123,14 +123,14 @@ class Questions:
     split: str
     scorer: str
     files: Mapping[str, str]
-    missing: MissingPolicy
+    missing_policy: MissingPolicy
     instruction: str | None
     found: QuestionFiles = field(repr=False)
     checked: QuestionManifest | None = field(default=None, repr=False)
     _counts: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @property
-    def skipped(self) -> int:
+    def skipped_count(self) -> int:
         """Questions that the last iteration over `examples` left out so far."""
         return self._counts["skipped"]
 
@@ -143,7 +143,7 @@ class Questions:
         """
         missing = None if self.checked is None else frozenset(self.checked.missing)
         names = None if self.checked is None else self.checked.names
-        again = check_command(self.found, self.missing)
+        again = check_command(self.found, self.missing_policy)
         self._counts.clear()
         for row in self.found.rows(names):
             if isinstance(row, BadInput):
@@ -162,13 +162,13 @@ class Questions:
             if path is not None or not row.picture:
                 query = replace(row.example.query, image=path)
                 yield replace(row.example, query=query)
-            elif self.missing == "fail":
+            elif self.missing_policy == "fail":
                 raise Missing(
                     f"question {quote_value(row.example.id)}: its picture "
                     f"{self.found.images / row.picture[0]} is not there. "
                     f"List all that is missing: {again}"
                 )
-            elif self.missing == "text-only":
+            elif self.missing_policy == "text-only":
                 yield replace(row.example, missing=row.picture[0])
             else:
                 self._counts["skipped"] += 1
@@ -180,7 +180,7 @@ def open_questions(
     *,
     split: str | None = None,
     images: str | Path | None = None,
-    missing: MissingPolicy | None = None,
+    missing_policy: MissingPolicy | None = None,
     task: str | None = None,
 ) -> Questions:
     """Find the files of a question set, and its manifest if the data were checked.
@@ -191,7 +191,7 @@ def open_questions(
         split: by default "val" of infoseek, "test" of all others.
         images: the folder of the pictures; by default that of the manifest, else as in
             docs/data.md.
-        missing: what to do with a question whose picture does not exist; by default as in the
+        missing_policy: what to do with a question whose picture does not exist; by default as in the
             manifest, else "fail".
         task: for m2kr and mbeir, which one.
 
@@ -223,7 +223,7 @@ def open_questions(
         split=found.split,
         scorer=BENCHMARKS.get(benchmark).scorer,
         files=files,
-        missing=policy,
+        missing_policy=policy,
         instruction=found.instruction,
         found=found,
         checked=checked,
@@ -310,7 +310,7 @@ def check_questions(
     *,
     split: str | None = None,
     images: Path | None = None,
-    missing: MissingPolicy = "fail",
+    missing_policy: MissingPolicy = "fail",
     task: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> CheckedQuestions:

@@ -157,7 +157,7 @@ def _run_shard(
         if options.plan or shard.count > 1:
             return EvaluationReport(failed)
         scores = score_ledger(ledger, scorer, reporter, thresholds)
-        return EvaluationReport(scores.failed, scores)
+        return EvaluationReport(scores.failed_rows, scores)
 
 
 def prepare_run(
@@ -326,7 +326,7 @@ def _run_on_devices(
             name = ledger.meta("spec")["questions"]["scorer"]
             scorer = open_scorer(name, settings, reporter, bem=options.bem, yes=options.yes)
         scores = score_ledger(ledger, scorer, reporter, thresholds)
-    return EvaluationReport(scores.failed, scores)
+    return EvaluationReport(scores.failed_rows, scores)
 
 
 def _run_shard_process(options: EvaluationOptions, settings: Settings) -> None:

@@ -41,13 +41,13 @@ class RunScores:
     below: Sequence[str] = ()
 
     @property
-    def failed(self) -> int:
+    def failed_rows(self) -> int:
         """Number of rows that failed. The same run tries them again."""
         cells = sum(cell["failed"] for cell in self.results["cells"])
         return int(self.results["failed_retrieval"] + cells)
 
     @property
-    def missing(self) -> int:
+    def missing_rows(self) -> int:
         """Number of rows that are neither answered nor failed: the run is incomplete."""
         return int(self.results["missing"])
 

@@ -22,7 +22,7 @@ def test_what_is_skipped_is_counted_anew_each_time(tmp_path: Path) -> None:
     picture(tmp_path / "1.jpg")
     for _ in range(2):
         assert [example.id for example in asked.examples()] == ["1"]
-        assert asked.skipped == 2
+        assert asked.skipped_count == 2
 
 
 @pytest.mark.parametrize(

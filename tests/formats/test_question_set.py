@@ -119,7 +119,7 @@ def test_a_run_uses_what_was_checked(tmp_path: Path) -> None:
     found = check_questions("infoseek", tmp_path, missing="skip")
     assert found.path == tmp_path / "rag-vqa.json" and "04 (1)" in found.causes[0]
     asked = open_questions("infoseek", tmp_path)
-    assert asked.missing == "skip" and len(list(asked.examples())) == 1
+    assert asked.missing_policy == "skip" and len(list(asked.examples())) == 1
     there.unlink()
     with pytest.raises(BadInput, match="vanished since the data were checked"):
         list(asked.examples())

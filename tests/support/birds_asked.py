@@ -25,8 +25,8 @@ class Asked:
     name: str = "birds"
     split: str = "test"
     scorer: str = "text"
-    missing: str = "fail"
-    skipped: int = 0
+    missing_policy: str = "fail"
+    skipped_count: int = 0
     files: Mapping[str, str] = field(default_factory=lambda: {"questions": "0" * 64})
 
     def examples(self) -> Iterator[Example]:

@@ -39,22 +39,22 @@ def report(
     Published figures stand beside the run's own if knowledge base, split, scorer and number of
     questions agree. The others are listed apart, with what differs.
     """
-    from rag_vqa.eval.report import published, result_tables
+    from rag_vqa.eval.report import publications, result_tables
     from rag_vqa.jobs.score import score_run
 
     context: CommandContext = ctx.obj
     scores = score_run(path, context.settings(), context, bem=bem, yes=yes, page=not markdown)
-    pairs = published.compare_with_published(scores.results)
+    pairs = publications.compare_with_published(scores.results)
     if markdown:
         official = result_tables.official_rows(scores.results)
         tables = result_tables.results_markdown(scores.results, scores.seconds, official)
-        print(tables + published.published_markdown(pairs), end="")
+        print(tables + publications.published_markdown(pairs), end="")
     elif context.json:
-        print_json({"report": str(scores.page), "published": published.pairs_as_json(pairs)})
+        print_json({"report": str(scores.page), "published": publications.pairs_as_json(pairs)})
     else:
         print(format_scores(scores))
         context.note(f"Report: {one_line(str(scores.page))}")
-    if scores.missing:
+    if scores.missing_rows:
         raise typer.Exit(EXIT_PARTIAL)
 
 

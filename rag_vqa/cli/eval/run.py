@@ -135,16 +135,16 @@ def _print_scores(context: CommandContext, scores: RunScores) -> None:
     else:
         print(format_scores(scores))
     context.note(f"Report: {scores.page}")
-    if scores.failed:
+    if scores.failed_rows:
         file = scores.folder / FAILURES
         context.note(
-            f"{scores.failed:,} rows failed, see {file}. The same command tries them again."
+            f"{scores.failed_rows:,} rows failed, see {file}. The same command tries them again."
         )
     for line in scores.below:
         context.warn(line)
     if scores.below:
         raise typer.Exit(EXIT_FAILED)
-    if scores.failed or scores.missing:
+    if scores.failed_rows or scores.missing_rows:
         raise typer.Exit(EXIT_PARTIAL)
 
 

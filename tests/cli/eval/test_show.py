@@ -38,7 +38,7 @@ def test_report_scores_what_was_merged(cli: Cli, finished: FinishedRuns) -> None
     assert cli("eval", "report", run).code == 0
     assert (run / "results.json").read_bytes() == before
     done = cli("eval", "report", run, "--bem", "some-bert")
-    assert done.code == 2 and "only the scorer evqa asks a BEM" in done.err
+    assert done.code == 2 and "only the scorer evqa uses one" in done.err
 
 
 def test_report_writes_what_was_removed(cli: Cli, finished: FinishedRuns) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from finished_runs import bird
 
-from rag_vqa.eval.report import published, result_tables
-from rag_vqa.eval.report.published import PublishedFigure
+from rag_vqa.eval.report import publications, result_tables
+from rag_vqa.eval.report.publications import PublishedFigure
 from rag_vqa.eval.results.cell_statistics import in_development
 from rag_vqa.eval.results.result_files import count_unscored, read_results, seconds_per_question
 from rag_vqa.eval.run.conditions import Cell
@@ -53,7 +53,7 @@ def test_a_chosen_row_is_reported_on_the_rest_and_says_so(finished: Make) -> Non
 
 
 def test_coverage_is_always_told(finished: Make) -> None:
-    results = read_results(finished(missing="skip"))
+    results = read_results(finished(missing_policy="skip"))
     assert dict(result_tables.setup_lines(results))["coverage"] == (
         "6 questions · 0 with their image · images missing: 0 (skip) · skipped: 0"
     )
@@ -125,7 +125,7 @@ def test_a_published_figure_compares_where_all_four_agree(finished: Make) -> Non
     results = read_results(finished(right=[0, 1, 2]))
 
     def differs(**fields: Any) -> dict[str, str]:
-        [row] = published.compare_with_published(results, [figure(**fields)])
+        [row] = publications.compare_with_published(results, [figure(**fields)])
         return dict(row.differs)
 
     assert differs() == {}
@@ -146,7 +146,9 @@ def test_a_published_figure_compares_where_all_four_agree(finished: Make) -> Non
 
 def test_ours_stands_beside_it_or_nothing_does(finished: Make) -> None:
     results = read_results(finished(right=[0, 1, 2]))
-    [row] = published.compare_with_published(results, [figure(condition="retrieved", metric="all")])
+    [row] = publications.compare_with_published(
+        results, [figure(condition="retrieved", metric="all")]
+    )
     assert (row.own.cell, row.own.value, row.own.n) == ("retrieved k=1 short", 0.5, 6)
     none = [
         figure(benchmark="fish"),
@@ -154,27 +156,27 @@ def test_ours_stands_beside_it_or_nothing_does(finished: Make) -> None:
         figure(metric="recall@7"),
         figure(condition="retrieved", metric="unseen entity"),
     ]
-    assert published.compare_with_published(results, none) == []
-    text = published.published_markdown(
-        published.compare_with_published(results, [figure(), figure(n=5)])
+    assert publications.compare_with_published(results, none) == []
+    text = publications.published_markdown(
+        publications.compare_with_published(results, [figure(), figure(n=5)])
     )
     assert text.index("Published, comparable") < text.index("Published, not comparable")
     assert "n: 5, ours 6" in text and "a paper" in text
 
 
 def test_the_figures_known_are_sound() -> None:
-    known = published.published_figures()
+    known = publications.published_figures()
     oven = {f.system: f.value for f in known if f.benchmark == "m2kr/oven"}
     assert oven == {"ReT CLIP ViT-L": 0.820, "ReT OpenCLIP ViT-H": 0.830,
                     "ReT OpenCLIP ViT-G": 0.840, "PreFLMR-G": 0.643}  # fmt: skip
     assert len({(f.benchmark, f.system, f.metric) for f in known}) == len(known)
     assert all(0 < f.value < 1 and f.source for f in known)
-    json.dumps(published.pairs_as_json([]))
+    json.dumps(publications.pairs_as_json([]))
 
 
 def test_the_documents_have_the_same_figures(root: Path) -> None:
     text = (root / "docs" / "reproduce.md").read_text("utf-8")
-    known = published.published_figures()
+    known = publications.published_figures()
     systems = ("ReT CLIP ViT-L", "ReT OpenCLIP ViT-H", "ReT OpenCLIP ViT-G")
     for task in {f.benchmark for f in known if f.benchmark.startswith("m2kr/")}:
         row = next(line for line in text.splitlines() if line.startswith(f"| {task[5:]} |"))
