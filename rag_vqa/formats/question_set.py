@@ -180,7 +180,7 @@ def open_questions(
     *,
     split: str | None = None,
     images: str | Path | None = None,
-    missing_policy: MissingPolicy | None = None,
+    missing: MissingPolicy | None = None,
     task: str | None = None,
 ) -> Questions:
     """Find the files of a question set, and its manifest if the data were checked.
@@ -191,7 +191,7 @@ def open_questions(
         split: by default "val" of infoseek, "test" of all others.
         images: the folder of the pictures; by default that of the manifest, else as in
             docs/data.md.
-        missing_policy: what to do with a question whose picture does not exist; by default as in the
+        missing: what to do with a question whose picture does not exist; by default as in the
             manifest, else "fail".
         task: for m2kr and mbeir, which one.
 
@@ -310,7 +310,7 @@ def check_questions(
     *,
     split: str | None = None,
     images: Path | None = None,
-    missing_policy: MissingPolicy = "fail",
+    missing: MissingPolicy = "fail",
     task: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> CheckedQuestions:

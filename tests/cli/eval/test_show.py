@@ -73,7 +73,7 @@ def test_report_keeps_the_scores_of_a_bert(cli: Cli, finished: FinishedRuns) -> 
     with Ledger(run) as ledger:
         ledger.write("DELETE FROM scores WHERE position = 3", [()])
     done = cli("eval", "report", run)
-    assert done.code == 2 and f"1 answers have no score yet, the others are scored by {name}" in (
+    assert done.code == 2 and f"1 answers have no score yet, the others were scored by {name}" in (
         done.err
     )
     assert "--bem MODEL" in done.err
