@@ -23,16 +23,17 @@ def check_encoder(path: Path, manifest: Manifest, encoder: TokenEncoder) -> None
     Raises:
         Mismatch: with both names.
     """
-    asked = replace(
+    requested = replace(
         make_manifest(encoder), splitting=manifest.splitting, keep_tokens=manifest.keep_tokens
     )
-    # The fingerprint says all that the name and the options say, wherever the files lie now.
-    renamed = replace(asked, source=manifest.source, revision=manifest.revision)
+    # The fingerprint covers whatever the name and the options say, wherever the files lie now.
+    renamed = replace(requested, source=manifest.source, revision=manifest.revision)
     if replace(renamed, options=manifest.options) == manifest:
         return
-    built, given = retriever_label(manifest), retriever_label(asked)
+    pair = (manifest, requested)
+    built, given = map(retriever_label, pair)
     if built == given:  # one name, other weights: tell them apart
-        built, given = (f"{retriever_label(m)} ({m.fingerprint[:12]})" for m in (manifest, asked))
+        built, given = (f"{retriever_label(made)} ({made.fingerprint[:12]})" for made in pair)
     raise Mismatch(
         f"{path} was built with {built}, asked for {given}. "
         f"Leave out --retriever and its settings, or rebuild: rag-vqa kb build SOURCE --out {path}"
@@ -40,7 +41,7 @@ def check_encoder(path: Path, manifest: Manifest, encoder: TokenEncoder) -> None
 
 
 def check_splitting(path: Path, manifest: Manifest) -> None:
-    """Refuse passages that this version would have made otherwise.
+    """Refuse passages that this version would split differently.
 
     Raises:
         Mismatch: with the next command.
@@ -55,29 +56,29 @@ def check_splitting(path: Path, manifest: Manifest) -> None:
 def check_build_options(
     path: Path, manifest: Manifest, split: str | None, keep_tokens: bool | None
 ) -> None:
-    """Refuse to go on with a knowledge base under options that it was not created with.
+    """Refuse to continue a knowledge base with options that it was not created with.
 
     Raises:
         UsageError: naming the option.
     """
     if split is not None and manifest.splitting != resolve_splitting(split):
         raise UsageError(
-            f"{path} was built with splitting {manifest.splitting!r}: it stays so. Leave the "
-            "option out, or build another: rag-vqa kb build SOURCE --out OTHER"
+            f"{path} was built with splitting {manifest.splitting!r}, which cannot change. Leave "
+            "the option out, or build another: rag-vqa kb build SOURCE --out OTHER"
         )
     if keep_tokens is not None and manifest.keep_tokens != keep_tokens:
-        kept = "with fp16 tokens" if manifest.keep_tokens else "without fp16 tokens"
+        tokens = "with fp16 tokens" if manifest.keep_tokens else "without fp16 tokens"
         raise UsageError(
-            f"{path} was built {kept}: it stays so. Leave the option out, or build another: "
-            "rag-vqa kb build SOURCE --out OTHER"
+            f"{path} was built {tokens}, which cannot change. Leave the option out, or build "
+            "another: rag-vqa kb build SOURCE --out OTHER"
         )
 
 
 def resolve_splitting(split: str) -> str:
-    """What a manifest records of `split`.
+    """The name that a manifest records for the option `split`.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such splitting.
     """
     if split not in SPLITTINGS:
         known = " or ".join(SPLITTINGS)
@@ -90,7 +91,7 @@ def resolve_splitting(split: str) -> str:
 def make_manifest(
     encoder: TokenEncoder, split: str = "window", keep_tokens: bool = True
 ) -> Manifest:
-    """What a knowledge base of this encoder's tokens records."""
+    """The manifest of a knowledge base of this encoder's tokens."""
     return Manifest(
         source=encoder.source,
         revision=encoder.revision or "",
@@ -112,7 +113,7 @@ def load_recorded_encoder(manifest: Manifest) -> TokenEncoder:
 
 
 def retriever_label(manifest: Manifest) -> str:
-    """ReT-CLIP-ViT-L-14@a1b2 dtype=bfloat16"""
+    """The name of a retriever for messages, as "ReT-CLIP-ViT-L-14@a1b2 dtype=bfloat16"."""
     name = Path(manifest.source).name or manifest.source
     name += f"@{manifest.revision[:12]}" if manifest.revision else ""
     return " ".join([name, *(f"{key}={value}" for key, value in manifest.options.items())])

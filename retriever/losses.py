@@ -1,8 +1,9 @@
 """Losses: symmetric InfoNCE over late interaction, with soft targets for equal labels.
 
 Knows one process's batch. Reproduces the release's loss (query to passage) and what it meant by
-`simmetric_loss`, whose published code raises a TypeError: the mean of both directions. Small, as
-training and the model share it.
+`simmetric_loss`, whose published code raises a TypeError: the mean of both directions.
+
+Apart because the model and training share it.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,7 +16,11 @@ from rag_vqa.retriever.scoring import maxsim
 
 
 def cross_entropy(scores: Tensor, right: Tensor) -> Tensor:
-    """Mean over rows of scores (R, C) against targets uniform over what is right, (R, C) bool."""
+    """Mean over rows of scores (R, C); a row's target is uniform over its right columns.
+
+    Args:
+        right: (R, C) bool.
+    """
     targets = right.to(scores)
     return F.cross_entropy(scores, targets / targets.sum(dim=1, keepdim=True))
 
@@ -34,7 +39,7 @@ def contrastive_loss(
 
     Args:
         queries, passages: (B, K, D) unit tokens, or (B, D) for the single-vector variant.
-        labels: (B) names of the passages; empty = all differ. Equal labels share their target.
+        labels: (B) names of the passages; empty = all differ. Equal labels share one target.
         logit_scale: multiplies the scores. The release has none, so logits lie in [-K, K].
     """
     scores = maxsim(queries, passages, query_mask, passage_mask) * logit_scale

@@ -1,13 +1,13 @@
-"""Retrieval metrics: pure functions of ids in the order in which they were found.
+"""Retrieval metrics: pure functions of ranked ids.
 
-Knows ids and texts. Does not know knowledge bases, or where the ids are from. What is called
-"recall" differs: M2KR's Recall@K and M-BEIR's Recall@K ask whether *any* right one is among the
-first K, which is `hit` here; `recall` is the share of the right ones that is found, as in the
-textbooks (Manning et al., Introduction to Information Retrieval, 2008, chapter 8) and trec_eval.
-They are the same number where one document is right.
+Knows ids and texts. Does not know knowledge bases, or where the ids are from. "Recall" has two
+meanings: M2KR's and M-BEIR's Recall@K ask whether *any* right document is among the first K, which
+is `hit` here. `recall` is the share of the right documents that was found, as in the textbooks
+(Manning et al., Introduction to Information Retrieval, 2008, chapter 8) and trec_eval. With one
+right document both are the same number.
 
-`ranked` is best first, ties in the order given; an id that stands twice counts where it is first.
-At the level of parents (pages, entities), hand over `parents(...)` of the ranking.
+`ranked` is best first, ties in the order given; an id that occurs twice counts at its first place.
+At the level of parents (pages, entities), pass `parents(...)` of the ranking.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rag_vqa.errors import BadInput, UsageError
 
 
 def parents(ranked: Iterable[str], parent: Mapping[str, str]) -> list[str]:
-    """The parents of a ranking of documents, each once, where its first document stands.
+    """The parents of a ranking of documents, each once, at the place of its first document.
 
     Args:
-        parent: of each document; one that is not there, or has "", stands for itself.
+        parent: of each document; a document without one, or with "", is its own parent.
 
     >>> parents(["a#2", "b#1", "a#1", "c"], {"a#1": "a", "a#2": "a", "b#1": "b"})
     ['a', 'b', 'c']
@@ -31,7 +31,9 @@ def parents(ranked: Iterable[str], parent: Mapping[str, str]) -> list[str]:
 
 
 def hit(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
-    """1 if any right one is among the first k: Recall@K of M2KR and M-BEIR, trec_eval's success.
+    """1 if any right document is among the first k: M2KR's and M-BEIR's Recall@K.
+
+    trec_eval calls it success.
 
     >>> hit(["a", "b", "c"], {"b", "x"}, 2)
     1.0
@@ -40,7 +42,7 @@ def hit(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
 
 
 def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
-    """The share of the right ones that is among the first k.
+    """The share of the right documents that is among the first k.
 
     >>> recall(["a", "b", "c"], {"b", "x"}, 2)
     0.5
@@ -52,7 +54,9 @@ def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
 def reciprocal_rank(
     ranked: Sequence[str], relevant: Collection[str], k: int | None = None
 ) -> float:
-    """1 / rank of the first right one, 0 if none is there (among the first k); its mean is MRR.
+    """1 / rank of the first right document, 0 if none is found (among the first k).
+
+    Its mean is MRR.
 
     >>> reciprocal_rank(["a", "b", "c"], {"b", "c"})
     0.5
@@ -65,29 +69,29 @@ def reciprocal_rank(
 def ndcg(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     """Discounted gain of the first k, 1 / log2(rank + 1) each, as a share of the best possible.
 
-    Right or not, without degrees. Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002, with
-    trec_eval's discount, which counts from the first rank.
+    A document is right or not, without degrees. Source: Järvelin and Kekäläinen, ACM TOIS 20(4),
+    2002, with trec_eval's discount, which counts from the first rank.
 
     >>> ndcg(["a", "b"], {"a"}, 2), round(ndcg(["a", "b"], {"b"}, 2), 4)
     (1.0, 0.6309)
     """
-    right, shown = _right(ranked, relevant, k), ranked[:k]
-    places = sorted(shown.index(name) for name in right.intersection(shown))
+    right, first = _right(ranked, relevant, k), ranked[:k]
+    places = sorted(first.index(name) for name in right.intersection(first))
     gain = sum(1 / log2(place + 2) for place in places)  # in order: the same sum in every process
     return gain / sum(1 / log2(rank + 1) for rank in range(1, min(k, len(right)) + 1))
 
 
 def pseudo_hit(texts: Sequence[str], answers: Iterable[str], k: int) -> float | None:
-    """M2KR's pseudo-recall@K: 1 if any answer stands in one of the first k texts.
+    """M2KR's pseudo-recall@K: 1 if one of the first k texts contains any answer.
 
-    An answer is lower-cased and stripped, a text lower-cased, as the release of ReT does. An empty
-    answer would stand in every text: it is left out.
+    Answers are lower-cased and stripped, texts lower-cased, as in the release of ReT. Empty answers
+    are left out: every text contains them.
 
     Args:
         texts: of the documents, best first.
 
     Returns:
-        None without answers: the question is not scored.
+        None without answers: such a question is not scored.
 
     >>> pseudo_hit(["The capital is Kingston."], [" kingston "], 1)
     1.0
@@ -100,7 +104,7 @@ def pseudo_hit(texts: Sequence[str], answers: Iterable[str], k: int) -> float | 
 
 
 def answer_rank(answers: Iterable[str], texts: Iterable[str]) -> int:
-    """Rank, from 1, of the first text in which an answer stands, as `pseudo_hit` looks; 0: none.
+    """Rank, from 1, of the first text that contains an answer, as in `pseudo_hit`; 0 if none does.
 
     >>> answer_rank([" kingston "], ["An island.", "The capital is Kingston."])
     2
@@ -114,12 +118,12 @@ def answer_rank(answers: Iterable[str], texts: Iterable[str]) -> int:
 
 
 def _right(ranked: Sequence[str], relevant: Collection[str], k: int) -> set[str] | frozenset[str]:
-    """The right ones, each once; what cannot be scored is refused."""
+    """The right documents, each once. Raises if there is nothing to score."""
     _check_depth(k)
     if isinstance(relevant, str) or isinstance(ranked, str):
-        raise UsageError("ids come in lists, a single text is none.")
+        raise UsageError("ids come in lists: give a list, not a single text.")
     if not relevant:
-        raise BadInput("no document is right for this question: it cannot be scored by retrieval.")
+        raise BadInput("no document is right for this question: its retrieval cannot be scored.")
     return relevant if isinstance(relevant, set | frozenset) else frozenset(relevant)
 
 

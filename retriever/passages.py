@@ -1,7 +1,7 @@
-"""Document → Passages: windows of its text, title in front, each with at most one image; or one.
+"""Passages: splits a document into windows of its text, with the title and at most one image each.
 
-It knows how text is cut so that the encoder loses none of it, and how much is lost uncut. It does
-not know the tokenizer (it is given a counter) nor how passages are stored.
+Knows how to cut text so that the encoder loses none of it, and how much it loses uncut. Does not
+know the tokenizer (callers pass a counter) nor how passages are stored.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from itertools import zip_longest
 from rag_vqa.formats.document import check_content, searchable_text
 from rag_vqa.types import Document, Passage
 
-# What a knowledge base records: other passages mean other tokens, so change a name with them.
+# A knowledge base records these names. Whoever changes how passages are cut must change the name:
+# other passages mean other tokens.
 SPLITTINGS = {"window": "window-1", "none": "none-1"}
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|(?<=[。！？])|\n+")
-# No tokenizer packs more characters into a token on average, so longer texts need no counting:
-# counting one word of a megabyte is what would take minutes.
+# No tokenizer packs more characters into a token on average, so longer texts need no counting.
+# Counting a word of a megabyte would take minutes.
 _WIDEST_TOKEN = 24
-_CHARACTERS_AT_ONCE = 1000  # characters counted at once, where a whole text is counted
+_CHARACTERS_AT_ONCE = 1000  # counted at once, if a whole text is counted
 
 Fits = Callable[[str], bool]
 
@@ -29,12 +30,12 @@ def split_document(document: Document, count: Callable[[str], int], window: int)
     """Cut a document into passages that each fit the encoder's window.
 
     Windows end at sentence ends; a sentence longer than a window is cut between words, a word
-    longer than a window between characters. Window i carries image i where there is one, else the
-    first; images beyond the windows make passages of the title and that image.
+    longer than a window between characters. Window i has image i if there is one, else the first
+    image. Each image beyond the windows makes a passage of the title and that image.
 
     Args:
-        count: tokens of a text, start and end marks included.
-        window: tokens that fit.
+        count: returns the tokens of a text, start and end marks included.
+        window: number of tokens that fit.
 
     Raises:
         BadInput: the document has neither text nor image.
@@ -61,8 +62,9 @@ def split_document(document: Document, count: Callable[[str], int], window: int)
 
 
 def whole_document_passage(document: Document) -> Passage:
-    """A document as one passage, with its first image, for benchmarks: the encoder reads what
-    fits its window. `count_long_text` says how much that is not.
+    """A document as one passage, with its first image, for benchmarks.
+
+    The encoder reads only what fits its window; `count_long_text` counts how much there is.
 
     Raises:
         BadInput: the document has neither text nor image.
@@ -79,15 +81,15 @@ def count_long_text(text: str, count: Callable[[str], int]) -> int:
     >>> count_long_text("One two. " * 1000, lambda text: len(text.split()) + 2)
     2000
     """
-    marks, total, waiting = count(""), 0, ""
+    marks, total, chunk = count(""), 0, ""
     for word in text.split():
         for start in range(0, len(word), _CHARACTERS_AT_ONCE):
             piece = word[start : start + _CHARACTERS_AT_ONCE]
-            if len(waiting) + len(piece) > _CHARACTERS_AT_ONCE:
-                total += count(waiting) - marks
-                waiting = ""
-            waiting = f"{waiting} {piece}" if waiting else piece
-    return total + count(waiting) - marks
+            if len(chunk) + len(piece) > _CHARACTERS_AT_ONCE:
+                total += count(chunk) - marks
+                chunk = ""
+            chunk = f"{chunk} {piece}" if chunk else piece
+    return total + count(chunk) - marks
 
 
 def _title_line(document: Document, count: Callable[[str], int], window: int) -> str:
@@ -110,14 +112,14 @@ def _pack_text(text: str, fits: Fits, window: int) -> list[str]:
     """Sentences packed greedily into as few windows as fit, in order."""
     if not text:
         return []
-    if fits(text):  # as written: its line breaks stay
+    if fits(text):  # unchanged: its line breaks stay
         return [text]
     sentences = [" ".join(words) for words in map(str.split, _SENTENCE_END.split(text)) if words]
     return _pack_pieces(sentences, fits, window)
 
 
 def _pack_pieces(pieces: list[str], fits: Fits, window: int) -> list[str]:
-    """Pieces joined into windows; one that does not fit is cut. `pieces` is used up."""
+    """Pieces joined into windows; a piece that does not fit is cut. Changes `pieces`."""
     windows: list[str] = []
     start, size = 0, 1
     while start < len(pieces):
@@ -125,7 +127,7 @@ def _pack_pieces(pieces: list[str], fits: Fits, window: int) -> list[str]:
         if size:
             windows.append(" ".join(pieces[start : start + size]))
             start += size
-        else:  # what its last part leaves free is used by what follows
+        else:  # the next pieces may fill up its last part
             parts = [*_cut_to_fit(pieces[start].split(), " ", fits, window)]
             *full, pieces[start] = _pack_pieces(parts, fits, window)
             windows += full
@@ -133,7 +135,7 @@ def _pack_pieces(pieces: list[str], fits: Fits, window: int) -> list[str]:
 
 
 def _cut_to_fit(units: Sequence[str], joiner: str, fits: Fits, limit: int) -> Iterator[str]:
-    """Runs of words (or of characters) as long as fit; every unit is at least one token wide."""
+    """The longest runs of words (or characters) that fit; each unit is at least one token."""
     start, size = 0, 1
     while start < len(units):
         size = _largest_fit(units, start, joiner, fits, size, limit)
@@ -148,10 +150,10 @@ def _cut_to_fit(units: Sequence[str], joiner: str, fits: Fits, limit: int) -> It
 def _largest_fit(
     units: Sequence[str], start: int, joiner: str, fits: Fits, guess: int, limit: int
 ) -> int:
-    """How many units from `start` on fit together, 0 if not even one.
+    """How many units from `start` on fit together, 0 if not even one does.
 
-    Counting tokens is what takes long: the search sets out from a guess, the size of the run
-    before, and asks two or three times where runs are alike.
+    Counting tokens takes the time. So the search starts from a guess, the size of the run before,
+    and counts only two or three times if runs are alike.
     """
 
     def fit(size: int) -> bool:

@@ -63,16 +63,16 @@ def maxsim(
     query_mask: Tensor | None = None,
     passage_mask: Tensor | None = None,
 ) -> Tensor:
-    """What `late_interaction` computes, of all queries with all passages, with gradients.
+    """What `late_interaction` computes, with gradients, in memory that allows large batches.
 
     Args:
-        queries: (Q, K, D), or (Q, D) without masks; halves are scored in float32.
+        queries: (Q, K, D), or (Q, D) without masks; half precision is scored in float32.
         passages: (N, K', D) or (N, D).
         query_mask: (Q, K), 1 = counts.
-        passage_mask: (N, K'), 1 = may be matched; each passage has one such token at least.
+        passage_mask: (N, K'), 1 = may be matched; each passage has at least one such token.
 
-    Returns: (Q, N). Of equal maxima the first token gets the whole gradient. The same bytes in
-        each run with the same number of threads.
+    Returns: (Q, N). Of equal maxima the first token gets the whole gradient. Runs with the same
+        number of threads give the same bytes.
 
     >>> q = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     >>> d = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])

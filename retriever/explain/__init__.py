@@ -1,39 +1,40 @@
 """Explanations: why a passage matched a query, by its strongest token pairs, words and patches.
 
-Knows scores, pairs and how weights are normed. Encodes both anew, so that searching costs nothing
-for it. Does not know the index, which holds the same tokens with fewer bits.
+Knows scores, pairs and how weights are normalised. Encodes both anew, so that searching costs
+nothing for it. Does not know the index, which holds the same tokens with fewer bits, nor how a
+family traces its model (attribution.py does it for ReT).
 
 What is computed, and why it is approximate. A score is Σ_i Q_i · D_j(i), j(i) the best partner of
-query token i: that part is exact. Words weigh what the score loses, on average, where they are
-hidden and half of the other words with them; one that it does not lose by weighs 0.
-This takes MASKS forward passes of text tower and cell on either side, pictures are read once: 0.6
-seconds on one core with the embedded retriever.
+query token i: that part is exact. A word weighs what the score loses, on average, if that word is
+hidden together with half of the other words; a word without a loss weighs 0. This takes MASKS
+forward passes of text tower and cell on either side, and reads pictures once: 0.6 seconds on one
+core with the embedded retriever.
 
-Patches, and what all words weigh against all patches, are traced. A token is the end of R steps of
-the cell, and at each step each learned query reads the words (or patches) by cross attention,
-gated. The gradient of a pair's score (or of the whole score) by each read says how much that read
-still counts at the end, through its input gate and through the forget gates of all later steps. It
-is multiplied with what each position adds to the read, attention × value, taken without its sign,
-since a part that lowers a score has shaped it as well; heads, learned queries and steps are summed.
-Positions of a tower's layer are taken back to its input by attention rollout. Left out: what layers
-of towers do besides attention, that a gradient holds for small changes only, and the towers' own
-marks (start, end, class token), whose share is given to nothing. Weights of words and patches of
-one side are ≥ 0 and sum to 1.
+Patches, and the share of all words against all patches, are traced. A token is the end of R steps
+of the cell. At each step each learned query reads the words (or patches) by gated cross attention.
+The gradient of a pair's score (or of the whole score) by each read says how much that read still
+counts at the end, through its input gate and the forget gates of all later steps. It is multiplied
+with what each position adds to the read, attention × value, without its sign, since a part that
+lowers a score has shaped it as well; heads, learned queries and steps are summed. Attention rollout
+takes positions of a tower's layer back to its input. Left out are: what layers of towers do besides
+attention, that a gradient holds for small changes only, and the towers' own marks (start, end,
+class token), whose share nothing gets. The weights of words and patches of one side are ≥ 0 and sum
+to 1.
 
-How far it is borne out: with the embedded retriever, cutting out or painting over the heaviest
-tenth of a query's words, of its patches, of a document's words or of its patches lowers the score
-more than another tenth does; a test measures all four. With a query's words it is 1.25 [1.07, 1.46]
-of 28 more, with a document's 0.48 [0.33, 0.65] (benchmarks/explain.py, 120 test questions).
-**A document's are borne out on the whole, not each time**: the median is 0.11, and for a quarter
-of the questions the heaviest tenth lowers no more than others do. A document says the same in
-several words: half of them gone lowers the score by 0.1, all by 5. Traced by gradients, as patches
-are, a query's words gave 1.27 and a document's -0.02, where these give 1.55 and 0.40 (60 questions
-of the development half). Leaving out one word at a time gave 0.06 for a document's (40 questions).
+How far to trust it. With the embedded retriever, hiding the heaviest tenth of a query's words, of
+its patches, of a document's words or of its patches lowers the score more than hiding another tenth
+does; a test measures all four. For a query's words it is 1.25 [1.07, 1.46] of 28 more, for a
+document's 0.48 [0.33, 0.65] (benchmarks/explain.py, 120 test questions). **A document's weights
+hold on average, not each time**: the median is 0.11, and for a quarter of the questions the
+heaviest tenth lowers the score no more than others do. A document says the same in several words:
+without half of them the score falls by 0.1, without all by 5. Traced by gradients, as patches are,
+a query's words gave 1.27 and a document's -0.02, where these give 1.55 and 0.40 (60 questions of
+the development half). Leaving out one word at a time gave 0.06 for a document's (40 questions).
 
 Word ablation. The score of a document rests on many words that say the same, so that leaving out
 one by itself shows little: what counts is what a word takes away from texts that lack others. Each
-word is hidden in half of `MASKS` drawn texts, and scores are fitted by a sum of what the hidden
-words take away (ridge regression). Sources: Ribeiro et al., "Why Should I Trust You?", KDD 2016
+word is hidden in half of `MASKS` random texts, and a ridge regression fits the scores by a sum of
+what the hidden words take away. Sources: Ribeiro et al., "Why Should I Trust You?", KDD 2016
 (LIME); with halves the coefficients estimate Banzhaf values (Wang and Jia, "Data Banzhaf", AISTATS
 2023).
 """
@@ -61,7 +62,7 @@ from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import ImageSource, Passage, Query
 
 MASKS = 128
-_RIDGE = 1.0  # in texts: it settles words that were always hidden together, and little else
+_RIDGE = 1.0  # in texts: it decides only for words that were always hidden together
 
 
 @dataclass(frozen=True, slots=True)

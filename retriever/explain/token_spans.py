@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A word or mark: characters [start, end) of the text that was encoded, and its weight."""
+    """A word or punctuation mark: characters [start, end) of the encoded text, and its weight."""
 
     text: str
     start: int
@@ -40,26 +40,26 @@ def locate_words(tokenizer: Any, text: str, window: int) -> tuple[list[tuple[int
     """Words (runs of letters and digits) and marks of a text, and which one each token is part of.
 
     Args:
-        window: tokens that are read: what is cut off has no place.
+        window: number of tokens that are read; words that are cut off are left out.
 
-    Returns: (W) characters [start, end) of those that are read; (L) of each token 0..W-1, or -1
-        where it is a mark of the tokenizer's own.
+    Returns: characters [start, end) of the W words that are read, and for each of L tokens its
+        word, 0..W-1, or -1 for a mark of the tokenizer's own.
     """
-    read = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
-    found = [word.span() for word in _WORD.finditer(text)]
-    starts = [start for start, _ in found]
+    encoded = tokenizer(text, truncation=True, max_length=window, return_offsets_mapping=True)
+    words = [word.span() for word in _WORD.finditer(text)]
+    starts = [start for start, _ in words]
     owners = []
-    for start, end in read["offset_mapping"]:
-        seen = text[start:end].lstrip()
-        owners.append(bisect_right(starts, end - len(seen)) - 1 if seen else -1)
+    for start, end in encoded["offset_mapping"]:
+        piece = text[start:end].lstrip()
+        owners.append(bisect_right(starts, end - len(piece)) - 1 if piece else -1)
     order = {word: place for place, word in enumerate(sorted({*owners} - {-1}))}
-    return [found[word] for word in order], [order.get(word, -1) for word in owners]
+    return [words[word] for word in order], [order.get(word, -1) for word in owners]
 
 
 def word_spans(
     tokenizer: Any, text: str, window: int, weights: Sequence[float]
 ) -> tuple[Span, ...]:
-    """Words and marks of a text, each with its tokens' weights.
+    """Words and marks of a text, each with the sum of its tokens' weights.
 
     Args:
         window: as in `locate_words`.
@@ -79,7 +79,7 @@ def word_spans(
 
 
 def image_patches(
-    opening: ImageTransform,
+    transform: ImageTransform,
     picture: tuple[int, int],
     pixels: tuple[int, int],
     patch: int,
@@ -88,27 +88,28 @@ def image_patches(
     """The patches of a picture that lie on it, row by row.
 
     Args:
-        opening: how the picture was made small.
-        picture: its width and height before.
-        pixels: width and height of what the tower reads: the middle of what is left then.
-        patch: pixels that a patch is wide and high.
+        transform: how the picture was made small.
+        picture: its width and height before that.
+        pixels: width and height of what the tower reads, the middle of the small picture.
+        patch: width and height of a patch in pixels.
         weights: (1 + patches), of the class token and each patch; () of an absent picture.
     """
     if not len(weights):
         return ()
-    whole = opening.resized_size(*picture)
+    resized = transform.resized_size(*picture)
     columns, rows = (side // patch for side in pixels)
-    found = []
-    for place, weight in zip(range(rows * columns), weights[1:], strict=True):
-        corner = place % columns, place // columns
+    patches = []
+    for number, weight in zip(range(rows * columns), weights[1:], strict=True):
+        corner = number % columns, number // columns
         (x0, x1), (y0, y1) = (
             _as_fraction((full - side) // 2 + at * patch, patch, full)
-            for at, side, full in zip(corner, pixels, whole, strict=True)
+            for at, side, full in zip(corner, pixels, resized, strict=True)
         )
-        if x0 < x1 and y0 < y1:  # else it lies on padding
-            found.append(Patch((x0, y0, x1, y1), weight))
-    return tuple(found)
+        if x0 < x1 and y0 < y1:  # otherwise it lies on padding
+            patches.append(Patch((x0, y0, x1, y1), weight))
+    return tuple(patches)
 
 
 def _as_fraction(start: int, length: int, whole: int) -> tuple[float, float]:
+    """[start, start + length) as fractions of the whole, cut to 0..1."""
     return max(0.0, start / whole), min(1.0, (start + length) / whole)

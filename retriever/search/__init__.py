@@ -191,7 +191,9 @@ class Retriever:
 
         encoder = self._kb.encoder
         if not isinstance(encoder, Encoder):
-            raise UsageError("Only matches of ReT can be explained, and this encoder is none.")
+            raise UsageError(
+                "Only matches of ReT can be explained, and this encoder is of another kind."
+            )
         return explain(encoder, query, passage, pairs)
 
     def _search(

@@ -64,7 +64,7 @@ def test_what_was_chosen_stays(
         with KnowledgeBase.create(tmp_path / "x.kb", encoder, exist_ok=True, **same) as kb:
             assert kb.stats().keep_tokens is options.get("keep_tokens", True)
     other = {"split": "window"} if "split" in options else {"keep_tokens": True}
-    with pytest.raises(UsageError, match="it stays so"):
+    with pytest.raises(UsageError, match="which cannot change"):
         KnowledgeBase.create(tmp_path / "x.kb", encoder, exist_ok=True, **other)
 
 

@@ -12,7 +12,7 @@ def boxes(processor: CLIPImageProcessorPil, size: tuple[int, int], patch: int):
     pixels = processor(images=Image.new("RGB", size), return_tensors="pt")["pixel_values"].shape
     side = pixels[-1], pixels[-2]
     count = (side[0] // patch) * (side[1] // patch)
-    opening = ImageTransform.of(processor, exif=True)
+    opening = ImageTransform.from_processor(processor, exif=True)
     found = image_patches(opening, size, side, patch, [9.0, *map(float, range(count))])
     return [(patch.box, patch.weight) for patch in found]
 

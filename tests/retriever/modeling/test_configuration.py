@@ -7,7 +7,7 @@ import pytest
 
 from rag_vqa.retriever.modeling.configuration import LAYER_STRATEGIES, RetConfig, RetrieverConfig
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def test_strategies_are_the_release_s() -> None:

@@ -17,7 +17,7 @@ from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 from rag_vqa.retriever.modeling.processor import BLANK_IMAGE_SIZE, RetProcessor
 from rag_vqa.retriever.scoring import late_interaction
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 FIXTURES = sorted(path.name for path in GOLDEN.iterdir() if (path / "config.json").exists())
 RAW, NORMALISED = 5e-5, 5e-6
 

@@ -13,7 +13,7 @@ from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever.export import export_released
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SHARED = GOLDEN / "a_vit_b_shared_backbones"
 ONE = GOLDEN / "b_openclip_h_one_model_two_heads"
 

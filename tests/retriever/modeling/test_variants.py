@@ -21,7 +21,7 @@ from rag_vqa.retriever.training.initialisation import apply_variant
 from rag_vqa.retriever.training.training_settings import Variant
 from rag_vqa.types import Passage
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "a_vit_b_shared_backbones"
+GOLDEN = Path(__file__).parents[2] / "golden" / "a_vit_b_shared_backbones"
 B, K, H, L, V = 3, 4, 64, 5, 7
 
 
