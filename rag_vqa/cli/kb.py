@@ -1,29 +1,38 @@
 """`rag-vqa kb build`, `add` and `sync`: from documents to a knowledge base.
 
-Knows flags and exit codes. Does not know what a build does (jobs/build.py, sharded_build.py).
+Knows flags, exit codes and what is printed. Does not know what a build does (jobs/build.py,
+sharded_build.py, sync.py).
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_vqa.cli import kb_maintenance, options
 from rag_vqa.cli.context import CommandContext
-from rag_vqa.jobs.document_source import Shard, SourceOptions
+from rag_vqa.cli.output import print_json
+from rag_vqa.errors import EXIT_FAILED, UsageError
+from rag_vqa.jobs.document_source import REJECTS_FILE, Shard, SourceOptions
 from rag_vqa.jobs.signals import raise_on_signals
 
-app = typer.Typer(no_args_is_help=True, help="Documents → knowledge base, and its care.")
+if TYPE_CHECKING:
+    from rag_vqa.jobs.build import BuildReport
+
+app = typer.Typer(no_args_is_help=True, help="Build and maintain knowledge bases.")
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="The knowledge base.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 @app.callback()
 def _kb() -> None:
-    """Documents → knowledge base, and its care."""
+    """Build and maintain knowledge bases."""
 
 
 @app.command()
@@ -32,15 +41,15 @@ def _kb() -> None:
 def build(
     ctx: typer.Context,
     source: SourceOptions,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="Where to put it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="Folder to build it in.")],
     split: Annotated[
-        str | None, typer.Option(metavar="window|none", help="How long texts are cut.")
+        str | None, typer.Option(metavar="window|none", help="How to divide long texts.")
     ] = None,
     codes_only: Annotated[
         bool, typer.Option("--codes-only", help="Keep int8 codes alone: a third of the disk.")
     ] = False,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only this part of SOURCE; see kb merge.")
+        str | None, typer.Option(metavar="I/N", help="Build only this shard; see kb merge.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first three documents, build nothing.")
@@ -49,59 +58,49 @@ def build(
         str | None, typer.Option(metavar="all|LIST", help="One process each: cuda:0,cuda:1 …")
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="local|ray", help="ray: on a cluster, see RAY_ADDRESS.")
+        str, typer.Option(metavar="local|ray", help="ray: build on the cluster of RAY_ADDRESS.")
     ] = "local",
     yes: options.Yes = False,
 ) -> None:
-    """Encode documents into a knowledge base. Interrupted, the same command goes on."""
-    from rag_vqa.jobs import build as jobs_build
-    from rag_vqa.jobs.models import check_models, choose_retriever, load_encoder
-    from rag_vqa.retriever.compatibility import resolve_splitting
-    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    """Encode documents into a knowledge base. The same command continues a build that stopped."""
+    from rag_vqa.jobs.build import BuildOptions, build_knowledge_base, preview_build
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
-    if split is not None:
-        resolve_splitting(split)
-    jobs_build.check_output_folder(out)
-    split_up = jobs_build.is_sharded_build(engine, devices, shard, dry_run)
-    job = jobs_build.BuildJob(run, source, out, Shard.parse(shard))
-    job.open()
-    kept = False if codes_only else None
-    wanted, built_with = choose_retriever(settings, out, run, split=split, keep_tokens=kept)
-    with raise_on_signals():
-        job.survey(dry_run)
-        check_models([wanted], settings, run, yes=yes, built_with=built_with)
-        if split_up:
-            raise typer.Exit(job.in_parts(settings, wanted, split, kept, devices))
-        encoder = load_encoder(settings, *wanted, built_with)
+    _check_build_flags(engine, devices, shard, dry_run)
+    keep_tokens = False if codes_only else None
+    asked = BuildOptions(source, out, split, keep_tokens, Shard.parse(shard), yes)
+    with _running(context):
         if dry_run:
-            return job.preview(encoder, split or "window")
-        job.plan(encoder, split or "window", not codes_only)
-        with KnowledgeBase.create(out, encoder, exist_ok=True, split=split, keep_tokens=kept) as kb:
-            raise typer.Exit(job.add(kb, settings))
+            for line in preview_build(asked, settings, context):
+                print(line)
+            return
+        if engine == "ray":
+            from rag_vqa.jobs.ray_cluster import build_on_cluster
+
+            report = build_on_cluster(asked, settings, context)
+        elif devices is not None:
+            from rag_vqa.devices import parse_devices
+            from rag_vqa.jobs.sharded_build import build_on_devices
+
+            report = build_on_devices(asked, parse_devices(devices), settings, context)
+        else:
+            report = build_knowledge_base(asked, settings, context)
+    _print_build(context, report, is_shard=asked.shard.count > 1)
 
 
 @app.command()
 @options.with_settings(options.ENCODING)
 @options.with_source
-def add(
-    ctx: typer.Context,
-    source: SourceOptions,
-    out: Out,
-    yes: options.Yes = False,
-) -> None:
-    """Add documents to a knowledge base that is there; equal ones cost nothing."""
-    from rag_vqa.jobs.build import BuildJob
-    from rag_vqa.jobs.models import open_for_writing
+def add(ctx: typer.Context, source: SourceOptions, out: Out, yes: options.Yes = False) -> None:
+    """Add documents to a knowledge base that exists. Equal documents cost nothing."""
+    from rag_vqa.jobs.build import AddOptions, add_documents
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
-    job = BuildJob(run, source, out)
-    job.open()
-    with raise_on_signals(), open_for_writing(settings, out, run, yes=yes) as kb:
-        job.survey()
-        raise typer.Exit(job.add(kb, settings))
+    with _running(context):
+        report = add_documents(AddOptions(source, out, yes), settings, context)
+    _print_build(context, report)
 
 
 @app.command()
@@ -111,23 +110,80 @@ def sync(
     ctx: typer.Context,
     source: SourceOptions,
     out: Out,
-    dry_run: DryRun = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Delete even over 5% of the documents.")
+        bool, typer.Option("--force", help="Delete even more than 5% of the documents.")
     ] = False,
     yes: options.Yes = False,
 ) -> None:
-    """Make a knowledge base say what SOURCE says: encode what changed, delete what vanished."""
-    from rag_vqa.jobs.build import BuildJob
-    from rag_vqa.jobs.models import open_for_writing
+    """Make a knowledge base hold what SOURCE holds: encode what changed, delete what vanished."""
+    from rag_vqa.jobs.sync import SyncOptions, sync_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
-    job = BuildJob(run, source, out)
-    job.open()
-    with raise_on_signals(), open_for_writing(settings, out, run, yes=yes) as kb:
-        job.survey(dry_run)
-        raise typer.Exit(job.sync(kb, settings, dry_run, force))
+    with _running(context):
+        asked = SyncOptions(source, out, dry_run, force, yes)
+        found = asdict(sync_knowledge_base(asked, settings, context))
+    if context.json:
+        print_json(found)
+        return
+    names = ("added", "changed", "deleted", "unchanged", "refused")
+    counts = {name: found[name] for name in names}
+    _note_counts(context, out, found["documents"], counts, lists_refused=not dry_run)
+
+
+@contextmanager
+def _running(context: CommandContext) -> Iterator[None]:
+    """While a job runs, signals stop it after its last commit; --quiet hides warnings."""
+    with warnings.catch_warnings(), raise_on_signals():
+        if context.quiet:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _check_build_flags(engine: str, devices: str | None, shard: str | None, dry_run: bool) -> None:
+    """Raise UsageError for flags that do not go together."""
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: give local or ray.")
+    flags = {"--devices": devices, "--engine ray": engine == "ray", "--shard": shard}
+    given = [name for name, value in flags.items() if value]
+    if len(given) > 1 or (dry_run and (devices or engine == "ray")):
+        both = " and ".join([*given, *["--dry-run"] * dry_run][:2])
+        raise UsageError(f"{both} do not go together: leave out one of them.")
+
+
+def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = False) -> None:
+    """Print what was built and what to do next. Exits with 1 if every document was refused."""
+    out = report.path
+    names = ("added", "replaced", "unchanged", "refused")
+    counts = {name: getattr(report, name) for name in names}
+    if context.json:
+        print_json({"path": str(out), **counts, "documents": report.documents})
+    else:
+        _note_counts(context, out, report.documents, counts)
+    # A shard may consist of refused documents alone; merging shows what the build keeps.
+    if not (is_shard or report.has_kept_any):
+        context.note(
+            f"Every document was refused. Correct what {out / REJECTS_FILE} lists, then: "
+            f"rag-vqa kb add SOURCE --out {out}"
+        )
+        raise typer.Exit(EXIT_FAILED)
+    if not context.json:
+        context.note(f'Ask it: rag-vqa ask {out} "…" --image FILE')
+
+
+def _note_counts(
+    context: CommandContext,
+    out: Path,
+    documents: int,
+    counts: Mapping[str, Any],
+    lists_refused: bool = True,
+) -> None:
+    changes = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    refused = f" → {out / REJECTS_FILE}" if lists_refused and counts["refused"] else ""
+    context.note(f"{out}: {documents:,} documents ({changes or 'nothing new'}{refused})")
 
 
 app.command()(kb_maintenance.delete)

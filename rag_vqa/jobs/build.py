@@ -1,7 +1,7 @@
-"""Builds a knowledge base, adds to it or syncs it: survey the source, estimate, encode, report.
+"""Builds a knowledge base or adds to it: survey the source, estimate, encode, list what is refused.
 
 Knows the steps and the lists of refused documents. Does not know how a document is encoded or
-stored (retriever/), nor how a build is divided (sharded_build.py).
+stored (retriever/), nor how a build is divided among processes (sharded_build.py).
 """
 
 from __future__ import annotations
@@ -10,27 +10,15 @@ import csv
 import io
 import json
 import os
-import resource
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rag_vqa.cli.context import CommandContext
-from rag_vqa.cli.output import print_json
-from rag_vqa.cli.progress import progress
-from rag_vqa.errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_PARTIAL,
-    BadInput,
-    UsageError,
-)
+from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import Record, Rejected
 from rag_vqa.formatting import escape_invisible, format_time_needed, one_line
 from rag_vqa.jobs.document_source import (
@@ -38,255 +26,176 @@ from rag_vqa.jobs.document_source import (
     REJECTS_FILE,
     Shard,
     SourceOptions,
+    SourceReader,
     describe_source,
-    survey_source,
+)
+from rag_vqa.jobs.download_consent import ModelRevision
+from rag_vqa.jobs.models import (
+    BuiltWith,
+    check_models,
+    choose_retriever,
+    load_encoder,
+    open_for_writing,
 )
 from rag_vqa.jobs.signals import Stopped
-from rag_vqa.progress import Advance
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
-    from rag_vqa.formats.source_statistics import SourceStatistics
-    from rag_vqa.retriever.ingest_batch import AddReport
-    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase
     from rag_vqa.retriever.modeling import TokenEncoder
-    from rag_vqa.retriever.sync_and_merge import SyncReport
     from rag_vqa.settings_schema import Settings
     from rag_vqa.types import Passage
 
-PREVIEW_DOCUMENTS = 3  # documents
-COMMIT_BATCHES = 8  # batches of a commit: as many are sorted by length, so that little is padding
-ESTIMATE_FROM_DOCUMENTS = 1_000  # documents; a shorter build is as soon done as planned
-PROBE_DOCUMENTS = 32  # documents
+PREVIEW_DOCUMENTS = 3
+COMMIT_BATCHES = 8  # batches of a commit: sorting them by length leaves little padding
+ESTIMATE_FROM_DOCUMENTS = 1_000  # a shorter build is done as soon as it is estimated
+PROBE_DOCUMENTS = 32  # encoded for an estimate
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
-@dataclass
-class BuildJob:
-    """One run over a source. `tells` hears of its progress in place of the terminal."""
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of a build.
 
-    run: CommandContext
-    sourcing: SourceOptions
+    Attributes:
+        out: folder of the knowledge base. One that is there is continued, or added to.
+        split: how long texts are divided into passages: "window" or "none"; None: as the
+            knowledge base was built, "window" for a new one.
+        keep_tokens: False keeps int8 codes alone, a third of the disk; None: as `split`.
+        shard: build only this shard of the source.
+        yes: download missing models without asking.
+    """
+
+    source: SourceOptions
     out: Path
+    split: str | None = None
+    keep_tokens: bool | None = None
     shard: Shard = field(default_factory=Shard)
-    rejected: list[Rejected] = field(default_factory=list)
-    tells: Advance | None = None
-
-    def open(self) -> None:
-        """Finds out what the source is; what is wrong with the flags is told here."""
-        self.source = self.sourcing.open(self.rejected)
-
-    def survey(self, dry_run: bool = False) -> None:
-        """Reads through the source and says what is there, before any model loads."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the reading that counts will tell
-            self.found: SourceStatistics = survey_source(self.source)
-        self.known(self.found.documents)
-        for line in describe_source(self.source, self.found, None if dry_run else self.out):
-            self.run.note(line)
-        if self.shard.count > 1:
-            self.run.note(f"part {self.shard.number} of {self.shard.count}: {self.total:,} of them")
-
-    def known(self, documents: int) -> None:
-        """How many the source holds, where that was found out before."""
-        self.there, self.total = documents, self.shard.size(documents)
-
-    def documents(self) -> Iterator[Record]:
-        """The records of this part, from the beginning; what it refuses is told anew."""
-        self.rejected.clear()
-        return self.shard.of(self.source.records(), self.there, self.rejected.clear)
-
-    def plan(self, encoder: TokenEncoder, split: str, kept: bool) -> None:
-        """What the job will take, of a few documents encoded; short jobs are only begun."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            planned = estimate_build(self.documents(), self.total, encoder, split, kept)
-        if planned is not None:
-            self.run.note(planned)
-
-    def preview(self, encoder: TokenEncoder, split: str) -> None:
-        """Shows the first three documents as they would be encoded and read."""
-        for line in preview_documents(islice(self.documents(), PREVIEW_DOCUMENTS), encoder, split):
-            print(line)
-
-    def add(self, kb: KnowledgeBase, settings: Settings) -> int:
-        """Encodes and stores; the exit code: done, failed where nothing was kept, in part by
-        a signal, interrupted."""
-        from rag_vqa.retriever.ingest_batch import AddReport
-
-        report = AddReport()
-
-        def work(advance: Callable[[int], None]) -> None:
-            kb.add(
-                self.documents(),
-                batch_size=COMMIT_BATCHES * settings.retriever.batch_size,
-                on_progress=advance,
-                strict=self.sourcing.strict,
-                report=report,
-            )
-
-        return self._run(kb, "encode", work, report) or self.added(kb, report)
-
-    def _index(self, kb: KnowledgeBase) -> None:
-        """What the search of very many passages needs is worked out now, not at the first one."""
-        if kb.retriever.has_cache:
-            self.run.note(f"index: {kb.retriever.choice.reason}")
-            kb.retriever.keep()
-
-    def in_parts(
-        self,
-        settings: Settings,
-        wanted: tuple[str, str | None],
-        split: str | None,
-        kept: bool | None,
-        devices: str | None,
-    ) -> int:
-        """Builds parts on these devices, or on a cluster, and merges them; the exit code."""
-        from rag_vqa import devices as rag_vqa_devices
-        from rag_vqa.jobs import local_processes as here
-        from rag_vqa.jobs import ray_cluster
-        from rag_vqa.jobs.sharded_build import ShardedBuild
-
-        names = [] if devices is None else rag_vqa_devices.parse_devices(devices)
-        count = len(names) or ray_cluster.shard_count(self.total)
-        parts = ShardedBuild(self.run, self.sourcing, self.out, settings, wanted, split, kept,
-                      self.total, count)  # fmt: skip
-        return here.build_on_devices(parts, names) if names else ray_cluster.build_on_cluster(parts)
-
-    def sync(self, kb: KnowledgeBase, settings: Settings, dry_run: bool, force: bool) -> int:
-        """Makes the knowledge base say what the source says; the exit code as of `add`."""
-        done: list[SyncReport] = []
-
-        def work(advance: Callable[[int], None]) -> None:
-            done.append(
-                kb.sync(
-                    _RereadableSource(self.documents),
-                    dry_run=dry_run,
-                    force=force,
-                    rejected=self.rejected,
-                    batch_size=COMMIT_BATCHES * settings.retriever.batch_size,
-                    on_progress=advance,
-                    strict=self.sourcing.strict,
-                )
-            )
-
-        return self._run(kb, "compare", work, None) or self._synced(kb, done[0], dry_run)
-
-    def _run(
-        self,
-        kb: KnowledgeBase,
-        name: str,
-        work: Callable[[Callable[[int], None]], None],
-        report: AddReport | None,
-    ) -> int:
-        quiet = self.run.quiet
-        try:
-            with warnings.catch_warnings(), progress(name, self.total, quiet=quiet) as advance:
-                if quiet:
-                    warnings.simplefilter("ignore")
-                work(self.tells or advance)
-        except (KeyboardInterrupt, Stopped) as stop:
-            if report is not None:
-                self._write(report.rejected, report.missing_images)
-            by_hand = isinstance(stop, KeyboardInterrupt)
-            if self.tells is None:
-                print(
-                    f"{'^C stopped' if by_hand else 'Stopped'}: {len(kb):,} documents are safe. "
-                    "The same command goes on from here.",
-                    file=sys.stderr,
-                )
-            return EXIT_INTERRUPTED if by_hand else EXIT_PARTIAL
-        return EXIT_DONE
-
-    def added(self, kb: KnowledgeBase, report: AddReport) -> int:
-        """Writes down what was refused, and says what was done; the exit code."""
-        self._write(report.rejected, report.missing_images)
-        self._index(kb)
-        counts = {"added": report.added, "replaced": report.replaced,
-                  "unchanged": report.unchanged, "refused": len(self.rejected)}  # fmt: skip
-        if report.cut:
-            share = report.cut / report.tokens
-            self.run.note(f"{share:.1%} of the text lies beyond the retriever's window, unread")
-        self._say(kb, counts, {})
-        # A part may be of refused documents alone; what its build keeps is known after merging.
-        if self.shard.count == 1 and not report.added + report.replaced + report.unchanged:
-            self.run.note(
-                f"Nothing was kept. Mend what {self.out / REJECTS_FILE} lists, then: "
-                f"rag-vqa kb add SOURCE --out {self.out}"
-            )
-            return EXIT_FAILED
-        if not self.run.json:
-            self.run.note(f'Ask it: rag-vqa ask {self.out} "…" --image FILE')
-        return EXIT_DONE
-
-    def _synced(self, kb: KnowledgeBase, report: SyncReport, dry_run: bool) -> int:
-        if not dry_run:
-            self.rejected = report.rejected
-            self._write([], report.missing_images)
-            self._index(kb)
-        counts = {"added": report.added, "changed": report.changed, "deleted": report.deleted,
-                  "unchanged": report.unchanged, "refused": len(report.rejected)}  # fmt: skip
-        if report.kept:
-            self.run.note(
-                f"{report.kept:,} documents are not in the source and were kept: records without "
-                "an id were refused, and may be these"
-            )
-        if report.held:
-            self.run.note(
-                f"{report.held:,} documents stay as they were: their pictures are missing "
-                f"→ {self.out / MISSING_IMAGES_FILE}"
-            )
-        if dry_run and report.rash:
-            self.run.note("over 5% of the documents would be deleted: that needs --force")
-        more = {"encoded": report.encoded, "held": report.held, "rash": report.rash}
-        self._say(kb, counts, {**more, "dry_run": dry_run})
-        return EXIT_DONE
-
-    def _say(self, kb: KnowledgeBase, counts: Mapping[str, int], more: Mapping[str, Any]) -> None:
-        if self.run.json:
-            print_json({"path": str(self.out), **counts, "documents": len(kb), **more})
-            return
-        said = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        refused = (
-            f" → {self.out / REJECTS_FILE}" if self.rejected and not more.get("dry_run") else ""
-        )
-        self.run.note(f"{self.out}: {len(kb):,} documents ({said or 'nothing new'}{refused})")
-
-    def _write(self, rejected: list[Rejected], missing: list[tuple[str, str]]) -> None:
-        """Whole, under new names: what lies there may be a link to any file of the user's."""
-        from rag_vqa.storage import atomic
-
-        self.rejected += rejected
-        lines = [json.dumps(asdict(refusal)) + "\n" for refusal in self.rejected]
-        atomic.write_file(self.out / REJECTS_FILE, "".join(lines).encode())
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows([("document", "image"), *missing])
-        atomic.write_file(self.out / MISSING_IMAGES_FILE, table.getvalue().encode())
-
-
-def is_sharded_build(engine: str, devices: str | None, shard: str | None, dry_run: bool) -> bool:
-    """Whether a build is one of several parts. Raises UsageError for what does not go together."""
-    if engine not in ("local", "ray"):
-        raise UsageError(f"--engine {engine}: give local or ray.")
-    given = {"--devices": devices, "--engine ray": engine == "ray", "--shard": shard}
-    asked = [name for name, value in given.items() if value]
-    if len(asked) > 1 or (dry_run and (devices or engine == "ray")):
-        both = " and ".join([*asked, *["--dry-run"] * dry_run][:2])
-        raise UsageError(f"{both} do not go together: leave out one of them.")
-    return devices is not None or engine == "ray"
+    yes: bool = False
 
 
 @dataclass(frozen=True)
-class _RereadableSource:
-    """A source that can be read again, from its beginning each time."""
+class AddOptions:
+    """Options of adding documents to the knowledge base at `out`."""
 
-    read: Callable[[], Iterator[Record]]
+    source: SourceOptions
+    out: Path
+    yes: bool = False
 
-    def __iter__(self) -> Iterator[Record]:
-        return self.read()
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What became of the documents; `documents` are in the knowledge base now.
+
+    The refused ones are listed in rejects.jsonl, missing pictures in missing.csv, both in its
+    folder.
+    """
+
+    path: Path
+    added: int
+    replaced: int
+    unchanged: int
+    refused: int
+    documents: int
+
+    @property
+    def has_kept_any(self) -> bool:
+        """False if every document was refused."""
+        return bool(self.added or self.replaced or self.unchanged)
+
+
+@dataclass(frozen=True)
+class PreparedBuild:
+    """A build whose options are checked and whose source is surveyed; no model is loaded yet."""
+
+    reader: SourceReader
+    settings: Settings
+    retriever: ModelRevision
+    built_with: BuiltWith
+
+
+def build_knowledge_base(
+    options: BuildOptions, settings: Settings | None = None, reporter: Reporter = LOG
+) -> BuildReport:
+    """Encode documents into a knowledge base. The same call continues a build that was stopped.
+
+    Raises:
+        UsageError, Mismatch, Missing: invalid options, or a model or file that is missing; raised
+            before a model loads.
+        BadInput: a document is refused, and the source is strict.
+        Stopped: a signal or ^C; what was committed is safe.
+    """
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    prepared = prepare_build(options, settings, reporter)
+    encoder = load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
+    split, keep_tokens = options.split or "window", options.keep_tokens is not False
+    if estimate := estimate_build(prepared.reader, encoder, split, keep_tokens):
+        reporter.note(estimate)
+    with KnowledgeBase.create(
+        options.out, encoder, exist_ok=True, split=options.split, keep_tokens=options.keep_tokens
+    ) as kb:
+        return add_records(kb, prepared.reader, options.out, prepared.settings, reporter)
+
+
+def add_documents(
+    options: AddOptions, settings: Settings | None = None, reporter: Reporter = LOG
+) -> BuildReport:
+    """Add documents to a knowledge base that exists; equal ones are not encoded again.
+
+    Raises: as `build_knowledge_base`.
+    """
+    from rag_vqa.settings import load_settings
+
+    settings = settings or load_settings()
+    reader = SourceReader(options.source)
+    with open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
+        report_survey(reader, options.out, reporter)
+        return add_records(kb, reader, options.out, settings, reporter)
+
+
+def preview_build(
+    options: BuildOptions, settings: Settings | None = None, reporter: Reporter = LOG
+) -> list[str]:
+    """Lines that show the first documents as they would be encoded and read; builds nothing."""
+    prepared = prepare_build(options, settings, reporter, dry_run=True)
+    encoder = load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
+    records = islice(prepared.reader, PREVIEW_DOCUMENTS)
+    return list(preview_documents(records, encoder, options.split or "window"))
+
+
+def prepare_build(
+    options: BuildOptions,
+    settings: Settings | None,
+    reporter: Reporter,
+    *,
+    dry_run: bool = False,
+) -> PreparedBuild:
+    """Check the options, survey the source, and get consent to downloads.
+
+    Args:
+        dry_run: nothing will be written to `options.out`.
+
+    Raises: as `build_knowledge_base`.
+    """
+    from rag_vqa.retriever.compatibility import resolve_splitting
+    from rag_vqa.settings import load_settings
+
+    settings = settings or load_settings()
+    if options.split is not None:
+        resolve_splitting(options.split)
+    check_output_folder(options.out)
+    reader = SourceReader(options.source, options.shard)
+    retriever, built_with = choose_retriever(
+        settings, options.out, reporter, split=options.split, keep_tokens=options.keep_tokens
+    )
+    report_survey(reader, None if dry_run else options.out, reporter)
+    check_models([retriever], settings, reporter, yes=options.yes, built_with=built_with)
+    return PreparedBuild(reader, settings, retriever, built_with)
 
 
 def check_output_folder(path: Path) -> None:
-    """Raises UsageError if no knowledge base can be written at `path`."""
+    """Raise UsageError if no knowledge base can be written at `path`."""
     from rag_vqa.retriever.store.database import DATABASE_FILE
     from rag_vqa.retriever.store.document_store import has_foreign_files
 
@@ -301,35 +210,126 @@ def check_output_folder(path: Path) -> None:
         raise UsageError(f"--out {path}: the folder holds other files. Give another name.")
 
 
+def report_survey(reader: SourceReader, out: Path | None, reporter: Reporter) -> None:
+    """Survey the source, and report what it holds before any model loads."""
+    found = reader.survey()
+    for line in describe_source(reader.source, found, out):
+        reporter.note(line)
+    shard = reader.shard
+    if shard.count > 1:
+        reporter.note(f"shard {shard.number} of {shard.count}: {reader.total:,} of them")
+
+
+def add_records(
+    kb: KnowledgeBase, reader: SourceReader, out: Path, settings: Settings, reporter: Reporter
+) -> BuildReport:
+    """Encode and store the documents of a source.
+
+    Raises:
+        Stopped: the lists of refused documents are written, and what was committed is safe.
+    """
+    from rag_vqa.retriever.knowledge_base import AddReport
+
+    report = AddReport()
+    try:
+        with reporter.progress("encode", reader.total) as advance:
+            kb.add(
+                reader,
+                batch_size=COMMIT_BATCHES * settings.retriever.batch_size,
+                on_progress=advance,
+                strict=reader.options.strict,
+                report=report,
+            )
+    except (KeyboardInterrupt, Stopped) as stop:
+        write_refused(out, [*reader.rejected, *report.rejected], report.missing_images)
+        raise Stopped.after(stop, continue_message(kb)) from None
+    return finish_build(kb, out, reader.rejected, report, reporter)
+
+
+def continue_message(kb: KnowledgeBase) -> str:
+    """What the person reads when a build stops."""
+    return f"{len(kb):,} documents are safe. The same command goes on from here."
+
+
+def finish_build(
+    kb: KnowledgeBase, out: Path, rejected: list[Rejected], report: AddReport, reporter: Reporter
+) -> BuildReport:
+    """List the refused documents, prepare the index, and sum up.
+
+    Args:
+        rejected: what the source refused; `report` holds what the knowledge base refused.
+    """
+    refused = [*rejected, *report.rejected]
+    write_refused(out, refused, report.missing_images)
+    keep_index(kb, reporter)
+    if report.cut:
+        share = report.cut / report.tokens
+        reporter.note(f"The retriever does not read {share:.1%} of the text: it exceeds the window")
+    return BuildReport(out, report.added, report.replaced, report.unchanged, len(refused), len(kb))
+
+
+def keep_index(kb: KnowledgeBase, reporter: Reporter) -> None:
+    """Compute now what the search of very many passages needs, not at the first question."""
+    if kb.retriever.has_cache:
+        reporter.note(f"index: {kb.retriever.choice.reason}")
+        kb.retriever.keep()
+
+
+def write_refused(
+    out: Path, rejected: Iterable[Rejected], missing_images: Iterable[tuple[str, str]]
+) -> None:
+    """Write the lists of refused documents and of missing pictures into the folder `out`.
+
+    Each file is replaced, never followed: it may be a link to any file of the user's.
+    """
+    from rag_vqa.storage import atomic
+
+    lines = [json.dumps(asdict(refusal)) + "\n" for refusal in rejected]
+    atomic.write_file(out / REJECTS_FILE, "".join(lines))
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("document", "image"), *missing_images])
+    atomic.write_file(out / MISSING_IMAGES_FILE, table.getvalue())
+
+
 def estimate_build(
-    records: Iterable[Record], total: int, encoder: TokenEncoder, split: str, kept: bool
+    reader: SourceReader, encoder: TokenEncoder, split: str, keep_tokens: bool
 ) -> str | None:
-    """One line: passages, disk, memory, time; None for a short job."""
+    """One line: how many passages, how much disk, memory and time; None for a short build.
+
+    Encodes the first documents to find out.
+    """
+    import warnings
+
     from rag_vqa.retriever.index.int8_quantization import code_dtype
 
-    if total < ESTIMATE_FROM_DOCUMENTS:
+    if reader.total < ESTIMATE_FROM_DOCUMENTS:
         return None
-    passages = [
-        p
-        for record in islice(records, PROBE_DOCUMENTS)
-        for p in passages_of(record, encoder, split)
-    ]
-    encoder.encode_passages(passages)  # the first time allocates, and chooses kernels
-    start = time.monotonic()
-    encoder.encode_passages(passages)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come again when the documents are encoded
+        records = islice(reader, PROBE_DOCUMENTS)
+        passages = [passage for each in records for passage in passages_of(each, encoder, split)]
+        encoder.encode_passages(passages)  # the first time allocates, and chooses kernels
+        start = time.monotonic()
+        encoder.encode_passages(passages)
     seconds = (time.monotonic() - start) / max(1, len(passages))
-    count = total * len(passages) // PROBE_DOCUMENTS
-    row = code_dtype(encoder.K, encoder.D).itemsize + 2 * encoder.K * encoder.D * kept
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
+    count = reader.total * len(passages) // PROBE_DOCUMENTS
+    row = code_dtype(encoder.K, encoder.D).itemsize + 2 * encoder.K * encoder.D * keep_tokens
     return (
         f"about {count:,} passages · {count * row / 1e9:.1f} GB of tokens · "
-        f"{memory / 1e9:.1f} GB of memory · {format_time_needed(count * seconds)} "
+        f"{_peak_memory() / 1e9:.1f} GB of memory · {format_time_needed(count * seconds)} "
         f"at {1 / seconds:.0f}/s"
     )
 
 
+def _peak_memory() -> float:
+    """The most memory that this process has used so far, in bytes."""
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT)
+
+
 def passages_of(record: Record, encoder: TokenEncoder, split: str) -> list[Passage]:
-    """What of a record would be encoded; nothing of one that would be refused."""
+    """The passages that would be encoded of a record; none if the record would be refused."""
     from rag_vqa.retriever import passages
 
     try:
@@ -343,7 +343,7 @@ def passages_of(record: Record, encoder: TokenEncoder, split: str) -> list[Passa
 def preview_documents(
     records: Iterable[Record], encoder: TokenEncoder, split: str
 ) -> Iterator[str]:
-    """Lines that show each record as it would be read, and as it would be encoded."""
+    """Lines that show each record as a reader would read it, and as it would be encoded."""
     for record in records:
         yield f"{one_line(record.id)}"
         yield f"  read:    {_shorten(' · '.join(x for x in (record.title, record.section) if x))}"
@@ -359,6 +359,6 @@ def preview_documents(
             yield f"  encoded: {_shorten(passage.text)} [{tokens} tokens]{image}"
 
 
-def _shorten(text: str, most: int = 160) -> str:
+def _shorten(text: str, length: int = 160) -> str:
     line = one_line(escape_invisible(text))
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= length else f"{line[: length - 1]}…"

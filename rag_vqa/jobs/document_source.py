@@ -6,6 +6,7 @@ it before a build. Does not know file formats (formats/) or how documents are st
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,32 +15,44 @@ from typing import TYPE_CHECKING
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.formats.document import Record, Rejected
+from rag_vqa.formatting import one_line
 
 if TYPE_CHECKING:
     from rag_vqa.formats.source import Source
     from rag_vqa.formats.source_statistics import SourceStatistics
 
 REJECTS_FILE, MISSING_IMAGES_FILE = "rejects.jsonl", "missing.csv"
+_MANY_FOREIGN_TEXTS = 0.1  # share of texts from which non-English ones are reported
 
 
 def require_folder(path: Path, option: str) -> Path:
-    """The path, if it is a folder; else UsageError."""
+    """The path; raises UsageError if it is no folder."""
     if not path.is_dir():
         problem = "this is a file" if path.exists() else "no such folder"
         raise UsageError(f"{option} {path}: {problem}. Give a folder.")
     return path
 
 
-def require_path(path: Path, what: str, mend: str) -> Path:
-    """The path, if something is there; else UsageError, which says what helps."""
+def require_path(path: Path, what: str, next_step: str) -> Path:
+    """The path; raises UsageError, which names the next step, if nothing is there."""
     if not path.exists():
-        raise UsageError(f"{path}: no such {what}. {mend}")
+        raise UsageError(f"{path}: no such {what}. {next_step}")
     return path
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """A source as a command line names it."""
+    """Which documents to read, and how.
+
+    Attributes:
+        path: JSONL, CSV, TSV, Parquet, a folder of pictures and texts, or a benchmark's own file.
+        images: folder of the pictures, if the files name them relative to another one.
+        kind: format of `path`; "auto" finds it out.
+        mapping: columns of a table, `FIELD=COLUMN` each.
+        unit: of Encyclopedic-VQA: "page" or "section" becomes a document.
+        subset: a file of ids or titles, one a line: only these documents.
+        strict: stop at the first document that is refused.
+    """
 
     path: Path
     images: Path | None = None
@@ -50,7 +63,7 @@ class SourceOptions:
     strict: bool = False
 
     def absolute(self) -> SourceOptions:
-        """The same from any folder."""
+        """The same options with absolute paths, for processes that work in another folder."""
         return replace(
             self,
             path=self.path.resolve(),
@@ -59,11 +72,11 @@ class SourceOptions:
         )
 
     def open(self, rejected: list[Rejected]) -> Source:
-        """The source; each reading of it fills `rejected` with what it refuses.
+        """Open the source; each reading of it appends the records that it refuses to `rejected`.
 
         Raises:
-            UsageError: no such file or folder, or options that do not fit.
-            BadInput: it cannot be read.
+            UsageError: no such file or folder, or options that do not fit the source.
+            BadInput: the source cannot be read.
         """
         from rag_vqa.formats.mapping import parse_mapping
         from rag_vqa.formats.source import open_source
@@ -72,7 +85,7 @@ class SourceOptions:
         if self.images is not None:
             require_folder(self.images, "--images")
         if self.subset is not None:
-            require_path(self.subset, "file of ids", "Give --subset one with an id a line.")
+            require_path(self.subset, "file of ids", "Give --subset a file with one id a line.")
         try:
             return open_source(
                 self.path,
@@ -90,73 +103,110 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count` of a source, as a run of its documents: 1 of 1 is all."""
+    """Shard `number` of `count` of a source: consecutive documents. Shard 1 of 1 is all of them."""
 
     number: int = 1
     count: int = 1
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """`"2/8"`; None is all. Raises UsageError."""
+        """The shard of a text such as "2/8"; None means all documents. Raises UsageError."""
         if text is None:
             return cls()
         number, slash, count = text.partition("/")
         if not (slash and number.isdecimal() and count.isdecimal()):
             raise UsageError(f"--shard {text}: expected i/n, for instance 2/8")
         if not 1 <= int(number) <= int(count):
-            raise UsageError(f"--shard {text}: parts are counted from 1 to {count}.")
+            raise UsageError(f"--shard {text}: shards are numbered from 1 to {count}.")
         return cls(int(number), int(count))
 
     def size(self, total: int) -> int:
-        """Its documents, of `total`."""
+        """Number of its documents, if the source has `total`."""
         return self._end(total, self.number) - self._end(total, self.number - 1)
 
-    def of(
-        self, records: Iterator[Record], total: int, skipped: Callable[[], object] | None = None
+    def select(
+        self, records: Iterator[Record], total: int, on_start: Callable[[], object] | None = None
     ) -> Iterator[Record]:
-        """Its records: runs, so that parts merged in order are what one build makes.
+        """The records of this shard, out of those of the whole source.
 
-        What is refused between two runs is met by the later part, behind all by the last one.
-        `skipped` is called once the parts before have been read past: what was refused is theirs.
+        They are consecutive, so that shards merged in order make what one build makes. A record
+        that the source refuses between two shards counts for the later one; those after the last
+        document count for the last shard.
+
+        Args:
+            on_start: called once the records of earlier shards are skipped: what was refused until
+                then belongs to those.
         """
         for _ in islice(records, self._end(total, self.number - 1)):
             pass
-        if skipped is not None:
-            skipped()
-        # The last part reads to the end: what is refused there is told, too.
+        if on_start is not None:
+            on_start()
+        # The last shard reads to the end, to report what is refused there.
         yield from islice(records, None if self.number == self.count else self.size(total))
 
     def _end(self, total: int, number: int) -> int:
         return total * number // self.count
 
 
-def survey_source(source: Source) -> SourceStatistics:
-    """Count what a source holds, so that hours are not spent on one that is wrong."""
-    from rag_vqa.formats.source_statistics import collect_statistics
+class SourceReader:
+    """Reads the documents of a shard of a source, from the beginning at each iteration.
 
-    return collect_statistics(replace(source))
+    Attributes:
+        rejected: what the last reading refused.
+        documents: number of documents of the whole source; 0 until it is known.
+        total: number of documents of the shard.
+    """
+
+    def __init__(self, options: SourceOptions, shard: Shard | None = None) -> None:
+        """Open the source. Raises as `SourceOptions.open`."""
+        self.options, self.shard = options, shard or Shard()
+        self.rejected: list[Rejected] = []
+        self.source = options.open(self.rejected)
+        self.documents = self.total = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        self.rejected.clear()
+        return self.shard.select(self.source.records(), self.documents, self.rejected.clear)
+
+    def survey(self) -> SourceStatistics:
+        """Read through the source once and count, before hours are spent on a wrong one."""
+        from rag_vqa.formats.source_statistics import collect_statistics
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again when the source is encoded
+            found = collect_statistics(replace(self.source))
+        self.set_documents(found.documents)
+        return found
+
+    def set_documents(self, documents: int) -> None:
+        """Set how many documents the source has, if an earlier survey counted them."""
+        self.documents, self.total = documents, self.shard.size(documents)
 
 
-def describe_source(source: Source, found: SourceStatistics, out: Path | None) -> Iterator[str]:
-    """What a person should know of a source before it is encoded, a line each; `out` is where
-    lists of what is amiss will be written, None if they will not."""
-    from rag_vqa.formatting import one_line
+def describe_source(
+    source: Source, found: SourceStatistics, out: Path | None = None
+) -> Iterator[str]:
+    """Lines for the person who builds: what the source holds, and what looks wrong.
 
-    pictures = f" · {found.with_image:,} with image" if found.with_image else ""
-    lists = (
+    Args:
+        out: folder where the lists of refused documents and missing pictures will be written.
+    """
+    missing_file, rejects_file = (
         ("", "") if out is None else (f" → {out / MISSING_IMAGES_FILE}", f" → {out / REJECTS_FILE}")
     )
-    gone = f" ({found.images_missing:,} missing{lists[0]})" if found.images_missing else ""
-    bad = found.refused + found.empty
-    refused = f" · {bad:,} refused{lists[1]}" if bad else ""
-    yield f"{found.documents - found.empty:,} documents ({source.kind}){pictures}{gone}{refused}"
+    images = f" · {found.with_image:,} with image" if found.with_image else ""
+    if found.images_missing:
+        images += f" ({found.images_missing:,} missing{missing_file})"
+    count = found.refused + found.empty
+    refused = f" · {count:,} refused{rejects_file}" if count else ""
+    yield f"{found.documents - found.empty:,} documents ({source.kind}){images}{refused}"
     if source.metadata:
         yield f"metadata: {one_line(', '.join(source.metadata))}"
     if source.unknown:
-        yield f"left out, no field of ours: {one_line(', '.join(source.unknown))}"
+        yield f"left out, no field of a document: {one_line(', '.join(source.unknown))}"
     if found.duplicates:
-        yield f"{found.duplicates:,} documents have an id that was there before: the first stays"
-    if found.foreign_share > 0.1:
+        yield f"{found.duplicates:,} documents repeat an earlier id: the first one stays"
+    if found.foreign_share > _MANY_FOREIGN_TEXTS:
         yield (
             f"{found.foreign:,} of {found.judged:,} texts look non-English, for instance "
             f"{one_line(found.foreign_ids[0])}: if the retriever reads English, give them an "

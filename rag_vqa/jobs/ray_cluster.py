@@ -12,109 +12,130 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import uuid
+import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.progress import progress
-from rag_vqa.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTIAL, Missing, RagVqaError
+from rag_vqa.errors import Missing, RagVqaError
+from rag_vqa.jobs.build import BuildOptions, BuildReport, prepare_build
 from rag_vqa.jobs.sharded_build import ShardedBuild
 from rag_vqa.jobs.signals import Stopped
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.modeling.encoder import Encoder
+    from rag_vqa.settings_schema import Settings
 
-SHARD_DOCUMENTS = 2_000  # documents: minutes of one GPU, which is what the death of a node costs it
+SHARD_DOCUMENTS = 2_000  # minutes of one GPU, which is what the death of a node costs a shard
 
 
-def shard_count(total: int) -> int:
-    """How many parts a source of so many documents makes.
+def shard_count(documents: int) -> int:
+    """Number of shards for a source of so many documents.
 
     >>> shard_count(0), shard_count(2_000), shard_count(2_001)
     (1, 1, 2)
     """
-    return max(1, -(-total // SHARD_DOCUMENTS))
+    return max(1, -(-documents // SHARD_DOCUMENTS))
 
 
-def build_on_cluster(parts: ShardedBuild) -> int:
-    """Build what parts are not there yet, on the cluster that RAY_ADDRESS names or else on this
-    machine alone, and merge all; the exit code.
+def build_on_cluster(
+    options: BuildOptions, settings: Settings | None = None, reporter: Reporter = LOG
+) -> BuildReport:
+    """Build a knowledge base on the cluster that RAY_ADDRESS names, or else on this machine alone.
+
+    The same call resumes it.
 
     Raises:
-        Missing: Ray is not installed.
+        Missing: Ray is not installed; otherwise as `build_knowledge_base`.
     """
+    prepared = prepare_build(options, settings, reporter)
+    sharded = ShardedBuild.of(options, prepared, shard_count(prepared.reader.total))
+    return build_shards_on_cluster(_with_absolute_paths(sharded), reporter)
+
+
+def build_shards_on_cluster(sharded: ShardedBuild, reporter: Reporter) -> BuildReport:
+    """Build the shards that are missing, and merge all of them."""
     try:
         import ray.data
     except ImportError as error:
         raise Missing("--engine ray needs an extra: pip install 'rag-vqa[ray]'") from error
-    parts = _with_absolute_paths(parts)
-    parts.begin()
+    sharded.prepare_folder()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    left = [{"number": n} for n in parts.left()]
-    there = parts.count - len(left)
+    missing = [{"number": number} for number in sharded.missing_shards()]
+    built = sharded.count - len(missing)
     try:
-        if left:
+        if missing:
             gpus = 1 if ray.cluster_resources().get("GPU") else 0
             ray.data.DataContext.get_current().enable_progress_bars = False
-            rows = ray.data.from_items(left, override_num_blocks=len(left)).map_batches(
-                _build_shards, batch_size=1, fn_kwargs={"parts": parts}, num_gpus=gpus, num_cpus=1
+            rows = ray.data.from_items(missing, override_num_blocks=len(missing)).map_batches(
+                build_shards,
+                batch_size=1,
+                fn_kwargs={"sharded": sharded},
+                num_gpus=gpus,
+                num_cpus=1,
             )
-            with progress("parts", parts.count, quiet=parts.run.quiet) as advance:
-                for done, _ in enumerate(rows.iter_rows(), there + 1):
+            with reporter.progress("shards", sharded.count) as advance:
+                for done, _ in enumerate(rows.iter_rows(), built + 1):
                     advance(done)
     except (KeyboardInterrupt, Stopped) as stop:
-        print("Stopped: the parts that are whole are safe. The same command goes on from here.",
-              file=sys.stderr)  # fmt: skip
-        return EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_PARTIAL
-    return parts.merge()
+        safe = "complete shards are safe. The same command goes on from here."
+        raise Stopped.after(stop, safe) from None
+    return sharded.merge(reporter)
 
 
-def _build_shards(batch: dict[str, Any], parts: ShardedBuild) -> dict[str, Any]:
-    """On a node: build the parts of these numbers, each under a name that nobody else has."""
+def build_shards(batch: dict[str, Any], sharded: ShardedBuild) -> dict[str, Any]:
+    """On a node: build the shards of these numbers, each under a name that nobody else has."""
     for number in map(int, batch["number"]):
-        whole = parts.path(number)
-        if parts.there(number):
+        if sharded.is_built(number):
             continue
-        attempt = whole.with_name(f"{uuid.uuid4().hex}-of-{parts.count}")
-        code = parts.build(number, _shard_encoder(parts), attempt)
-        if code != EXIT_DONE:
-            raise RagVqaError(f"Part {number} of {parts.count} was stopped on its node.")
-        _publish_shard(parts, number, attempt)
+        attempt = sharded.folder / f"{uuid.uuid4().hex}-of-{sharded.count}"
+        encoder = load_encoder_once(sharded.settings.model_dump_json(), *sharded.retriever)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # every node would repeat them
+                sharded.build_shard(number, encoder, attempt)
+        except (KeyboardInterrupt, Stopped) as stop:
+            raise RagVqaError(
+                f"Shard {number} of {sharded.count} was stopped on its node."
+            ) from stop
+        _publish_shard(sharded, number, attempt)
     return batch
 
 
-def _publish_shard(parts: ShardedBuild, number: int, attempt: Path) -> None:
+def _publish_shard(sharded: ShardedBuild, number: int, attempt: Path) -> None:
+    """Give a complete shard its final name."""
     try:
-        attempt.rename(parts.path(number))
+        attempt.rename(sharded.shard_path(number))
     except OSError:
-        if not parts.there(number):
+        if not sharded.is_built(number):
             raise
         shutil.rmtree(attempt)  # another attempt was faster, and holds the same
 
 
-def _shard_encoder(parts: ShardedBuild) -> Encoder:
-    return _load_encoder_once(parts.settings.model_dump_json(), *parts.wanted)
-
-
 @cache
-def _load_encoder_once(settings: str, model: str, commit: str | None) -> Encoder:
-    from rag_vqa.jobs.models import load_encoder
+def load_encoder_once(settings: str, model: str, commit: str | None) -> Encoder:
+    """The retriever, which stays loaded in a worker process.
+
+    Args:
+        settings: as JSON, which can be hashed.
+    """
+    from rag_vqa.jobs import models
     from rag_vqa.settings_schema import Settings
 
-    return load_encoder(Settings.model_validate_json(settings), model, commit)
+    return models.load_encoder(Settings.model_validate_json(settings), model, commit)
 
 
-def _with_absolute_paths(parts: ShardedBuild) -> ShardedBuild:
-    """Other processes work in other folders."""
-    model, commit = parts.wanted
+def _with_absolute_paths(sharded: ShardedBuild) -> ShardedBuild:
+    """The same build for processes that work in other folders."""
+    model, commit = sharded.retriever
     return replace(
-        parts,
-        out=parts.out.resolve(),
-        sourcing=parts.sourcing.absolute(),
-        wanted=(str(Path(model).resolve()) if Path(model).is_dir() else model, commit),
+        sharded,
+        out=sharded.out.resolve(),
+        source=sharded.source.absolute(),
+        retriever=(str(Path(model).resolve()) if Path(model).is_dir() else model, commit),
     )

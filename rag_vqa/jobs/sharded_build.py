@@ -1,36 +1,61 @@
 """Sharded builds: split a source into N shards, build each in its own process, merge in order.
 
-Knows shard folders, what is left to build, the options that a sharded build was started with, and
-merging. A sharded build resumes only with the same options and an unchanged source; pictures in a
-folder of their own (--images) are not checked. Does not know how processes are started
-(local_processes.py, ray_cluster.py). Each shard is a knowledge base of its own, so a process that
-dies loses no more than an ordinary build does.
+Knows shard folders, which shards are left to build, the options that a sharded build was started
+with, and merging. A sharded build resumes only with the same options and an unchanged source;
+pictures in a folder of their own (--images) are not checked. Does not know how processes are
+started (local_processes.py, ray_cluster.py). Each shard is a knowledge base of its own, so a
+process that dies loses no more than an ordinary build does.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_vqa.cli.context import CommandContext
-from rag_vqa.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTIAL, RagVqaError, UsageError
+from rag_vqa.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    RagVqaError,
+    UsageError,
+)
 from rag_vqa.formats.document import Rejected
-from rag_vqa.jobs.build import BuildJob
-from rag_vqa.jobs.document_source import MISSING_IMAGES_FILE, REJECTS_FILE, Shard, SourceOptions
+from rag_vqa.jobs.build import (
+    BuildOptions,
+    BuildReport,
+    PreparedBuild,
+    add_records,
+    finish_build,
+    prepare_build,
+)
+from rag_vqa.jobs.document_source import (
+    MISSING_IMAGES_FILE,
+    REJECTS_FILE,
+    Shard,
+    SourceOptions,
+    SourceReader,
+)
+from rag_vqa.jobs.download_consent import ModelRevision
+from rag_vqa.jobs.local_processes import Call, run_processes
+from rag_vqa.jobs.models import load_encoder, open_knowledge_base
+from rag_vqa.jobs.signals import Stopped
+from rag_vqa.progress import LOG, Advance, LineNote, LogReporter, Reporter, no_note
 from rag_vqa.storage import atomic
 from rag_vqa.storage.fingerprint import check_unchanged, file_state
 
 if TYPE_CHECKING:
-    from rag_vqa.retriever.ingest_batch import AddReport
+    from rag_vqa.retriever.knowledge_base import AddReport
     from rag_vqa.retriever.modeling.encoder import Encoder
     from rag_vqa.settings_schema import Settings
 
@@ -39,61 +64,80 @@ RECORD_FILE = "begun.json"
 
 @dataclass(frozen=True)
 class ShardedBuild:
-    """All that a process needs to build a part; it travels there whole.
+    """All that a process needs to build a shard; it is pickled and sent there.
 
     Attributes:
-        total: documents of the source.
-        wanted: name and commit of the retriever.
-        kept: False: codes alone.
+        total: number of documents of the source.
+        count: number of shards.
     """
 
-    run: CommandContext
-    sourcing: SourceOptions
+    source: SourceOptions
     out: Path
     settings: Settings
-    wanted: tuple[str, str | None]
+    retriever: ModelRevision
     split: str | None
-    kept: bool | None
+    keep_tokens: bool | None
     total: int
     count: int
 
+    @classmethod
+    def of(cls, options: BuildOptions, prepared: PreparedBuild, count: int) -> ShardedBuild:
+        """The sharded build of a prepared one."""
+        return cls(
+            options.source,
+            options.out,
+            prepared.settings,
+            prepared.retriever,
+            options.split,
+            options.keep_tokens,
+            prepared.reader.total,
+            count,
+        )
+
     @property
     def folder(self) -> Path:
+        """The folder of the shards, beside the knowledge base."""
         return self.out.with_name(f"{self.out.name}.parts")
 
-    def path(self, number: int) -> Path:
+    @property
+    def _removed_folder(self) -> Path:
+        """Name of the folder while it is removed."""
+        return self.out.with_name(f"{self.out.name}.parts.gone")
+
+    def shard_path(self, number: int) -> Path:
+        """The folder of shard `number`, from 1."""
         return self.folder / f"{number}-of-{self.count}"
 
-    def there(self, number: int) -> bool:
-        """Whether part `number` is there; a folder that is being removed is none."""
+    def is_built(self, number: int) -> bool:
+        """True if shard `number` is there; a folder that was half removed does not count."""
         from rag_vqa.retriever.store.database import DATABASE_FILE
 
-        return (self.path(number) / DATABASE_FILE).exists()
+        return (self.shard_path(number) / DATABASE_FILE).exists()
 
-    def left(self) -> list[int]:
-        """The parts that are not there. What lies in their place, half removed, goes."""
-        missing = [n for n in range(1, self.count + 1) if not self.there(n)]
-        for path in map(self.path, missing):
+    def missing_shards(self) -> list[int]:
+        """Numbers of the shards that are not there. Removes what is left of them."""
+        missing = [number for number in range(1, self.count + 1) if not self.is_built(number)]
+        for path in map(self.shard_path, missing):
             if path.exists():
                 shutil.rmtree(path)
         return missing
 
-    def begin(self) -> None:
-        """Make the folder of the parts, or go on in it.
+    def prepare_folder(self) -> None:
+        """Create the folder of the shards, or check that its build can be resumed.
 
         Raises:
-            UsageError: what is to be built is there, or the parts are those of another build.
+            UsageError: the knowledge base is there already, or the shards belong to another build.
         """
         from rag_vqa.retriever.store.database import DATABASE_FILE
 
-        if self._gone.exists():  # its removal was cut short
-            shutil.rmtree(self._gone)
-        now = self._begun()
+        if self._removed_folder.exists():  # its removal was cut short
+            shutil.rmtree(self._removed_folder)
+        record = self._record()
         if not self.folder.is_dir():
             if (self.out / DATABASE_FILE).exists():
                 raise UsageError(
-                    f"{self.out} is there, and parts make a new one. Add to it: rag-vqa kb add "
-                    f"SOURCE --out {self.out}"
+                    f"{self.out} exists, and a sharded build makes a new one. Add to it: "
+                    f"rag-vqa kb add SOURCE --out {self.out}"
                 )
             self.folder.mkdir(parents=True)
         elif any(path.is_dir() for path in self.folder.iterdir()):
@@ -101,99 +145,170 @@ class ShardedBuild:
                 "Resume with the same source and options, or start again: "
                 f"rm -r {shlex.quote(str(self.folder))}"
             )
-            check_unchanged(self.folder, read_record(self.folder), asdict(now), hint)
+            check_unchanged(self.folder, read_record(self.folder), asdict(record), hint)
             return
-        now.write(self.folder)
+        record.write(self.folder)
 
-    def _begun(self) -> BuildRecord:
-        files = source_fingerprint(self.sourcing, [self.out, self.folder])
-        retriever = " ".join(filter(None, self.wanted))
-        return BuildRecord(self.count, self.total, source_id(self.sourcing), files, self.split,
-                           self.kept, retriever)  # fmt: skip
+    def _record(self) -> BuildRecord:
+        return BuildRecord(
+            self.count,
+            self.total,
+            source_id(self.source),
+            source_fingerprint(self.source, [self.out, self.folder]),
+            self.split,
+            self.keep_tokens,
+            " ".join(filter(None, self.retriever)),
+        )
 
-    @property
-    def _gone(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.parts.gone")
-
-    def encoder(self, device: str | None = None, sharers: int = 1) -> Encoder:
-        """The retriever on a device; `sharers` processes share the machine's cores."""
+    def load_encoder(self, device: str | None = None, processes: int = 1) -> Encoder:
+        """Load the retriever on a device; `processes` of them share the machine's cores."""
         import torch
 
-        from rag_vqa.jobs.models import load_encoder
         from rag_vqa.retriever.image_workers import default_workers
 
         asked = self.settings.retriever
-        workers = default_workers() // sharers if asked.workers is None else asked.workers
-        new = asked.model_copy(update={"workers": workers, "device": device or asked.device})
-        if sharers > 1:
-            torch.set_num_threads(max(1, torch.get_num_threads() // sharers))
-        return load_encoder(self.settings.model_copy(update={"retriever": new}), *self.wanted)
+        workers = default_workers() // processes if asked.workers is None else asked.workers
+        own = asked.model_copy(update={"workers": workers, "device": device or asked.device})
+        if processes > 1:
+            torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+        return load_encoder(self.settings.model_copy(update={"retriever": own}), *self.retriever)
 
-    def build(
-        self, number: int, encoder: Encoder, to: Path, tells: Callable[[int], None] | None = None
-    ) -> int:
-        """Build part `number`, from 1, at `to`; the exit code of `kb build`."""
+    def build_shard(
+        self, number: int, encoder: Encoder, path: Path, reporter: Reporter = LOG
+    ) -> None:
+        """Build shard `number`, from 1, at `path`. Raises as `add_records`."""
         from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-        quiet = replace(self.run, quiet=True, json=False)
-        job = BuildJob(quiet, self.sourcing, to, Shard(number, self.count), tells=tells)
-        job.open()
-        job.known(self.total)
+        reader = SourceReader(self.source, Shard(number, self.count))
+        reader.set_documents(self.total)
         with KnowledgeBase.create(
-            to, encoder, exist_ok=True, split=self.split, keep_tokens=self.kept
+            path, encoder, exist_ok=True, split=self.split, keep_tokens=self.keep_tokens
         ) as kb:
-            return job.add(kb, self.settings)
+            add_records(kb, reader, path, self.settings, reporter)
 
-    def merge(self) -> int:
-        """Make one knowledge base of the parts, in order, and leave none of them; the exit code."""
-        from rag_vqa.jobs.models import open_knowledge_base
-
-        paths = [self.path(number) for number in range(1, self.count + 1)]
+    def merge(self, reporter: Reporter = LOG) -> BuildReport:
+        """Merge the shards in order into one knowledge base, and remove them."""
+        paths = [self.shard_path(number) for number in range(1, self.count + 1)]
         report = merge_shards(self.out, paths)
-        # The first part was copied whole: to a merge it is unchanged, to the person it is new.
+        # The first shard was copied whole: unchanged for the merge, but new for the person.
         report.added, report.unchanged = report.added + report.unchanged, 0
-        job = BuildJob(self.run, self.sourcing, self.out)
-        job.rejected = [
-            Rejected(**json.loads(line))
-            for path in paths
-            for line in _read_lines(path / REJECTS_FILE)
-        ]
-        rows = (
-            row
-            for path in paths
-            for row in [*csv.reader(_read_lines(path / MISSING_IMAGES_FILE))][1:]
-        )
-        report.missing_images += [(document, image) for document, image in rows]
+        rejected, missing_images = read_refused(paths)
+        report.missing_images += missing_images
         with open_knowledge_base(self.out) as kb:
-            code = job.added(kb, report)
-        self.folder.rename(self._gone)  # first: parts in part would be taken for parts
-        shutil.rmtree(self._gone)
-        return code
+            merged = finish_build(kb, self.out, rejected, report, reporter)
+        # Renamed first: half of the shards could be taken for a build to resume.
+        self.folder.rename(self._removed_folder)
+        shutil.rmtree(self._removed_folder)
+        return merged
 
 
-def merge_shards(out: Path, parts: list[Path]) -> AddReport:
-    """Take the documents of `parts`, in their order, into `out`, which is made if need be."""
-    from rag_vqa.jobs.models import open_knowledge_base
+def build_on_devices(
+    options: BuildOptions,
+    devices: Sequence[str],
+    settings: Settings | None = None,
+    reporter: Reporter = LOG,
+) -> BuildReport:
+    """Build a knowledge base with one process a device; the same call resumes it.
+
+    Args:
+        devices: see `parse_devices`. A device that is named twice gets two processes.
+
+    Raises:
+        RagVqaError: a process failed.
+        UsageError, Mismatch, Missing, Stopped: as `build_knowledge_base`.
+    """
+    prepared = prepare_build(options, settings, reporter)
+    sharded = ShardedBuild.of(options, prepared, len(devices))
+    sharded.prepare_folder()
+    # No lock, which a killed process could keep.
+    done = multiprocessing.get_context("spawn").RawArray("q", sharded.count)
+    calls: list[Call] = [
+        (_build_shard_on_device, (sharded, number, device, done))
+        for number, device in enumerate(devices, 1)
+    ]
+    try:
+        with reporter.progress("encode", sharded.total) as advance:
+            codes = run_processes(calls, lambda: advance(sum(done[:])))
+    except (KeyboardInterrupt, Stopped) as stop:
+        raise Stopped.after(stop, _continue_message(sum(done[:]))) from None
+    check_exit_codes(codes, sharded.folder, sum(done[:]))
+    return sharded.merge(reporter)
+
+
+def _build_shard_on_device(sharded: ShardedBuild, number: int, device: str, done: Any) -> None:
+    """In a process of its own: build a shard. Writes its progress into `done`."""
+    try:
+        encoder = sharded.load_encoder(device, sharded.count)
+        reporter = SharedProgress(done, number - 1)
+        sharded.build_shard(number, encoder, sharded.shard_path(number), reporter)
+    except RagVqaError as error:
+        raise type(error)(f"shard {number} on {device}: {error}") from error
+    except OSError as error:
+        raise RagVqaError(f"shard {number} on {device}: {error}") from error
+
+
+class SharedProgress(LogReporter):
+    """Writes the progress of a process into its place of a shared array."""
+
+    def __init__(self, done: Any, place: int) -> None:
+        super().__init__()
+        self._done, self._place = done, place
+
+    @contextmanager
+    def progress(
+        self, name: str, total: int | None, *, first: int = 0, note: LineNote = no_note
+    ) -> Iterator[Advance]:
+        """Count in the shared array."""
+
+        def advance(count: int) -> None:
+            self._done[self._place] = count
+
+        yield advance
+
+
+def check_exit_codes(codes: Sequence[int], folder: Path, documents: int) -> None:
+    """Return if all processes have built their shards.
+
+    Raises:
+        RagVqaError: one failed.
+        Stopped: one was stopped.
+    """
+    # The last: by a signal that came before the process could answer it.
+    stopped = (EXIT_PARTIAL, EXIT_INTERRUPTED, -signal.SIGTERM)
+    for number, code in enumerate(codes, 1):
+        if code not in (EXIT_DONE, *stopped):
+            raise RagVqaError(
+                f"Shard {number} of {len(codes)} ended with exit code {code}. What all of them "
+                f"have so far is safe in {folder}. The same command goes on from here."
+            )
+    if any(codes):
+        raise Stopped(_continue_message(documents))
+
+
+def _continue_message(documents: int) -> str:
+    return f"{documents:,} documents are safe. The same command goes on from here."
+
+
+def merge_shards(out: Path, shards: Sequence[Path]) -> AddReport:
+    """Take the documents of `shards`, in their order, into `out`; create it if needed."""
     from rag_vqa.retriever.store.database import DATABASE_FILE
 
     if not (out / DATABASE_FILE).exists():
-        with open_knowledge_base(parts[0]) as first:
+        with open_knowledge_base(shards[0]) as first:
             first.snapshot(out)
     with open_knowledge_base(out) as kb:
-        return kb.merge(parts)
+        return kb.merge(shards)
 
 
-def exit_code_of(codes: Mapping[int, int], folder: Path) -> int:
-    """The exit code of processes that ended, by part. Raises RagVqaError if one failed."""
-    stopped = (EXIT_PARTIAL, EXIT_INTERRUPTED, -signal.SIGTERM)  # the last: before it could answer
-    bad = {number: code for number, code in codes.items() if code not in (EXIT_DONE, *stopped)}
-    if bad:
-        number = min(bad)
-        raise RagVqaError(
-            f"Part {number} of {len(codes)} ended with exit code {bad[number]}; what all of them "
-            f"have so far is safe in {folder}. The same command goes on from here."
-        )
-    return EXIT_PARTIAL if any(codes.values()) else EXIT_DONE
+def read_refused(folders: Iterable[Path]) -> tuple[list[Rejected], list[tuple[str, str]]]:
+    """The refused documents and the missing pictures that the lists in these folders name."""
+    rejected: list[Rejected] = []
+    missing_images: list[tuple[str, str]] = []
+    for folder in folders:
+        rejected += (Rejected(**json.loads(line)) for line in _read_lines(folder / REJECTS_FILE))
+        rows = [*csv.reader(_read_lines(folder / MISSING_IMAGES_FILE))][1:]  # without the header
+        missing_images += [(document, image) for document, image in rows]
+    return rejected, missing_images
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -204,11 +319,12 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class BuildRecord:
-    """Named as a person is told of them.
+    """The options that a sharded build was started with, in words that an error can show.
 
     Attributes:
+        parts: number of shards.
         source: path and options.
-        files: how many, how large, and a hash of their names, sizes and times of change.
+        files: number, total size, and a hash of their names, sizes and times of change.
     """
 
     parts: int
@@ -233,32 +349,36 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def source_id(sourcing: SourceOptions) -> str:
-    """Path and options of a source. `--strict` is none that changes a document."""
-    return json.dumps(asdict(replace(sourcing.absolute(), strict=False)), default=str)
+def source_id(source: SourceOptions) -> str:
+    """Path and options of a source, without --strict, which changes no document."""
+    return json.dumps(asdict(replace(source.absolute(), strict=False)), default=str)
 
 
-def source_fingerprint(sourcing: SourceOptions, but: Iterable[Path]) -> str:
-    """How the files of a source are now, without reading them; `but` are folders passed over."""
-    passed = {os.path.realpath(path) for path in but}
+def source_fingerprint(source: SourceOptions, excluded: Iterable[Path]) -> str:
+    """The state of a source's files, without reading them.
+
+    Args:
+        excluded: folders to leave out, such as the output.
+    """
+    left_out = {os.path.realpath(path) for path in excluded}
     count = size = 0
-    found = sha256()
-    for path in [*_source_files(sourcing.path, passed), *filter(None, [sourcing.subset])]:
+    digest = sha256()
+    for path in [*_source_files(source.path, left_out), *filter(None, [source.subset])]:
         state = file_state(path)
         count, size = count + 1, size + state[1]
-        found.update(json.dumps(state).encode())
-    return f"{count:,} of {size:,} bytes ({found.hexdigest()[:16]})"
+        digest.update(json.dumps(state).encode())
+    return f"{count:,} of {size:,} bytes ({digest.hexdigest()[:16]})"
 
 
-def _source_files(path: Path, passed: set[str]) -> Iterator[Path]:
-    """A file itself; of a folder all that are in it, in an order that stays."""
+def _source_files(path: Path, excluded: set[str]) -> Iterator[Path]:
+    """The file itself, or all files of a folder in a stable order; hidden ones are left out."""
     if not path.is_dir():
         yield path
         return
-    for folder, inner, names in os.walk(path):
-        inner[:] = sorted(
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(
             name
-            for name in inner
-            if name[0] != "." and os.path.realpath(Path(folder, name)) not in passed
+            for name in subfolders
+            if name[0] != "." and os.path.realpath(Path(folder, name)) not in excluded
         )
         yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
