@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import Record, Rejected
 from rag_vqa.formatting import escape_invisible, format_time_needed, one_line
+from rag_vqa.jobs import models
 from rag_vqa.jobs.document_source import (
     MISSING_IMAGES_FILE,
     REJECTS_FILE,
@@ -30,13 +31,7 @@ from rag_vqa.jobs.document_source import (
     describe_source,
 )
 from rag_vqa.jobs.download_consent import ModelRevision
-from rag_vqa.jobs.models import (
-    BuiltWith,
-    check_models,
-    choose_retriever,
-    load_encoder,
-    open_for_writing,
-)
+from rag_vqa.jobs.models import BuiltWith
 from rag_vqa.jobs.signals import Stopped
 from rag_vqa.progress import LOG, Reporter
 
@@ -128,7 +123,7 @@ def build_knowledge_base(
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
     prepared = prepare_build(options, settings, reporter)
-    encoder = load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
+    encoder = models.load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
     split, keep_tokens = options.split or "window", options.keep_tokens is not False
     if estimate := estimate_build(prepared.reader, encoder, split, keep_tokens):
         reporter.note(estimate)
@@ -149,7 +144,7 @@ def add_documents(
 
     settings = settings or load_settings()
     reader = SourceReader(options.source)
-    with open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
+    with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         report_survey(reader, options.out, reporter)
         return add_records(kb, reader, options.out, settings, reporter)
 
@@ -159,7 +154,7 @@ def preview_build(
 ) -> list[str]:
     """Lines that show the first documents as they would be encoded and read; builds nothing."""
     prepared = prepare_build(options, settings, reporter, dry_run=True)
-    encoder = load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
+    encoder = models.load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
     records = islice(prepared.reader, PREVIEW_DOCUMENTS)
     return list(preview_documents(records, encoder, options.split or "window"))
 
@@ -186,11 +181,11 @@ def prepare_build(
         resolve_splitting(options.split)
     check_output_folder(options.out)
     reader = SourceReader(options.source, options.shard)
-    retriever, built_with = choose_retriever(
+    retriever, built_with = models.choose_retriever(
         settings, options.out, reporter, split=options.split, keep_tokens=options.keep_tokens
     )
     report_survey(reader, None if dry_run else options.out, reporter)
-    check_models([retriever], settings, reporter, yes=options.yes, built_with=built_with)
+    models.check_models([retriever], settings, reporter, yes=options.yes, built_with=built_with)
     return PreparedBuild(reader, settings, retriever, built_with)
 
 

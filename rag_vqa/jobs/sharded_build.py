@@ -16,6 +16,8 @@ import os
 import shlex
 import shutil
 import signal
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,13 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import (
-    EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_PARTIAL,
     RagVqaError,
     UsageError,
 )
 from rag_vqa.formats.document import Rejected
+from rag_vqa.jobs import models
 from rag_vqa.jobs.build import (
     BuildOptions,
     BuildReport,
@@ -47,8 +49,7 @@ from rag_vqa.jobs.document_source import (
     SourceReader,
 )
 from rag_vqa.jobs.download_consent import ModelRevision
-from rag_vqa.jobs.local_processes import Call, run_processes
-from rag_vqa.jobs.models import load_encoder, open_knowledge_base
+from rag_vqa.jobs.local_processes import exit_of, run_processes
 from rag_vqa.jobs.signals import Stopped
 from rag_vqa.progress import LOG, Advance, LineNote, LogReporter, Reporter, no_note
 from rag_vqa.storage import atomic
@@ -171,7 +172,9 @@ class ShardedBuild:
         own = asked.model_copy(update={"workers": workers, "device": device or asked.device})
         if processes > 1:
             torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-        return load_encoder(self.settings.model_copy(update={"retriever": own}), *self.retriever)
+        return models.load_encoder(
+            self.settings.model_copy(update={"retriever": own}), *self.retriever
+        )
 
     def build_shard(
         self, number: int, encoder: Encoder, path: Path, reporter: Reporter = LOG
@@ -194,7 +197,7 @@ class ShardedBuild:
         report.added, report.unchanged = report.added + report.unchanged, 0
         rejected, missing_images = read_refused(paths)
         report.missing_images += missing_images
-        with open_knowledge_base(self.out) as kb:
+        with models.open_knowledge_base(self.out) as kb:
             merged = finish_build(kb, self.out, rejected, report, reporter)
         # Renamed first: half of the shards could be taken for a build to resume.
         self.folder.rename(self._removed_folder)
@@ -222,13 +225,13 @@ def build_on_devices(
     sharded.prepare_folder()
     # No lock, which a killed process could keep.
     done = multiprocessing.get_context("spawn").RawArray("q", sharded.count)
-    calls: list[Call] = [
+    targets = [
         (_build_shard_on_device, (sharded, number, device, done))
         for number, device in enumerate(devices, 1)
     ]
     try:
         with reporter.progress("encode", sharded.total) as advance:
-            codes = run_processes(calls, lambda: advance(sum(done[:])))
+            codes = run_processes(targets, lambda: advance(sum(done[:])))
     except (KeyboardInterrupt, Stopped) as stop:
         raise Stopped.after(stop, _continue_message(sum(done[:]))) from None
     check_exit_codes(codes, sharded.folder, sum(done[:]))
@@ -237,14 +240,14 @@ def build_on_devices(
 
 def _build_shard_on_device(sharded: ShardedBuild, number: int, device: str, done: Any) -> None:
     """In a process of its own: build a shard. Writes its progress into `done`."""
-    try:
+    warnings.simplefilter("ignore")  # every process would repeat them
+
+    def build() -> None:
         encoder = sharded.load_encoder(device, sharded.count)
         reporter = SharedProgress(done, number - 1)
         sharded.build_shard(number, encoder, sharded.shard_path(number), reporter)
-    except RagVqaError as error:
-        raise type(error)(f"shard {number} on {device}: {error}") from error
-    except OSError as error:
-        raise RagVqaError(f"shard {number} on {device}: {error}") from error
+
+    sys.exit(exit_of(build, f"shard {number} on {device}"))
 
 
 class SharedProgress(LogReporter):
@@ -266,7 +269,7 @@ class SharedProgress(LogReporter):
         yield advance
 
 
-def check_exit_codes(codes: Sequence[int], folder: Path, documents: int) -> None:
+def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) -> None:
     """Return if all processes have built their shards.
 
     Raises:
@@ -276,7 +279,7 @@ def check_exit_codes(codes: Sequence[int], folder: Path, documents: int) -> None
     # The last: by a signal that came before the process could answer it.
     stopped = (EXIT_PARTIAL, EXIT_INTERRUPTED, -signal.SIGTERM)
     for number, code in enumerate(codes, 1):
-        if code not in (EXIT_DONE, *stopped):
+        if code and code not in stopped:
             raise RagVqaError(
                 f"Shard {number} of {len(codes)} ended with exit code {code}. What all of them "
                 f"have so far is safe in {folder}. The same command goes on from here."
@@ -294,9 +297,9 @@ def merge_shards(out: Path, shards: Sequence[Path]) -> AddReport:
     from rag_vqa.retriever.store.database import DATABASE_FILE
 
     if not (out / DATABASE_FILE).exists():
-        with open_knowledge_base(shards[0]) as first:
+        with models.open_knowledge_base(shards[0]) as first:
             first.snapshot(out)
-    with open_knowledge_base(out) as kb:
+    with models.open_knowledge_base(out) as kb:
         return kb.merge(shards)
 
 

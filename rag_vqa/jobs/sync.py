@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.jobs import models
 from rag_vqa.jobs.build import (
     COMMIT_BATCHES,
     continue_message,
@@ -18,7 +19,6 @@ from rag_vqa.jobs.build import (
     write_refused,
 )
 from rag_vqa.jobs.document_source import MISSING_IMAGES_FILE, SourceOptions, SourceReader
-from rag_vqa.jobs.models import open_for_writing
 from rag_vqa.jobs.signals import Stopped
 from rag_vqa.progress import LOG, Reporter
 
@@ -82,7 +82,7 @@ def sync_knowledge_base(
 
     settings = settings or load_settings()
     reader = SourceReader(options.source)
-    with open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
+    with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         report_survey(reader, None if options.dry_run else options.out, reporter)
         try:
             with reporter.progress("compare", reader.total) as advance:

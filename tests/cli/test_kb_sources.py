@@ -104,7 +104,7 @@ def test_each_part_tells_what_it_refuses_itself(cli, tmp_path, count) -> None:
 @pytest.mark.parametrize(("total", "count"), [(10, 3), (3, 5), (0, 2), (7, 1)])
 def test_shards_are_runs_that_together_are_all(total, count) -> None:
     parts = [Shard(number, count) for number in range(1, count + 1)]
-    taken = [list(part.of(iter(range(total)), total)) for part in parts]
+    taken = [list(part.select(iter(range(total)), total)) for part in parts]
     assert [x for part in taken for x in part] == list(range(total))
     assert [len(part) for part in taken] == [part.size(total) for part in parts]
 

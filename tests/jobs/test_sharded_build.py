@@ -19,9 +19,8 @@ import pytest
 from PIL import Image
 
 from rag_vqa import images
-from rag_vqa.cli import progress as cli_progress
+from rag_vqa.cli import context
 from rag_vqa.cli.app import run
-from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import UsageError
 from rag_vqa.jobs import ray_cluster
 from rag_vqa.jobs.document_source import SourceOptions
@@ -160,12 +159,15 @@ def parts(
     monkeypatch.setattr("rag_vqa.jobs.models.load_encoder", lambda *_: encoder)
 
     def made(
-        source: Path, count: int = 2, build: tuple[int, ...] = (), **other: Any
+        source: Path,
+        count: int = 2,
+        build: tuple[int, ...] = (),
+        source_options: SourceOptions | None = None,
+        **other: Any,
     ) -> ShardedBuild:
         total = len(source.read_text().splitlines())
         given = ShardedBuild(
-            CommandContext(quiet=True),
-            SourceOptions(source),
+            source_options or SourceOptions(source),
             tmp_path / "x.kb",
             Settings(),
             ("fake", None),
@@ -175,12 +177,12 @@ def parts(
             count,
         )
         given = replace(given, **other)
-        given.begin()
+        given.prepare_folder()
         for number in build:
-            ray_cluster._build_shards({"number": [number]}, given)
+            ray_cluster.build_shards({"number": [number]}, given)
         return given
 
-    ray_cluster._load_encoder_once.cache_clear()
+    ray_cluster.load_encoder_once.cache_clear()
     return made
 
 
@@ -195,9 +197,9 @@ def lines(path: Path, ids: list[str]) -> Path:
         (["d0", "d1", "d2", "d3", "d4", "d5"], {}, "documents was 4, is 6"),
         (["e0", "e1", "e2", "e3"], {}, "files was 1 of"),
         (None, {"count": 3}, "parts was 2, is 3"),
-        (None, {"wanted": ("fake", "1" * 40)}, "retriever was fake, is fake 1111"),
+        (None, {"retriever": ("fake", "1" * 40)}, "retriever was fake, is fake 1111"),
         (None, {"split": "none"}, "split was None, is none"),
-        (None, {"kept": False}, "tokens_kept was None, is False"),
+        (None, {"keep_tokens": False}, "tokens_kept was None, is False"),
     ],
 )
 def test_parts_of_another_build_are_not_mixed(tmp_path, parts, change, other, says) -> None:
@@ -220,12 +222,12 @@ def test_another_source_of_the_same_bytes_is_not_mixed_either(tmp_path, parts) -
 def test_the_same_build_goes_on_and_its_own_files_are_no_change(tmp_path, parts, monkeypatch):
     source = lines(tmp_path / "docs.jsonl", ["d0", "d1", "d2"])
     monkeypatch.chdir(tmp_path)
-    folder = {"sourcing": SourceOptions(Path(), kind="jsonl")}  # the output lies in it
+    folder = {"source_options": SourceOptions(Path(), kind="jsonl")}  # the output lies in it
     first = parts(source, **folder)
-    (first.path(1) / "segments").mkdir(parents=True)
+    (first.shard_path(1) / "segments").mkdir(parents=True)
     again = parts(source, **folder)
-    assert again.left() == [1, 2] and not again.path(1).exists()
-    again.path(1).mkdir()
+    assert again.missing_shards() == [1, 2] and not again.shard_path(1).exists()
+    again.shard_path(1).mkdir()
     (tmp_path / "more.txt").write_text("x")
     with pytest.raises(UsageError, match="files was 1 of"):
         parts(source, **folder)
@@ -238,9 +240,9 @@ def test_parts_half_removed_are_not_taken_for_parts(tmp_path, parts, encoder, mo
         "rag_vqa.jobs.models.open_knowledge_base", lambda path: KnowledgeBase.open(path, encoder)
     )
     made = parts(source, build=(1, 2))
-    (made.path(1) / "kb.sqlite").unlink()
+    (made.shard_path(1) / "kb.sqlite").unlink()
     made = parts(source)
-    assert made.left() == [1]
+    assert made.missing_shards() == [1]
     made = parts(source, build=(1,))
     remove = shutil.rmtree
 
@@ -264,13 +266,15 @@ def test_a_part_that_fails_is_named(
     source, checkpoint, tmp_path, build, capfd, monkeypatch
 ) -> None:
     out = tmp_path / "x.kb"
-    begin = ShardedBuild.begin
+    prepare = ShardedBuild.prepare_folder
     monkeypatch.setattr(
-        ShardedBuild, "begin", lambda parts: begin(parts) or parts.path(2).write_text("in the way")
+        ShardedBuild,
+        "prepare_folder",
+        lambda sharded: prepare(sharded) or sharded.shard_path(2).write_text("in the way"),
     )
     assert build(source, "--out", out, "--retriever", checkpoint, "--devices", "cpu,cpu") == 1
     said = capfd.readouterr().err
-    assert "Part 2 of 2 ended with exit code" in said and "part 2 on cpu: " in said
+    assert "Shard 2 of 2 ended with exit code" in said and "shard 2 on cpu: " in said
     assert not out.exists()
 
 
@@ -295,7 +299,7 @@ def test_a_cluster_that_loses_a_node_halfway(
         nodes.wait_for_nodes()
         ray.init(address=nodes.address, log_to_driver=False)
         assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
-        lost, shown = [], cli_progress.progress
+        lost, shown = [], context.progress
 
         @contextmanager
         def progress(*args: Any, **options: Any) -> Iterator[Callable[[int], None]]:
@@ -310,7 +314,7 @@ def test_a_cluster_that_loses_a_node_halfway(
 
                 yield told
 
-        monkeypatch.setattr(ray_cluster, "progress", progress)
+        monkeypatch.setattr(context, "progress", progress)
         monkeypatch.setattr(ray_cluster, "SHARD_DOCUMENTS", 2)
         assert build(source, "--out", out, "--retriever", checkpoint, "--engine", "ray") == 0
         assert lost and lost[0] < ray_cluster.shard_count(23)  # with parts still to be built

@@ -1,0 +1,3 @@
+"""The command line in this process, for tests of jobs as their verbs run them."""
+
+from command_line import cli, loads  # noqa: F401
