@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -146,7 +146,8 @@ class ShardedBuild:
                 "Resume with the same source and options, or start again: "
                 f"rm -r {shlex.quote(str(self.folder))}"
             )
-            check_unchanged(self.folder, read_record(self.folder), asdict(record), hint)
+            before = _comparable(read_record(self.folder))
+            check_unchanged(self.folder, before, _comparable(asdict(record)), hint)
             return
         record.write(self.folder)
 
@@ -350,6 +351,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return found
+
+
+def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as a tree whose differences an error can show one by one."""
+    source = json.loads(record.get("source", "{}"))
+    path = source.pop("path", None)
+    options = {name: value for name, value in record.items() if name not in ("source", "files")}
+    # Paths differ at their ends, and a message shows the beginning of a long value.
+    named = {"source": path and Path(path).name, "source folder": path and str(Path(path).parent)}
+    plain = {name: "default" if value is None else value for name, value in options.items()}
+    return {**named, "source options": source, "files": record.get("files"), **plain}
 
 
 def source_id(source: SourceOptions) -> str:

@@ -198,8 +198,8 @@ def lines(path: Path, ids: list[str]) -> Path:
         (["e0", "e1", "e2", "e3"], {}, "files was 1 of"),
         (None, {"count": 3}, "parts was 2, is 3"),
         (None, {"retriever": ("fake", "1" * 40)}, "retriever was fake, is fake 1111"),
-        (None, {"split": "none"}, "split was None, is none"),
-        (None, {"keep_tokens": False}, "tokens_kept was None, is False"),
+        (None, {"split": "none"}, "split was default, is none"),
+        (None, {"keep_tokens": False}, "tokens_kept was default, is False"),
     ],
 )
 def test_parts_of_another_build_are_not_mixed(tmp_path, parts, change, other, says) -> None:
@@ -215,7 +215,7 @@ def test_parts_of_another_build_are_not_mixed(tmp_path, parts, change, other, sa
 
 def test_another_source_of_the_same_bytes_is_not_mixed_either(tmp_path, parts) -> None:
     parts(lines(tmp_path / "docs.jsonl", ["d0", "d1"]), build=(1,))
-    with pytest.raises(UsageError, match=r"other\.jsonl"):
+    with pytest.raises(UsageError, match=r"source was docs\.jsonl, is other\.jsonl"):
         parts(lines(tmp_path / "other.jsonl", ["d0", "d1"]))
 
 
