@@ -85,7 +85,10 @@ def test_a_build_that_keeps_nothing_fails_and_can_be_mended(cli, tmp_path) -> No
     done = cli("kb", "build", source, "--out", out)
     assert done.code == 1
     assert "Ask it" not in done.err
-    assert "Every document was refused" in done.err and f"rag-vqa kb add SOURCE --out {out}" in done.err
+    assert (
+        "Every document was refused" in done.err
+        and f"rag-vqa kb add SOURCE --out {out}" in done.err
+    )
     assert len((out / "rejects.jsonl").read_text().splitlines()) == 2
     assert cli("kb", "add", source, "--out", out).code == 1  # nor does adding
     source.write_text('{"id": "only", "text": "mended"}\n')
