@@ -39,10 +39,10 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         )
     ),
     "Readers": (
-        "readers.reader:Reader",
-        "readers.opening:open_reader",
-        "readers.local:LocalReader",
-        "readers.remote:RemoteReader",
+        "readers:Reader",
+        "readers:open_reader",
+        "readers:LocalReader",
+        "readers:RemoteReader",
     ),
     "ReT": (
         "retriever.configuration:RetrieverConfig",

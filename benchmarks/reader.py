@@ -109,7 +109,7 @@ def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[st
 
 def prefill(reader: LocalReader, prompts: list[Prompt]) -> None:
     """Pictures and prompts to inputs, and one pass of the model that gives one token's logits."""
-    inputs = reader._inputs(prompts)
+    inputs = reader.encode(prompts)
     if inputs["attention_mask"].all():  # nothing is padded: attention is quicker without a mask
         del inputs["attention_mask"]
     with torch.inference_mode():

@@ -82,7 +82,7 @@ def measured(address: str, kind: str, count: int, repeats: int) -> dict[str, Any
     asked = prompts(count, kind)
     client = OpenAI(base_url=address, api_key="none", max_retries=0)
     wire = MessageEncoder()
-    bodies = [wire.messages(prompt) for prompt in asked]
+    bodies = [wire.encode(prompt) for prompt in asked]
 
     def client_alone() -> None:
         for messages in bodies:

@@ -1,9 +1,10 @@
-"""The budget: which documents and images a prompt may hold.
+"""The prompt's budget: which documents and images fit into the reader's limits.
 
-Documents are taken by rank, each whole if it fits, else by the passage that was found, else not;
-the question always is; whatever is not shown whole is recorded with its reason. This module knows
-limits and counts. It does not know templates or tokenizers: the prompt is drawn by the `draw` it
-is given, and counted by `count`.
+Documents are taken by rank: whole if they fit, else only the passage that was found, else not at
+all. The question is always shown. Everything that is left out is recorded with the reason.
+
+Knows limits and counts. Does not know templates or tokenizers: the caller's `draw` makes a prompt,
+and its `count` counts the tokens.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ Count = Callable[[Prompt], int]
 
 @dataclass(frozen=True, slots=True)
 class PackedDocument:
-    """A hit as the prompt shows it: its text, and those of its images that fit.
+    """A hit as the prompt shows it: its text, and the images that fit.
 
     Attributes:
-        images: with the numbers that they have in the document, from 1.
-        by_passage: of its text the passage that was found, and no more.
+        images: (number in the document, image); numbers start at 1.
+        passage_only: only the passage that was found is shown, not the whole text.
     """
 
     hit: Hit
     images: tuple[tuple[int, ImageSource], ...] = ()
-    by_passage: bool = False
+    passage_only: bool = False
 
     @property
     def text(self) -> str:
-        """What is shown of the document's text."""
-        return self.hit.passage.text if self.by_passage else self.hit.document.text
+        """The part of the document's text that is shown."""
+        return self.hit.passage.text if self.passage_only else self.hit.document.text
 
 
 Draw = Callable[[Sequence[PackedDocument]], Prompt]
@@ -44,32 +45,32 @@ def pack_prompt(draw: Draw, hits: Sequence[Hit], limits: PromptLimits, count: Co
     """The fullest prompt within `limits`: texts by rank first, then images by rank.
 
     Args:
-        draw: the prompt that shows these documents; with none it holds the question alone.
-        hits: by rank.
-        limits: of the reader.
-        count: tokens of a prompt, image tokens among them.
+        draw: from documents to the prompt that shows them; without any, to the question alone.
+        hits: by rank, best first.
+        limits: those of the reader.
+        count: number of tokens of a prompt, including image tokens.
 
     Returns:
-        The prompt; its `dropped` names documents by id, and their images as `id#1`, `id#2`, ...
-        A document that is shown by its passage is in `kept`, and in `dropped` too.
+        The prompt. Its `dropped` names documents by id, and their images as `id#1`, `id#2`, ...
+        A document of which only a passage is shown is both in `kept` and in `dropped`.
 
     Raises:
         UsageError: the question alone does not fit.
     """
-    asked = _count_question_images(draw(()), limits)
     dropped: dict[str, str] = {}
-    room = limits.images - asked
-    shown = [PackedDocument(hit, tuple(enumerate(hit.document.images, 1))) for hit in hits]
-    shown = _drop_unreadable_images(shown, room, count, dropped)
-    shown = _cut_images(shown, room, f"the reader takes {limits.images} image(s) a prompt", dropped)
-    prompt = draw(shown)
+    room = limits.images - _count_question_images(draw(()), limits)
+    packed = [PackedDocument(hit, tuple(enumerate(hit.document.images, 1))) for hit in hits]
+    packed = _drop_unreadable_images(packed, room, count, dropped)
+    reason = f"the reader takes {limits.images} image(s) a prompt"
+    packed = _cut_images(packed, room, reason, dropped)
+    prompt = draw(packed)
     if count(prompt) > limits.context:
-        prompt = draw(_cut_to_context(draw, shown, limits.context, count, dropped))
+        prompt = draw(_cut_to_context(draw, packed, limits.context, count, dropped))
     return replace(prompt, dropped=dropped)
 
 
-def _count_question_images(alone: Prompt, limits: PromptLimits) -> int:
-    images = sum(isinstance(part, ImagePart) for part in alone.parts)
+def _count_question_images(question: Prompt, limits: PromptLimits) -> int:
+    images = sum(isinstance(part, ImagePart) for part in question.parts)
     if images > limits.images:
         raise UsageError(
             f"the question has an image and the reader takes {limits.images}: "
@@ -79,11 +80,11 @@ def _count_question_images(alone: Prompt, limits: PromptLimits) -> int:
 
 
 def _drop_unreadable_images(
-    shown: list[PackedDocument], room: int, count: Count, dropped: dict[str, str]
+    packed: list[PackedDocument], room: int, count: Count, dropped: dict[str, str]
 ) -> list[PackedDocument]:
-    """Without the images that cannot be read; those that there is no `room` for are not opened."""
+    """The documents without unreadable images. Images beyond the first `room` are not opened."""
     kept = []
-    for each in shown:
+    for each in packed:
         images = []
         for number, image in each.images:
             reason = _unreadable_reason(image, each.hit.document.id, count) if room > 0 else None
@@ -105,9 +106,9 @@ def _unreadable_reason(image: ImageSource, document: str, count: Count) -> str |
 
 
 def _cut_to_context(
-    draw: Draw, shown: list[PackedDocument], context: int, count: Count, dropped: dict[str, str]
+    draw: Draw, packed: list[PackedDocument], context: int, count: Count, dropped: dict[str, str]
 ) -> list[PackedDocument]:
-    """Texts first: by rank those that fit without their images, then the most images."""
+    """The texts that fit without their images, by rank; then as many images as fit."""
     tokens = count(draw(()))
     if tokens > context:
         raise UsageError(
@@ -115,19 +116,23 @@ def _cut_to_context(
             "shorten it, or lower --max-pixels"
         )
     longer = f"with it the prompt would be longer than the reader's {context} tokens"
-    texts = [replace(each, images=()) for each in shown]
+    texts = [replace(each, images=()) for each in packed]
     fitting = bisect_right(range(1, len(texts) + 1), context, key=lambda n: count(draw(texts[:n])))
-    kept = shown[:fitting]
-    for each in shown[fitting:]:
-        ways = [each, replace(each, by_passage=True)] if _has_passage(each.hit) else [each]
+    kept = packed[:fitting]
+    for each in packed[fitting:]:
+        passage = [replace(each, passage_only=True)] if _has_passage(each.hit) else []
         texts = [replace(other, images=()) for other in kept]
-        fits = (way for way in ways if count(draw([*texts, replace(way, images=())])) <= context)
-        if (way := next(fits, None)) is None:
+        fits = (
+            version
+            for version in [each, *passage]
+            if count(draw([*texts, replace(version, images=())])) <= context
+        )
+        if (version := next(fits, None)) is None:
             dropped[each.hit.document.id] = longer
             continue
-        if way.by_passage:
-            dropped[each.hit.document.id] = f"its text but for the passage found: {longer}"
-        kept.append(way)
+        if version.passage_only:
+            dropped[each.hit.document.id] = f"its text except the passage found: {longer}"
+        kept.append(version)
     images = sum(len(each.images) for each in kept)
     fitting = bisect_right(
         range(1, images + 1), context, key=lambda n: count(draw(_cut_images(kept, n, longer, {})))
@@ -136,17 +141,17 @@ def _cut_to_context(
 
 
 def _has_passage(hit: Hit) -> bool:
-    """Whether the passage found is a shorter piece of the text, not of one for the search alone."""
+    """True if the passage found is a shorter piece of the text, not of the `retrieval_text`."""
     passage, document = hit.passage.text.strip(), hit.document
     return bool(passage) and not document.retrieval_text and len(passage) < len(document.text)
 
 
 def _cut_images(
-    shown: list[PackedDocument], room: int, reason: str, dropped: dict[str, str]
+    packed: list[PackedDocument], room: int, reason: str, dropped: dict[str, str]
 ) -> list[PackedDocument]:
-    """The first `room` images, by rank; a document left with nothing goes altogether."""
+    """Keeps the first `room` images, by rank. A document without text and images is dropped."""
     kept = []
-    for each in shown:
+    for each in packed:
         document = each.hit.document
         images = each.images[:room]
         room -= len(images)

@@ -27,12 +27,12 @@ _MAX_LANGUAGE_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A document as templates see it; what it lacks is empty, hence false in `{% if %}`.
+    """A document as templates see it. Missing fields are empty, so they are false in `{% if %}`.
 
     Attributes:
-        number: from 1; what an answer cites.
-        heading: `title · section`, or the one of them that there is.
-        images: those that fit, in order; print all of them at once: `{{ doc.images }}`.
+        number: starts at 1; an answer cites the document by it.
+        heading: `title · section`, or only one of them.
+        images: the images that fit, in order. Print all of them at once: `{{ doc.images }}`.
     """
 
     number: int
@@ -54,20 +54,20 @@ def build_prompt(
     """The prompt: question image first, then documents as they rank, each after its images.
 
     Args:
-        query: with a text; the image is optional.
-        hits: by rank, best first; none is fine.
-        limits: of the reader (`Reader.limits`).
-        count: tokens of a prompt (`Reader.count`).
-        template: "answer", "short", "closed-book", or the path of a template file, which is given
-            `question`, `image`, `documents` (see `Evidence`), `fence` and `language`.
-        language: of the answer, e.g. "German"; "" leaves it to the reader.
+        query: needs a text; the image is optional.
+        hits: by rank, best first; may be empty.
+        limits: those of the reader (`Reader.limits`).
+        count: number of tokens of a prompt (`Reader.count`).
+        template: "answer", "short", "closed-book", or the path of a template file. Its variables
+            are `question`, `image`, `documents` (see `Evidence`), `fence` and `language`.
+        language: language of the answer, e.g. "German"; "" leaves it to the reader.
 
     Returns:
-        The prompt; evidence [n] is `kept[n - 1]`, and `dropped` says what is not shown and why.
+        The prompt. Evidence [n] is `kept[n - 1]`; `dropped` names what is not shown, with reasons.
 
     Raises:
-        UsageError: no question, a question that does not fit, a template that does not work or
-            takes no language where one is asked for, or what names no language.
+        UsageError: there is no question, or it does not fit; the template does not work, or does
+            not use `language` although one is given; the language is not a name.
         Missing: there is no such template.
     """
     if not query.text.strip():
@@ -80,25 +80,25 @@ def build_prompt(
             "or leave out --language"
         )
 
-    def draw(shown: Sequence[PackedDocument]) -> Prompt:
+    def draw(packed: Sequence[PackedDocument]) -> Prompt:
         values = {
             "question": _placeholder(query.text),
             "image": "" if query.image is None else Placeholder(ImagePart(query.image)),
-            "documents": [_make_evidence(number, each) for number, each in enumerate(shown, 1)],
-            "fence": _fence(query, shown),
+            "documents": [_make_evidence(number, each) for number, each in enumerate(packed, 1)],
+            "fence": _fence(query, packed),
             "language": language,
         }
-        kept = tuple(each.hit for each in shown)
+        kept = tuple(each.hit for each in packed)
         return Prompt(render_template(source, values), template, kept, numbered=".number" in source)
 
     if "documents" in names:
         return budget.pack_prompt(draw, hits, limits, count)
-    unseen = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
-    return replace(budget.pack_prompt(draw, (), limits, count), dropped=unseen)
+    dropped = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
+    return replace(budget.pack_prompt(draw, (), limits, count), dropped=dropped)
 
 
 def check_template(template: str, language: str = "") -> None:
-    """Draws the template on invented questions and documents: nothing is opened, no model loads.
+    """Tries the template on made-up questions and documents, without opening images or models.
 
     Raises:
         UsageError, Missing: as `build_prompt`.
@@ -111,8 +111,8 @@ def check_template(template: str, language: str = "") -> None:
         )
 
 
-def _make_evidence(number: int, shown: PackedDocument) -> Evidence:
-    document = shown.hit.document
+def _make_evidence(number: int, packed: PackedDocument) -> Evidence:
+    document = packed.hit.document
     title, section = _placeholder(document.title), _placeholder(document.section)
     heading = (title, " · ", section) if title and section else (title or section,)
     return Evidence(
@@ -120,8 +120,8 @@ def _make_evidence(number: int, shown: PackedDocument) -> Evidence:
         title=title,
         section=section,
         heading=heading if any(heading) else (),
-        text=_placeholder(shown.text),
-        images=tuple(Placeholder(ImagePart(image, document.id)) for _, image in shown.images),
+        text=_placeholder(packed.text),
+        images=tuple(Placeholder(ImagePart(image, document.id)) for _, image in packed.images),
     )
 
 
@@ -129,19 +129,20 @@ def _placeholder(text: str) -> Placeholder | str:
     return Placeholder(TextPart(text)) if text.strip() else ""
 
 
-def _fence(query: Query, shown: Iterable[PackedDocument]) -> str:
-    """What marks the ends of a document: four hex digits, more where a text holds those.
+def _fence(query: Query, packed: Iterable[PackedDocument]) -> str:
+    """The mark at both ends of a document: four hex digits, or more if a text contains these.
 
-    A document cannot know it beforehand, for it depends on the question and on all documents;
-    it is the same on every run. The image is left out: a path and its decoded picture are one.
+    A document cannot know it beforehand, because it depends on the question and on all documents.
+    It is the same on every run. It does not depend on the image, so that an image's path and its
+    decoded form give the same prompt.
 
     >>> _fence(Query("Where does it nest?"), ())
     'c17e'
     """
     texts = [query.text]
-    for each in shown:
+    for each in packed:
         texts += [each.hit.document.title, each.hit.document.section, each.text]
-    # Lengths keep ("ab", "c") apart from ("a", "bc"); lone surrogates must not stop a question.
+    # Lengths distinguish ("ab", "c") from ("a", "bc"); lone surrogates must not stop a question.
     keyed = "\0".join(f"{len(text)}:{text}" for text in texts)
     digest = sha256(keyed.encode("utf-8", "surrogatepass")).hexdigest()
     lengths = range(4, len(digest) + 1)
@@ -149,29 +150,28 @@ def _fence(query: Query, shown: Iterable[PackedDocument]) -> str:
 
 
 def validate_language(language: str) -> str:
-    """The name, if it can be one: letters, and single spaces or hyphens between them; "" too.
+    """The language's name, checked: letters with single spaces or hyphens between them, or "".
 
-    It stands among the words of the template, which nothing neutralises: a name that came from
-    elsewhere must not bring a sentence, a marker or a line of its own.
+    The name becomes trusted text of the template, which nothing neutralises. A name from outside
+    must therefore not contain a sentence, a marker or a newline.
 
     >>> validate_language("Brazilian Portuguese"), validate_language("")
     ('Brazilian Portuguese', '')
 
     Raises:
-        UsageError: anything else.
+        UsageError: it is anything else.
     """
     words = language.replace("-", " ").split(" ")
     if language and (len(language) > _MAX_LANGUAGE_LENGTH or not all(map(_is_word, words))):
         raise UsageError(
             f"the language {language[:_MAX_LANGUAGE_LENGTH]!r}: give its name in letters, "
-            f"at most {_MAX_LANGUAGE_LENGTH}, "
-            "for instance --language German"
+            f"at most {_MAX_LANGUAGE_LENGTH}, for instance --language German"
         )
     return language
 
 
 def _is_word(word: str) -> bool:
-    """Letters, and the vowel signs that some scripts write as marks."""
+    """True for letters, and for the vowel signs that some scripts write as marks."""
     return word[:1].isalpha() and all(
         c.isalpha() or unicodedata.category(c)[0] == "M" for c in word
     )

@@ -1,7 +1,7 @@
-"""Which documents an answer cites, and which of its citations name none.
+"""Parses citations: which documents an answer cites, and which citations are invalid.
 
-Knows the forms [n], [n, m] and [n-m], wide brackets too. Does not know whether the document says
-what it is cited for.
+Knows the forms [n], [n, m] and [n-m], also in full-width brackets. Does not know whether a document
+supports the sentence that cites it.
 
 Apart because the pipeline only wires; this reads text, and has its own tests.
 """
@@ -12,42 +12,42 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# More digits than these are no number of a document, and too many stop int().
+# A longer number is no document, and int() refuses very long ones.
 _NUMBER = "[0-9]{1,6}"
 _DASH = r"\s*[-\u2010-\u2015\u2212]\s*"
 _ITEM = f"{_NUMBER}(?:{_DASH}{_NUMBER})?"
 _LIST = rf"\s*({_ITEM}(?:\s*[,;\uff0c\u3001\uff1b]\s*{_ITEM})*)\s*"
-# [2], [1, 3], [1-3]; with wide brackets, which models write too: \u30102\u3011, \uff3b2\uff3d.
+# [2], [1, 3], [1-3]; also in full-width brackets, which models write: \u30102\u3011, \uff3b2\uff3d.
 _CITATION = re.compile(rf"[\[\u3010\uff3b]{_LIST}[\]\u3011\uff3d]")
 _RANGE = re.compile(f"({_NUMBER})(?:{_DASH}({_NUMBER}))?")
 
 
 class Citations(NamedTuple):
-    """Numbers in the order of first mention: those of documents shown, and all others."""
+    """Numbers in the order of first mention: `valid` ones of documents shown, and all others."""
 
-    there: tuple[int, ...]
+    valid: tuple[int, ...]
     invalid: tuple[int, ...]
 
 
 def parse_citations(text: str, evidence: int) -> Citations:
-    """The numbers that `text` cites, where 1 … evidence were shown.
+    """The numbers that `text` cites, of documents shown as 1 … evidence.
 
     >>> parse_citations("In burrows [2], on cliffs [1, 2], as [7] says.", 3)
-    Citations(there=(2, 1), invalid=(7,))
+    Citations(valid=(2, 1), invalid=(7,))
     >>> parse_citations("In burrows [1-3].", 3)
-    Citations(there=(1, 2, 3), invalid=())
+    Citations(valid=(1, 2, 3), invalid=())
     """
     found = " ".join(_CITATION.findall(text))
     pairs: list[tuple[str, str]] = _RANGE.findall(found)
     numbers = dict.fromkeys(
         n for low, high in pairs for n in _numbers_in_range(low, high, evidence)
     )
-    there = tuple(number for number in numbers if 1 <= number <= evidence)
-    return Citations(there, tuple(number for number in numbers if number not in there))
+    valid = tuple(number for number in numbers if 1 <= number <= evidence)
+    return Citations(valid, tuple(number for number in numbers if number not in valid))
 
 
 def _numbers_in_range(first: str, last: str, evidence: int) -> Iterator[int]:
-    """A number, or all of a range; of what is not there its ends alone, which may be far apart."""
+    """All numbers of a range. Of the invalid part only the ends, which may be far apart."""
     low, high = int(first), int(last or first)
     yield low
     yield from range(max(low + 1, 1), min(high, evidence + 1))

@@ -1,9 +1,8 @@
-"""Templates: from a Jinja source and what fills it to the parts of a prompt.
+"""Templates: renders a Jinja source and its values as the parts of a prompt.
 
-Text that stands in the template is trusted. What fills its holes is not, and never becomes a
-string of the template: Jinja yields each hole as the object that it is, so nothing inside a
-document can be mistaken for template text, and no filter can launder it. This module knows
-neither documents nor budgets.
+Knows trusted and untrusted text. The template's own text is trusted. Its placeholders are filled
+with objects that never become strings: Jinja yields each of them as it is, so nothing in a document
+can pass for template text, and no filter can change that. Does not know documents or budgets.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.types import Part, TextPart
 
 TEMPLATE_NAMES = ("answer", "short", "closed-book")
-CRITIC_TEMPLATE = "critic"  # asks about one document, not the question: no template that answers
+CRITIC_TEMPLATE = "critic"  # judges one document, so users cannot choose it for answers
 
 
 class Placeholder:
-    """A part that the template places and cannot read: true, and without a string form.
+    """A part that the template can place but not read: true in `{% if %}`, without a string form.
 
-    The attribute is underscored because the sandbox hides those from templates.
+    The attribute is private because the sandbox hides private ones from templates.
     """
 
     __slots__ = ("_part",)
@@ -53,10 +52,10 @@ _ENVIRONMENT = _Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_
 
 
 def template_source(template: str) -> str:
-    """The text of a template: one of `TEMPLATE_NAMES`, or the path of a file of the user's.
+    """The text of a template: one of `TEMPLATE_NAMES`, or a file of the user's.
 
     Raises:
-        Missing: there is neither.
+        Missing: there is no such template and no such file.
     """
     if template in (*TEMPLATE_NAMES, CRITIC_TEMPLATE):
         return _packaged_source(template)
@@ -79,19 +78,21 @@ def _packaged_source(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def template_variables(source: str) -> frozenset[str]:
-    """Names that the template takes from outside, e.g. {"question", "documents"}."""
+    """Names of the variables that the template uses, e.g. {"question", "documents"}."""
     with _translate_template_errors("cannot be read"):
         return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
 
 
 def render_template(source: str, values: Mapping[str, object]) -> tuple[Part, ...]:
-    """The parts that the template makes of `values`; neighbouring trusted texts are one part.
+    """The parts that the template makes of `values`. Neighbouring trusted texts become one part.
 
     Raises:
-        UsageError: the template is wrong; the message says where.
+        UsageError: the template has an error; the message says where.
     """
     template = _compile_template(source)
-    with _translate_template_errors("does not work", f"; it is given {', '.join(sorted(values))}"):
+    with _translate_template_errors(
+        "does not work", f"; its variables are {', '.join(sorted(values))}"
+    ):
         pieces = list(template.root_render_func(template.new_context(dict(values))))
         return tuple(_join_texts(_flatten_parts(pieces)))
 
@@ -104,8 +105,11 @@ def _compile_template(source: str) -> Template:
 
 @contextmanager
 def _translate_template_errors(what: str, more: str = "") -> Iterator[None]:
-    """Whatever a template raises, as one line: it is a program of the user's, and may do anything
-    that the sandbox lets it, such as divide by zero."""
+    """Raises UsageError of one line for any exception.
+
+    A template is a program of the user's and may do all that the sandbox allows, such as divide by
+    zero.
+    """
     try:
         yield
     except RagVqaError:

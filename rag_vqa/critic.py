@@ -1,7 +1,7 @@
 """The critic: keeps the documents that the reader itself judges useful for the question.
 
-It knows a reader's P(yes), a threshold and a number. It does not know how documents were found,
-how the answer is written, or how a reader weighs choices.
+Knows a reader's P(yes), a threshold and a number. Does not know how documents were retrieved, how
+the answer is generated, or how a reader computes P(yes).
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ CHOICES = ("yes", "no")
 
 
 class Filter(Protocol):
-    """Chooses among hits; what it leaves out is what went in and did not come out."""
+    """Chooses which hits the reader reads."""
 
     @property
     def name(self) -> str:
-        """For records: what it is and what its choice depends on."""
+        """Name for records: what the filter is, and what its choice depends on."""
         ...
 
     def __call__(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """For each query those of its own hits that are worth reading, in the order to read."""
+        """For each query, the hits worth reading, in reading order."""
         ...
 
 
 class Critic:
-    """Asks the reader of each document whether it helps to answer, and keeps those where it does.
+    """Asks the reader for each document whether it helps to answer, and keeps those that do.
 
-    Yes or no is weighed by `Reader.choice_probability`, one prompt a document; all prompts of a
-    question begin alike (picture and question), so that a reader can read that once.
+    P(yes) comes from `Reader.choice_probability`, with one prompt for each document. All prompts
+    of a question share a prefix (image and question), which a reader can read once.
 
     Args:
-        reader: who judges; a function that gives it is called when it is first needed.
-        threshold: P(yes) that a document must have; 0 keeps all.
-        top: at most so many for each question, those of the highest P(yes); None: all.
+        reader: the reader that judges, or a function that returns it when it is first needed.
+        threshold: lowest P(yes) of a document that is kept; 0 keeps all.
+        top: most documents kept for a question, by P(yes); None means no limit.
+
     Raises:
         UsageError: a threshold outside 0 … 1, or a `top` below 1.
     """
@@ -65,25 +66,25 @@ class Critic:
 
     @property
     def reader(self) -> Reader:
-        """Who judges, loaded if it was not yet."""
+        """The reader that judges; loaded when it is first needed."""
         if callable(self._reader):
             self._reader = self._reader()
         return self._reader
 
     @property
     def name(self) -> str:
-        """For records."""
+        """Name for records."""
         top = "" if self.top is None else f", best {self.top}"
         return f"critic {self.reader.name}, P(yes) >= {self.threshold:g}{top}"
 
     def __call__(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """The documents kept, in the order in which they were found; `rank` from 1.
+        """The documents kept for each query, in the order of retrieval, with `rank` from 1.
 
-        Each has its P(yes) as `score` and in `scores["critic"]`, the score before that in
-        `scores["retrieve"]`. None may be left.
+        P(yes) is their `score` and `scores["critic"]`; the previous score is in
+        `scores["retrieve"]`. A query may end up without documents.
 
         Raises:
-            ReaderError: as `Reader.choice_probability`; a server without log probabilities too.
+            ReaderError: as `Reader.choice_probability`; also for servers without log probabilities.
         """
         rows = iter(self.judge(queries, hits))
         return [
@@ -92,23 +93,24 @@ class Critic:
         ]
 
     def judge(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[float]:
-        """P(yes) of every hit, query after query; all are judged in one call of the reader.
+        """P(yes) of every hit, query after query, in one call of the reader.
 
-        A document of which the reader can be shown nothing helps with nothing: 0.
+        0 for a document of which nothing fits into the prompt.
         """
-        asked = [(query, hit) for query, row in zip(queries, hits, strict=True) for hit in row]
-        prompts = [self.prompt(query, hit) for query, hit in asked]
-        shown = [prompt for prompt in prompts if prompt.kept]
-        if not shown:
+        pairs = [(query, hit) for query, row in zip(queries, hits, strict=True) for hit in row]
+        prompts = [self.prompt(query, hit) for query, hit in pairs]
+        readable = [prompt for prompt in prompts if prompt.kept]
+        if not readable:
             return [0.0 for _ in prompts]
-        judged = iter(self.reader.choice_probability(shown, CHOICES))
-        return [next(judged)[0] if prompt.kept else 0.0 for prompt in prompts]
+        rows = iter(self.reader.choice_probability(readable, CHOICES))
+        return [next(rows)[0] if prompt.kept else 0.0 for prompt in prompts]
 
     def prompt(self, query: Query, hit: Hit) -> Prompt:
         """The yes-or-no prompt for one document, within the reader's limits.
 
         Raises:
-            UsageError: as `build`; it puts the question twice, so one that is read may be too long.
+            UsageError: as `build_prompt`. The critic's prompt repeats the question, so a question
+                that fits the answer's prompt may be too long here.
         """
         from rag_vqa.prompts.builder import build_prompt
         from rag_vqa.prompts.template import CRITIC_TEMPLATE
@@ -118,16 +120,18 @@ class Critic:
                 query, [hit], self.reader.limits, self.reader.count, CRITIC_TEMPLATE
             )
         except UsageError as error:
-            message = f"the critic, which puts the question twice: {error}, or leave out --filter"
+            message = (
+                f"the critic, whose prompt repeats the question: {error}, or leave out --filter"
+            )
             raise UsageError(message) from error
 
 
 def filter_hits(
     hits: Sequence[Hit], probabilities: Sequence[float], threshold: float, top: int | None
 ) -> list[Hit]:
-    """Those of one question's hits that the critic keeps; `probabilities` (hits) are P(yes)."""
+    """The hits of one question that the critic keeps; `probabilities` (hits) are P(yes)."""
     passed = [place for place, p in enumerate(probabilities) if p >= threshold]
-    # Stable: of equal ones those found first. Then as they were found: see benchmarks/critic.py.
+    # Stable: of equal ones, those retrieved first. Order of retrieval: see benchmarks/critic.py.
     kept = sorted(sorted(passed, key=lambda place: -probabilities[place])[:top])
     return [
         _with_probability(hits[place], rank, probabilities[place])

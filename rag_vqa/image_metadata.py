@@ -16,7 +16,7 @@ from typing import Final, Literal
 _SEGMENTS: Final = 10_000  # photographs have under a hundred
 _HEIC_META: Final = 256 * 2**10  # photographs have under 20 kB; one profile goes to each picture
 _ORIENTATION: Final = 274  # TIFF 6.0; EXIF 2.32, table 4
-# What a TIFF decoder needs: layout, compression, colours, strips, tiles, JPEG tables, YCbCr.
+# Tags that a TIFF decoder needs: layout, compression, colours, strips, tiles, JPEG tables, YCbCr.
 _PIXEL_TAGS: Final = {
     *(254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320),
     *(322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532),
@@ -25,12 +25,12 @@ _TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), sta
 
 
 def strip_jpeg(data: bytes) -> tuple[bytes, int, int]:
-    """The file without metadata, cut at its end marker; its EXIF orientation; its scans.
+    """(file without metadata, EXIF orientation, number of scans); cut at its end marker.
 
-    Behind the end marker phones put further pictures and films.
+    Phones append further images and videos after the end marker.
 
     Raises:
-        ValueError: the markers lead nowhere.
+        ValueError: the markers are damaged.
     """
     kept, turn, at = [data[:2]], 1, 2
     for _ in range(_SEGMENTS):
@@ -47,8 +47,8 @@ def strip_jpeg(data: bytes) -> tuple[bytes, int, int]:
             return b"".join((*kept, data[at : end + 2])), turn, data.count(b"\xff\xda", at, end)
         if kind == 0xE1 and turn == 1 and data[at + 4 : at + 10] == b"Exif\0\0":
             turn = exif_orientation(data[at + 4 : after])
-        # APP0 (JFIF) and APP14 (Adobe) say which colours the samples are; the other APPn and
-        # comments say nothing about pixels.
+        # APP0 (JFIF) and APP14 (Adobe) define the colour space; the other APPn and comments do not
+        # concern pixels.
         if kind in (0xE0, 0xEE) or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
             kept.append(data[at:after])
         at = after
@@ -56,10 +56,10 @@ def strip_jpeg(data: bytes) -> tuple[bytes, int, int]:
 
 
 def strip_tiff(data: bytes) -> tuple[bytes, int]:
-    """The file with a new directory of its first picture alone, and that one's orientation.
+    """(file with a new directory of its first image only, orientation of that image).
 
     Raises:
-        ValueError: the directory is cut, or its values lie outside the file or overlap.
+        ValueError: the directory is truncated, or its values overlap or lie outside the file.
     """
     order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
     try:
@@ -85,13 +85,14 @@ def strip_tiff(data: bytes) -> tuple[bytes, int]:
 
 
 def strip_heic(data: bytes) -> bytes:
-    """The file with its metadata cut off from its pictures (ISO/IEC 14496-12, 23008-12).
+    """The file with its metadata detached from its images (ISO/IEC 14496-12, 23008-12).
 
-    Its decoder reads every item, and copies metadata and colour profiles to every picture. So the
-    items together may not be more than the file, and the box that describes them is a small one.
+    The decoder reads every item, and copies metadata and colour profiles to every image. The items
+    together must therefore not be larger than the file, and the box that describes them must be
+    small.
 
     Raises:
-        ValueError: boxes or items lead out of the file, overlap, or are more than photographs have.
+        ValueError: boxes or items leave the file or overlap, or are more than photographs have.
     """
     parts, at = [], 0
     for kind, start, end in _iterate_boxes(data, 0, len(data)):
@@ -110,7 +111,7 @@ def strip_heic(data: bytes) -> bytes:
 
 
 def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each box, where its content begins and where it ends."""
+    """(kind, start of the content, end) of each box."""
     while at < end:
         if at + 8 > end:
             raise ValueError("truncated box")
@@ -125,7 +126,10 @@ def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int,
 
 
 def _check_item_sizes(iloc: bytes, whole: int) -> None:
-    """Count the bytes of all extents of all items; one of length 0 is all of the file."""
+    """Raises ValueError if all extents of all items have more bytes than the file.
+
+    An extent of length 0 is the whole file.
+    """
     stream = io.BytesIO(iloc)
 
     def number(size: int) -> int:
@@ -149,10 +153,10 @@ def _check_item_sizes(iloc: bytes, whole: int) -> None:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Orientation out of the first directory of an EXIF block; 1 (upright) if it has none.
+    """Orientation in the first directory of an EXIF block; 1 (upright) without one.
 
-    Twelve bytes an entry and no value followed, so that a hostile block costs nothing and a
-    damaged one does not spoil the picture.
+    Reads twelve bytes for each entry and follows no value, so a hostile block costs nothing and a
+    damaged one does not spoil the image.
 
     >>> entry = bytes([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0])  # tag 274, short, 1 of them: 6
     >>> exif_orientation(b"MM\\0*\\0\\0\\0\\x08" + b"\\0\\1" + entry)

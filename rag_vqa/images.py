@@ -33,23 +33,23 @@ from rag_vqa import image_metadata
 from rag_vqa.errors import BadImage, Missing
 from rag_vqa.types import ImageSource
 
-# Decoded, Pillow holds 4 bytes a pixel: 256 MB, so that a file that turns out to be cut at its end
-# has cost under 300 MB. Photographs of 48 and 50 MP pass.
+# Pillow holds 4 bytes for each decoded pixel: 256 MB, so a file that is truncated at its end costs
+# less than 300 MB. Photographs of 48 and 50 MP pass.
 MAX_PIXELS: Final = 64_000_000
 # A photograph of MAX_PIXELS as JPEG at high quality takes about half of it.
 MAX_FILE_BYTES: Final = 64 * 2**20
-# Photographs have 1 scan, progressive ones about 10; each scan walks all pixels once more, so
-# that a file of 60 kB can ask for hours.
+# Photographs have 1 scan, progressive ones about 10. Each scan passes over all pixels again, so a
+# file of 60 kB could take hours.
 MAX_SCANS: Final = 64
 MAX_SCANNED_PIXELS: Final = 12 * MAX_PIXELS
-# A picture takes a few thousand reads, 64 MB of PNG in chunks of 4 kB take 50,000. Millions of
-# empty chunks, or entries that all point at the same megabytes, take minutes and gigabytes.
+# An image takes a few thousand reads; 64 MB of PNG in chunks of 4 kB take 50,000. Millions of empty
+# chunks, or entries that all point at the same megabytes, take minutes and gigabytes.
 MAX_READS: Final = 200_000
 MAX_REREADS: Final = 4
 _Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
 _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # MPO of phones too: its first picture
+    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # also MPO from phones: its first image
     (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
     (re.compile(rb"GIF8[79]a"), GifImageFile),
     (re.compile(rb"BM"), BmpImageFile),
@@ -58,7 +58,7 @@ _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
 _HEIC: Final = re.compile(rb"....ftyp(?:hei[cxms]|mif1)", re.DOTALL)
 _FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
-# EXIF orientation -> what brings the picture upright (TIFF 6.0, Orientation).
+# EXIF orientation -> the operation that turns the image upright (TIFF 6.0, Orientation).
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,7 +68,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow raises on damaged files; Warning, because the user's filters may raise it.
+# Raised by Pillow for damaged files; Warning, because the user's filters may raise warnings.
 _DECODER_ERRORS: Final = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
     AssertionError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error, Warning,
@@ -86,8 +86,8 @@ _SIGNATURES: Final = (
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<.*<svg|(?:\xef\xbb\xbf)?\s*<svg", re.DOTALL | re.I), "SVG"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)", re.I), "HTML"),
 )
-# Without loss where that is cheap: small pictures, and graphics, whose edges JPEG smears and which
-# PNG packs well. Photographs came through JPEG already, and PNG makes them five times as large.
+# Lossless PNG where it is cheap: small images, and graphics, which PNG packs well and JPEG
+# blurs at edges. Photographs were JPEG before, and PNG makes them five times as large.
 _SMALL_IMAGE_PIXELS = 128 * 1024  # pixels
 _FEW_COLOURS = 256
 
@@ -95,20 +95,20 @@ _FEW_COLOURS = 256
 def load(
     source: ImageSource, *, exif: bool = True, root: Path | None = None, name: str = ""
 ) -> Image.Image:
-    """A picture as RGB, decoded in full; of an animation the first frame, metadata left behind.
+    """An image as RGB, fully decoded, without metadata; the first frame of an animation.
 
     Args:
-        source: a path, the bytes of a file, or a PIL image. One fresh from `Image.open` counts as
-            its file; any other was prepared by its owner and is only converted.
-        exif: turn the picture upright as its EXIF orientation says. False follows the ReT release.
-        root: the folder that a path is relative to and may not leave, not through a link either.
-        name: what errors call it, where `source` itself does not say.
+        source: a path, the bytes of a file, or a PIL image. An image fresh from `Image.open` counts
+            as its file; any other was prepared by the caller and is only converted.
+        exif: turn the image upright by its EXIF orientation. False follows the ReT release.
+        root: folder of a relative path. The path must not leave it, not even through a link.
+        name: name of the image in errors, if `source` has none.
 
     Alpha is dropped, not composited, and ICC profiles are not applied, as in the ReT release
     (transformers 4.45); 16-bit samples keep their high byte.
 
     Raises:
-        BadImage: no picture, a damaged or a dangerous one; one line with file and reason.
+        BadImage: it is no image, or a damaged or dangerous one; one line with file and reason.
         Missing: there is no such file.
     """
     name = _printable_line(name) or _source_name(source)
@@ -122,7 +122,7 @@ def load(
             data, turn, scans = image_metadata.strip_jpeg(data)
         elif opener is TiffImageFile:
             data, turn = image_metadata.strip_tiff(data)
-        elif _HEIC.match(data):  # turned by its decoder, as the format itself says
+        elif _HEIC.match(data):  # its decoder turns it, as the format demands
             data, turn = image_metadata.strip_heic(data), 1
         image = opener(_MeteredFile(data))
     except _DECODER_ERRORS as error:
@@ -132,7 +132,7 @@ def load(
 
 
 def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
-    """The bytes of a picture's file, which are not looked at; `root` and `name` as of `load`.
+    """The bytes of an image file, unchecked; `root` and `name` as in `load`.
 
     Raises:
         BadImage: an address, a folder, a pipe, a device, over MAX_FILE_BYTES, or outside `root`.
@@ -143,8 +143,8 @@ def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str =
         data = source
     else:
         path = _resolve_path(source, name, root)
-        # A pipe would block the open: hence O_NONBLOCK. The last link is resolved by now: under
-        # a root, whoever puts one there afterwards gains nothing.
+        # O_NONBLOCK, because a pipe would block the open. O_NOFOLLOW, because the path is resolved:
+        # under a root, a link that appears afterwards is not followed.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         flags |= getattr(os, "O_NOFOLLOW", 0) if root is not None else 0
         try:
@@ -166,7 +166,7 @@ def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str =
 
 
 def encode(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> bytes:
-    """The picture as a new file: RGB, without the metadata that its source may have carried.
+    """The image as a new file in RGB, without any metadata of its source.
 
     Raises:
         BadImage: the format cannot hold it (a JPEG side is at most 65,500 pixels).
@@ -174,12 +174,34 @@ def encode(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> bytes:
     bare = load(image, exif=False)
     buffer = io.BytesIO()
     try:
-        bare.save(buffer, format, quality=90)  # PNG has no quality and does not look at it
+        bare.save(buffer, format, quality=90)  # PNG ignores the quality
     except (OSError, ValueError) as error:
         raise _bad_image(
             "<image>", f"cannot be written as {format} ({_error_reason(error)})"
         ) from error
     return buffer.getvalue()
+
+
+def scale_down(picture: Image.Image, max_pixels: int | None) -> Image.Image:
+    """The image with at most `max_pixels` pixels and about the same proportions.
+
+    >>> scale_down(Image.new("RGB", (400, 100)), 10_000).size
+    (200, 50)
+    """
+    width, height = picture.size
+    if max_pixels is None or width * height <= max_pixels:
+        return picture
+    by = math.sqrt(max_pixels / (width * height))
+    # A side of one pixel stays; the other side is as long as fits.
+    width = min(max(1, int(width * by)), max_pixels)
+    height = min(max(1, int(height * by)), max_pixels // width)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def choose_format(picture: Image.Image) -> Any:
+    """The format for `encode`: "PNG" (lossless) for few pixels or colours, else "JPEG"."""
+    small = picture.width * picture.height <= _SMALL_IMAGE_PIXELS
+    return "PNG" if small or picture.getcolors(_FEW_COLOURS) is not None else "JPEG"
 
 
 def content_hash(image_bytes: bytes) -> str:
@@ -192,7 +214,7 @@ def content_hash(image_bytes: bytes) -> str:
 
 
 class _MeteredFile(io.BytesIO):
-    """A file in memory that stops a reader who goes round in circles."""
+    """A file in memory that stops a decoder which reads the same bytes again and again."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -214,11 +236,11 @@ def _resolve_path(source: str | Path, name: str, root: Path | None) -> Path:
     try:
         base = Path() if root is None else root.resolve()
         path = (base / source).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a circle of links; NUL in the name
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; NUL in the name
         raise _bad_image(name, f"cannot be found ({_error_reason(error)})") from error
     if root is not None and not path.is_relative_to(base):
         raise _bad_image(name, f"lies outside {_source_name(root)}; copy it there")
-    if path.suffix.startswith(".sqlite"):  # closing it would drop our own locks on it: fcntl(2)
+    if path.suffix.startswith(".sqlite"):  # closing it would drop our locks on it: fcntl(2)
         raise _bad_image(name, "a database is not opened; give the path of a picture")
     return path
 
@@ -235,7 +257,7 @@ def _choose_opener(data: bytes, name: str) -> _Opener:
 
 
 def _heic_opener(name: str) -> _Opener:
-    """The extra's decoder; Pillow's registry is not told of it."""
+    """The decoder of the extra, without registering it in Pillow."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
@@ -246,8 +268,10 @@ def _heic_opener(name: str) -> _Opener:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation of a picture fresh from its file; 1 for one that its owner prepared, and
-    for TIFF, which Pillow turns on decoding."""
+    """EXIF orientation of an image fresh from its file.
+
+    1 for an image that the caller prepared, and for TIFF, which Pillow turns while decoding.
+    """
     if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
         return 1
     exif = image.info.get("exif", b"")
@@ -276,7 +300,7 @@ def _decode_rgb(image: Image.Image, name: str, turn: int, scans: int = 1) -> Ima
 
 
 def _convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """A new RGB image without metadata, the source untouched."""
+    """A new RGB image without metadata; the source is not changed."""
     if image.mode.startswith("I;16"):
         import numpy as np
 
@@ -285,9 +309,9 @@ def _convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
     elif image.mode in ("I", "F"):
         reason = f"32-bit samples ({image.mode}) have no agreed white; save it with 8 or 16 bits"
         raise _bad_image(name, reason)
-    elif image.mode in ("RGBa", "La"):  # premultiplied: Pillow converts these only so
+    elif image.mode in ("RGBa", "La"):  # premultiplied: Pillow converts these only in this way
         image = image.convert(image.mode.upper())
-    elif "transparency" in image.info:  # dropped as alpha is; converting it would warn
+    elif "transparency" in image.info:  # dropped like alpha; converting it would warn
         image = image.copy()
         del image.info["transparency"]
     rgb = image.convert("RGB")
@@ -311,37 +335,15 @@ def _source_name(source: ImageSource) -> str:
 
 
 def _printable_line(text: str, limit: int = 200) -> str:
-    """One printable line: names and messages may hold newlines, escapes, half characters."""
+    """One printable line: names and messages may hold newlines, escapes, lone surrogates."""
     cut = text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 def name_file_format(head: bytes) -> str | None:
-    """What these first bytes begin, or None.
+    """The name of a format that is not supported, by a file's first bytes; or None.
 
     >>> name_file_format(b"%PDF-1.7")
     'PDF'
     """
     return next((name for magic, name in _SIGNATURES if magic.match(head)), None)
-
-
-def scale_down(picture: Image.Image, max_pixels: int | None) -> Image.Image:
-    """The picture with at most `max_pixels` pixels and about the same proportions.
-
-    >>> scale_down(Image.new("RGB", (400, 100)), 10_000).size
-    (200, 50)
-    """
-    width, height = picture.size
-    if max_pixels is None or width * height <= max_pixels:
-        return picture
-    by = math.sqrt(max_pixels / (width * height))
-    # A side of one pixel stays; the other is then what fits.
-    width = min(max(1, int(width * by)), max_pixels)
-    height = min(max(1, int(height * by)), max_pixels // width)
-    return picture.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def choose_format(picture: Image.Image) -> Any:
-    """ "PNG", without loss, of a small picture or one of few colours, else "JPEG"."""
-    small = picture.width * picture.height <= _SMALL_IMAGE_PIXELS
-    return "PNG" if small or picture.getcolors(_FEW_COLOURS) is not None else "JPEG"

@@ -25,21 +25,21 @@ from typing import Any
 from rag_vqa.errors import Missing
 
 GB = 1e9
-# Of what is computed, kept free besides. At the worst a process took 2.3% more, on a CPU
-# (benchmarks/memory.py); a GPU was never measured.
+# Share of the estimate that must stay free besides it. At worst a process took 2.3% more, on a CPU
+# (benchmarks/memory.py); no GPU was measured.
 MARGIN = 0.05
-# Bits a weight takes; NF4 with double quantisation adds 0.127 for its scales (QLoRA, section 3).
+# Bits for each weight. NF4 with double quantisation adds 0.127 for scales (QLoRA, section 3).
 BITS: Mapping[str, float] = MappingProxyType({"int8": 8.0, "nf4": 4.127})
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})
-# What a process takes before any model: Python, torch, transformers, bitsandbytes, tokenizers.
-RUNTIME_CPU = 0.55 * GB  # measured, 0.2 of it files that are mapped
-RUNTIME_GPU = 0.6 * GB  # CUDA's own context and workspaces: a round figure, not measured
-# Arrays that are there at once in a gated MLP, where a layer holds most. As wide as the model: what
-# went in, the residual, its norm, embeddings, positions, the layer's result. As wide as the inner
-# layer: gate, up, their product.
+# Memory of a process without models: Python, torch, transformers, bitsandbytes, tokenizers.
+RUNTIME_CPU = 0.55 * GB  # measured; 0.2 GB of it are mapped files
+RUNTIME_GPU = 0.6 * GB  # CUDA context and workspaces: a round figure, not measured
+# Arrays that exist at the same time in a gated MLP, the peak of a layer. As wide as the model:
+# input, residual, its norm, embeddings, positions, output. As wide as the inner layer: gate, up,
+# product.
 _HIDDEN_ARRAYS, _INNER_ARRAYS = 6, 3
-# bitsandbytes: what loading leaves behind, and more arrays of the inner layer's width, of 32 bits,
-# that int8 computes through on a CPU.
+# bitsandbytes: memory that loading leaves behind, and further 32-bit arrays of the inner layer's
+# width in int8 on a CPU.
 _LOADING_RESIDUE = 0.05 * GB
 _INT8_ARRAYS = 6
 _UNLISTED_TILES = frozenset({"internvl", "idefics2", "idefics3", "smolvlm"})
@@ -50,16 +50,17 @@ IMAGE_BYTES = 2**23  # Pillow holds them in blocks of 16 MB
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a reader's memory depends on.
+    """The sizes of a model that its memory depends on.
 
     Attributes:
-        linear: parameters of the language model's linear layers, which quantisation makes small.
-        whole: all others: vision tower, projector, embeddings, output layer.
-        layers, hidden, inner: of the language model: how many, their width, that of their middle.
-        heads: numbers that a token takes in one layer's keys (as many again in its values).
-        vision_hidden, vision_inner: of the vision tower.
-        patch: side of a patch in pixels, where pictures keep their size; patches a token.
-        patches: of one picture, where all are made one size; 0 elsewhere.
+        linear: parameters of the language model's linear layers, which are quantised.
+        whole: all other parameters: vision tower, projector, embeddings, output layer.
+        layers, hidden, inner: of the language model: number of layers, width, width of the MLP.
+        heads: numbers of one token in the keys of one layer (as many again in its values).
+        vision_hidden, vision_inner: widths of the vision tower.
+        patch: side of a patch in pixels, if images keep their size.
+        merged: patches that become one token.
+        patches: patches of one image, if all images are resized to one size; else 0.
     """
 
     linear: int
@@ -76,11 +77,11 @@ class ModelShape:
 
     @property
     def largest(self) -> int:
-        """Parameters of its largest linear layer."""
+        """Parameters of the largest linear layer."""
         return self.hidden * self.inner
 
     def patches_of(self, pixels: int | None, tokens: int) -> int:
-        """Patches of one picture of so many pixels (None: no limit but the prompt's `tokens`)."""
+        """Patches of one image of `pixels` pixels; None: as many as `tokens` allow."""
         if self.patches:
             return self.patches
         most = tokens * self.merged
@@ -89,12 +90,12 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a reader is given to do.
+    """The largest task of a reader.
 
     Attributes:
-        tokens: of the longest prompt and its answer.
-        images: pictures in it, each of `pixels`.
-        number: bytes of a number that it computes in.
+        tokens: length of the longest prompt and its answer.
+        images: images in that prompt, each of `pixels`.
+        number: bytes of one number of the computation.
         batch: prompts read at once.
     """
 
@@ -120,12 +121,12 @@ def reader_memory(shape: ModelShape, load: Workload) -> dict[str, float]:
 
 
 def _attention_cache(shape: ModelShape, load: Workload) -> float:
-    """Keys and values of all tokens. They grow by copies: one layer's is there twice."""
+    """Bytes of keys and values of all tokens. They grow by copying: one layer exists twice."""
     return 2.0 * load.batch * load.tokens * shape.heads * load.number * (shape.layers + 1)
 
 
 def _activations(shape: ModelShape, load: Workload) -> float:
-    """Activations, of pictures or of text, whichever are more; quantised weights made large."""
+    """Bytes of activations, of images or of text, whichever are more; dequantised weights."""
     rows = load.batch * load.tokens
     text = float(rows * load.number * (_HIDDEN_ARRAYS * shape.hidden + _INNER_ARRAYS * shape.inner))
     patches = load.batch * load.images * shape.patches_of(load.pixels, load.tokens)
@@ -142,15 +143,15 @@ def _activations(shape: ModelShape, load: Workload) -> float:
 
 
 def has_unlisted_tiles(config: Any) -> bool:
-    """Whether it is known to cut pictures into tiles that its shape counts as one."""
+    """True for families that cut images into tiles although the shape counts one tile."""
     return config.model_type in _UNLISTED_TILES
 
 
 def model_shape(config: Any) -> ModelShape:
     """The shape of a model of `AutoModelForImageTextToText`, counted on the meta device.
 
-    Linear layers of the language model count as such; all else stays whole, as `load_model` has
-    it. Raises AttributeError where a configuration names its sizes in no known way.
+    As in `load_model`, only linear layers of the language model are quantised. Raises
+    AttributeError if the configuration uses unknown names for its sizes.
     """
     import torch
     from transformers import AutoModelForImageTextToText
@@ -181,10 +182,10 @@ def model_shape(config: Any) -> ModelShape:
 
 
 def count_parameters(folder: Path) -> int:
-    """How many numbers the safetensors of a folder hold, by their headers alone.
+    """Number of parameters in a folder's safetensors, read from the headers alone.
 
     Raises:
-        Missing: there are none, or they cannot be read.
+        Missing: there are no safetensors, or they cannot be read.
     """
     files = sorted(folder.glob("*.safetensors"))
     try:
@@ -197,7 +198,7 @@ def count_parameters(folder: Path) -> int:
 
 
 def _count_in_file(file: Path) -> int:
-    """By the format: eight bytes that say how long the header is, then the header as JSON."""
+    """Number of parameters in a file: 8 bytes with the header's length, then the header as JSON."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:
@@ -207,14 +208,14 @@ def _count_in_file(file: Path) -> int:
 
 
 def _vision_widths(vision: Any) -> tuple[int, int]:
-    """Width, and that of the inner layer; Qwen2-VL calls the first embed_dim, and has a ratio."""
+    """Width of the tower and of its MLP. Qwen2-VL has embed_dim and a ratio instead."""
     hidden = getattr(vision, "embed_dim", None) or vision.hidden_size
     inner = getattr(vision, "intermediate_size", None)
     return hidden, int(inner or hidden * vision.mlp_ratio)
 
 
 def _patches_per_image(config: Any, side: int) -> int:
-    """Of a picture in a model that makes all of one size, with its tiles; 0 in others."""
+    """Patches of an image with its tiles, in models that resize images to one size; else 0."""
     vision = config.vision_config
     if hasattr(vision, "spatial_merge_size"):
         return 0
@@ -225,16 +226,18 @@ def _patches_per_image(config: Any, side: int) -> int:
 
 
 def _side_length(size: Any) -> int:
-    """A side, of what may be a pair of equal ones."""
+    """The side of a square, given as one number or as two equal ones."""
     return int(size if isinstance(size, int) else size[0])
 
 
 def return_freed_memory(least: int) -> None:
-    """From now on, what takes `least` bytes or more is the system's again as soon as it is freed.
+    """Makes glibc return freed blocks of `least` bytes or more to the system, from now on.
 
-    It holds for the whole process. Call it before a model loads: what loading leaves in the heap is
-    filled again first. Where MALLOC_MMAP_THRESHOLD_ is set, or where another C library than glibc
-    runs, nothing is changed. See mallopt(3).
+    By itself, glibc raises this threshold to the largest freed array (up to 32 MB). Arrays of one
+    layer then lie between those of another in a heap that only grows: 10 to 15% more memory. The
+    setting holds for the whole process. Call it before a model loads, because free space in the
+    heap is filled first. It changes nothing if MALLOC_MMAP_THRESHOLD_ is set, or with another C
+    library than glibc. See mallopt(3).
     """
     if sys.platform != "linux" or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return

@@ -43,19 +43,21 @@ class RagVqa:
 
     Args:
         kb: a knowledge base, or the path of one.
-        reader: a Reader, a model's folder or hub id, or "demo", the embedded one (loaded when
-            first needed); None is "demo" too, which is then logged.
-        quantization: of a reader named by its id.
-        k: documents to retrieve; 0 asks the reader without retrieval.
-        template: of `rag_vqa.prompts`; a question without hits is put by "closed-book".
-        language: of answers, e.g. "German"; "" leaves it to the reader.
-        filter: chooses among what was retrieved: "critic" (`rag_vqa.critic`, judging with this
-            reader), or a Filter of your own. None reads all. A question of which it leaves no
-            document is put by "closed-book" too.
-        reader_options: of `LocalReader` (device, dtype, max_new_tokens, …), with servers of
-            `RemoteReader`; None is not given. See `open_reader` for what is taken then.
+        reader: a Reader, a model's folder or hub id, or "demo", the embedded model. It is loaded
+            when it is first needed. None is "demo" too, with a warning in the log.
+        quantization: of a reader given by name.
+        servers: addresses of OpenAI-compatible servers that run the reader; none: it runs here.
+        k: number of documents to retrieve; 0 asks the reader without retrieval.
+        template: a template of `rag_vqa.prompts`; questions without hits use "closed-book".
+        language: language of the answers, e.g. "German"; "" leaves it to the reader.
+        filter: chooses among the retrieved documents: "critic" (`rag_vqa.critic`, with this
+            reader), or a Filter of your own. None keeps all. A question without documents left
+            uses the template "closed-book".
+        reader_options: options of `LocalReader` (device, dtype, max_new_tokens, …), or with
+            `servers` of `RemoteReader`. None counts as not given; for defaults see `open_reader`.
+
     Raises:
-        UsageError: k is negative, no such filter, or an option that the reader does not take.
+        UsageError: k is negative, the filter is unknown, or the reader does not take an option.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class RagVqa:
         return self.kb.search([self._add_instruction(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Those hits that are worth reading, by the filter; without one, all of them."""
+        """The hits that the filter keeps; all of them without a filter."""
         if self.filter is None:
             return [list(found) for found in hits]
         return self.filter(queries, hits)
@@ -104,9 +106,9 @@ class RagVqa:
         hits: Sequence[Sequence[Hit]],
         on_text: OnText | None = None,
     ) -> list[Answer]:
-        """One answer for each query, from its own hits; all are read in one batch.
+        """One answer for each query, from its own hits; all prompts are read in one batch.
 
-        Where a server gave nothing for a row, that Answer says so: `finish` is "failed".
+        If a server fails for a query, that Answer has `finish` "failed".
         """
         prompts = [self.prompt(query, found) for query, found in zip(queries, hits, strict=True)]
         return self.read(queries, hits, prompts, on_text)
@@ -119,9 +121,9 @@ class RagVqa:
         on_text: OnText | None = None,
         max_tokens: Sequence[int | None] | None = None,
     ) -> list[Answer]:
-        """The second half of `answer`, for prompts that are built.
+        """The second half of `answer`, for prompts that are built already.
 
-        `max_tokens`: of each answer, see `Reader.generate`.
+        `max_tokens`: longest answer of each query, see `Reader.generate`.
         """
         start = time.perf_counter()
         completions = self.reader.generate(prompts, on_text, max_tokens)
@@ -142,9 +144,9 @@ class RagVqa:
         k: int | None = None,
         where: Where | None = None,
     ) -> Answer:
-        """The answer to one question about one image (or about none).
+        """The answer to one question, about one image or without one.
 
-        Raises ReaderError where a server gave none.
+        Raises ReaderError if the reader's servers gave no answer.
         """
         return _require_answer(
             self.ask_many([Query(text, image, instruction)], k=k, where=where)[0]
@@ -153,9 +155,9 @@ class RagVqa:
     def ask_many(
         self, queries: Sequence[Query], *, k: int | None = None, where: Where | None = None
     ) -> list[Answer]:
-        """Answers in the order of the queries, each stage batched; seconds are of the batch.
+        """Answers in the order of the queries. Each stage is batched; seconds are per batch.
 
-        Raises BadImage or Missing where a picture cannot be opened: it says of which query.
+        Raises BadImage or Missing if an image cannot be opened; the message names its query.
         """
         if not queries:
             return []
@@ -176,8 +178,8 @@ class RagVqa:
     ) -> Iterator[tuple[Hit, ...] | str | Answer]:
         """The hits, then the answer's text piece by piece, then the Answer.
 
-        The pieces join to its text, but for spaces at the end. Closing the iterator stops the
-        reader.
+        The pieces join to the Answer's text, except for spaces at the end. Closing the iterator
+        stops the reader.
         """
         query = Query(text, image, instruction)
         hits, seconds = self._retrieve_and_select([query], k, where)
@@ -187,12 +189,12 @@ class RagVqa:
             return self.answer([query], hits, on_text=lambda row, piece: report(piece))[0]
 
         with closing(stream_call(read)) as events:
-            begun = False
+            has_text = False
             for event in events:
                 if not isinstance(event, str):
                     yield _add_seconds(_require_answer(event), seconds)
-                elif piece := event if begun else event.lstrip():
-                    begun = True
+                elif piece := event if has_text else event.lstrip():
+                    has_text = True
                     yield piece
 
     def search(
@@ -204,9 +206,9 @@ class RagVqa:
         k: int | None = None,
         where: Where | None = None,
     ) -> list[Hit]:
-        """Retrieval alone: the k best documents, best first. No reader is loaded.
+        """Retrieves the k best documents, best first, without loading the reader.
 
-        Raises UsageError where there is neither text nor image, or k is 0.
+        Raises UsageError if there is neither text nor image, or if k is 0.
         """
         k = _check_k(self.k if k is None else k, least=1)
         if not text.strip() and image in (None, ""):
@@ -220,7 +222,7 @@ class RagVqa:
     def prompt(self, query: Query, hits: Sequence[Hit], template: str | None = None) -> Prompt:
         """The exact prompt for one query and its hits, within the reader's limits.
 
-        `template`: in place of the pipeline's own; without hits it is "closed-book" anyway.
+        `template`: replaces the pipeline's own; without hits it is "closed-book" in any case.
         """
         from rag_vqa.prompts.builder import build_prompt
 
@@ -230,7 +232,7 @@ class RagVqa:
 
     @property
     def filter_name(self) -> str:
-        """For records: what chose among the hits; "" if nothing did. A critic's reader loads."""
+        """The filter's name for records; "" without one. Loads the reader of a critic."""
         return "" if self.filter is None else self.filter.name
 
     @property
@@ -251,11 +253,11 @@ class RagVqa:
         return self._reader
 
     def _add_instruction(self, query: Query) -> Query:
-        """The query with its task's instruction, where the retriever is known to have one."""
-        given = checkpoints.known_instruction(
+        """The query with its task's instruction, if one is known for the retriever."""
+        instruction = checkpoints.known_instruction(
             self.kb.manifest.source, bool(query.text), query.instruction
         )
-        return replace(query, instruction=given)
+        return replace(query, instruction=instruction)
 
     def _retrieve_and_select(
         self, queries: Sequence[Query], k: int | None, where: Where | None
@@ -286,7 +288,7 @@ def _make_answer(
         tokens_in=completion.tokens_in,
         tokens_out=completion.tokens_out,
         finish=completion.finish,
-        citations=citations.there,
+        citations=citations.valid,
         invalid_citations=citations.invalid,
         seconds=seconds,
         error=completion.error,
@@ -303,7 +305,7 @@ def cut_answer(answer: Answer, text: str) -> Answer:
         answer,
         text=text.strip(),
         finish="stop",
-        citations=citations.there,
+        citations=citations.valid,
         invalid_citations=citations.invalid,
     )
 

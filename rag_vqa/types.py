@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
-# A picture: a path, the bytes of a file, or an image already decoded. Only images.py opens it.
+# An image: a path, the bytes of a file, or a decoded image. Only images.py opens it.
 ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
 # A metadata filter: the value that each name must have, or a list of values that it may have.
@@ -32,11 +31,11 @@ class Document:
 
     Attributes:
         id: unique in its knowledge base.
-        text: what is read; may be empty if there is an image.
-        retrieval_text: what is searched, where that is not `text` (another language, codes).
-        images: sources of its pictures, in order.
+        text: the text that the reader reads; may be empty if there is an image.
+        images: sources of its images, in order.
         parent: the page, object or entity that it belongs to; "" if it stands alone.
-        metadata: what `where=` filters on.
+        metadata: values for the filter `where=`.
+        retrieval_text: the text that is searched, if not `text` (another language, codes).
     """
 
     id: str
@@ -52,7 +51,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What ReT encodes and the index holds: a window of a document's text, at most one image."""
+    """The unit that the retriever encodes: a window of a document's text and at most one image."""
 
     document: str  # id of its document
     position: int  # 0-based, within the document
@@ -62,7 +61,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question about an image. `instruction` None means the retriever's default one."""
+    """A question about an image. `instruction` None means the retriever's default."""
 
     text: str = ""
     image: ImageSource | None = None
@@ -71,7 +70,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One document found: `rank` from 1, `score` of the last stage, `scores` by stage."""
+    """A retrieved document: `rank` from 1, `score` of the last stage, `scores` by stage."""
 
     document: Document
     passage: Passage
@@ -82,7 +81,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Text of a prompt. What is not trusted must never become a control token."""
+    """Text of a prompt. Untrusted text must never become a control token."""
 
     text: str
     trusted: bool = False
@@ -91,7 +90,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture of a prompt; `source` says whose: "question", or a document's id."""
+    """An image of a prompt. `source` is "question" or a document's id."""
 
     image: ImageSource
     source: str = "question"
@@ -102,11 +101,13 @@ Part: TypeAlias = TextPart | ImagePart
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a reader is given. `kept` are the hits shown, in order: evidence [1] is `kept[0]`.
+    """The input of a reader.
 
-    `dropped` maps the id of each hit or image that did not fit, or not whole, to the reason: one
-    of `kept` whose id is in it is shown by its passage. `numbered`: its
-    documents have numbers, which an answer is to cite.
+    Attributes:
+        kept: the hits shown, in order: evidence [1] is `kept[0]`.
+        dropped: from the id of each hit or image that is not shown, or not whole, to the reason. A
+            hit that is in `kept` as well is shown by its passage only.
+        numbered: the documents have numbers, which an answer should cite.
     """
 
     parts: tuple[Part, ...]
@@ -117,7 +118,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The prompt as a person reads it, images as `<image: source>`."""
+        """The prompt for people to read, with images as `<image: source>`."""
         return "".join(
             part.text if isinstance(part, TextPart) else f"<image: {part.source}>\n"
             for part in self.parts
@@ -126,11 +127,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a reader wrote.
+    """The output of a reader.
 
     Attributes:
-        finish: why it ended; "failed": a server gave nothing for this row, and `error` says why.
-        model: what a server says that it served; "" of a reader on this machine.
+        finish: why it ended; "failed": a server gave no answer for this row, and `error` says why.
+        model: the model that a server names in its response; "" for a local reader.
     """
 
     text: str
@@ -146,12 +147,12 @@ class Answer:
     """An answer with its evidence.
 
     Attributes:
-        text: as the reader wrote it, without spaces around it.
-        hits: all that was retrieved and selected; `prompt.kept` are those the reader saw.
+        text: the reader's text, without spaces around it.
+        hits: all documents retrieved and selected; the reader saw `prompt.kept`.
         citations: numbers [n] in the text that exist in the prompt.
-        invalid_citations: those that do not.
+        invalid_citations: numbers [n] in the text that do not exist in the prompt.
         seconds: by stage: "retrieve", "select", "read".
-        error: why there is no answer, where `finish` is "failed".
+        error: why there is no answer, if `finish` is "failed".
         model: see `Completion`.
     """
 
@@ -171,19 +172,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question of an evaluation with what is right.
+    """A question of an evaluation, with its right answers.
 
     Attributes:
-        answers: right answers as texts: what people read, and what pseudo-recall looks for.
-        relevant: ids of what holds the answer, at their level.
-        oracle: ids of the documents given in the oracle condition, best first; each may name a
-            document or a parent. Empty: those of `relevant`.
-        references: what the benchmark's scorer takes, where that is not `answers`: InfoSeek's
-            `answer_eval` (texts, or one {"range": [low, high]}), E-VQA's answer of each annotator.
-        kind, split: question type and part of the benchmark, in its own words.
-        group: what related questions share (an entity, a picture); intervals draw groups whole.
-        unanswerable: the right answer is that it is not known.
-        missing: name of the picture that is not there; `query.image` is then None.
+        answers: right answers as texts, for people and for pseudo-recall.
+        relevant: ids of the documents or parents that hold the answer, according to `level`.
+        oracle: ids of the documents in the oracle condition, best first; each may name a document
+            or a parent. If empty, those of `relevant`.
+        references: input of the benchmark's scorer, if not `answers`: InfoSeek's `answer_eval`
+            (texts, or one {"range": [low, high]}), E-VQA's answer of each annotator.
+        kind, split: question type and split, in the benchmark's own words.
+        group: shared by related questions (an entity, an image); intervals resample whole groups.
+        unanswerable: the right answer is that the answer is unknown.
+        missing: name of an image that was not found; `query.image` is then None.
     """
 
     id: str
@@ -205,8 +206,8 @@ class PromptLimits:
     """The most that one prompt may hold.
 
     Attributes:
-        images: pictures in one prompt, the question's among them.
-        context: tokens of one prompt, image tokens among them; room for the answer is off.
+        images: number of images, including the question's.
+        context: number of tokens, including image tokens, without the answer.
     """
 
     images: int

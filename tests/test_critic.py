@@ -136,7 +136,7 @@ def test_a_question_too_long_to_be_put_twice_is_told(reader, found: list[Hit]) -
     query = Query("word " * 50)
     reader.limits = PromptLimits(images=4, context=100)
     build_prompt(query, found, reader.limits, reader.count)  # read, if alone
-    with pytest.raises(UsageError, match=r"puts the question twice.*takes 100.*leave out --filter"):
+    with pytest.raises(UsageError, match=r"repeats the question.*takes 100.*leave out --filter"):
         Critic(reader)([query], [found])
 
 

@@ -14,32 +14,35 @@ from rag_vqa.types import Completion, ImagePart, OnText, Prompt, PromptLimits, S
 
 
 class Reader(Protocol):
-    """Reads prompts and writes answers. It owns the tokenizer: untrusted parts of a prompt never
-    become control tokens of it."""
+    """Reads prompts and writes answers.
+
+    It owns the tokenizer, so it neutralises the untrusted parts of a prompt: none of them becomes
+    a control token.
+    """
 
     @property
     def name(self) -> str:
-        """For records: model id @ revision, and quantization."""
+        """Name for records: model id @ revision, and quantization."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Scalar]:
-        """What else its answers depend on: length, pixels, dtype. For records and cache keys."""
+        """What else the answers depend on: length, pixels, dtype. For records and cache keys."""
         ...
 
     @property
     def limits(self) -> PromptLimits:
-        """The most that one prompt may hold."""
+        """Most images and tokens that one prompt may hold."""
         ...
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens that the prompt takes, image tokens and chat template among them."""
+        """Number of tokens of the prompt, including image tokens and the chat template."""
         ...
 
     def render(self, prompt: Prompt) -> str:
-        """The prompt as the model is given it, chat template included; for people to read.
+        """The prompt as the model gets it, with the chat template, for people to read.
 
-        Each picture is one placeholder, and untrusted texts are as they were made harmless.
+        Each image is one placeholder. Untrusted texts are shown neutralised.
         """
         ...
 
@@ -49,24 +52,26 @@ class Reader(Protocol):
         on_text: OnText | None = None,
         max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
-        """One completion for each prompt, in their order.
+        """One completion for each prompt, in the order of the prompts.
 
-        A server may fail for one row alone: its completion then has `finish` "failed".
+        A server may fail for a single row. The completion of that row has `finish` "failed".
 
         Args:
-            max_tokens: of each row's answer, at least 1; None, and more than the reader's own
-                length, mean that one.
+            on_text: called with (row, piece) while text is generated. It streams any number of
+                rows, and cancels a row by returning False.
+            max_tokens: longest answer of each row in tokens, at least 1. None, or more than the
+                reader's own `max_new_tokens`, means the reader's own.
 
         Raises:
             ReaderError: out of memory, or a prompt over the limits.
-            Missing: no server, or none that serves the model: no other prompt can be read either.
+            Missing: no server, or no server with this model; no other prompt can be read either.
         """
         ...
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
     ) -> list[list[float]]:
-        """(prompts, choices): how likely each choice follows; a row sums to 1.
+        """(prompts, choices): probability that each choice follows the prompt; rows sum to 1.
 
         Raises:
             UsageError: fewer than two choices, or one without tokens.
@@ -80,46 +85,46 @@ class ConcurrentReader(Protocol):
     """A reader whose `count` and `generate` may run in several threads at once.
 
     Attributes:
-        at_once: how many of them gain by it.
+        parallel_calls: number of parallel calls that still raises throughput.
     """
 
     @property
-    def at_once(self) -> int: ...
+    def parallel_calls(self) -> int: ...
 
 
 def check_positive(**values: float | None) -> None:
-    """Raises UsageError for one that is given and below 1."""
+    """Raises UsageError for a value below 1; None is allowed."""
     for name, value in values.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value}: give 1 or more")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raises UsageError for a value that is none of them."""
+    """Raises UsageError for a value that is not one of the choices."""
     if value not in choices:
         raise UsageError(f"{name} = {value!r}: take one of {', '.join(choices)}")
 
 
 def prompt_limits(max_images: int | None, context: int, max_new_tokens: int) -> PromptLimits:
-    """The limits of a prompt; `context` tokens are for it and its answer.
+    """The limits of a prompt, from a context of `context` tokens shared by prompt and answer.
 
-    `max_images` None is 1: most models were trained so, and none says it. Raises UsageError where
-    there is no room for a prompt.
+    `max_images` None means 1: most models were trained with one image, and no configuration states
+    it. Raises UsageError if the answer leaves no room for a prompt.
     """
     if context <= max_new_tokens:
         raise UsageError(
-            f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, for both share "
+            f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, because both share "
             f"{context} tokens; lower it, or raise max_context if the model takes more"
         )
     return PromptLimits(max_images or 1, context - max_new_tokens)
 
 
-def count_images(prompt: Prompt, most: PromptLimits) -> int:
-    """How many pictures the prompt holds. Raises ReaderError if these are too many."""
-    pictures = sum(isinstance(part, ImagePart) for part in prompt.parts)
-    if pictures > most.images:
+def count_images(prompt: Prompt, limits: PromptLimits) -> int:
+    """Number of images in the prompt. Raises ReaderError if the limits allow fewer."""
+    count = sum(isinstance(part, ImagePart) for part in prompt.parts)
+    if count > limits.images:
         raise ReaderError(
-            f"the prompt holds {pictures} images and the reader takes "
-            f"{most.images}: use --max-images {pictures} if the model can"
+            f"the prompt holds {count} images and the reader takes "
+            f"{limits.images}: use --max-images {count} if the model can"
         )
-    return pictures
+    return count

@@ -2,7 +2,7 @@
 
 Knows the back ends, which options each of them takes, and the presets of known models. Does not
 know how a model loads or how a server is called: each back end opens its own reader. To add a back
-end, write one file with its reader and register one `ReaderBackend`.
+end, write its reader in one file and register one `ReaderBackend`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from rag_vqa import checkpoints, presets
 from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.formatting import did_you_mean
 from rag_vqa.readers.base import check_choice
+from rag_vqa.registry import Registry
 from rag_vqa.types import Quantization
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class ReaderBackend:
     """One way to run a reader.
 
     Attributes:
-        name: its key in the registry.
+        name: its name in the registry.
         options: names of the options that `open` takes.
-        accepts: from the model's name (None: no name given) and the servers' addresses to whether
-            this back end opens that reader.
+        accepts: from the model's name (or None) and the servers' addresses to True if this back
+            end opens that reader. "local" opens all that no other back end accepts.
         open: from model, servers and options (none of them None) to the reader.
         refusal: why it takes no option of another back end; completes "because …".
         loads_weights: the model comes from a folder or the hub; a download is confirmed before.
@@ -92,16 +93,10 @@ def open_reader(model: str | None, *, servers: Sequence[str] = (), **options: An
 
 
 def find_backend(model: str | None, servers: Sequence[str] = ()) -> ReaderBackend:
-    """The back end that opens this model; those registered last are asked first."""
-    return next(
-        backend for backend in reversed(BACKENDS.values()) if backend.accepts(model, servers)
-    )
-
-
-def register_backend(backend: ReaderBackend) -> None:
-    """Adds a back end, or replaces the one of the same name."""
-    BACKENDS.pop(backend.name, None)
-    BACKENDS[backend.name] = backend
+    """The back end that opens this model; "local" if no other one accepts it."""
+    local = READER_BACKENDS.get("local")
+    others = (backend for backend in READER_BACKENDS.entries() if backend is not local)
+    return next((backend for backend in others if backend.accepts(model, servers)), local)
 
 
 def check_reader_options(
@@ -116,12 +111,10 @@ def check_reader_options(
         UsageError: an unknown option, one of another back end, one for an open reader, or an
             unknown quantization.
     """
-    known = list(dict.fromkeys(name for each in BACKENDS.values() for name in each.options))
+    known = list(dict.fromkeys(name for each in READER_BACKENDS.entries() for name in each.options))
     for name in options:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise UsageError(f"{name}: no option of a reader.{hint}")
+            raise UsageError(f"{name}: no option of a reader.{did_you_mean(name, known)}")
     given = {name: value for name, value in options.items() if value is not None}
     if not isinstance(reader, str | Path | None):
         if given or servers:
@@ -161,23 +154,28 @@ def _log_licence(model: str) -> None:
         _log.log(logging.INFO if free else logging.WARNING, "%s", checkpoints.licence_line(model))
 
 
-# The registry. `find_backend` reads it backwards, so that "local", which takes any model, is last.
-BACKENDS: dict[str, ReaderBackend] = {
-    "local": ReaderBackend(
+READER_BACKENDS: Registry[ReaderBackend] = Registry("reader back end")
+READER_BACKENDS.register(
+    ReaderBackend(
         "local",
         (*COMMON_OPTIONS, "revision", "quantization", "device", "dtype", "batch_size"),
         accepts=lambda model, servers: not servers,
         open=_open_local,
         refusal="no server is named",
         loads_weights=True,
-    ),
-    "remote": ReaderBackend(
+    )
+)
+READER_BACKENDS.register(
+    ReaderBackend(
         "remote",
-        (*COMMON_OPTIONS, "tokenizer", "concurrency", "requests_per_minute", "timeout", "api_key",
-         "retries"),
+        (
+            *COMMON_OPTIONS,
+            *("tokenizer", "concurrency", "requests_per_minute"),
+            *("timeout", "api_key", "retries"),
+        ),
         accepts=lambda model, servers: bool(servers),
         open=_open_remote,
         refusal="its server loads the model",
         missing_model="--server: which model does it serve? Name it as it does: --reader MODEL",
-    ),
-}  # fmt: skip
+    )
+)

@@ -26,7 +26,7 @@ _BRACKETS = {"<": ">", "[": "]"}
 
 @dataclass(frozen=True, slots=True)
 class InjectionCase:
-    """One attack; several parts are texts that stand side by side in the prompt."""
+    """One attack. Several parts are texts that stand side by side in the prompt."""
 
     kind: str
     parts: tuple[str, ...]
@@ -34,46 +34,46 @@ class InjectionCase:
 
 @cache
 def load_injection_cases() -> tuple[InjectionCase, ...]:
-    """All of them: markers of the known families, turns, fences, templates, unseen characters."""
+    """All cases: markers of known model families, turns, fences, templates, rare characters."""
     text = (files("rag_vqa.readers") / "injection_cases.json").read_text("utf-8")
     return tuple(InjectionCase(each["kind"], tuple(each["parts"])) for each in json.loads(text))
 
 
-def find_failed_cases(processor: Any, attacks: Sequence[InjectionCase]) -> list[str]:
-    """What is wrong, a line each; none is what is hoped for.
+def find_failed_cases(processor: Any, cases: Sequence[InjectionCase]) -> list[str]:
+    """One line for each case that gets through; an empty list is the goal.
 
-    Each attack stands as a document between two of the prompt's own pictures. It fails if a
-    control token more than in a bland prompt comes out, if the pictures do not have as many
-    placeholders as there, if the prompt is refused, or if its tokens are not counted right.
+    Each case stands as a document between two images of the prompt. It fails if the prompt has
+    more control tokens or another number of image placeholders than the same prompt with a
+    harmless document, if the reader refuses it, or if its tokens are counted wrongly.
     """
     encoder = PromptEncoder(processor)
     control = control_tokens(processor.tokenizer)
-    bland = _count_control_tokens(encoder, control, ("x",))
-    found = []
-    for attack in attacks:
-        named = f"{attack.kind}: {'|'.join(attack.parts)!a}"
+    expected = _count_control_tokens(encoder, control, ("x",))
+    failed = []
+    for case in cases:
+        label = f"{case.kind}: {'|'.join(case.parts)!a}"
         try:
-            got = _count_control_tokens(encoder, control, attack.parts)
+            counts = _count_control_tokens(encoder, control, case.parts)
         except ReaderError as error:
-            found.append(f"{named}: {error}")
+            failed.append(f"{label}: {error}")
             continue
-        more = {control[i]: n for i, n in (got - bland).items()}
-        fewer = {control[i]: n for i, n in (bland - got).items()}
+        more = {control[i]: n for i, n in (counts - expected).items()}
+        fewer = {control[i]: n for i, n in (expected - counts).items()}
         if more or fewer:
-            found.append(f"{named}: more {more}, fewer {fewer}")
-    return found
+            failed.append(f"{label}: more {more}, fewer {fewer}")
+    return failed
 
 
-def count_active_cases(processor: Any, attacks: Sequence[InjectionCase]) -> int:
-    """How many of them would become control tokens if nothing were done: 0 would test nothing."""
+def count_active_cases(processor: Any, cases: Sequence[InjectionCase]) -> int:
+    """Number of cases that would become control tokens without protection; 0 would test nothing."""
     control = control_tokens(processor.tokenizer)
-    texts = ["".join(a.parts).encode("utf-8", "replace").decode() for a in attacks]
-    read = [processor.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
-    return sum(any(i in control for i in ids) for ids in read)
+    texts = ["".join(case.parts).encode("utf-8", "replace").decode() for case in cases]
+    rows = [processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    return sum(any(i in control for i in ids) for ids in rows)
 
 
 def control_tokens(tokenizer: Any) -> dict[int, str]:
-    """Added tokens that are special, or look like markup: by id, as they are written."""
+    """Added tokens that are special or look like markup: from id to text."""
     return {
         number: token.content
         for number, token in tokenizer.added_tokens_decoder.items()
@@ -82,7 +82,7 @@ def control_tokens(tokenizer: Any) -> dict[int, str]:
 
 
 def _is_markup(token: str) -> bool:
-    """<image>, [INST], <|im_end|>; `[1]`, which documents are full of, is none."""
+    """True for <image>, [INST], <|im_end|>; not for `[1]`, which is frequent in documents."""
     inner = token.strip()[1:-1]
     closed = token.strip()[-1:] == _BRACKETS.get(token.strip()[:1])
     return closed and bool(inner) and not inner.isdigit()
@@ -91,15 +91,15 @@ def _is_markup(token: str) -> bool:
 def _count_control_tokens(
     encoder: PromptEncoder, control: dict[int, str], texts: Sequence[str]
 ) -> Counter[int]:
-    """Control tokens of the prompt with these texts, and how often each is there.
+    """How often each control token occurs in a prompt with these texts.
 
     Raises:
-        ReaderError: it is refused, or not counted right.
+        ReaderError: the prompt is refused, or its tokens are counted wrongly.
     """
-    picture = ImagePart(Image.new("RGB", (64, 48), "grey"))
-    parts: list[Part] = [picture, TextPart("Documents:\n", trusted=True)]
+    image = ImagePart(Image.new("RGB", (64, 48), "grey"))
+    parts: list[Part] = [image, TextPart("Documents:\n", trusted=True)]
     parts += [TextPart(text) for text in texts]
-    parts += [TextPart("\n", trusted=True), picture, TextPart("Which?")]
+    parts += [TextPart("\n", trusted=True), image, TextPart("Which?")]
     prompt = Prompt(tuple(parts))
     ids = encoder.encode([prompt])["input_ids"][0].tolist()
     if (counted := encoder.count(prompt)) != len(ids):

@@ -16,9 +16,7 @@ from typing import Any
 from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import Missing, ReaderError
 
-_DIGEST_BYTES = (
-    2**20
-)  # bytes of each end of a file that are read: weights of gigabytes take no minutes
+_DIGEST_BYTES = 2**20  # read from each end of a file, so that gigabytes of weights stay quick
 
 
 def load_processor(model: str, config: Any, **where: Any) -> Any:
@@ -26,12 +24,12 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
 
     Args:
         model: folder or hub id.
-        config: the model's configuration, which says what older processors leave out.
+        config: the model's configuration, which states what older processors leave out.
         where: `revision`, `local_files_only`.
 
     Raises:
         ReaderError: the model has no processor, or no chat template.
-        OSError: of transformers, where files are not to be had.
+        OSError: from transformers, if files are missing.
     """
     from transformers import AutoProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
@@ -42,7 +40,7 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
             "name an image-text-to-text model"
         )
     kind = PROCESSOR_MAPPING[type(config)]
-    if "video_processor" in kind.get_attributes():  # with torchvision too: one way everywhere
+    if "video_processor" in kind.get_attributes():  # the same with and without torchvision
         kind = _without_video_processor(kind)
         # Some classes have no default for it.
         where = {**where, "video_processor": None}
@@ -59,7 +57,7 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
 
 
 def _without_video_processor(kind: type[Any]) -> type[Any]:
-    """The same processor without its video part, which alone is what needs torchvision."""
+    """The same processor class without its video part, the only one that needs torchvision."""
 
     class WithoutVideo(kind):  # type: ignore[misc]
         @classmethod
@@ -71,20 +69,23 @@ def _without_video_processor(kind: type[Any]) -> type[Any]:
 
 
 def _fill_missing_settings(processor: Any, config: Any) -> None:
-    """Older LLaVA checkpoints leave to the model's configuration what the processor needs."""
+    """Copies settings that older LLaVA checkpoints keep in the model's configuration."""
     if getattr(processor, "patch_size", 0) is None:
         processor.patch_size = config.vision_config.patch_size
     if getattr(processor, "vision_feature_select_strategy", "") is None:
         processor.vision_feature_select_strategy = config.vision_feature_select_strategy
     tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"  # new tokens are written on the right of every row
+    tokenizer.padding_side = "left"  # new tokens are appended on the right of every row
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
 def model_record_name(model: str, commit: str | None, quantization: str) -> str:
-    """`id@commit+nf4`. Of a folder its last part, so that no path of a machine is recorded, and in
-    place of the commit a digest of its files; the embedded reader is "demo".
+    """The reader's name in records: `id@commit+nf4`.
+
+    Two readers that answer differently must not share a name. A folder is named by its last part,
+    so that no path of a machine is recorded, with a digest of its files in place of the commit. The
+    embedded reader is "demo".
     """
     folder = Path(model)
     if folder.is_dir():
@@ -95,10 +96,10 @@ def model_record_name(model: str, commit: str | None, quantization: str) -> str:
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """Of a checkpoint: names, sizes and both ends of its files; 12 hex digits.
+    """Digest of names, sizes and both ends of a checkpoint's files, as 12 hex digits.
 
-    Weights that were trained on differ in their ends as well; a file that was changed in its
-    middle alone, at the same size, is not told apart.
+    Further training changes both ends of the weights. A file of the same size that was changed
+    only in its middle is not recognised as different.
     """
     digest = hashlib.blake2b(digest_size=6)
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"),
@@ -113,10 +114,10 @@ def checkpoint_digest(folder: Path) -> str:
 
 
 def check_model_folder(model: str) -> None:
-    """Refuses a folder that holds no checkpoint in safetensors; a hub id passes.
+    """Refuses a folder without a checkpoint in safetensors; a hub id passes.
 
     Raises:
-        Missing: no such folder, or it lacks what a checkpoint needs.
+        Missing: there is no such folder, or it lacks a file that a checkpoint needs.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -124,19 +125,19 @@ def check_model_folder(model: str) -> None:
             raise Missing(f"there is no folder {model}: check the path given as --reader")
         return
     if not (folder / "config.json").is_file():
-        raise Missing(f"{model} holds no config.json, hence no model: check the path of --reader")
+        raise Missing(f"{model} has no config.json, so it is no model: check the path of --reader")
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
-        why = "only pickled ones, which can run code" if pickled else "none at all"
+        found = "only pickled ones, which can run code" if pickled else "none at all"
         raise Missing(
-            f"{model} has no weights in safetensors, {why}: take a revision that has them, or "
-            "convert them on a machine that may be lost with save_pretrained()"
+            f"{model} has no weights in safetensors, {found}: use a revision that has them, or "
+            "convert them with save_pretrained() on a machine without valuable data"
         )
 
 
 @contextmanager
 def translate_loading_errors(model: str, offline: bool) -> Iterator[None]:
-    """Errors of transformers on the way to a loaded model, in words that name the next command."""
+    """Translates errors of transformers while a model loads; the messages name the next command."""
     from safetensors import SafetensorError
 
     try:

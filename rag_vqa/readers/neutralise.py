@@ -17,23 +17,25 @@ from typing import Any, Literal
 from rag_vqa.errors import ReaderError
 from rag_vqa.types import ImagePart, Part, TextPart
 
-# <image>, </s>, <|im_start|>, [INST]: what looks like structure in tokens and templates. Words
-# that a tokenizer merely holds whole ("capital", "[1]") do not.
+# <image>, </s>, <|im_start|>, [INST]: tokens and template texts that look like structure. Words
+# that a tokenizer merely holds as one token ("capital", "[1]") do not.
 _STRUCTURAL = re.compile(r"<[^<>\s'\"{}%]{1,60}>|\[/?[A-Z][A-Z_]*\]")
-# "USER: ", "Assistant:": what a chat template writes directly before a turn.
-_HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
-# What markers look like in the published models that we know, for tokenizers that are not at hand:
-# `<image>`, `<|im_start|>`; `[INST]`, `[gMASK]`, `[control_8]`; all also in wide characters, which
-# some tokenizers fold; `### Response:`; `USER:` at the beginning of a line, in capitals anywhere.
-_ROLE = "system|user|human|assistant|gpt|model|tool|instruction|input|response|observation"
-_CAPITALS, _SMALL, _DIGITS = "A-Z\uff21-\uff3a", "a-z\uff41-\uff5a", "0-9\uff10-\uff19"
-_LOW = "_\uff3f"  # low lines
-_ENDS = r"\r\n\v\f\x1c-\x1e\x85\u2028\u2029"  # of lines, as str.splitlines has them
-_SHAPES = re.compile(
+# "USER: ", "Assistant:": written by a chat template directly before a turn.
+_TURN_HEADER = re.compile(r"([A-Z]\w*:)\s*\Z")
+# Shapes of markers in the published models that we know, for tokenizers that are elsewhere:
+# `<image>`, `<|im_start|>`; `[INST]`, `[gMASK]`, `[control_8]`; all of them also in full-width
+# characters, which some tokenizers fold; `### Response:`; `User:` at the start of a line, and
+# `USER:` anywhere.
+_ROLE_NAMES = "system|user|human|assistant|gpt|model|tool|instruction|input|response|observation"
+_UPPERCASE, _LOWERCASE, _DIGITS = "A-Z\uff21-\uff3a", "a-z\uff41-\uff5a", "0-9\uff10-\uff19"
+_UNDERSCORES = "_\uff3f"
+_LINE_ENDS = r"\r\n\v\f\x1c-\x1e\x85\u2028\u2029"  # those of str.splitlines
+_MARKER_SHAPES = re.compile(
     r"[<\uff1c\ufe64][^<>\uff1c\uff1e\ufe64\ufe65\s'\"]{1,60}[>\uff1e\ufe65]"
-    rf"|[\[\uff3b][/\uff0f]?[{_SMALL}]?[{_CAPITALS}][{_CAPITALS}{_LOW}]*[\]\uff3d]"
-    rf"|[\[\uff3b][{_CAPITALS}{_SMALL}]{{1,30}}[{_LOW}][{_DIGITS}]{{1,9}}[\]\uff3d]"
-    rf"|(?:^|(?<=[{_ENDS}]))[^\S{_ENDS}]*(?:#+[^\S{_ENDS}]*)?(?i:{_ROLE})[ \t]*[:\uff1a]"
+    rf"|[\[\uff3b][/\uff0f]?[{_LOWERCASE}]?[{_UPPERCASE}][{_UPPERCASE}{_UNDERSCORES}]*[\]\uff3d]"
+    rf"|[\[\uff3b][{_UPPERCASE}{_LOWERCASE}]{{1,30}}[{_UNDERSCORES}][{_DIGITS}]{{1,9}}[\]\uff3d]"
+    rf"|(?:^|(?<=[{_LINE_ENDS}]))[^\S{_LINE_ENDS}]*(?:#+[^\S{_LINE_ENDS}]*)?"
+    rf"(?i:{_ROLE_NAMES})[ \t]*[:\uff1a]"
     r"|(?<![A-Za-z])(?:SYSTEM|USER|HUMAN|ASSISTANT|GPT)[:\uff1a]",
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -47,15 +49,20 @@ class Neutraliser:
     Args:
         tokenizer: a fast one of transformers.
         chat_template: its Jinja source.
-        frame: what the template writes around a user's turn, before and after.
-        marks: what else is no text: a processor's marks of pictures, which it finds as strings.
+        turn_frames: texts that the template writes before and after a turn.
+        extra_markers: further markers, such as a processor's image markers, which the processor
+            finds as strings.
 
     Raises:
-        ReaderError: the tokenizer does not say where its tokens come from.
+        ReaderError: the tokenizer does not report where its tokens come from.
     """
 
     def __init__(
-        self, tokenizer: Any, chat_template: str, frame: Iterable[str], marks: Iterable[str] = ()
+        self,
+        tokenizer: Any,
+        chat_template: str,
+        turn_frames: Iterable[str],
+        extra_markers: Iterable[str] = (),
     ) -> None:
         if not tokenizer.is_fast:
             raise ReaderError(
@@ -67,65 +74,69 @@ class Neutraliser:
         control = {i: t.content for i, t in added.items() if t.special or _is_structural(t.content)}
         special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         control |= special
-        headers = [match[1] for text in frame for match in [_HEADER.search(text)] if match]
-        written = _STRUCTURAL.findall(chat_template)
-        markers = {*control.values(), *written, *headers, *marks}
+        headers = [
+            match[1] for text in turn_frames for match in [_TURN_HEADER.search(text)] if match
+        ]
+        in_template = _STRUCTURAL.findall(chat_template)
+        markers = {*control.values(), *in_template, *headers, *extra_markers}
         longest_first = sorted(filter(None, markers), key=lambda marker: (-len(marker), marker))
         self.markers: tuple[str, ...] = tuple(longest_first)
         self._markers = re.compile("|".join(map(re.escape, self.markers)) or r"(?!)")
-        # Unknown characters become <unk> without anybody's writing it: no sign of an attack.
-        self._ids = frozenset(control) - {tokenizer.unk_token_id}
+        # Unknown characters become <unk> although nobody wrote it: that is no attack.
+        self._control_ids = frozenset(control) - {tokenizer.unk_token_id}
 
     def __call__(self, text: str) -> str:
-        """The text without control tokens; ordinary text comes back as it is."""
-        text = _SURROGATES.sub(_REPLACEMENT, text)  # tokenizers take Unicode only
+        """The text without control tokens; ordinary text is returned unchanged."""
+        text = _SURROGATES.sub(_REPLACEMENT, text)  # tokenizers refuse lone surrogates
         spans = self._spans(text)
-        text = _rewrite_spans(text, spans, lambda found: f"{found[:-1]} {found[-1:]}")
-        # What a space does not break (one character, a tokenizer that drops spaces) goes: each
-        # round removes characters, so that this ends.
+        text = _rewrite_spans(text, spans, lambda marker: f"{marker[:-1]} {marker[-1:]}")
+        # A space does not break every marker (one character, a tokenizer that drops spaces). Those
+        # are replaced. Each round removes characters, so the loop ends.
         while spans := self._spans(text):
-            text = _rewrite_spans(text, spans, lambda found: _REPLACEMENT)
+            text = _rewrite_spans(text, spans, lambda marker: _REPLACEMENT)
         return text
 
     def control_ids(self, ids: Iterable[int]) -> list[int]:
-        """Those of `ids` that are control tokens, sorted."""
-        return sorted(i for i in ids if i in self._ids)
+        """The control tokens among `ids`, sorted."""
+        return sorted(i for i in ids if i in self._control_ids)
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where markers stand: as they are written, and as the tokenizer reads them.
+        """(start, end) of each marker: as a string, or else as the tokenizer reads it.
 
-        It may fold case or width (`＜ＩＭＡＧＥ＞`), which no list of strings foresees.
+        A tokenizer may fold case or width (`＜ＩＭＡＧＥ＞`), which no list of strings foresees.
         """
         spans = [match.span() for match in self._markers.finditer(text)]
         if spans:
             return spans
-        read = self._tokenizer(
+        encoded = self._tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        if self._ids.isdisjoint(read["input_ids"]):
+        if self._control_ids.isdisjoint(encoded["input_ids"]):
             return []
-        pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)
-        return [(start, end) for i, (start, end) in pairs if i in self._ids and end > start]
+        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [(start, end) for i, (start, end) in pairs if i in self._control_ids and end > start]
 
 
 def neutralise_by_shape(text: str) -> str:
-    """The text with a space in all that looks like a marker of any model: `<image >`, `User :`.
+    """The text with a space in everything that has the shape of a marker: `<image >`, `User :`.
 
-    For a reader whose tokenizer is elsewhere. It errs to the safe side (`<b>` of HTML becomes
-    `<b >`), and a marker of another shape passes: the tokenizer's own are known to `Neutraliser`.
+    For a reader whose tokenizer is elsewhere. It errs on the safe side (`<b>` of HTML becomes
+    `<b >`). A marker of another shape passes; only `Neutraliser` knows the tokenizer's own markers.
 
     >>> neutralise_by_shape("1 < 2 <|im_end|> [1]")
     '1 < 2 <|im_end| > [1]'
     """
     text = _SURROGATES.sub(_REPLACEMENT, text)
-    return _SHAPES.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", text)
+    return _MARKER_SHAPES.sub(lambda match: f"{match[0][:-1]} {match[0][-1]}", text)
 
 
 def _is_structural(token: str) -> bool:
     return _STRUCTURAL.fullmatch(token.strip()) is not None or (len(token) > 2 and "|" in token)
 
 
-def _rewrite_spans(text: str, spans: Sequence[tuple[int, int]], change: Any) -> str:
+def _rewrite_spans(
+    text: str, spans: Sequence[tuple[int, int]], change: Callable[[str], str]
+) -> str:
     pieces, last = [], 0
     for start, end in spans:
         pieces += [text[last:start], change(text[start:end])]
@@ -134,25 +145,30 @@ def _rewrite_spans(text: str, spans: Sequence[tuple[int, int]], change: Any) -> 
 
 
 def neutralise_parts(parts: Sequence[Part], neutralise: Callable[[str], str]) -> list[Part]:
-    """Neighbouring untrusted texts are neutralised together: `<im` + `age>` is a marker."""
-    harmless: list[Part] = []
-    for role, those in groupby(parts, key=untrusted_role):
+    """The parts with their untrusted texts neutralised.
+
+    Neighbouring untrusted texts are neutralised together: `<im` + `age>` is a marker.
+    """
+    neutral: list[Part] = []
+    for role, group in groupby(parts, key=untrusted_role):
         if role is None:
-            harmless += those
+            neutral += group
         else:
-            text = "".join(part.text for part in those if isinstance(part, TextPart))
-            harmless.append(TextPart(neutralise(text), role=role))
-    return harmless
+            text = "".join(part.text for part in group if isinstance(part, TextPart))
+            neutral.append(TextPart(neutralise(text), role=role))
+    return neutral
 
 
 def chat_messages(parts: Sequence[Part]) -> list[tuple[Role, list[str | ImagePart]]]:
-    """Role and contents of each message; neighbouring texts are one, for some templates put a
-    newline between two."""
-    return [(role, list(_merge_texts(those))) for role, those in groupby(parts, key=_part_role)]
+    """Role and contents of each message.
+
+    Neighbouring texts are merged, because some templates put a newline between two.
+    """
+    return [(role, list(_merge_texts(group))) for role, group in groupby(parts, key=_part_role)]
 
 
 def untrusted_role(part: Part) -> Role | None:
-    """The role of a part that is not trusted, and None for all others."""
+    """The role of an untrusted text, and None for any other part."""
     return part.role if isinstance(part, TextPart) and not part.trusted else None
 
 
@@ -161,8 +177,8 @@ def _part_role(part: Part) -> Role:
 
 
 def _merge_texts(parts: Iterator[Part]) -> Iterator[str | ImagePart]:
-    for is_text, those in groupby(parts, key=lambda part: isinstance(part, TextPart)):
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, TextPart)):
         if is_text:
-            yield "".join(part.text for part in those if isinstance(part, TextPart))
+            yield "".join(part.text for part in group if isinstance(part, TextPart))
         else:
-            yield from (part for part in those if isinstance(part, ImagePart))
+            yield from (part for part in group if isinstance(part, ImagePart))

@@ -21,166 +21,170 @@ from PIL import Image
 
 from rag_vqa import images
 from rag_vqa.errors import ReaderError
-from rag_vqa.images import scale_down
 from rag_vqa.readers.neutralise import Neutraliser, chat_messages, neutralise_parts, untrusted_role
 from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart
 
 ImageSize = tuple[int, int]  # width, height
-MAX_ASPECT_RATIO = 100  # sides of a picture as one to so many: Qwen's processors refuse 1 to 200
+MAX_ASPECT_RATIO = 100  # long side : short side; Qwen's processors refuse 200
 
 
 class PromptEncoder:
     """Encodes prompts with one processor.
 
     Args:
-        processor: of `load_processor`.
-        max_pixels: of one picture; larger ones are scaled down. None leaves that to the processor.
-        context: tokens of a prompt beyond which nobody asks for the exact count.
+        processor: from `load_processor`.
+        max_pixels: pixels of one image; larger ones are scaled down. None leaves that to the
+            processor.
+        context: longest prompt in tokens. `count` need not be exact beyond it.
     """
 
     def __init__(
         self, processor: Any, max_pixels: int | None = None, context: int = sys.maxsize
     ) -> None:
-        self._processor = processor
-        self._tokenizer = processor.tokenizer
-        self._opened = ImageOpener(max_pixels)
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.opener = ImageOpener(max_pixels)
         self._context = context
-        self._longest_token = max(map(len, self._tokenizer.get_vocab()))  # in characters
+        self._longest_token = max(map(len, self.tokenizer.get_vocab()))  # in characters
         self._placeholders = ImagePlaceholders(self._process, processor.image_token)
-        # What stands for a picture's features; Gemma's processor has another one before them.
+        # Tokens that stand for an image's features; Gemma's processor writes another one before.
         self.image_ids = frozenset(processor.image_token_ids)
         # SmolVLM's tokenizer does not know <video>, and its processor refuses a text that has it.
-        named = vars(processor).items()
-        marks = [x for name, x in named if name.endswith("_token") and isinstance(x, str)]
+        attributes = vars(processor).items()
+        markers = [x for name, x in attributes if name.endswith("_token") and isinstance(x, str)]
         self.neutralise = Neutraliser(
-            self._tokenizer, processor.chat_template, self._frame(), marks
+            self.tokenizer, processor.chat_template, self._turn_frames(), markers
         )
 
-    def _frame(self) -> list[str]:
-        """What the chat template writes around the turns of user and system."""
+    def _turn_frames(self) -> list[str]:
+        """Texts that the chat template writes around the turns of user and system."""
         system, user = TextPart("\0", role="system"), TextPart("\0")
-        frame = self.render([user], raw=True).split("\0")
+        frames = self.render([user], raw=True).split("\0")
         try:
-            return frame + self.render([system, user], raw=True).split("\0")
-        except ReaderError:  # some templates take no system: then they write no header of one
-            return frame
+            return frames + self.render([system, user], raw=True).split("\0")
+        except ReaderError:  # a template without a system turn writes no header for one
+            return frames
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens of a prompt, with those that its pictures take.
+        """Number of tokens of a prompt, including those of its images.
 
-        A prompt whose characters alone are too many for the context (a document of megabytes) is
-        not read: the fewest tokens that they can take are given, which is over the context too.
+        A prompt whose characters alone exceed the context (a document of megabytes) is not
+        tokenised. The result is then a lower bound, which exceeds the context as well.
         """
         texts = (part.text for part in prompt.parts if isinstance(part, TextPart))
-        fewest = sum(map(len, texts)) // self._longest_token
-        if fewest > self._context:
-            return fewest
+        lower_bound = sum(map(len, texts)) // self._longest_token
+        if lower_bound > self._context:
+            return lower_bound
         return len(self.ids([prompt])[0])
 
     def ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """The tokens of each prompt, those that its pictures take among them.
+        """Token ids of each prompt, including those of its images.
 
-        A picture that several prompts show is measured once.
+        An image that several prompts show is measured once.
         """
-        pairs = zip(prompts, self._sizes(prompts), strict=True)
+        pairs = zip(prompts, self._image_sizes(prompts), strict=True)
         return [
-            self._ids(self._placeholders.expanded(self.render(prompt.parts), sizes))
+            self._ids(self._placeholders.expand(self.render(prompt.parts), sizes))
             for prompt, sizes in pairs
         ]
 
     def mark_images(
         self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]]
     ) -> list[list[int]]:
-        """`ids` in which the tokens of different pictures differ: each picture of a prompt has a
-        number below zero, the same one in every prompt that shows it at the same place."""
-        numbers: dict[tuple[int, str | bytes | Path, str], int] = {}
-        named: dict[int, str | bytes | Path] = {}
-        apart = []
-        for prompt, row, sizes in zip(prompts, rows, self._sizes(prompts), strict=True):
-            marks: list[int] = []
-            grown = zip(prompt_images(prompt), self._placeholders.grown(sizes), strict=True)
-            for nth, (image, written) in enumerate(grown):
-                if id(image) not in named:
-                    named[id(image)] = _image_identity(image)
-                key = (nth, named[id(image)], written)
-                number = numbers.setdefault(key, -1 - len(numbers))
-                marks += [number] * sum(i in self.image_ids for i in self._ids(written))
-            own = list(row)
-            places = [place for place, i in enumerate(row) if i in self.image_ids]
-            for place, mark in zip(places, marks, strict=True):
-                own[place] = mark
-            apart.append(own)
-        return apart
+        """The rows of `ids`, with the image tokens replaced so that different images differ.
 
-    def _sizes(self, prompts: Sequence[Prompt]) -> list[list[tuple[int, int]]]:
-        measured: dict[int, tuple[int, int]] = {}
+        Each image gets a negative number, which is the same in every prompt that shows the image
+        at the same place.
+        """
+        numbers: dict[tuple[int, str | bytes | Path, str], int] = {}
+        identities: dict[int, str | bytes | Path] = {}
+        marked_rows = []
+        for prompt, row, sizes in zip(prompts, rows, self._image_sizes(prompts), strict=True):
+            marks: list[int] = []
+            texts = self._placeholders.image_texts(sizes)
+            for place, (image, text) in enumerate(zip(prompt_images(prompt), texts, strict=True)):
+                if id(image) not in identities:
+                    identities[id(image)] = _image_identity(image)
+                key = (place, identities[id(image)], text)
+                number = numbers.setdefault(key, -1 - len(numbers))
+                marks += [number] * sum(i in self.image_ids for i in self._ids(text))
+            marked = list(row)
+            positions = [position for position, i in enumerate(row) if i in self.image_ids]
+            for position, mark in zip(positions, marks, strict=True):
+                marked[position] = mark
+            marked_rows.append(marked)
+        return marked_rows
+
+    def _image_sizes(self, prompts: Sequence[Prompt]) -> list[list[ImageSize]]:
+        measured: dict[int, ImageSize] = {}
         for image in (image for prompt in prompts for image in prompt_images(prompt)):
             if id(image) not in measured:
-                measured[id(image)] = self._opened.size(image)
+                measured[id(image)] = self.opener.size(image)
         return [[measured[id(image)] for image in prompt_images(prompt)] for prompt in prompts]
 
     @cached_property
     def has_independent_images(self) -> bool:
-        """Whether a picture is one array of `pixel_values` and nothing else, whatever is beside
-        it: then it can be read apart from what stands before it. No tiles, no positions of its
-        own, no attention in both directions, all of which come with inputs of other names."""
-        blank = [Image.new("RGB", size) for size in ((32, 32), (96, 64))]
-        made = self._process(
-            [self._processor.image_token * 2],
-            [blank],
+        """True if an image is one array of `pixel_values` and nothing else, whatever is beside it.
+
+        Such an image can be read apart from what stands before it. Tiles, image positions and
+        bidirectional attention prevent that; all of them come with inputs of other names.
+        """
+        blank_images = [Image.new("RGB", size) for size in ((32, 32), (96, 64))]
+        inputs = self._process(
+            [self.processor.image_token * 2],
+            [blank_images],
             return_tensors="pt",
             add_special_tokens=False,
         )
-        own = set(made) - {"input_ids", "attention_mask"}
-        return own == {"pixel_values"} and len(made["pixel_values"]) == len(blank)
+        image_inputs = set(inputs) - {"input_ids", "attention_mask"}
+        return image_inputs == {"pixel_values"} and len(inputs["pixel_values"]) == len(blank_images)
 
     def pixels(self, images: Sequence[ImageSource]) -> torch.Tensor:
-        """(pictures, C, H, W): these pictures, one or more, where they are
-        `has_independent_images`."""
-        opened = [self._opened.open(image) for image in images]
-        made = self._processor.image_processor(images=opened, return_tensors="pt")
-        return torch.as_tensor(made["pixel_values"])
+        """(images, C, H, W): pixels of one or more images; needs `has_independent_images`."""
+        opened = [self.opener.open(image) for image in images]
+        inputs = self.processor.image_processor(images=opened, return_tensors="pt")
+        return torch.as_tensor(inputs["pixel_values"])
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:
-        """Inputs of the model, on the CPU: input_ids (B, L) padded on the left, and pictures.
+        """Inputs of the model, on the CPU: input_ids (B, L), padded on the left, and image inputs.
 
         Raises:
-            BadImage: a picture that cannot be opened.
+            BadImage: an image that cannot be opened.
             ReaderError: a check on control and image tokens failed; no prompt should reach this.
         """
         texts = [self.render(prompt.parts) for prompt in prompts]
         for prompt, text in zip(prompts, texts, strict=True):
             self._check_control(prompt, text)
-        pictures = [self._pictures(prompt) for prompt in prompts]
+        opened = [[self.opener.open(image) for image in prompt_images(p)] for p in prompts]
         inputs = self._process(
             texts,
-            pictures,
+            opened,
             padding=True,
             return_tensors="pt",
             add_special_tokens=self._adds_special(texts[0]),
         )
-        sizes = [[picture.size for picture in row] for row in pictures]
-        self._check_ids(inputs, list(map(self._placeholders.expanded, texts, sizes)))
+        sizes = [[image.size for image in row] for row in opened]
+        self._check_ids(inputs, list(map(self._placeholders.expand, texts, sizes)))
         return inputs
 
     def _process(
-        self, texts: list[str], pictures: Sequence[Sequence[Image.Image]], **options: Any
+        self, texts: list[str], images: Sequence[Sequence[Image.Image]], **options: Any
     ) -> Any:
-        """Texts and the pictures of each; how many stand in one text matters to some families."""
-        rows = [list(row) for row in pictures] if any(pictures) else None
+        """Calls the processor with texts and the images of each text.
+
+        The images are grouped by text, because their number in one text matters to some families.
+        """
+        rows = [list(row) for row in images] if any(images) else None
         try:
-            # The processor writes into the list of texts that it is given.
-            return self._processor(text=list(texts), images=rows, **options)
+            # A copy, because the processor writes into its list of texts.
+            return self.processor(text=list(texts), images=rows, **options)
         except ValueError as error:
             raise ReaderError(
-                f"the reader's processor refuses a picture or prompt: {error}"
+                f"the reader's processor refuses an image or prompt: {error}"
             ) from error
 
-    def _pictures(self, prompt: Prompt) -> list[Image.Image]:
-        return [self._opened.open(image) for image in prompt_images(prompt)]
-
     def render(self, parts: Sequence[Part], raw: bool = False) -> str:
-        """The chat as one string, a placeholder for each picture. `raw` leaves text as it is."""
+        """The chat as one string, with a placeholder for each image. `raw`: not neutralised."""
         shown = parts if raw else neutralise_parts(parts, self.neutralise)
         chat = [
             {"role": role, "content": [_template_content(each) for each in contents]}
@@ -188,10 +192,10 @@ class PromptEncoder:
         ]
         try:
             return str(
-                # Of the tokenizer: SmolVLM's processor asks its video part first.
-                self._tokenizer.apply_chat_template(
+                # The tokenizer's method: SmolVLM's processor would use its video part first.
+                self.tokenizer.apply_chat_template(
                     chat,
-                    chat_template=self._processor.chat_template,
+                    chat_template=self.processor.chat_template,
                     add_generation_prompt=True,
                     tokenize=False,
                 )
@@ -203,19 +207,23 @@ class PromptEncoder:
             ) from error
 
     def _ids(self, text: str) -> list[int]:
-        # Not verbose: whether it is too long is the budget's matter.
-        read = self._tokenizer(text, add_special_tokens=self._adds_special(text), verbose=False)
-        return list(read["input_ids"])
+        # Not verbose: the budget checks the length.
+        encoded = self.tokenizer(text, add_special_tokens=self._adds_special(text), verbose=False)
+        return list(encoded["input_ids"])
 
     def _adds_special(self, text: str) -> bool:
-        """Most chat templates write <s> themselves; a second one would be another prompt."""
-        bos = self._tokenizer.bos_token
+        """False if the chat template already wrote <s>; a second one would change the prompt."""
+        bos = self.tokenizer.bos_token
         return bos is None or not text.startswith(bos)
 
     def _check_control(self, prompt: Prompt, text: str) -> None:
-        """The control tokens are those of the same prompt with harmless words for its texts."""
-        bland = [TextPart("x", role=r) if (r := untrusted_role(p)) else p for p in prompt.parts]
-        expected = self.neutralise.control_ids(self._ids(self.render(bland)))
+        """Compares the control tokens with those of the same prompt with "x" for its texts.
+
+        Raises:
+            ReaderError: they differ.
+        """
+        harmless = [TextPart("x", role=r) if (r := untrusted_role(p)) else p for p in prompt.parts]
+        expected = self.neutralise.control_ids(self._ids(self.render(harmless)))
         if self.neutralise.control_ids(self._ids(text)) != expected:
             raise ReaderError(
                 "a control token came out of a document or the question: the prompt is not read. "
@@ -223,25 +231,25 @@ class PromptEncoder:
             )
 
     def _check_ids(self, inputs: Any, texts: Sequence[str]) -> None:
-        """Each row is exactly what was counted: its pictures take the tokens that are theirs."""
+        """Raises ReaderError unless each row has exactly the tokens that `ids` counts."""
         for row, mask, text in zip(
             inputs["input_ids"], inputs["attention_mask"].bool(), texts, strict=True
         ):
             expected = self._ids(text)
             if row[mask].tolist() != expected:
                 raise ReaderError(
-                    f"the prompt has {int(mask.sum())} tokens, and {len(expected)} were counted, "
-                    "or others: this reader's processor is not supported"
+                    f"the prompt has {int(mask.sum())} tokens, but other tokens were counted "
+                    f"({len(expected)}): this reader's processor is not supported"
                 )
 
 
 def prompt_images(prompt: Prompt) -> list[ImageSource]:
-    """The prompt's pictures, in order."""
+    """The prompt's images, in order."""
     return [part.image for part in prompt.parts if isinstance(part, ImagePart)]
 
 
 def _image_identity(image: ImageSource) -> str | bytes | Path:
-    """What equal pictures share, and others do not."""
+    """A key that is equal for equal images: path, bytes, or a hash of the pixels."""
     if isinstance(image, (str, bytes, Path)):
         return image
     return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
@@ -252,56 +260,59 @@ def _template_content(content: str | ImagePart) -> dict[str, str]:
 
 
 class ImagePlaceholders:
-    """Writes prompts out as the processor does, without the pictures themselves.
+    """Expands the image placeholders of a prompt as the processor does, from image sizes alone.
+
+    A placeholder becomes as many tokens as the image takes, with the tiles, newlines and marks of
+    the model's family.
 
     Args:
-        process: the processor, called as process(texts, pictures of each text, options).
-        token: what stands for a picture in the chat template's output.
+        process: the processor, called as process(texts, images of each text, options).
+        token: the placeholder of an image in the chat template's output.
     """
 
     def __init__(self, process: Callable[..., Any], token: str) -> None:
         self._process = process
         self._token = token
-        self._written = lru_cache(maxsize=256)(self._write)
+        self._cached_text = lru_cache(maxsize=256)(self._image_text)
 
-    def expanded(self, text: str, sizes: Sequence[ImageSize]) -> str:
-        """The text with each placeholder as it is tokenised, for pictures of these sizes.
+    def expand(self, text: str, sizes: Sequence[ImageSize]) -> str:
+        """The text that is tokenised: each placeholder replaced, for images of these sizes.
 
         Raises:
-            ReaderError: the text has not one placeholder for each picture.
+            ReaderError: the text does not have one placeholder for each image.
         """
         first, *others = text.split(self._token)
         if len(others) != len(sizes):
             raise ReaderError(
-                f"the prompt has {len(others)} placeholders for {len(sizes)} pictures: "
+                f"the prompt has {len(others)} placeholders for {len(sizes)} images: "
                 "this reader's chat template is not supported"
             )
-        grown = self.grown(sizes)
-        return first + "".join(x + y for x, y in zip(grown, others, strict=True))
+        texts = self.image_texts(sizes)
+        return first + "".join(x + y for x, y in zip(texts, others, strict=True))
 
-    def grown(self, sizes: Sequence[ImageSize]) -> list[str]:
-        """What each picture of one prompt becomes."""
-        # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
-        return [self._written(size, len(sizes) > 1) for size in sizes]
+    def image_texts(self, sizes: Sequence[ImageSize]) -> list[str]:
+        """The text that replaces the placeholder of each image of one prompt."""
+        # LLaVA-OneVision cuts an image into tiles only if it is the only one.
+        return [self._cached_text(size, len(sizes) > 1) for size in sizes]
 
-    def _write(self, size: ImageSize, in_company: bool) -> str:
-        """Depends on the size alone: a blank picture shows it."""
-        count = 2 if in_company else 1
+    def _image_text(self, size: ImageSize, several: bool) -> str:
+        """Depends on the size alone, so a blank image is processed."""
+        count = 2 if several else 1
         blank = Image.new("RGB", size)
-        written = self._process(
+        processed = self._process(
             [self._token * count],
             [[blank] * count],
             add_special_tokens=False,
             return_text_replacement_offsets=True,
         )
-        return str(written["text_replacement_offsets"][0][0]["replacement"])
+        return str(processed["text_replacement_offsets"][0][0]["replacement"])
 
 
 class ImageOpener:
-    """Opens pictures.
+    """Opens images at the size that the model sees.
 
     Args:
-        max_pixels: of one picture; larger ones are scaled down. None leaves them as they are.
+        max_pixels: pixels of one image; larger ones are scaled down. None keeps their size.
     """
 
     def __init__(self, max_pixels: int | None = None) -> None:
@@ -309,32 +320,32 @@ class ImageOpener:
         self._file_size = lru_cache(maxsize=1024)(self._size_of_version)
 
     def open(self, image: ImageSource) -> Image.Image:
-        """The picture, upright and in RGB. Raises BadImage or Missing, as `images.load`."""
-        return scale_down(_limit_aspect_ratio(images.load(image)), self._max_pixels)
+        """The image, upright and in RGB. Raises BadImage or Missing, as `images.load` does."""
+        return images.scale_down(_limit_aspect_ratio(images.load(image)), self._max_pixels)
 
-    def size(self, image: ImageSource) -> tuple[int, int]:
-        """Width and height as the model sees it. The budget asks often: files are decoded once."""
+    def size(self, image: ImageSource) -> ImageSize:
+        """Width and height as the model sees it. Cached for files: the budget calls this often."""
         version = _file_version(image) if isinstance(image, (str, Path)) else None
         return self.open(image).size if version is None else self._file_size(image, version)
 
-    def _size_of_version(self, image: str | Path, version: tuple[int, ...]) -> tuple[int, int]:
-        """`version` is for the cache alone, so that a file that changed is opened again."""
+    def _size_of_version(self, image: str | Path, version: tuple[int, ...]) -> ImageSize:
+        """`version` is a key of the cache, so that a changed file is opened again."""
         return self.open(image).size
 
 
-def _limit_aspect_ratio(picture: Image.Image) -> Image.Image:
-    """A strip more than SLIMMEST times as long as wide, at that ratio and about as many pixels."""
-    short, long = sorted(picture.size)
+def _limit_aspect_ratio(image: Image.Image) -> Image.Image:
+    """The image, at most MAX_ASPECT_RATIO times as long as wide, with about as many pixels."""
+    short, long = sorted(image.size)
     if long <= MAX_ASPECT_RATIO * short:
-        return picture
+        return image
     width = math.isqrt(short * long // MAX_ASPECT_RATIO)
     sides = (width, MAX_ASPECT_RATIO * width)
-    by_height = picture.height > picture.width
-    return picture.resize(sides if by_height else sides[::-1], Image.Resampling.BICUBIC)
+    by_height = image.height > image.width
+    return image.resize(sides if by_height else sides[::-1], Image.Resampling.BICUBIC)
 
 
 def _file_version(path: str | Path) -> tuple[int, ...] | None:
-    """Which file, and which state of it; None for what `images.load` is going to refuse."""
+    """Identifies a file and its state; None if `images.load` is going to refuse it."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError):  # ValueError: NUL in the name

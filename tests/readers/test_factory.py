@@ -7,7 +7,7 @@ import pytest
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.factory import BACKENDS, COMMON_OPTIONS, open_reader
+from rag_vqa.readers.factory import COMMON_OPTIONS, READER_BACKENDS, open_reader
 from rag_vqa.readers.local.reader import LocalReader
 from rag_vqa.readers.remote.reader import RemoteReader
 
@@ -69,14 +69,15 @@ def test_the_options_are_those_that_the_readers_have() -> None:
     local = set(signature(LocalReader.__init__).parameters) - own
     remote = set(signature(RemoteReader.__init__).parameters) - own
     assert set(COMMON_OPTIONS) == local & remote
-    assert set(BACKENDS["local"].options) == local and set(BACKENDS["remote"].options) == remote
-    assert set(BACKENDS) == {"local", "remote"}
+    assert set(READER_BACKENDS.get("local").options) == local
+    assert set(READER_BACKENDS.get("remote").options) == remote
+    assert READER_BACKENDS.names() == ("local", "remote")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"max_newtokens": 3}, "max_newtokens: .* Did you mean max_new_tokens"),
+        ({"max_newtokens": 3}, "max_newtokens: .* Did you mean 'max_new_tokens'"),
         ({"colour": None}, "colour: no option of a reader"),
         ({"quantization": "int4"}, "quantization = 'int4': take one of nf4, int8, none"),
         (

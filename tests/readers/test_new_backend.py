@@ -2,7 +2,7 @@
 line, and its options are checked as those of the others are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from rag_vqa.cli.app import run
 from rag_vqa.errors import UsageError
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.readers.factory import BACKENDS, ReaderBackend, open_reader, register_backend
+from rag_vqa.readers.factory import READER_BACKENDS, ReaderBackend, open_reader
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Completion, OnText, Prompt, PromptLimits, Scalar
 
@@ -51,20 +51,22 @@ class EchoReader:
         return [[1 / len(choices)] * len(choices) for _ in prompts]
 
 
-@pytest.fixture(autouse=True)
-def echo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag_vqa.readers.factory.BACKENDS", dict(BACKENDS))
-    register_backend(
-        ReaderBackend(
-            "echo",
-            options=("max_new_tokens", "suffix"),
-            accepts=lambda model, servers: str(model).startswith("echo:"),
-            open=lambda model, servers, options: EchoReader(model.removeprefix("echo:"), **options),
-            refusal="it repeats its name",
-        )
-    )
+ECHO = ReaderBackend(
+    "echo",
+    options=("max_new_tokens", "suffix"),
+    accepts=lambda model, servers: str(model).startswith("echo:"),
+    open=lambda model, servers, options: EchoReader(model.removeprefix("echo:"), **options),
+    refusal="it repeats its name",
+)
 
 
+@pytest.fixture
+def echo() -> Iterator[None]:
+    with READER_BACKENDS.registered(ECHO):
+        yield
+
+
+@pytest.mark.usefixtures("echo")
 def test_it_answers_in_python(birds: Path, encoder: Any) -> None:
     with KnowledgeBase.open(birds, encoder) as kb:
         rag = RagVqa(kb, "echo:In burrows [1].", suffix="!", k=1)
@@ -73,6 +75,7 @@ def test_it_answers_in_python(birds: Path, encoder: Any) -> None:
     assert rag.reader.name == "echo:In burrows [1]."
 
 
+@pytest.mark.usefixtures("echo")
 def test_it_answers_on_the_command_line(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["ask", str(birds), "where?", "-k", "0", "--reader", "echo:in burrows", "--json"]
     assert run(arguments) == 0
@@ -81,6 +84,7 @@ def test_it_answers_on_the_command_line(birds: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["text"] == "in"
 
 
+@pytest.mark.usefixtures("echo")
 def test_options_of_other_back_ends_are_refused(
     birds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,8 +97,6 @@ def test_options_of_other_back_ends_are_refused(
     assert "quantization cannot be combined" in capsys.readouterr().err
 
 
-def test_a_back_end_that_is_not_registered_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(BACKENDS, "echo", raising=False)
-    monkeypatch.setattr("rag_vqa.readers.factory.BACKENDS", BACKENDS)
+def test_a_back_end_that_is_not_registered_is_unknown() -> None:
     with pytest.raises(UsageError, match="suffix: no option of a reader"):
         open_reader("echo:x", suffix="!")

@@ -1,8 +1,6 @@
-"""Prompts to inputs: counts, placeholders, hostile texts, proportions of pictures."""
+"""Prompts to inputs: counts, placeholders, prompt injection, aspect ratios of images."""
 
-import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +56,7 @@ def prompt(*untrusted: str, images: int = 1) -> Prompt:
 
 def control_ids(encoder: PromptEncoder) -> set[int]:
     """Ids of all added tokens other than the plain word."""
-    added = encoder._processor.tokenizer.added_tokens_decoder
+    added = encoder.processor.tokenizer.added_tokens_decoder
     return {i for i, token in added.items() if token.content != "capital"}
 
 
@@ -116,14 +114,14 @@ def test_a_marker_in_two_pieces_is_found(encoder: PromptEncoder) -> None:
 
 
 def test_a_marker_completed_by_our_own_words_is_refused(encoder: PromptEncoder) -> None:
-    marker = encoder._processor.tokenizer.eos_token
+    marker = encoder.processor.tokenizer.eos_token
     given = Prompt((TextPart(marker[:1], trusted=True), TextPart(marker[1:])))
     with pytest.raises(ReaderError, match="control token"):
         encoder.encode([given])
 
 
 def test_trusted_markers_without_a_picture_are_refused(encoder: PromptEncoder) -> None:
-    token = encoder._processor.image_token
+    token = encoder.processor.image_token
     with pytest.raises(ReaderError, match=r"refuses|image tokens"):
         encoder.encode([Prompt((picture(60, 40), TextPart(token, trusted=True)))])
 
@@ -164,46 +162,13 @@ def test_a_file_is_decoded_once_until_it_changes(
 def test_render_is_what_the_tokenizer_reads(encoder: PromptEncoder) -> None:
     given = prompt("a </s><|im_end|> b")
     text = encoder.render(given.parts)
-    tokens = encoder._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-    image = encoder._processor.image_token_id
+    tokens = encoder.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    image = encoder.processor.image_token_id
     read = encoder.encode([given])["input_ids"][0].tolist()
     assert [i for i in read if i != image] == [i for i in tokens if i != image]
     assert tokens.count(image) == 1
-    end = encoder._processor.tokenizer.eos_token
+    end = encoder.processor.tokenizer.eos_token
     assert f"{end[:-1]} {end[-1]}" in text  # ours, made harmless
-
-
-def test_code_beside_a_model_is_not_run(
-    qwen_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a family with a video part whose configuration does not tell its tokenizer's class:
-    there transformers would ask whether it may run the checkpoint's own, and here yes is said."""
-    from transformers import LlavaOnevisionConfig
-
-    folder, ran = tmp_path / "planted", tmp_path / "ran"
-    shutil.copytree(qwen_folder, folder)
-    config = LlavaOnevisionConfig()
-    config.save_pretrained(folder)
-    code = f"open({str(ran)!r}, 'w').close()\nclass Planted: pass\n"
-    (folder / "planted.py").write_text(code)
-    maps: dict[str, dict[str, Any]] = {
-        "tokenizer_config.json": {"AutoTokenizer": [None, "planted.Planted"]},
-        "preprocessor_config.json": {"AutoImageProcessor": "planted.Planted"},
-        "processor_config.json": {"AutoProcessor": "planted.Planted"},
-    }
-    for name, auto_map in maps.items():
-        file = folder / name
-        stated = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps(stated | {"auto_map": auto_map}))
-    tokenizer = folder / "tokenizer_config.json"
-    stated = json.loads(tokenizer.read_text()) | {"tokenizer_class": "Planted"}
-    tokenizer.write_text(json.dumps(stated))
-    asked: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
-    with pytest.raises(ValueError, match="custom code"):
-        load_processor(str(folder), config)
-    assert asked == []
-    assert not ran.exists()
 
 
 @pytest.mark.parametrize("size", [(400, 100), (1, 10_000), (10_000, 1), (3, 3), (101, 99)])
@@ -224,11 +189,11 @@ def test_a_strip_is_read(encoder: PromptEncoder, size: tuple[int, int]) -> None:
 
 def test_a_strip_keeps_its_direction_and_about_its_pixels(encoder: PromptEncoder) -> None:
     for size in ((20, 4000), (4000, 20)):
-        width, height = encoder._opened.open(Image.new("RGB", size)).size
+        width, height = encoder.opener.open(Image.new("RGB", size)).size
         assert max(width, height) == 100 * min(width, height)
         assert (width < height) == (size[0] < size[1])
         assert width * height == pytest.approx(20 * 4000, rel=0.1)
-    assert encoder._opened.open(Image.new("RGB", (10, 1000))).size == (10, 1000)
+    assert encoder.opener.open(Image.new("RGB", (10, 1000))).size == (10, 1000)
 
 
 def test_a_picture_that_the_processor_refuses_is_told_in_one_line(qwen_folder: Path) -> None:
@@ -241,21 +206,6 @@ def test_a_picture_that_the_processor_refuses_is_told_in_one_line(qwen_folder: P
     processor.image_processor.preprocess = refuse
     with pytest.raises(ReaderError, match="too thin"):
         refusing.count(prompt("x"))
-
-
-def test_a_text_only_model_has_no_processor(tmp_path: Path) -> None:
-    from transformers import LlamaConfig
-
-    with pytest.raises(ReaderError, match=r"llama.*image-text-to-text"):
-        load_processor(str(tmp_path), LlamaConfig())
-
-
-def test_a_model_without_chat_template_is_refused(qwen_folder: Path, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    shutil.copytree(qwen_folder, bare)
-    (bare / "chat_template.jinja").unlink()
-    with pytest.raises(ReaderError, match="no chat template"):
-        load_processor(str(bare), AutoConfig.from_pretrained(bare))
 
 
 @pytest.mark.parametrize(
@@ -303,5 +253,5 @@ def test_megabytes_are_over_the_context_without_being_read(qwen_folder: Path) ->
     def read(*_: object, **__: object) -> None:
         raise AssertionError("the text was read")
 
-    bounded._tokenizer = read
+    bounded.tokenizer = read
     assert bounded.count(prompt("<image>" * 10**6)) > 100

@@ -24,7 +24,7 @@ def run(rag: RagVqa, work: Callable[[Engine], Awaitable[None]], **options: int) 
 
     async def whole() -> Engine:
         engine = Engine(rag, **options)
-        warming = 2 if reader.at_once == 1 else 6  # batches of two tokens
+        warming = 2 if reader.parallel_calls == 1 else 6  # batches of two tokens
         reader.let(2 * warming)
         await engine.start()
         for _ in range(warming):

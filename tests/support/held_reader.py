@@ -27,7 +27,7 @@ class HeldReader:
     def __init__(self, words: int = 4) -> None:
         self.words = words
         self.batches: list[list[str]] = []
-        self.at_once = 1
+        self.parallel_calls = 1
         self.fails = ""
         self.fails_late = ""
         self.steps = threading.Semaphore(0)

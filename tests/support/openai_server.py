@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from rag_vqa.types import Prompt, TextPart
+
 Plan = Callable[[dict[str, Any], int], Any]
 
 
@@ -167,3 +169,15 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
     return Handler
+
+
+def text_prompt(text: str) -> Prompt:
+    return Prompt((TextPart("Answer.", trusted=True, role="system"), TextPart(text)))
+
+
+def row_prompts(count: int) -> list[Prompt]:
+    return [text_prompt(f"row {number}") for number in range(count)]
+
+
+def asked_questions(server: OpenAiServer) -> list[str]:
+    return [question(body) for _, _, body in server.requests]

@@ -20,120 +20,122 @@ from rag_vqa.types import ImageSource, Prompt
 
 ProbabilityTable = list[list[float]]  # (prompts, choices)
 Spellings = Sequence[tuple[int, ...]]  # token ids of each spelling of one choice
-# Inputs that hold one value for each token, and what it is for a token that is appended.
+# Inputs with one value for each token, and the value of an appended token.
 _PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
-# One key and one value a token, so that rows can share them. Recurrent states are another matter.
+# One key and one value for each token, so that rows can share them. Recurrent states cannot be.
 _SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 class ChoiceScorer:
-    """Weighs choices with one model.
+    """Scores choices with one model.
 
-    What neighbouring prompts begin with, pictures included, is read once where that spares more
-    than one prompt. Every prompt is read whole by a model whose cache is not attention's alone,
-    and where pictures stand behind the first difference, unless the model takes each picture as
-    one array alone (`PromptEncoder.one_each`).
+    A prefix that neighbouring prompts share, images included, is read once if that saves more than
+    one prompt. Every prompt is read whole if the model's cache holds more than attention, or if
+    images follow the first difference and the model does not take each image as one array
+    (`PromptEncoder.has_independent_images`).
 
     Args:
-        model: of transformers.
-        encoder: of its prompts.
-        inputs: from prompts to the model's inputs, on its device; refuses what is over the limits.
-        batches: how many rows are read at once.
-        pad: id to fill up with.
+        model: a model of transformers.
+        encoder: encodes its prompts.
+        make_inputs: from prompts to the model's inputs, on its device; refuses prompts over the
+            limits.
+        batcher: splits rows into batches.
+        pad: token id for padding.
     """
 
     def __init__(
         self,
         model: Any,
         encoder: PromptEncoder,
-        inputs: Callable[[Sequence[Prompt]], Any],
-        batches: LengthBatcher,
+        make_inputs: Callable[[Sequence[Prompt]], Any],
+        batcher: LengthBatcher,
         pad: int,
     ) -> None:
         self._model = model
         self._encoder = encoder
-        self._inputs = inputs
-        self._batches = batches
+        self._make_inputs = make_inputs
+        self._batcher = batcher
         self._pad = pad
 
     def probabilities(
         self, prompts: Sequence[Prompt], choices: Sequence[Spellings]
     ) -> ProbabilityTable:
-        """(prompts, choices): each row sums to 1; choices are token ids of their spellings."""
+        """(prompts, choices): rows sum to 1. A choice is given as token ids of its spellings."""
         tokens = self._encoder.ids(prompts)
-        apart = self._encoder.mark_images(prompts, tokens)
-        joined = [
+        marked = self._encoder.mark_images(prompts, tokens)
+        joinable = [
             self._encoder.has_independent_images or one == other
             for one, other in pairwise(map(prompt_images, prompts))
         ]
         table: dict[int, list[float]] = {}
-        for run in group_by_prefix(apart, joined):
-            table |= self._shared(run, prompts, tokens, apart, choices)
-        alone = [row for row in range(len(prompts)) if row not in table]
-        table |= self._alone(alone, prompts, tokens, choices)
+        for group in group_by_prefix(marked, joinable):
+            table |= self._score_with_prefix(group, prompts, tokens, marked, choices)
+        others = [row for row in range(len(prompts)) if row not in table]
+        table |= self._score_whole(others, prompts, tokens, choices)
         return [table[row] for row in range(len(prompts))]
 
-    def _alone(
+    def _score_whole(
         self,
         rows: Sequence[int],
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
         choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
-        """Each prompt read whole."""
+        """From row to probabilities, each prompt read whole."""
 
-        def read(batch: list[int]) -> ProbabilityTable:
-            inputs = self._inputs([prompts[rows[n]] for n in batch])
+        def score(batch: list[int]) -> ProbabilityTable:
+            inputs = self._make_inputs([prompts[rows[n]] for n in batch])
             return _choice_probabilities(
-                lambda begun: self._following(append_tokens(inputs, begun)), choices
+                lambda chosen: self._next_token_logprobs(append_tokens(inputs, chosen)), choices
             )
 
         lengths = [len(tokens[row]) for row in rows]
-        return dict(zip(rows, self._batches.read(lengths, read), strict=True))
+        return dict(zip(rows, self._batcher.run(lengths, score), strict=True))
 
-    def _shared(
+    def _score_with_prefix(
         self,
-        run: range,
+        group: range,
         prompts: Sequence[Prompt],
         tokens: Sequence[list[int]],
-        apart: Sequence[list[int]],
+        marked: Sequence[list[int]],
         choices: Sequence[Spellings],
     ) -> dict[int, list[float]]:
-        """The beginning of a run read once; {} where that would spare nothing, or cannot be."""
-        length = shared_prefix_length([apart[row] for row in run])
-        longest = max(run, key=lambda row: len(tokens[row]))
-        begun = len({mark for mark in apart[longest][:length] if mark < 0})
-        own = {row: prompt_images(prompts[row])[begun:] for row in run}
-        spares = length * (len(run) - 1) > len(tokens[longest])
-        if not spares or (any(own.values()) and not self._encoder.has_independent_images):
+        """From row to probabilities, the shared prefix read once; {} if that saves nothing."""
+        length = shared_prefix_length([marked[row] for row in group])
+        longest = max(group, key=lambda row: len(tokens[row]))
+        shared_images = len({mark for mark in marked[longest][:length] if mark < 0})
+        own_images = {row: prompt_images(prompts[row])[shared_images:] for row in group}
+        saves = length * (len(group) - 1) > len(tokens[longest])
+        if not saves or (any(own_images.values()) and not self._encoder.has_independent_images):
             return {}
-        inputs = self._inputs([prompts[longest]])
+        inputs = self._make_inputs([prompts[longest]])
         prefix = PrefixCache(
-            self._model, prefix_inputs(inputs, length, begun if own[longest] else None)
+            self._model,
+            prefix_inputs(inputs, length, shared_images if own_images[longest] else None),
         )
         if not prefix.shareable:
             return {}
 
-        def read(batch: list[int]) -> ProbabilityTable:
-            rows = [run[n] for n in batch]
-            pixels = self._pixels([image for row in rows for image in own[row]])
+        def score(batch: list[int]) -> ProbabilityTable:
+            rows = [group[n] for n in batch]
+            pixels = self._pixels([image for row in rows for image in own_images[row]])
 
-            def following(chosen: tuple[int, ...]) -> torch.Tensor:
-                ends = [[*tokens[row][length:], *chosen] for row in rows]
-                return prefix.following(ends, self._pad, pixels)
+            def next_logprobs(chosen: tuple[int, ...]) -> torch.Tensor:
+                suffixes = [[*tokens[row][length:], *chosen] for row in rows]
+                return prefix.next_token_logprobs(suffixes, self._pad, pixels)
 
-            return _choice_probabilities(following, choices)
+            return _choice_probabilities(next_logprobs, choices)
 
-        lengths = [len(tokens[row]) - length for row in run]
-        return dict(zip(run, self._batches.read(lengths, read), strict=True))
+        lengths = [len(tokens[row]) - length for row in group]
+        return dict(zip(group, self._batcher.run(lengths, score), strict=True))
 
     def _pixels(self, images: Sequence[ImageSource]) -> torch.Tensor | None:
-        """Pictures as the model takes them, where they are its arrays alone; None without any."""
+        """(images, C, H, W) for the model; None without images. Needs `has_independent_images`."""
         if not images:
             return None
         return self._encoder.pixels(images).to(self._model.device, dtype=self._model.dtype)
 
-    def _following(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+    def _next_token_logprobs(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """(B, V): log probability of the next token. `generate` knows each family's positions."""
         out = self._model.generate(
             **inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True
@@ -142,25 +144,26 @@ class ChoiceScorer:
 
 
 def _choice_probabilities(
-    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
+    next_logprobs: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
 ) -> ProbabilityTable:
-    return list(score_choices(following, choices).softmax(dim=-1).tolist())
+    return list(score_choices(next_logprobs, choices).softmax(dim=-1).tolist())
 
 
 def score_choices(
-    following: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
+    next_logprobs: Callable[[tuple[int, ...]], torch.Tensor], choices: Sequence[Spellings]
 ) -> torch.Tensor:
-    """(B, choices): log of the summed probability of each choice's spellings, each that of all its
-    tokens, nothing corrected for length.
+    """(B, choices): log of the summed probability of the spellings of each choice.
+
+    A spelling's probability is the product over all its tokens, without a correction for length.
 
     Args:
-        following: from tokens that are appended to every row, often none, to the log probability
-            of the next one, (B, V).
-        choices: token ids of each spelling; beginnings that several share are read once.
+        next_logprobs: from tokens that are appended to every row (often none) to the log
+            probability of the next one, (B, V).
+        choices: token ids of each spelling. A prefix that several spellings share is read once.
     """
     spellings = [spelling for choice in choices for spelling in choice]
-    beginnings = {spelling[:n] for spelling in spellings for n in range(len(spelling))}
-    scores = {begun: following(begun) for begun in sorted(beginnings)}
+    prefixes = {spelling[:n] for spelling in spellings for n in range(len(spelling))}
+    scores = {prefix: next_logprobs(prefix) for prefix in sorted(prefixes)}
 
     def score(spelling: tuple[int, ...]) -> torch.Tensor:
         tokens = [scores[spelling[:n]][:, token] for n, token in enumerate(spelling)]
@@ -184,24 +187,24 @@ def append_tokens(inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, An
     return new
 
 
-def group_by_prefix(rows: Sequence[list[int]], joined: Sequence[bool]) -> list[range]:
-    """Neighbouring rows in runs that share a beginning.
+def group_by_prefix(rows: Sequence[list[int]], joinable: Sequence[bool]) -> list[range]:
+    """Groups of neighbouring rows that share a prefix.
 
-    A run ends where pictures differ, and where two neighbours share less than half of what one of
-    them shares with its other neighbour.
+    A group ends where `joinable` is False, and where two neighbours share less than half of the
+    tokens that one of them shares with its other neighbour.
 
     Args:
         rows: token ids of each row.
-        joined: for each row but the last, whether the next one has the same pictures.
+        joinable: for each row but the last, whether the next one may join its group.
 
     >>> group_by_prefix([[1, 2, 3, 4], [1, 2, 3, 5], [1, 7, 8], [1, 7, 9]], [True] * 3)
     [range(0, 2), range(2, 4)]
     """
-    pairs = zip(pairwise(rows), joined, strict=True)
-    shared = [0, *(_common_length(a, b) if same else 0 for (a, b), same in pairs), 0]
+    pairs = zip(pairwise(rows), joinable, strict=True)
+    shared = [0, *(_common_length(a, b) if may_join else 0 for (a, b), may_join in pairs), 0]
     starts = [0]
     for row in range(1, len(rows)):
-        most = max(shared[row - 1 : row + 2])  # shared[row]: of this row and the one before
+        most = max(shared[row - 1 : row + 2])  # shared[row]: this row and the one before
         if not shared[row] or 2 * shared[row] < most:
             starts.append(row)
     bounds = [*starts, len(rows)] if rows else []
@@ -209,7 +212,7 @@ def group_by_prefix(rows: Sequence[list[int]], joined: Sequence[bool]) -> list[r
 
 
 def shared_prefix_length(rows: Sequence[list[int]]) -> int:
-    """Tokens that begin every row; of each row at least one is left.
+    """Number of tokens in the prefix of all rows; at least one token of each row stays outside.
 
     >>> shared_prefix_length([[1, 2, 3], [1, 2, 4], [1, 2]])
     1
@@ -223,67 +226,71 @@ def _common_length(one: list[int], other: list[int]) -> int:
 
 
 def prefix_inputs(
-    inputs: Mapping[str, Any], length: int, pictures: int | None = None
+    inputs: Mapping[str, Any], length: int, images: int | None = None
 ) -> dict[str, Any]:
-    """Of inputs of one row, (1, L), the first `length` tokens, with all pictures, or the first
-    `pictures` of them where these are `PromptEncoder.one_each`."""
-    whole = inputs["input_ids"].shape
-    begun = {
-        key: value[:, :length] if value.shape == whole else value for key, value in inputs.items()
+    """The first `length` tokens of the inputs of one row, (1, L), with all or some of its images.
+
+    Args:
+        images: keep this many images, from the first; None keeps all. Needs
+            `PromptEncoder.has_independent_images`.
+    """
+    shape = inputs["input_ids"].shape
+    prefix = {
+        key: value[:, :length] if value.shape == shape else value for key, value in inputs.items()
     }
-    if pictures is not None and "pixel_values" in begun:
-        begun["pixel_values"] = begun["pixel_values"][:pictures]
-        if not pictures:
-            del begun["pixel_values"]
-    return begun
+    if images is not None and "pixel_values" in prefix:
+        prefix["pixel_values"] = prefix["pixel_values"][:images]
+        if not images:
+            del prefix["pixel_values"]
+    return prefix
 
 
 class PrefixCache:
-    """The keys and values of a beginning, computed once.
+    """The keys and values of a prefix, computed once.
 
-    `generate` computes them, since it knows each family's positions. After it, a family with
-    positions of its own (M-RoPE) adds to each later position what its pictures took less than
-    tokens, which it has kept from this very prefix: hence nothing else is read in between.
+    `generate` computes them, because it knows each family's positions. Families with M-RoPE keep
+    the position offset of the last images that they read and add it to all later positions. The
+    model must therefore read nothing else between the prefix and its continuations.
 
     Args:
-        model: of transformers.
-        inputs: of one row, its pictures included: input_ids (1, P), …
+        model: a model of transformers.
+        inputs: inputs of one row with its images: input_ids (1, P), …
     """
 
     def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
-        read = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True)
+        output = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True)
         self._model = model
-        self._cache = read.past_key_values
+        self._cache = output.past_key_values
 
     @property
     def shareable(self) -> bool:
-        """Whether rows can go on from it: a cache of attention alone, whole or windowed."""
-        kept = self._cache
-        return isinstance(kept, DynamicCache) and all(
-            type(x) in _SHAREABLE_LAYERS for x in kept.layers
+        """True if rows can continue from it: the cache holds only attention, full or windowed."""
+        cache = self._cache
+        return isinstance(cache, DynamicCache) and all(
+            type(layer) in _SHAREABLE_LAYERS for layer in cache.layers
         )
 
-    def following(
+    def next_token_logprobs(
         self, rows: Sequence[list[int]], pad: int, pixels: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(B, V): log probability of the token after each row, which goes on from the prefix.
+        """(B, V): log probability of the token after each row, which continues the prefix.
 
-        Rows are padded on the right, where no token of theirs looks: no mask is needed.
+        Rows are padded on the right, where none of their tokens attends: no mask is needed.
 
         Args:
-            rows: token ids of each, after the prefix; one or more.
-            pad: id to fill up with.
-            pixels: of the rows' own pictures, row after row (`PromptEncoder.one_each`).
+            rows: token ids of each row after the prefix, one or more.
+            pad: token id for padding.
+            pixels: the rows' own images, row after row (`PromptEncoder.has_independent_images`).
         """
         lengths = [len(row) for row in rows]
         ids = [[*row, *[pad] * (max(lengths) - len(row))] for row in rows]
         last = sorted({length - 1 for length in lengths})
         device = self._model.device
-        own = {} if pixels is None else {"pixel_values": pixels}
+        images = {} if pixels is None else {"pixel_values": pixels}
         logits = self._model(
-            **own,
+            **images,
             input_ids=torch.tensor(ids, device=device),
-            past_key_values=self._expanded(len(rows)),
+            past_key_values=self._expand_cache(len(rows)),
             use_cache=True,
             logits_to_keep=torch.tensor(last, device=device),
         ).logits  # (B, different lengths, V)
@@ -291,8 +298,8 @@ class PrefixCache:
         ends = logits[torch.arange(len(rows), device=logits.device), places.to(logits.device)]
         return torch.as_tensor(ends).float().log_softmax(dim=-1)
 
-    def _expanded(self, rows: int) -> Any:
-        """A cache of so many rows; what is kept stays as it is, for new tokens go into copies."""
+    def _expand_cache(self, rows: int) -> Any:
+        """A cache of this many rows. New tokens go into copies, so the prefix stays unchanged."""
         cache = copy.copy(self._cache)
         cache.layers = [copy.copy(layer) for layer in self._cache.layers]
         for layer in cache.layers:

@@ -14,12 +14,12 @@ from rag_vqa.errors import ReaderError
 from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
 from rag_vqa.types import Quantization
 
-# Of bitsandbytes: on a CPU one asks at every start for a package that fetches code from a hub, and
-# one says at every layer of int8 that it computes in 16 bits.
+# Loggers of bitsandbytes. On a CPU, one asks at every start for a package that fetches code from a
+# hub, and one reports for every layer of int8 that it computes in 16 bits.
 _NOISY_LOGGERS = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
-_LANGUAGE_MODULES = ("language_model", "text_model")  # what the families call it
-# Parameters from which memory matters more than time on a CPU. Asking the system for every array
-# takes time too, see benchmarks/README.md; the embedded reader's batches would take twice as long.
+_LANGUAGE_MODULES = ("language_model", "text_model")  # its names in the families
+# Parameters. From this size on, memory matters more than time on a CPU. Asking the system for every
+# array takes time (benchmarks/README.md): the embedded reader's batches would take twice as long.
 _LARGE_MODEL = 100_000_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -33,8 +33,8 @@ def load_model(
         model: folder or hub id.
         config: its configuration.
         quantization: "nf4" (double quantisation), "int8", or "none".
-        device: resolved; plain "cuda" spreads over all GPUs.
-        dtype: torch dtype of what is not quantised, and of computing.
+        device: resolved; "cuda" without a number spreads the model over all GPUs.
+        dtype: torch dtype of the unquantised weights and of the computation.
         where: `revision`, `local_files_only`.
     """
     from transformers import AutoModelForImageTextToText
@@ -68,14 +68,14 @@ def _quantization_config(config: Any, quantization: Quantization, dtype: Any) ->
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=skip,  # of 4 bits too, whatever its name says
+        llm_int8_skip_modules=skip,  # for 4 bits too, despite its name
     )
 
 
 def _unquantised_modules(config: Any) -> list[str]:
-    """Vision tower, projector, lm_head: all but the language model, whatever the family calls it.
+    """Names of all modules but the language model: vision tower, projector, lm_head.
 
-    A list replaces the library's default, hence lm_head by name.
+    lm_head is named because a list replaces the library's default.
     """
     parts = [name for name, _ in _model_without_weights(config).model.named_children()]
     language = [name for name in parts if name in _LANGUAGE_MODULES]
@@ -87,7 +87,7 @@ def _unquantised_modules(config: Any) -> list[str]:
 
 
 def _model_without_weights(config: Any) -> Any:
-    """The model without its numbers."""
+    """The model on the meta device."""
     import torch
     from transformers import AutoModelForImageTextToText
 
@@ -96,7 +96,7 @@ def _model_without_weights(config: Any) -> Any:
 
 
 def unquantised_layers(model: Any) -> tuple[str, ...]:
-    """Names of the linear layers that a loaded model has in full, in its order."""
+    """Names of the linear layers of a loaded model that are not quantised, in the model's order."""
     from torch import nn
 
     kinds = {
@@ -106,9 +106,9 @@ def unquantised_layers(model: Any) -> tuple[str, ...]:
 
 
 def weight_bytes(model: Any) -> dict[str, int]:
-    """Bytes of a loaded model's weights by what they are: "float32", "nf4", "int8", …
+    """Bytes of a loaded model's weights by kind: "float32", "nf4", "int8", …
 
-    What quantisation keeps beside its codes (scales, their scales, tables) counts with them.
+    Scales, scales of scales and tables count with the quantised weights that they belong to.
     """
     sizes: dict[str, int] = {}
     for weight in (*model.parameters(), *model.buffers()):
@@ -125,7 +125,7 @@ def weight_bytes(model: Any) -> dict[str, int]:
 
 
 def _quant_state_tensors(state: Any) -> Iterator[Any]:
-    """All tensors of a quantisation state, the state of its own scales included."""
+    """All tensors of a quantisation state, including the state of its own scales."""
     for part in (state.absmax, state.code, state.offset):
         if part is not None:
             yield part

@@ -32,33 +32,37 @@ from rag_vqa.readers.model_files import (
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar
 
-_FEWER_PIXELS = 640 * 28**2  # said where memory runs out: a picture that small is still legible
+_FEWER_PIXELS = 640 * 28**2  # advised when memory runs out; such an image is still legible
 
 
 class LocalReader:
-    """Reads with a model of `AutoModelForImageTextToText`, greedily. Several threads may call
-    `generate` at once; `at_once` of them gain by it.
+    """Answers with a model of `AutoModelForImageTextToText`, by greedy decoding.
+
+    Several threads may call `generate` at once; up to `parallel_calls` of them raise throughput.
 
     Args:
         model: folder or hub id.
         revision: commit, tag or branch of a hub id.
-        quantization: of the language model's linear layers; the vision tower stays as it is.
+        quantization: for the linear layers of the language model; the vision tower is not
+            quantised.
         device: "auto", "cpu", "cuda" (all GPUs), "cuda:1", "mps".
         dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
-        max_new_tokens: of one answer.
-        max_pixels: of one picture; larger ones are scaled down. None leaves that to the processor.
-        max_images: in one prompt. None is 1: most models were trained so, and none says it.
-        max_context: tokens of a prompt and its answer, where the model itself takes as many;
-            memory grows with them.
-        batch_size: prompts read at once, those of like length together; where memory runs out,
-            half as many, which is said once.
-        stop_at_newline: an answer ends with its first line, as short ones do.
-        offline: take what is in the cache, ask nobody.
+        max_new_tokens: longest answer in tokens.
+        max_pixels: pixels of one image; larger ones are scaled down. None leaves that to the
+            processor.
+        max_images: images in one prompt. None means 1: most models were trained with one image,
+            and no configuration states it.
+        max_context: tokens of a prompt and its answer together, if the model's own context is not
+            shorter. Memory grows with it.
+        batch_size: prompts read at once; prompts of similar length share a batch. After the first
+            out-of-memory error it is halved, with a warning in the log.
+        stop_at_newline: an answer ends with its first line, for benchmarks of short answers.
+        offline: use only files in the cache.
 
     Raises:
-        UsageError: an argument that cannot be meant.
-        Missing: the model is not here, or has no safetensors.
-        ReaderError: the model cannot be read by this code.
+        UsageError: an invalid argument.
+        Missing: the model is not on this machine, or has no safetensors.
+        ReaderError: the model's family or files are not supported.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class LocalReader:
         self._dtype: torch.dtype = default if dtype == "auto" else getattr(torch, dtype)
         with (
             translate_loading_errors(model, offline),
-            _translate_out_of_memory(partial(_loading_out_of_memory, quantization)),
+            _translate_out_of_memory(partial(_loading_error, quantization)),
         ):
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
             processor = load_processor(model, config, **where)
@@ -103,43 +107,43 @@ class LocalReader:
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": torch.device(device).type,
         }
-        self._tokenizer = processor.tokenizer
+        self.tokenizer = processor.tokenizer
         self._quantization = quantization
         self._max_pixels = max_pixels
-        self._batches = LengthBatcher(batch_size)
+        self.batcher = LengthBatcher(batch_size)
         self._one_line = stop_at_newline
-        self._ends = _end_token_ids(self.model, self._tokenizer)
-        # Of the model's own settings only the ends are kept: sampling and penalties are not ours.
+        self.end_ids = _end_token_ids(self.model, self.tokenizer)
+        # Only the end tokens of the model's own settings are kept: decoding is greedy.
         self.model.generation_config = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(self._ends),
-            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=sorted(self.end_ids),
+            pad_token_id=self.tokenizer.pad_token_id,
         )
         context = min(config.get_text_config().max_position_embeddings, max_context)
         self.limits = prompt_limits(max_images, context, max_new_tokens)
-        self._encoder = PromptEncoder(processor, max_pixels, self.limits.context)
-        # Two batches at once use two cores better than one batch does, where a model is small. On
-        # a GPU one fills it.
+        self.encoder = PromptEncoder(processor, max_pixels, self.limits.context)
+        # With a small model, two parallel batches use two cores better than one batch does. A GPU
+        # needs only one.
         on_cpu = torch.device(device).type == "cpu"
-        self.at_once = 2 if on_cpu and torch.get_num_threads() > 1 else 1
-        self._sharing = ModelPool(self.model)
-        self._words = threading.RLock()  # how a tokenizer pads is its own state
-        pad = self._tokenizer.pad_token_id
-        self._choosing = ChoiceScorer(self.model, self._encoder, self._inputs, self._batches, pad)
+        self.parallel_calls = 2 if on_cpu and torch.get_num_threads() > 1 else 1
+        self.pool = ModelPool(self.model)
+        self._tokenizer_lock = threading.RLock()  # padding is state of the tokenizer
+        pad = self.tokenizer.pad_token_id
+        self._scorer = ChoiceScorer(self.model, self.encoder, self.encode, self.batcher, pad)
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens that the prompt takes, image tokens and chat template among them."""
-        with self._words:
-            return self._encoder.count(prompt)
+        """Number of tokens of the prompt, including image tokens and the chat template."""
+        with self._tokenizer_lock:
+            return self.encoder.count(prompt)
 
     def render(self, prompt: Prompt) -> str:
-        """What the tokenizer is given: chat template, neutralised texts, image placeholders."""
-        return self._encoder.render(prompt.parts)
+        """The tokenizer's input: chat template, neutralised texts, image placeholders."""
+        return self.encoder.render(prompt.parts)
 
     @property
     def unquantised(self) -> tuple[str, ...]:
-        """Names of the linear layers that were left as they are: of vision, projector, head."""
+        """Names of the linear layers that are not quantised: vision tower, projector, head."""
         return unquantised_layers(self.model)
 
     def generate(
@@ -148,34 +152,36 @@ class LocalReader:
         on_text: OnText | None = None,
         max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
-        """One completion for each prompt, in their order; see `Reader`."""
-        several = len(prompts) > self._batches.size
+        """One completion for each prompt, in the order of the prompts; see `Reader`."""
+        several = len(prompts) > self.batcher.size
         lengths = [self.count(prompt) if several else 0 for prompt in prompts]
-        most = max_tokens or [None] * len(prompts)
-        with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory):
-            return self._batches.read(
+        limits = max_tokens or [None] * len(prompts)
+        with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory_error):
+            return self.batcher.run(
                 lengths,
-                lambda rows: self._generate(
-                    rows, [prompts[row] for row in rows], [most[row] for row in rows], on_text
+                lambda rows: self._generate_batch(
+                    rows, [prompts[row] for row in rows], [limits[row] for row in rows], on_text
                 ),
             )
 
-    def _generate(
+    def _generate_batch(
         self,
         rows: Sequence[int],
         prompts: Sequence[Prompt],
-        most: Sequence[int | None],
+        max_tokens: Sequence[int | None],
         on_text: OnText | None,
     ) -> list[Completion]:
-        """Of one batch, whose rows are told by these numbers."""
-        inputs = self._inputs(prompts)
-        streamer = RowStreamer(self._tokenizer, rows, self._ends, on_text, self._one_line, most)
+        """Completions of one batch; `rows` are the numbers of its prompts, for `on_text`."""
+        inputs = self.encode(prompts)
+        streamer = RowStreamer(
+            self.tokenizer, rows, self.end_ids, on_text, self._one_line, max_tokens
+        )
         try:
-            with self._sharing.acquire() as model:
+            with self.pool.acquire() as model:
                 model.generate(**inputs, stopping_criteria=StoppingCriteriaList([streamer]))
         except (MemoryError, RuntimeError) as error:
-            if streamer.has_text and is_out_of_memory(error):  # what was told cannot be taken back
-                raise self._out_of_memory() from error
+            if streamer.has_text and is_out_of_memory(error):  # no second try of streamed text
+                raise self._out_of_memory_error() from error
             raise
         streamer.close()
         return streamer.completions(inputs["attention_mask"].sum(dim=1).tolist())
@@ -183,54 +189,61 @@ class LocalReader:
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
     ) -> list[list[float]]:
-        """(prompts, choices): how likely each choice follows; see `Reader`.
+        """(prompts, choices): probability that each choice follows the prompt; see `Reader`.
 
-        A choice's probability is that of all its tokens, as it is given, plus those of its other
-        spellings that are one token: "yes" also counts " yes", "Yes" and " Yes". Nothing is
-        corrected for length. What neighbouring prompts begin with, their pictures included, is
-        read once (see `Choosing`): put what differs last.
+        A choice's probability is that of all its tokens as given, plus those of its other spellings
+        that are one token: "yes" also counts " yes", "Yes" and " Yes". There is no correction for
+        length. A prefix that neighbouring prompts share, images included, is read once (see
+        `ChoiceScorer`), so put the parts that differ last.
         """
         ids = [self._choice_ids(choice) for choice in choices]
-        every = [spelling for spellings in ids for spelling in spellings]
-        if len(ids) < 2 or len(set(every)) < len(every):
+        all_spellings = [spelling for spellings in ids for spelling in spellings]
+        if len(ids) < 2 or len(set(all_spellings)) < len(all_spellings):
             raise UsageError(
                 f"choices {list(choices)!r}: give two or more that differ, in more than a capital"
             )
-        with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory):
-            return self._choosing.probabilities(prompts, ids)
+        with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory_error):
+            return self._scorer.probabilities(prompts, ids)
 
     def _choice_ids(self, choice: str) -> tuple[tuple[int, ...], ...]:
-        """Its tokens, then those of other spellings that are one token: longer ones would each
-        be a further reading of every prompt."""
+        """Token ids of the choice, then those of its other spellings that are one token.
+
+        Longer spellings are left out: each of them would need one more pass over every prompt.
+        """
         ids = self._plain_ids(choice)
         if not ids:
             raise UsageError(f"the choice {choice!r} has no tokens: give it a text")
-        written = (choice, choice[:1].upper() + choice[1:])
-        others = map(self._plain_ids, [*written, *(f" {text}" for text in written)])
-        unknown = self._tokenizer.unk_token_id
+        cases = (choice, choice[:1].upper() + choice[1:])
+        others = map(self._plain_ids, [*cases, *(f" {text}" for text in cases)])
+        unknown = self.tokenizer.unk_token_id
         return tuple(dict.fromkeys([ids, *(i for i in others if len(i) == 1 and i[0] != unknown)]))
 
     def _plain_ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _out_of_memory(self) -> ReaderError:
-        """With the flags that would lower something."""
+    def _out_of_memory_error(self) -> ReaderError:
+        """The error for out-of-memory while reading, with the flags that would help."""
         pixels = self._max_pixels is None or self._max_pixels > _FEWER_PIXELS
         flags = {
             "a lower -k": True,
-            "batch_size=1 (in Python)": self._batches.size > 1,
+            "batch_size=1 (in Python)": self.batcher.size > 1,
             f"--max-pixels {_FEWER_PIXELS}": pixels,
             "--max-images 1": self.limits.images > 1,
             "--quantization nf4": self._quantization != "nf4",
         }
-        tried = ", ".join(flag for flag, lowers in flags.items() if lowers)
-        return ReaderError(f"out of memory while reading: try one or more of {tried}")
+        advice = ", ".join(flag for flag, helps in flags.items() if helps)
+        return ReaderError(f"out of memory while reading: try one or more of {advice}")
 
-    def _inputs(self, prompts: Sequence[Prompt]) -> Any:
+    def encode(self, prompts: Sequence[Prompt]) -> Any:
+        """The model's inputs for these prompts, on its device: input_ids (B, L), …
+
+        Raises:
+            ReaderError: a prompt over the limits.
+        """
         for prompt in prompts:
             count_images(prompt, self.limits)
-        with self._words:
-            inputs = self._encoder.encode(prompts)
+        with self._tokenizer_lock:
+            inputs = self.encoder.encode(prompts)
         longest = inputs["input_ids"].shape[1]
         if longest > self.limits.context:
             raise ReaderError(
@@ -241,23 +254,23 @@ class LocalReader:
 
 
 def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Ids that end an answer: the model's, which may be several, and the tokenizer's."""
+    """Token ids that end an answer: the model's (one or several) and the tokenizer's."""
     stated = model.generation_config.eos_token_id
     ids = stated if isinstance(stated, list) else [stated]
     return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
 @contextmanager
-def _translate_out_of_memory(told: Callable[[], ReaderError]) -> Iterator[None]:
-    """Out of memory, in words that name the flags."""
+def _translate_out_of_memory(make_error: Callable[[], ReaderError]) -> Iterator[None]:
+    """Raises `make_error()` for an out-of-memory error inside."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise told() from error
+        raise make_error() from error
 
 
-def _loading_out_of_memory(quantization: Quantization) -> ReaderError:
+def _loading_error(quantization: Quantization) -> ReaderError:
     smaller = "" if quantization == "nf4" else "--quantization nf4, or "
     return ReaderError(f"out of memory while loading the reader: try {smaller}a smaller model")

@@ -15,16 +15,18 @@ from transformers import StoppingCriteria
 from rag_vqa.types import Completion, OnText
 
 _REPLACEMENT = "\ufffd"
-# A character of UTF-8 has at most 4 bytes, hence at most 4 tokens: more are damaged for good.
+# A UTF-8 character has at most 4 bytes, so at most 4 tokens. Longer runs are damaged for good.
 _MAX_CHARACTER_TOKENS = 4
 
 
 @dataclass(slots=True)
 class Detokenizer:
-    """Tokens to pieces of text, never half a character; the pieces join to the whole text.
+    """Turns tokens into pieces of text, without half characters. The pieces join to the whole text.
 
-    `shown` tokens are out; `context` is where the last piece began, because a tokenizer may write
-    a token otherwise at the start of a text (a leading space is lost).
+    Attributes:
+        shown: number of tokens whose text was returned.
+        context: where the last piece began. Decoding starts there, because a tokenizer may write a
+            token differently at the start of a text (it drops a leading space).
     """
 
     tokenizer: Any
@@ -33,14 +35,14 @@ class Detokenizer:
     shown: int = 0
 
     def push(self, token: int) -> str:
-        """The text that has become certain with this token; often "" in the middle of one."""
+        """The text that this token completes; "" in the middle of a character."""
         self.ids.append(token)
         piece = self._pending()
         half = piece.endswith(_REPLACEMENT) and len(self.ids) - self.shown < _MAX_CHARACTER_TOKENS
         return "" if half else self._take(piece)
 
     def flush(self) -> str:
-        """What is left at the end, half a character included."""
+        """The rest of the text at the end, including half a character."""
         return self._take(self._pending())
 
     def _pending(self) -> str:
@@ -63,69 +65,69 @@ class _Row:
     detokenizer: Detokenizer
     text: str = ""
     tokens: int = 0
-    most: int | None = None
+    max_tokens: int | None = None
     finish: Literal["", "stop", "length", "cancelled"] = ""
 
 
 class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
-    """Sees every new token of a batch, reports its text, and stops the rows that are cancelled.
+    """Reports the text of each new token of a batch, and stops rows that end or are cancelled.
 
     Args:
-        tokenizer: of the reader.
-        rows: numbers of the batch's rows, as `on_text` is told them.
-        ends: ids that end a row.
-        on_text: called with (row, piece); False cancels the row.
-        one_line: a newline after a word ends a row, and is no part of it.
-        most: tokens of each row; None: as many as come.
+        tokenizer: the reader's tokenizer.
+        rows: numbers of the batch's rows, for `on_text`.
+        end_ids: token ids that end a row.
+        on_text: called with (row, piece); returning False cancels the row.
+        one_line: a row ends before the first newline after a word.
+        max_tokens: longest text of each row in tokens; None means no limit of its own.
     """
 
     def __init__(
         self,
         tokenizer: Any,
         rows: Sequence[int],
-        ends: frozenset[int],
+        end_ids: frozenset[int],
         on_text: OnText | None,
         one_line: bool = False,
-        most: Sequence[int | None] | None = None,
+        max_tokens: Sequence[int | None] | None = None,
     ) -> None:
         self.rows = [
-            _Row(Detokenizer(tokenizer), most=some)
-            for _, some in zip(rows, most or [None] * len(rows), strict=True)
+            _Row(Detokenizer(tokenizer), max_tokens=limit)
+            for _, limit in zip(rows, max_tokens or [None] * len(rows), strict=True)
         ]
         self._numbers = rows
-        self._ends = ends
+        self._end_ids = end_ids
         self._on_text = on_text
         self._one_line = one_line
 
     @property
     def has_text(self) -> bool:
-        """Whether somebody was told a piece."""
+        """True if `on_text` was called with a piece."""
         return self._on_text is not None and any(row.text for row in self.rows)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """input_ids: (B, L) so far → (B,), true where a row is to stop."""
+        """From all tokens so far, input_ids (B, L), to (B,): True where a row must stop."""
         for number, row, token in zip(
             self._numbers, self.rows, input_ids[:, -1].tolist(), strict=True
         ):
             if row.finish:
-                continue  # finished rows are filled up with padding
-            if token in self._ends:
+                continue  # finished rows get padding
+            if token in self._end_ids:
                 row.finish = "stop"
                 self._report(number, row, row.detokenizer.flush())
             else:
                 row.tokens += 1
                 self._report(number, row, row.detokenizer.push(token))
-                if row.tokens == row.most:
-                    self._cut(number, row)
+                if row.tokens == row.max_tokens:
+                    self._end_at_limit(number, row)
         return torch.tensor([bool(row.finish) for row in self.rows], device=input_ids.device)
 
     def close(self) -> None:
-        """No more tokens will come: rows that have not ended ran into the limit."""
+        """Call this after the last token: rows that have not ended ran into the limit."""
         for number, row in zip(self._numbers, self.rows, strict=True):
-            self._cut(number, row)
+            self._end_at_limit(number, row)
 
-    def _cut(self, number: int, row: _Row) -> None:
-        """It ran into the limit, unless it ended before."""
+    def _end_at_limit(self, number: int, row: _Row) -> None:
+        """Ends a row with finish "length", unless it ended before."""
         if not row.finish:
             row.finish = "length"
             self._report(number, row, row.detokenizer.flush())
@@ -140,14 +142,14 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
             row.finish = "cancelled"
 
     def completions(self, tokens_in: Sequence[int]) -> list[Completion]:
-        """Of all rows, once closed."""
+        """Completions of all rows, after `close`. `tokens_in`: prompt tokens of each row."""
         return [
-            Completion(row.text, read, row.tokens, row.finish or "length")
-            for row, read in zip(self.rows, tokens_in, strict=True)
+            Completion(row.text, prompt_tokens, row.tokens, row.finish or "length")
+            for row, prompt_tokens in zip(self.rows, tokens_in, strict=True)
         ]
 
 
 def _first_line_end(text: str) -> int | None:
-    """Where the first newline after a word is."""
+    """Position of the first newline after a word."""
     found = text.find("\n", len(text) - len(text.lstrip()))
     return None if found < 0 else found

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
 from rag_vqa.readers.base import check_positive, count_images, prompt_limits
-from rag_vqa.readers.remote import retrying_client
 from rag_vqa.readers.remote.completion_request import (
     DEFAULT_MAX_PIXELS,
     MessageEncoder,
@@ -31,43 +30,43 @@ from rag_vqa.readers.remote.responses import (
     check_choice_names,
     choice_shares,
 )
-from rag_vqa.readers.remote.retrying_client import RetryingClient
+from rag_vqa.readers.remote.retrying_client import RetryingClient, run_coroutine
 from rag_vqa.settings_schema import parse_server_addresses
 from rag_vqa.types import Completion, OnText, Prompt, Scalar
 
 Result = TypeVar("Result")
-_Put = Callable[[Any, RequestBody, RequestInfo], Awaitable[Result]]
+# From client, request and its description to the result.
+_Fetch = Callable[[Any, RequestBody, RequestInfo], Awaitable[Result]]
 
 
 class RemoteReader:
-    """Reads by asking servers, greedily, many rows at once.
+    """Answers by requests to servers, by greedy decoding, many rows in parallel.
 
-    A row that fails for good is a Completion with `finish` "failed". A server that does not take
-    the key, or does not serve the model, is left out. With none left no further row is asked:
-    those that are not answered are failed, and if none is, that raises Missing. Of a cancelled
-    row no tokens are told (0). A leading `<think>…</think>` is no part of an answer; its tokens are
-    counted.
+    A row that fails for good is a Completion with `finish` "failed". A server that refuses the key
+    or does not serve the model is left out. Once no server is left, no further request is sent and
+    the remaining rows are failed; `generate` raises Missing if every row failed. A cancelled row
+    reports 0 tokens. A leading `<think>…</think>` is no part of an answer, but its tokens count.
 
     Args:
-        model: as the servers call it.
-        servers: addresses, each as "http://host:8000/v1"; all serve the same model.
-        api_key: None: RAG_VQA_API_KEY of the environment; api.openai.com alone is given
-            OPENAI_API_KEY. It is in no setting, message or log, and follows no redirect.
-        max_new_tokens, max_images, max_context: as of `LocalReader`.
-        max_pixels: of one picture; larger ones are scaled down before they are sent.
-        tokenizer: folder or hub id of the served model, whose tokenizer and processor then make
-            counts and markers exact; no weights are loaded.
-        concurrency: requests at once to each server.
-        requests_per_minute: to all of them together.
-        timeout: seconds for one answer, waiting in the server's queue included.
-        retries: further tries of a request that failed in passing.
-        stop_at_newline: an answer ends with its first line. The server is not told: it may write
-            on until it is done, or, where it streams, until that line is.
-        offline: `tokenizer` comes from the cache.
+        model: its name on the servers.
+        servers: addresses such as "http://host:8000/v1". All of them serve the same model.
+        api_key: None takes RAG_VQA_API_KEY from the environment; OPENAI_API_KEY is used for
+            api.openai.com only. The key is in no setting, message or log, and follows no redirect.
+        max_new_tokens, max_images, max_context: see `LocalReader`.
+        max_pixels: pixels of one image; larger ones are scaled down before they are sent.
+        tokenizer: folder or hub id of the served model. Its tokenizer and processor make token
+            counts and the neutralising of control tokens exact; no weights are loaded.
+        concurrency: parallel requests to each server.
+        requests_per_minute: rate limit over all servers together.
+        timeout: seconds for one answer, including the time in the server's queue.
+        retries: further tries of a request after a temporary failure.
+        stop_at_newline: an answer ends with its first line. The request does not say so: the
+            server may continue to the end of its answer, or of that line where it streams.
+        offline: use `tokenizer` from the cache only.
 
     Raises:
-        UsageError: an argument that cannot be meant.
-        Missing: the tokenizer is not here.
+        UsageError: an invalid argument.
+        Missing: the tokenizer is not on this machine.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class RemoteReader:
         if not self.servers or not model:
             raise UsageError("name a model and a server, such as http://localhost:8000/v1")
         self.limits = prompt_limits(max_images, max_context, max_new_tokens)
-        # The number of servers and their addresses change no answer.
+        # Without the servers' number and addresses, which change no answer.
         self.name = f"{_public_model_name(model)}@server"
         self.settings: dict[str, Scalar] = {
             "max_new_tokens": max_new_tokens,
@@ -104,21 +103,21 @@ class RemoteReader:
             "stop_at_newline": stop_at_newline,
         }
         processor = _load_processor(tokenizer, offline) if tokenizer else None
-        self._wire = MessageEncoder(max_pixels or DEFAULT_MAX_PIXELS, processor)
+        self._messages = MessageEncoder(max_pixels or DEFAULT_MAX_PIXELS, processor)
         self._model, self._max_new_tokens = model, max_new_tokens
         self._one_line = stop_at_newline
-        self._at_once = concurrency * len(self.servers)
-        self._asking = RetryingClient(
+        self._parallel_requests = concurrency * len(self.servers)
+        self._client = RetryingClient(
             model, self.servers, api_key, requests_per_minute, timeout, retries
         )
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens that the prompt takes: estimated, rather too many; exact with `tokenizer`."""
-        return self._wire.count(prompt)
+        """Number of tokens of the prompt: exact with `tokenizer`, else a high estimate."""
+        return self._messages.count(prompt)
 
     def render(self, prompt: Prompt) -> str:
-        """The messages as they are sent, `<image>` for each picture."""
-        return self._wire.render(prompt)
+        """The messages as they are sent, with `<image>` for each image."""
+        return self._messages.render(prompt)
 
     def generate(
         self,
@@ -126,93 +125,98 @@ class RemoteReader:
         on_text: OnText | None = None,
         max_tokens: Sequence[int | None] | None = None,
     ) -> list[Completion]:
-        """One completion for each prompt, in their order; see `Reader`.
+        """One completion for each prompt, in the order of the prompts; see `Reader`.
 
         `on_text` is called from another thread, for one row at a time.
         """
-        stopped: list[RequestFailure] = []  # why no further row is asked
-        most = max_tokens or [None] * len(prompts)
+        final_failures: list[RequestFailure] = []  # no further request is sent after the first
+        limits = max_tokens or [None] * len(prompts)
 
-        async def row(number: int, prompt: Prompt) -> Completion:
-            heard = None if on_text is None else StreamedRow(number, on_text)
+        async def complete(row: int, prompt: Prompt) -> Completion:
+            streamed = None if on_text is None else StreamedRow(row, on_text)
 
-            async def put(client: Any, request: RequestBody, who: RequestInfo) -> Completion:
-                if heard is None:
-                    return await fetch_completion(client, request, who, self._one_line)
-                return await stream_completion(client, request, who, self._one_line, heard)
+            async def fetch(client: Any, request: RequestBody, info: RequestInfo) -> Completion:
+                if streamed is None:
+                    return await fetch_completion(client, request, info, self._one_line)
+                return await stream_completion(client, request, info, self._one_line, streamed)
 
             try:
-                if stopped:
-                    raise stopped[0]
-                return await self._answer(prompt, put, most[number])
+                if final_failures:
+                    raise final_failures[0]
+                return await self._request(prompt, fetch, limits[row])
             except (BadInput, Missing, RequestFailure) as error:
-                if isinstance(error, RequestFailure) and error.then == "batch":
-                    stopped.append(error)
-                text = heard.text if heard else ""
+                if isinstance(error, RequestFailure) and error.action == "stop":
+                    final_failures.append(error)
+                text = streamed.text if streamed else ""
                 return Completion(text, 0, 0, "failed", error=str(error))
 
-        completions = self._each(prompts, row)
-        if stopped and all(each.finish == "failed" for each in completions):
-            raise Missing(str(stopped[0]))
+        completions = self._run_rows(prompts, complete)
+        if final_failures and all(each.finish == "failed" for each in completions):
+            raise Missing(str(final_failures[0]))
         return completions
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
     ) -> list[list[float]]:
-        """(prompts, choices): how likely each choice follows; see `Reader`.
+        """(prompts, choices): probability that each choice follows the prompt; see `Reader`.
 
-        From the server's 20 likeliest first tokens, see `shares`. A prompt that cannot be weighed
-        raises ReaderError: ask the others alone.
+        Computed from the server's 20 likeliest first tokens, see `choice_shares`. A prompt without
+        a result raises ReaderError for the whole batch; retry the other prompts without it.
         """
         check_choice_names(choices)
 
-        async def row(number: int, prompt: Prompt) -> list[float]:
+        async def score(row: int, prompt: Prompt) -> list[float]:
             try:
-                return choice_shares(await self._answer(prompt, fetch_first_tokens), choices)
-            except Missing as error:  # its picture is not there, which is no matter of the others
+                return choice_shares(await self._request(prompt, fetch_first_tokens), choices)
+            except Missing as error:  # this prompt's image is missing; the server is not
                 raise ReaderError(str(error)) from error
 
-        return self._each(prompts, row)
+        return self._run_rows(prompts, score)
 
-    def _each(
-        self, prompts: Sequence[Prompt], row: Callable[[int, Prompt], Awaitable[Result]]
+    def _run_rows(
+        self, prompts: Sequence[Prompt], run_row: Callable[[int, Prompt], Awaitable[Result]]
     ) -> list[Result]:
-        """`row` of every prompt, as many at once as the servers are to have."""
+        """Results of `run_row` for every prompt, run in parallel up to the concurrency."""
         for prompt in prompts:
             count_images(prompt, self.limits)
 
-        async def all_rows() -> list[Result]:
-            gate = asyncio.Semaphore(self._at_once)
+        async def run_all() -> list[Result]:
+            slots = asyncio.Semaphore(self._parallel_requests)
 
-            async def gated(number: int, prompt: Prompt) -> Result:
-                async with gate:
-                    return await row(number, prompt)
+            async def run_in_slot(row: int, prompt: Prompt) -> Result:
+                async with slots:
+                    return await run_row(row, prompt)
 
-            tasks = [asyncio.create_task(gated(n, prompt)) for n, prompt in enumerate(prompts)]
+            tasks = [
+                asyncio.create_task(run_in_slot(n, prompt)) for n, prompt in enumerate(prompts)
+            ]
             try:
                 return list(await asyncio.gather(*tasks))
-            finally:  # one that stops the batch stops the others
+            finally:  # an error in one row stops the others
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
         try:
-            return retrying_client.run_coroutine(all_rows())
+            return run_coroutine(run_all())
         except RequestFailure as error:
-            kind = Missing if error.then == "batch" else ReaderError
+            kind = Missing if error.action == "stop" else ReaderError
             raise kind(str(error)) from None
 
-    async def _answer(self, prompt: Prompt, put: _Put[Result], most: int | None = None) -> Result:
-        messages = await asyncio.to_thread(self._wire.messages, prompt)
+    async def _request(
+        self, prompt: Prompt, fetch: _Fetch[Result], max_tokens: int | None = None
+    ) -> Result:
+        """What `fetch` makes of the server's response, after as many tries as it takes."""
+        messages = await asyncio.to_thread(self._messages.encode, prompt)
         request = make_request_body(
-            self._model, messages, min(most or sys.maxsize, self._max_new_tokens)
+            self._model, messages, min(max_tokens or sys.maxsize, self._max_new_tokens)
         )
-        pictures = count_images(prompt, self.limits)
-        return await self._asking.answer(pictures, lambda client, who: put(client, request, who))
+        images = count_images(prompt, self.limits)
+        return await self._client.send(images, lambda client, info: fetch(client, request, info))
 
 
 def _public_model_name(model: str) -> str:
-    """A hub id as it is, of a path the last folder: the rest is of some machine."""
+    """A hub id unchanged; of a path only the last folder, because the rest describes a machine."""
     return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model
 
 

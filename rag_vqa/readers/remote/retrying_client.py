@@ -27,29 +27,26 @@ import openai
 from rag_vqa.readers.remote.responses import RequestFailure, RequestInfo, interpret_error
 
 Result = TypeVar("Result")
-SendRequest = Callable[
-    [Any, RequestInfo], Awaitable[Result]
-]  # (client of the openai package, who) → answer
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0  # seconds before the second try, and before any
-_CONNECTION_TRIES = (
-    2  # tries of a request where no server ever answered: the address is probably wrong
-)
-_CONNECT_TIMEOUT = 10.0  # seconds until a server that says nothing counts as not there
+# From the client of the openai package and a description of the request to the result.
+SendRequest = Callable[[Any, RequestInfo], Awaitable[Result]]
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds before the second try, and at most
+_CONNECTION_TRIES = 2  # if no server ever answered: the address is probably wrong
+_CONNECT_TIMEOUT = 10.0  # seconds to connect
 _log = logging.getLogger("rag_vqa")
-MAX_REFUSALS = 3  # connections refused in a row, then a server is left out
-REST_SECONDS = 30.0  # seconds that it is left out before it is tried again
+MAX_REFUSALS = 3  # refused connections in a row before a server is left out
+REST_SECONDS = 30.0  # time before a server that was left out is tried again
 
 
 class RetryingClient:
-    """Puts requests to the servers of one model.
+    """Sends requests to the servers of one model and retries them.
 
-    Tries are counted here, not by the client: it cannot change the server, and takes an empty
-    answer for one.
+    The openai client's own retries are switched off: it cannot change the server, and it accepts
+    empty answers.
 
     Args:
-        model: as the servers call it.
-        servers: addresses.
-        api_key: see `RemoteReader`, as the others.
+        model: its name on the servers.
+        servers: their addresses.
+        api_key: this and the other arguments as in `RemoteReader`.
     """
 
     def __init__(
@@ -62,97 +59,104 @@ class RetryingClient:
         retries: int,
     ) -> None:
         self._model, self._timeout, self._retries = model, timeout, retries
-        self._pace = RequestPacer(requests_per_minute)
+        self._pacer = RequestPacer(requests_per_minute)
         self._keys = {address: api_key or _find_api_key(address) for address in servers}
         http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
-        patience = openai.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout))
+        timeouts = openai.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout))
         self._endpoints = EndpointPool(
-            [Endpoint(a, _make_client(a, key, http, patience)) for a, key in self._keys.items()]
+            [Endpoint(a, _make_client(a, key, http, timeouts)) for a, key in self._keys.items()]
         )
         weakref.finalize(self, _close_client, http).atexit = False
 
-    async def answer(self, pictures: int, ask: SendRequest[Result]) -> Result:
-        """What `ask` returns, tried again where that may help.
+    async def send(self, images: int, send_once: SendRequest[Result]) -> Result:
+        """The result of `send_once`, retried where that may help.
 
         Args:
-            pictures: in the request, for messages.
+            images: number of images in the request, for error messages.
+
         Raises:
-            Failure: the last one.
+            RequestFailure: that of the last try.
         """
         failed: Endpoint | None = None
-        moved = False  # a prompt that one server does not take is put to one other
-        for tried in count(1):
-            await asyncio.sleep(self._pace.wait(asyncio.get_running_loop().time()))
-            # Picked and counted with no wait between, or all rows would pick the same.
+        moved = False  # a prompt that one server refuses is sent to one other server
+        for tries in count(1):
+            await asyncio.sleep(self._pacer.wait(asyncio.get_running_loop().time()))
+            # Picked and counted without a wait between, or all rows would pick the same server.
             endpoint = self._endpoints.pick(failed)
             try:
-                return await self._once(endpoint, pictures, ask)
+                return await self._try_once(endpoint, images, send_once)
             except RequestFailure as error:
                 alone = self._endpoints.pick(endpoint) is endpoint
-                if not self._again(error, tried, moved or alone):
-                    raise self._final(error, tried) from None
-                failed, moved = endpoint, moved or error.then == "elsewhere"
-                if alone or not (error.unreachable or error.then in ("elsewhere", "server")):
+                if not self._may_retry(error, tries, moved or alone):
+                    raise self._final_failure(error, tries) from None
+                failed, moved = endpoint, moved or error.action == "other server"
+                if alone or not (
+                    error.unreachable or error.action in ("other server", "drop server")
+                ):
                     await asyncio.sleep(
-                        _backoff_seconds(tried - 1) if error.wait is None else error.wait
+                        backoff_seconds(tries - 1) if error.wait is None else error.wait
                     )
         raise AssertionError("the last try returns or raises")
 
-    def _again(self, error: RequestFailure, tried: int, stuck: bool) -> bool:
-        """Whether another try may help. `stuck`: there is no other server, or it was asked too."""
-        if error.then == "elsewhere":
-            return not stuck
-        if error.then == "server":
-            most = self._retries + len(self._endpoints.servers)
-            return tried <= most and not self._endpoints.none_available
-        if error.unreachable and self._endpoints.never_answered and tried >= _CONNECTION_TRIES:
+    def _may_retry(self, error: RequestFailure, tries: int, no_other: bool) -> bool:
+        """True if another try may help. `no_other`: no other server is left for this prompt."""
+        if error.action == "other server":
+            return not no_other
+        if error.action == "drop server":
+            limit = self._retries + len(self._endpoints.servers)
+            return tries <= limit and not self._endpoints.none_available
+        if error.unreachable and self._endpoints.never_answered and tries >= _CONNECTION_TRIES:
             return False
-        return error.then == "retry" and tried <= self._retries
+        return error.action == "retry" and tries <= self._retries
 
-    async def _once(self, endpoint: Endpoint, pictures: int, ask: SendRequest[Result]) -> Result:
+    async def _try_once(
+        self, endpoint: Endpoint, images: int, send_once: SendRequest[Result]
+    ) -> Result:
         key = self._keys[endpoint.address] or ""
-        asked = RequestInfo(endpoint.host, self._model, pictures, self._timeout, key)
-        endpoint.open += 1
-        endpoint.asked += 1
+        info = RequestInfo(endpoint.host, self._model, images, self._timeout, key)
+        endpoint.open_requests += 1
+        endpoint.requests += 1
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await ask(endpoint.client, asked)
+                result = await send_once(endpoint.client, info)
         except (openai.APIError, TimeoutError) as error:
-            told = interpret_error(error, asked)
+            failure = interpret_error(error, info)
             if isinstance(error, openai.NotFoundError):
-                told = RequestFailure(f"{told}{await _served_models(endpoint)}", told.then)
-            self._note(endpoint, told, isinstance(error, openai.APIStatusError))
-            # Without the cause: its request holds the key, and tools print what they find.
-            raise told from None
-        except RequestFailure as told:  # what came is no answer
-            self._note(endpoint, told, True)
+                failure = RequestFailure(
+                    f"{failure}{await _served_models(endpoint)}", failure.action
+                )
+            self._record_failure(endpoint, failure, isinstance(error, openai.APIStatusError))
+            # Without the cause: its request holds the key, which traceback tools would print.
+            raise failure from None
+        except RequestFailure as failure:  # the server responded, but not with an answer
+            self._record_failure(endpoint, failure, True)
             raise
         finally:
-            endpoint.open -= 1
-        self._endpoints.answered(endpoint)
-        return answer
+            endpoint.open_requests -= 1
+        self._endpoints.record_response(endpoint)
+        return result
 
-    def _note(self, endpoint: Endpoint, told: RequestFailure, spoke: bool) -> None:
-        """What a failure says of the server itself."""
-        if told.unreachable:
-            self._endpoints.refused(endpoint, str(told))
-        elif told.then == "server":
-            self._endpoints.leave_out(endpoint, str(told))
-        elif spoke:
-            self._endpoints.answered(endpoint)
+    def _record_failure(self, endpoint: Endpoint, failure: RequestFailure, responded: bool) -> None:
+        """Records what a failure means for the server."""
+        if failure.unreachable:
+            self._endpoints.record_refusal(endpoint, str(failure))
+        elif failure.action == "drop server":
+            self._endpoints.leave_out(endpoint, str(failure))
+        elif responded:
+            self._endpoints.record_response(endpoint)
 
-    def _final(self, error: RequestFailure, tries: int) -> RequestFailure:
-        """With no server left nobody else's request can be answered either."""
+    def _final_failure(self, error: RequestFailure, tries: int) -> RequestFailure:
+        """The failure that is raised: action "stop" if no server is left for any request."""
         times = f" (after {tries} tries)" if tries > 1 else ""
         gone = error.unreachable and (
             self._endpoints.none_available or self._endpoints.never_answered
         )
-        nobody = gone or error.then == "server"
-        return RequestFailure(f"{error}{times}", "batch" if nobody else error.then)
+        none_left = gone or error.action == "drop server"
+        return RequestFailure(f"{error}{times}", "stop" if none_left else error.action)
 
 
 async def _served_models(endpoint: Endpoint) -> str:
-    """The models that a server says it has, for the message that it has not another."""
+    """The models that the server lists, for the message that it does not have this one."""
     try:
         models = await endpoint.client.models.list()
     except openai.APIError:
@@ -162,26 +166,26 @@ async def _served_models(endpoint: Endpoint) -> str:
     return f" (it serves {', '.join(names)})" if names else ""
 
 
-def _backoff_seconds(tried: int) -> float:
-    """Seconds before the next try; not the same for all rows, or they would come at once."""
-    return min(_FIRST_WAIT * 2.0**tried, _LONGEST_WAIT) * random.uniform(0.75, 1.0)
+def backoff_seconds(retries: int) -> float:
+    """Seconds before the next try, with jitter, so that rows do not retry at the same moment."""
+    return min(FIRST_WAIT * 2.0**retries, LONGEST_WAIT) * random.uniform(0.75, 1.0)
 
 
 def _find_api_key(address: str) -> str | None:
-    """OpenAI's own key goes to OpenAI alone: an address may be anybody's."""
-    theirs = urlsplit(address).hostname == "api.openai.com"
-    named = os.environ.get("RAG_VQA_API_KEY")
-    return named or (os.environ.get("OPENAI_API_KEY") if theirs else None) or None
+    """The key from the environment. OPENAI_API_KEY goes to OpenAI only, never to another host."""
+    is_openai = urlsplit(address).hostname == "api.openai.com"
+    own_key = os.environ.get("RAG_VQA_API_KEY")
+    return own_key or (os.environ.get("OPENAI_API_KEY") if is_openai else None) or None
 
 
-def _make_client(address: str, key: str | None, http: Any, patience: Any) -> openai.AsyncOpenAI:
-    # The client would add what else the environment says of an account at OpenAI.
+def _make_client(address: str, key: str | None, http: Any, timeouts: Any) -> openai.AsyncOpenAI:
+    # The client would add the organisation and project of an OpenAI account from the environment.
     headers: Any = {n: openai.Omit() for n in ("OpenAI-Organization", "OpenAI-Project")}
     return openai.AsyncOpenAI(
         base_url=address,
-        api_key=key or "none",  # the client insists on one, servers without a key on nothing
+        api_key=key or "none",  # the client requires a key; servers without one ignore it
         max_retries=0,
-        timeout=patience,
+        timeout=timeouts,
         http_client=http,
         default_headers=headers,
     )
@@ -196,19 +200,19 @@ class Endpoint:
     """A server.
 
     Attributes:
-        client: of the openai package.
-        open: requests under way.
-        asked: requests so far.
-        strikes: connections refused in a row.
-        until: it is left out until then, on the clock of `EndpointPool`.
+        client: a client of the openai package.
+        open_requests: number of running requests.
+        requests: number of requests so far.
+        refusals: refused connections in a row.
+        rests_until: end of the time that it is left out, on the clock of `EndpointPool`.
     """
 
     address: str
     client: Any
-    open: int = 0
-    asked: int = 0
-    strikes: int = 0
-    until: float = 0.0
+    open_requests: int = 0
+    requests: int = 0
+    refusals: int = 0
+    rests_until: float = 0.0
 
     @property
     def host(self) -> str:
@@ -217,11 +221,11 @@ class Endpoint:
 
 
 class EndpointPool:
-    """Picks the server with the fewest requests under way; the dead are left out for a while.
+    """Picks the server with the fewest running requests, and leaves out dead servers for a while.
 
     Args:
         servers: at least one.
-        clock: seconds that only grow.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -229,87 +233,89 @@ class EndpointPool:
     ) -> None:
         self.servers = tuple(servers)
         self._clock = clock
-        self._spoken = False  # some server has answered
+        self._any_response = False
 
     def pick(self, failed: Endpoint | None = None) -> Endpoint:
-        """The server to ask next; not that which just failed if there is another, and if all are
-        left out, the one whose rest ends first."""
+        """The server for the next request; not the one that just failed, if there is another.
+
+        If all servers are left out, the one whose rest ends first.
+        """
         now = self._clock()
-        alive = [server for server in self.servers if server.until <= now]
-        others = [server for server in alive if server is not failed] or alive
+        available = [server for server in self.servers if server.rests_until <= now]
+        others = [server for server in available if server is not failed] or available
         if not others:
-            return min(self.servers, key=lambda server: server.until)
-        return min(others, key=lambda server: (server.open, server.asked))
+            return min(self.servers, key=lambda server: server.rests_until)
+        return min(others, key=lambda server: (server.open_requests, server.requests))
 
-    def answered(self, server: Endpoint) -> None:
-        """It is there, whatever it said."""
-        if server.until and len(self.servers) > 1:
+    def record_response(self, server: Endpoint) -> None:
+        """The server is there, whatever it responded."""
+        if server.rests_until and len(self.servers) > 1:
             _log.warning("The reader's server at %s answers again", server.host)
-        server.strikes, server.until, self._spoken = 0, 0.0, True
+        server.refusals, server.rests_until, self._any_response = 0, 0.0, True
 
-    def refused(self, server: Endpoint, reason: str) -> None:
-        """It was not there."""
-        server.strikes += 1
-        if server.strikes >= MAX_REFUSALS:
+    def record_refusal(self, server: Endpoint, reason: str) -> None:
+        """The server did not accept a connection."""
+        server.refusals += 1
+        if server.refusals >= MAX_REFUSALS:
             self.leave_out(server, reason)
 
     def leave_out(self, server: Endpoint, reason: str) -> None:
-        """It is asked nothing for a while; said once, and of one among several."""
-        if not server.until and len(self.servers) > 1:
+        """Sends nothing to the server for a while. Logged once, if there are other servers."""
+        if not server.rests_until and len(self.servers) > 1:
             _log.warning("Left out until it answers: %s", reason)
-        server.until = self._clock() + REST_SECONDS
+        server.rests_until = self._clock() + REST_SECONDS
 
     @property
     def none_available(self) -> bool:
-        """Whether no server is thought to be there."""
+        """True if all servers are left out."""
         now = self._clock()
-        return all(server.until > now for server in self.servers)
+        return all(server.rests_until > now for server in self.servers)
 
     @property
     def never_answered(self) -> bool:
-        """Whether none ever answered, and each refused a connection."""
-        return not self._spoken and all(server.strikes for server in self.servers)
+        """True if no server ever responded and each refused a connection."""
+        return not self._any_response and all(server.refusals for server in self.servers)
 
 
 class RequestPacer:
-    """Requests at even distances, at most so many a minute; None: as they come."""
+    """Spaces requests evenly, up to `per_minute`; None means no limit."""
 
     def __init__(self, per_minute: float | None = None) -> None:
-        self._distance = 60.0 / per_minute if per_minute else 0.0
+        self._interval = 60.0 / per_minute if per_minute else 0.0
         self._next = 0.0
 
     def wait(self, now: float) -> float:
-        """Takes the next place, and says in how many seconds that is.
+        """Reserves the next time slot and returns the seconds until then.
 
-        >>> pace = RequestPacer(per_minute=30)
-        >>> [pace.wait(now) for now in (100.0, 100.5, 103.0, 110.0)]
+        >>> pacer = RequestPacer(per_minute=30)
+        >>> [pacer.wait(now) for now in (100.0, 100.5, 103.0, 110.0)]
         [0.0, 1.5, 1.0, 0.0]
         """
-        place = max(now, self._next)
-        self._next = place + self._distance
-        return place - now
+        slot = max(now, self._next)
+        self._next = slot + self._interval
+        return slot - now
 
 
-def run_coroutine(work: Coroutine[Any, Any, Result]) -> Result:
-    """What the coroutine returns or raises; it runs in the background loop."""
-    future = asyncio.run_coroutine_threadsafe(work, _background_loop(os.getpid()))
+def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Runs the coroutine in the background loop; returns or raises what it does."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop(os.getpid()))
     try:
         return future.result()
     except CancelledError as error:
         raise RuntimeError("the background loop cancelled its work") from error
-    except BaseException:  # ^C above all: it interrupts this thread, not the loop's
+    except BaseException:  # above all ^C, which interrupts this thread, not the loop's
         future.cancel()
         raise
 
 
-def start_coroutine(work: Coroutine[Any, Any, object]) -> None:
-    """Begin the coroutine, and wait for nothing."""
-    asyncio.run_coroutine_threadsafe(work, _background_loop(os.getpid()))
+def start_coroutine(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Starts the coroutine in the background loop and returns at once."""
+    asyncio.run_coroutine_threadsafe(coroutine, _background_loop(os.getpid()))
 
 
 @cache
 def _background_loop(process: int) -> asyncio.AbstractEventLoop:
-    """One for each process: a thread does not survive a fork."""
+    """One loop for each process, because a thread does not survive a fork."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="rag-vqa-servers", daemon=True).start()
     return loop

@@ -90,11 +90,16 @@ class Engine:
         warm = partial(warm_reader, self.rag, hits)
         await self._call(self._reader, warm)
         reader = self.rag.reader
-        if isinstance(reader, ConcurrentReader) and self.rag.filter is None and reader.at_once > 1:
-            self._max_batches = reader.at_once
+        if (
+            isinstance(reader, ConcurrentReader)
+            and self.rag.filter is None
+            and reader.parallel_calls > 1
+        ):
+            self._max_batches = reader.parallel_calls
             self._reader.shutdown(wait=False)
             self._reader = ThreadPoolExecutor(self._max_batches, "rag-vqa-reader")
-            await asyncio.gather(*(self._call(self._reader, warm) for _ in range(reader.at_once)))
+            calls = (self._call(self._reader, warm) for _ in range(self._max_batches))
+            await asyncio.gather(*calls)
         self.ready = not self._stopping
 
     def stop(self) -> None:

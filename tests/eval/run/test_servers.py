@@ -25,7 +25,7 @@ SHARES = (("429", 0.10), ("500", 0.05), ("cut", 0.02), ("hang", 0.01), ("empty",
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try that take no second."""
-    monkeypatch.setattr("rag_vqa.readers.remote.retrying_client._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("rag_vqa.readers.remote.retrying_client.FIRST_WAIT", 0.01)
 
 
 def reader(*servers: OpenAiServer) -> RemoteReader:

@@ -71,7 +71,7 @@ def test_the_picture_is_seen(reader: LocalReader) -> None:
 
 def test_count_is_the_number_of_input_ids(reader: LocalReader) -> None:
     for prompt in PROMPTS:
-        assert reader.count(prompt) == reader._inputs([prompt])["input_ids"].shape[1]
+        assert reader.count(prompt) == reader.encode([prompt])["input_ids"].shape[1]
 
 
 def test_a_larger_or_second_picture_takes_what_the_model_makes_of_it(reader: LocalReader) -> None:
@@ -85,11 +85,11 @@ def test_a_larger_or_second_picture_takes_what_the_model_makes_of_it(reader: Loc
 
 def test_hostile_text_gives_no_control_token(reader: LocalReader) -> None:
     """Control tokens are those of the same prompt with a harmless text."""
-    tokenizer = reader._tokenizer
+    tokenizer = reader.tokenizer
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
 
     def control(text: str) -> list[int]:
-        inputs = reader._inputs([Prompt((ImagePart(picture(60, 40, 0)), TextPart(text)))])
+        inputs = reader.encode([Prompt((ImagePart(picture(60, 40, 0)), TextPart(text)))])
         return [i for i in inputs["input_ids"][0].tolist() if i in added]
 
     assert control(HOSTILE) == control("harmless")
@@ -142,7 +142,7 @@ def test_a_shared_beginning_is_read_once_and_changes_nothing(
             begun.append(self)
 
     monkeypatch.setattr(choice_scoring, "PrefixCache", Counted)
-    monkeypatch.setattr(reader._batches, "size", 4)
+    monkeypatch.setattr(reader.batcher, "size", 4)
     together = reader.choice_probability(RELEVANCE, choices)
     assert len(begun) == 3
     assert all(prefix.shareable for prefix in begun)
@@ -168,7 +168,7 @@ def test_pictures_behind_the_first_difference_change_nothing(
         return Prompt((ImagePart(asked), *parts, TextPart(document), trusted("?")))
 
     monkeypatch.setattr(choice_scoring, "PrefixCache", Counted)
-    monkeypatch.setattr(reader._batches, "size", 3)
+    monkeypatch.setattr(reader.batcher, "size", 3)
     asked, choices = picture(60, 40, 9), ["a", "bc", "b"]
     sizes = [(40, 40), (40, 40), (40, 40), (20, 70)]
     documents = [picture(*size, seed) for seed, size in enumerate(sizes)]
@@ -179,9 +179,9 @@ def test_pictures_behind_the_first_difference_change_nothing(
         together = torch.tensor(reader.choice_probability(rows, choices))
         assert float((together.log() - alone.log()).abs().max()) < 1e-4
         assert float(alone[:3].log().std(dim=0).max()) > 1e-3  # the pictures matter
-        if reader._encoder.has_independent_images:
+        if reader.encoder.has_independent_images:
             assert len(begun) == 1
-    assert reader._encoder.has_independent_images == (reader.model.config.model_type == "llava")
+    assert reader.encoder.has_independent_images == (reader.model.config.model_type == "llava")
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

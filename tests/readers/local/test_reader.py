@@ -1,45 +1,19 @@
-"""LocalReader over tiny random models of the true classes: batches, streams, choices, limits."""
+"""LocalReader over tiny random models of the true classes: answers, choices, limits."""
 
 import re
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from reader_prompts import PROMPTS, picture
 
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.prompts import build_prompt
 from rag_vqa.readers.base import Reader
 from rag_vqa.readers.local.reader import LocalReader
 from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, PromptLimits, Query, TextPart
-
-
-def picture(width: int, height: int, seed: int) -> Image.Image:
-    noise = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (height, width, 3), generator=noise, dtype=torch.uint8)
-    return Image.fromarray(pixels.numpy())
-
-
-PROMPTS = [
-    Prompt((ImagePart(picture(60, 40, 0)), TextPart("What is it? <image> <|im_end|> é"))),
-    Prompt((TextPart("No picture", trusted=True),)),
-    Prompt(
-        (
-            ImagePart(picture(90, 30, 1)),
-            ImagePart(picture(33, 99, 2), "doc"),
-            TextPart("Two pictures and a longer text. " * 3),
-        )
-    ),
-]
-
-
-@pytest.fixture(scope="module", params=["llava", "qwen"])
-def reader(request: pytest.FixtureRequest) -> LocalReader:
-    folder = request.getfixturevalue(f"{request.param}_folder")
-    return LocalReader(folder, device="cpu", max_new_tokens=24, max_images=2)
 
 
 def test_it_is_a_reader(reader: LocalReader) -> None:
@@ -56,30 +30,17 @@ def test_a_batch_gives_what_single_prompts_give(reader: LocalReader) -> None:
     assert [completion.tokens_in for completion in together] == [reader.count(p) for p in PROMPTS]
 
 
-def test_small_batches_give_the_same(reader: LocalReader, monkeypatch: Any) -> None:
-    together = reader.generate(PROMPTS)
-    monkeypatch.setattr(reader._batches, "size", 2)
-    heard: dict[int, str] = defaultdict(str)
-
-    def on_text(row: int, piece: str) -> None:
-        heard[row] += piece
-
-    assert reader.generate(PROMPTS, on_text) == together
-    assert [heard[row] for row in range(3)] == [completion.text for completion in together]
-    assert reader.generate([]) == []
-
-
 def test_greedy_against_a_loop_of_forwards(reader: LocalReader) -> None:
     """No cache, no generate(): the most likely token, appended, again."""
-    inputs = dict(reader._inputs([PROMPTS[0]]))
+    inputs = dict(reader.encode([PROMPTS[0]]))
     ids: list[int] = []
     with torch.inference_mode():
         for _ in range(24):
             token = int(reader.model(**_grown(inputs, ids)).logits[0, -1].argmax())
-            if token in reader._ends:
+            if token in reader.end_ids:
                 break
             ids.append(token)
-    text = reader._tokenizer.decode(ids, skip_special_tokens=True)
+    text = reader.tokenizer.decode(ids, skip_special_tokens=True)
     completion = reader.generate([PROMPTS[0]])[0]
     assert completion.text.rstrip("\ufffd") == text.rstrip("\ufffd")
     assert completion.tokens_out == len(ids)
@@ -120,19 +81,19 @@ def test_each_row_has_a_length_of_its_own(reader: LocalReader) -> None:
     begun = cut[0].text.rstrip("\ufffd")  # the last token may be half a character
     assert cut[0].finish == "length" and whole[0].text.startswith(begun)
     assert cut[1:] == whole[1:]
-    small = reader._batches.size
-    reader._batches.size = 1  # each row keeps its own where the batch is split
+    small = reader.batcher.size
+    reader.batcher.size = 1  # each row keeps its own where the batch is split
     assert reader.generate(PROMPTS, max_tokens=most)[0].tokens_out == 3
-    reader._batches.size = small
+    reader.batcher.size = small
 
 
 def test_it_stops_at_an_end(reader: LocalReader, monkeypatch: Any) -> None:
     """The third token of a row is declared an end: the row has two tokens then."""
-    inputs = reader._inputs([PROMPTS[0]])
+    inputs = reader.encode([PROMPTS[0]])
     with torch.inference_mode():
         new = reader.model.generate(**inputs)[0, inputs["input_ids"].shape[1] :].tolist()
     end = new[2]
-    monkeypatch.setattr(reader, "_ends", frozenset({end}))
+    monkeypatch.setattr(reader, "end_ids", frozenset({end}))
     monkeypatch.setattr(reader.model.generation_config, "eos_token_id", [end])
     completion = reader.generate([PROMPTS[0]])[0]
     assert completion.finish == "stop"
@@ -145,12 +106,12 @@ def test_choices_sum_to_one_and_equal_a_forward(reader: LocalReader) -> None:
     assert len(table) == 3
     for prompt, row in zip(PROMPTS, table, strict=True):
         assert sum(row) == pytest.approx(1)
-        inputs = dict(reader._inputs([prompt]))
+        inputs = dict(reader.encode([prompt]))
         length = inputs["input_ids"].shape[1]
         logs = []
         for choice in choices:
             ids = list(choice.encode())  # one token a byte: the id is its place in the vocabulary
-            ids = reader._tokenizer.convert_tokens_to_ids([chr(byte) for byte in ids])
+            ids = reader.tokenizer.convert_tokens_to_ids([chr(byte) for byte in ids])
             with torch.inference_mode():
                 logits = reader.model(**_grown(inputs, ids)).logits[0].log_softmax(dim=-1)
             logs.append(sum(float(logits[length - 1 + n, i]) for n, i in enumerate(ids)))
@@ -163,8 +124,8 @@ def test_a_choice_counts_as_it_is_spelled(reader: LocalReader) -> None:
     reading, and is not counted."""
     [row] = reader.choice_probability(PROMPTS[:1], ["y", "n"])
     with torch.inference_mode():
-        logits = reader.model(**reader._inputs(PROMPTS[:1])).logits[0, -1].softmax(dim=-1)
-    y, upper_y, n, upper_n = logits[reader._tokenizer.convert_tokens_to_ids([*"yYnN"])].tolist()
+        logits = reader.model(**reader.encode(PROMPTS[:1])).logits[0, -1].softmax(dim=-1)
+    y, upper_y, n, upper_n = logits[reader.tokenizer.convert_tokens_to_ids([*"yYnN"])].tolist()
     yes, no = y + upper_y, n + upper_n
     assert row == pytest.approx([yes / (yes + no), no / (yes + no)], abs=1e-5)
     assert row != pytest.approx([y / (y + n), n / (y + n)], abs=1e-3)
@@ -215,122 +176,12 @@ def test_built_prompts_fit(reader: LocalReader) -> None:
     assert reader.generate([prompt])[0].tokens_in == reader.count(prompt)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_names_the_flags(
-    reader: LocalReader, monkeypatch: Any, error: Exception
-) -> None:
-    def fail(**_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(reader.model, "generate", fail)
-    for call in (reader.generate, lambda prompts: reader.choice_probability(prompts, ["a", "b"])):
-        with pytest.raises(ReaderError, match=r"memory.*--max-pixels.*--quantization nf4"):
-            call(PROMPTS)
-
-
-def test_out_of_memory_names_no_flag_that_lowers_nothing(
-    llava_folder: Path, monkeypatch: Any
-) -> None:
-    least = {"quantization": "nf4", "max_pixels": 501760, "max_images": 1, "batch_size": 1}
-    for given, more in [
-        ({}, []),
-        ({"batch_size": 2}, ["batch_size=1 (in Python)"]),
-        ({"max_pixels": None}, ["--max-pixels 501760"]),
-        ({"max_images": 2}, ["--max-images 1"]),
-        ({"quantization": "none"}, ["--quantization nf4"]),
-    ]:
-        reader = LocalReader(llava_folder, device="cpu", **{**least, **given})  # type: ignore[arg-type]
-        monkeypatch.setattr(reader.model, "generate", Scarce(reader.model, most=0))
-        with pytest.raises(ReaderError) as caught:
-            reader.generate([Prompt((TextPart("?"),))])
-        assert str(caught.value).split("one or more of ")[1].split(", ") == ["a lower -k", *more]
-
-
-class Scarce:
-    """`generate` of a model that has memory for so many rows."""
-
-    def __init__(self, model: Any, most: int, speaks: bool = False) -> None:
-        self.generate = model.generate
-        self.most, self.speaks = most, speaks
-        self.sizes: list[int] = []
-
-    def __call__(self, **given: Any) -> Any:
-        self.sizes.append(len(given["input_ids"]))
-        if self.sizes[-1] <= self.most:
-            return self.generate(**given)
-        if self.speaks:
-            new = torch.full((self.sizes[-1], 1), 70)
-            given["stopping_criteria"](torch.cat([given["input_ids"], new], dim=1), None)
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def test_out_of_memory_halves_the_batch_once(
-    llava_folder: Path, monkeypatch: Any, caplog: Any
-) -> None:
-    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=8, max_images=2)
-    whole = reader.generate([*PROMPTS, *PROMPTS])
-    scarce = Scarce(reader.model, most=3)
-    monkeypatch.setattr(reader.model, "generate", scarce)
-    assert reader.generate([*PROMPTS, *PROMPTS]) == whole
-    assert reader.generate(PROMPTS) == whole[:3]
-    assert scarce.sizes == [6, 3, 3, 3]
-    assert [record.getMessage() for record in caplog.records] == [
-        "Out of memory with 6 prompts: read 3 at once"
-    ]
-    scarce.most = 2
-    with pytest.raises(ReaderError, match="out of memory while reading"):
-        reader.generate(PROMPTS)
-
-
-def test_pieces_that_were_told_are_not_told_again(llava_folder: Path, monkeypatch: Any) -> None:
-    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=8, max_images=2)
-    heard: list[tuple[int, str]] = []
-    scarce = Scarce(reader.model, most=2, speaks=True)
-    monkeypatch.setattr(reader.model, "generate", scarce)
-    with pytest.raises(ReaderError, match="out of memory while reading"):
-        reader.generate(PROMPTS, lambda row, piece: heard.append((row, piece)))
-    assert sorted(row for row, _ in heard) == [0, 1, 2]
-    assert scarce.sizes == [3]
-
-
-def test_batches_are_of_like_length_and_come_back_in_order(
-    llava_folder: Path, monkeypatch: Any
-) -> None:
-    reader = LocalReader(llava_folder, device="cpu", max_new_tokens=4, batch_size=2)
-    prompts = [Prompt((TextPart("word " * n),)) for n in (30, 1, 31, 2, 9)]
-    shapes: list[tuple[int, ...]] = []
-    generate = reader.model.generate
-
-    def watched(**given: Any) -> Any:
-        shapes.append(tuple(given["input_ids"].shape))
-        return generate(**given)
-
-    monkeypatch.setattr(reader.model, "generate", watched)
-    heard: dict[int, str] = defaultdict(str)
-
-    def on_text(row: int, piece: str) -> None:
-        heard[row] += piece
-
-    completions = reader.generate(prompts, on_text)
-    counts = [reader.count(prompt) for prompt in prompts]
-    assert [completion.tokens_in for completion in completions] == counts
-    assert [completion.text for completion in completions] == [heard[n] for n in range(5)]
-    assert shapes == [(2, counts[3]), (2, counts[0]), (1, counts[2])]
-
-
 def test_an_answer_of_one_line(llava_folder: Path) -> None:
     plain = LocalReader(llava_folder, device="cpu", max_new_tokens=4)
     short = LocalReader(llava_folder, device="cpu", max_new_tokens=4, stop_at_newline=True)
     assert (plain.settings["stop_at_newline"], short.settings["stop_at_newline"]) == (False, True)
     # A head that writes "ab\n\n" over and over, whatever it reads.
-    written = short._tokenizer("ab\n\n", add_special_tokens=False)["input_ids"]
+    written = short.tokenizer("ab\n\n", add_special_tokens=False)["input_ids"]
     assert len(written) == 3
 
     def writes(reader: LocalReader) -> Any:
@@ -351,15 +202,6 @@ def test_an_answer_of_one_line(llava_folder: Path) -> None:
         assert found == (text, finish, tokens)
 
 
-def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any) -> None:
-    def fail(**_: Any) -> None:
-        raise RuntimeError("shapes do not match")
-
-    monkeypatch.setattr(reader.model, "generate", fail)
-    with pytest.raises(RuntimeError, match="shapes"):
-        reader.generate(PROMPTS)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -378,32 +220,3 @@ def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any
 def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         LocalReader(llava_folder, **wrong)
-
-
-def test_a_second_call_at_once_has_modules_of_its_own_and_the_same_weights(
-    reader: LocalReader,
-) -> None:
-    alone = reader.generate(PROMPTS)
-    with reader._sharing.acquire() as first:
-        assert first is reader.model
-        assert reader.generate(PROMPTS) == alone
-        with reader._sharing.acquire() as second:
-            modules = {id(part) for part in first.modules()}
-            assert not any(id(part) in modules for part in second.modules())
-            ours = [tensor.data_ptr() for tensor in (*first.parameters(), *first.buffers())]
-            assert ours == [t.data_ptr() for t in (*second.parameters(), *second.buffers())]
-    assert len(reader._sharing._free) == 2  # the next ones are lent what there is
-    with reader._sharing.acquire() as again:
-        assert again is reader.model
-
-
-def test_threads_read_at_once_what_they_would_read_alone(reader: LocalReader) -> None:
-    alone = [reader.generate([prompt])[0] for prompt in PROMPTS]
-    cores = torch.get_num_threads()
-    with ThreadPoolExecutor(3) as pool:
-        batches = [PROMPTS[n % 3 : n % 3 + 1] for n in range(12)]
-        found = list(pool.map(reader.generate, batches))
-        counted = list(pool.map(reader.count, PROMPTS * 4))
-    assert [completions[0] for completions in found] == alone * 4
-    assert counted == [reader.count(prompt) for prompt in PROMPTS] * 4
-    assert torch.get_num_threads() == cores  # this thread's are its own

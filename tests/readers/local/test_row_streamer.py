@@ -98,7 +98,7 @@ def test_a_row_of_so_many_tokens_is_cut_and_told_whole() -> None:
     told: list[tuple[int, str]] = []
     most = [2, None, 3]
     streamer = RowStreamer(
-        Bytes(), range(3), frozenset({END}), lambda *piece: told.append(piece), most=most
+        Bytes(), range(3), frozenset({END}), lambda *piece: told.append(piece), max_tokens=most
     )
     text = "aé".encode()  # three bytes: the second row is never cut, the first in its character
     ids = torch.zeros(3, 1, dtype=torch.long)

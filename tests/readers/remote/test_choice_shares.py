@@ -1,7 +1,6 @@
 """Choices by a server's log probabilities: spellings, what is not told, rows that cannot be."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,6 @@ from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.readers.remote.responses import choice_shares
 from rag_vqa.types import ImagePart, Prompt, TextPart
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with OpenAiServer() as running:
-        yield running
 
 
 def rows(count: int) -> list[Prompt]:

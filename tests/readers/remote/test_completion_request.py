@@ -1,7 +1,6 @@
 """What counts as an answer: first lines, thoughts, and JSON that is not as it should be."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +9,6 @@ from openai_server import OpenAiServer, answer, question
 from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.readers.remote.responses import extract_answer
 from rag_vqa.types import Completion, Prompt, TextPart
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with OpenAiServer() as running:
-        yield running
 
 
 def rows(count: int) -> list[Prompt]:

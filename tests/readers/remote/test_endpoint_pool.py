@@ -33,15 +33,15 @@ def three(clock: Clock) -> EndpointPool:
 
 def strike(endpoints: EndpointPool, server: Endpoint, times: int = MAX_REFUSALS) -> None:
     for _ in range(times):
-        endpoints.refused(server, f"{server.host} is gone")
+        endpoints.record_refusal(server, f"{server.host} is gone")
 
 
 def test_the_one_with_the_fewest_requests_under_way_is_next(three: EndpointPool) -> None:
     a, b, c = three.servers
-    a.open, b.open, c.open = 2, 1, 3
+    a.open_requests, b.open_requests, c.open_requests = 2, 1, 3
     assert three.pick() is b
-    b.open = 2
-    b.asked = 7  # as many under way: the one that was asked less
+    b.open_requests = 2
+    b.requests = 7  # as many under way: the one that was asked less
     assert three.pick() is a
     assert three.pick(failed=a) is b
 
@@ -49,7 +49,7 @@ def test_the_one_with_the_fewest_requests_under_way_is_next(three: EndpointPool)
 def test_the_dead_rest_and_are_tried_again(three: EndpointPool, clock: Clock, caplog: Any) -> None:
     a, b, _ = three.servers
     strike(three, a, MAX_REFUSALS - 1)
-    three.answered(a)
+    three.record_response(a)
     strike(three, a, MAX_REFUSALS - 1)
     assert three.pick() is a  # not so many in a row
     strike(three, a, 1)
@@ -60,7 +60,7 @@ def test_the_dead_rest_and_are_tried_again(three: EndpointPool, clock: Clock, ca
     ]
     clock.now += REST_SECONDS + 1
     assert three.pick() is a
-    three.answered(a)
+    three.record_response(a)
     assert caplog.records[-1].message == "The reader's server at a:1 answers again"
     strike(three, a, 1)
     assert three.pick() is a

@@ -29,7 +29,7 @@ def received(content: dict[str, Any]) -> tuple[str, Image.Image]:
 
 
 def sent(wire: MessageEncoder, *parts: TextPart | ImagePart) -> Any:
-    return wire.messages(Prompt(parts))
+    return wire.encode(Prompt(parts))
 
 
 def test_texts_and_pictures_keep_their_order_and_neighbouring_texts_are_one() -> None:

@@ -14,7 +14,7 @@ from rag_vqa.types import Prompt, TextPart
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try that take no second."""
-    monkeypatch.setattr("rag_vqa.readers.remote.retrying_client._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("rag_vqa.readers.remote.retrying_client.FIRST_WAIT", 0.01)
 
 
 def rows(count: int) -> list[Prompt]:
@@ -93,7 +93,7 @@ def test_what_was_answered_before_the_servers_died_is_kept() -> None:
 def test_a_server_that_never_was_there_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
     monkeypatch.setattr(
-        "rag_vqa.readers.remote.retrying_client._backoff_seconds",
+        "rag_vqa.readers.remote.retrying_client.backoff_seconds",
         lambda tried: waits.append(tried) or 0.0,
     )
     with OpenAiServer() as gone:
@@ -107,7 +107,7 @@ def test_a_server_that_was_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     """It may be starting again."""
     waits = []
     monkeypatch.setattr(
-        "rag_vqa.readers.remote.retrying_client._backoff_seconds",
+        "rag_vqa.readers.remote.retrying_client.backoff_seconds",
         lambda tried: waits.append(tried) or 0.0,
     )
     with OpenAiServer() as server:

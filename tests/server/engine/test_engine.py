@@ -109,7 +109,7 @@ def test_two_batches_at_once_where_the_reader_gains_by_it(rag: RagVqa, held: Hel
         held.let()
         await asyncio.gather(*(one.answer() for one in asked))
 
-    held.at_once = 2
+    held.parallel_calls = 2
     run(rag, work)
     assert held.batches[:2] == [["first"], ["first"]]
 
@@ -126,7 +126,7 @@ def test_who_is_found_together_is_shared_among_the_threads(rag: RagVqa, held: He
         held.let()
         await asyncio.gather(held_up, *(one.answer() for one in asked))
 
-    held.at_once = 2
+    held.parallel_calls = 2
     run(rag, work)
     assert sorted(held.batches) == [["q0", "q1"], ["q2", "q3"]]
 
