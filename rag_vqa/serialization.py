@@ -12,12 +12,11 @@ import os
 from typing import Any
 
 from rag_vqa.errors import BadImage
-from rag_vqa.types import Answer, Hit, ImageSource
+from rag_vqa.types import Answer, Document, Hit, ImageSource
 
 
-def hit_fields(hit: Hit) -> dict[str, Any]:
-    """A hit without its text, as plain data for JSON; `images` are paths in the knowledge base."""
-    document = hit.document
+def document_fields(document: Document) -> dict[str, Any]:
+    """A document without text and pictures, as plain data for JSON."""
     return {
         "id": document.id,
         "title": document.title,
@@ -25,11 +24,18 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "url": document.url,
         "parent": document.parent,
         "metadata": dict(document.metadata),
+    }
+
+
+def hit_fields(hit: Hit) -> dict[str, Any]:
+    """A hit without its text, as plain data for JSON; `images` are paths in the knowledge base."""
+    return {
+        **document_fields(hit.document),
         "rank": hit.rank,
         "score": hit.score,
         "scores": dict(hit.scores),
         "passage": {"text": hit.passage.text, "position": hit.passage.position},
-        "images": [path for path in map(image_path, document.images) if path],
+        "images": [path for path in map(image_path, hit.document.images) if path],
     }
 
 

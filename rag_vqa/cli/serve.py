@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 
@@ -21,16 +20,6 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
     from rag_vqa.server.service import GalleryQuestion
     from rag_vqa.settings_schema import Settings
-
-DEMO_DOCUMENT = "jamaica/geography"
-DEMO_QUESTIONS = {
-    "JM": "What is the capital of this country?",
-    "BR": "What is the currency of this country?",
-    "JP": "What is the population of this country?",
-    "KE": "What is the official language of this country?",
-    "SE": "When is the national day of this country?",
-    "CA": "What is the highest point of this country?",
-}
 
 
 @options.with_settings(options.RETRIEVAL, options.READING, without=("instruction",))
@@ -101,7 +90,7 @@ def serve(
             log_requests=not run.quiet,
             yes=yes,
         )
-        serve_knowledge_base(serve_options, settings, run, default_gallery=demo_gallery)
+        serve_knowledge_base(serve_options, settings, run, default_gallery=_demo_gallery)
 
 
 def _ask_command(path: Path, settings: Settings, public: bool) -> str:
@@ -110,17 +99,11 @@ def _ask_command(path: Path, settings: Settings, public: bool) -> str:
     return shlex.join(["rag-vqa", "ask", name, *options.settings_to_args(settings, public)])
 
 
-def demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
-    """Photos of flags, if this is the knowledge base of `rag-vqa demo --kb`."""
-    if kb.manifest.source != EMBEDDED or kb.get(DEMO_DOCUMENT) is None:
-        return ()
-    from rag_vqa.demo.gallery import sample_photo
+def _demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
+    from rag_vqa.demo.gallery import page_questions
     from rag_vqa.server.service import GalleryQuestion
 
-    return [
-        GalleryQuestion(code, question, sample_photo(code))
-        for code, question in DEMO_QUESTIONS.items()
-    ]
+    return [GalleryQuestion(*question) for question in page_questions(kb)]
 
 
 @contextmanager

@@ -245,16 +245,16 @@ def to_query(messages: list[BaseMessage]) -> Query:
     """The last human message as a Query.
 
     Raises:
-        UsageError: there is none, or it has several pictures, or a block that is neither text nor
-            picture.
+        UsageError: there is no such message, it has several pictures, or a block that is neither
+            text nor picture.
         BadImage: the picture is an address, or not base64.
     """
-    asked = next((each for each in reversed(messages) if isinstance(each, HumanMessage)), None)
-    if asked is None:
+    message = next((each for each in reversed(messages) if isinstance(each, HumanMessage)), None)
+    if message is None:
         raise UsageError("There is no question. Give a human message with it.")
     texts: list[str] = []
     images: list[bytes] = []
-    for block in asked.content_blocks:
+    for block in message.content_blocks:
         if block["type"] == "text":
             texts.append(block["text"])
         elif block["type"] == "image":

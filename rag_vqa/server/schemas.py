@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from rag_vqa.serialization import document_fields
 from rag_vqa.server import request_limits
 from rag_vqa.types import Document, Hit
 
@@ -262,12 +263,7 @@ def document_response(document: Document) -> dict[str, Any]:
     """
     address = f"/v1/documents/{quote(document.id, safe='')}/image?n="
     return {
-        "id": document.id,
-        "title": document.title,
-        "section": document.section,
+        **document_fields(document),
         "text": document.text,
-        "url": document.url,
-        "parent": document.parent,
-        "metadata": dict(document.metadata),
         "images": [f"{address}{n}" for n in range(len(document.images))],
     }

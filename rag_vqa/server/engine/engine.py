@@ -289,7 +289,7 @@ class Engine:
         self._wake_reader()
 
     def _wake_reader(self) -> None:
-        with suppress(RuntimeError):  # the engine was stopped, which has told the clients
+        with suppress(RuntimeError):  # the engine has stopped, and the clients know
             for _ in range(self._max_batches):
                 self._reader.submit(self._read_batch)
 

@@ -94,8 +94,8 @@ class PendingQuestion:
     _has_ended: bool = False
 
     def cancel(self, error: RagVqaError | None = None) -> None:
-        """End it, from the loop's thread; whoever still reads gets `error`. Does nothing once it
-        has ended."""
+        """End it, from the loop's thread; a reader still waiting gets `error`. Does nothing after
+        the end."""
         if not self._has_ended:
             self.cancelled = True
             self._end(error)
