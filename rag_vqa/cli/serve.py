@@ -90,7 +90,7 @@ def serve(
             log_requests=not run.quiet,
             yes=yes,
         )
-        serve_knowledge_base(serve_options, settings, run, default_gallery=_demo_gallery)
+        serve_knowledge_base(serve_options, settings, run, default_gallery=demo_gallery)
 
 
 def _ask_command(path: Path, settings: Settings, public: bool) -> str:
@@ -99,7 +99,8 @@ def _ask_command(path: Path, settings: Settings, public: bool) -> str:
     return shlex.join(["rag-vqa", "ask", name, *options.settings_to_args(settings, public)])
 
 
-def _demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
+def demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:
+    """Photos of flags, if this is the knowledge base of `rag-vqa demo --kb`."""
     from rag_vqa.demo.gallery import page_questions
     from rag_vqa.server.service import GalleryQuestion
 

@@ -192,21 +192,22 @@ def transport_ready(asking: httpx.Client) -> None:
 
 def test_the_demo_offers_flags_whose_documents_know(birds, encoder) -> None:
     from rag_vqa.checkpoints import EMBEDDED
-    from rag_vqa.demo.gallery import country_codes, page_questions, real_documents
+    from rag_vqa.cli.serve import demo_gallery
+    from rag_vqa.demo.gallery import country_codes, real_documents
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
     documents = {document.id for document in real_documents()}
     with KnowledgeBase.open(birds, encoder) as kb:
-        assert page_questions(kb) == []  # documents of somebody else
+        assert demo_gallery(kb) == []  # documents of somebody else
         kb.manifest = replace(kb.manifest, source=EMBEDDED)
         kb.add([{"id": "jamaica/geography", "text": "flags"}])
-        offered = page_questions(kb)
+        offered = demo_gallery(kb)
     assert "jamaica/geography" in documents
     facts = ("capital", "currency", "population", "official language", "national day",
              "highest point")  # fmt: skip
     verbs = ["When" if fact == "national day" else "What" for fact in facts]
-    assert [question for _, question, _ in offered] == [
+    assert [each.question for each in offered] == [
         f"{verb} is the {fact} of this country?" for verb, fact in zip(verbs, facts, strict=True)
     ]
-    assert {code for code, _, _ in offered} <= set(country_codes())
-    assert all(photo.size == (320, 240) for _, _, photo in offered)
+    assert {each.id for each in offered} <= set(country_codes())
+    assert all(each.image.size == (320, 240) for each in offered)
