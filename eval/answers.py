@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
-# With the spaces before it, and with the full stop after it where that ends the answer.
-# Of up to three digits: no prompt shows a thousand documents, and [1990] is a year.
+# With the spaces before it, and with the full stop after it if that ends the answer.
+# Up to three digits: no prompt shows a thousand documents, and [1990] is a year.
 _CITATION = re.compile(r"\s*\[\d{1,3}(?:\s*,\s*\d{1,3})*\](?:\s*\.\s*$)?")
 _APOSTROPHES = str.maketrans("", "", "'`´‘’ʼ")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
@@ -25,10 +25,10 @@ _UNKNOWN = frozenset(
 
 
 def strip_citations(text: str, cited: Collection[int] | None = None) -> str:
-    """The text without its `[n]` and `[n, m]`, and without the full stop that closes them.
+    """The text without its citations `[n]` and `[n, m]`, and the full stop after the last one.
 
     Args:
-        cited: the numbers that are citations, where that is known: any other stays.
+        cited: the numbers that are citations, if known: all others stay.
 
     >>> strip_citations("[2] Oslo"), strip_citations("Oslo [2]."), strip_citations("A [1], b [2]")
     ('Oslo', 'Oslo', 'A, b')
@@ -42,18 +42,18 @@ def strip_citations(text: str, cited: Collection[int] | None = None) -> str:
 
 
 def normalize(text: str) -> str:
-    """What two answers are compared by. Exactly, in this order:
+    """Normalise an answer for comparison. Exactly, in this order:
 
-    1. apostrophes go; every dash becomes "-"; Unicode NFKC and case folding ("km²" is "km2",
-       full-width digits are digits); accents stay: "São" is not "Sao";
-    2. a comma of thousands goes: "1,000" is "1000";
-    3. full stops go but for a decimal point, also a leading one: "U.S.A." is "usa", "3.5" stays,
-       ".5" stays;
-    4. "+" and "-" stay where they are a sign, that is before a digit and not after one: "UTC+1",
-       "-4"; but a "+" that begins the answer goes: "+47" is "47". So does the "." of ".no";
-    5. any other character that is no letter, digit or mark becomes a space: "red-orange",
-       "1990-2000", "50%";
-    6. the words a, an, the go, unless nothing would be left; spaces are squeezed.
+    1. Apostrophes are removed. Every dash becomes "-". Unicode NFKC and case folding: "km²" is
+       "km2", full-width digits are digits. Accents stay: "São" is not "Sao".
+    2. A thousands comma is removed: "1,000" is "1000".
+    3. Full stops are removed, except decimal points, also leading ones: "U.S.A." is "usa"; "3.5"
+       and ".5" stay.
+    4. "+" and "-" stay if they are a sign, which is before a digit and not after one: "UTC+1",
+       "-4". A "+" at the beginning is removed: "+47" is "47". So is the "." of ".no".
+    5. Any other character that is not a letter, digit or mark becomes a space: "red-orange",
+       "1990-2000", "50%".
+    6. The words a, an, the are removed, unless nothing would be left; spaces are squeezed.
 
     >>> normalize("The U.S.A."), normalize("+47"), normalize(".no"), normalize("UTC−5")
     ('usa', '47', 'no', 'utc-5')
@@ -67,7 +67,7 @@ def normalize(text: str) -> str:
 
 
 def _comparable_character(text: str, place: int) -> str:
-    """The character at a place, or a space for one that does not count."""
+    """The character at a place, or a space instead of one that is not compared."""
     char, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
     if char == "." or unicodedata.category(char)[0] in "LMN":  # only decimal points are left
         return char
@@ -75,7 +75,7 @@ def _comparable_character(text: str, place: int) -> str:
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether the prediction, its citations aside, is one of the answers after `normalize`.
+    """Whether the prediction without its citations equals one of the answers after `normalize`.
 
     An empty prediction, and a question without answers, never match.
 
@@ -87,9 +87,9 @@ def exact_match(prediction: str, answers: Sequence[str]) -> bool:
 
 
 def is_unknown(prediction: str) -> bool:
-    """Whether the whole answer abstains: "unknown", as prompts ask for, or "I don't know".
+    """Whether the whole answer abstains: "unknown", as prompts request, or "I don't know".
 
-    Silence is no abstention, and "Unknown Pleasures" is an answer.
+    An empty answer does not abstain, and "Unknown Pleasures" is an answer.
 
     >>> is_unknown("Unknown. [1]"), is_unknown("Unknown Pleasures"), is_unknown("")
     (True, False, False)

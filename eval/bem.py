@@ -1,12 +1,13 @@
-"""BEM: does a candidate answer a question as the reference does? By a BERT classifier.
+"""BEM: a BERT classifier that decides whether two answers to a question mean the same.
 
-Bulian et al., Tomayto, Tomahto. Beyond Token-level Answer Equivalence, EMNLP 2022. The official one
-is TF-Hub's google/answer_equivalence/bem/1; `convert_bem` brings it here, without TensorFlow. Knows
-texts, tokens and probabilities. Does not know benchmarks: what is right, and at which threshold.
+Bulian et al., Tomayto, Tomahto. Beyond Token-level Answer Equivalence, EMNLP 2022. The official
+model is TF-Hub's google/answer_equivalence/bem/1; `convert_bem` converts it without TensorFlow.
+Knows texts, tokens and probabilities. Does not know benchmarks: which answers are right, and from
+which probability on.
 
 Input, as in the official notebook: `[CLS] candidate [SEP] reference [SEP] question [SEP]`, segments
-0, 1, 2, texts as they are, WordPiece of BERT uncased. A classifier of two segment types counts the
-question to segment 1, as those made with a text pair were trained.
+0, 1, 2, unchanged texts, WordPiece of BERT uncased. For a classifier with two segment types the
+question is in segment 1, as such classifiers were trained on text pairs.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from rag_vqa.errors import BadInput, Missing, UsageError
 
 Triple: TypeAlias = tuple[str, str, str]  # question, reference, candidate
 
-_LONGEST = 512  # tokens, of the official padding
+_MAX_TOKENS = 512  # the official padding
 _BATCH = 64
-_REMEMBERED = 100_000  # triples: about 20 MB; readers repeat themselves
+_CACHE_SIZE = 100_000  # triples, about 20 MB: readers repeat themselves
 _CONVERT_HINT = (
-    "Convert the official one as docs/bem.md says, or name a BERT classifier of the hub."
+    "Convert the official model as in docs/bem.md, or name a BERT classifier of the hub."
 )
 
 
@@ -32,7 +33,7 @@ class Bem:
     """A loaded classifier. Call it with (question, reference, candidate), or many at once.
 
     Attributes:
-        name: model and revision; of a folder, the first digits of its weights' SHA-256.
+        name: model and revision; for a folder, the first digits of the SHA-256 of its weights.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str, device: str = "cpu") -> None:
@@ -40,20 +41,20 @@ class Bem:
         self._model = model.to(device).eval()
         self._tokenizer = tokenizer
         self._device = device
-        self._known: dict[Triple, float] = {}
+        self._cache: dict[Triple, float] = {}
         self._segments = model.config.type_vocab_size
-        self._longest: int = min(_LONGEST, model.config.max_position_embeddings)
+        self._max_tokens: int = min(_MAX_TOKENS, model.config.max_position_embeddings)
 
     @classmethod
     def load(cls, bem: str, *, device: str = "auto", offline: bool = False) -> Bem:
-        """From a folder or the hub: safetensors only, and no code of the checkpoint is run.
+        """Load a folder or a model of the hub: safetensors only, no code of the checkpoint runs.
 
         Args:
             bem: a folder, a hub id, or `id@revision`.
 
         Raises:
-            Missing: not there, or not in safetensors.
-            UsageError: it is no BERT classifier of two classes.
+            Missing: it does not exist, or is not in safetensors.
+            UsageError: it is not a BERT classifier with two classes.
         """
         import torch
         from safetensors import SafetensorError
@@ -79,7 +80,7 @@ class Bem:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Missing(f"BEM cannot be loaded from {model}: {reason} {_CONVERT_HINT}") from error
         if absent := {*report["missing_keys"], *report["mismatched_keys"]}:
-            # transformers fills them at random and goes on: the scores would be random as well.
+            # transformers would fill them with random numbers, and the scores would be random too.
             raise Missing(
                 f"--bem {model}: its weights lack {min(map(str, absent))}. {_CONVERT_HINT}"
             )
@@ -90,42 +91,47 @@ class Bem:
         return self.probabilities([(question, reference, candidate)])[0]
 
     def probabilities(self, triples: Sequence[Triple]) -> list[float]:
-        """P(same answer) of each (question, reference, candidate), in order.
+        """P(same answer) of each (question, reference, candidate), in order. Results are cached.
 
         Raises:
             BadInput: question and reference alone are longer than 512 tokens.
         """
-        new = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        new = [triple for triple in dict.fromkeys(triples) if triple not in self._cache]
         rows = sorted(((self._encode(triple), triple) for triple in new), key=lambda r: len(r[0]))
         fresh: dict[Triple, float] = {}
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
             scores = self._score([row for row, _ in batch])
             fresh.update((triple, p) for (_, triple), p in zip(batch, scores, strict=True))
-        found = [fresh[triple] if triple in fresh else self._known[triple] for triple in triples]
-        self._remember(fresh)
+        found = [fresh[triple] if triple in fresh else self._cache[triple] for triple in triples]
+        self._store(fresh)
         return found
 
-    def cuts(self, triple: Triple) -> bool:
-        """Whether a candidate loses its end, since 512 tokens hold no more. The official code stops
-        with an error there."""
-        if sum(len(text.encode("utf-8", "surrogatepass")) for text in triple) <= self._longest - 4:
-            return False  # no token is of less than a byte
-        return sum(len(self._tokens(text)) for text in triple) > self._longest - 4
+    def truncates(self, triple: Triple) -> bool:
+        """Whether the end of a candidate is cut off to fit into 512 tokens.
 
-    def _remember(self, fresh: dict[Triple, float]) -> None:
-        self._known.update(fresh)
-        for oldest in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
-            del self._known[oldest]
+        The official code raises an error instead.
+        """
+        if (
+            sum(len(text.encode("utf-8", "surrogatepass")) for text in triple)
+            <= self._max_tokens - 4
+        ):
+            return False  # a token has at least one byte
+        return sum(len(self._tokens(text)) for text in triple) > self._max_tokens - 4
+
+    def _store(self, fresh: dict[Triple, float]) -> None:
+        self._cache.update(fresh)
+        for oldest in list(self._cache)[: max(0, len(self._cache) - _CACHE_SIZE)]:
+            del self._cache[oldest]
 
     def _encode(self, triple: Triple) -> list[tuple[int, int]]:
-        """(token, segment) of a triple; a candidate that is too long loses its end."""
+        """(token, segment) of each token; the end of a candidate that is too long is cut off."""
         question, reference, candidate = map(self._tokens, triple)
-        room = self._longest - 4 - len(question) - len(reference)
+        room = self._max_tokens - 4 - len(question) - len(reference)
         if room < 0:
             raise BadInput(
-                f"question and reference have {len(question) + len(reference)} tokens, BEM reads "
-                f"{self._longest - 4}: {triple[0]!r:.80}"
+                f"question and reference have {len(question) + len(reference)} tokens, but BEM "
+                f"reads {self._max_tokens - 4}: {triple[0]!r:.80}"
             )
         parts = candidate[:room], reference, question
         row = [(self._tokenizer.cls_token_id, 0)]
@@ -135,7 +141,7 @@ class Bem:
         return row
 
     def _tokens(self, text: str) -> list[int]:
-        # A "[SEP]" that somebody wrote is three plain tokens, as for the official tokenizer.
+        # A "[SEP]" in the text becomes plain tokens, as with the official tokenizer.
         found: list[int] = self._tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True, verbose=False
         )
@@ -160,7 +166,7 @@ class Bem:
 
 
 def split_revision(bem: str) -> tuple[str, str | None]:
-    """A hub id and its revision; a folder has none.
+    """A hub id and its revision; None for a folder.
 
     >>> split_revision("someone/bem@0a1b"), split_revision("someone/bem")
     (('someone/bem', '0a1b'), ('someone/bem', None))
@@ -172,8 +178,8 @@ def split_revision(bem: str) -> tuple[str, str | None]:
 def _check_classifier(model: str, config: Any) -> None:
     if config.model_type != "bert" or config.num_labels != 2:
         raise UsageError(
-            f"--bem {model}: a {config.model_type} of {config.num_labels} classes, not a BERT "
-            f"classifier of two. {_CONVERT_HINT}"
+            f"--bem {model}: a {config.model_type} with {config.num_labels} classes, not a BERT "
+            f"classifier with two. {_CONVERT_HINT}"
         )
 
 

@@ -3,9 +3,9 @@
 Knows the names and shapes of TensorFlow's BERT ("Model Garden", official/nlp), exported as an .npz.
 Does not know TensorFlow: docs/bem.md has the lines that write the .npz where it is installed.
 
-Not verified, since the file could not be had here: the classification head's name. It is therefore
-known by its shape, the only kernel with two columns. GELU is Model Garden's, the approximation by
-tanh.
+The file could not be downloaded here, so the name of the classification head is not verified. It is
+recognised by its shape instead: the only kernel with two columns. GELU is Model Garden's, the
+approximation by tanh.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _SEGMENTS = 3  # candidate, reference, question
 def torch_state(variables: Mapping[str, Array]) -> dict[str, Array]:
     """The state of a `BertForSequenceClassification`, by name.
 
-    Where TensorFlow has two segment types, the third row here is zero: that is what its one-hot
-    look-up gives for the question's segment 2.
+    If TensorFlow has two segment types, the third row is zero here: its one-hot look-up gives zero
+    for segment 2, that of the question.
 
     Args:
-        variables: by TensorFlow's names, with or without ":0" and what stands before them.
+        variables: by TensorFlow's names, with or without a prefix and ":0".
 
     Raises:
-        BadInput: a variable is missing, unknown, or there twice.
+        BadInput: a variable is missing, unknown, or repeated.
     """
     state: dict[str, Array] = {}
     rest: dict[str, Array] = {}
@@ -68,7 +68,7 @@ def torch_state(variables: Mapping[str, Array]) -> dict[str, Array]:
         if target is None:
             rest[name] = array
         elif target in state:
-            raise BadInput(f"{full}: there are two of this variable.")
+            raise BadInput(f"{full}: this variable is repeated.")
         else:
             state[target] = _torch_layout(name, np.asarray(array, np.float32))
     types = state.get("bert.embeddings.token_type_embeddings.weight")
@@ -91,8 +91,10 @@ def _torch_name(name: str) -> str | None:
 
 
 def _torch_layout(name: str, array: Array) -> Array:
-    """Heads flat and kernels turned: query (H, heads, d) and its bias (heads, d); output
-    (heads, d, H)."""
+    """Flatten heads and transpose kernels.
+
+    Shapes there: query (H, heads, d) with a bias of (heads, d); output (heads, d, H).
+    """
     if name.endswith("attention_output/kernel"):
         array = array.reshape(-1, array.shape[-1])
     elif name.endswith("/kernel"):
@@ -119,7 +121,7 @@ def _classifier_head(rest: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def bert_config(variables: Mapping[str, Array], state: Mapping[str, Array]) -> dict[str, Any]:
-    """The configuration that the shapes tell; the number of heads is in a query's kernel."""
+    """The configuration, read from the shapes; the kernel of a query has the number of heads."""
     queries = [a for n, a in variables.items() if "/self_attention/query/kernel" in n]
     if not queries or queries[0].ndim != 3:
         raise BadInput("no query kernel of shape (H, heads, d): this is not Model Garden's BERT.")
@@ -138,21 +140,22 @@ def bert_config(variables: Mapping[str, Array], state: Mapping[str, Array]) -> d
 
 
 def convert(npz: Path, out: Path, vocab: Path) -> None:
-    """Writes a folder with config, weights (safetensors) and tokenizer.
+    """Write a folder with configuration, weights (safetensors) and tokenizer.
 
     Args:
         vocab: vocab.txt of BERT uncased, a token a line.
 
     Raises:
-        Missing: a file is not there.
-        BadInput: the variables are no BERT classifier's, or the vocabulary has another size.
+        Missing: a file does not exist.
+        BadInput: the variables are not those of a BERT classifier, or the vocabulary has another
+            size.
     """
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     for file in (npz, vocab):
         if not file.is_file():
-            raise Missing(f"{file} is not there. docs/bem.md says how to make it.")
+            raise Missing(f"{file} does not exist. docs/bem.md says how to make it.")
     with np.load(npz, allow_pickle=False) as archive:
         variables = {name: archive[name] for name in archive.files}
     state = torch_state(variables)
@@ -162,7 +165,7 @@ def convert(npz: Path, out: Path, vocab: Path) -> None:
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
-        raise BadInput(f"{npz} holds no whole BERT classifier: {error}") from error
+        raise BadInput(f"{npz} does not contain a complete BERT classifier: {error}") from error
     tokens = vocab.read_text("utf-8").removesuffix("\n").split("\n")
     if len(tokens) != config.vocab_size:
         raise BadInput(f"{vocab} has {len(tokens)} tokens, the model {config.vocab_size}.")
@@ -179,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--vocab", type=Path, required=True, help="vocab.txt of BERT uncased")
     given = parser.parse_args(args)
     convert(given.npz, given.out, given.vocab)
-    print(f"{given.out} is there: rag-vqa eval score evqa … --bem {given.out}")
+    print(f"{given.out} is written. Use it: rag-vqa eval score evqa … --bem {given.out}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import csv
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,12 +28,11 @@ from rag_vqa.types import Example, Query
 if TYPE_CHECKING:
     from rag_vqa.eval.bem import Bem, Triple
 
-EquivalenceModel: TypeAlias = Callable[
-    [str, str, str], float
-]  # (question, reference, candidate) → P(same)
+# (question, reference, candidate) → P(same answer)
+EquivalenceModel: TypeAlias = Callable[[str, str, str], float]
 QUESTION_TYPES = ("templated", "automatic", "multi_answer", "2_hop")
-THRESHOLD = 0.5  # of BEM's probability and of the overlap of two lists of answers
-_SPAN = "<extra_id_0> "  # what T5 puts before its answers
+THRESHOLD = 0.5  # for the probability of BEM and for the overlap of two lists of answers
+_T5_PREFIX = "<extra_id_0> "
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’´")
 _FILLERS = re.compile(r"\b(?:the answer is|a|an|the)\b")
 _DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -46,43 +44,43 @@ _WORDS = {
     "contradiction": "no",
     "false": "no",
 }
-EXACT_ONLY = (
-    "evqa exact match only"  # stricter than the official score, and never called by its name
-)
+# Stricter than the official score, and never called by its name.
+EXACT_ONLY = "evqa exact match only"
 _CSV_COLUMNS = ("question", "answer", "question_type")
 _ROW_NUMBER = re.compile(r"(?:.*-)?(\d{1,9})", re.ASCII | re.DOTALL)
 _BATCH = 1024
 
 
 class UnscorableQuestion(BadInput, ValueError):
-    """A reference or a type that cannot be scored; a ValueError, as the official script raises."""
+    """A reference or a type that cannot be scored. A ValueError, as in the official script."""
 
 
 def preprocess_answer(text: str) -> str:
-    """A text as two answers are compared.
+    """Normalise a text for comparison.
 
-    The official table of contractions is left out: it comes after apostrophes are gone, on both
-    sides, and is one-to-one, so that it cannot change an equality.
+    The official table of contractions is left out. It is applied after apostrophes are removed, to
+    both texts, and is one-to-one, so it cannot change whether two texts are equal.
 
     >>> preprocess_answer("The answer is: Two cats' paws")
     '2 cats paws'
     """
     text = text.lower().replace("\n", " ").replace("\t", " ").strip()
-    if text.startswith(_SPAN):
-        text = text.replace(_SPAN, "")
+    if text.startswith(_T5_PREFIX):
+        text = text.replace(_T5_PREFIX, "")
     words = _FILLERS.sub(" ", text.translate(_PUNCTUATION)).split()
     return " ".join(_WORDS.get(word, word) for word in words)
 
 
 def exact_match(reference: str, candidate: str, question_type: str) -> bool:
-    """Equality after preprocessing; for multi_answer, lists that overlap by half (IoU ≥ 0.5).
+    """Whether two answers are equal after preprocessing; of multi_answer, whether half of the items
+    overlap (IoU ≥ 0.5).
 
     Args:
-        reference: one annotator's answer; the items of multi_answer stand between `&&`.
-        candidate: the prediction; its items between commas, " and " or " & ".
+        reference: one annotator's answer; `&&` separates the items of multi_answer.
+        candidate: the prediction; commas, " and " or " & " separate its items.
 
     Raises:
-        Unscorable: the reference is empty after preprocessing, or the type is unknown.
+        UnscorableQuestion: the reference is empty after preprocessing, or the type is unknown.
 
     >>> exact_match("red&&blue", "Red, blue and green", "multi_answer")
     True
@@ -115,11 +113,12 @@ def score_answer(
 
     Args:
         references: one answer of each annotator: the column `answer`, split at `|`.
-        bem: asked only where nothing matches exactly; gets `,` for the `&&` of multi_answer.
-            None scores by exact match alone, which is another, stricter score.
+        bem: called only if nothing matches exactly; gets `,` for the `&&` of multi_answer.
+            None: exact match alone, which is another, stricter score.
 
     Raises:
-        Unscorable: no references, one that is empty after preprocessing, or an unknown type.
+        UnscorableQuestion: no references, one that is empty after preprocessing, or an unknown
+            type.
 
     >>> score_answer("Which sea?", ["Baltic", "Baltic Sea"], "the Baltic Sea", "automatic", None)
     1.0
@@ -128,7 +127,7 @@ def score_answer(
         raise UnscorableQuestion(
             f"references must be a list of at least one answer: {references!r}."
         )
-    # All are looked at before any is believed: an empty one is an error wherever it stands.
+    # All are compared before the first match counts: an empty reference is always an error.
     matches = [exact_match(reference, candidate, question_type) for reference in references]
     if any(matches):
         return 1.0
@@ -140,10 +139,9 @@ def score_answer(
 
 
 class EvqaScorer:
-    """Exact match, else BEM; without one exact match alone, under a name that says so.
+    """Exact match, else BEM. Without a BEM exact match alone, under a name that says so.
 
-    The name has the BEM: with another than TF-Hub's, converted, the rule is official and the number
-    does not compare with papers.
+    The name contains the BEM: only numbers of TF-Hub's own, converted, compare with papers.
     """
 
     def __init__(self, bem: Bem | None) -> None:
@@ -151,32 +149,32 @@ class EvqaScorer:
         self.name = EXACT_ONLY if bem is None else f"evqa official (BEM {bem.name})"
 
     def check(self, example: Example) -> None:
-        """Raises BadInput where the type is not E-VQA's, or a reference is empty."""
+        """Raises BadInput if the type is not one of E-VQA, or a reference is empty."""
         self._score(example, "", None)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
-        """1 or 0 for each. What BEM must say is gathered first, and asked at once."""
+        """1 or 0 for each. The triples that need BEM are collected first and scored in one call."""
         pairs = list(zip(examples, predictions, strict=True))
         if self._bem is None:
             return [self._score(example, prediction, None) for example, prediction in pairs]
-        asked = dict.fromkeys(triple for pair in pairs for triple in self._asked(*pair))
-        wanted = dict(zip(asked, self._bem.probabilities(list(asked)), strict=True))
+        triples = dict.fromkeys(triple for pair in pairs for triple in self._bem_triples(*pair))
+        probabilities = dict(zip(triples, self._bem.probabilities(list(triples)), strict=True))
 
-        def said(*triple: str) -> float:
-            return wanted[triple[0], triple[1], triple[2]]
+        def look_up(question: str, reference: str, candidate: str) -> float:
+            return probabilities[question, reference, candidate]
 
-        return [self._score(example, prediction, said) for example, prediction in pairs]
+        return [self._score(example, prediction, look_up) for example, prediction in pairs]
 
-    def _asked(self, example: Example, prediction: str) -> list[Triple]:
-        """What BEM is asked of an answer: nothing of one that matches exactly."""
-        asked: list[Triple] = []
+    def _bem_triples(self, example: Example, prediction: str) -> list[Triple]:
+        """What BEM has to compare for an answer: nothing if it matches exactly."""
+        triples: list[Triple] = []
 
-        def gather(*triple: str) -> float:
-            asked.append((triple[0], triple[1], triple[2]))
+        def collect(question: str, reference: str, candidate: str) -> float:
+            triples.append((question, reference, candidate))
             return 0.0
 
-        self._score(example, prediction, gather)
-        return asked
+        self._score(example, prediction, collect)
+        return triples
 
     def _score(self, example: Example, prediction: str, bem: EquivalenceModel | None) -> float:
         text, references = example.query.text, example.references
@@ -186,17 +184,18 @@ class EvqaScorer:
             raise BadInput(f"question {example.id}: {error}") from error
 
     def lenient(self, example: Example, prediction: str) -> bool:
-        """The words of a reference stand in it; of a list, those of any item."""
+        """Whether the prediction contains the words of a reference, or of any item of a list."""
         items = [item for text in example.references for item in text.split("&&")]
         return contains_any(prediction, items, preprocess_answer)
 
     def cut(self, example: Example, prediction: str) -> bool:
-        """BEM reads so many tokens; one that matches exactly, it does not read."""
+        """Whether BEM cuts the answer off; it does not read one that matches exactly."""
         bem = self._bem
-        return bem is not None and any(map(bem.cuts, self._asked(example, prediction)))
+        triples = self._bem_triples(example, prediction) if bem is not None else ()
+        return bem is not None and any(map(bem.truncates, triples))
 
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
-        """Accuracy of all, of single-hop (all but 2_hop), and of each type, each with its n."""
+        """Accuracy and n of all, of single-hop (all types but 2_hop), and of each type."""
         means = Means()
         for example, _, score in rows:
             hops = "hop: two" if example.kind == "2_hop" else "hop: single"
@@ -210,7 +209,7 @@ class EvqaScorer:
 
 
 def row_number(row: PredictionRow) -> int | None:
-    """The row that a prediction answers; None if its id says none.
+    """Number of the row that a prediction answers, from its id; None if the id has no number.
 
     >>> row_number({"id": 17}), row_number({"id": "evqa-test-000017"}), row_number({"id": "x"})
     (17, 17, None)
@@ -225,16 +224,16 @@ def row_number(row: PredictionRow) -> int | None:
 def read_predictions(
     predictions: Path, references: Path, cell: str | None = None
 ) -> list[tuple[Example, str]]:
-    """Each question with its prediction, checked: before a BEM is loaded.
+    """Read and check each question with its prediction.
 
     Args:
         predictions: JSONL of `{"id", "prediction"}`.
         references: the benchmark's CSV.
-        cell: which, where the predictions are a run's answers.jsonl.
+        cell: which one, if the predictions are the answers.jsonl of a run.
 
     Raises:
-        Missing: a file is not there.
-        BadInput: predictions that do not fit, with counts; a question that cannot be scored.
+        Missing: a file does not exist.
+        BadInput: predictions that do not fit, with counts, or a question that cannot be scored.
     """
     examples = list(_read_examples(references))
     rows = select_cell(read_rows(predictions), cell, predictions)
@@ -243,18 +242,16 @@ def read_predictions(
     return [(example, answers[number]) for number, example in enumerate(examples)]
 
 
-def score_predictions(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> dict[str, Any]:
-    """The scorer's summary, with its name, and of how many answers BEM read the beginning alone."""
-    asked = list(asked)
-    found = {"scorer": scorer.name, **scorer.summary(_score_batches(asked, scorer))}
-    cut = sum(scorer.cut(example, text) for example, text in asked)
+def score_predictions(predictions: Sequence[tuple[Example, str]], scorer: Scorer) -> dict[str, Any]:
+    """The scorer's name and summary, and "bem_truncated": number of answers that BEM cut off."""
+    found = {"scorer": scorer.name, **scorer.summary(_score_batches(predictions, scorer))}
+    cut = sum(scorer.cut(example, text) for example, text in predictions)
     return {**found, "bem_truncated": cut} if cut else found
 
 
-def _score_batches(asked: Iterable[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:
-    waiting = iter(asked)
-    while batch := list(islice(waiting, _BATCH)):
-        examples, texts = zip(*batch, strict=True)
+def _score_batches(predictions: Sequence[tuple[Example, str]], scorer: Scorer) -> Iterator[Scored]:
+    for start in range(0, len(predictions), _BATCH):
+        examples, texts = zip(*predictions[start : start + _BATCH], strict=True)
         yield from zip(examples, texts, scorer.score(examples, texts), strict=True)
 
 
@@ -270,7 +267,7 @@ def _read_examples(path: Path) -> Iterator[Example]:
             for number, row in enumerate(rows):
                 yield _parse_example(number, row)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}: no CSV in UTF-8 ({error}).") from error
+            raise BadInput(f"{path}: not a CSV in UTF-8 ({error}).") from error
 
 
 def _parse_example(number: int, row: Mapping[str, str | None]) -> Example:

@@ -26,12 +26,12 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NUMBER = re.compile(r"[-+]?[.]?\d+(?:,\d\d\d)*[.]?\d*(?:[eE][-+]?\d+)?")
 _QUESTION_TYPES = ("string", "time", "numerical")
-_EDGE = 1e-12  # the official script adds it to each length and to the threshold
+_EDGE = 1e-12  # added to each length and to the threshold by the official script
 _SPLITS = ("unseen_question", "unseen_entity")
 
 
 class SplitScore(TypedDict):
-    """Accuracies of one split in percent, rounded to 2 places; 0 where no question counts."""
+    """Accuracies of one split in percent, rounded to 2 places; 0 if no question counts."""
 
     score: float
     score_time: float
@@ -57,10 +57,10 @@ def normalize_answer(text: str) -> str:
 
 
 def parse_numbers(text: str) -> float | list[float]:
-    """The number of a text, or the range that its first two numbers make; [0, 0] if none.
+    """The number in a text, or the range of its first two numbers; [0, 0] if it has none.
 
-    The official script stops with an error at a number like "-.1.5", which leaves only the sign
-    before its first dot; here it is no number.
+    The official script fails at a number like "-.1.5", of which only the sign is left before the
+    first dot; here it does not count as a number.
 
     >>> parse_numbers("35.4-39.2 km"), parse_numbers("9 to 4"), parse_numbers("about .5")
     ([35.4, 39.2], 9.0, 5.0)
@@ -81,7 +81,7 @@ def all_numbers(text: str) -> list[float]:
 
 
 def _numbers(text: str) -> Iterator[str]:
-    # A hyphen after a digit separates, it is no sign. str.isdigit, as there: "km²-5" counts.
+    # A hyphen after a digit separates two numbers. str.isdigit as in the script: "km²-5" counts.
     spaced = "".join(
         " - " if char == "-" and place and text[place - 1].isdigit() else char
         for place, char in enumerate(text)
@@ -120,10 +120,10 @@ def score_answer(
 
 
 def accepted_range(answer_eval: object) -> tuple[float, float]:
-    """Low and high end, both right themselves, of a Numerical question.
+    """Low and high end of the accepted range of a Numerical question; both ends are right.
 
     Raises:
-        BadInput: it holds no range.
+        BadInput: it has no range.
     """
     listed = isinstance(answer_eval, (list, tuple)) and answer_eval
     match listed[0] if listed else answer_eval:
@@ -133,10 +133,10 @@ def accepted_range(answer_eval: object) -> tuple[float, float]:
 
 
 def accepted_texts(answer_eval: object) -> list[str]:
-    """The right answers of a String or Time question.
+    """The accepted answers of a String or Time question.
 
     Raises:
-        BadInput: there are none, or one is no text.
+        BadInput: there are none, or one is not a text.
     """
     texts = list(answer_eval) if isinstance(answer_eval, (list, tuple)) else []
     if not texts or not all(isinstance(text, str) for text in texts):
@@ -162,9 +162,9 @@ def official_result(
     references: Iterable[PredictionRow],
     qtypes: Iterable[PredictionRow],
 ) -> Result:
-    """What the official script prints for these rows, traps included.
+    """What the official script prints for these rows, with its traps.
 
-    A prediction on an unknown question is skipped, a missing one shrinks the denominator, a
+    A prediction for an unknown question is skipped, a missing one makes the denominator smaller, a
     repeated one counts each time. `strict_result` refuses all three.
 
     Args:
@@ -195,11 +195,11 @@ def official_result(
 def result_from_counts(
     right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int]
 ) -> Result:
-    """The official result object of counts.
+    """The official result object, computed from counts.
 
     Args:
-        right, asked: by whether the question is one of `unseen_question`, and its type in lower
-            case.
+        right, asked: number of right answers and of questions, by (whether the split is
+            `unseen_question`, type in lower case).
     """
     question, entity = (_split_score(right, asked, split) for split in (True, False))
     inverse = sum(1 / (split["score"] or _EDGE) for split in (question, entity))
@@ -223,7 +223,7 @@ def _split_score(
 ) -> SplitScore:
     def percent(*kinds: str) -> float:
         total = sum(asked.get((split, kind), 0) for kind in kinds)
-        # An integer 0 where nothing was asked, so that the JSON is the official one to the byte.
+        # An integer 0 if there is no question, so that the JSON equals the official one exactly.
         share = sum(right.get((split, kind), 0) for kind in kinds) / total if total else 0
         return round(share * 100, 2)
 
@@ -240,14 +240,14 @@ def strict_result(
     references: Iterable[PredictionRow],
     qtypes: Iterable[PredictionRow],
 ) -> Result:
-    """The official result, of files in which each question has exactly one prediction.
+    """The official result, if each question has exactly one prediction.
 
     Raises:
         BadInput: missing, repeated or unknown ids, with the count of each.
     """
     predictions, references = list(predictions), list(references)
     asked = {row_text(row, "data_id") for row in references}
-    check_fit(predictions, asked, _question_id, "Mend the file, or use the scorer `official`, "
+    check_fit(predictions, asked, _question_id, "Correct the file, or use the scorer `official`, "
                   "which counts "
               "as papers do.")  # fmt: skip
     return official_result(predictions, references, qtypes)
@@ -260,14 +260,14 @@ def score_file(
     scorer: ScoringMode = "strict",
     cell: str | None = None,
 ) -> Result:
-    """The result of three JSONL files; `official` for comparison with papers.
+    """The result of three JSONL files; `official` compares with papers.
 
     Args:
-        cell: which, where the predictions are a run's answers.jsonl.
+        cell: which one, if the predictions are the answers.jsonl of a run.
 
     Raises:
-        Missing: a file is not there.
-        BadInput: a line is no JSON object; see also `strict_result` and `official_result`.
+        Missing: a file does not exist.
+        BadInput: a line is not a JSON object; see also `strict_result` and `official_result`.
         UsageError: another scorer.
     """
     score = {"strict": strict_result, "official": official_result}.get(scorer)
@@ -283,14 +283,14 @@ def _question_id(row: PredictionRow) -> str | None:
 
 
 class InfoSeekScorer:
-    """The official rules. In a run each question has one answer, so that official and strict, which
-    differ in files that do not fit, are one."""
+    """The official rules. A run has one answer to each question, so that `strict` and `official`,
+    which differ only for files that do not fit, give the same score."""
 
     def __init__(self) -> None:
         self.name = "infoseek official"
 
     def check(self, example: Example) -> None:
-        """Raises BadInput where type, split or references are not InfoSeek's."""
+        """Raises BadInput if type, split or references are not those of InfoSeek."""
         if not example.split.endswith(_SPLITS):
             raise BadInput(
                 f"question {example.id}: split {example.split!r} is none of {', '.join(_SPLITS)}."
@@ -309,8 +309,8 @@ class InfoSeekScorer:
             raise BadInput(f"question {example.id}: {error}") from error
 
     def lenient(self, example: Example, prediction: str) -> bool:
-        """A right text stands in it; or one of its numbers is in the range, or its range, from the
-        least to the greatest number, overlaps with the right one."""
+        """Whether the prediction contains a right text; or a number of the accepted range, or its
+        numbers from the smallest to the greatest overlap with that range."""
         if example.kind.lower() != "numerical":
             texts = accepted_texts(example.references)
             return contains_any(prediction, texts, normalize_answer)
@@ -319,13 +319,13 @@ class InfoSeekScorer:
         return bool(numbers) and min(numbers) <= high and max(numbers) >= low
 
     def cut(self, example: Example, prediction: str) -> bool:
-        """No: all of it is read."""
+        """Never: the whole answer is read."""
         return False
 
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
-        """The official result object in percent, beside n, accuracy and n of both splits.
+        """The official result object in percent, with n, accuracy, and n of both splits.
 
-        A split of which nothing was asked counts as 0 there, and `final_score` is then 0 as well.
+        A split without questions has 0 there, and `final_score` is then 0 too.
         """
         right: Counter[tuple[bool, str]] = Counter()
         asked: Counter[tuple[bool, str]] = Counter()

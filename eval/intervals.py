@@ -1,7 +1,7 @@
-"""Bootstrap intervals of a mean: what another draw of the same kind of questions would give.
+"""Bootstrap intervals of a mean: how much it would vary with other questions of the same kind.
 
-Knows numbers and which of them belong together. Does not know what was measured. Values that
-share a cluster (the questions on one country) are drawn together, since they are not independent.
+Knows numbers and their clusters. Does not know what was measured. Values of one cluster (all
+questions about one country) are drawn together, because they are not independent.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
 """
 
@@ -27,16 +27,16 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval (low, high) of the mean of the values.
 
-    One value, or one cluster, says nothing about spread: (nan, nan), not a width of zero. Values
-    that are all equal do give a width of zero: no draw of them differs.
+    One value, or one cluster, says nothing about the spread: (nan, nan), not a width of zero. Equal
+    values do give a width of zero: every draw of them is the same.
 
     Args:
         values: (N,) finite numbers, such as 0 and 1 for wrong and right.
-        clusters: (N,) labels; whole clusters are drawn. None draws single values.
+        clusters: (N,) labels; whole clusters are drawn. None: single values are drawn.
 
     Raises:
         BadInput: no values, or one that is not finite.
-        UsageError: lengths that differ, a confidence outside (0, 1), no samples.
+        UsageError: different lengths, a confidence outside (0, 1), or no samples.
 
     >>> bootstrap([0.0, 1.0])
     (0.0, 1.0)
@@ -61,12 +61,12 @@ def paired_bootstrap(
     samples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of mean(a - b) for two systems on the same questions, (N,) each, in one order.
+    """Interval of mean(a - b) for two systems on the same questions, (N,) each, in the same order.
 
-    It is narrower than two intervals side by side: what makes a question hard cancels out.
+    It is narrower than a comparison of two intervals: what makes a question hard cancels out.
 
     Raises:
-        BadInput, UsageError: as `bootstrap`; UsageError also where the lengths differ.
+        BadInput, UsageError: as `bootstrap`.
     """
     first, second = _check_finite(a), _check_finite(b)
     if len(first) != len(second):
@@ -86,7 +86,7 @@ def _check_finite(values: ArrayLike) -> NDArray[np.float64]:
 def _cluster_sums(
     values: NDArray[np.float64], clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and size of each cluster, (C,) both."""
+    """Sum and size of each cluster, (C,) each."""
     if clusters is None:
         return values, np.ones_like(values)
     if len(clusters) != len(values):
@@ -101,9 +101,9 @@ def _bootstrap_means(
 ) -> NDArray[np.float64]:
     """The mean of each of `samples` draws of C clusters out of C, (samples,).
 
-    Clusters of equal sum and size cannot be told apart, so how often each *kind* is drawn is
-    multinomial: for values of 0 and 1 there are two kinds, however many the questions. Time grows
-    with kinds x samples; about 0.1 µs each.
+    Clusters of equal sum and size are interchangeable, so the number of draws of each *kind* is
+    multinomial. Values of 0 and 1 have two kinds, however many questions there are. Time grows with
+    kinds x samples, about 0.1 µs each.
     """
     kinds, counts = np.unique(np.stack([sums, sizes], 1), axis=0, return_counts=True)  # (T, 2)
     block = max(1, _NUMBERS_AT_ONCE // len(kinds))

@@ -18,11 +18,11 @@ PredictionRow: TypeAlias = Mapping[str, Any]  # one line of a JSONL file
 
 
 def read_rows(path: Path) -> Iterator[PredictionRow]:
-    """Objects of a JSONL file; empty lines are no rows.
+    """The objects of a JSONL file; empty lines are skipped.
 
     Raises:
-        Missing: there is no such file.
-        BadInput: a line is not UTF-8, or no JSON object.
+        Missing: no such file.
+        BadInput: a line is not UTF-8, or not a JSON object.
     """
     if not path.is_file():
         raise Missing(f"{path} is not there. Give the path of a JSONL file.")
@@ -33,7 +33,7 @@ def read_rows(path: Path) -> Iterator[PredictionRow]:
             try:
                 row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
             except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-                raise BadInput(f"{path}, line {number}: no JSON ({error}).") from error
+                raise BadInput(f"{path}, line {number}: not JSON ({error}).") from error
             if not isinstance(row, dict):
                 raise BadInput(f"{path}, line {number}: {type(row).__name__}, not an object.")
             yield row
@@ -43,7 +43,7 @@ def row_text(row: PredictionRow, name: str) -> str:
     """A field that must be a text.
 
     Raises:
-        BadInput: it is not there, or something else.
+        BadInput: it is missing, or something else.
     """
     value = row.get(name)
     if not isinstance(value, str):
@@ -54,16 +54,16 @@ def row_text(row: PredictionRow, name: str) -> str:
 def select_cell(
     rows: Iterable[PredictionRow], cell: str | None, file: object
 ) -> list[PredictionRow]:
-    """Predictions as they are; of a run's answers.jsonl those of one cell, without its citations.
+    """The predictions; from the answers.jsonl of a run only those of one cell, without citations.
 
     Raises:
-        UsageError: several cells and none named, or one that is not there.
+        UsageError: there are several cells and none is given, or there is no such cell.
     """
     rows = list(rows)
-    there = list(dict.fromkeys(row["cell"] for row in rows if isinstance(row.get("cell"), str)))
-    if (cell is None and len(there) > 1) or (cell is not None and cell not in there):
-        listed = ", ".join(map(repr, there)) or "no cells: leave out --cell"
-        raise UsageError(f"{file}: which cell? Name one with --cell: it has {listed}.")
+    cells = list(dict.fromkeys(row["cell"] for row in rows if isinstance(row.get("cell"), str)))
+    if (cell is None and len(cells) > 1) or (cell is not None and cell not in cells):
+        listed = ", ".join(map(repr, cells)) or "no cells: leave out --cell"
+        raise UsageError(f"{file}: which cell? Give one with --cell: it has {listed}.")
     return [
         _run_prediction(row) if "cell" in row else row
         for row in rows
@@ -72,29 +72,29 @@ def select_cell(
 
 
 def _run_prediction(row: PredictionRow) -> PredictionRow:
-    """What a run has scored of an answer."""
-    said, cited = row.get("prediction"), row.get("citations")
-    if not isinstance(said, str) or not isinstance(cited, list):
-        raise BadInput(f"no row of a run's answers.jsonl: {dict(row)!r:.200}")
+    """An answer as a run scores it."""
+    text, cited = row.get("prediction"), row.get("citations")
+    if not isinstance(text, str) or not isinstance(cited, list):
+        raise BadInput(f"not a row of the answers.jsonl of a run: {dict(row)!r:.200}")
     name = row.get("id")
-    return {"id": name, "data_id": name, "prediction": strip_citations(said, cited)}
+    return {"id": name, "data_id": name, "prediction": strip_citations(text, cited)}
 
 
 def check_fit(
     predictions: Iterable[PredictionRow],
     asked: Collection[Hashable],
     key: Callable[[PredictionRow], Hashable],
-    advice: str = "Mend the file.",
+    advice: str = "Correct the file.",
 ) -> None:
-    """Each question has exactly one prediction, which is a text; nothing else is there.
+    """Check that each question has exactly one prediction, which is a text, and nothing else.
 
     Args:
         asked: keys of all questions.
-        key: which question a row answers; None where its id cannot be one.
-        advice: what the person can do, at the end of the message.
+        key: the question that a row answers; None if its id cannot be one.
+        advice: what the user can do, at the end of the message.
 
     Raises:
-        BadInput: with the count of each fault.
+        BadInput: with the number of each fault.
     """
     given: Counter[Hashable] = Counter()
     no_text = no_id = 0
@@ -107,8 +107,8 @@ def check_fit(
     faults = {
         "without a prediction": sum(name not in given for name in asked),
         "with more than one": sum(count > 1 for name, count in given.items() if name in asked),
-        "that the references do not hold": sum(name not in asked for name in given),
-        "whose prediction is no text": no_text,
+        "that the references do not contain": sum(name not in asked for name in given),
+        "whose prediction is not a text": no_text,
         "without a usable id": no_id,
     }
     if any(faults.values()):

@@ -34,12 +34,12 @@ from rag_vqa.formats.benchmark import (
     Benchmark,
     OfficialFigure,
     PredictionFiles,
-    PublishedFigure,
     QuestionFiles,
     QuestionRow,
     QuestionRows,
     Scorer,
     ScorerOptions,
+    published_accuracies,
 )
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DocumentFormat
@@ -65,10 +65,11 @@ _INATURALIST_LISTS = ("train.json", "val.json")
 
 
 def page_contents(path: Path, unit: str, pictures: bool) -> Contents:
-    """Look at the first page.
+    """Open the knowledge base and read its first page.
 
     Args:
-        pictures: whether there is a folder in which to look for them.
+        unit: "page" or "section": what becomes a document.
+        pictures: whether there is a folder of pictures.
     """
     _, page = next(read_members(path), ("", {}))
     columns = tuple(page) if isinstance(page, dict) else _PAGE_COLUMNS
@@ -106,7 +107,7 @@ def _page_documents(
     images = _section_images(page, len(texts)) if pictures else {}
     base = {"title": page.get("title"), "url": url, "parent": url}
     if unit == "page":
-        # The first section bears the page's title.
+        # The title of the first section is that of the page.
         parts = [
             f"{title}\n{text}" if number else text
             for number, (title, text) in enumerate(zip(titles, texts, strict=True))
@@ -137,7 +138,7 @@ def _text_list(page: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _section_images(page: Mapping[str, Any], sections: int) -> dict[int, list[str]]:
-    """Names of the pictures by section."""
+    """Names of the pictures of each section."""
     urls, places = _text_list(page, "image_urls"), page.get("image_section_indices")
     if not isinstance(places, list) or len(places) != len(urls):
         raise BadInput(
@@ -147,12 +148,12 @@ def _section_images(page: Mapping[str, Any], sections: int) -> dict[int, list[st
     for url, place in zip(urls, places, strict=True):
         if not isinstance(place, int) or not 0 <= place < sections:
             raise BadInput(
-                f"image_section_indices holds {quote_value(place)}, which is no section."
+                f"image_section_indices holds {quote_value(place)}, which is not a section."
             )
         try:
             name = unquote(urlsplit(url).path.rpartition("/")[2])
         except ValueError as error:
-            raise BadInput(f"{quote_value(url)} is no address of a picture.") from error
+            raise BadInput(f"{quote_value(url)} is not the address of a picture.") from error
         if name:
             found.setdefault(place, []).append(name)
     return found
@@ -164,7 +165,7 @@ def find_questions(
     """The questions of a split ("test" by default) in a folder.
 
     Raises:
-        Missing: no such file.
+        Missing: the file does not exist.
     """
     split = split or "test"
     file = path / f"{split}.csv"
@@ -192,7 +193,7 @@ def _question_rows(path: Path, split: str, names: Mapping[str, str]) -> Question
 
 
 def _picture_names(path: Path, images: Path) -> dict[str, str]:
-    """Files of the iNaturalist pictures asked about."""
+    """File names of the iNaturalist pictures in the questions, by id."""
     wanted = {
         _first_image_id(row)
         for _, row in csv.read_rows(path)
@@ -229,7 +230,7 @@ def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
 
 def _question_row(row: Row, place: int, split: str, names: Mapping[str, str]) -> QuestionRow:
     if lacking := [name for name in _QUESTION_COLUMNS if name not in row]:
-        raise BadInput(f"no column {lacking[0]}: this is no file of Encyclopedic-VQA.")
+        raise BadInput(f"no column {lacking[0]}: this is not a file of Encyclopedic-VQA.")
     kind = _cell(row, "question_type")
     if kind not in _KINDS:
         raise BadInput(f"question_type {quote_value(kind)} is none of {', '.join(_KINDS)}.")
@@ -257,24 +258,25 @@ def _question_row(row: Row, place: int, split: str, names: Mapping[str, str]) ->
 
 
 def _evidence_sections(row: Row, urls: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Ids of the sections that hold the evidence, and what is odd; some rows name none.
+    """Ids of the sections with the evidence, and what is odd about them; some rows name none.
 
-    Where it is open which page a section is of, the row has its pages alone: it is scored as well.
+    If it is unclear which page a section belongs to, the question keeps its pages only. It can
+    still be scored.
     """
     given = [part.strip() for part in _cell(row, "evidence_section_id").split("|")]
     if given == [""]:
         return (), ""
     if len(given) != len(urls):
-        return (), "taken without sections: evidence_section_id names not one for each page"
+        return (), "taken without sections: evidence_section_id does not name one for each page"
     if not all(number.isdecimal() for number in given if number):
-        return (), "taken without sections: evidence_section_id is no number"
+        return (), "taken without sections: evidence_section_id is not a number"
     return tuple(f"{url}#{n}" for url, n in zip(urls, given, strict=True) if n), ""
 
 
 def _picture_name(row: Row, names: Mapping[str, str]) -> str:
     image, source = _first_image_id(row), _cell(row, "dataset_name")
     if not image or not image.isalnum():
-        raise BadInput(f"dataset_image_ids begins with {quote_value(image)}, which is no id.")
+        raise BadInput(f"dataset_image_ids begins with {quote_value(image)}, which is not an id.")
     if source == "landmarks" and len(image) > 2:
         return f"landmarks/train/{'/'.join(image[:3])}/{image}.jpg"
     if source == "inaturalist":
@@ -291,7 +293,8 @@ def _cell(row: Row, name: str) -> str:
 
 
 def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
-    """Landmarks from the wrong set of three; iNaturalist without its lists or one of its sets."""
+    """Two likely causes: landmarks of another set than train; iNaturalist without its lists, or
+    without one of its sets."""
     lost: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     for name in missing:
@@ -317,7 +320,7 @@ def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
     for part in ("train", "val"):
         if lost[f"inaturalist/{part}"] and not (images / "inaturalist" / part).is_dir():
             mini = (images / "inaturalist" / "train_mini").is_dir()
-            only = " (train_mini holds but a fifth of train)" if mini and part == "train" else ""
+            only = " (train_mini has only a fifth of train)" if mini and part == "train" else ""
             yield f"{images / 'inaturalist' / part} is not there: unpack {part}.tar.gz{only}"
 
 
@@ -362,24 +365,6 @@ _PUBLISHED = (
 )
 
 
-def _published_figures() -> Iterator[PublishedFigure]:
-    for system, condition, *values, source in _PUBLISHED:
-        for metric, value in zip(("single-hop", "all"), values, strict=True):
-            yield PublishedFigure(
-                benchmark="evqa",
-                split="test",
-                n=None,
-                system=system,
-                condition=condition,
-                metric=metric,
-                value=round(value / 100, 4),
-                scorer=None,
-                documents=None,
-                documents_told="",
-                source=source,
-            )
-
-
 BENCHMARKS.register(
     Benchmark(
         name="evqa",
@@ -402,7 +387,7 @@ BENCHMARKS.register(
         score_file=_score_file,
         template="short",
         official_figures=_official_figures,
-        published=tuple(_published_figures()),
+        published=published_accuracies("evqa", "test", ("single-hop", "all"), _PUBLISHED),
         reported_accuracy=_reported_accuracy,
     )
 )

@@ -35,12 +35,12 @@ from rag_vqa.formats.benchmark import (
     Benchmark,
     OfficialFigure,
     PredictionFiles,
-    PublishedFigure,
     QuestionFiles,
     QuestionRow,
     QuestionRows,
     Scorer,
     ScorerOptions,
+    published_accuracies,
 )
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DocumentFormat
@@ -66,7 +66,7 @@ _PICTURE_SUFFIXES = (".jpg", ".JPEG", ".jpeg", ".png", ".JPG", ".PNG")
 
 
 def wikipedia_contents(path: Path, images: Path | None) -> Contents:
-    """What the file holds.
+    """Open a file of pages.
 
     Args:
         images: the folder of OVEN's images of entities, if there is one.
@@ -100,7 +100,7 @@ def find_questions(
     """The files of a split ("val" by default) in a folder.
 
     Raises:
-        Missing: one of them is not there.
+        Missing: one of them does not exist.
     """
     split = split or "val"
     named = {
@@ -112,8 +112,8 @@ def find_questions(
     for role in needed:
         if not named[role].is_file():
             raise Missing(
-                f"{named[role]} is not there: InfoSeek's {role} of {split}. Another split: --split "
-                "NAME. Where they come from: docs/data.md."
+                f"{named[role]} is not there: InfoSeek's {role} of {split}. For another split, "
+                "give --split NAME. docs/data.md says where to get the files."
             )
     files = {role: file for role, file in named.items() if file.is_file()}
     return QuestionFiles(
@@ -129,7 +129,7 @@ def find_questions(
 
 def _question_rows(files: Mapping[str, Path]) -> QuestionRows:
     path = files["questions"]
-    with closing(sqlite3.connect("")) as side:  # beside the questions; SQLite's temporary file
+    with closing(sqlite3.connect("")) as side:  # a temporary file of SQLite
         for role, field in (("types", "question_type"), ("entities", "entity_id")):
             side.execute(f"CREATE TABLE {role} (id TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
             if role in files:
@@ -137,9 +137,9 @@ def _question_rows(files: Mapping[str, Path]) -> QuestionRows:
                 try:
                     side.executemany(f"INSERT INTO {role} VALUES (?, ?)", pairs)
                 except sqlite3.IntegrityError as error:
-                    raise BadInput(f"{files[role]}: a data_id is there twice.") from error
+                    raise BadInput(f"{files[role]}: a data_id is repeated.") from error
 
-        def looked_up(role: str, identity: str) -> str:
+        def look_up(role: str, identity: str) -> str:
             query = f"SELECT value FROM {role} WHERE id = ?"
             found = side.execute(query, (identity,)).fetchone()
             if found is None and role in files:
@@ -148,7 +148,7 @@ def _question_rows(files: Mapping[str, Path]) -> QuestionRows:
 
         def example(row: Row, place: int) -> QuestionRow:
             identity = required_text(row, "data_id")
-            kind, entity = looked_up("types", identity), looked_up("entities", identity)
+            kind, entity = look_up("types", identity), look_up("entities", identity)
             return _question_row(row, identity, kind, entity)
 
         yield from read_question_rows(read_objects(path), path, example)
@@ -185,7 +185,7 @@ def _question_row(row: Row, identity: str, kind: str, entity: str) -> QuestionRo
 
 
 def _references(row: Row, kind: str) -> tuple[Any, ...]:
-    """answer_eval as the scorer takes it: texts, or a range; some rows give the range alone."""
+    """answer_eval in the form of the scorer: texts, or a range. Some rows have the range alone."""
     given = row.get("answer_eval")
     listed = [given] if isinstance(given, dict) else [] if given is None else given
     fits = isinstance(listed, list) and all(isinstance(i, str) or _is_range(i) for i in listed)
@@ -195,7 +195,7 @@ def _references(row: Row, kind: str) -> tuple[Any, ...]:
         raise BadInput(f"question_type {quote_value(kind)} is none of {', '.join(_KINDS)}.")
     ranges = [_is_range(item) for item in listed]
     if kind and not (ranges[:1] == [True] if kind == "Numerical" else ranges and not any(ranges)):
-        raise BadInput(f"answer_eval is {quote_value(given)}: that cannot score a {kind} question.")
+        raise BadInput(f"answer_eval is {quote_value(given)}: this cannot score a {kind} question.")
     return tuple(listed)
 
 
@@ -222,20 +222,22 @@ def _picture_names(image: str) -> tuple[str, ...]:
     """
     found = _IMAGE_ID.fullmatch(image)
     if found is None:
-        raise BadInput(f"image_id {quote_value(image)} is no id of OVEN, as oven_04990048 is.")
+        raise BadInput(
+            f"image_id {quote_value(image)} is not an id of OVEN, such as oven_04990048."
+        )
     return tuple(f"{at}{image}{end}" for at in (f"{found[1]}/", "") for end in _PICTURE_SUFFIXES)
 
 
 def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
     lost = Counter(name[:2] for name in missing)
     if not images.is_dir():
-        yield f"{images} is not there: unpack OVEN's pictures into it."
+        yield f"{images} does not exist: unpack OVEN's pictures into it."
         return
     absent = [f"{number} ({count:,})" for number, count in sorted(lost.items())
               if not (images / number).is_dir()]  # fmt: skip
     if absent:
         yield (
-            f"{images} lacks whole folders, with so many pictures asked about: "
+            f"{images} lacks whole folders; in brackets, the number of pictures that are needed: "
             f"{', '.join(absent)}. A shard of OVEN's pictures was not unpacked."
         )
 
@@ -295,26 +297,6 @@ _PUBLISHED = (
 )
 
 
-def _published_figures() -> Iterator[PublishedFigure]:
-    for system, condition, *values, source in _PUBLISHED:
-        metrics = ("unseen question", "unseen entity", "all")
-        for metric, value in zip(metrics, values, strict=True):
-            if value is not None:
-                yield PublishedFigure(
-                    benchmark="infoseek",
-                    split="val",
-                    n=None,
-                    system=system,
-                    condition=condition,
-                    metric=metric,
-                    value=round(value / 100, 4),
-                    scorer=None,
-                    documents=None,
-                    documents_told="",
-                    source=source,
-                )
-
-
 BENCHMARKS.register(
     Benchmark(
         name="infoseek",
@@ -332,7 +314,9 @@ BENCHMARKS.register(
         score_options=frozenset({"qtypes", "scorer"}),
         template="short",
         official_figures=_official_figures,
-        published=tuple(_published_figures()),
+        published=published_accuracies(
+            "infoseek", "val", ("unseen question", "unseen entity", "all"), _PUBLISHED
+        ),
         reported_accuracy=_reported_accuracy,
     )
 )

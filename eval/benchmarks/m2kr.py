@@ -69,7 +69,7 @@ _PUBLISHED = {  # in percent, in the order of _METRICS
 
 
 def contents(path: Path) -> Contents:
-    """What a file, or a folder of Parquet, holds."""
+    """Open a file of passages, or a folder of Parquet files."""
     if path.is_dir() or path.suffix.lower() == parquet.SUFFIX:
         return parquet.contents(path, {"id": ["passage_id"], "text": ["passage_content"]})
     return _PASSAGE_NAMES.contents(path)
@@ -78,10 +78,10 @@ def contents(path: Path) -> Contents:
 def find_questions(
     path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
-    """The queries of a task in a folder, of either form; or the file that is given.
+    """The queries of a task, in either form: a file, or a folder with it.
 
     Raises:
-        Missing: no file of it.
+        Missing: there is no file of the task.
     """
     split = split or "test"
     home = path.parent if path.is_file() else path
@@ -108,8 +108,8 @@ def _find_file(home: Path, task: str, split: str) -> Path:
         if folder.name.lower() == f"{task}_data" and folder.is_dir():
             return folder
     raise Missing(
-        f"{home} holds neither {names[0]} (ReT-M2KR) nor a folder {task.upper()}_data (M2KR). "
-        "If the file has another name, give it instead of the folder."
+        f"{home} contains neither {names[0]} (ReT-M2KR) nor a folder {task.upper()}_data (M2KR). "
+        "If the file has another name, give the file instead of the folder."
     )
 
 
@@ -146,7 +146,7 @@ def _question_row(
     (identity,) = named
     relevant = id_list(row, right)
     if not relevant:
-        raise BadInput(f"{right} is missing: nothing is right.")
+        raise BadInput(f"{right} is missing: no passage is right.")
     image = optional_text(row, picture)
     query = Query(optional_text(row, "question"), instruction=optional_text(row, "instruction"))
     example = Example(
@@ -161,8 +161,11 @@ def _question_row(
 
 
 def _answers(row: Row, name: str) -> tuple[str, ...]:
-    """Texts. An item may be {"wikidata": …, "range": …}: numbers of InfoSeek, which no text holds
-    as they stand, so that they are left out. Of several annotators' equal answers one is kept."""
+    """The answers that are texts, without repetitions.
+
+    An item may be {"wikidata": …, "range": …}, a number of InfoSeek; passages do not contain such
+    an object as text, so it is left out.
+    """
     given = row.get(name)
     listed = [] if given is None else given if isinstance(given, list) else [given]
     if not all(isinstance(item, str | int | float | dict) for item in listed):

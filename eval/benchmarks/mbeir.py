@@ -49,17 +49,17 @@ TASKS = (
 
 
 def contents(path: Path) -> Contents:
-    """What a candidate pool holds."""
+    """Open a candidate pool."""
     return _CANDIDATE_NAMES.contents(path)
 
 
 def find_questions(
     path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
-    """The queries of a task, below the data set's folder.
+    """The queries of a task, below the folder of the data set.
 
     Raises:
-        Missing: no file of it.
+        Missing: there is no file of the task.
     """
     split = split or "test"
     file = path / "query" / split / f"mbeir_{task}_{split}.jsonl"
@@ -70,9 +70,9 @@ def find_questions(
         identity, image = required_text(row, "qid"), optional_text(row, "query_img_path")
         relevant, question = id_list(row, "pos_cand_list"), optional_text(row, "query_txt")
         if not relevant:
-            raise BadInput("pos_cand_list is missing: nothing is right.")
+            raise BadInput("pos_cand_list is missing: no candidate is right.")
         if not question and not image:
-            raise BadInput("neither query_txt nor query_img_path: there is nothing to look for.")
+            raise BadInput("neither query_txt nor query_img_path: there is nothing to search for.")
         asked = Example(
             identity,
             Query(question),

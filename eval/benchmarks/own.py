@@ -55,11 +55,11 @@ _ABSTENTIONS = ("unknown", "not known", "do not know", "don't know", "cannot tel
 def find_questions(
     path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
-    """A JSONL file, or in a folder SPLIT.jsonl ("test" by default).
+    """A JSONL file, or SPLIT.jsonl in a folder ("test" by default).
 
     Raises:
-        Missing: there is none.
-        UsageError: a file and a split.
+        Missing: the file does not exist.
+        UsageError: a split is given for a file.
     """
     file = locate_file(path, split, "test", "questions")
     return QuestionFiles(
@@ -75,12 +75,12 @@ def find_questions(
 
 
 def locate_file(home: Path, split: str | None, usual: str, what: str) -> Path:
-    """The JSONL file that was given, or that of a split of a folder. Raises as `find_pairs`."""
+    """The given JSONL file, or that of a split in a folder. Raises as `find_pairs`."""
     if home.is_file() and split is not None:
-        raise UsageError(f"{home} is one file of {what}: a split is for a folder of them.")
+        raise UsageError(f"{home} is one file of {what}: --split is for a folder of files.")
     path = home if home.is_file() else home / f"{split or usual}.jsonl"
     if not path.is_file():
-        raise Missing(f"{path} is not there: give a JSONL file of {what}.")
+        raise Missing(f"{path} does not exist: give a JSONL file of {what}.")
     return path
 
 
@@ -97,9 +97,9 @@ def _question_row(row: Row, place: int) -> QuestionRow:
     if not question and not image:
         raise BadInput("neither question nor image: there is nothing to ask about.")
     if not question and (answers or unanswerable is not None):
-        raise BadInput("no question, and yet an answer: what was asked?")
+        raise BadInput("an answer without a question: add the question.")
     if unanswerable and answers:
-        raise BadInput("unanswerable, and yet it has answers: keep one of them.")
+        raise BadInput("it is marked unanswerable and has answers: keep one of them.")
     identity = required_text(row, "id")
     example = Example(
         identity,
@@ -115,11 +115,11 @@ def _question_row(row: Row, place: int) -> QuestionRow:
 def find_pairs(
     path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
-    """A JSONL file, or in a folder SPLIT.jsonl ("train" by default).
+    """A JSONL file, or SPLIT.jsonl in a folder ("train" by default).
 
     Raises:
-        Missing: there is none.
-        UsageError: a file and a split.
+        Missing: the file does not exist.
+        UsageError: a split is given for a file.
     """
     file = locate_file(path, split, "train", "pairs")
     return QuestionFiles(
@@ -138,7 +138,7 @@ def _pair_row(row: Row, place: int) -> QuestionRow:
             raise BadInput(f"unknown field {quote_value(name)}.{did_you_mean(name, PAIR_FIELDS)}")
     image, question = optional_text(row, "image"), optional_text(row, "question")
     if not question and not image:
-        raise BadInput("neither question nor image: there is nothing to look for.")
+        raise BadInput("neither question nor image: there is nothing to search for.")
     given = [] if row.get("document") is None else [row["document"]]
     right = [_parse_document("document", value) for value in given]
     listed = row.get("negatives") or []
@@ -147,7 +147,7 @@ def _pair_row(row: Row, place: int) -> QuestionRow:
     wrong = [_parse_document("negatives", value) for value in listed]
     relevant = dict.fromkeys([*(_document_id(one) for one in right), *id_list(row, "document_ids")])
     if not relevant:
-        raise BadInput('nothing is right: give "document" or "document_ids".')
+        raise BadInput('no document is right: give "document" or "document_ids".')
     identity = _row_id(row, place)
     query = Query(question, instruction=optional_text(row, "instruction") or None)
     example = Example(
@@ -194,17 +194,17 @@ def _document_id(one: str | Document) -> str:
 
 
 class TextScorer:
-    """Exact match after `answers.normalize`; where `unanswerable`, abstaining is right."""
+    """Exact match after `answers.normalize`; for an `unanswerable` question, abstaining is right."""
 
     def __init__(self) -> None:
         self.name = "text exact match"
 
     def check(self, example: Example) -> None:
-        """Raises BadInput where the question has no answer that could be right."""
+        """Raises BadInput if no answer to the question could be right."""
         if not example.unanswerable and not any(map(answers.normalize, example.answers)):
             raise BadInput(
-                f"question {example.id}: no answers, and not marked unanswerable: there is nothing "
-                "to score an answer by."
+                f"question {example.id}: no answers, and not marked unanswerable: nothing can be "
+                "scored."
             )
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[float]:
@@ -218,18 +218,18 @@ class TextScorer:
         return float(answers.exact_match(prediction, example.answers))
 
     def lenient(self, example: Example, prediction: str) -> bool:
-        """A right answer stands in it; where nothing answers, a phrase that abstains."""
+        """Whether the prediction contains a right answer; or, if there is none, a phrase that
+        abstains."""
         right = _ABSTENTIONS if example.unanswerable else example.answers
         return contains_any(answers.strip_citations(prediction), right, answers.normalize)
 
     def cut(self, example: Example, prediction: str) -> bool:
-        """No: all of it is read."""
+        """Never: the whole answer is read."""
         return False
 
     def summary(self, rows: Iterable[Scored]) -> Mapping[str, Any]:
-        """Accuracy of all, of what can be answered and what cannot, and by kind; how many of the
-        abstentions are right (precision), and how many of what cannot be answered (recall); both
-        None where everything can be answered."""
+        """Accuracy of all, of answerable and unanswerable questions, and by kind; precision and
+        recall of abstentions, None if every question can be answered."""
         means = Means()
         for example, prediction, score in rows:
             part = "unanswerable" if example.unanswerable else "answerable"

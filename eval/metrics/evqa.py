@@ -1,6 +1,6 @@
 """Encyclopedic-VQA's score for `evaluate`: `evaluate.load("…/rag_vqa/eval/metrics/evqa.py")`.
 
-Knows the library's interface. Does not know the rules: those are in `rag_vqa.eval.evqa`.
+Knows the interface of the library. Does not know the rules (`rag_vqa.eval.evqa`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """InfoSeek's score for `evaluate`: `evaluate.load("…/rag_vqa/eval/metrics/infoseek.py")`.
 
-Knows the library's interface. Does not know the rules: those are in `rag_vqa.eval.infoseek`.
+Knows the interface of the library. Does not know the rules (`rag_vqa.eval.infoseek`).
 """
 
 from __future__ import annotations

@@ -203,6 +203,34 @@ class PublishedFigure:
     source: str
 
 
+def published_accuracies(
+    benchmark: str, split: str, metrics: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> tuple[PublishedFigure, ...]:
+    """Published accuracies of which neither scorer, knowledge base nor n was published.
+
+    Args:
+        rows: system, condition, the percent of each metric (None if not published), source.
+    """
+    return tuple(
+        PublishedFigure(
+            benchmark=benchmark,
+            split=split,
+            n=None,
+            system=system,
+            condition=condition,
+            metric=metric,
+            value=round(percent / 100, 4),
+            scorer=None,
+            documents=None,
+            documents_told="",
+            source=source,
+        )
+        for system, condition, *percents, source in rows
+        for metric, percent in zip(metrics, percents, strict=True)
+        if percent is not None
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """A benchmark.

@@ -85,7 +85,7 @@ def failed(done: Any, kind: type[RagVqaError]) -> str:
 def test_what_cannot_work_is_told_before_a_model_loads(
     mine: Mine, tmp_path: Path, loads: list[str]
 ) -> None:
-    assert "nothing is right" in failed(mine(rows=[{"question": "x"}]), BadInput)
+    assert "no document is right" in failed(mine(rows=[{"question": "x"}]), BadInput)
     assert "is not a format of training data" in failed(mine("--format", "pear"), UsageError)
     assert "leaves out all 3 documents" in failed(mine("--skip-top", 3), UsageError)
     assert mine("-k", 0).code == 2 and mine("--skip-top", -1).code == 2

@@ -77,20 +77,23 @@ def test_what_is_known_is_not_computed_again(bem_folder: Path, monkeypatch: Any)
     monkeypatch.setattr(bem, "_score", lambda batch: (rows.append(len(batch)), score(batch))[1])
     assert bem.probabilities(TRIPLES[::-1]) == first[::-1]
     assert rows == []
-    monkeypatch.setattr("rag_vqa.eval.bem._REMEMBERED", 2)
+    monkeypatch.setattr("rag_vqa.eval.bem._CACHE_SIZE", 2)
     bem.probabilities([("g", "h", "i"), ("h", "h", "i"), ("i", "h", "i")])
     bem.probabilities([("h", "h", "i"), ("g", "h", "i")])
     assert rows == [3, 1]  # the oldest, "g", had to be computed again
 
 
-def test_a_long_candidate_loses_its_end_and_is_told(bem_folder: Path) -> None:
+def test_a_long_candidate_loses_its_end_and_this_is_reported(bem_folder: Path) -> None:
     bem = Bem.load(str(bem_folder), device="cpu", offline=True)
     # 4 of BERT's own, 3 of the question, 1 of the reference: 504 stay.
     cut: Triple = ("Which town?", "Oslo", "a " * 504)
-    assert (bem(*cut), bem.cuts(cut)) == (pytest.approx(official(bem_folder, cut), abs=1e-6), False)
+    assert (bem(*cut), bem.truncates(cut)) == (
+        pytest.approx(official(bem_folder, cut), abs=1e-6),
+        False,
+    )
     longer: Triple = (*cut[:2], "a " * 504 + "the Oslo")
-    assert (bem(*longer), bem.cuts(longer)) == (pytest.approx(bem(*cut), abs=1e-6), True)
-    with pytest.raises(BadInput, match="600 tokens, BEM reads 508"):
+    assert (bem(*longer), bem.truncates(longer)) == (pytest.approx(bem(*cut), abs=1e-6), True)
+    with pytest.raises(BadInput, match="600 tokens, but BEM reads 508"):
         bem("a " * 300, "b " * 300, "c")
 
 
@@ -115,7 +118,7 @@ def test_what_is_no_bem_is_refused(tmp_path: Path, bem_folder: Path) -> None:
     config = BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1,
                         intermediate_size=4, num_labels=3)  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
-    with pytest.raises(UsageError, match="a bert of 3 classes"):
+    with pytest.raises(UsageError, match="a bert with 3 classes"):
         Bem.load(str(tmp_path / "three"), device="cpu", offline=True)
 
 

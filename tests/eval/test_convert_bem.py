@@ -131,7 +131,7 @@ def test_what_is_missing_or_unknown_is_named(tmp_path: Path) -> None:
         convert(npz, tmp_path / "out", vocab)
     with pytest.raises(BadInput, match="1 unknown: step"):
         torch_state({**arrays, "step": np.zeros(())})
-    with pytest.raises(BadInput, match="two of this variable"):
+    with pytest.raises(BadInput, match="this variable is repeated"):
         torch_state({**arrays, "again/pooler_transform/bias:0": np.zeros(H)})
     with pytest.raises(BadInput, match="0 and 1"):
         torch_state({n: a for n, a in arrays.items() if n != "head/kernel"})

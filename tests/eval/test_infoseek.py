@@ -69,7 +69,7 @@ def test_strict_refuses_the_golden_file_with_counts(golden: Path) -> None:
     files = [golden / f"infoseek_{n}.jsonl" for n in ("predictions", "references", "qtypes")]
     message = (
         "the 800 questions: 67 without a prediction, 14 with more than one, "
-        "1 that the references do not hold"
+        "1 that the references do not contain"
     )
     with pytest.raises(BadInput, match=message):
         infoseek.score_file(*files)
@@ -158,7 +158,7 @@ def test_a_row_that_cannot_be_scored_is_named() -> None:
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"data_id": "q1", "prediction": "x"}\n\n{"data_id": \n')
-    with pytest.raises(BadInput, match=r"broken\.jsonl, line 3: no JSON"):
+    with pytest.raises(BadInput, match=r"broken\.jsonl, line 3: not JSON"):
         infoseek.score_file(broken, broken, broken)
     broken.write_text("[1]\n")
     with pytest.raises(BadInput, match="line 1: list, not an object"):

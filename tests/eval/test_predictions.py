@@ -20,7 +20,7 @@ def test_every_fault_is_counted() -> None:
     ]  # fmt: skip
     message = (
         r"the 6 questions: 1 without a prediction, 1 with more than one, 2 that the references do "
-        r"not hold, 4 whose prediction is no text, 2 without a usable id\. .* Do this\.$"
+        r"not contain, 4 whose prediction is not a text, 2 without a usable id\. .* Do this\.$"
     )
     with pytest.raises(BadInput, match=message):
         check_fit(
@@ -41,13 +41,13 @@ def test_infoseek_strict_refuses_what_is_no_text(tmp_path: Path, value: str) -> 
     (tmp_path / "r").write_text(json.dumps(reference))
     (tmp_path / "t").write_text('{"data_id": "q", "question_type": "String"}')
     (tmp_path / "p").write_text(f'{{"data_id": "q", "prediction": {value}}}')
-    with pytest.raises(BadInput, match="1 questions: 1 whose prediction is no text"):
+    with pytest.raises(BadInput, match="1 questions: 1 whose prediction is not a text"):
         score_file(tmp_path / "p", tmp_path / "r", tmp_path / "t")
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [(b'{"a": \xff}', "no JSON"), (b"[" * 100_000, "no JSON"), (b"3", "int, not an object")],
+    [(b'{"a": \xff}', "not JSON"), (b"[" * 100_000, "not JSON"), (b"3", "int, not an object")],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
     (tmp_path / "p").write_bytes(b'{"id": 1}\r\n\r\n' + line)

@@ -90,8 +90,8 @@ def test_the_advice_to_check_again_has_all_options_quoted(tmp_path: Path) -> Non
         ({**GOOD, "answers": ["half \ud800"]}, "half a character"),
         ({**GOOD, "document_ids": ["half \ud800"]}, "half a character"),
         ({**GOOD, "group": "half \ud800"}, "half a character"),
-        ({"id": "a", "image": "a.jpg", "answers": ["x"]}, "no question, and yet an answer"),
-        ({"id": "a", "image": "a.jpg", "unanswerable": True}, "no question, and yet an answer"),
+        ({"id": "a", "image": "a.jpg", "answers": ["x"]}, "an answer without a question"),
+        ({"id": "a", "image": "a.jpg", "unanswerable": True}, "an answer without a question"),
     ],
 )
 def test_an_own_row_that_cannot_be_meant(tmp_path: Path, row: dict[str, Any], said: str) -> None:

@@ -49,7 +49,7 @@ def test_infoseek_scores_with_the_references_given(tmp_path: Path) -> None:
     [
         ([ASKED, ASKED], "line 2: the id 'infoseek_val_00000000' came before"),
         ([{**ASKED, "data_id": "other"}], "line 1: infoseek_val_qtype.jsonl has no line for"),
-        ([{**ASKED, "image_id": "../x"}], "line 1: image_id '../x' is no id of OVEN"),
+        ([{**ASKED, "image_id": "../x"}], "line 1: image_id '../x' is not an id of OVEN"),
         ([{**ASKED, "answer_eval": "Carnot"}], "line 1: answer_eval is 'Carnot'"),
         ([{**ASKED, "question": None}], "line 1: question is missing"),
         ([], "contains no questions"),
@@ -169,7 +169,7 @@ def test_own_sets_are_strict(tmp_path: Path) -> None:
     first, second = open_questions("own", path).examples()
     assert (first.answers, first.relevant, second.unanswerable) == (("Ann",), ("d/1",), True)
     for bad, said in (({**good, "anwers": []}, "Did you mean 'answers'"),
-                      ({**good, "unanswerable": True}, "yet it has answers"),
+                      ({**good, "unanswerable": True}, "unanswerable and has answers"),
                       ({"id": "a"}, "nothing to ask"),
                       ({**good, "image": "../x.jpg"}, "leads out")):  # fmt: skip
         with pytest.raises(BadInput, match=said):

@@ -122,7 +122,8 @@ def test_evqa_refuses_what_does_not_fit(cli, evqa, tmp_path) -> None:
     assert done.code == 1
     assert (
         f"the {len(items)} questions: {len(items) - 2} without a prediction, 1 with more than one, "
-        "1 that the references do not hold, 1 whose prediction is no text, 2 without a usable id"
+        "1 that the references do not contain, 1 whose prediction is not a text, "
+        "2 without a usable id"
     ) in done.err
 
 
@@ -137,7 +138,7 @@ def test_evqa_names_a_question_that_cannot_be_scored(cli, tmp_path) -> None:
     (tmp_path / "t.csv").write_text("question,question_type\nQ?,automatic\n")
     assert "has no column answer" in cli(*command, tmp_path / "t.csv").err
     (tmp_path / "t.csv").write_text('question,answer,question_type\nQ?,"x\n')
-    assert "no CSV" in cli(*command, tmp_path / "t.csv").err
+    assert "not a CSV" in cli(*command, tmp_path / "t.csv").err
     assert cli(*command, tmp_path / "none.csv").code == 3
 
 

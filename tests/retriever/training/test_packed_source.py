@@ -111,7 +111,7 @@ def test_a_picture_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"question": "a"}, "nothing is right"),
+    ({"question": "a"}, "no document is right"),
     ({"document": "d1"}, "neither question nor image"),
     ({"question": "a", "document": "d9"}, "'d9', which is right, is not among the documents"),
     ({"question": "a", "document": "d1", "image": "no.png"}, "no.png is not there"),
