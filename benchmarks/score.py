@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from rag_vqa.eval.infoseek import score_file
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.retriever.metrics import hit, ndcg, recall, reciprocal_rank
 from rag_vqa.types import Example, Query
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.eval.predictions import PredictionRow, check_fit, read_rows, select_cell
-from rag_vqa.eval.scoring import Means, contains_any
+from rag_vqa.eval.scorers import Means, contains_any
 from rag_vqa.formats.benchmark import Scored, Scorer
 from rag_vqa.types import Example, Query
 
@@ -202,9 +202,9 @@ class EvqaScorer:
             means.add(score, "all", hops, f"type: {example.kind}")
         types = [name for name in QUESTION_TYPES if f"type: {name}" in means.names]
         return {
-            **means.of("all"),
-            "single_hop": means.of("hop: single"),
-            "by_type": {name: means.of(f"type: {name}") for name in types},
+            **means.mean("all"),
+            "single_hop": means.mean("hop: single"),
+            "by_type": {name: means.mean(f"type: {name}") for name in types},
         }
 
 

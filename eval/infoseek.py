@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.eval.predictions import PredictionRow, check_fit, read_rows, row_text, select_cell
-from rag_vqa.eval.scoring import contains_any
+from rag_vqa.eval.scorers import contains_any
 from rag_vqa.formats.benchmark import Scored
 from rag_vqa.types import Example
 

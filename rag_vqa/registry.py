@@ -83,7 +83,7 @@ class Registry(Generic[Entry]):
         return entry
 
     @contextmanager
-    def registered(self, entry: Entry) -> Iterator[Entry]:
+    def temporary_entry(self, entry: Entry) -> Iterator[Entry]:
         """Add an entry for the length of a `with` block."""
         self.register(entry)
         try:

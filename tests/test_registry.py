@@ -40,7 +40,7 @@ def test_two_entries_of_one_name_are_refused() -> None:
 
 def test_an_entry_can_be_there_for_a_while() -> None:
     colours: Registry[Colour] = Registry("colour")
-    with colours.registered(Colour("red")) as red:
+    with colours.temporary_entry(Colour("red")) as red:
         assert colours.get("red") is red
     assert colours.names() == ()
 

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rag_vqa.errors import BadInput, Missing
-from rag_vqa.eval.scoring import as_percent
+from rag_vqa.eval.scorers import as_percent
 from rag_vqa.formats import csv
 from rag_vqa.formats.benchmark import (
     BENCHMARKS,

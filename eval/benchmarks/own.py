@@ -25,7 +25,7 @@ from typing import Any
 
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.eval import answers
-from rag_vqa.eval.scoring import Means, as_percent, contains_any
+from rag_vqa.eval.scorers import Means, as_percent, contains_any
 from rag_vqa.formats.benchmark import (
     BENCHMARKS,
     Benchmark,
@@ -194,7 +194,7 @@ def _document_id(one: str | Document) -> str:
 
 
 class TextScorer:
-    """Exact match after `answers.normalize`; for an `unanswerable` question, abstaining is right."""
+    """Exact match after `answers.normalize`; abstaining is right for `unanswerable` questions."""
 
     def __init__(self) -> None:
         self.name = "text exact match"
@@ -236,18 +236,18 @@ class TextScorer:
             means.add(score, "all", part, *([f"kind: {example.kind}"] if example.kind else []))
             if answers.is_unknown(prediction):
                 means.add(float(example.unanswerable), "abstained")
-        unanswerable = means.of("unanswerable")
+        unanswerable = means.mean("unanswerable")
         kinds = [name for name in means.names if name.startswith("kind: ")]
         return {
-            **means.of("all"),
-            "answerable": means.of("answerable"),
+            **means.mean("all"),
+            "answerable": means.mean("answerable"),
             "abstention": {
                 "n": unanswerable["n"],
-                "abstained": means.of("abstained")["n"],
-                "precision": means.of("abstained")["accuracy"] if unanswerable["n"] else None,
+                "abstained": means.mean("abstained")["n"],
+                "precision": means.mean("abstained")["accuracy"] if unanswerable["n"] else None,
                 "recall": unanswerable["accuracy"],
             },
-            "by_kind": {name.removeprefix("kind: "): means.of(name) for name in kinds},
+            "by_kind": {name.removeprefix("kind: "): means.mean(name) for name in kinds},
         }
 
 

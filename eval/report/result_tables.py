@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rag_vqa.eval.results.result_files import Seconds, reported_figures
-from rag_vqa.eval.scoring import find_benchmark
+from rag_vqa.eval.scorers import find_benchmark
 from rag_vqa.formats.benchmark import OfficialFigure
 
 Row = dict[str, str]

@@ -2,7 +2,7 @@
 
 Knows which answers lack a score (a slow scorer resumes where it stopped), and what a question
 needed, what was found, shown and answered. The first cause that holds, in the order of `Cause`, is
-the cause. Does not know the rules of scoring (`rag_vqa.eval.scoring`), or sums.
+the cause. Does not know the rules of scoring (`rag_vqa.eval.scorers`), or sums.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from rag_vqa.errors import BadInput, ReaderError
 from rag_vqa.eval.results.result_files import write_results
 from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.formats.benchmark import QuestionRow, QuestionRows
 from rag_vqa.formats.question_set import Questions, open_questions
 from rag_vqa.pipeline import CLOSED_BOOK, RagVqa

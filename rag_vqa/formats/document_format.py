@@ -51,7 +51,7 @@ class SourceSample(Protocol):
         """The first value of a .json file that is one JSON object; None of any other file."""
 
 
-def _never(sample: SourceSample) -> bool:
+def _recognise_nothing(sample: SourceSample) -> bool:
     return False
 
 
@@ -72,7 +72,7 @@ class DocumentFormat:
     name: str
     open: Callable[[Path, SourceOptions], Contents]
     suffixes: tuple[str, ...] = ()
-    recognises: Callable[[SourceSample], bool] = _never
+    recognises: Callable[[SourceSample], bool] = _recognise_nothing
     options: frozenset[Option] = frozenset({"images"})
     units: tuple[str, ...] = ()
     refusals: Mapping[str, str] = field(default_factory=dict)

@@ -86,12 +86,12 @@ class _JsonText:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._window, self._at, self._taken = "", 0, 0
         self._done = False
-        self.more()
+        self.read_block()
         if self._window.startswith(("\udcff\udcfe", "\udcfe\udcff")):
             raise BadInput(f"{path} is UTF-16: save it as UTF-8.")
         self._at = int(self._window.startswith("\ufeff"))
 
-    def more(self) -> None:
+    def read_block(self) -> None:
         """Double the window, so that a long member is not parsed again for each of its blocks."""
         have = len(self._window) - self._at
         size = max(_BLOCK, min(have, MEMBER_LIMIT + 1 - have))
@@ -115,13 +115,13 @@ class _JsonText:
                 return self._window[self._at]
             if self._done:
                 return ""
-            self.more()
+            self.read_block()
 
     def drain(self) -> None:
         """Read to the end, where a ZIP has its checksum."""
         while not self._done:
             self._at = len(self._window)
-            self.more()
+            self.read_block()
 
     def take(self, mark: str) -> None:
         found = self.skip()
@@ -148,7 +148,7 @@ class _JsonText:
             if self._done or not isinstance(value, int | float) or self._is_complete_number(end):
                 self._at = end
                 return value
-            self.more()
+            self.read_block()
 
     def _is_complete_number(self, end: int) -> bool:
         """Whether a number really ends here, and was not cut by the end of the window."""
@@ -175,7 +175,7 @@ class _JsonText:
                 f"not JSON ({_error_text(error)}), "
                 f"or over {MEMBER_LIMIT // 2**20} million characters."
             ) from error
-        self.more()
+        self.read_block()
 
 
 def _error_text(error: Exception) -> str:

@@ -138,7 +138,7 @@ def _scorer_of_run(
     Without `bem` it is the scorer that made the stored scores. Its model is not loaded.
     """
     from rag_vqa.eval.results.result_files import count_unscored
-    from rag_vqa.eval.scoring import make_summary_scorer
+    from rag_vqa.eval.scorers import make_summary_scorer
 
     if not ledger.meta("cells"):
         return None
@@ -169,7 +169,7 @@ def open_scorer(
         device: of the BERT classifier; None: the reader's.
     """
     from rag_vqa.eval.bem import split_revision
-    from rag_vqa.eval.scoring import find_benchmark, make_scorer
+    from rag_vqa.eval.scorers import find_benchmark, make_scorer
 
     offline = settings.offline
     if bem is not None and find_benchmark(name).takes_bem:

@@ -133,7 +133,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
     questions = "a|which colour is an apple?|red|apple\ns|which colour is the sea?|blue|sea\n"
     for split in ("test", "train"):
         (folder / f"plain-{split}.colours").write_text(questions)
-    with BENCHMARKS.registered(COLOURS):
+    with BENCHMARKS.temporary_entry(COLOURS):
         yield folder
 
 

@@ -49,7 +49,7 @@ NOTES = DocumentFormat(
 def notes(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "today"
     path.write_text("notes\npuffins nest in burrows\nstorks nest on roofs\n")
-    with DOCUMENT_FORMATS.registered(NOTES):
+    with DOCUMENT_FORMATS.temporary_entry(NOTES):
         yield path
 
 

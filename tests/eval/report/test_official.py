@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rag_vqa.eval.report.result_tables import official_rows
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.types import Example, Query
 
 

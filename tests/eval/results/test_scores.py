@@ -7,7 +7,7 @@ import pytest
 
 from rag_vqa.eval.results.judgement import score_answers
 from rag_vqa.eval.run.ledger import Ledger, canonical_json
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.types import Example, Query
 
 NUMBER = Example(

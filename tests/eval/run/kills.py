@@ -18,7 +18,7 @@ from conftest import FakeEncoder
 
 from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, RESULTS, write_results
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 

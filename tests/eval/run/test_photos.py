@@ -14,7 +14,7 @@ from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.run.shards import merge_shards
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 
 Make = Callable[..., EvaluationRun]
 CELLS = [Cell("retrieved", 1, "short")]

@@ -12,7 +12,7 @@ from rag_vqa.eval.results.result_files import ANSWERS, write_results
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.retrieval_stage import StoredHits, export_trec
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 
 Make = Callable[..., EvaluationRun]
 

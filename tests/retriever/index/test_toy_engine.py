@@ -62,7 +62,7 @@ class ToyIndex:
 
 @pytest.fixture(autouse=True)
 def toy() -> Iterator[None]:
-    with ENGINES.registered(Engine("toy", ToyIndex)):
+    with ENGINES.temporary_entry(Engine("toy", ToyIndex)):
         ToyIndex.searches = 0
         yield
 

@@ -104,7 +104,7 @@ def load_config(source: str | Path, **location: Any) -> ToyConfig:
 @pytest.fixture(autouse=True)
 def toy() -> Iterator[None]:
     family = RetrieverFamily("toy-letters", load_config, ToyModel, ToyProcessor)
-    with FAMILIES.registered(family):
+    with FAMILIES.temporary_entry(family):
         yield
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.eval.evqa import EvqaScorer
-from rag_vqa.eval.scoring import make_scorer
+from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.formats.benchmark import Scorer
 from rag_vqa.types import Example, Query
 

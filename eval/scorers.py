@@ -76,7 +76,7 @@ class Means:
             self._counts[name] += 1
             self._sums[name] += score
 
-    def of(self, name: str) -> Mean:
+    def mean(self, name: str) -> Mean:
         """The mean under a name."""
         count = self._counts[name]
         return {"n": count, "accuracy": self._sums[name] / count if count else None}
