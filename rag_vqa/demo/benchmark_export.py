@@ -44,16 +44,16 @@ _NUMBER = re.compile(r"([\d,]+(?:\.\d+)?)(?: km²)?")
 
 
 def export_benchmark(format: Format, folder: Path) -> dict[Half, int]:
-    """Write a benchmark's files of both halves; gives how many questions each has.
+    """Write a benchmark's files of both halves; returns the number of questions in each.
 
     Raises:
-        UsageError: the format is not known, or the folder holds something.
+        UsageError: the format is unknown, or the folder is not empty.
     """
     writers = {"infoseek": _write_infoseek, "evqa": _write_evqa, "own": _write_own}
     if format not in writers:
-        raise UsageError(f"{format!r} is none of {', '.join(writers)}.")
+        raise UsageError(f"Unknown format {format!r}. Choose one of {', '.join(writers)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} holds something. Give a folder that is new or empty.")
+        raise UsageError(f"{folder} is not empty. Give a folder that is new or empty.")
     return writers[format](folder)
 
 

@@ -47,7 +47,7 @@ CELLS = {
     "filtered k=3": Cell("filtered", 3, "answer"),
     "oracle": Cell("oracle", 3, "answer"),
 }
-# What of a question is searched with, and how the knowledge base searches.
+# The part of a question that is searched with, and how the knowledge base searches.
 VIEWS: Mapping[str, tuple[str, Mapping[str, bool]]] = {
     "text": ("text", {}),
     "image": ("image", {}),
@@ -67,8 +67,8 @@ def evaluate_demo(
     """Measure retrieval, answers and abstention; the shape is that of `demo --evaluate --json`.
 
     Args:
-        on_progress: gets the number of searches and answers so far.
-        models: folder of other models than the bundled ones.
+        on_progress: called with the number of searches and answers done so far.
+        models: a folder of models to measure in place of the embedded ones.
     """
     models = models or embedded_models_dir()
     result: Result = {"retrieval": {}, "answers": {}, "unknown": {}}
@@ -80,19 +80,19 @@ def evaluate_demo(
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
             for name, (view, how) in VIEWS.items():
                 kb.hybrid, kb.sections = how.get("hybrid", False), how.get("sections", False)
-                result["retrieval"][name] = _recall(runs.put(half, view, RagVqa(kb), []))
+                result["retrieval"][name] = _recall(runs.run_split(half, view, RagVqa(kb), []))
             kb.hybrid = kb.sections = False
             for quantization in quantizations:
                 rag = RagVqa(kb, load_demo_reader(models / "reader", quantization))
                 rag.filter = Critic(rag.reader)
-                found = _results_by_cell(runs.put(half, "both", rag, list(CELLS.values())))
+                found = _results_by_cell(runs.run_split(half, "both", rag, list(CELLS.values())))
                 result["answers"][quantization] = {
                     name: _accuracy(found[cell.name]) for name, cell in CELLS.items()
                 }
                 if quantization == quantizations[0]:
-                    asked = _results_by_cell(runs.put(_UNANSWERABLE, "both", rag, [READER_CELL]))[
-                        READER_CELL.name
-                    ]
+                    asked = _results_by_cell(
+                        runs.run_split(_UNANSWERABLE, "both", rag, [READER_CELL])
+                    )[READER_CELL.name]
                     result["unknown"] = _abstention_rates(asked, found[CELLS["oracle"].name])
     return result
 
@@ -122,30 +122,30 @@ class _Runs:
         """The exported questions."""
         return self.folder / "own"
 
-    def put(self, split: str, view: str, rag: RagVqa, cells: Sequence[Cell]) -> Result:
-        """Questions of a split put under some cells (none: retrieval alone); the results."""
+    def run_split(self, split: str, view: str, rag: RagVqa, cells: Sequence[Cell]) -> Result:
+        """Run the questions of a split in some cells (none: retrieval alone); the results."""
         self.count += 1
         questions = _select_view(open_questions("own", self.data, split=split), view)
         run = EvaluationRun(questions=questions, rag=rag, cells=cells, depth=DEPTH)
         with open_run(run, self.folder / f"run{self.count}") as ledger:
-            running = Runner(run, ledger)
-            running.run(lambda done: self.report and self.report(self.done + done))
-            self.done += running.total
+            runner = Runner(run, ledger)
+            runner.run(lambda done: self.report and self.report(self.done + done))
+            self.done += runner.total
             results = write_results(ledger, make_scorer("text") if cells else None)
         failed = results["failed_retrieval"] + sum(cell["failed"] for cell in results["cells"])
         if failed:
-            raise ReaderError(f"{failed:,} of {running.total:,} rows of {split}, {view} failed.")
+            raise ReaderError(f"{failed:,} of {runner.total:,} rows of {split}, {view} failed.")
         return results
 
 
 def _select_view(questions: Questions, view: str) -> Questions:
-    """Questions with their text alone, their photo alone (and the instruction), or both.
+    """The questions with their text alone, their photo alone, or both.
 
-    In a half, what no document answers is left out.
+    Questions that no document answers are left out, except in the split of those.
     """
     rows = questions.found.rows
 
-    def viewed(names: Mapping[str, str] | None) -> QuestionRows:
+    def rows_of_view(names: Mapping[str, str] | None) -> QuestionRows:
         for asked in rows(names):
             if isinstance(asked, BadInput):
                 raise asked
@@ -157,20 +157,20 @@ def _select_view(questions: Questions, view: str) -> Questions:
             picture = () if view == "text" else asked.picture
             yield QuestionRow(replace(example, query=query, kind=kind), picture)
 
-    return replace(questions, found=replace(questions.found, rows=viewed))
+    return replace(questions, found=replace(questions.found, rows=rows_of_view))
 
 
 def _write_unanswerable_questions(data: Path, half: Half) -> None:
-    """Add questions that nothing answers: each one on a photo without a flag, and each photo with
-    a question on what no document says."""
-    half_asked = open_questions("own", data, split=half).examples()
-    asked = [example for example in half_asked if not example.unanswerable]
+    """Add a split that no document answers: every question with a photo that shows no flag, and
+    every photo with a question that the documents do not cover."""
+    examples = open_questions("own", data, split=half).examples()
+    answerable = [example for example in examples if not example.unanswerable]
     rng, rows = np.random.default_rng(0), []
-    for number, example in enumerate(asked):
+    for number, example in enumerate(answerable):
         name = f"photos/no flag {number}.png"
         Image.fromarray(photograph_scene(rng, *PHOTO_SIZE)).save(data / name)
         rows.append((f"{example.id}/no flag", example.query.text, name))
-    for example in asked:
+    for example in answerable:
         text = unanswerable_question(rng, held_out=True).text
         photo = Path(str(example.query.image)).relative_to(data)
         rows.append((f"{example.id}/unanswerable", text, str(photo)))
@@ -203,7 +203,7 @@ def _accuracy(cell: Result) -> Result:
 
 
 def _abstention_rates(nothing: Result, oracle: Result) -> Result:
-    """How often the reader abstains: where it should (twice), and where it should not."""
+    """How often the reader abstains where it should (two kinds), and where it should not."""
     rates = {
         kind: {"rate": part["accuracy"], "n": part["n"]}
         for kind, part in nothing["by_kind"].items()

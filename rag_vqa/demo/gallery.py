@@ -61,7 +61,7 @@ def real_documents() -> list[Document]:
 def build_knowledge_base(
     path: Path, encoder: TokenEncoder, on_progress: Callable[[int], None] | None = None
 ) -> KnowledgeBase:
-    """The flag documents as a knowledge base at `path`, or the one that is there, completed."""
+    """Build the knowledge base of flag documents at `path`, or complete the one that exists."""
     kb = KnowledgeBase.create(path, encoder, exist_ok=True)
     kb.add(real_documents(), strict=True, on_progress=on_progress)
     return kb
@@ -76,14 +76,14 @@ def sample_photo(code: str, seed: int = 0) -> Image.Image:
 
 
 def draw_questions(half: Half, seed: int = 0) -> Iterator[tuple[str, Question, Image.Image]]:
-    """Code of the country, question, photo: one on each section of each country of a half."""
+    """Country code, question and photo: one question a section, for each country of a half."""
     for code in (code for code in country_codes() if split_of(code) == half):
         entity, rng = real_entities()[code], np.random.default_rng([seed, *code.encode()])
-        asked = questions(entity, rng)
+        choices = questions(entity, rng)
         for number, section in enumerate(SECTIONS):
-            here = [question for question in asked if question.section == section]
-            if here:
-                question = here[int(rng.integers(len(here)))]
+            matching = [question for question in choices if question.section == section]
+            if matching:
+                question = matching[int(rng.integers(len(matching)))]
                 yield code, question, sample_photo(code, seed * len(SECTIONS) + number)
 
 

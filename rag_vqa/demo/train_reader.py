@@ -179,7 +179,7 @@ def train_reader(folder: Path, tower_folder: Path, seed: int, steps: int) -> Non
             [encode_context(c, encoder, tokenizer) for c in drawn], tokenizer.pad_token_id
         )
         branch, answer = inputs.pop("branch"), inputs.pop("answer")
-        source, alike = inputs.pop("source"), inputs.pop("alike")
+        source, match = inputs.pop("source"), inputs.pop("match")
         pictures = [picture for c in drawn for picture in c.pictures]
         shown = {"pixel_values": pixel_values(pictures, SIZE)} if pictures else {}
         logits = model(**inputs, **shown, use_cache=False).logits[:, :-1]
@@ -191,7 +191,7 @@ def train_reader(folder: Path, tower_folder: Path, seed: int, steps: int) -> Non
         # Without documents the context may hold no word at all.
         context_loss = loss[words].sum() / words.sum().clamp(min=1)
         pointing = pointer.loss(source, inputs["attention_mask"])
-        matching = matcher.loss(alike, inputs["attention_mask"])
+        matching = matcher.loss(match, inputs["attention_mask"])
         total = loss[answer].mean() + CONTEXT_WEIGHT * context_loss + pointing + matching
         figures |= {"pointing": float(pointing.detach()), "matching": float(matching.detach())}
         figures |= {"answer_loss": float(loss[answer].mean().detach())}

@@ -24,7 +24,7 @@ _FORMS = ("star", "disc", "crescent", "sun", "plus", "diamond", "eagle", "tree",
 
 
 def is_same_flag(a: FlagSpec, b: FlagSpec) -> bool:
-    """Whether two flags can hardly be told apart, shades aside."""
+    """True if two flags look nearly alike, whatever their shades."""
     return flag_distance(a, b) < _VISIBLE
 
 

@@ -5,8 +5,8 @@ layers from bottom to top, each the name of a shape (shapes.py) and the values o
 order; what is left out at the end has the field's default. Coats of arms are simplified.
 
 Training never draws these flags: invented_flags.py refuses a flag that resembles one. Left out are
-flags that cannot be told from one that is in (Chad, Monaco, Nicaragua), and those whose emblem
-cannot be simplified.
+flags that look like another one (Chad, Monaco, Nicaragua), and those whose emblem cannot be
+simplified.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _real_signatures() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def resembles_real_flag(spec: FlagSpec) -> bool:
-    """Whether a flag is nearly that of a real country, shades aside."""
+    """True if a flag looks nearly like that of a real country, whatever its shades."""
     rows, lengths = _real_signatures()
     mine = flag_signature(spec)
     nearest = float((lengths - 2 * rows @ mine).min() + mine @ mine)

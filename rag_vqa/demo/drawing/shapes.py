@@ -16,7 +16,7 @@ from rag_vqa.demo.drawing.pen import Pen, Point
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """A coat of arms or seal, simplified: right colours and place, worked out by the style."""
+    """A coat of arms or seal, simplified: right colours and place; the style invents the rest."""
 
     x: float
     y: float
@@ -33,14 +33,14 @@ class Arms:
         if pen.style.detail and dice.random() < 0.3:
             name = dice.choice(("shield", "eagle", "disc", "square", "star8", "double eagle"))
         if len(others) > 1:
-            pen.outline("wreath", self.x, self.y, self.size, others[-1])
-        pen.outline(name, self.x, self.y, self.size * (0.8 if len(others) > 1 else 1), first)
-        pen.outline("diamond" if name == "shield" else "disc",
+            pen.paint_emblem("wreath", self.x, self.y, self.size, others[-1])
+        pen.paint_emblem(name, self.x, self.y, self.size * (0.8 if len(others) > 1 else 1), first)
+        pen.paint_emblem("diamond" if name == "shield" else "disc",
                     self.x, self.y, self.size * 0.38, second)  # fmt: skip
         if pen.style.detail:
-            self._work_out(pen, dice)
+            self._paint_details(pen, dice)
 
-    def _work_out(self, pen: Pen, dice: random.Random) -> None:
+    def _paint_details(self, pen: Pen, dice: random.Random) -> None:
         """Small marks in the arms' colours, now and then in gold, white, brown or black."""
         extra: tuple[Colour, ...] = ((230, 190, 60), (255, 255, 255), (110, 70, 40), (20, 20, 20))
         for _ in range(dice.randint(2, 10)):
@@ -49,7 +49,7 @@ class Arms:
             y = self.y + far * math.sin(angle) * pen.unit / pen.h
             colour = dice.choice(self.colours if dice.random() < 0.7 else extra)
             name = dice.choice(("disc", "leaf", "star", "square", "plus"))
-            pen.outline(
+            pen.paint_emblem(
                 name, x, y, self.size * dice.uniform(0.06, 0.22), colour, dice.uniform(0, 90)
             )
 
@@ -244,7 +244,7 @@ class Emblem:
 
     def paint(self, pen: Pen) -> None:
         """Paint onto the pen's frame."""
-        pen.outline(self.name, self.x, self.y, self.size, self.colour, self.rotation)
+        pen.paint_emblem(self.name, self.x, self.y, self.size, self.colour, self.rotation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ class Scatter:
     def paint(self, pen: Pen) -> None:
         """Paint onto the pen's frame."""
         for x, y in self.places:
-            pen.outline(self.name, x, y, self.size, self.colour, self.rotation)
+            pen.paint_emblem(self.name, x, y, self.size, self.colour, self.rotation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ class Box:
 
     def paint(self, pen: Pen) -> None:
         """Paint onto the pen's frame."""
-        (a, b), (c, d) = pen.at(self.x, self.y), pen.at(self.x + self.w, self.y + self.h)
+        (a, b), (c, d) = pen.pixel(self.x, self.y), pen.pixel(self.x + self.w, self.y + self.h)
         left, top, w, h = round(a), round(b), max(1, round(c - a)), max(1, round(d - b))
         inside = pen.image.crop((left, top, left + w, top + h))
         inner = Pen(inside, pen.style, 0, 0, w, h)

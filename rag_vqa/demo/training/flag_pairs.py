@@ -23,15 +23,19 @@ from rag_vqa.retriever.training.training_pairs import Item, Pair
 from rag_vqa.retriever.training.training_settings import SourceSettings
 from rag_vqa.types import Document
 
-COUNTRIES, ASKED = 48, 2  # of a group: countries, sections asked about in each
+COUNTRIES, ASKED = 48, 2  # in a group: countries, and sections that questions are about in each
 FAMILY_SIZE = 2  # countries in a family, whose flags are easily confused
 DROPPED_FACTS = 0.1  # of facts that a document leaves out
 WINDOW = 96  # tokens of text; CLIP's own is 77, but here a word can be a piece a letter
-_ORDER, _FAMILY, _WORDS, _PHOTO, _DRAWING = range(5)  # what a generator is for
+_ORDER, _FAMILY, _WORDS, _PHOTO, _DRAWING = range(5)  # the purpose of a random generator
 
 
 def flag_source(settings: SourceSettings) -> "FlagPairs":
-    """The source of `format: flags`. Raises UsageError: it has no files, rows or negatives."""
+    """The training source of `format: flags`.
+
+    Raises:
+        UsageError: an option of files, rows or negatives is given: the source has none.
+    """
     own = settings.model_fields_set - {"format", "weight"}
     if own:
         raise UsageError(f"the flags are drawn, not read: leave out {', '.join(sorted(own))}.")
@@ -40,31 +44,31 @@ def flag_source(settings: SourceSettings) -> "FlagPairs":
 
 @dataclass(frozen=True, slots=True)
 class FlagPairs:
-    """A Source without end. Rows 2c and 2c + 1 of a group of 96 ask about its country c."""
+    """A training source without end. Rows 2c and 2c + 1 of each 96 ask about country c."""
 
     name: str = "flags"
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
         """Pairs of these places. Pictures are drawn only for countries that are asked about, and
         the rows of one country share them."""
-        world = _World(seed)
-        return [world.pair(row) for row in rows]
+        cache = _DrawCache(seed)
+        return [cache.pair(row) for row in rows]
 
 
 @dataclass(slots=True)
-class _World:
-    """What one draw has made so far, by group and family or country."""
+class _DrawCache:
+    """What one call of `draw` has made so far, by group and country."""
 
     seed: int
     families: dict[tuple[int, int], list[Country]] = field(default_factory=dict)
-    asked: dict[tuple[int, int], list[tuple[str, Question]]] = field(default_factory=dict)
+    questions: dict[tuple[int, int], list[tuple[str, Question]]] = field(default_factory=dict)
     pictures: dict[tuple[int, int, int], Image.Image] = field(default_factory=dict)
 
     def pair(self, row: int) -> Pair:
         group, place = divmod(row, COUNTRIES * ASKED)
         number, which = divmod(place, ASKED)
-        asked = self._asked(group, number)
-        text, question = asked[which % len(asked)]
+        choices = self._questions(group, number)
+        text, question = choices[which % len(choices)]
         identity = f"flags/{self.seed}/{group}/{number}/{question.section}"
         return Pair(
             Item(f"{INSTRUCTION} {question.text}", self._picture(group, number, _PHOTO)),
@@ -83,22 +87,22 @@ class _World:
             self.families[group, family] = invent_countries(rng, FAMILY_SIZE, FAMILY_SIZE)
         return self.families[group, family][member]
 
-    def _asked(self, group: int, number: int) -> list[tuple[str, Question]]:
-        """Text of a document and a question on it, for the sections asked about."""
-        if (group, number) not in self.asked:
+    def _questions(self, group: int, number: int) -> list[tuple[str, Question]]:
+        """A document's text with a question on it, for each section that is asked about."""
+        if (group, number) not in self.questions:
             entity, rng = self._country(group, number).entity, self._rng(group, _WORDS, number)
             texts = {d.section: d for d in documents(entity, rng=rng, drop=DROPPED_FACTS)}
             found: dict[str, list[Question]] = {}
             for question in questions(entity, rng):
                 found.setdefault(question.section, []).append(question)
             order = [s for s in self._order(group, number) if s in texts and s in found]
-            self.asked[group, number] = [
+            self.questions[group, number] = [
                 (_window(texts[s]), found[s][rng.integers(len(found[s]))]) for s in order[:ASKED]
             ]
-        return self.asked[group, number]
+        return self.questions[group, number]
 
     def _order(self, group: int, number: int) -> list[str]:
-        """Sections, the first that a country has are asked about."""
+        """Sections in drawn order: questions are about the first ones that a country has."""
         rng = self._rng(group, _ORDER)
         shared = rng.random() < 0.5
         rng = rng if shared else self._rng(group, _ORDER, 1 + number)

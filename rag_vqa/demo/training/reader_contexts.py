@@ -33,9 +33,9 @@ from rag_vqa.types import Document, Hit, Passage, PromptLimits, Query
 
 UNKNOWN = "unknown"
 QUESTIONS_PER_CONTEXT = 5  # questions of one context
-# Shares of situations; where the retriever is right it is nearly always so at rank 1.
-FIRST, NO_FLAG, ASTRAY = 0.8, 0.2, 0.03
-COUNTRIES_TRIED = 12  # flags of which those that a photo without one is most like are shown
+# Shares of situations. Where a retriever finds the right document, it is nearly always at rank 1.
+RIGHT_FIRST, NO_FLAG, WRONG_PHOTO = 0.8, 0.2, 0.03
+COUNTRIES_TRIED = 12  # for a photo without a flag, the flags most like it are chosen among these
 SHORT_PROMPT_SHARE = 0.15  # of prompts are the benchmarks' short form, whose answers cite nothing
 CONTEXT_TOKENS = 1024
 LENGTH_MULTIPLE = 64  # tokens
@@ -45,13 +45,13 @@ _CITED = re.compile(r"\[(\d+)\] (.+)")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One photo, the documents shown, and questions with what a good reader writes."""
+    """One photo, the documents in the prompt, and questions with the answers of a good reader."""
 
     photo: Picture | None
     hits: tuple[Hit, ...]
-    asked: tuple[tuple[str, str], ...]  # (question, answer)
+    questions: tuple[tuple[str, str], ...]  # (question, answer)
     template: str = "answer"
-    right: int = 0  # number of the document whose flag the photo shows
+    matching_document: int = 0  # number of the document whose flag the photo shows; 0: none
 
     def query(self, question: str) -> Query:
         """The photo with one question."""
@@ -85,7 +85,7 @@ def _make_context(rng: np.random.Generator, k: int, illustrated: bool) -> Contex
     target, others = kin[0], kin[1:]
     shown = replace(target, entity=drop_facts(target.entity, rng, 0.1))
     order = [shown, *others][:k]
-    if k > 1 and rng.random() > FIRST:
+    if k > 1 and rng.random() > RIGHT_FIRST:
         place = int(rng.integers(1, k))
         order[0], order[place] = order[place], order[0]
     section = _choose_section(rng, target)
@@ -96,13 +96,13 @@ def _make_context(rng: np.random.Generator, k: int, illustrated: bool) -> Contex
         for country in order
     ]
     number = order.index(shown) + 1 if shown in order else 0
-    said = _stated_facts(shown, found[number - 1]) if number and answerable else {}
+    stated = _stated_facts(shown, found[number - 1]) if number and answerable else {}
     template = (
         "closed-book" if k == 0 else "short" if rng.random() < SHORT_PROMPT_SHARE else "answer"
     )
-    cited = f"[{number}] " if template == "answer" else ""
-    asked = [
-        (q.text, cited + said[q.attribute] if q.attribute in said else UNKNOWN)
+    citation = f"[{number}] " if template == "answer" else ""
+    pairs = [
+        (q.text, citation + stated[q.attribute] if q.attribute in stated else UNKNOWN)
         for q in _choose_questions(rng, target, section)
     ]
     return Context(
@@ -111,14 +111,14 @@ def _make_context(rng: np.random.Generator, k: int, illustrated: bool) -> Contex
             Hit(document, Passage(document.id, 0, document.text), rank, 0.0)
             for rank, document in enumerate(found, 1)
         ),
-        asked=tuple(asked),
+        questions=tuple(pairs),
         template=template,
-        right=number if answerable and illustrated else 0,
+        matching_document=number if answerable and illustrated else 0,
     )
 
 
 def _sort_by_likeness(countries: list[Country], photo: Picture) -> list[Country]:
-    """By how near the flag's mean colour is to the photo's: what a retriever would bring."""
+    """Nearest mean colours first: what a retriever would find for the photo."""
 
     def distance(country: Country) -> float:
         flag = draw_flag(country.flag, 16).mean(axis=(0, 1))
@@ -129,7 +129,7 @@ def _sort_by_likeness(countries: list[Country], photo: Picture) -> list[Country]
 
 def _draw_photo(rng: np.random.Generator, target: Country) -> tuple[Picture, bool]:
     """A photo for the question, and whether it shows the target's flag."""
-    if rng.random() < ASTRAY:
+    if rng.random() < WRONG_PHOTO:
         return invent_countries(rng, 1, kin=1)[0].photo(rng), False
     return target.photo(rng), True
 
@@ -166,7 +166,7 @@ def _choose_questions(
 
 
 def _stated_facts(country: Country, document: Document) -> dict[str, str]:
-    """What the document states, by attribute; a free one also by its noun alone."""
+    """The facts that the document states, by attribute; a free one also by its noun alone."""
     facts = country.entity.facts
     here = {a: fact.value for a, fact in facts.items() if section_of(a) == document.section}
     return here | {a.partition(":")[2]: value for a, value in here.items() if ":" in a}
@@ -176,43 +176,45 @@ def _stated_facts(country: Country, document: Document) -> dict[str, str]:
 class ContextRow:
     """One context as tokens: its ids, then those of each question with its answer.
 
-    `branch` (L) is 0 for the context and n for the n-th question; `answer` marks what is learnt;
-    `source` is the place in the context that an answer's token is copied from, -1 for none;
-    `alike` at the beginning of each document's picture is that of the photo if both show one
-    flag, else the frame's very first token.
+    `branch` (L) is 0 for the context and n for the n-th question. `answer` marks tokens to learn.
+    `source` is the place in the context that an answer's token is copied from, -1 for none.
+    `match` at the beginning of each document's picture is the place of the photo if both show one
+    flag, else that of the very first token; -1 elsewhere.
     """
 
     ids: list[int]
     branch: list[int]
     answer: list[bool]
     source: list[int]
-    alike: list[int]
+    match: list[int]
 
 
 def encode_context(
     context: Context, encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast
 ) -> ContextRow:
     """Tokens of a context, through the builder and encoder that a reader's prompt goes through."""
-    first = context.asked[0][0]
+    first = context.questions[0][0]
     # Nothing is dropped here: the contexts are made to fit.
     prompt = build_prompt(context.query(first), context.hits, LIMITS, lambda _: 0, context.template)
     frame, end = encoder.render(prompt.parts).rsplit(first, 1)
     space = " " * frame.endswith(" ")  # belongs to the question's first token
     frame = frame.removesuffix(space)
     frame = frame.replace(vocabulary.IMAGE, vocabulary.IMAGE * IMAGE_TOKENS)
-    read = tokenizer(frame, return_offsets_mapping=True)
-    ids = list(read["input_ids"])
-    places = {start: i for i, (start, end) in enumerate(read["offset_mapping"]) if end > start}
+    frame_tokens = tokenizer(frame, return_offsets_mapping=True)
+    ids = list(frame_tokens["input_ids"])
+    places = {
+        start: i for i, (start, end) in enumerate(frame_tokens["offset_mapping"]) if end > start
+    }
     branch, answer, source = [0] * len(ids), [False] * len(ids), [-1] * len(ids)
-    for number, (question, reply) in enumerate(context.asked, 1):
-        asked = tokenizer(f"{space}{question}{end}")["input_ids"]
-        replied = tokenizer(f" {reply}", return_offsets_mapping=True)
-        copied = _copy_sources(reply, replied, frame, places, ids)
-        replied = [*replied["input_ids"], tokenizer.eos_token_id]
-        ids += [*asked, *replied]
-        branch += [number] * (len(asked) + len(replied))
-        answer += [False] * len(asked) + [True] * len(replied)
-        source += [-1] * len(asked) + copied
+    for number, (question, reply) in enumerate(context.questions, 1):
+        question_ids = tokenizer(f"{space}{question}{end}")["input_ids"]
+        reply_tokens = tokenizer(f" {reply}", return_offsets_mapping=True)
+        reply_sources = _copy_sources(reply, reply_tokens, frame, places, ids)
+        reply_ids = [*reply_tokens["input_ids"], tokenizer.eos_token_id]
+        ids += [*question_ids, *reply_ids]
+        branch += [number] * (len(question_ids) + len(reply_ids))
+        answer += [False] * len(question_ids) + [True] * len(reply_ids)
+        source += [-1] * len(question_ids) + reply_sources
     return ContextRow(ids, branch, answer, source, _matching_pictures(context, ids, tokenizer))
 
 
@@ -223,37 +225,37 @@ def _matching_pictures(
     image = tokenizer.convert_tokens_to_ids(vocabulary.IMAGE)
     firsts = [place for place, token in enumerate(ids) if token == image][::IMAGE_TOKENS]
     for number, place in enumerate(firsts[1:], 1):  # the first is the photo
-        found[place] = firsts[0] if number == context.right else 0
+        found[place] = firsts[0] if number == context.matching_document else 0
     return found
 
 
 def _copy_sources(
-    reply: str, read: BatchEncoding, frame: str, places: dict[int, int], ids: list[int]
+    reply: str, tokens: BatchEncoding, frame: str, places: dict[int, int], ids: list[int]
 ) -> list[int]:
     """Where a reader should look in the frame while it writes each token of a reply.
 
-    At the value, piece by piece, and at the document's number for its citation; before the value
-    at the value's beginning; at the frame's very first token where the reply is "unknown".
-    -1 where the place is not certain: the value stands twice in its document, or in other pieces.
-    `read` is the reply after a space, `places` tells the frame's tokens by where they start.
+    At the value, piece by piece, and at the document's number for its citation. Before the value:
+    at the value's beginning. For the reply "unknown": at the frame's very first token. -1 if the
+    place is uncertain: the value stands twice in its document, or in other pieces.
+    `tokens` are those of the reply after a space; `places` has the frame's tokens by their start.
     """
-    found = [-1] * (len(read["input_ids"]) + 1)  # the end is copied from nowhere
+    found = [-1] * (len(tokens["input_ids"]) + 1)  # the end is copied from nowhere
     if reply == UNKNOWN:
         return [0, *found[1:]]
-    cited = _CITED.fullmatch(reply)
-    heading = frame.find(f"\n[{cited[1]}] ") if cited else 0
-    last = frame.find(f"\n[{int(cited[1]) + 1}] ", heading) if cited else -1
+    citation = _CITED.fullmatch(reply)
+    heading = frame.find(f"\n[{citation[1]}] ") if citation else 0
+    last = frame.find(f"\n[{int(citation[1]) + 1}] ", heading) if citation else -1
     document = frame[heading : last if last > 0 else len(frame)]
-    value = f" {cited[2] if cited else reply}"
+    value = f" {citation[2] if citation else reply}"
     if document.count(value) != 1:
         return found
-    here, there = len(reply) + 1 - len(value), heading + document.find(value)
-    starts = {here + i: there + i for i in range(len(value))}
-    for token, (start, _) in enumerate(read["offset_mapping"]):
-        place = places.get(starts.get(start, there), -1)
-        if start < here or ids[place] == read["input_ids"][token]:
+    in_reply, in_frame = len(reply) + 1 - len(value), heading + document.find(value)
+    starts = {in_reply + i: in_frame + i for i in range(len(value))}
+    for token, (start, _) in enumerate(tokens["offset_mapping"]):
+        place = places.get(starts.get(start, in_frame), -1)
+        if start < in_reply or ids[place] == tokens["input_ids"][token]:
             found[token] = place
-    if cited:
+    if citation:
         found[2] = places.get(heading + 2, -1)  # " ", "[", then the number
     return found
 
@@ -271,7 +273,7 @@ def collate_rows(rows: list[ContextRow], pad: int) -> dict[str, Tensor]:
     answer = column([[int(a) for a in r.answer] for r in rows], 0).bool()
     # The token at a place is predicted one place earlier: there is where to look for its source.
     source = column([r.source[1:] for r in rows], -1)
-    alike = column([r.alike for r in rows], -1)
+    match = column([r.match for r in rows], -1)
     # A token sees what stands before it, in the context or in its own branch.
     own = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     seen = own & torch.ones(length, length, dtype=torch.bool).tril()
@@ -283,5 +285,5 @@ def collate_rows(rows: list[ContextRow], pad: int) -> dict[str, Tensor]:
         "branch": branch,
         "answer": answer,
         "source": source,
-        "alike": alike,
+        "match": match,
     }

@@ -169,7 +169,7 @@ class Namer:
         self.bare = self.rng.random() < 0.67
 
     def word(self, syllables: int = 0) -> str:
-        """A word in capitals and small letters, of two or three syllables unless told."""
+        """A capitalised word of this number of syllables; 0: mostly two or three."""
         rng = self.rng
         manner = rng.choice(MANNERS) if rng.random() < 0.2 else self.manner
         onsets, vowels, codas = _SYLLABLES[manner, self.bare]
@@ -182,7 +182,7 @@ class Namer:
             text += rng.choice(onsets) + rng.choice(vowels)
         return text[0].upper() + text[1:]
 
-    def framed(self, frames: tuple[str, ...], share: float) -> str:
+    def fill_frame(self, frames: tuple[str, ...], share: float) -> str:
         """A word, or with probability `share` one of the frames filled; never a refused name."""
         while True:
             text = self.word()
@@ -201,7 +201,7 @@ class Namer:
         """A country's name."""
         rng = self.rng
         if rng.random() < 0.35:
-            return self.framed(_COUNTRY_FRAMES, 1.0)
+            return self.fill_frame(_COUNTRY_FRAMES, 1.0)
         while True:
             stem = self.word(rng.choice((1, 2, 2, 3)))
             name = stem if rng.random() < 0.35 else stem.rstrip("aeiouyé'ʻ") + rng.choice(_ENDINGS)
@@ -210,16 +210,16 @@ class Namer:
 
     def city(self) -> str:
         """A city's name."""
-        return self.framed(_CITY_FRAMES, 0.25)
+        return self.fill_frame(_CITY_FRAMES, 0.25)
 
     def peak(self) -> str:
         """A mountain's name."""
-        return self.framed(_PEAK_FRAMES, 0.7)
+        return self.fill_frame(_PEAK_FRAMES, 0.7)
 
     def tongue(self) -> str:
         """A language's name."""
         if self.rng.random() < 0.1:
-            return self.framed(_TONGUE_FRAMES, 1.0)
+            return self.fill_frame(_TONGUE_FRAMES, 1.0)
         return self.demonym(self.word())
 
     def demonym(self, name: str) -> str:
@@ -233,7 +233,7 @@ class Namer:
 
     def coin(self) -> str:
         """A coin's or banknote's name, in small letters."""
-        return self.framed((), 0.0).lower()
+        return self.fill_frame((), 0.0).lower()
 
 
 def _pieces(frame: str) -> list[str]:

@@ -18,7 +18,7 @@ def test_answers_stand_in_the_cited_document(drawn: dict[int, list[Context]]) ->
     cited = 0
     for k in (1, 3):
         for context in drawn[k]:
-            for _, answer in context.asked:
+            for _, answer in context.questions:
                 found = re.fullmatch(r"(?:\[(\d)\] )?(.+)", answer)
                 assert found is not None
                 number, value = found[1], found[2]
@@ -35,11 +35,11 @@ def test_answers_stand_in_the_cited_document(drawn: dict[int, list[Context]]) ->
 def test_without_documents_everything_is_unknown(drawn: dict[int, list[Context]]) -> None:
     for context in drawn[0]:
         assert not context.hits and context.template == "closed-book"
-        assert {answer for _, answer in context.asked} == {UNKNOWN}
+        assert {answer for _, answer in context.questions} == {UNKNOWN}
 
 
 def test_the_right_document_is_first_most_of_the_time(drawn: dict[int, list[Context]]) -> None:
-    numbers = [answer[1] for c in drawn[3] for _, answer in c.asked if answer.startswith("[")]
+    numbers = [answer[1] for c in drawn[3] for _, answer in c.questions if answer.startswith("[")]
     share = numbers.count("1") / len(numbers)
     assert 0.6 < share < 0.97 and {"2", "3"} & set(numbers)
 
@@ -53,7 +53,7 @@ def test_pictures_follow_the_prompt(drawn: dict[int, list[Context]]) -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     a, b = (make_contexts(np.random.default_rng(9), 2, 2) for _ in range(2))
-    assert [c.asked for c in a] == [c.asked for c in b]
+    assert [c.questions for c in a] == [c.questions for c in b]
     for first, second in zip(a, b, strict=True):
         for p, q in zip(first.pictures, second.pictures, strict=True):
             np.testing.assert_array_equal(p, q)

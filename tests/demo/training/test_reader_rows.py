@@ -48,7 +48,7 @@ def test_copied_tokens_are_those_at_their_source(drawn: list[tuple[Context, Cont
 def test_answers_are_whole(drawn: list[tuple[Context, ContextRow]]) -> None:
     reader = tokenizer()
     for context, made in drawn:
-        for number, (_, reply) in enumerate(context.asked, 1):
+        for number, (_, reply) in enumerate(context.questions, 1):
             ids = [
                 token
                 for token, branch, answer in zip(made.ids, made.branch, made.answer, strict=True)
@@ -65,9 +65,9 @@ def test_a_picture_is_matched_if_it_shows_the_photo_s_flag(
     for context, made in drawn:
         firsts = [i for i, token in enumerate(made.ids) if token == image][::IMAGE_TOKENS]
         assert len(firsts) == 1 + len(context.hits)
-        matched = [made.alike[place] == firsts[0] for place in firsts[1:]]
+        matched = [made.match[place] == firsts[0] for place in firsts[1:]]
         assert [number for number, yes in enumerate(matched, 1) if yes] == (
-            [context.right] if context.right else []
+            [context.matching_document] if context.matching_document else []
         )
 
 
@@ -98,7 +98,7 @@ def test_no_question_sees_another(drawn: list[tuple[Context, ContextRow]]) -> No
 
 def test_unknown_looks_at_the_beginning(drawn: list[tuple[Context, ContextRow]]) -> None:
     for context, made in drawn:
-        for number, (_, reply) in enumerate(context.asked, 1):
+        for number, (_, reply) in enumerate(context.questions, 1):
             first = next(
                 i
                 for i, (b, a) in enumerate(zip(made.branch, made.answer, strict=True))
