@@ -70,7 +70,7 @@ def build(
     _check_build_flags(engine, devices, shard, dry_run)
     keep_tokens = False if codes_only else None
     asked = BuildOptions(source, out, split, keep_tokens, Shard.parse(shard), yes)
-    with _running(context):
+    with _job_signals(context):
         if dry_run:
             for line in preview_build(asked, settings, context):
                 print(line)
@@ -98,7 +98,7 @@ def add(ctx: typer.Context, source: SourceOptions, out: Out, yes: options.Yes = 
 
     context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
-    with _running(context):
+    with _job_signals(context):
         report = add_documents(AddOptions(source, out, yes), settings, context)
     _print_build(context, report)
 
@@ -123,7 +123,7 @@ def sync(
 
     context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
-    with _running(context):
+    with _job_signals(context):
         asked = SyncOptions(source, out, dry_run, force, yes)
         found = asdict(sync_knowledge_base(asked, settings, context))
     if context.json:
@@ -135,7 +135,7 @@ def sync(
 
 
 @contextmanager
-def _running(context: CommandContext) -> Iterator[None]:
+def _job_signals(context: CommandContext) -> Iterator[None]:
     """While a job runs, signals stop it after its last commit; --quiet hides warnings."""
     with warnings.catch_warnings(), raise_on_signals():
         if context.quiet:

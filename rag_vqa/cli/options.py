@@ -173,16 +173,16 @@ def with_settings(
         }
 
         @functools.wraps(verb)
-        def extended(**given: Any) -> None:
+        def run_verb(**given: Any) -> None:
             verb(**{name: value for name, value in given.items() if name not in added})
 
-        _set_parameters(extended, _ordered(own, added))
-        return extended
+        _set_parameters(run_verb, _in_help_order(own, added))
+        return run_verb
 
     return extend
 
 
-def _ordered(own: Parameters, added: Parameters) -> Parameters:
+def _in_help_order(own: Parameters, added: Parameters) -> Parameters:
     """The parameters as --help lists them: shared ones together, in one order for all verbs."""
     shared = {**added, **{name: own[name] for name in _OTHER_SHARED if name in own}}
     order = ["image", "k", "where", *SETTING_OPTIONS]
@@ -276,13 +276,13 @@ def with_source(verb: Verb) -> Verb:
     }
 
     @functools.wraps(verb)
-    def extended(**given: Any) -> None:
+    def run_verb(**given: Any) -> None:
         named = {name: given.pop(name) for name in added}
         path, mapping = named.pop("source"), tuple(named.pop("mapping") or ())
         verb(source=SourceOptions(path, mapping=mapping, **named), **given)
 
-    _set_parameters(extended, {**first, **added, **own})
-    return extended
+    _set_parameters(run_verb, {**first, **added, **own})
+    return run_verb
 
 
 def _set_parameters(verb: Verb, parameters: Parameters) -> None:

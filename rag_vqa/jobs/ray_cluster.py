@@ -52,7 +52,7 @@ def build_on_cluster(
         Missing: Ray is not installed; otherwise as `build_knowledge_base`.
     """
     prepared = prepare_build(options, settings, reporter)
-    sharded = ShardedBuild.of(options, prepared, shard_count(prepared.reader.total))
+    sharded = ShardedBuild.from_prepared(options, prepared, shard_count(prepared.reader.total))
     return build_shards_on_cluster(_with_absolute_paths(sharded), reporter)
 
 

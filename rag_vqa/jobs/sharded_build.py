@@ -82,7 +82,7 @@ class ShardedBuild:
     count: int
 
     @classmethod
-    def of(cls, options: BuildOptions, prepared: PreparedBuild, count: int) -> ShardedBuild:
+    def from_prepared(cls, options: BuildOptions, prepared: PreparedBuild, count: int) -> ShardedBuild:
         """The sharded build of a prepared one."""
         return cls(
             options.source,
@@ -222,7 +222,7 @@ def build_on_devices(
         UsageError, Mismatch, Missing, Stopped: as `build_knowledge_base`.
     """
     prepared = prepare_build(options, settings, reporter)
-    sharded = ShardedBuild.of(options, prepared, len(devices))
+    sharded = ShardedBuild.from_prepared(options, prepared, len(devices))
     sharded.prepare_folder()
     # No lock, which a killed process could keep.
     done = multiprocessing.get_context("spawn").RawArray("q", sharded.count)
