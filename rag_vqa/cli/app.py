@@ -34,7 +34,7 @@ from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_interrupted
 from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RagVqaError
 from rag_vqa.formatting import escape_invisible
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 
 # Typer carries its own copy of click in some versions: its classes are reached through Typer's.
 _ClickError: Any = typer.BadParameter.__mro__[2]
@@ -178,7 +178,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_interrupted()
         return EXIT_INTERRUPTED
-    except Stopped as stop:
+    except JobStopped as stop:
         how = "^C stopped:" if stop.by_hand else "Stopped:"
         message = (
             f"{how} {stop.message}" if stop.message else "Stopped before anything was written."

@@ -32,7 +32,7 @@ from rag_vqa.jobs.document_source import (
 )
 from rag_vqa.jobs.download_consent import ModelRevision
 from rag_vqa.jobs.models import BuiltWith
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def build_knowledge_base(
         UsageError, Mismatch, Missing: invalid options, or a model or file that is missing; raised
             before a model loads.
         BadInput: a document is refused, and the source is strict.
-        Stopped: a signal or ^C; what was committed is safe.
+        JobStopped: a signal or ^C; what was committed is safe.
     """
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
@@ -221,7 +221,7 @@ def add_records(
     """Encode and store the documents of a source.
 
     Raises:
-        Stopped: the lists of refused documents are written, and what was committed is safe.
+        JobStopped: the lists of refused documents are written, and what was committed is safe.
     """
     from rag_vqa.retriever.knowledge_base import AddReport
 
@@ -235,9 +235,9 @@ def add_records(
                 strict=reader.options.strict,
                 report=report,
             )
-    except (KeyboardInterrupt, Stopped) as stop:
+    except (KeyboardInterrupt, JobStopped) as stop:
         write_refused(out, [*reader.rejected, *report.rejected], report.missing_images)
-        raise Stopped.after(stop, continue_message(kb)) from None
+        raise JobStopped.after(stop, continue_message(kb)) from None
     return finish_build(kb, out, reader.rejected, report, reporter)
 
 

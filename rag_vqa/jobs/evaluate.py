@@ -20,7 +20,7 @@ from rag_vqa.jobs.document_source import Shard
 from rag_vqa.jobs.local_processes import exit_of, run_processes
 from rag_vqa.jobs.models import make_pipeline, open_pipeline
 from rag_vqa.jobs.score import RunScores, open_scorer, score_ledger
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 from rag_vqa.types import Example
 
@@ -122,7 +122,7 @@ def run_evaluation(
 
     Raises:
         UsageError, Missing, BadInput: invalid options or missing files, before a model loads.
-        Stopped: a signal or ^C; the same call resumes.
+        JobStopped: a signal or ^C; the same call resumes.
     """
     from rag_vqa.eval.results.result_files import parse_thresholds
     from rag_vqa.settings import load_settings
@@ -138,8 +138,8 @@ def run_evaluation(
         if options.devices is not None:
             return _run_on_devices(options, settings, reporter, thresholds)
         return _run_shard(options, settings, reporter, shard, thresholds)
-    except (KeyboardInterrupt, Stopped) as stop:
-        raise Stopped.after(stop, _SAFE) from None
+    except (KeyboardInterrupt, JobStopped) as stop:
+        raise JobStopped.after(stop, _SAFE) from None
 
 
 def _run_shard(

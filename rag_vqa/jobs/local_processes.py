@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, RagVqaError
-from rag_vqa.jobs.signals import Stopped, raise_on_signals
+from rag_vqa.jobs.signals import JobStopped, raise_on_signals
 
 _POLL_SECONDS = 0.2
 
@@ -67,7 +67,7 @@ def exit_of(work: Callable[[], object], name: str) -> int:
     try:
         with raise_on_signals():
             work()
-    except (Stopped, KeyboardInterrupt):
+    except (JobStopped, KeyboardInterrupt):
         return EXIT_PARTIAL
     except (RagVqaError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.jobs.models import open_knowledge_base, open_pipeline
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 from rag_vqa.types import Example
 
@@ -79,7 +79,7 @@ def run_mining(
     Raises:
         UsageError, Missing, BadInput: invalid options or missing files, before a model loads; no
             row has a negative.
-        Stopped: a signal or ^C; the same call resumes.
+        JobStopped: a signal or ^C; the same call resumes.
     """
     from rag_vqa.retriever.training.source_packing import find_files
     from rag_vqa.retriever.training.training_settings import SourceSettings
@@ -130,9 +130,9 @@ def _mine_rows(
             )
             for done in file.take(mined):
                 advance(done)
-    except (Stopped, KeyboardInterrupt) as stop:
+    except (JobStopped, KeyboardInterrupt) as stop:
         message = f"{file.done:,} rows are safe. The same command goes on from here."
-        raise Stopped.after(stop, message) from None
+        raise JobStopped.after(stop, message) from None
     fewer, most = file.finish(options.count)
     if not most:
         raise BadInput(

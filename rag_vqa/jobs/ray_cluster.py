@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rag_vqa.errors import Missing, RagVqaError
 from rag_vqa.jobs.build import BuildOptions, BuildReport, prepare_build
 from rag_vqa.jobs.sharded_build import ShardedBuild
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def build_shards_on_cluster(sharded: ShardedBuild, reporter: Reporter) -> BuildR
             with reporter.progress("shards", sharded.count) as advance:
                 for done, _ in enumerate(rows.iter_rows(), built + 1):
                     advance(done)
-    except (KeyboardInterrupt, Stopped) as stop:
+    except (KeyboardInterrupt, JobStopped) as stop:
         safe = "complete shards are safe. The same command goes on from here."
-        raise Stopped.after(stop, safe) from None
+        raise JobStopped.after(stop, safe) from None
     return sharded.merge(reporter)
 
 
@@ -99,7 +99,7 @@ def build_shards(batch: dict[str, Any], sharded: ShardedBuild) -> dict[str, Any]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # every node would repeat them
                 sharded.build_shard(number, encoder, attempt)
-        except (KeyboardInterrupt, Stopped) as stop:
+        except (KeyboardInterrupt, JobStopped) as stop:
             raise RagVqaError(
                 f"Shard {number} of {sharded.count} was stopped on its node."
             ) from stop

@@ -50,7 +50,7 @@ from rag_vqa.jobs.document_source import (
 )
 from rag_vqa.jobs.download_consent import ModelRevision
 from rag_vqa.jobs.local_processes import exit_of, run_processes
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Advance, LineNote, LogReporter, Reporter, no_note
 from rag_vqa.storage import atomic
 from rag_vqa.storage.fingerprint import check_unchanged, file_state
@@ -82,7 +82,9 @@ class ShardedBuild:
     count: int
 
     @classmethod
-    def from_prepared(cls, options: BuildOptions, prepared: PreparedBuild, count: int) -> ShardedBuild:
+    def from_prepared(
+        cls, options: BuildOptions, prepared: PreparedBuild, count: int
+    ) -> ShardedBuild:
         """The sharded build of a prepared one."""
         return cls(
             options.source,
@@ -219,7 +221,7 @@ def build_on_devices(
 
     Raises:
         RagVqaError: a process failed.
-        UsageError, Mismatch, Missing, Stopped: as `build_knowledge_base`.
+        UsageError, Mismatch, Missing, JobStopped: as `build_knowledge_base`.
     """
     prepared = prepare_build(options, settings, reporter)
     sharded = ShardedBuild.from_prepared(options, prepared, len(devices))
@@ -233,8 +235,8 @@ def build_on_devices(
     try:
         with reporter.progress("encode", sharded.total) as advance:
             codes = run_processes(targets, lambda: advance(sum(done[:])))
-    except (KeyboardInterrupt, Stopped) as stop:
-        raise Stopped.after(stop, _continue_message(sum(done[:]))) from None
+    except (KeyboardInterrupt, JobStopped) as stop:
+        raise JobStopped.after(stop, _continue_message(sum(done[:]))) from None
     check_exit_codes(codes, sharded.folder, sum(done[:]))
     return sharded.merge(reporter)
 
@@ -275,7 +277,7 @@ def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) 
 
     Raises:
         RagVqaError: one failed.
-        Stopped: one was stopped.
+        JobStopped: one was stopped.
     """
     # The last: by a signal that came before the process could answer it.
     stopped = (EXIT_PARTIAL, EXIT_INTERRUPTED, -signal.SIGTERM)
@@ -286,7 +288,7 @@ def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) 
                 f"have so far is safe in {folder}. The same command goes on from here."
             )
     if any(codes):
-        raise Stopped(_continue_message(documents))
+        raise JobStopped(_continue_message(documents))
 
 
 def _continue_message(documents: int) -> str:

@@ -1,7 +1,7 @@
 """Signals that stop a job: SIGTERM, SIGUSR1 and ^C. What was committed is safe.
 
-Knows signals and how the process ends. Does not know what is safe: the job that catches `Stopped`,
-or asks whether to stop, does.
+Knows signals and how the process ends. Does not know what is safe: the job that catches
+`JobStopped`, or asks whether to stop, does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEFERRED_NOTE = b"\nStopping after this step; ^C again ends it at once.\n"
 _exits_at_once = False
 
 
-class Stopped(BaseException):
+class JobStopped(BaseException):
     """A signal or ^C stopped a job. The same command, or call, continues it.
 
     Raised in the main thread. Not an Exception, so that no handler for errors catches it.
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
     @classmethod
     def after(cls, stop: BaseException, message: str) -> Self:
-        """What a job raises after it caught `stop` (KeyboardInterrupt or Stopped)."""
+        """What a job raises after it caught `stop` (KeyboardInterrupt or JobStopped)."""
         return cls(message, isinstance(stop, KeyboardInterrupt) or getattr(stop, "by_hand", False))
 
     @property
@@ -47,10 +47,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise `Stopped` on SIGTERM and SIGUSR1, which clusters send before they kill a process."""
+    """Raise `JobStopped` on SIGTERM and SIGUSR1; clusters send them before they kill a process."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped
+        raise JobStopped
 
     with _signal_handler(("SIGTERM", "SIGUSR1"), stop):
         yield
@@ -71,7 +71,7 @@ def defer_signals(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if number == signal.SIGINT and (is_requested or not is_polled):
             raise KeyboardInterrupt
         if not is_polled:
-            raise Stopped
+            raise JobStopped
         if not (is_requested or quiet):
             os.write(2, _DEFERRED_NOTE)  # not print: it may have been printing as the signal came
         is_requested = True

@@ -19,7 +19,7 @@ from rag_vqa.jobs.build import (
     write_refused,
 )
 from rag_vqa.jobs.document_source import MISSING_IMAGES_FILE, SourceOptions, SourceReader
-from rag_vqa.jobs.signals import Stopped
+from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def sync_knowledge_base(
 
     Raises:
         UsageError: among others, more than 5% would be deleted without `force`.
-        Stopped: a signal or ^C; what was committed is safe.
+        JobStopped: a signal or ^C; what was committed is safe.
         Mismatch, Missing, BadInput: as `build_knowledge_base`.
     """
     from rag_vqa.settings import load_settings
@@ -95,8 +95,8 @@ def sync_knowledge_base(
                     on_progress=advance,
                     strict=options.source.strict,
                 )
-        except (KeyboardInterrupt, Stopped) as stop:
-            raise Stopped.after(stop, continue_message(kb)) from None
+        except (KeyboardInterrupt, JobStopped) as stop:
+            raise JobStopped.after(stop, continue_message(kb)) from None
         return _finish_sync(kb, options, report, reporter)
 
 

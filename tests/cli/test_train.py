@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tiny_training import checkpoint, digest, pairs, settings
 
-from rag_vqa.jobs.signals import Stopped, defer_signals
+from rag_vqa.jobs.signals import JobStopped, defer_signals
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.dual_encoder import DualEncoder
@@ -108,7 +108,7 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    "number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Stopped)]
+    "number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, JobStopped)]
 )
 def test_before_the_first_step_a_signal_ends_it_at_once(
     number: int, raised: type[BaseException]

@@ -96,14 +96,14 @@ def test_what_cannot_work_is_told_before_a_model_loads(
 
 def stopped(mine: Mine, *args: Any) -> Any:
     """Mined until one row is there."""
-    from rag_vqa.jobs.signals import Stopped
+    from rag_vqa.jobs.signals import JobStopped
     from rag_vqa.retriever.training import hard_negatives
 
     whole = hard_negatives.mine_negatives
 
     def one(*given: Any) -> Any:
         yield next(whole(*given))
-        raise Stopped
+        raise JobStopped
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hard_negatives, "mine_negatives", one)
