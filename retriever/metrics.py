@@ -38,7 +38,7 @@ def hit(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> hit(["a", "b", "c"], {"b", "x"}, 2)
     1.0
     """
-    return float(not _right(ranked, relevant, k).isdisjoint(ranked[:k]))
+    return float(not _relevant_ids(ranked, relevant, k).isdisjoint(ranked[:k]))
 
 
 def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
@@ -47,7 +47,7 @@ def recall(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> recall(["a", "b", "c"], {"b", "x"}, 2)
     0.5
     """
-    right = _right(ranked, relevant, k)
+    right = _relevant_ids(ranked, relevant, k)
     return len(right.intersection(ranked[:k])) / len(right)
 
 
@@ -62,7 +62,7 @@ def reciprocal_rank(
     0.5
     """
     depth = max(len(ranked), 1) if k is None else k
-    right = _right(ranked, relevant, depth)
+    right = _relevant_ids(ranked, relevant, depth)
     return next((1 / rank for rank, name in enumerate(ranked[:depth], 1) if name in right), 0.0)
 
 
@@ -75,7 +75,7 @@ def ndcg(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     >>> ndcg(["a", "b"], {"a"}, 2), round(ndcg(["a", "b"], {"b"}, 2), 4)
     (1.0, 0.6309)
     """
-    right, first = _right(ranked, relevant, k), ranked[:k]
+    right, first = _relevant_ids(ranked, relevant, k), ranked[:k]
     places = sorted(first.index(name) for name in right.intersection(first))
     gain = sum(1 / log2(place + 2) for place in places)  # in order: the same sum in every process
     return gain / sum(1 / log2(rank + 1) for rank in range(1, min(k, len(right)) + 1))
@@ -117,7 +117,9 @@ def answer_rank(answers: Iterable[str], texts: Iterable[str]) -> int:
     return 0
 
 
-def _right(ranked: Sequence[str], relevant: Collection[str], k: int) -> set[str] | frozenset[str]:
+def _relevant_ids(
+    ranked: Sequence[str], relevant: Collection[str], k: int
+) -> set[str] | frozenset[str]:
     """The right documents, each once. Raises if there is nothing to score."""
     _check_depth(k)
     if isinstance(relevant, str) or isinstance(ranked, str):

@@ -110,7 +110,7 @@ class Trace:
         twin.__dict__.update(
             ret_cell=cell, text_model=self.text.run_tower, vision_model=self.vision.run_tower
         )
-        self._side, self._inputs = side, inputs.to(side.device, side.dtype)
+        self._side, self._inputs = side, inputs.to_device(side.device, side.dtype)
         features = F.normalize(twin(**self._inputs).ret_features, dim=-1).float()
         self.tokens: Tensor = features.flatten(0, -2)
 

@@ -116,7 +116,8 @@ class RetrieverNetwork(Protocol):
     """A family's model: both sides, which may be one object.
 
     Its class has a classmethod `from_pretrained(source, *, config, dtype, revision,
-    local_files_only)`, which raises OSError if there is no such checkpoint.
+    local_files_only)`, which raises OSError if there is no such checkpoint, and a method
+    `to(device)`.
     """
 
     @property
@@ -131,9 +132,6 @@ class RetrieverNetwork(Protocol):
 
     def eval(self) -> Any:
         """Switch to inference; returns itself."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move to a device; returns itself."""
 
 
 class RetrieverProcessor(Protocol):

@@ -129,7 +129,7 @@ class RetModel(_RetPreTrained):
 
     def encode(self, inputs: RetInputs) -> Tensor:
         """Tokens (B, K, D) of a batch, or (B, D) if the model pools; not normalised."""
-        features: Tensor = self(**inputs.to(self.device, self.dtype)).ret_features
+        features: Tensor = self(**inputs.to_device(self.device, self.dtype)).ret_features
         return features
 
     def update_digest(self, digest: Any) -> None:

@@ -45,7 +45,7 @@ class RetInputs:
     image_mask: Tensor
     image_index: Tensor | None = None
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
+    def to_device(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
         """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
         moved: dict[str, Tensor | None] = {}
         for name, value in vars(self).items():

@@ -14,20 +14,20 @@ from torch.nn import functional as F
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 
-SCALE_BOUNDS = 0.01, 100.0  # what a learned scale may become
+SCALE_BOUNDS = 0.01, 100.0  # of a learned scale
 
 
 class DualEncoder(nn.Module):
-    """Query and passage side → unit features, in one forward, as DDP wants it.
+    """Query and passage side → unit features, in one forward, as DDP needs it.
 
     Parameters that no output depends on are frozen: the release's unused layer norm, towers whose
     configuration says so, and a trained tower's layers above the last that the cell reads.
 
     Attributes:
-        model: the retriever; what was frozen before stays frozen.
-        log_scale: (), trained where the scale is learned.
+        model: the retriever; parameters frozen before stay frozen.
+        log_scale: (), trained if the scale is learned.
 
-    Raises UsageError: a learned scale begins outside of what it may become.
+    Raises UsageError: a learned scale starts outside of its bounds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class DualEncoder(nn.Module):
         least, most = SCALE_BOUNDS
         if learn_scale and not least <= scale <= most:
             raise UsageError(
-                f"a learned scale stays from {least:g} to {most:g}, and this one begins with "
+                f"a learned scale stays between {least:g} and {most:g}, but this one starts with "
                 f"{scale:g}: set loss.scale."
             )
         self.model = model
@@ -47,16 +47,20 @@ class DualEncoder(nn.Module):
     def forward(
         self, query: Mapping[str, Tensor], passage: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs of `RetModel.forward`, (B, …) and (N, …) → (B, K, D), (N, K, D) or (B, D),
-        (N, D), float32, of unit length; and the scale ().
+        """Features of both sides, float32 and of unit length, and the scale ().
 
-        As in the release, the query side gets no text_mask: where a query has no text it reads
-        the tokenizer's marks, in every batch.
+        Args:
+            query, passage: inputs of `RetModel.forward`, (B, …) and (N, …).
+
+        Returns: (B, K, D) and (N, K, D), or (B, D) and (N, D) if the model pools; and ().
+
+        As in the release, the query side gets no text_mask: a query without text reads the
+        tokenizer's marks, in every batch.
         """
         if query.get("input_ids") is None:
-            raise ValueError("the query side needs input_ids: of an absent text, the marks alone")
-        asked = {name: tensor for name, tensor in query.items() if name != "text_mask"}
-        queries = _unit_features(self.model.get_query_model(), asked)
+            raise ValueError("the query side needs input_ids: the marks alone for an absent text")
+        inputs = {name: tensor for name, tensor in query.items() if name != "text_mask"}
+        queries = _unit_features(self.model.get_query_model(), inputs)
         passages = _unit_features(self.model.get_passage_model(), passage)
         trained = [p for p in self.parameters() if p.requires_grad]
         queries = _KeepInGraph.apply(queries, *trained)  # type: ignore[no-untyped-call]
@@ -64,7 +68,7 @@ class DualEncoder(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """(): what the scores are multiplied with."""
+        """(): multiplies the scores."""
         if not self.log_scale.requires_grad:
             return self.log_scale.exp()
         least, most = (math.log(bound) for bound in SCALE_BOUNDS)
@@ -72,10 +76,10 @@ class DualEncoder(nn.Module):
 
 
 class _KeepInGraph(torch.autograd.Function):
-    """The features as they are, now dependent on all parameters, with no gradient for them.
+    """The unchanged features, made to depend on all parameters, without a gradient for them.
 
-    DDP waits for every parameter in every step. Those of a modality that none of this rank's
-    items has would never come; so they come with nothing, which DDP counts as zeros.
+    DDP waits for every parameter in every step. Parameters of a modality that no item of this rank
+    has would never arrive. So they arrive without a gradient, which DDP counts as zeros.
     """
 
     @staticmethod
@@ -93,7 +97,7 @@ def _unit_features(side: RetModel, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def freeze_unused(model: RetrieverModel) -> None:
-    """Freeze what neither side's features depend on, where text and picture are both there."""
+    """Freeze all parameters that no feature depends on, even of an item with text and picture."""
     training = model.training
     model.eval()  # no dropout: no random number is drawn
     nodes: list[Any] = []

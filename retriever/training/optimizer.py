@@ -1,9 +1,9 @@
 """Optimizers: which one updates which parameters, and the learning rate over the steps.
 
 Muon (Jordan et al., 2024): momentum whose matrix is replaced by its nearest orthogonal one, by
-five steps of a Newton-Schulz iteration. Kept by hand beside torch.optim.Muon: ours computes in
-float32 and batches matrices of one shape, which is what makes it pay on a CPU and on small models.
-Knows nothing of models or data.
+five steps of a Newton-Schulz iteration. Written by hand although torch.optim.Muon exists: ours
+computes in float32 and batches matrices of one shape, which makes it pay on a CPU and on small
+models. Knows parameters and rates. Does not know models or data.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for hidden matrices, AdamW without decay for all else, see `split_param_groups`."""
+    """Muon for hidden matrices, AdamW without decay for the rest, see `split_param_groups`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient; there is no closure."""
+        """Update every parameter that has a gradient. `closure` is not supported."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["muon"]:
@@ -76,12 +76,12 @@ class MuonAdamW(torch.optim.Optimizer):
     def _state(self, p: nn.Parameter, name: str) -> Tensor:
         if name not in self.state[p]:
             self.state[p][name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
-        found: Tensor = self.state[p][name]
-        return found
+        state: Tensor = self.state[p][name]
+        return state
 
 
 class LearningRates(Protocol):
-    """What of a plan an optimizer is made by."""
+    """The part of a training plan that an optimizer needs."""
 
     @property
     def optimizer(self) -> str: ...
@@ -94,7 +94,7 @@ class LearningRates(Protocol):
 
 
 def make_optimizer(named: NamedParameters, plan: LearningRates) -> torch.optim.Optimizer:
-    """The optimizer that a plan names."""
+    """The optimizer named in a plan."""
     if plan.optimizer == "muon":
         return MuonAdamW(
             named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
@@ -113,8 +113,10 @@ def make_adamw(named: NamedParameters, *, rate: float, weight_decay: float) -> t
 
 
 def split_param_groups(named: NamedParameters) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden matrices, and all else; only what requires gradients. Embeddings (names with
-    "embed") are looked up, not multiplied by: they count as not hidden."""
+    """Hidden matrices, and the rest, of the parameters that require gradients.
+
+    Embeddings (names with "embed") are looked up, not multiplied: they belong to the rest.
+    """
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, p in named:
@@ -124,7 +126,10 @@ def split_param_groups(named: NamedParameters) -> tuple[list[nn.Parameter], list
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """(n, r, c) → about the nearest matrices with all singular values 1 (to .3), same shape."""
+    """(n, r, c) → nearly the nearest orthogonal matrices, same shape.
+
+    Their singular values are 1 to within 0.3.
+    """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT

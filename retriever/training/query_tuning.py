@@ -191,7 +191,7 @@ def _fit(
 
     module = found.model.get_query_model()
     module.to(accelerator.device)
-    passages = chooser.searched().to(accelerator.device)
+    passages = chooser.encode_pool().to(accelerator.device)
     choices = _QueryStep(
         module, found.processor, parts.training, passages, list(chooser.pool), told.seed
     )
@@ -230,7 +230,7 @@ class _QueryStep:
         pairs = [self.pairs[place] for place in self._places(step)]
         inputs = self.processor([p.query.text for p in pairs], [p.query.image for p in pairs])
         device = self.passages.device
-        features = self.module(**inputs.to(device, torch.float32)).ret_features
+        features = self.module(**inputs.to_device(device, torch.float32)).ret_features
         places = {identity: place for place, identity in enumerate(self.ids)}
         right = [[places[one] for one in p.positives if one in places] for p in pairs]
         most = max(map(len, right))

@@ -22,8 +22,8 @@ from rag_vqa.retriever.training.objective import contrastive_objective
 from rag_vqa.retriever.training.training_pairs import Batch
 
 Inputs = Mapping[str, Tensor]
-MAX_SKIPPED_STEPS = 20  # in a row: fp16's scale begins too high, and is halved until gradients fit
-SHOWN_NAMES = 64  # names
+MAX_SKIPPED_STEPS = 20  # in a row: fp16's scale starts too high, and is halved until gradients fit
+SHOWN_NAMES = 64  # of rows in an error
 
 
 def compute_gradients(
@@ -35,20 +35,21 @@ def compute_gradients(
     backward: Callable[[Tensor], Any],
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Forward and backward of one step; gradients are added to the parameters'.
+    """Forward and backward of one step; adds gradients to the parameters'.
 
-    In chunks: the features of all without their graphs, the loss's gradient with respect to them,
-    then chunk by chunk again, from the random state that it had, with that gradient. Costs a
-    second forward, and the memory of one chunk; the loss is of the whole batch.
+    With chunks: first encodes all without graphs, then takes the loss's gradient by the features,
+    then encodes chunk by chunk again, from the same random state, and goes back with that
+    gradient. Costs a second forward, needs the memory of one chunk, and the loss is of the whole
+    batch.
 
     Args:
-        module: TwoSides, or DDP around it.
-        chunks: parts of this rank's share; the same number on all ranks.
+        module: DualEncoder, or DDP around it.
+        chunks: number of parts of this rank's share, the same on all ranks.
         backward: `Accelerator.backward`, or `Tensor.backward`.
-        no_sync: `lambda: accelerator.no_sync(module)`: entered for all chunks but the last.
+        no_sync: `lambda: accelerator.no_sync(module)`, entered for all chunks but the last.
 
-    Returns: the loss () without graph, and the objective's figures.
-    Raises UsageError where there are more chunks than queries.
+    Returns: the loss () without graph, and the objective's metrics.
+    Raises UsageError if there are more chunks than queries.
     """
     check_chunks(chunks, len(batch.positives))
     right = batch.passage_ids, batch.positives
@@ -69,17 +70,17 @@ def compute_gradients(
 
 
 def split_inputs(inputs: Inputs, i: int, parts: int) -> dict[str, Tensor]:
-    """The i-th part of one side's rows, with those pictures alone that it shows."""
-    of = dict(inputs)
-    pictures = of.pop("pixel_values", None) if "image_index" in of else None
-    found = {name: tensor.tensor_split(parts)[i] for name, tensor in of.items()}
+    """The i-th part of one side's rows, with only the pictures of these rows."""
+    per_row = dict(inputs)
+    pictures = per_row.pop("pixel_values", None) if "image_index" in per_row else None
+    part = {name: tensor.tensor_split(parts)[i] for name, tensor in per_row.items()}
     if pictures is not None:
-        index, shown = found["image_index"], found.get("image_mask")
-        if shown is not None:  # absent pictures have a place too: any that is there anyway
-            index = torch.where(shown.bool(), index, index[shown.argmax()])
-        used, found["image_index"] = torch.unique(index, return_inverse=True)
-        found["pixel_values"] = pictures[used]
-    return found
+        index, present = part["image_index"], part.get("image_mask")
+        if present is not None:  # an absent picture has an index too: let it be one in use
+            index = torch.where(present.bool(), index, index[present.argmax()])
+        used, part["image_index"] = torch.unique(index, return_inverse=True)
+        part["pixel_values"] = pictures[used]
+    return part
 
 
 def _cached_features(
@@ -90,10 +91,11 @@ def _cached_features(
     with torch.no_grad():
         for query, passage in parts:
             states.append((torch.get_rng_state(), *get_device_states(*query.values())))
-            some, others, scale = module(query, passage)
-            queries.append(some)
-            passages.append(others)
-    # Older torch hands weights that autocast cast here, without a graph, to the second forward.
+            query_part, passage_part, scale = module(query, passage)
+            queries.append(query_part)
+            passages.append(passage_part)
+    # Older torch would reuse the weights that autocast cast here, without a graph, in the second
+    # forward.
     torch.clear_autocast_cache()
     leaves = [x.requires_grad_() for x in (torch.cat(queries), torch.cat(passages), scale.detach())]
     return leaves[0], leaves[1], leaves[2], states
@@ -107,21 +109,22 @@ def _backward_chunks(
     backward: Callable[[Tensor], Any],
     no_sync: Callable[[], AbstractContextManager[Any]],
 ) -> None:
-    of_queries, of_passages, of_scale = grads
+    """Encode chunk by chunk again, each from its random state, and go back from `grads`."""
+    query_grads, passage_grads, scale_grad = grads
     for i, (query, passage) in enumerate(parts):
         last = i == len(parts) - 1
         with nullcontext() if last else no_sync():
-            cpu, devices, others = states[i]
-            torch.set_rng_state(cpu)
-            set_device_states(devices, others)
-            some, more, scale = module(query, passage)
-            product = (some * of_queries.tensor_split(len(parts))[i]).sum()
-            product = product + (more * of_passages.tensor_split(len(parts))[i]).sum()
-            backward(product + scale * of_scale if last else product)
+            cpu_state, devices, device_states = states[i]
+            torch.set_rng_state(cpu_state)
+            set_device_states(devices, device_states)
+            queries, passages, scale = module(query, passage)
+            product = (queries * query_grads.tensor_split(len(parts))[i]).sum()
+            product = product + (passages * passage_grads.tensor_split(len(parts))[i]).sum()
+            backward(product + scale * scale_grad if last else product)
 
 
 def check_chunks(chunks: int, share: int) -> None:
-    """Raises UsageError where a process's share of a batch does not make so many chunks."""
+    """Raises UsageError if a process's share of a batch is too small for this number of chunks."""
     if not 1 <= chunks <= share:
         raise UsageError(
             f"{chunks} chunks of {share} pairs a process: set chunks from 1 to {share}, or a "
@@ -130,36 +133,38 @@ def check_chunks(chunks: int, share: int) -> None:
 
 
 class NanGuard:
-    """Looks at what `module` returns, from now until `remove`."""
+    """Checks the outputs of `module` for NaN and infinity, from now until `remove`."""
 
     def __init__(self, module: nn.Module, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.skipped = 0
-        self.whole: Tensor | None = None
-        self._hook = module.register_forward_hook(self._look)
+        self._finite: Tensor | None = None  # whether all outputs of this step are
+        self._hook = module.register_forward_hook(self._watch)
 
     def remove(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._hook.remove()
 
     def check(
         self, step: int, loss: Tensor, norm: Tensor, names: tuple[str, ...], stop: bool
     ) -> bool:
-        """Whether any process was asked to stop. All processes must call it, in every step.
+        """Whether any process wants to stop. All processes must call this in every step.
 
         Args:
-            norm: of the gradients, that of all processes.
+            norm: of the gradients of all processes.
+            names: of this process's rows, for the error.
+            stop: whether this process wants to stop.
 
         Raises:
-            RagVqaError: in all processes, if in any something is no number.
+            RagVqaError: in all processes, if one of them has NaN or infinity.
         """
-        features = True if self.whole is None else bool(self.whole)
-        self.whole = None
-        number = bool(torch.isfinite(loss))
-        fits = bool(torch.isfinite(norm))
-        flags = torch.tensor([float(not features), float(not number), float(not fits), float(stop)])
-        bad_features, bad_loss, bad_gradients, stops = self._over_all(flags)
-        overflow = bad_gradients and not (bad_features or bad_loss) and self._scaled()
+        features_fine = True if self._finite is None else bool(self._finite)
+        self._finite = None
+        loss_fine, gradients_fine = bool(torch.isfinite(loss)), bool(torch.isfinite(norm))
+        faults = [not features_fine, not loss_fine, not gradients_fine, stop]
+        bad_features, bad_loss, bad_gradients, stops = self._any_process(faults)
+        scales_loss = self.accelerator.scaler is not None
+        overflow = bad_gradients and not (bad_features or bad_loss) and scales_loss
         self.skipped = self.skipped + 1 if overflow else 0
         if (
             bad_features
@@ -168,34 +173,34 @@ class NanGuard:
             or (bad_gradients and not overflow)
         ):
             what = "features" if bad_features else "a loss" if bad_loss else "gradients"
-            raise RagVqaError(self._told(step, what, names, features=features, number=number))
+            raise RagVqaError(self._describe(step, what, names, features_fine, loss_fine))
         return stops
 
-    def _scaled(self) -> bool:
-        return self.accelerator.scaler is not None
-
-    def _over_all(self, flags: Tensor) -> list[bool]:
+    def _any_process(self, own: Sequence[bool]) -> list[bool]:
+        """Each flag: whether it is set in any process."""
+        flags = torch.tensor([float(flag) for flag in own])
         if self.accelerator.num_processes > 1:
             flags = self.accelerator.reduce(flags.to(self.accelerator.device), "sum")
         return [bool(flag) for flag in flags.tolist()]
 
-    def _told(
-        self, step: int, what: str, names: tuple[str, ...], *, features: bool, number: bool
+    def _describe(
+        self, step: int, what: str, names: tuple[str, ...], features_fine: bool, loss_fine: bool
     ) -> str:
-        mine = [(self.accelerator.process_index, names, features, number)]
-        every = gather_object(mine)
+        """The error's text, which names the rows of the processes that caused it."""
+        own = [(self.accelerator.process_index, names, features_fine, loss_fine)]
+        every = gather_object(own)
         guilty = [e for e in every if not e[2]] or [e for e in every if not e[3]] or every
-        shown = "; ".join(f"process {rank}: {_join_names(rows)}" for rank, rows, _, _ in guilty)
+        rows = "; ".join(f"process {rank}: {_join_names(names)}" for rank, names, _, _ in guilty)
         return (
-            f"Step {step}: {what} that are no numbers ({shown}). Nothing was saved of this step. "
-            "Look at these rows, or go on with another folder and a smaller rate."
+            f"Step {step}: {what} that are not finite numbers ({rows}). This step was not saved. "
+            "Check these rows, or continue in another folder with a smaller rate."
         )
 
-    def _look(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _watch(self, module: nn.Module, inputs: Any, output: Any) -> None:
         for tensor in _iter_tensors(output):
             if tensor.is_floating_point():
                 fine = torch.isfinite(tensor.detach()).all()
-                self.whole = fine if self.whole is None else self.whole & fine
+                self._finite = fine if self._finite is None else self._finite & fine
 
 
 def _join_names(names: tuple[str, ...]) -> str:

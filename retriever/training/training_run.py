@@ -101,7 +101,7 @@ def train_retriever(
     if source is not None:
         note = watch.note if accelerator.is_main_process else NO_CALLBACKS.note
         count = settings.data.validation_pairs
-        pool = HeldOut.of(source, count, found.model, found.processor, note)
+        pool = HeldOut.from_source(source, count, found.model, found.processor, note)
         validation = Validation(pool.recall, lambda: keep(BEST_FOLDER))
     fitted = fit(
         module,

@@ -26,7 +26,7 @@ from rag_vqa.types import Passage, Query
 
 
 class HeldOut:
-    """Pairs that are not trained on, and the passages that are searched: theirs, each once."""
+    """Pairs kept out of training, and the pool of passages to search: theirs, each once."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class HeldOut:
         processor: RetProcessor,
         more: Sequence[Item] = (),
     ) -> None:
-        """`more`: passages that are searched, too. Raises BadInput where there are no pairs."""
+        """`more`: further passages for the pool. Raises BadInput if there are no pairs."""
         if not pairs:
             raise BadInput("there are no held-out pairs to measure with.")
         self.pairs, self.model = tuple(pairs), model
@@ -43,10 +43,10 @@ class HeldOut:
             self.encoder = Encoder(model, processor)
         items = [item for pair in pairs for item in (pair.passage, *pair.negatives)]
         self.pool = {item.id: item for item in (*items, *more)}
-        self._passages: Tensor | None = None  # where the passage side does not change
+        self._passages: Tensor | None = None  # encoded once, if the passage side is frozen
 
     @classmethod
-    def of(
+    def from_source(
         cls,
         source: PairSource,
         count: int,
@@ -60,17 +60,16 @@ class HeldOut:
         return cls(usable_pairs(list(drawn.values()), processor, skip, note), model, processor)
 
     def recall(self) -> dict[str, float]:
-        """Shares of queries with a right passage at the first place, and among the first five."""
+        """Share of queries with a right passage at the first place, and among the first five."""
         ranks = self.ranks()
         return {f"recall@{k}": float((ranks <= k).mean()) for k in (1, 5)}
 
     def ranks(self) -> NDArray[np.int64]:
-        """(Q) of each pair, from 1: where its best right passage stands. Equal scores count
-        against it."""
+        """(Q), from 1: each pair's best right passage. Equal scores count against it."""
         places = {identity: place for place, identity in enumerate(self.pool)}
         with eval_mode(self.model):
-            queries = self._encoded([pair.query for pair in self.pairs], queries=True)
-            passages = self.searched()
+            queries = self._encode([pair.query for pair in self.pairs], queries=True)
+            passages = self.encode_pool()
         ranks = []
         for query, pair in zip(queries, self.pairs, strict=True):
             scores = maxsim(query[None], passages)[0]
@@ -79,34 +78,36 @@ class HeldOut:
             ranks.append(1 + int((scores[~right] >= scores[right].max()).sum()))
         return np.array(ranks)
 
-    def searched(self) -> Tensor:
-        """(N, K, D) of the pool, in its order, on the CPU; (N, 1, D) where the model pools."""
+    def encode_pool(self) -> Tensor:
+        """(N, K, D) of the pool, in its order, on the CPU; (N, 1, D) if the model pools."""
         if self._passages is not None:
             return self._passages
-        encoded = self._encoded(list(self.pool.values()), queries=False)
+        encoded = self._encode(list(self.pool.values()), queries=False)
         side = self.model.get_passage_model()
         parts = (side, side.text_model, side.vision_model)
         if not any(p.requires_grad for part in parts for p in part.parameters()):
             self._passages = encoded
         return encoded
 
-    def _encoded(self, items: Sequence[Item], *, queries: bool) -> Tensor:
+    def _encode(self, items: Sequence[Item], *, queries: bool) -> Tensor:
         if queries:
-            asked = [Query(item.text, item.image, instruction="") for item in items]
-            return torch.from_numpy(self.encoder.encode_queries(asked))
-        shown = [Passage(item.id, 0, item.text, item.image) for item in items]
-        return torch.from_numpy(self.encoder.encode_passages(shown))
+            as_queries = [Query(item.text, item.image, instruction="") for item in items]
+            return torch.from_numpy(self.encoder.encode_queries(as_queries))
+        as_passages = [Passage(item.id, 0, item.text, item.image) for item in items]
+        return torch.from_numpy(self.encoder.encode_passages(as_passages))
 
 
 def usable_pairs(
     pairs: Sequence[Pair], processor: RetProcessor, skip: bool, note: Callable[[str], None]
 ) -> list[Pair]:
-    """The pairs whose pictures can be opened. Now, not hours later; and not kept open, for memory.
+    """The pairs whose pictures can be opened. Fails now, not hours later; keeps none open.
 
-    Raises BadInput: one cannot be opened, with the name of its pair, unless under `skip`: then it
-    is noted.
+    Args:
+        skip: leave out pairs whose pictures cannot be opened, and note them.
+
+    Raises BadInput: a picture cannot be opened, unless `skip`; it names the pair.
     """
-    good = []
+    usable = []
     for pair in pairs:
         try:
             open_pictures(pair, processor, {})
@@ -115,13 +116,13 @@ def usable_pairs(
                 raise
             note(f"left out of those held out: {error}")
         else:
-            good.append(pair)
-    return good
+            usable.append(pair)
+    return usable
 
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; afterwards each part is in the mode that it was in."""
+    """Evaluation mode within the block; afterwards each part has its former mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -53,7 +53,7 @@ def test_a_probe_moves_what_was_read(encoder) -> None:
     for size in (1e-2, -1e-2):
         step, calls[:] = size * gradient / gradient.norm(), []
         handle = xa.register_forward_hook(moved)
-        inputs = encoder.processor(["a red bird"], [RED]).to(side.device, side.dtype)
+        inputs = encoder.processor(["a red bird"], [RED]).to_device(side.device, side.dtype)
         with torch.no_grad():
             values.append(F.normalize(side(**inputs).ret_features, dim=-1)[0, 0, 0])
         handle.remove()
@@ -100,7 +100,7 @@ def test_rollout_gives_back_all_that_it_is_given(encoder) -> None:
 
 def test_what_is_hidden_is_not_attended_to_and_the_picture_is_read_once(encoder) -> None:
     trace, side = traced(encoder), encoder.model.get_passage_model()
-    inputs = encoder.processor(["a red bird"], [RED]).to(side.device, side.dtype)
+    inputs = encoder.processor(["a red bird"], [RED]).to_device(side.device, side.dtype)
     seen = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1]], dtype=torch.bool)
     hook = side.vision_model.register_forward_pre_hook(lambda *_: pytest.fail("read again"))
     found = trace.encode_masked(seen)

@@ -56,7 +56,9 @@ def test_a_mixed_batch_gives_what_single_items_give(encoder: Encoder) -> None:
 
 def test_an_absent_image_equals_the_release_s_black_one_masked(encoder: Encoder) -> None:
     black = encoder.processor(["a bird"], [Image.new("RGB", (336, 336))])
-    given = black.to(torch.device("cpu"), torch.float32) | {"image_mask": torch.zeros(1) + 1e-30}
+    given = black.to_device(torch.device("cpu"), torch.float32) | {
+        "image_mask": torch.zeros(1) + 1e-30
+    }
     side = encoder.model.get_passage_model()
     with torch.no_grad():
         expected = torch.nn.functional.normalize(side(**given).ret_features, dim=-1)
@@ -172,10 +174,10 @@ def test_joint_training_reads_a_query_as_alone_in_any_batch(checkpoint: Path) ->
     loaded = Encoder.load(checkpoint, device="cpu")
     cpu, dtype = torch.device("cpu"), torch.float32
     # As the release: the query side reads the marks of an absent text, without a text_mask.
-    marks = loaded.processor([""], [RED]).to(cpu, dtype) | {"text_mask": None}
+    marks = loaded.processor([""], [RED]).to_device(cpu, dtype) | {"text_mask": None}
     expected = loaded.model.get_query_model()(**marks).ret_features[0]
     for texts, images in (([""], [RED]), (["", "a red bird"], [RED, BLUE]), (["", ""], [RED, RED])):
-        side = loaded.processor(texts, images).to(cpu, dtype)
+        side = loaded.processor(texts, images).to_device(cpu, dtype)
         out = loaded.model(side, side, list(range(len(texts))))
         torch.testing.assert_close(out.query_features[0], expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="needs input_ids"):

@@ -62,7 +62,7 @@ def test_a_learned_scale_stays_within_bounds() -> None:
 def test_a_scale_beyond_the_bounds_is_kept_or_refused() -> None:
     model = two_sides(Case()).model
     assert math.isclose(float(DualEncoder(model, scale=1000.0).scale), 1000.0, rel_tol=1e-5)
-    with pytest.raises(UsageError, match=r"from 0.01 to 100, .* begins with 1000"):
+    with pytest.raises(UsageError, match=r"between 0.01 and 100, but .* starts with 1000"):
         DualEncoder(model, scale=1000.0, learn_scale=True)
 
 

@@ -80,6 +80,6 @@ def test_a_rank_s_nan_stops_the_job_which_names_it_and_its_rows(tmp_path: Path) 
     said = [line for line in ended.stdout.splitlines() if line.startswith("rank ")]
     assert said  # the launcher may end the second one before it speaks
     for line in said:
-        assert "Step 5: features that are no numbers (process 1: pairs.jsonl:row " in line
+        assert "Step 5: features that are not finite numbers (process 1: pairs.jsonl:row " in line
         assert line.count("pairs.jsonl:row ") == 3 and "process 0" not in line
     assert completed_steps(tmp_path / "out" / "state") == 4

@@ -45,9 +45,9 @@ def test_pictures_are_tried_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "9.png").write_bytes(b"none")
     told = SourceSettings(format="pairs", questions=file)
     with pytest.raises(BadInput, match=r"pairs\.jsonl:.*9\.png"):
-        HeldOut.of(open_source(told), 24, encoder.model, encoder.processor)
+        HeldOut.from_source(open_source(told), 24, encoder.model, encoder.processor)
     notes: list[str] = []
     skips = open_source(told.model_copy(update={"on_bad": "skip"}))
-    held_out = HeldOut.of(skips, 24, encoder.model, encoder.processor, notes.append)
+    held_out = HeldOut.from_source(skips, 24, encoder.model, encoder.processor, notes.append)
     assert len(held_out.pairs) == 23 and len(notes) == 1 and "9.png" in notes[0]
     assert len(held_out.ranks()) == 23
