@@ -63,7 +63,7 @@ def test_what_a_source_holds_is_said(cli, tmp_path) -> None:
     source = jsonl(tmp_path / "docs.jsonl", rows)
     done = cli("kb", "build", source, "--out", tmp_path / "d.kb")
     assert "12 documents (jsonl) · 1 with image (1 missing → " in done.err
-    assert "1 documents have an id that was there before" in done.err
+    assert "1 documents repeat an earlier id: the first one stays" in done.err
     assert "look non-English, for instance d0" in done.err
 
 
