@@ -27,7 +27,7 @@ from rag_vqa.retriever.training.query_tuning import TuningResult, tune_query_sid
 from rag_vqa.retriever.training.source_mixture import open_source
 from rag_vqa.retriever.training.training_loop import make_accelerator
 from rag_vqa.retriever.training.training_settings import SourceSettings
-from rag_vqa.retriever.training.validation import HeldOut
+from rag_vqa.retriever.training.validation import ValidationSet
 
 SIZES = (50, 200, 1000)
 TEST = 500  # questions
@@ -103,7 +103,7 @@ def tested(start: str, tuned: Path, file: Path) -> TuningResult:
         told = (encoder.instruction,) if encoder.instruction else ()
         source = open_source(SourceSettings(format="pairs", questions=file, instructions=told))
         drawn = source.draw(0, range(TEST))
-        held_out = HeldOut(drawn, encoder.model, encoder.processor)
+        held_out = ValidationSet(drawn, encoder.model, encoder.processor)
         ranks.append(held_out.ranks())
     passages = tuple(pair.positives[0].rpartition("/")[0] for pair in drawn)  # by country
     return TuningResult(None, tuned, ranks[0], ranks[1], passages, len(held_out.pool))  # type: ignore[arg-type]

@@ -206,7 +206,7 @@ def train_reader(folder: Path, tower_folder: Path, seed: int, steps: int) -> Non
         folder,
         made,
         identity=asdict(plan),
-        watch=TrainingCallbacks(line=print),
+        callbacks=TrainingCallbacks(on_line=print),
     )
     model.eval().half().save_pretrained(folder)
     reader_processor(tokenizer).save_pretrained(folder)

@@ -106,7 +106,7 @@ def train_matcher(folder: Path, seed: int = 0, steps: int = 3000) -> CLIPVisionM
         folder,
         made,
         identity=asdict(plan),
-        watch=TrainingCallbacks(line=print),
+        callbacks=TrainingCallbacks(on_line=print),
     )
     return matcher.tower
 

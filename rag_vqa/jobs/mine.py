@@ -128,7 +128,7 @@ def _mine_rows(
             mined = hard_negatives.mine_negatives(
                 rag.retrieve, len(rag.kb), remaining, options.count, options.skip, options.answers
             )
-            for done in file.take(mined):
+            for done in file.append(mined):
                 advance(done)
     except (JobStopped, KeyboardInterrupt) as stop:
         message = f"{file.done:,} rows are safe. The same command goes on from here."

@@ -107,7 +107,7 @@ def load_training_settings(options: TrainingOptions) -> TrainSettings:
     given = {name: getattr(options, name) for name in ("out", "start", "side", "seed")}
     flags = {name: value for name, value in given.items() if value is not None}
     settings = load_tree(TrainSettings, options.file, options.assignments, flags, TRAINING_GUIDE)
-    return settings.checked()
+    return settings.check_consistency()
 
 
 @contextmanager

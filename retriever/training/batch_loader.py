@@ -26,13 +26,13 @@ from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.source_mixture import Mixture, step_places
 from rag_vqa.retriever.training.training_pairs import Batch, Item, Pair, id_number
 
-PREFETCH_BATCHES = 2  # batches that each process has ready
-GRACE_SECONDS = 10  # seconds from being told to end: what a stopped run has to save its state
-# Rows in a row that may be left out: more are no accident, but a folder that is not there.
+PREFETCH_BATCHES = 2  # that each worker has ready
+GRACE_SECONDS = 10  # a worker lives on after SIGTERM, so that the parent can save its state
+# Rows skipped one after the other: more mean that a folder is missing.
 MAX_SKIPPED_ROWS = 20
-# Of tokens: few shapes, because kernels are compiled or chosen anew for each.
+# Text lengths are padded to multiples of this: kernels are compiled or chosen for each shape.
 LENGTH_MULTIPLE = 16
-OpenPictures = dict[str | bytes, Image]  # pictures of a batch, small, by path or by content
+OpenPictures = dict[str | bytes, Image]  # pictures of a batch, resized, by path or by content
 
 
 def load_batches(
@@ -47,20 +47,21 @@ def load_batches(
     world: int = 1,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """This rank's batches of the steps first_step … steps - 1.
+    """This rank's batches for the steps first_step … steps - 1.
 
     Args:
-        batch: pairs of all ranks together.
-        workers: processes that read, open and tokenise; 0: this one. They are started afresh, so
-            a script that gives some guards its start by `if __name__ == "__main__":`.
+        batch: pairs per step, over all ranks.
+        workers: processes that read, open pictures and tokenise; 0: this process. They are
+            spawned, so a script that uses them must guard its start with
+            `if __name__ == "__main__":`.
 
     Raises:
-        UsageError: the batch does not split over the ranks.
-        BadInput: a pair whose picture cannot be opened, unless its source says on_bad: skip; then
-            the next place that is good stands in for it, and `Batch.skipped` says why.
+        UsageError: the batch does not split evenly over the ranks.
+        BadInput: a picture cannot be opened, unless its source has on_bad: skip; then the pair at
+            the next good place replaces it, and `Batch.skipped` has the reason.
         RagVqaError: a worker has died.
     """
-    step_places(0, batch, rank, world)  # refused before any process starts
+    step_places(0, batch, rank, world)  # refuses before any process starts
     steps_of = _StepDataset(mixture, processor, seed, batch, rank, world)
     loader = DataLoader(
         steps_of,
@@ -69,7 +70,7 @@ def load_batches(
         num_workers=workers,
         collate_fn=_keep_batch,
         prefetch_factor=PREFETCH_BATCHES if workers else None,
-        # Fork would copy threads and CUDA; and torch's own generator stays as dropout needs it.
+        # A fork would copy threads and CUDA. An own generator leaves torch's to dropout.
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_init_worker,
         generator=torch.Generator(),
@@ -88,16 +89,18 @@ def _raise_errors(loader: DataLoader[Batch | RagVqaError]) -> Iterator[Batch]:
         if "DataLoader worker" not in str(error):
             raise
         raise RagVqaError(
-            "a process that prepares batches has ended. If memory ran out, give fewer: data.workers"
+            "a process that prepares batches has ended. If memory ran out, set fewer data.workers."
         ) from error
     finally:
-        del made  # ends the processes now, not when somebody lets go of the traceback
+        del made  # ends the processes now, not when the traceback is freed
 
 
 @dataclass(frozen=True)
 class _StepDataset(Dataset[Batch | RagVqaError]):
-    """Step → this rank's batch. Errors travel as values: raised in a worker they would come with
-    its traceback as their text."""
+    """Maps a step to this rank's batch.
+
+    Returns errors as values: if a worker raised them, their text would include its traceback.
+    """
 
     mixture: Mixture
     processor: RetProcessor
@@ -121,27 +124,32 @@ class _StepDataset(Dataset[Batch | RagVqaError]):
             return error
 
     def _good(self, place: int, pair: Pair, seen: OpenPictures, skipped: list[str]) -> Pair:
-        """The pair with its pictures, or that of the next place that can be opened."""
+        """The pair with its pictures opened, or else the next good pair."""
         for _ in range(MAX_SKIPPED_ROWS):
             try:
                 return open_pictures(pair, self.processor, seen)
             except BadInput as error:
-                if not self.mixture.skips(self.seed, place):
+                if not self.mixture.skips_bad_rows(self.seed, place):
                     raise
                 skipped.append(str(error))
             place += 1
             (pair,) = self.mixture.draw(self.seed, [place])
-        raise BadInput(f"{MAX_SKIPPED_ROWS} rows in a row cannot be used, at last {skipped[-1]}")
+        raise BadInput(
+            f"{MAX_SKIPPED_ROWS} rows in a row cannot be used; the last one: {skipped[-1]}"
+        )
 
 
 def _keep_batch(made: Any) -> Any:
-    """In place of torch's own collating, which would look into a batch."""
+    """Replaces torch's own collating, which would look into a batch."""
     return made
 
 
 def _init_worker(worker: int) -> None:
-    """One thread each. Signals to the whole group are the parent's to answer: it saves its work,
-    and is not to lose a process meanwhile. One that is told to end does so a little later."""
+    """Use one thread, and leave signals to the process group to the parent.
+
+    The parent saves its work when it is stopped, and must not lose a worker meanwhile: so a worker
+    ends some seconds after SIGTERM.
+    """
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     for name in ("SIGINT", "SIGUSR1"):
@@ -153,19 +161,22 @@ def _init_worker(worker: int) -> None:
 
 
 def collate(pairs: Sequence[Pair], processor: RetProcessor, skipped: Sequence[str] = ()) -> Batch:
-    """The pairs' queries, their own passages in the same order, then all negatives.
+    """A batch of the pairs' queries, their own passages in the same order, then all negatives.
 
-    The query side has no text_mask, as in the release: an absent text is read as its marks.
+    As in the release, the query side has no text_mask: of an absent text it reads the start and
+    end marks.
 
     Raises:
-        BadInput: a picture that cannot be opened; a pair whose passage is not among its positives.
-        UsageError: pairs with different numbers of negatives: ranks would differ in their shapes.
+        BadInput: a picture cannot be opened, or a passage is not among its query's positives.
+        UsageError: pairs have different numbers of negatives, so ranks would differ in shape.
     """
     if len({len(pair.negatives) for pair in pairs}) != 1:
-        raise UsageError("pairs of one batch need the same number of negatives, and at least one.")
+        raise UsageError(
+            "All pairs of a batch need the same number of negatives, and a batch needs a pair."
+        )
     for pair in pairs:
         if pair.passage.id not in pair.positives:
-            raise BadInput(f"{pair.name}: its passage is not among what is right for it.")
+            raise BadInput(f"{pair.name}: its passage is not among its positives.")
     seen: OpenPictures = {}
     pairs = [open_pictures(pair, processor, seen) for pair in pairs]
     negatives = [item for pair in pairs for item in pair.negatives]
@@ -185,10 +196,11 @@ def collate(pairs: Sequence[Pair], processor: RetProcessor, skipped: Sequence[st
 
 
 def open_pictures(pair: Pair, processor: RetProcessor, seen: OpenPictures) -> Pair:
-    """The pair with its pictures decoded and small; one that was `seen` is the same object. What
-    comes decoded stays as it is: the processor sees to that.
+    """The pair with its pictures decoded and resized. Pictures in `seen` are used again.
 
-    Raises BadInput: one cannot be opened, with the name of the pair.
+    Pictures that come decoded stay unchanged: the processor resizes them.
+
+    Raises BadInput with the name of the pair, if a picture cannot be opened.
     """
     opening = ImageTransform.from_processor(processor.image_processor, exif=not processor.parity)
 

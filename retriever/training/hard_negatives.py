@@ -21,7 +21,7 @@ from rag_vqa.storage.fingerprint import check_unchanged
 from rag_vqa.types import Document, Example, Hit, Query
 
 SearchFunction: TypeAlias = Callable[[Sequence[Query], int], list[list[Hit]]]
-QUESTIONS_AT_ONCE = 64  # questions that are encoded and searched together
+QUESTIONS_AT_ONCE = 64  # encoded and searched together
 
 
 def mine_negatives(
@@ -32,21 +32,21 @@ def mine_negatives(
     skip: int = 0,
     answers: bool = False,
 ) -> Iterator[tuple[str, list[str]]]:
-    """For each question its id, and the ids of the k best documents that are wrong, best first.
+    """For each question: its id, and the ids of the k best wrong documents, best first.
 
     Args:
-        search: the best documents of each query, as many as are asked for.
-        size: documents that it knows.
-        k: how many; fewer where there are no more.
-        skip: how many of the best that are not known to be right are left out: the nearer to the
-            top, the likelier that they are right and nobody said so.
-        answers: documents that hold an answer's text count as right too, as for pseudo-recall.
+        search: returns the given number of best documents for each query.
+        size: how many documents there are.
+        k: how many negatives; fewer if there are not enough.
+        skip: leave out this many of the best documents not known to be right: the higher one
+            ranks, the likelier it is right and only not labelled.
+        answers: documents that contain an answer's text count as right, too (pseudo-recall).
 
     Raises:
         UsageError: k < 1 or skip < 0.
     """
     if k < 1 or skip < 0:
-        raise UsageError(f"k is {k} and skip-top {skip}: at least 1, and at least 0.")
+        raise UsageError(f"k is {k} and skip-top {skip}: give at least 1, and at least 0.")
     waiting = iter(examples)
     while some := list(islice(waiting, QUESTIONS_AT_ONCE)):
         found = _wrong_documents(search, size, some, k + skip, answers)
@@ -57,8 +57,11 @@ def mine_negatives(
 def _wrong_documents(
     search: SearchFunction, size: int, examples: Sequence[Example], count: int, answers: bool
 ) -> list[list[str]]:
-    """The best `count` wrong ones of each. How many right ones are among the best is not known
-    before: where they leave too few, twice as many are asked for."""
+    """At least `count` wrong documents of each question, if there are as many.
+
+    The number of right documents among the best is not known beforehand: if too few wrong ones
+    are left, search again for twice as many.
+    """
     depth = min(size, count + max(len(example.relevant) for example in examples))
     waiting = list(range(len(examples)))
     found: list[list[str]] = [[] for _ in examples]
@@ -77,37 +80,39 @@ def _wrong_ids(example: Example, ranking: Sequence[Hit], answers: bool) -> list[
 
 
 def is_right(example: Example, document: Document, answers: bool) -> bool:
-    """Whether a document may not be a negative of a question."""
+    """Whether a document is right for a question, so that it must not be a negative."""
     right = {*example.relevant, *example.oracle}
     known = document.id in right or (example.level == "parent" and document.parent in right)
     return known or (answers and answer_rank(example.answers, [document.text]) > 0)
 
 
 class NegativesFile:
-    """A file in the making: OUT.begun, and OUT once `finish` is called.
+    """A file of negatives while it is written: OUT.begun, renamed to OUT by `finish`.
 
     Attributes:
-        done: questions that are in it.
+        done: how many questions it holds.
     """
 
-    def __init__(self, out: Path, said: Mapping[str, Any]) -> None:
-        """`said`: all that shapes the lines. Raises UsageError: OUT is there, or was begun with
-        something else."""
+    def __init__(self, out: Path, options: Mapping[str, Any]) -> None:
+        """`options`: everything on which the lines depend.
+
+        Raises UsageError: OUT exists, or was started with other options.
+        """
         if out.exists():
             raise UsageError(f"{out} exists. Give another name, or delete it.")
         out.parent.mkdir(parents=True, exist_ok=True)
-        self._out, self._begun = out, out.with_name(f"{out.name}.begun")
-        self._said = out.with_name(f"{out.name}.begun.json")
-        if self._begun.exists():
-            hint = f"Use the same files and options, or start again: rm {self._begun}"
-            check_unchanged(self._begun, _read_record(self._said), said, hint)
+        self._out, self._partial = out, out.with_name(f"{out.name}.begun")
+        self._record = out.with_name(f"{out.name}.begun.json")
+        if self._partial.exists():
+            hint = f"Use the same files and options, or start again: rm {self._partial}"
+            check_unchanged(self._partial, _read_record(self._record), options, hint)
         else:
-            atomic.write_file(self._said, json.dumps(said, sort_keys=True))
-        self.done = _cut_partial_line(self._begun)
+            atomic.write_file(self._record, json.dumps(options, sort_keys=True))
+        self.done = _cut_partial_line(self._partial)
 
-    def take(self, mined: Iterable[tuple[str, list[str]]]) -> Iterator[int]:
-        """Append what is mined; after each line, how many there are in all."""
-        with self._begun.open("a", encoding="utf-8") as file:
+    def append(self, mined: Iterable[tuple[str, list[str]]]) -> Iterator[int]:
+        """Append mined negatives; yields the number of all lines after each one."""
+        with self._partial.open("a", encoding="utf-8") as file:
             for identity, negatives in mined:
                 line = json.dumps({"id": identity, "negatives": negatives}, ensure_ascii=False)
                 file.write(line + "\n")
@@ -115,19 +120,20 @@ class NegativesFile:
                 yield self.done
 
     def finish(self, wanted: int) -> tuple[int, int]:
-        """Give it its name, unless it holds no negative: then it goes.
+        """Give the file its name, or remove it if it holds no negative.
 
-        Returns: how many questions have fewer than `wanted` negatives, and the most that one has.
+        Returns: how many questions have fewer than `wanted` negatives, and the largest number
+            that a question has.
         """
-        with self._begun.open(encoding="utf-8") as file:
+        with self._partial.open(encoding="utf-8") as file:
             counts = [len(json.loads(line)["negatives"]) for line in file]
         most = max(counts, default=0)
         if most:
-            atomic.sync_file(self._begun)
-            atomic.replace_file(self._begun, self._out)
+            atomic.sync_file(self._partial)
+            atomic.replace_file(self._partial, self._out)
         else:
-            atomic.remove_file(self._begun)
-        atomic.remove_file(self._said)
+            atomic.remove_file(self._partial)
+        atomic.remove_file(self._record)
         return sum(count < wanted for count in counts), most
 
 
@@ -140,7 +146,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _cut_partial_line(path: Path) -> int:
-    """Whole lines of a file; what a kill left of another one is taken off."""
+    """Remove an incomplete last line, left by a kill; returns the number of lines."""
     if not path.exists():
         return 0
     with path.open("rb+") as file:

@@ -41,12 +41,12 @@ _TOWER_CLASSES = {
     "text": (CLIPTextConfig, CLIPTextModel, "text_model"),
     "vision": (CLIPVisionConfig, CLIPVisionModel, "vision_model"),
 }
-LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # all of a layer
 
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model in training mode, with what turns texts and pictures into its inputs."""
+    """A model in training mode, with the processor for its texts and pictures."""
 
     model: RetrieverModel
     processor: RetProcessor
@@ -66,12 +66,12 @@ class InitialModel:
 
 
 def initialise(settings: TrainSettings) -> InitialModel:
-    """What `settings` begin with; only what is to be trained requires gradients.
+    """The model that `settings` name; only the trained parameters require gradients.
 
     Raises:
-        UsageError, Missing, RagVqaError: a configuration that cannot be, or no such checkpoint.
+        UsageError, Missing, RagVqaError: a bad configuration, or a checkpoint does not exist.
     """
-    torch.manual_seed(settings.seed)  # for what is made anew: a model, matrices of LoRA
+    torch.manual_seed(settings.seed)  # for random weights: a new model, LoRA matrices
     if settings.start is not None:
         encoder = Encoder.load(
             settings.start,
@@ -103,7 +103,7 @@ def initialise(settings: TrainSettings) -> InitialModel:
 
 
 def _with_vocabulary(wanted: ModelSettings, tokenizer: str | None) -> ModelSettings:
-    """A text tower described without `vocab_size` has a row for each token of its tokenizer."""
+    """Set `vocab_size` of a text tower that has none to the size of its tokenizer."""
     query = wanted.config.get("query_config") or {}
     text = query.get("text_config")
     if text is None or "vocab_size" in text or tokenizer is None:
@@ -118,8 +118,8 @@ def _check_vocabulary(found: InitialModel) -> None:
     words = len(found.processor.tokenizer)
     if words > rows:
         raise UsageError(
-            f"the tokenizer has {words} tokens, the text tower {rows} (vocab_size). Give the "
-            "tower's own tokenizer, or leave vocab_size out for a new one."
+            f"The tokenizer has {words} tokens, but the text tower {rows} (vocab_size). Use the "
+            "tower's own tokenizer, or leave out vocab_size for a new tower."
         )
 
 
@@ -135,9 +135,9 @@ def _digest_model(found: InitialModel) -> str:
 
 
 def set_trainable(model: RetrieverModel, settings: TrainSettings) -> None:
-    """Freeze, free, or adapt by LoRA; frozen parts stay in evaluation mode, without dropout.
+    """Freeze parts, train them, or add LoRA. Frozen parts stay in evaluation mode: no dropout.
 
-    Raises UsageError: the query side alone, of a model that is both sides.
+    Raises UsageError: only the query side is to be trained, but one model encodes both sides.
     """
     config = model.config
     sides = {id(side): side for side in (model.get_query_model(), model.get_passage_model())}
@@ -151,8 +151,8 @@ def set_trainable(model: RetrieverModel, settings: TrainSettings) -> None:
     if settings.side == "query":
         if config.share_query_passage_models:
             raise UsageError(
-                "this checkpoint is one model for both sides: tuning its query side would move "
-                "its documents. Train both sides (side: both), and build the knowledge base anew."
+                "This checkpoint uses one model for both sides: tuning its query side would change "
+                "its documents. Train both sides (side: both), and rebuild the knowledge base."
             )
         model.get_passage_model().requires_grad_(False).eval()
     model.train()
@@ -160,7 +160,7 @@ def set_trainable(model: RetrieverModel, settings: TrainSettings) -> None:
 
 
 def freeze_eval_mode(model: RetrieverModel, settings: TrainSettings) -> None:
-    """What is frozen encodes as it will be used: without dropout, also after `train()`."""
+    """Keep the frozen side in evaluation mode, without dropout, also after `train()`."""
     if settings.side == "query":
         model.get_passage_model().eval()
 
@@ -212,7 +212,7 @@ def _load_tower(model: RetrieverModel, name: str, attribute: str, folder: str) -
             getattr(side, attribute).load_state_dict(loaded.state_dict())
         except RuntimeError as error:
             raise UsageError(
-                f"model.{name}: {folder} is a tower of another shape than model.config says."
+                f"model.{name}: the tower in {folder} has another shape than model.config."
             ) from error
 
 
@@ -224,9 +224,9 @@ def _missing_tower(name: str, folder: str, error: OSError) -> Missing:
 
 
 def apply_variant(config: RetrieverConfig, variant: Variant) -> RetrieverConfig:
-    """A new configuration with these differences on both sides; `config` stays as it is.
+    """A new configuration with these changes on both sides.
 
-    Raises ValueError (of the configuration) where a size cannot be.
+    Raises ValueError (of the configuration) if a size is impossible.
     """
     raw = config.to_dict()
     raw |= {
@@ -263,11 +263,11 @@ def _last_layer(tower: object) -> list[int]:
 
 
 def add_lora(tower: nn.Module, rank: int) -> None:
-    """Put two matrices of this rank beside each of a tower's; they alone require gradients.
+    """Add two matrices of this rank to each matrix of a tower; only they require gradients.
 
-    The second begins at zero: the tower computes what it did. Raises Missing without peft.
+    The second starts at zero, so the tower's output does not change. Raises Missing without peft.
     """
-    # Peft imports bitsandbytes, which asks for a package to fetch code with; none of it is used.
+    # peft imports bitsandbytes, which warns about a package that we do not use.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         from peft import LoraConfig, inject_adapter_in_model

@@ -26,21 +26,20 @@ from rag_vqa.retriever.training.source_packing import (
 from rag_vqa.retriever.training.training_pairs import Item, Pair
 from rag_vqa.retriever.training.training_settings import OnBad
 
-_MAX_DRAWS = 100  # draws of a document that is not right, before it is said that there is none
+_MAX_DRAWS = 100  # per negative, until a document is found that is not right
 FEISTEL_ROUNDS = 6
 
 
 class PackedSource:
-    """The rows of a packed folder, each epoch in another order. A `Source`.
+    """The rows of a packed folder, each epoch in another order. A `PairSource`.
 
     Attributes:
-        counts: rows, documents, refused, … as they were packed; the reasons are in
-            `folder/rejects.jsonl`.
-        digest: of all rows and documents, and of where their pictures lie: a run that goes on
-            needs the same.
-        instructions: one is drawn for each pair. None: the row's own, or `instruction`, which
-            use puts before a question that brings none.
-        hard: negatives of each pair.
+        counts: rows, documents, refused, … when they were packed; `folder/rejects.jsonl` has the
+            reasons.
+        digest: of all rows and documents, and of the paths of their pictures: a resumed run needs
+            the same.
+        instructions: one is drawn for each pair. Empty: the row's own, or else `instruction`.
+        hard: negatives per pair.
     """
 
     def __init__(
@@ -56,10 +55,8 @@ class PackedSource:
         self.folder, self._name = folder, name
         self.instructions, self.instruction = tuple(instructions), instruction
         self.hard, self.on_bad = hard, on_bad
-        self._rows, self._documents = (
-            RecordStore(folder / ROWS_FILE),
-            RecordStore(folder / DOCUMENTS_FILE),
-        )
+        self._rows = RecordStore(folder / ROWS_FILE)
+        self._documents = RecordStore(folder / DOCUMENTS_FILE)
         try:
             packed = json.loads((folder / PACKED_FILE).read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -67,19 +64,19 @@ class PackedSource:
         self.counts: Mapping[str, int] = packed["counts"]
         self.digest: str = packed["digest"]
         if hard and len(self._documents) < 2:
-            raise BadInput(f"{name}: hard is {hard}, and there is one document alone.")
+            raise BadInput(f"{name}: hard is {hard}, but there is only one document.")
 
     @property
     def name(self) -> str:
         return self._name
 
     def __len__(self) -> int:
-        """Rows of an epoch."""
+        """Rows per epoch."""
         return len(self._rows)
 
     @property
-    def told(self) -> str:
-        """A line for people: what there is, and what was left out."""
+    def summary(self) -> str:
+        """A line for the user: how much the source has, and what was left out."""
         said = [f"{self.counts.get(what, 0):,} {what}" for what in ("rows", "documents")]
         refused = self.counts.get("refused", 0)
         left = [f"{refused:,} refused, see {self.folder / REJECTS_FILE}"] if refused else []
@@ -91,12 +88,12 @@ class PackedSource:
         )
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
-        """Pairs of these places; those of an epoch are a permutation of the rows."""
+        """The pairs at these places; an epoch is a permutation of the rows."""
         return [self._pair(seed, place) for place in rows]
 
     def _pair(self, seed: int, place: int) -> Pair:
         epoch, at = divmod(place, len(self))
-        row = self._rows.at(permute(at, len(self), permutation_key(seed, epoch)))
+        row = self._rows.read_at(permute(at, len(self), permutation_key(seed, epoch)))
         random = np.random.default_rng([seed, place])
         right = row["right"]
         chosen = right[int(random.integers(row["there"]))]
@@ -114,31 +111,33 @@ class PackedSource:
         )
 
     def _negatives(self, row: StoredRecord, random: np.random.Generator) -> tuple[Item, ...]:
-        """`hard` of the row's own, in no order; then any documents that are not right."""
+        """`hard` of the row's own in random order, then any documents that are not right."""
         listed = row["negatives"]
         order = random.permutation(len(listed))[: self.hard]
         chosen = {listed[at]: self._documents.find(listed[at]) for at in order.tolist()}
         for _ in range(_MAX_DRAWS * self.hard):
             if len(chosen) == self.hard:
                 break
-            other = self._documents.at(int(random.integers(len(self._documents))))
+            other = self._documents.read_at(int(random.integers(len(self._documents))))
             if other["id"] not in row["right"]:
                 chosen.setdefault(other["id"], other)
         if len(chosen) < self.hard:
             raise BadInput(
-                f"{self._name}:{row['id']}: hard is {self.hard}, and only {len(chosen)} documents "
-                "were found that are not right: give a smaller number."
+                f"{self._name}:{row['id']}: hard is {self.hard}, but only {len(chosen)} documents "
+                "were found that are not right: use a smaller number."
             )
         return tuple(self._item(record, identity) for identity, record in chosen.items())
 
     def _item(self, record: StoredRecord | None, identity: str) -> Item:
         if record is None:
-            raise BadInput(f"{self._name}: document {identity!r} is gone: delete {self.folder}.")
+            raise BadInput(
+                f"{self._name}: document {identity!r} is missing. Pack again: rm -r {self.folder}"
+            )
         return Item(record["text"], record_picture(record), identity)
 
 
 def permute(place: int, size: int, key: bytes) -> int:
-    """Where `place` goes in the permutation of 0 … size - 1 that `key` names.
+    """The number at `place` in the permutation of 0 … size - 1 that `key` determines.
 
     >>> sorted(permute(place, 7, b"epoch 3") for place in range(7))
     [0, 1, 2, 3, 4, 5, 6]
@@ -148,8 +147,8 @@ def permute(place: int, size: int, key: bytes) -> int:
     while True:
         left, right = place >> bits, place & mask
         for turn in range(FEISTEL_ROUNDS):
-            said = b"%d %d" % (turn, right)
-            mixed = int.from_bytes(blake2b(said, digest_size=8, key=key).digest(), "big")
+            message = b"%d %d" % (turn, right)
+            mixed = int.from_bytes(blake2b(message, digest_size=8, key=key).digest(), "big")
             left, right = right, left ^ (mixed & mask)
         place = left << bits | right
         if place < size:
@@ -157,5 +156,5 @@ def permute(place: int, size: int, key: bytes) -> int:
 
 
 def permutation_key(*parts: object) -> bytes:
-    """A key that differs where any part does."""
+    """A key that differs if any part differs."""
     return blake2b(repr(parts).encode(), digest_size=16).digest()

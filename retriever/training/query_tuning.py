@@ -42,26 +42,28 @@ from rag_vqa.retriever.training.training_settings import (
     TrainingPlan,
     TrainSettings,
 )
-from rag_vqa.retriever.training.validation import HeldOut, usable_pairs
+from rag_vqa.retriever.training.validation import ValidationSet, usable_pairs
 from rag_vqa.storage.atomic import recover_folder
 
-TUNED_FOLDER, BEST_FOLDER = "tuned", "best"  # the checkpoint, and its name where it is to be kept
-MIN_QUESTIONS = 20  # questions: of fewer, a fifth says nothing
-JUDGING_SHARE, WATCHING_SHARE = 5, 10  # one pair of so many judges, one of so many chooses the step
+TUNED_FOLDER, BEST_FOLDER = "tuned", "best"  # the new checkpoint, and its name if it is better
+MIN_QUESTIONS = 20  # a fifth of fewer is too few to compare two checkpoints
+JUDGING_SHARE = 5  # one pair in 5 compares the two checkpoints
+WATCHING_SHARE = 10  # one pair in 10 chooses the best step
 EPOCHS, BATCH, VALIDATIONS, PATIENCE = 20, 16, 10, 3
 PLAN = TrainingPlan(steps=1, warmup=10, optimizer="adamw", rate=1e-3, log_every=10, save_every=50)
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What came of it.
+    """The outcome of tuning.
 
     Attributes:
-        fitted: how far it came; where it was stopped, `after` is `before`.
+        fitted: the result of the loop; if it was stopped, `after` equals `before`.
         folder: the tuned checkpoint.
-        before, after: (Q) ranks of the judging pairs, by the checkpoint that it began with and
-            by the tuned one. passages: (Q) ids of their passages.
-        searched: passages among which they were found.
+        before, after: (Q) ranks of the judging pairs, with the original checkpoint and with the
+            tuned one.
+        passages: (Q) ids of their passages.
+        searched: how many passages were searched.
     """
 
     fitted: FitResult
@@ -77,43 +79,44 @@ def tune_query_side(
     source: SourceSettings,
     out: Path,
     accelerator: Accelerator,
-    watch: TrainingCallbacks = NO_CALLBACKS,
+    callbacks: TrainingCallbacks = NO_CALLBACKS,
     seed: int = 0,
 ) -> TuningResult:
-    """Tune the query side of `start`, or go on. Writes `out/tuned`.
+    """Tune the query side of `start`, or resume. Writes `out/tuned`.
 
-    A fifth of the pairs judges and a tenth chooses the step; the rest is trained on.
+    A fifth of the pairs compares the checkpoints, a tenth chooses the step, and the rest trains.
 
     Raises:
-        BadInput: too few pairs. UsageError: one model for both sides, or several processes.
-        Missing, RagVqaError: no such checkpoint or file.
+        BadInput: too few pairs.
+        UsageError: one model encodes both sides, or there are several processes.
+        Missing, RagVqaError: a checkpoint or file does not exist.
     """
     if accelerator.num_processes > 1:
-        raise UsageError("a few hundred pairs are tuned on by one process: leave out the launcher.")
+        raise UsageError("Tuning uses one process: start it without the launcher.")
     data = DataSettings(train=(source,))
-    told = TrainSettings(out=out, start=start, side="query", data=data, steps=1, seed=seed)
-    told.checked()
+    settings = TrainSettings(out=out, start=start, side="query", data=data, steps=1, seed=seed)
+    settings.check_consistency()
     recover_folder(out / TUNED_FOLDER)
     recover_folder(out / BEST_FOLDER)
     check_output_folder(out, (TUNED_FOLDER, BEST_FOLDER))
-    found = initialise(told)
+    found = initialise(settings)
     fingerprint = Encoder(found.model, found.processor).fingerprint
-    pairs, digest = _draw_pairs(source, found, out, watch.note)
-    judging, watching, training = split_pairs(pairs, watch.note)
+    pairs, digest = _draw_pairs(source, found, out, callbacks.note)
+    judging, watching, training = split_pairs(pairs, callbacks.note)
     searched = list({pair.passage.id: pair.passage for pair in pairs}.values())
-    judge = HeldOut(judging, found.model, found.processor, searched)
+    judge = ValidationSet(judging, found.model, found.processor, searched)
     before = judge.ranks()
     parts = _PairSplit(watching, training, searched, digest)
-    fitted = _fit(told, found, parts, accelerator, watch)
+    fitted = _fit(settings, found, parts, accelerator, callbacks)
     if fitted.stopped:
         return TuningResult(fitted, out / TUNED_FOLDER, before, before)
     encoder = Encoder.load(out / TUNED_FOLDER, device=str(accelerator.device))
     if encoder.fingerprint != fingerprint:
         raise RagVqaError(
-            f"{out / TUNED_FOLDER}: its document side has moved. This is a fault of ours."
+            f"{out / TUNED_FOLDER}: its document side has changed. This is a bug: please report it."
         )
     assert isinstance(encoder.processor, RetProcessor)  # exported above, as found.processor is one
-    tuned = HeldOut(judging, encoder.model, encoder.processor, searched)
+    tuned = ValidationSet(judging, encoder.model, encoder.processor, searched)
     passages = tuple(pair.passage.id for pair in judging)
     return TuningResult(fitted, out / TUNED_FOLDER, before, tuned.ranks(), passages, len(searched))
 
@@ -121,21 +124,25 @@ def tune_query_side(
 def split_pairs(
     pairs: Sequence[Pair], note: Note = NO_CALLBACKS.note
 ) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Pairs that judge, that choose the step, that are trained on. Those that ask the same, by text
-    and picture, stay together: what judges was not seen. Raises BadInput."""
-    asked: dict[tuple[str, str], list[Pair]] = {}
+    """Split pairs into those that compare, that choose the step, and that train.
+
+    Pairs with the same question, by text and picture, stay together, so that no judging question
+    was trained on. Raises BadInput if there are too few questions.
+    """
+    by_question: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
-        asked.setdefault((pair.query.text, str(pair.query.image)), []).append(pair)
-    questions = list(asked.values())
+        by_question.setdefault((pair.query.text, str(pair.query.image)), []).append(pair)
+    questions = list(by_question.values())
     if len(questions) < MIN_QUESTIONS:
         raise BadInput(
             f"{len(questions)} different questions in {len(pairs)} pairs: "
-            f"give at least {MIN_QUESTIONS}, "
-            "some of them judge the rest."
+            f"give at least {MIN_QUESTIONS}, as some of them compare the checkpoints."
         )
     if len(questions) < len(pairs):
-        note(f"{len(pairs):,} pairs ask {len(questions):,} different questions: equal ones "
-             "are not divided.")  # fmt: skip
+        note(
+            f"{len(pairs):,} pairs have {len(questions):,} different questions; pairs with equal "
+            "questions stay together."
+        )
     judging, watching = len(questions) // JUDGING_SHARE, max(1, len(questions) // WATCHING_SHARE)
     end = judging + watching
     parts = questions[:judging], questions[judging:end], questions[end:]
@@ -146,8 +153,7 @@ def split_pairs(
 def _draw_pairs(
     source: SourceSettings, found: InitialModel, out: Path, note: Note
 ) -> tuple[list[Pair], str]:
-    """All pairs of a file once, shuffled, with the instruction that use will put before each; and
-    the file's digest."""
+    """All pairs of a file in random order, with the retriever's instruction; and its digest."""
     packed = open_source(source, folder=out / DATA_FOLDER, instruction=found.instruction)
     assert isinstance(packed, PackedSource)
     pairs = packed.draw(VALIDATION_SEED, range(len(packed)))
@@ -156,7 +162,7 @@ def _draw_pairs(
 
 @dataclass(frozen=True)
 class _PairSplit:
-    """Pairs that choose the step, pairs that are trained on, passages, the file's digest."""
+    """Pairs that choose the step, pairs that train, all passages, the file's digest."""
 
     watching: Sequence[Pair]
     training: Sequence[Pair]
@@ -165,11 +171,11 @@ class _PairSplit:
 
 
 def _fit(
-    told: TrainSettings,
+    settings: TrainSettings,
     found: InitialModel,
     parts: _PairSplit,
     accelerator: Accelerator,
-    watch: TrainingCallbacks,
+    callbacks: TrainingCallbacks,
 ) -> FitResult:
     steps = -(-len(parts.training) * EPOCHS // BATCH)
     plan = replace(
@@ -177,10 +183,10 @@ def _fit(
         steps=steps,
         warmup=min(PLAN.warmup, steps // 10),
         validate_every=max(1, steps // VALIDATIONS),
-        seed=told.seed,
+        seed=settings.seed,
     )
-    folder = told.out / TUNED_FOLDER
-    chooser = HeldOut(parts.watching, found.model, found.processor, parts.searched)
+    folder = settings.out / TUNED_FOLDER
+    chooser = ValidationSet(parts.watching, found.model, found.processor, parts.searched)
 
     def measure() -> dict[str, float]:
         ranks = chooser.ranks()
@@ -193,31 +199,31 @@ def _fit(
     module.to(accelerator.device)
     passages = chooser.encode_pool().to(accelerator.device)
     choices = _QueryStep(
-        module, found.processor, parts.training, passages, list(chooser.pool), told.seed
+        module, found.processor, parts.training, passages, list(chooser.pool), settings.seed
     )
     scale = float(found.model.config.logit_scale)
     return fit(
         module,
         whole_step(lambda step: choices.loss(step, scale)),
         plan,
-        told.out,
+        settings.out,
         accelerator,
         identity={
-            "start": told.start,
+            "start": settings.start,
             "begun with": found.digest,
-            "source": told.data.model_dump(mode="json"),
+            "source": settings.data.model_dump(mode="json"),
             "files": parts.digest,
             "steps": steps,
-            "seed": told.seed,
+            "seed": settings.seed,
         },
         validation=Validation(measure, lambda: found.export(folder, scale=scale), PATIENCE),
-        watch=watch,
+        callbacks=callbacks,
     )
 
 
 @dataclass(frozen=True)
 class _QueryStep:
-    """Queries of a step against all passages, (N, K, D) of these ids."""
+    """Computes the loss of a step's queries against all passages, (N, K, D) with these ids."""
 
     module: nn.Module
     processor: RetProcessor
@@ -245,7 +251,7 @@ class _QueryStep:
         return StepOutcome(loss, figures, len(pairs), tuple(pair.name for pair in pairs))
 
     def _places(self, step: int) -> list[int]:
-        """Each epoch in another order."""
+        """The pairs of a step; each epoch has another order."""
         size, found = len(self.pairs), []
         for place in range(step * BATCH, (step + 1) * BATCH):
             order = np.random.default_rng([self.seed, place // size]).permutation(size)

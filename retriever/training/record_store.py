@@ -31,12 +31,12 @@ StoredRecord = Mapping[str, Any]
 
 
 class RecordStore:
-    """Reads what `write_records` wrote; travels to other processes as a path."""
+    """Reads the files that `write_records` wrote. Pickled as a path, for other processes."""
 
     def __init__(self, path: Path) -> None:
-        """Raises RagVqaError: it is damaged."""
+        """Raises RagVqaError: the files are damaged."""
         self.path = path
-        self._file: int | None = None  # opened where it is read: it does not travel
+        self._file: int | None = None  # opened in the process that reads
         tables = [path.with_suffix(f".{name}.npy") for name in ("ends", "numbers", "places")]
         try:
             self._ends, self._numbers, self._places = (
@@ -54,8 +54,8 @@ class RecordStore:
     def __reduce__(self) -> tuple[type[RecordStore], tuple[Path]]:
         return RecordStore, (self.path,)
 
-    def at(self, place: int) -> StoredRecord:
-        """The record of a place, 0 … len - 1."""
+    def read_at(self, place: int) -> StoredRecord:
+        """The record at a place, 0 … len - 1."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._file)
@@ -64,18 +64,18 @@ class RecordStore:
         return record
 
     def find(self, identity: str) -> StoredRecord | None:
-        """The record of an id, None if there is none."""
+        """The record with that id; None without one."""
         wanted = id_number(identity)
         for at in range(int(np.searchsorted(self._numbers, wanted)), len(self._numbers)):
             if self._numbers[at] != wanted:
                 break
-            record = self.at(int(self._places[at]))
+            record = self.read_at(int(self._places[at]))
             if record["id"] == identity:
                 return record
         return None
 
-    def among(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the numbers of ids are those of a record here."""
+    def contains(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these id numbers belong to a record."""
         if not len(self):
             return np.zeros(len(numbers), np.bool_)
         at = np.searchsorted(self._numbers, numbers).clip(max=len(self) - 1)
@@ -86,10 +86,10 @@ class RecordStore:
 def write_records(
     path: Path, records: Iterable[StoredRecord], origin: Path | None = None
 ) -> RecordStore:
-    """Write records, each with its own text "id", into new files; one that comes twice is one.
+    """Write records to new files; each has a string "id", and equal records may repeat.
 
     Raises:
-        BadInput: two records of one id that differ; it names `origin`, where they come from.
+        BadInput: two different records have one id; the message names `origin`, their source.
     """
     ends, numbers, size = array("q", [0]), array("q"), 0
     with path.open("wb") as file:
@@ -105,20 +105,21 @@ def write_records(
     _save_table(path, "ends", np.frombuffer(ends, np.int64))
     _save_table(path, "numbers", unsorted[order])
     _save_table(path, "places", order.astype(np.int64))
-    shelf = RecordStore(path)
+    store = RecordStore(path)
     twice = np.flatnonzero(np.diff(unsorted[order]) == 0)
     for at in twice.tolist():
-        first, second = (shelf.at(int(order[row])) for row in (at, at + 1))
+        first, second = (store.read_at(int(order[row])) for row in (at, at + 1))
         if first["id"] == second["id"] and first != second:
             raise BadInput(
-                f"{origin or path}: two of the id {quote_value(first['id'])} differ: keep one."
+                f"{origin or path}: two different records have the id "
+                f"{quote_value(first['id'])}: keep one."
             )
-    return shelf
+    return store
 
 
-def digest_records(shelf: RecordStore) -> str:
-    """SHA-256 of all records in their order, in hex."""
-    with shelf.path.open("rb") as file:
+def digest_records(store: RecordStore) -> str:
+    """SHA-256 of all records in order, in hex."""
+    with store.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -127,14 +128,14 @@ def _save_table(path: Path, name: str, table: NDArray[np.int64]) -> None:
 
 
 def inline_record(document: Document, root: Path) -> Record:
-    """A passage that stands in a row, its pictures in the folder of pictures."""
+    """A passage that a row brings, with its pictures in the folder `root`."""
     fields = {name: getattr(document, name) for name in Document.__dataclass_fields__}
     fields["images"] = tuple(root / str(image) for image in document.images)
     return Record(**fields, line=None, folder=root)
 
 
 def check_picture_path(path: Path, root: Path) -> None:
-    """Raises BadInput: it is not there, or not in its folder."""
+    """Raises BadInput if the picture does not exist, or lies outside of `root`."""
     if not path.is_file():
         raise BadInput(f"its picture {path} is not there.")
     if not Path(os.path.realpath(path)).is_relative_to(root):
@@ -142,7 +143,7 @@ def check_picture_path(path: Path, root: Path) -> None:
 
 
 def passage_record(document: Document) -> dict[str, Any]:
-    """What is kept of a document: it as one passage, with the bytes or the path of its picture."""
+    """A document as one passage, with the bytes or the path of its picture."""
     one = whole_document_passage(document)
     return {"id": document.id, "text": one.text, **_image_fields(one.image)}
 
@@ -154,9 +155,9 @@ def _image_fields(image: ImageSource | None) -> dict[str, str]:
         return {"bytes": b64encode(image).decode()}
     if isinstance(image, str | Path):
         return {"image": str(image)}
-    raise RagVqaError("a decoded picture cannot be packed")
+    raise RagVqaError("A decoded picture cannot be packed: give a path or bytes.")
 
 
 def record_picture(record: StoredRecord) -> ImageSource | None:
-    """The path or the bytes of a record's picture; None if it has none."""
+    """The path or the bytes of a record's picture; None without one."""
     return b64decode(record["bytes"]) if "bytes" in record else record.get("image")

@@ -21,22 +21,24 @@ from rag_vqa.retriever.training.source_packing import pack_source
 from rag_vqa.retriever.training.training_pairs import Pair, PairSource
 from rag_vqa.retriever.training.training_settings import SourceSettings
 
-CYCLE_PLACES = 10_000  # places in which each source stands as often as its weight says, to the unit
+CYCLE_PLACES = 10_000  # in which each source has its exact share of places
 SourceFactories = Mapping[str, Callable[[SourceSettings], PairSource]]
 _temporary_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 class Mixture:
-    """Sources whose places are shuffled within each cycle of 10,000. A `Source` itself.
+    """Several sources, shuffled within each cycle of 10,000 places. A `PairSource` itself.
 
     Attributes:
-        counts: places of each source in a cycle.
+        counts: places per cycle of each source.
     """
 
     def __init__(self, sources: Sequence[PairSource], weights: Sequence[float]) -> None:
-        """Raises UsageError: no source, no weight for each, or a weight that no cycle can hold."""
+        """Raises UsageError: no source, not one weight for each, or a weight that is too small."""
         if not sources or len(sources) != len(weights):
-            raise UsageError(f"{len(sources)} sources and {len(weights)} weights: give one each.")
+            raise UsageError(
+                f"{len(sources)} sources and {len(weights)} weights: give one for each source."
+            )
         if not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise UsageError(f"weights are {list(weights)}: each must be above 0.")
         self.sources, self.counts = tuple(sources), apportion(weights, CYCLE_PLACES)
@@ -55,16 +57,15 @@ class Mixture:
         return Mixture, (self.sources, self.counts)
 
     def share(self, seed: int, step: int, batch: int, rank: int = 0, world: int = 1) -> list[Pair]:
-        """What rank `rank` of `world` has of the `batch` pairs of a step: rows [rank·b,
-        (rank+1)·b) of the whole batch, b = batch / world.
+        """The pairs of rank `rank` in a step: rows [rank·b, (rank+1)·b), b = batch / world.
 
-        Raises UsageError: the batch does not split evenly.
+        Raises UsageError: the batch does not split evenly over `world` ranks.
         """
         return self.draw(seed, step_places(step, batch, rank, world))
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
-        """Pairs of these places."""
-        found = [self.at(seed, place) for place in rows]
+        """The pairs at these places."""
+        found = [self.locate(seed, place) for place in rows]
         drawn: dict[int, list[Pair]] = {
             number: self.sources[number].draw(seed, [at for one, at in found if one == number])
             for number in sorted({one for one, _ in found})
@@ -73,18 +74,18 @@ class Mixture:
             pairs.reverse()
         return [drawn[number].pop() for number, _ in found]
 
-    def at(self, seed: int, place: int) -> tuple[int, int]:
-        """Which source stands at a place, by its number, and at which of its own places."""
+    def locate(self, seed: int, place: int) -> tuple[int, int]:
+        """The number of the source at a place, and the place within that source."""
         cycle, inner = divmod(place, CYCLE_PLACES)
         number, before = (int(table[inner]) for table in self._order(seed, cycle))
         return number, cycle * self.counts[number] + before
 
-    def skips(self, seed: int, place: int) -> bool:
-        """Whether the source at a place says that a row that cannot be used is left out."""
-        return getattr(self.sources[self.at(seed, place)[0]], "on_bad", "stop") == "skip"
+    def skips_bad_rows(self, seed: int, place: int) -> bool:
+        """Whether the source at a place skips rows that cannot be used (`on_bad`)."""
+        return getattr(self.sources[self.locate(seed, place)[0]], "on_bad", "stop") == "skip"
 
     def _cycle(self, seed: int, cycle: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of each place of a cycle its source, and how many of that source stand before it."""
+        """For each place of a cycle: its source, and how many of that source come before it."""
         listed = np.repeat(np.arange(len(self.sources)), self.counts)
         order = np.random.default_rng([seed, cycle]).permutation(listed)
         before = np.empty(CYCLE_PLACES, np.int64)
@@ -94,16 +95,18 @@ class Mixture:
 
 
 def step_places(step: int, batch: int, rank: int, world: int) -> range:
-    """Places of a rank's rows of a step. Raises UsageError: see `Mixture.share`."""
+    """The places of a rank's rows in a step. Raises UsageError: see `Mixture.share`."""
     if batch < 1 or batch % world:
-        raise UsageError(f"a batch of {batch} does not split over {world} processes: change it.")
+        raise UsageError(
+            f"a batch of {batch} does not split evenly over {world} processes: change batch."
+        )
     own = batch // world
     first = step * batch + rank * own
     return range(first, first + own)
 
 
 def apportion(weights: Sequence[float], seats: int) -> tuple[int, ...]:
-    """Whole numbers in the proportion of the weights that sum to `seats` (largest remainders).
+    """Whole numbers in proportion to the weights, with the sum `seats` (largest remainders).
 
     >>> apportion([2, 1], 10)
     (7, 3)
@@ -123,18 +126,18 @@ def open_source(
     folder: Path | None = None,
     instruction: str = "",
 ) -> PairSource:
-    """One source, checked as a whole: every row and document that it names was read once.
+    """Open one source, and check all of it: packing reads every row and document once.
 
     Args:
-        others: what makes sources of formats that are no files, by their names.
-        folder: where it is packed, and found again by the next run with the same files: a folder
-            of the training run. None: a temporary one, which ends with this process.
-        instruction: of files, before questions that bring none.
+        others: functions that make sources of formats without files, by format name.
+        folder: where the source is packed; later runs with the same files reuse it. None: a
+            temporary folder, deleted when this process ends.
+        instruction: for questions in files that have none of their own.
 
     Raises:
-        UsageError: no such format, or settings that it does not have.
-        Missing: a file is not there.
-        BadInput: a row that is refused, where the settings say stop; no row at all.
+        UsageError: an unknown format, or settings that it does not have.
+        Missing: a file does not exist.
+        BadInput: a row is rejected and `on_bad` is "stop", or there is no row.
     """
     others = others or {}
     if settings.format in others:
@@ -159,15 +162,15 @@ def open_mixture(
     folder: Path | None = None,
     instruction: str = "",
 ) -> Mixture:
-    """The sources as one, each by its weight times its rows; see `open_source`.
+    """Mix sources, each in proportion to its weight times its rows; see `open_source`.
 
     Raises:
-        UsageError: none, or different numbers of negatives, which no batch can hold.
+        UsageError: no source, or sources with different numbers of negatives per row.
     """
     if not all_of:
-        raise UsageError("there is nothing to train on: name a source in data.train.")
+        raise UsageError("data.train is empty: name at least one source.")
     if len({settings.hard for settings in all_of}) > 1:
-        raise UsageError("the sources differ in `hard`: a batch needs the same number of each.")
+        raise UsageError("the sources differ in `hard`: set the same number of negatives for each.")
     sources = [open_source(settings, others, folder, instruction) for settings in all_of]
     rows = [len(one) if isinstance(one, PackedSource) else 1 for one in sources]
     shares = [settings.weight * count for settings, count in zip(all_of, rows, strict=True)]
@@ -175,7 +178,7 @@ def open_mixture(
 
 
 def _temporary_folder() -> Path:
-    """A folder that is deleted as the process ends."""
+    """A folder that is deleted when the process ends."""
     made = tempfile.TemporaryDirectory(prefix="rag-vqa-")
     _temporary_folders.append(made)
     return Path(made.name)

@@ -49,22 +49,24 @@ ROWS_FILE, DOCUMENTS_FILE, PACKED_FILE, REJECTS_FILE = (
     "packed.json",
     "rejects.jsonl",
 )
-_IDS_AT_ONCE = 2**20  # ids gathered between two passes that drop those that came before
+_IDS_AT_ONCE = 2**20  # gathered before duplicates are dropped
 IdNumbers = NDArray[np.int64]
 Refuse = Callable[[str, str], None]
-PACK_FORMAT = 1  # of the folder: another number, another folder
+PACK_FORMAT = 1  # of the folder; another number makes another folder
 SCRATCH_PREFIX = ".packing-"
 
 
 def find_files(settings: SourceSettings) -> QuestionFiles:
-    """The files of a source's rows.
+    """The files with a source's rows.
 
     Raises:
-        UsageError: no such format, or nothing that says where its files are.
-        Missing: a file is not there.
+        UsageError: unknown format, or `questions` is not set.
+        Missing: a file does not exist.
     """
     if settings.questions is None:
-        raise UsageError(f"a source of {settings.format} needs `questions`: its file or folder.")
+        raise UsageError(
+            f"A source of format {settings.format} needs `questions`: its file or folder."
+        )
     split = settings.split
     if split is None and not settings.questions.is_file():
         split = "train"
@@ -74,19 +76,19 @@ def find_files(settings: SourceSettings) -> QuestionFiles:
 
 
 class PackWriter:
-    """One folder in the making."""
+    """Writes one packed folder."""
 
     def __init__(self, settings: SourceSettings, found: QuestionFiles, folder: Path) -> None:
         self.settings, self.found, self.folder = settings, found, folder
         self.counts: Counter[str] = Counter()
         self.stop = settings.on_bad == "stop"
-        self.inline = False  # whether a row brings a passage
+        self.inline = False  # whether any row brings its own passage
 
     def write(self) -> None:
-        """All files of the folder.
+        """Write all files of the folder.
 
         Raises:
-            BadInput: a row that is refused, where the settings say stop; nothing that is left.
+            BadInput: a row is rejected and `on_bad` is "stop", or no row is left.
         """
         path = self.settings.negatives
         given = None if path is None else _read_negatives(path, self.folder / "negatives.jsonl")
@@ -94,15 +96,15 @@ class PackWriter:
 
             def refuse(where: str, reason: str) -> None:
                 if self.stop:
-                    said = ": ".join(part for part in (where, reason) if part)
-                    raise BadInput(f"{said} To leave such rows out: on_bad: skip")
+                    message = ": ".join(part for part in (where, reason) if part)
+                    raise BadInput(f"{message} To skip such rows, set on_bad: skip")
                 self.counts["refused"] += 1
                 rejects.write(json.dumps({"where": where, "reason": reason}) + "\n")
 
-            documents = self._documents(self._wanted(given), refuse)
+            documents = self._documents(self._named_ids(given), refuse)
             rows = write_records(self.folder / ROWS_FILE, self._rows(documents, given, refuse))
         if not len(rows):
-            what = f"{self.counts['refused']:,} were refused, see on_bad" if self.counts else ""
+            what = f"{self.counts['refused']:,} were rejected, see on_bad." if self.counts else ""
             raise BadInput(f"{self.settings.questions} leaves no row to train on. {what}".strip())
         self.counts |= Counter(rows=len(rows), documents=len(documents))
         digest = sha256(
@@ -111,49 +113,49 @@ class PackWriter:
         packed = {"counts": self.counts, "digest": digest}
         atomic.write_file(self.folder / PACKED_FILE, json.dumps(packed))
 
-    def _asked(self) -> Iterator[QuestionRow | BadInput]:
+    def _question_rows(self) -> Iterator[QuestionRow | BadInput]:
         return self.found.rows(None if self.found.names is None else self.found.names())
 
-    def _wanted(self, given: RecordStore | None) -> IdNumbers:
-        """Numbers of all ids that rows name, ascending."""
+    def _named_ids(self, given: RecordStore | None) -> IdNumbers:
+        """Numbers of all document ids that rows name, ascending."""
         wanted, new = np.empty(0, np.int64), array("q")
-        for asked in self._asked():
-            if not isinstance(asked, BadInput):
-                self.inline = self.inline or bool(asked.documents)
-                new.extend(map(id_number, (*_right_ids(asked), *_wrong_ids(asked, given))))
+        for question in self._question_rows():
+            if not isinstance(question, BadInput):
+                self.inline = self.inline or bool(question.documents)
+                new.extend(map(id_number, (*_right_ids(question), *_wrong_ids(question, given))))
             if len(new) >= _IDS_AT_ONCE:
                 wanted, new = np.union1d(wanted, np.array(new)), array("q")
         return np.union1d(wanted, np.array(new, np.int64))
 
     def _documents(self, wanted: IdNumbers, refuse: Refuse) -> RecordStore:
-        """Those that rows name, from the file of documents and from the rows themselves."""
-        came = np.zeros(len(wanted), np.int64)  # of each id a number of its content; 0: not yet
+        """Write the documents that rows name, from the file of documents and from the rows."""
+        contents = np.zeros(len(wanted), np.int64)  # a number of each document's content; 0: none
 
-        def first(record: Record, where: str) -> Iterator[dict[str, Any]]:
+        def unique(record: Record, where: str) -> Iterator[dict[str, Any]]:
             where = f"{where}, document {quote_value(record.id)}"
-            if _has_number(wanted, id_number(record.id)) and self._usable(record, where, refuse):
+            if _has_number(wanted, id_number(record.id)) and self._is_usable(record, where, refuse):
                 one, at = passage_record(record), np.searchsorted(wanted, id_number(record.id))
                 content = id_number(json.dumps(one))
-                if not came[at]:
-                    came[at] = content
+                if not contents[at]:
+                    contents[at] = content
                     yield one
-                elif came[at] != content:
-                    refuse(where, "its id was there before, with another content: keep one.")
+                elif contents[at] != content:
+                    refuse(where, "an earlier document has this id and other content: keep one.")
 
         def records() -> Iterator[dict[str, Any]]:
             path = self.settings.documents
             for record in () if path is None else self._read(path, refuse):
-                yield from first(record, _describe_line(path, record.line))
+                yield from unique(record, _describe_line(path, record.line))
             root = (self.settings.document_images or self.found.images).resolve()
-            for asked in self._asked() if self.inline else ():
-                if not isinstance(asked, BadInput):
-                    for document in asked.documents:
-                        yield from first(inline_record(document, root), self._where(asked))
+            for question in self._question_rows() if self.inline else ():
+                if not isinstance(question, BadInput):
+                    for document in question.documents:
+                        yield from unique(inline_record(document, root), self._where(question))
 
         return write_records(self.folder / DOCUMENTS_FILE, records())
 
-    def _where(self, asked: QuestionRow) -> str:
-        return f"{self.settings.questions}, question {quote_value(asked.example.id)}"
+    def _where(self, question: QuestionRow) -> str:
+        return f"{self.settings.questions}, question {quote_value(question.example.id)}"
 
     def _read(self, path: Path, refuse: Refuse) -> Iterable[Record]:
         def reject(rejected: Rejected) -> None:
@@ -162,8 +164,8 @@ class PackWriter:
         images = self.settings.document_images
         return open_documents(path, images=images, on_reject=reject).records()
 
-    def _usable(self, document: Record, where: str, refuse: Refuse) -> bool:
-        """Whether there is something to encode; a picture is looked for, not opened."""
+    def _is_usable(self, document: Record, where: str, refuse: Refuse) -> bool:
+        """Whether there is something to encode. Does not open the picture."""
         try:
             image = whole_document_passage(document).image
             if isinstance(image, str | Path):
@@ -176,67 +178,71 @@ class PackWriter:
     def _rows(
         self, documents: RecordStore, given: RecordStore | None, refuse: Refuse
     ) -> Iterator[dict[str, Any]]:
-        for asked in self._asked():
-            if isinstance(asked, BadInput):
-                refuse("", str(asked))  # says itself where it is
+        for question in self._question_rows():
+            if isinstance(question, BadInput):
+                refuse("", str(question))  # the message names its place
                 continue
-            where = self._where(asked)
-            image = picture_path(asked, self.found.images)
-            right = _right_ids(asked)
+            where = self._where(question)
+            image = picture_path(question, self.found.images)
+            right = _right_ids(question)
             there = _known_ids(right, documents)
-            if asked.picture and image is None:
-                refuse(where, f"its picture {self.found.images / asked.picture[0]} is not there.")
+            if question.picture and image is None:
+                refuse(
+                    where, f"its picture {self.found.images / question.picture[0]} does not exist."
+                )
             elif not there:
                 refuse(
-                    where, f"{quote_value(right[0])}, which is right, is not among the documents."
+                    where, f"its right document {quote_value(right[0])} is not among the documents."
                 )
             else:
-                yield self._row(asked, image, right, there, _wrong_ids(asked, given), documents)
+                yield self._row(
+                    question, image, right, there, _wrong_ids(question, given), documents
+                )
 
     def _row(
         self,
-        asked: QuestionRow,
+        question: QuestionRow,
         image: Path | None,
         right: tuple[str, ...],
         there: list[str],
         wrong: tuple[str, ...],
         documents: RecordStore,
     ) -> dict[str, Any]:
-        honest = tuple(one for one in wrong if one not in right)
-        kept = _known_ids(honest, documents)
-        self.counts["negatives that are right"] += len(wrong) - len(honest)
-        self.counts["negatives that are not there"] += len(honest) - len(kept)
-        query = asked.example.query
+        negatives = tuple(one for one in wrong if one not in right)
+        known = _known_ids(negatives, documents)
+        self.counts["negatives that are right"] += len(wrong) - len(negatives)
+        self.counts["negatives that are not there"] += len(negatives) - len(known)
+        query = question.example.query
         return {
-            "id": asked.example.id,
+            "id": question.example.id,
             "text": query.text,
             "instruction": query.instruction,
             "image": None if image is None else str(image.absolute()),
             "right": [*there, *(one for one in right if one not in there)],
             "there": len(there),
-            "negatives": kept,
+            "negatives": known,
         }
 
 
 def _describe_line(path: Path | None, line: int | None) -> str:
-    """A place for messages; in a folder of files there are no lines."""
+    """The place of a record, for messages; a folder of files has no line numbers."""
     return f"{path}" if line is None else f"{path}, line {line}"
 
 
-def _right_ids(asked: QuestionRow) -> tuple[str, ...]:
-    """Ids that are right. Where those are of parents, the documents that hold the answer too."""
-    example = asked.example
+def _right_ids(question: QuestionRow) -> tuple[str, ...]:
+    """Ids of right documents; if parents are right, also the documents with the answer."""
+    example = question.example
     more = example.oracle if example.level == "parent" else ()
     return tuple(dict.fromkeys((*more, *example.relevant)))
 
 
-def _wrong_ids(asked: QuestionRow, given: RecordStore | None) -> tuple[str, ...]:
-    mined = None if given is None else given.find(asked.example.id)
-    return tuple(dict.fromkeys((*asked.negatives, *(mined["negatives"] if mined else ()))))
+def _wrong_ids(question: QuestionRow, given: RecordStore | None) -> tuple[str, ...]:
+    mined = None if given is None else given.find(question.example.id)
+    return tuple(dict.fromkeys((*question.negatives, *(mined["negatives"] if mined else ()))))
 
 
 def _known_ids(named: tuple[str, ...], documents: RecordStore) -> list[str]:
-    there = documents.among(np.array([id_number(one) for one in named], np.int64))
+    there = documents.contains(np.array([id_number(one) for one in named], np.int64))
     return [one for one, found in zip(named, there, strict=True) if found]
 
 
@@ -246,10 +252,10 @@ def _has_number(numbers: IdNumbers, wanted: int) -> bool:
 
 
 def _read_negatives(path: Path, out: Path) -> RecordStore:
-    """The file of `train mine`, by question.
+    """The file that `train mine` wrote, by question.
 
     Raises:
-        BadInput: a line that is none of it.
+        BadInput: a line has another form.
     """
 
     def records() -> Iterator[dict[str, Any]]:
@@ -266,13 +272,12 @@ def _read_negatives(path: Path, out: Path) -> RecordStore:
 
 
 def pack_source(settings: SourceSettings, folder: Path) -> Path:
-    """The folder, below `folder`, of a source's rows and documents; written if it is not there.
+    """Pack a source into a subfolder of `folder`, unless it is packed there; returns its path.
 
-    Then those go that were written for the same source before its files changed, and what a kill
-    left.
+    Then removes folders of the same source from before its files changed, and what a kill left.
 
     Raises:
-        BadInput: a row that is refused, where the settings say stop; nothing that is left.
+        BadInput: a row is rejected and `on_bad` is "stop", or no row is left.
         UsageError, Missing: see `find_files`.
         RagVqaError: another process is writing into `folder`.
     """
@@ -296,21 +301,20 @@ def pack_source(settings: SourceSettings, folder: Path) -> Path:
 
 
 def _remove_folders(folder: Path, prefix: str, but: Path | None = None) -> None:
-    """Folders that `pack_source` made: nobody else gives such names."""
+    """Remove folders that `pack_source` made: nothing else has such names."""
     for path in [*folder.iterdir()]:
         if path.name.startswith(prefix) and path != but:
             shutil.rmtree(path)
 
 
 def _source_signatures(settings: SourceSettings, found: QuestionFiles) -> tuple[str, str]:
-    """Of which source a folder is, by its settings; and of which state of its files, by their
-    names, sizes and times."""
+    """Hashes of a source's settings, and of the names, sizes and times of its files."""
     files = [*found.files.values()]
     for path in (settings.documents, settings.negatives):
         if path is not None:
             files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    told = [file_state(file) for file in files if file.exists()]
-    drawn = {"weight", "hard", "instructions"}  # change nothing of what is written
-    said = [PACK_FORMAT, settings.model_dump_json(exclude=drawn), str(found.images.resolve())]
-    source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (said, told))
+    states = [file_state(file) for file in files if file.exists()]
+    unused = {"weight", "hard", "instructions"}  # do not change the packed files
+    options = [PACK_FORMAT, settings.model_dump_json(exclude=unused), str(found.images.resolve())]
+    source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (options, states))
     return source[:8], state[:16]

@@ -33,14 +33,14 @@ from rag_vqa.storage import atomic, fingerprint
 STATE_FOLDER, LOG_FILE = "state", "log.jsonl"
 Note = Callable[[str], None]
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # ours: accelerate's
-# For how long processes wait for the first one, which packs data and validates alone. One that
-# dies ends the others at once: the launcher sees to that.
+# Processes wait this long for the main one, which alone packs data and validates. If one dies,
+# the launcher ends the others at once.
 PROCESS_TIMEOUT = timedelta(days=2)
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step came to: its loss, figures of it, how many pairs it saw, and their names."""
+    """The result of a step: its loss, its figures, how many pairs it saw, and their names."""
 
     loss: Tensor
     figures: Figures = field(default_factory=dict)
@@ -48,12 +48,12 @@ class StepOutcome:
     names: tuple[str, ...] = ()
 
 
-# Forward and backward of step i, of this process's share, on the prepared module.
+# Computes forward and backward of step i for this process's share, on the prepared module.
 StepFunction = Callable[[nn.Module, Accelerator, int], StepOutcome]
 
 
 def whole_step(forward: Callable[[int], StepOutcome]) -> StepFunction:
-    """Of a function that computes a step's loss, with its graph, in one piece."""
+    """A StepFunction made of a function that returns a step's loss with its graph."""
 
     def step_of(module: nn.Module, accelerator: Accelerator, step: int) -> StepOutcome:
         outcome = forward(step)
@@ -65,22 +65,37 @@ def whole_step(forward: Callable[[int], StepOutcome]) -> StepFunction:
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a module is by held-out data, in figures of which the first is to grow, and what to
-    do with the best so far. Both are called in the main process alone."""
+    """How to measure a module on held-out data, and how to keep the best one.
+
+    Both functions are called in the main process only.
+
+    Attributes:
+        measure: returns figures; a larger first figure is better.
+        keep: saves the module; called whenever it is the best so far.
+        patience: stop after this many validations without an improvement; None: never.
+    """
 
     measure: Callable[[], Figures]
     keep: Callable[[], None]
-    patience: int | None = None  # so many validations without a better one end the training
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
 class TrainingCallbacks:
-    """Whoever looks on: told of each step and each line, asked whether to stop."""
+    """Functions that the loop calls.
 
-    step: Callable[[int], None] = lambda step: None
-    line: Callable[[Mapping[str, Any]], None] = lambda line: None
+    Attributes:
+        on_step: with the number of steps done, after each step.
+        on_line: with each line of the log.
+        note: with messages for the user.
+        should_stop: after each step; True saves the state and ends the loop.
+        tensorboard: write TensorBoard files, too.
+    """
+
+    on_step: Callable[[int], None] = lambda step: None
+    on_line: Callable[[Mapping[str, Any]], None] = lambda line: None
     note: Note = lambda message: None
-    stop: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = lambda: False
     tensorboard: bool = False
 
 
@@ -89,7 +104,7 @@ NO_CALLBACKS = TrainingCallbacks()
 
 @dataclass(frozen=True)
 class FitResult:
-    """How far it came, and what was best. `stopped`: it was asked to, and the state is saved."""
+    """The steps done, and the best figures. `stopped`: it was asked to stop, and can resume."""
 
     step: int
     stopped: bool
@@ -105,38 +120,38 @@ def fit(
     *,
     identity: Mapping[str, Any],
     validation: Validation | None = None,
-    watch: TrainingCallbacks = NO_CALLBACKS,
+    callbacks: TrainingCallbacks = NO_CALLBACKS,
 ) -> FitResult:
     """Train the parameters of `module` that require gradients.
 
-    Writes `folder/log.jsonl` and `folder/state/`, from which the same call goes on. Must run in
-    every process of `accelerate launch`; the main one alone writes.
+    Writes `folder/log.jsonl` and `folder/state/`, from which the same call resumes. Must run in
+    every process of `accelerate launch`; only the main one writes.
 
     Args:
-        identity: JSON of what may not differ between the runs that one state goes through.
+        identity: JSON that must be equal when a training resumes.
 
     Raises:
-        UsageError: the state there was made with another `identity`.
-        RagVqaError: a loss, a feature or a gradient is no number; nothing is saved.
+        UsageError: the state in `folder` has another `identity`.
+        RagVqaError: a loss, a feature or a gradient is NaN or infinite; nothing is saved.
     """
-    run = _FitState(module, plan, folder, accelerator, identity, watch)
-    if validation is not None and run.to_validate:  # it ended within that
+    run = _FitState(module, plan, folder, accelerator, identity, callbacks)
+    if validation is not None and run.must_validate:  # interrupted during a validation
         run.validate(validation)
-    while run.step < plan.steps and not run.ended:
+    while run.step < plan.steps and not run.must_end:
         outcome, norm = run.advance(step_of)
         run.count(outcome, norm)
         last = run.step == plan.steps
         if run.step % plan.log_every == 0 or last:
             run.log()
-        if validation is not None and run.to_validate:
+        if validation is not None and run.must_validate:
             run.validate(validation)
-        elif run.step % plan.save_every == 0 or last or run.ended:
+        elif run.step % plan.save_every == 0 or last or run.must_end:
             run.save()
     return run.finish()
 
 
 class _FitState:
-    """What a training has in hand between two steps."""
+    """The state of a training between two steps."""
 
     def __init__(
         self,
@@ -145,11 +160,16 @@ class _FitState:
         folder: Path,
         accelerator: Accelerator,
         identity: Mapping[str, Any],
-        watch: TrainingCallbacks,
+        callbacks: TrainingCallbacks,
     ) -> None:
-        self.plan, self.folder, self.accelerator, self.watch = plan, folder, accelerator, watch
+        self.plan, self.folder, self.accelerator, self.callbacks = (
+            plan,
+            folder,
+            accelerator,
+            callbacks,
+        )
         self.module, self.identity = module, dict(identity)
-        self.finite = NanGuard(module, accelerator)
+        self.guard = NanGuard(module, accelerator)
         atomic.make_folder(folder)
         module.to(accelerator.device)
         optimizer = make_optimizer(module.named_parameters(), plan)
@@ -163,37 +183,39 @@ class _FitState:
         self.log_file = None
         if accelerator.is_main_process:
             self.log_file = TrainingLog(
-                folder / LOG_FILE, self.step, self.validated, watch.tensorboard
+                folder / LOG_FILE, self.step, self.validated, callbacks.tensorboard
             )
         self.started, self.counted = time.monotonic(), 0
 
     @property
-    def ended(self) -> bool:
+    def must_end(self) -> bool:
         return self.stopped or self.exhausted
 
     @property
-    def to_validate(self) -> bool:
-        """Whether this step is one after which it validates, and has not yet."""
+    def must_validate(self) -> bool:
+        """Whether a validation is due after this step, and not done yet."""
         due = self.step % self.plan.validate_every == 0 or self.step == self.plan.steps
         return due and self.validated < self.step
 
     def advance(self, step_of: StepFunction) -> tuple[StepOutcome, float]:
-        """One step: gradients, whether they are numbers, an update."""
+        """One step: gradients, a check that they are finite, an update."""
         plan, step = self.plan, self.step
         torch.manual_seed(_step_seed(plan.seed, step, self.accelerator.process_index))
         for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
             group["lr"] = base * cosine_rate(step, plan.steps, plan.warmup)
         outcome = step_of(self.prepared, self.accelerator, step)
         for p in self.module.parameters():
-            if p.requires_grad and p.grad is None:  # of a modality that no pair of the batch had
+            if p.requires_grad and p.grad is None:  # a modality that no pair of the batch has
                 p.grad = torch.zeros_like(p)
-        # The norm is scaled to `clip` by accelerate, which takes fp16's own scale off first.
+        # accelerate removes the scale of fp16 first, then clips.
         norm = self.accelerator.clip_grad_norm_(self.prepared.parameters(), plan.clip)
-        self.stopped = self.finite.check(step, outcome.loss, norm, outcome.names, self.watch.stop())
+        self.stopped = self.guard.check(
+            step, outcome.loss, norm, outcome.names, self.callbacks.should_stop()
+        )
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        self.watch.step(self.step)
+        self.callbacks.on_step(self.step)
         return outcome, float(norm)
 
     def count(self, outcome: StepOutcome, norm: float) -> None:
@@ -204,7 +226,7 @@ class _FitState:
         self.counted += outcome.items
 
     def log(self) -> None:
-        """One line: means over steps and processes since the line before."""
+        """Write one line: means over steps and processes since the previous line."""
         names = sorted(self.sums)
         own = torch.tensor([self.sums[name] for name in names], device=self.accelerator.device)
         means = dict(zip(names, self.accelerator.reduce(own, "mean").tolist(), strict=True))
@@ -215,28 +237,30 @@ class _FitState:
         line["rate"] = self.optimizer.param_groups[-1]["lr"]
         self.sums, self.counted, self.started = {}, 0, time.monotonic()
         if self.log_file is not None:
-            self.watch.line(self.log_file.write(self.step, line))
+            self.callbacks.on_line(self.log_file.write(self.step, line))
 
     def validate(self, validation: Validation) -> None:
-        """Measure in the main process, keep the best model so far. The state is saved before."""
+        """Measure in the main process, and keep the best model so far. Saves the state first."""
         began = time.monotonic()
         self.save()
         if self.accelerator.is_main_process:
             assert self.log_file is not None
             figures = dict(validation.measure())
-            self.watch.line(self.log_file.write(self.step, figures, "validation"))
+            self.callbacks.on_line(self.log_file.write(self.step, figures, "validation"))
             first = next(iter(figures))
             self.since_best += 1
             if not self.best or figures[first] > self.best[first]:
                 validation.keep()
                 self.best, self.since_best = {"step": self.step, **figures}, 0
         patience = validation.patience
-        self.exhausted = self._said_by_main(patience is not None and self.since_best >= patience)
+        self.exhausted = self._broadcast_from_main(
+            patience is not None and self.since_best >= patience
+        )
         self.validated = self.step
         self.save()
-        self.started += time.monotonic() - began  # validation is no training
+        self.started += time.monotonic() - began  # validation does not count as training
 
-    def _said_by_main(self, value: bool) -> bool:
+    def _broadcast_from_main(self, value: bool) -> bool:
         if self.accelerator.num_processes == 1:
             return value
         flag = torch.tensor([float(value and self.accelerator.is_main_process)])
@@ -245,7 +269,7 @@ class _FitState:
     def save(self) -> None:
         """Write the state, in the main process."""
         if self.accelerator.is_main_process:
-            said = {
+            record = {
                 "identity": self.identity,
                 "world": self.accelerator.num_processes,
                 "sums": self.sums,
@@ -255,35 +279,35 @@ class _FitState:
                 "exhausted": self.exhausted,
             }
             if self.accelerator.scaler is not None:
-                said["scaler"] = self.accelerator.scaler.state_dict()
+                record["scaler"] = self.accelerator.scaler.state_dict()
             tensors = training_state.state_tensors(self.module, self.optimizer)
             training_state.save_state(
-                self.folder / STATE_FOLDER, training_state.TrainingState(self.step, tensors, said)
+                self.folder / STATE_FOLDER, training_state.TrainingState(self.step, tensors, record)
             )
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        folder, note = self.folder / STATE_FOLDER, self.watch.note
+        folder, note = self.folder / STATE_FOLDER, self.callbacks.note
         note = note if self.accelerator.is_main_process else lambda message: None
         saved = training_state.load_newest_state(folder, note)
         if saved is None:
             return
         hint = "Resume with the same settings, or give another folder."
-        fingerprint.check_unchanged(self.folder, saved.said["identity"], self.identity, hint)
-        if (world := saved.said["world"]) != self.accelerator.num_processes:
+        fingerprint.check_unchanged(self.folder, saved.record["identity"], self.identity, hint)
+        if (world := saved.record["world"]) != self.accelerator.num_processes:
             note(
-                f"{self.folder} was begun by {world} processes, now there are "
-                f"{self.accelerator.num_processes}: what comes out differs in its last digits."
+                f"{self.folder} was started with {world} processes and resumes with "
+                f"{self.accelerator.num_processes}: the result differs in its last digits."
             )
         training_state.restore_state(saved.tensors, self.module, optimizer)
-        self.step, self.sums = saved.step, dict(saved.said["sums"])
-        self.best, self.since_best = dict(saved.said["best"]), saved.said["since_best"]
-        self.exhausted, self.validated = saved.said["exhausted"], saved.said["validated"]
+        self.step, self.sums = saved.step, dict(saved.record["sums"])
+        self.best, self.since_best = dict(saved.record["best"]), saved.record["since_best"]
+        self.exhausted, self.validated = saved.record["exhausted"], saved.record["validated"]
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(saved.said["scaler"])
+            self.accelerator.scaler.load_state_dict(saved.record["scaler"])
 
     def finish(self) -> FitResult:
-        """Undo what accelerate did to the module, and say how far it came."""
-        self.finite.remove()
+        """Undo what accelerate did to the module; returns the result."""
+        self.guard.remove()
         self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
         return FitResult(self.step, self.stopped, self.best)
@@ -296,25 +320,25 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 def make_accelerator(
     precision: str, note: Callable[[str], None] = lambda message: None
 ) -> Accelerator:
-    """What moves, wraps and steps. Weights stay float32; `precision` is that of forward passes.
+    """Set up accelerate. Weights stay float32; `precision` is for forward passes.
 
-    On a CPU bf16 holds where the processor multiplies it natively (a small model's step takes half
-    the time there), and is said to be fp32 elsewhere, where it would only be slower.
+    A CPU computes bf16 only if it multiplies it natively, where a small model's step takes half
+    the time. Other CPUs would be slower: they compute fp32, and a note says so.
 
     Raises:
         UsageError: fp16 without a GPU.
     """
-    # A process may train twice, in another precision: accelerate keeps the first one's otherwise.
+    # Otherwise accelerate keeps the precision of an earlier training in this process.
     AcceleratorState._reset_state()
-    # Not PartialState: it overlooks ACCELERATE_USE_CPU, and then several processes are one each.
+    # Not PartialState: it ignores ACCELERATE_USE_CPU, so each process would believe it is alone.
     wait = InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)
     first = Accelerator(mixed_precision="no", kwargs_handlers=[wait])
     on_cpu = first.device.type == "cpu"
     if on_cpu and precision == "fp16":
-        raise UsageError("precision fp16 needs a GPU. Here: precision: bf16, or fp32.")
+        raise UsageError("precision fp16 needs a GPU. Set precision to bf16 or fp32.")
     if on_cpu and precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
-        told = note if first.is_main_process else lambda message: None
-        told("This processor does not multiply bf16 natively: fp32 is computed instead.")
+        if first.is_main_process:
+            note("This processor does not multiply bf16 natively: computing in fp32 instead.")
         precision = "fp32"
     AcceleratorState._reset_state()
     if not on_cpu:

@@ -17,8 +17,10 @@ from rag_vqa.types import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one side encodes. `id` names a passage; items that share an `image` object share its
-    encoding."""
+    """Text and image that one side encodes; `id` identifies a passage.
+
+    Items that share an `image` object share its encoding.
+    """
 
     text: str = ""
     image: ImageSource | None = None
@@ -27,12 +29,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query, a passage that is right for it, and passages that are wrong and alike.
+    """A query, a passage that is right for it, and hard negatives: wrong but similar passages.
 
     Attributes:
-        query: its text holds the instruction.
-        positives: ids of all passages that are right, that of `passage` among them: none of them
-            is ever a negative of this query, whosever passage it is in the batch.
+        query: its text includes the instruction.
+        positives: ids of all right passages, including `passage`: none of them is ever a negative
+            of this query, even if another pair of the batch brings it.
         name: where the pair comes from, for messages: "train.jsonl:1203".
     """
 
@@ -44,14 +46,16 @@ class Pair:
 
 
 class PairSource(Protocol):
-    """An endless order of pairs that is a function of the seed alone: what a resumed run, or
-    another rank, draws is what the straight run drew."""
+    """An endless sequence of pairs, determined by the seed alone.
+
+    A resumed run and other ranks draw the same pairs as an uninterrupted run.
+    """
 
     @property
     def name(self) -> str: ...
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
-        """Pairs of these places (0, 1, …) in the order; each depends on its place alone."""
+        """Pairs at these places (0, 1, …) of the sequence; each depends on its place alone."""
         ...
 
 
@@ -60,13 +64,13 @@ class Batch:
     """One rank's share of a step. B queries, N >= B passages, P right ids at most.
 
     Attributes:
-        query, passage: inputs of `RetModel.forward`: B rows, and N rows of which the first B are
-            the queries' own passages; then negatives.
-        passage_ids: (N) int64, `number(id)` of each passage.
-        positives: (B, P) int64, numbers of all that is right for each query; a row with fewer
+        query, passage: inputs of `RetModel.forward`, of B rows and N rows. The first B passages
+            are the queries' own, negatives follow.
+        passage_ids: (N) int64, `id_number(id)` of each passage.
+        positives: (B, P) int64, numbers of all right passages of each query; a row with fewer
             repeats its first.
-        names: (B) of the pairs.
-        skipped: why each row was left out for which another one is here.
+        names: (B) names of the pairs.
+        skipped: for each row that was replaced by another one, the reason.
     """
 
     query: Mapping[str, Tensor]
@@ -78,7 +82,7 @@ class Batch:
 
 
 def id_number(identity: str) -> int:
-    """A signed 64-bit number for an id, the same in every process: ranks exchange numbers.
+    """A signed 64-bit number for an id, equal in all processes, because ranks exchange numbers.
 
     >>> id_number("a") == id_number("a"), id_number("a") == id_number("b")
     (True, False)
@@ -87,7 +91,7 @@ def id_number(identity: str) -> int:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with all its tensors on a device."""
+    """The batch with its tensors on a device."""
     return replace(
         batch,
         query={name: tensor.to(device) for name, tensor in batch.query.items()},

@@ -38,21 +38,21 @@ from rag_vqa.retriever.training.training_loop import (
 from rag_vqa.retriever.training.training_pairs import Batch, to_device
 from rag_vqa.retriever.training.training_settings import TrainSettings
 from rag_vqa.retriever.training.training_state import completed_steps
-from rag_vqa.retriever.training.validation import HeldOut
+from rag_vqa.retriever.training.validation import ValidationSet
 from rag_vqa.storage.atomic import recover_folder
 
 BEST_FOLDER, LAST_FOLDER, DATA_FOLDER = "best", "last", "data"
 
 
 def check_output_folder(out: Path, names: Sequence[str]) -> None:
-    """Refuse a folder that holds checkpoints under these names, and no training that wrote them.
+    """Refuse a folder with checkpoints of these names, if no training there wrote them.
 
     Raises UsageError.
     """
-    there = [str(out / name) for name in names if (out / name).exists()]
-    if there and not completed_steps(out / STATE_FOLDER):
+    existing = [str(out / name) for name in names if (out / name).exists()]
+    if existing and not completed_steps(out / STATE_FOLDER):
         raise UsageError(
-            f"{there[0]} is there, and no state of a training that wrote it: it would be replaced. "
+            f"{existing[0]} exists, but no training state belongs to it: it would be replaced. "
             "Give another folder, or move it away."
         )
 
@@ -60,19 +60,19 @@ def check_output_folder(out: Path, names: Sequence[str]) -> None:
 def train_retriever(
     settings: TrainSettings,
     accelerator: Accelerator,
-    watch: TrainingCallbacks = NO_CALLBACKS,
+    callbacks: TrainingCallbacks = NO_CALLBACKS,
     others: SourceFactories | None = None,
 ) -> FitResult:
-    """Train, or go on. Writes best/, last/, log.jsonl, state/ and data/ into `settings.out`.
+    """Start or resume a training. Writes best/, last/, log.jsonl, state/ and data/ in the folder.
 
     Args:
-        others: sources that are no files, by the name of their format.
+        others: functions that make sources of formats without files, by format name.
 
     Raises:
-        UsageError, Missing, BadInput, RagVqaError: settings, models or data that cannot be, before
-            anything is trained; or a step that is no number.
+        UsageError, Missing, BadInput, RagVqaError: bad settings, models or data, found before the
+            first step; or a step whose loss or gradient is NaN or infinite.
     """
-    settings.checked()
+    settings.check_consistency()
     check_chunks(settings.chunks, len(step_places(0, settings.batch, 0, accelerator.num_processes)))
     with accelerator.main_process_first():
         if accelerator.is_main_process:
@@ -80,17 +80,17 @@ def train_retriever(
         check_output_folder(settings.out, (BEST_FOLDER, LAST_FOLDER))
     found = initialise(settings)
     data = others, settings.out / DATA_FOLDER, found.instruction
-    with accelerator.main_process_first():  # it packs the data, the others find it packed
+    with accelerator.main_process_first():  # it packs the data for all
         mixture = open_mixture(settings.data.train, *data)
         held_out = settings.data.validation
         source = None if held_out is None else open_source(held_out, *data)
     every = (*mixture.sources, *([] if source is None else [source]))
     for one in every if accelerator.is_main_process else ():
         if isinstance(one, PackedSource):
-            watch.note(one.told)
+            callbacks.note(one.summary)
     digests = [one.digest for one in every if isinstance(one, PackedSource)]
-    begun = settings.loss.scale or float(found.model.config.logit_scale)
-    module = DualEncoder(found.model, scale=begun, learn_scale=settings.loss.learn_scale)
+    scale = settings.loss.scale or float(found.model.config.logit_scale)
+    module = DualEncoder(found.model, scale=scale, learn_scale=settings.loss.learn_scale)
     freeze_eval_mode(found.model, settings)
 
     def keep(name: str) -> None:
@@ -99,34 +99,34 @@ def train_retriever(
 
     validation = None
     if source is not None:
-        note = watch.note if accelerator.is_main_process else NO_CALLBACKS.note
+        note = callbacks.note if accelerator.is_main_process else NO_CALLBACKS.note
         count = settings.data.validation_pairs
-        pool = HeldOut.from_source(source, count, found.model, found.processor, note)
+        pool = ValidationSet.from_source(source, count, found.model, found.processor, note)
         validation = Validation(pool.recall, lambda: keep(BEST_FOLDER))
     fitted = fit(
         module,
-        _GradientSteps(settings, mixture, found.processor, watch.note),
+        _GradientSteps(settings, mixture, found.processor, callbacks.note),
         settings.plan(),
         settings.out,
         accelerator,
         identity=settings.identity() | {"begun with": found.digest, "files": digests},
         validation=validation,
-        watch=watch,
+        callbacks=callbacks,
     )
     if accelerator.is_main_process and not fitted.stopped:
         keep(LAST_FOLDER)
     accelerator.wait_for_everyone()
     if fitted.best and not (settings.out / BEST_FOLDER).is_dir():
         raise RagVqaError(
-            f"{settings.out / BEST_FOLDER} is gone: it was the best, "
-            f"of step {fitted.best['step']:,.0f}. "
-            f"{LAST_FOLDER} is there; to make {BEST_FOLDER} again, train anew in another folder."
+            f"{settings.out / BEST_FOLDER}, the best checkpoint, of step "
+            f"{fitted.best['step']:,.0f}, was removed. {LAST_FOLDER} exists; to get "
+            f"{BEST_FOLDER} again, train in another folder."
         )
     return fitted
 
 
 class _GradientSteps:
-    """Gradients of step i, from a stream of batches that begins where the run does."""
+    """Computes the gradients of a step, from a stream of batches that starts with the run."""
 
     def __init__(
         self, settings: TrainSettings, mixture: Mixture, processor: RetProcessor, note: Note
@@ -137,10 +137,10 @@ class _GradientSteps:
 
     def __call__(self, module: nn.Module, accelerator: Accelerator, step: int) -> StepOutcome:
         if self.stream is None:
-            self.stream = self._from(step, accelerator)
+            self.stream = self._load_from(step, accelerator)
         batch = to_device(next(self.stream), accelerator.device)
         for reason in batch.skipped:
-            self.note(f"left out: {reason}")
+            self.note(f"skipped: {reason}")
         loss, figures = compute_gradients(
             module,
             batch,
@@ -151,7 +151,7 @@ class _GradientSteps:
         )
         return StepOutcome(loss, figures, len(batch.names), batch.names)
 
-    def _from(self, step: int, accelerator: Accelerator) -> Iterator[Batch]:
+    def _load_from(self, step: int, accelerator: Accelerator) -> Iterator[Batch]:
         settings = self.settings
         return load_batches(
             self.mixture,

@@ -17,23 +17,22 @@ from rag_vqa.settings_schema import Dtype, Section
 
 OnBad: TypeAlias = Literal["stop", "skip"]
 Tower: TypeAlias = Literal["frozen", "trained", "lora"]
-# What may change between the runs that one training goes through: no weight depends on it.
-MAX_WARMUP_STEPS = 50  # steps at most, where nothing is said of it
+MAX_WARMUP_STEPS = 50  # of the default
+# Settings that may change when a training resumes: no weight depends on them.
 CHANGEABLE = ("out", "save_every", "log_every", "tensorboard", "data.workers")
-VALIDATION_SEED = (
-    1_000_003  # of what is drawn: nobody trains with it, or endless sources would give the same
-)
+# Draws validation pairs. No training may use it, or endless sources would draw the same pairs.
+VALIDATION_SEED = 1_000_003
 
 
 class Variant(Section):
-    """What differs from a configuration; None leaves it as it is.
+    """Changes to a model's configuration; None keeps a value.
 
     Attributes:
-        gates: False adds what is read of each modality to the state, without input or forget gate.
-        layers: "last" is one step, on the last layer of each tower.
-        fusion: "text" or "image" reads that modality alone.
-        tokens: learned queries, and so features of an item, before pooling.
-        pool: one vector an item, the mean of its tokens.
+        gates: False adds the reading of each modality to the state, without input or forget gate.
+        layers: "last" uses one step, on the last layer of each tower.
+        fusion: "text" or "image" reads only that modality.
+        tokens: learned queries, and so features per item, before pooling.
+        pool: one vector per item, the mean of its tokens.
         one_model: one cell and one projection for both sides.
     """
 
@@ -46,25 +45,25 @@ class Variant(Section):
 
 
 class SourceSettings(Section):
-    """One source.
+    """One source of training pairs.
 
     Attributes:
         format: pairs, m2kr (both forms), mbeir, infoseek, evqa (pages), or one that the program
-            makes itself, as "flags".
-        questions: the folder of the files; of pairs and m2kr also the file itself.
-        documents: a file that `kb build` reads, for what rows name by an id; each document is one
-            passage, as of a knowledge base with --split none.
-        images, document_images: folders of the pictures of rows and of documents; by default
-            those that `data check` and `kb build` take.
-        split, task: as of `data check`; the split is "train" by default.
-        instructions: one is drawn for each row, each time; none: the row's own, or the one that
-            use puts before questions without.
-        negatives: a file of `train mine`, beside those that the rows bring.
-        hard: negatives of each row in each step, drawn of those; where they are fewer, the rest
-            are any other documents of the source.
-        weight: how often a row is seen where one of weight 1 is seen once; a source without end
-            counts for so many rows.
-        on_bad: what becomes of a row that cannot be used: all ends, or the row is left out.
+            generates, such as "flags".
+        questions: the folder of the files; for pairs and m2kr also the file itself.
+        documents: a file that `kb build` reads, for documents that rows name by id; each document
+            is one passage, as with --split none.
+        images, document_images: folders of the pictures of rows and of documents; default: those
+            that `data check` and `kb build` use.
+        split, task: as in `data check`; default split: "train".
+        instructions: one is drawn for each row, each time. Empty: the row's own, or the retriever's
+            default instruction.
+        negatives: a file written by `train mine`, in addition to the negatives in the rows.
+        hard: negatives per row in each step, drawn from these; if there are too few, other
+            documents of the source fill up.
+        weight: how often a row is seen compared with a row of weight 1; for an endless source,
+            how many rows it counts as.
+        on_bad: "stop" at a row that cannot be used, or "skip" it.
     """
 
     format: str
@@ -82,12 +81,12 @@ class SourceSettings(Section):
 
 
 class ModelSettings(Section):
-    """A retriever from nothing, or from two towers.
+    """A new retriever, from random weights or from two pretrained towers.
 
     Attributes:
-        config: values of RetrieverConfig; `passage_config` is `query_config` where it is left out.
-        text, vision: folders or hub ids of CLIP checkpoints whose towers it begins with; their
-            configurations stand where `config` has none. None: random.
+        config: values of RetrieverConfig; `passage_config` defaults to `query_config`.
+        text, vision: folders or hub ids of CLIP checkpoints for the towers; their configurations
+            are the defaults of `config`. None: random weights.
     """
 
     config: dict[str, Any] = Field(default_factory=dict)
@@ -96,7 +95,7 @@ class ModelSettings(Section):
 
 
 class TowerSettings(Section):
-    """What becomes of the two towers. `rank`: of the matrices of LoRA."""
+    """How the two towers are trained. `rank`: of the LoRA matrices."""
 
     text: Tower = "frozen"
     vision: Tower = "frozen"
@@ -104,10 +103,12 @@ class TowerSettings(Section):
 
 
 class DataSettings(Section):
-    """What is trained on. `validation`: what decides which step is kept as OUT/best, by recall@1
-    of its first `validation_pairs` pairs among their passages; none: OUT/last alone is written.
+    """Training and validation data.
 
-    `workers`: processes that draw and decode.
+    Attributes:
+        validation: decides which step is kept as OUT/best, by recall@1 of its first
+            `validation_pairs` pairs among their passages. None: only OUT/last is written.
+        workers: processes that draw pairs and decode pictures.
     """
 
     train: tuple[SourceSettings, ...]
@@ -117,8 +118,13 @@ class DataSettings(Section):
 
 
 class LossSettings(Section):
-    """`symmetric`: passages find their queries, too. `scale` multiplies scores, and is learned
-    from there on under `learn_scale`; None: that of the checkpoint, 1 of a new model."""
+    """The loss.
+
+    Attributes:
+        symmetric: passages must find their queries, too.
+        scale: multiplies scores. None: the checkpoint's, 1 for a new model.
+        learn_scale: train the scale, starting from `scale`.
+    """
 
     symmetric: bool = True
     scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -126,17 +132,19 @@ class LossSettings(Section):
 
 
 class TrainSettings(Section):
-    """Everything that a training is told.
+    """All settings of a training.
 
     Attributes:
-        out: the folder of all that is written: best/, last/, log.jsonl, state/.
-        start: the checkpoint that it begins with: a folder, a hub id, or demo. Or `model`.
-        side: "query" leaves the passage side, and so every knowledge base, as it is.
-        batch: pairs of a step, of all processes together. chunks: parts that a process computes
-            one after the other, for memory; the gradients are those of the whole.
-        matrix_rate: of Muon's matrices; `rate` is of all else, and of everything under adamw.
-        warmup: steps; None: a tenth of all, 50 at most.
-        clip: the longest that all gradients together may be.
+        out: folder for everything it writes: best/, last/, log.jsonl, state/.
+        start: the checkpoint to start from: a folder, a hub id, or demo. Or give `model`.
+        side: "query" trains only the query side, so existing knowledge bases stay valid.
+        batch: pairs per step, over all processes.
+        chunks: parts that a process computes one after the other, to save memory; the gradients
+            are those of the whole batch.
+        matrix_rate: learning rate of Muon's matrices; `rate` is for everything else, and for
+            everything with adamw.
+        warmup: steps; None: a tenth of all steps, at most 50.
+        clip: maximal norm of all gradients together.
         dtype: of the weights in best/ and last/.
     """
 
@@ -158,9 +166,7 @@ class TrainSettings(Section):
     clip: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     loss: LossSettings = LossSettings()
-    seed: int = Field(
-        default=0, ge=0, lt=VALIDATION_SEED
-    )  # with that one it would train on what validates
+    seed: int = Field(default=0, ge=0, lt=VALIDATION_SEED)
     save_every: int = Field(default=200, ge=1)
     validate_every: int = Field(default=200, ge=1)
     log_every: int = Field(default=20, ge=1)
@@ -170,45 +176,49 @@ class TrainSettings(Section):
     instruction: str | None = None
     dtype: Dtype = "float32"
 
-    def checked(self) -> TrainSettings:
-        """Itself, if what it says goes together. Raises UsageError."""
+    def check_consistency(self) -> TrainSettings:
+        """Check which settings go together; returns itself. Raises UsageError."""
         if (self.start is None) == (self.model is None):
-            raise UsageError("name what to begin with: start: CHECKPOINT, or model: …, one of both")
+            raise UsageError(
+                "Give either start: CHECKPOINT or model: …, to say what the training starts from."
+            )
         if self.start is not None and self.variant != Variant():
-            raise UsageError("variant changes a model: that of `start` is what it is. Use model:")
+            raise UsageError(
+                "variant changes a new model, not the checkpoint in `start`. Use model: instead."
+            )
         if self.side == "query" and (self.towers.text, self.towers.vision) != ("frozen", "frozen"):
             raise UsageError(
-                "side: query leaves the passage side as it is, and both sides share the towers: "
-                "they stay frozen."
+                "side: query must not change the passage side, and both sides share the towers. "
+                "Set towers.text and towers.vision to frozen."
             )
         if not self.data.train:
-            raise UsageError("data.train names no source.")
+            raise UsageError("data.train is empty: name at least one source.")
         if self.warmup is not None and self.warmup >= self.steps:
             raise UsageError(
-                f"warmup is {self.warmup} of {self.steps} steps: the rate would only rise. Leave "
-                "it out, or give fewer."
+                f"warmup is {self.warmup} of {self.steps} steps, so the rate would only rise. "
+                "Leave it out, or use fewer warm-up steps."
             )
-        for folder in self._begins_with():
+        for folder in self._initial_folders():
             if Path(folder).is_dir() and Path(folder).resolve().is_relative_to(self.out.resolve()):
                 raise UsageError(
-                    f"{folder} lies in {self.out}, which this training writes into: it could "
-                    "replace what it begins with. Give another folder with --out."
+                    f"{folder} lies in {self.out}, where this training writes: it could replace "
+                    "what it starts from. Give another folder with --out."
                 )
         return self
 
-    def _begins_with(self) -> list[str]:
+    def _initial_folders(self) -> list[str]:
         towers = () if self.model is None else (self.model.text, self.model.vision)
         return [one for one in (self.start, *towers, self.tokenizer, self.image_processor) if one]
 
     def plan(self) -> TrainingPlan:
-        """The loop's part of it."""
-        told = {name: getattr(self, name) for name in TrainingPlan.__dataclass_fields__}
+        """The settings of the training loop."""
+        values = {name: getattr(self, name) for name in TrainingPlan.__dataclass_fields__}
         if self.warmup is None:
-            told["warmup"] = min(MAX_WARMUP_STEPS, self.steps // 10)
-        return TrainingPlan(**told)
+            values["warmup"] = min(MAX_WARMUP_STEPS, self.steps // 10)
+        return TrainingPlan(**values)
 
     def identity(self) -> dict[str, Any]:
-        """All that the weights depend on, as JSON."""
+        """All settings on which the weights depend, as JSON."""
         tree: dict[str, Any] = self.model_dump(mode="json")
         for name in CHANGEABLE:
             *sections, key = name.split(".")
@@ -221,7 +231,7 @@ class TrainSettings(Section):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast. Rates are by step, never by the clock."""
+    """Steps, learning rates and intervals of a training loop, all counted in steps."""
 
     steps: int
     warmup: int = 50

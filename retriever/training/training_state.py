@@ -29,25 +29,25 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a training goes on from.
+    """What a training resumes from.
 
     Attributes:
-        step: how many are done.
-        tensors: trained parameters as `model.…`, the optimizer's as `optimizer.…`.
-        said: JSON of whoever saved: settings, sums of the log, the best so far.
+        step: how many steps are done.
+        tensors: trained parameters as `model.…`, the optimizer's state as `optimizer.…`.
+        record: JSON from the loop: settings, sums for the log, the best figures so far.
     """
 
     step: int
     tensors: Mapping[str, Tensor]
-    said: Mapping[str, Any]
+    record: Mapping[str, Any]
 
 
 def save_state(folder: Path, saved: TrainingState) -> None:
-    """Write `saved` into `folder`, and remove what is older than the two newest."""
+    """Write `saved` into `folder`, and remove all but the two newest states."""
     atomic.make_folder(folder)
     path = folder / _STATE_NAME.format(saved.step)
     tensors = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
-    said = json.dumps(saved.said)
+    said = json.dumps(saved.record)
     metadata = {"step": str(saved.step), "said": said, "digest": _digest_state(tensors, said)}
     with atomic.partial_file(path) as new, atomic.translate_os_errors(path):
         save_file(tensors, new, metadata)
@@ -56,29 +56,31 @@ def save_state(folder: Path, saved: TrainingState) -> None:
 
 
 def load_newest_state(folder: Path, note: Callable[[str], None]) -> TrainingState | None:
-    """The newest whole one; None where there is none. One that is damaged is said and passed over.
+    """The newest undamaged state; None if the folder has none. Skips damaged ones with a note.
 
     Raises:
-        RagVqaError: there are some, and none is whole.
+        RagVqaError: all of them are damaged.
     """
     found = _newest_first(folder)
     for path in found:
         try:
             return _read_state(path)
         except (SafetensorError, KeyError, ValueError) as error:
-            note(f"{path} is damaged ({' '.join(str(error).split())}): the one before is taken.")
+            note(f"{path} is damaged ({' '.join(str(error).split())}): using the state before it.")
     if found:
-        raise RagVqaError(f"{folder}: no state of this training is whole. Begin anew: delete it.")
+        raise RagVqaError(
+            f"{folder}: all states of this training are damaged. To start again, delete it."
+        )
     return None
 
 
 def completed_steps(folder: Path) -> int:
-    """How many steps the newest one there is of; 0: none is there."""
+    """How many steps the newest state has done; 0 without a state."""
     return max((int(path.stem.partition("-")[2]) for path in _newest_first(folder)), default=0)
 
 
 def state_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Trained parameters and the optimizer's state by name, as `TrainingState` holds them."""
+    """Trained parameters and the optimizer's state by name, as in `TrainingState`."""
     out = {f"model.{n}": p.detach() for n, p in module.named_parameters() if p.requires_grad}
     for number, entry in optimizer.state_dict()["state"].items():
         out |= {f"optimizer.{number}.{key}": value for key, value in entry.items()}
@@ -89,7 +91,7 @@ def state_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 def restore_state(
     tensors: Mapping[str, Tensor], module: nn.Module, opt: torch.optim.Optimizer
 ) -> None:
-    """The inverse of `state_tensors`, on a module and an optimizer that were made alike.
+    """The inverse of `state_tensors`, for a module and an optimizer of the same kind.
 
     Raises:
         RagVqaError: the module trains other parameters.
@@ -117,7 +119,7 @@ def _read_state(path: Path) -> TrainingState:
 
 
 def _digest_state(tensors: Mapping[str, Tensor], said: str) -> str:
-    """safetensors has no checksum, and a flipped bit would train on in silence."""
+    """safetensors has no checksum, and training would silently continue with a flipped bit."""
     digest = hashlib.sha256(said.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -131,12 +133,13 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 class TrainingLog:
-    """Lines at the end of a file, each with its step. Those beyond `first`, and validations beyond
-    `validated`, are cut off: they were written after the state that a run goes on from, and will
-    be written again.
+    """A log of JSON lines, each with its step.
+
+    Removes lines after step `first`, and validations after step `validated`: they were written
+    after the state from which the run resumes, and will be written again.
 
     Raises:
-        Missing: `tensorboard` is asked for and not installed.
+        Missing: `tensorboard` is set, and TensorBoard is not installed.
     """
 
     def __init__(
@@ -153,7 +156,7 @@ class TrainingLog:
         self.board = _open_tensorboard(path.parent / "tensorboard", first) if tensorboard else None
 
     def write(self, step: int, figures: Figures, kind: str = "train") -> dict[str, Any]:
-        """One line, rounded; returns it."""
+        """Write one line of rounded figures; returns it."""
         line = {"step": step, "kind": kind, **{k: round(v, 6) for k, v in figures.items()}}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -165,12 +168,12 @@ class TrainingLog:
 
 
 def _is_before_state(line: str, first: int, validated: int) -> bool:
-    """Whether a line is of what was saved; one that a kill cut short is not."""
+    """Whether a complete line was written before the saved state."""
     try:
-        told = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return False
-    return bool(told["step"] <= (validated if told["kind"] == "validation" else first))
+    return bool(entry["step"] <= (validated if entry["kind"] == "validation" else first))
 
 
 def _open_tensorboard(folder: Path, first: int) -> Any:

@@ -25,7 +25,7 @@ from rag_vqa.retriever.training.training_settings import VALIDATION_SEED
 from rag_vqa.types import Passage, Query
 
 
-class HeldOut:
+class ValidationSet:
     """Pairs kept out of training, and the pool of passages to search: theirs, each once."""
 
     def __init__(
@@ -53,7 +53,7 @@ class HeldOut:
         model: RetrieverModel,
         processor: RetProcessor,
         note: Callable[[str], None] = lambda message: None,
-    ) -> HeldOut:
+    ) -> ValidationSet:
         """The first `count` pairs of a source, without repeated ones; see `usable_pairs`."""
         drawn = {pair.name: pair for pair in source.draw(VALIDATION_SEED, range(count))}
         skip = getattr(source, "on_bad", "stop") == "skip"

@@ -58,7 +58,7 @@ def test_a_checkpoint_is_read_by_whom_its_folder_is_and_missed_where_it_is_gone(
     assert {one.stat().st_mode for one in best.iterdir()} == {(home / "train.yaml").stat().st_mode}
     shutil.rmtree(best)
     gone = cli(*told)
-    assert gone.code == 1 and f"{best} is gone: it was the best, of step 2." in gone.err
+    assert gone.code == 1 and f"{best}, the best checkpoint, of step 2, was removed." in gone.err
 
 
 @pytest.mark.parametrize("own", [None, "Name it:"])
@@ -206,4 +206,4 @@ def test_another_checkpoint_and_another_s_best_are_noticed(home: Path, cli: Cli)
     assert other.code == 2 and "begun with was " in other.err
     shutil.rmtree(home / "out" / "state")
     strange = cli(*given)
-    assert strange.code == 2 and "best is there, and no state of a training" in strange.err
+    assert strange.code == 2 and "best exists, but no training state" in strange.err

@@ -21,7 +21,7 @@ from rag_vqa.retriever.training.training_settings import SourceSettings, TrainSe
 
 def recipe(root: Path, **changes: object) -> TrainSettings:
     tree = yaml.safe_load((root / "rag_vqa" / "demo" / "retriever.yaml").read_text("utf-8"))
-    return TrainSettings.model_validate(tree | changes).checked()
+    return TrainSettings.model_validate(tree | changes).check_consistency()
 
 
 def test_it_describes_the_model_that_is_bundled(root: Path) -> None:

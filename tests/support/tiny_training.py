@@ -105,7 +105,7 @@ def settings(home: Path, out: Path, **more: Any) -> TrainSettings:
         "loss": {"learn_scale": True},
         **more,
     }
-    return TrainSettings.model_validate(tree).checked()
+    return TrainSettings.model_validate(tree).check_consistency()
 
 
 def run(told: TrainSettings, watch: TrainingCallbacks = NO_CALLBACKS) -> FitResult:
@@ -185,7 +185,7 @@ def one(home: Path, out: Path, accident: str, at: int) -> int:
 
     DualEncoder.forward = poisoned  # type: ignore[method-assign]
     try:
-        run(settings(home, out, batch=6), TrainingCallbacks(step=step))
+        run(settings(home, out, batch=6), TrainingCallbacks(on_step=step))
     except RagVqaError as error:
         print(f"rank {os.environ.get('RANK')}: {error}", flush=True)
         return 1

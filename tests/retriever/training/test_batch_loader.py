@@ -91,7 +91,7 @@ def test_ranks_join_to_the_batch_of_one_process(tmp_path: Path, processor: RetPr
         own = [batch.passage_ids[: len(batch.names)] for batch in (first, second)]
         hard = [batch.passage_ids[len(batch.names) :] for batch in (first, second)]
         assert torch.cat([*own, *hard]).equal(whole.passage_ids)
-    with pytest.raises(UsageError, match="5 does not split over 2"):
+    with pytest.raises(UsageError, match="5 does not split evenly over 2"):
         next(
             load_batches(mixed, processor, seed=1, first_step=0, steps=3, batch=5, rank=0, world=2)
         )

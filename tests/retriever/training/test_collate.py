@@ -92,5 +92,5 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, processor: RetProcessor) -
         collate(good, processor)
     with pytest.raises(UsageError, match="same number of negatives"):
         collate([Pair(Item("a"), Item("a", id="x"), ("x",)), good[0]], processor)
-    with pytest.raises(BadInput, match="not among what is right"):
+    with pytest.raises(BadInput, match="not among its positives"):
         collate([Pair(Item("a"), Item("a", id="x"), ("y",))], processor)

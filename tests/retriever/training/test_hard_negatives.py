@@ -74,7 +74,7 @@ LINES = [("a", ["x", "ü"]), ("b", []), ("c", ["y"])]
 def test_a_file_that_was_begun_goes_on_and_is_there_when_it_is_whole(tmp_path: Path) -> None:
     out = tmp_path / "to" / "negatives.jsonl"
     begun = NegativesFile(out, {"k": 1})
-    taken = begun.take(LINES[:2])
+    taken = begun.append(LINES[:2])
     assert [next(taken), next(taken)] == [1, 2]
     taken.close()
     part = out.with_name("negatives.jsonl.begun")
@@ -84,7 +84,7 @@ def test_a_file_that_was_begun_goes_on_and_is_there_when_it_is_whole(tmp_path: P
         NegativesFile(out, {"k": 2})
     again = NegativesFile(out, {"k": 1})
     assert again.done == 2
-    assert list(again.take(LINES[again.done :])) == [3]
+    assert list(again.append(LINES[again.done :])) == [3]
     assert again.finish(2) == (2, 2)  # two have fewer than two, one has two
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [(row["id"], row["negatives"]) for row in rows] == LINES
@@ -95,7 +95,7 @@ def test_a_file_that_was_begun_goes_on_and_is_there_when_it_is_whole(tmp_path: P
 
 def test_a_file_without_any_negative_goes(tmp_path: Path) -> None:
     begun = NegativesFile(tmp_path / "negatives.jsonl", {})
-    assert list(begun.take([("a", []), ("b", [])])) == [1, 2]
+    assert list(begun.append([("a", []), ("b", [])])) == [1, 2]
     assert begun.finish(1) == (2, 0)
     assert not list(tmp_path.iterdir())
 

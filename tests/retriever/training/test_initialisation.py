@@ -116,11 +116,11 @@ def test_a_model_from_nothing_and_from_a_tower(home: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "more, said",
     [
-        ({"start": None}, "name what to begin with"),
-        ({"model": {}}, "one of both"),
-        ({"variant": {"gates": False}}, "that of `start` is what it is"),
+        ({"start": None}, "either start: CHECKPOINT or model"),
+        ({"model": {}}, "either start: CHECKPOINT or model"),
+        ({"variant": {"gates": False}}, "not the checkpoint in `start`"),
         ({"warmup": 12}, "warmup is 12 of 12 steps"),
-        ({"side": "query", "towers": {"text": "lora"}}, "they stay frozen"),
+        ({"side": "query", "towers": {"text": "lora"}}, "must not change the passage side"),
     ],
 )
 def test_settings_that_do_not_go_together(home: Path, more: dict[str, Any], said: str) -> None:

@@ -113,8 +113,8 @@ def test_a_picture_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"question": "a"}, "no document is right"),
     ({"document": "d1"}, "neither question nor image"),
-    ({"question": "a", "document": "d9"}, "'d9', which is right, is not among the documents"),
-    ({"question": "a", "document": "d1", "image": "no.png"}, "no.png is not there"),
+    ({"question": "a", "document": "d9"}, "its right document 'd9' is not among the documents"),
+    ({"question": "a", "document": "d1", "image": "no.png"}, "no.png does not exist"),
     ({"question": "a", "document": "d1", "image": "../no.png"}, "leads out of its folder"),
     ({"question": "a", "document": {"title": "x"}}, "neither text nor image"),
     ({"question": "a", "document": {"text": "x", "image": "../0.png"}}, "0.png is not there"),
@@ -149,7 +149,7 @@ def test_of_two_documents_of_one_id_that_differ_the_first_is_kept(tmp_path: Path
     path.write_text(path.read_text() * 2 + "".join(json.dumps(one) + "\n" for one in others))
     with pytest.raises(BadInput) as error:
         opened(tmp_path)
-    assert f"{path}, line 13, document 'd1': its id was there before" in str(error.value)
+    assert f"{path}, line 13, document 'd1': an earlier document has this id" in str(error.value)
     source = opened(tmp_path, on_bad="skip")
     assert source.counts["documents"] == 6  # what came twice and is the same is one
     told = [json.loads(line) for line in (source.folder / "rejects.jsonl").read_text().splitlines()]
@@ -164,17 +164,17 @@ def test_two_lines_of_negatives_for_one_row_name_their_file(tmp_path: Path) -> N
     birds(tmp_path)
     mined = [{"id": "q1", "negatives": [name]} for name in ("d2", "d3")]
     path = lines(tmp_path / "mined.jsonl", *mined)
-    with pytest.raises(BadInput, match=r"mined\.jsonl: two of the id 'q1' differ"):
+    with pytest.raises(BadInput, match=r"mined\.jsonl: two different records have the id 'q1'"):
         opened(tmp_path, negatives=path)
 
 
 def test_what_was_left_out_is_told(tmp_path: Path) -> None:
     path = birds(tmp_path)
-    assert opened(tmp_path).told == "pairs.jsonl: 12 rows, 6 documents"
+    assert opened(tmp_path).summary == "pairs.jsonl: 12 rows, 6 documents"
     path.write_text(path.read_text() + json.dumps({"question": "a"}) + "\n")
     mined = lines(tmp_path / "mined.jsonl", {"id": "q1", "negatives": ["d1", "d2", "no", "nor"]})
     source = opened(tmp_path, negatives=mined, on_bad="skip")
-    assert source.told == (
+    assert source.summary == (
         f"pairs.jsonl: 12 rows, 6 documents; left out: 1 refused, see {source.folder}/rejects.jsonl"
         ", 1 negatives that are right, 2 negatives that are not there"
     )
@@ -231,7 +231,7 @@ def test_a_mixture_s_shares_are_weights_times_rows(tmp_path: Path) -> None:
     assert len(whole) == 40
     with pytest.raises(UsageError, match="differ in `hard`"):
         open_mixture([said[0], said[1].model_copy(update={"hard": 1})])
-    with pytest.raises(UsageError, match="nothing to train on"):
+    with pytest.raises(UsageError, match=r"data\.train is empty"):
         open_mixture([])
 
 

@@ -23,7 +23,7 @@ def test_documents_and_knowledge_bases_stay(tmp_path: Path) -> None:
     with KnowledgeBase.create(tmp_path / "kb", before) as kb:
         kb.add([Document("a", "red blue"), Document("b", "money coast")])
     lines: list[float] = []
-    watch = TrainingCallbacks(line=lambda line: lines.append(line.get("loss", 9.0)))
+    watch = TrainingCallbacks(on_line=lambda line: lines.append(line.get("loss", 9.0)))
     made = make_accelerator("fp32")
     tuned = tune_query_side(str(start), source, tmp_path / "out", made, watch)
     after = Encoder.load(tuned.folder, device="cpu")
@@ -50,7 +50,7 @@ def test_a_start_that_the_tuning_would_replace_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"own/best lies in .*own"):
         tune_query_side(str(best), source, tmp_path / "own", made)
     start = checkpoint(tmp_path / "start")
-    with pytest.raises(UsageError, match=r"own/best is there, and no state"):
+    with pytest.raises(UsageError, match=r"own/best exists, but no training state"):
         tune_query_side(str(start), source, tmp_path / "own", made)
     assert (best / "model.safetensors").exists()
 
@@ -94,4 +94,6 @@ def test_pairs_that_ask_the_same_are_on_one_side_of_a_division() -> None:
     asked = [{pair.query for pair in part} for part in (judging, watching, training)]
     assert [len(part) for part in asked] == [6, 3, 21]
     assert len(set.union(*asked)) == 30 and len(judging) + len(watching) + len(training) == 60
-    assert notes == ["60 pairs ask 30 different questions: equal ones are not divided."]
+    assert notes == [
+        "60 pairs have 30 different questions; pairs with equal questions stay together."
+    ]

@@ -71,5 +71,5 @@ def test_weights_that_cannot_be_meant_are_refused(weights: tuple[float, ...]) ->
 
 
 def test_a_batch_that_does_not_split_is_refused() -> None:
-    with pytest.raises(UsageError, match="10 does not split over 3"):
+    with pytest.raises(UsageError, match="10 does not split evenly over 3"):
         mixed(1).share(0, 0, 10, 0, 3)

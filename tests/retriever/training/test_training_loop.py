@@ -99,8 +99,8 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_whoever_asks_stops_it_after_a_step_with_its_state(tmp_path: Path) -> None:
     seen: list[int] = []
-    watch = TrainingCallbacks(step=seen.append, stop=lambda: len(seen) == 8)
-    fitted = run(tmp_path, network(), watch=watch)
+    watch = TrainingCallbacks(on_step=seen.append, should_stop=lambda: len(seen) == 8)
+    fitted = run(tmp_path, network(), callbacks=watch)
     assert fitted.stopped and fitted.step == 9  # asked during the ninth
     saved = training_state.load_newest_state(tmp_path / "state", pytest.fail)
     assert saved is not None and saved.step == 9
@@ -185,7 +185,7 @@ def test_arithmetic_that_a_cpu_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tensorboard_shows_what_the_log_says(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(tmp_path, network(), watch=TrainingCallbacks(tensorboard=True))
+    run(tmp_path, network(), callbacks=TrainingCallbacks(tensorboard=True))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     shown = {event.step: event.value for event in events.Scalars("train/loss")}
     told = {line["step"]: line["loss"] for line in log(tmp_path)}
@@ -198,7 +198,7 @@ def test_without_tensorboard_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(Missing, match=r"rag-vqa\[train\]"):
-        run(tmp_path, network(), watch=TrainingCallbacks(tensorboard=True))
+        run(tmp_path, network(), callbacks=TrainingCallbacks(tensorboard=True))
 
 
 def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(tmp_path: Path) -> None:

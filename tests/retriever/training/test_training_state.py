@@ -29,7 +29,7 @@ def test_the_two_newest_are_kept_and_come_back_whole(tmp_path: Path) -> None:
     assert names == ["step-000000010.safetensors", "step-000000015.safetensors"]
     found = load_newest_state(tmp_path, pytest.fail)
     assert found is not None and found.step == completed_steps(tmp_path) == 15
-    assert found.said == {"best": {"recall@1": 0.1}}
+    assert found.record == {"best": {"recall@1": 0.1}}
     assert torch.equal(found.tensors["model.a"], torch.full((3,), 15.0))
 
 
@@ -69,7 +69,7 @@ def test_a_flipped_bit_falls_back_too(tmp_path: Path, at: float) -> None:
 def test_where_none_is_whole_it_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     save_state(tmp_path, saved(5))
     (tmp_path / "step-000000005.safetensors").write_bytes(b"\0" * 500)
-    with pytest.raises(RagVqaError, match=r"no state .* is whole"):
+    with pytest.raises(RagVqaError, match=r"all states .* are damaged"):
         load_newest_state(tmp_path, lambda message: None)
 
 

@@ -12,7 +12,7 @@ from rag_vqa.retriever.scoring import late_interaction
 from rag_vqa.retriever.training.source_mixture import open_source
 from rag_vqa.retriever.training.training_pairs import Item, Pair
 from rag_vqa.retriever.training.training_settings import SourceSettings
-from rag_vqa.retriever.training.validation import HeldOut
+from rag_vqa.retriever.training.validation import ValidationSet
 from rag_vqa.types import Passage, Query
 
 
@@ -23,7 +23,7 @@ def test_ranks(tmp_path: Path) -> None:
     asked = [Pair(Item("red"), items["a"], ("a",), name="1"),
              Pair(Item("money"), items["b"], ("b", "c"), (items["c"],), name="2")]  # fmt: skip
     model = encoder.model.train()
-    held_out = HeldOut(asked, model, encoder.processor, [items["d"], items["e"]])
+    held_out = ValidationSet(asked, model, encoder.processor, [items["d"], items["e"]])
     ranks = held_out.ranks().tolist()
     assert model.training and model.query_model.ret_cell.training
 
@@ -45,9 +45,9 @@ def test_pictures_are_tried_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "9.png").write_bytes(b"none")
     told = SourceSettings(format="pairs", questions=file)
     with pytest.raises(BadInput, match=r"pairs\.jsonl:.*9\.png"):
-        HeldOut.from_source(open_source(told), 24, encoder.model, encoder.processor)
+        ValidationSet.from_source(open_source(told), 24, encoder.model, encoder.processor)
     notes: list[str] = []
     skips = open_source(told.model_copy(update={"on_bad": "skip"}))
-    held_out = HeldOut.from_source(skips, 24, encoder.model, encoder.processor, notes.append)
+    held_out = ValidationSet.from_source(skips, 24, encoder.model, encoder.processor, notes.append)
     assert len(held_out.pairs) == 23 and len(notes) == 1 and "9.png" in notes[0]
     assert len(held_out.ranks()) == 23
