@@ -191,5 +191,5 @@ def test_a_new_text_tower_has_a_row_for_each_token(home: Path, tmp_path: Path) -
     words = len(Encoder.load(home / "start").processor.tokenizer)
     assert made.config.query.text_config.vocab_size == words <= rows
     query["text_config"]["vocab_size"] = words - 1
-    with pytest.raises(UsageError, match=f"has {words} tokens, the text tower {words - 1}"):
+    with pytest.raises(UsageError, match=f"has {words} tokens, but the text tower {words - 1}"):
         initialise(TrainSettings.model_validate(told))

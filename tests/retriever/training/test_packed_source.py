@@ -83,7 +83,7 @@ def test_negatives_are_the_row_s_then_any_and_never_right(tmp_path: Path) -> Non
     assert source.counts["negatives that are not there"] == 1
     both = opened(tmp_path, negatives=tmp_path / "mined.jsonl", hard=2)
     assert {item.id for item in both.draw(0, [7])[0].negatives} == {"d2", "d3"}
-    with pytest.raises(BadInput, match=r"q: hard is 3, and only 2 documents"):
+    with pytest.raises(BadInput, match=r"q: hard is 3, but only 2 documents"):
         opened(tmp_path, negatives=tmp_path / "mined.jsonl", hard=3).draw(0, [0])
 
 
@@ -153,7 +153,7 @@ def test_of_two_documents_of_one_id_that_differ_the_first_is_kept(tmp_path: Path
     source = opened(tmp_path, on_bad="skip")
     assert source.counts["documents"] == 6  # what came twice and is the same is one
     told = [json.loads(line) for line in (source.folder / "rejects.jsonl").read_text().splitlines()]
-    assert [one["where"] for one in told if "before" in one["reason"]] == [
+    assert [one["where"] for one in told if "earlier document" in one["reason"]] == [
         f"{path}, line {line}, document 'd1'" for line in (13, 15)
     ]
     passages = {pair.passage for pair in source.draw(0, range(12)) if pair.passage.id == "d1"}

@@ -39,7 +39,7 @@ def test_documents_and_knowledge_bases_stay(tmp_path: Path) -> None:
     again = tune_query_side(str(start), source, tmp_path / "out", made)  # done: nothing is trained
     assert np.array_equal(again.after, tuned.after)
     pairs(tmp_path, 60)
-    with pytest.raises(UsageError, match=r"files was \w+, is \w+, steps was 35, is 53"):
+    with pytest.raises(UsageError, match=r"files was \w+…, is \w+…; steps was 35, is 53"):
         tune_query_side(str(start), source, tmp_path / "out", made)
 
 
