@@ -35,7 +35,7 @@ format: .venv/stamp-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The README's tree of files and the book's reference, out of what the modules say of themselves.
+# Writes the tree of files in docs/layout.md and docs/reference.md from the modules' docstrings.
 readme: .venv/stamp-dev
 	$(BIN)/python .ci/tree.py
 	$(BIN)/python .ci/reference.py

@@ -1,6 +1,6 @@
-"""Writes the README's tree of files: each module with the first sentence it says of itself.
+"""Writes the tree of files in docs/layout.md: each module with the first sentence of its header.
 
-It knows where the modules lie and the two marks in the README. It does not know what they do.
+Knows where the modules lie and the two marks in the page. Does not know what they do.
 `make readme` runs it; tests/test_readme.py says when that is due.
 """
 
@@ -19,12 +19,12 @@ def tree(root: Path = ROOT) -> str:
     return "\n".join(line for name in FOLDERS for line in _folder(root / name, 0))
 
 
-def placed(readme: str, lines: str) -> str:
-    """The README with `lines` between its two marks. Raises ValueError if they are not there."""
-    before, begin, rest = readme.partition(BEGIN)
+def placed(page: str, lines: str) -> str:
+    """The page with `lines` between its two marks. Raises ValueError if they are not there."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md holds no {BEGIN} … {END}")
+        raise ValueError(f"docs/layout.md holds no {BEGIN} … {END}")
     return f"{before}{begin}\n```text\n{lines}\n```\n{end}{after}"
 
 
@@ -49,9 +49,9 @@ def _about(file: Path) -> str:
 
 
 def main() -> None:
-    """Writes the README."""
-    readme = ROOT / "README.md"
-    readme.write_text(placed(readme.read_text("utf-8"), tree()), "utf-8")
+    """Writes docs/layout.md."""
+    page = ROOT / "docs" / "layout.md"
+    page.write_text(placed(page.read_text("utf-8"), tree()), "utf-8")
 
 
 if __name__ == "__main__":

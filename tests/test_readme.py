@@ -6,8 +6,9 @@
 - `<!-- needs a download -->` before a block: console lines run offline, and must get as far as the
   missing model (exit code 3); python is compiled, and what it imports must be there.
 - `<!-- not run: WHY -->` before a block: what it names must be there, as of the next.
-- `<!-- run: FILE -->` before a block: that file of tests runs it; `output:` and `tree:` say what
-  printed it. Text has one of these, or says why it is not run.
+- `<!-- run: FILE -->` before a block: that file of tests runs it; `tree:` says what wrote it.
+- `<!-- output: rag-vqa … -->` before a block: the command prints these lines.
+  Text has one of these, or says why it is not run.
 - `make …`, `python …` and `curl …` are not run: their targets, variables, files, options and routes
   must exist.
 """
@@ -30,7 +31,8 @@ import typer
 from rag_vqa.cli.app import app, run
 
 DOWNLOAD, FILE, NOT_RUN, RUN = "needs a download", "file: ", "not run: ", "run: "
-PRINTED = ("output: ", "tree: ")
+OUTPUT, TREE = "output: ", "tree: "
+README_BYTES = 16_384  # at most
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
@@ -49,7 +51,7 @@ class Snippet:
     def commands(self) -> list[list[str]]:
         """Words of each command; what a console printed is left out."""
         lines = self.body.replace("\\\n", " ").splitlines()
-        return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
+        return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
 
 
 def snippets(file: Path) -> Iterator[Snippet]:
@@ -88,7 +90,7 @@ def test_every_kind_of_snippet_has_a_rule(root) -> None:
             if snippet.kind in ("json", "csv", "yaml"):
                 assert snippet.mark.startswith((FILE, NOT_RUN)), snippet.place
             if snippet.kind == "text" and file.name != "reference.md":  # docstrings
-                assert snippet.mark.startswith((RUN, NOT_RUN, *PRINTED)), (
+                assert snippet.mark.startswith((RUN, NOT_RUN, OUTPUT, TREE)), (
                     f"{snippet.place}: say who runs it, or why it is not run"
                 )
             if snippet.mark.startswith(RUN):
@@ -120,6 +122,12 @@ def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys) ->
     for snippet in snippets(page):
         if snippet.mark.startswith(NOT_RUN):
             check_shown(snippet, root)
+        elif snippet.mark.startswith(OUTPUT):
+            assert run(shlex.split(snippet.mark.removeprefix(OUTPUT))[1:]) == 0
+            shown = capsys.readouterr()
+            printed = (shown.out + shown.err).splitlines()
+            missing = [line for line in snippet.body.splitlines() if line not in printed]
+            assert not missing, f"{snippet.place}: {missing} is not in {printed}"
         elif snippet.mark.startswith(FILE):
             Path(snippet.mark.removeprefix(FILE)).write_text(snippet.body, "utf-8")
         elif snippet.kind == "python":
@@ -160,32 +168,41 @@ def test_what_the_other_documents_name_is_there(page, root) -> None:
         check_shown(snippet, root)
 
 
-def test_every_verb_stands_in_the_table(readme) -> None:
-    assert sorted(_ROW.findall(readme.read_text("utf-8"))) == sorted(leaves("", command()))
+def test_the_readme_is_short(readme) -> None:
+    assert len(readme.read_bytes()) <= README_BYTES
+
+
+def test_every_verb_stands_in_the_table(root) -> None:
+    table = (root / "docs" / "commands.md").read_text("utf-8")
+    assert sorted(_ROW.findall(table)) == sorted(leaves("", command()))
 
 
 def test_every_option_named_is_one(readme, root) -> None:
     known = {name for _, verb in walk("", command()) for p in verb.params for name in p.opts}
-    text = _BLOCK.sub("", readme.read_text("utf-8"))
+    commands = (root / "docs" / "commands.md").read_text("utf-8")
+    text = _BLOCK.sub("", readme.read_text("utf-8") + commands)
     named = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
     assert named - known - {"--help"} == set()
 
 
 def test_the_presets_are_those_of_the_program(readme) -> None:
+    from rag_vqa.formatting import format_bytes
     from rag_vqa.presets import PRESETS
 
     rows = [
         f"| `{preset.name}` | {preset.about} | {preset.retriever.rpartition('/')[2]} "
-        f"| {preset.reader.rpartition('/')[2]} | {preset.quantization} |"
+        f"| {preset.reader.rpartition('/')[2]} | {preset.quantization} "
+        f"| {format_bytes(preset.download) if preset.download else 'none'} "
+        f"| {format_bytes(preset.memory)} |"
         for preset in PRESETS.values()
     ]
     text = readme.read_text("utf-8")
     assert "\n".join(rows) in text, "the README's table of presets should read:\n" + "\n".join(rows)
 
 
-def test_the_tree_names_every_module(readme, root) -> None:
+def test_the_tree_names_every_module(root) -> None:
     generator = runpy.run_path(str(root / ".ci" / "tree.py"))
-    text = readme.read_text("utf-8")
+    text = (root / "docs" / "layout.md").read_text("utf-8")
     assert generator["placed"](text, generator["tree"]()) == text, "out of date: make readme"
 
 
