@@ -1,4 +1,4 @@
-"""docs/layout.md is true: each stop of a journey is a function that the command really calls, in order."""
+"""docs/layout.md is true: each stop of a journey is a function that its command calls, in order."""
 
 from __future__ import annotations
 
