@@ -1,12 +1,12 @@
-// An answer as it is written: its text with citations, how it ended, what it took.
+// Shows one answer while it is written: its text with citations, how it ended, and its seconds.
 // Knows the events of one answer; does not know where they come from.
 
-import { element, find, others } from "./dom.js";
+import { element, find, untrustedText } from "./dom.js";
 import { focusEvidence } from "./evidence.js";
 
 const CITATION = /\[(\d{1,3})\]/g;
 
-// A place for one answer. `title` stands above it, where two are shown.
+// The place of one answer. `title` stands above it if two answers are shown.
 export function answerPlace(title) {
   const heading = element("h3", {}, title);
   const text = element("div", { class: "said" });
@@ -41,12 +41,12 @@ export function answerPlace(title) {
       finish(root, [...endings(written, rest, retrieval), times(rest.seconds ?? {})]);
     },
     fail(message, again) {
-      const said = written ? `${message} What stands above is not whole.` : message;
+      const problem = written ? `${message} The text above is incomplete.` : message;
       const button = element("button", { type: "button", listeners: { click: again } }, "Try again");
-      finish(root, [element("p", { class: "problem" }, said), button]);
+      finish(root, [element("p", { class: "problem" }, problem), button]);
     },
     stopped() {
-      finish(root, [element("p", { class: "soft" }, written ? "Stopped: the answer is not whole." : "Stopped.")]);
+      finish(root, [element("p", { class: "soft" }, written ? "Stopped: the answer is incomplete." : "Stopped.")]);
     },
   };
 }
@@ -58,7 +58,7 @@ function finish(root, notes) {
   root.append(...notes);
 }
 
-// [n] leads to its document; a number that no document has stays text.
+// [n] becomes a link to its document; a number without a document stays text.
 function withCitations(text, cited) {
   const pieces = [];
   let at = 0;
@@ -78,14 +78,14 @@ function withCitations(text, cited) {
 
 function endings(text, rest, retrieval) {
   const notes = [];
-  const note = (said) => notes.push(element("p", { class: "soft" }, said));
-  if (/^unknown[.!]?$/i.test(text)) note(`The reader cannot tell ${retrieval ? "from these" : "without"} documents.`);
+  const note = (message) => notes.push(element("p", { class: "soft" }, message));
+  if (/^unknown[.!]?$/i.test(text)) note(`The reader found no answer ${retrieval ? "in these" : "without"} documents.`);
   if (text === "") note("The reader wrote nothing.");
-  if (rest.finish === "length") note("Cut: the reader wrote as much as it may.");
-  if (rest.finish === "cancelled") note("Stopped: the answer is not whole.");
+  if (rest.finish === "length") note("Cut off: the answer reached its greatest length.");
+  if (rest.finish === "cancelled") note("Stopped: the answer is incomplete.");
   if (rest.invalid_citations?.length) {
     const numbers = rest.invalid_citations.map((number) => `[${number}]`).join(", ");
-    note(`It cites ${numbers}, which no document has.`);
+    note(`It cites ${numbers}, but there is no such document.`);
   }
   return notes;
 }
@@ -93,9 +93,9 @@ function endings(text, rest, retrieval) {
 function times(seconds) {
   const list = element("dl", { class: "times soft", "aria-label": "Time taken" });
   for (const [stage, taken] of Object.entries(seconds)) {
-    list.append(element("div", {}, element("dt", {}, others(stage)), element("dd", {}, spelled(taken))));
+    list.append(element("div", {}, element("dt", {}, untrustedText(stage)), element("dd", {}, formatSeconds(taken))));
   }
   return list;
 }
 
-const spelled = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
+const formatSeconds = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);

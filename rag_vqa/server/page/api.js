@@ -1,9 +1,9 @@
 // The server's HTTP interface. Knows requests, the token, errors and event streams; does not know
 // the page. Every address is relative, so that the page works below any path.
 
-import { countdown } from "./patience.js";
+import { countdown } from "./countdown.js";
 
-// What the server said no to: its HTTP status, its code, the seconds after which to try again.
+// An error response: HTTP status, code, and seconds after which to try again.
 export class Refused extends Error {
   constructor(message, status, { code = null, retryAfter = null } = {}) {
     super(message);
@@ -11,15 +11,15 @@ export class Refused extends Error {
   }
 }
 
-// No answer at all, or one that broke off.
+// No response at all, or one that broke off.
 export class Unreachable extends Error {}
 
 const KEY = "token";
 const BUSY = [429, 503];
-let token = remembered();
+let token = storedToken();
 let askForToken = null; // async (wrong: boolean) => string | null
 
-function remembered() {
+function storedToken() {
   try {
     return sessionStorage.getItem(KEY) ?? "";
   } catch {
@@ -31,37 +31,38 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
-// Asks for another token before one is needed → whether one was given. What is left is forgotten.
+// Asks for another token before one is needed → whether the person gave one. A wrong token is
+// forgotten if the dialog is left.
 export async function replaceToken(wrong) {
-  const given = await askForToken(wrong);
-  if (given !== null || wrong) keep(given ?? "");
-  return given !== null;
+  const entered = await askForToken(wrong);
+  if (entered !== null || wrong) storeToken(entered ?? "");
+  return entered !== null;
 }
 
-// A path that the server named, "/v1/…", as an address below this page; null of any other place.
+// The address of a path "/v1/…" of this server, below this page; null for any other path.
 export function ownAddress(path) {
   if (!/^\/v1\/[^\\]*$/.test(String(path))) return null;
   const address = new URL(`.${path}`, document.baseURI);
   return address.href.startsWith(new URL("./v1/", document.baseURI).href) ? address.href : null;
 }
 
-// One request; JSON if there is a body. A token is asked for where one is needed. A server that is
-// busy is asked again when it says so; `waiting(sentence)` is called every second meanwhile.
+// Sends one request, as JSON if there is a body. Asks for a token if the server needs one. If the
+// server is busy, tries again when it says; meanwhile calls `waiting(sentence)` every second.
 export async function request(path, { body, signal, waiting = () => {} } = {}) {
   const address = ownAddress(path);
   if (address === null) throw new Refused("The server named an address that is not its own.", 0);
   for (;;) {
     const sent = token;
-    const response = await reach(address, body, signal);
+    const response = await sendRequest(address, body, signal);
     if (response.ok) return response;
     if (response.status === 401 && askForToken !== null) {
-      // Another request may have asked meanwhile.
-      const given = sent === token ? await askForToken(sent !== "") : token;
-      if (given === null) throw new Refused("This needs the server's token.", 401);
-      keep(given);
+      // Another request may have asked for it meanwhile.
+      const entered = sent === token ? await askForToken(sent !== "") : token;
+      if (entered === null) throw new Refused("This needs the server's token.", 401);
+      storeToken(entered);
       continue;
     }
-    const refused = await refusal(response);
+    const refused = await readError(response);
     if (!BUSY.includes(refused.status) || refused.retryAfter === null) throw refused;
     const why = refused.status === 503 ? "The server is not ready yet" : "The server is busy";
     await countdown(refused.retryAfter, signal, (left) =>
@@ -81,7 +82,7 @@ export async function requestJson(path, options) {
   }
 }
 
-// The objects of a stream of server-sent events, up to `data: [DONE]`.
+// Yields the objects of a stream of server-sent events, up to `data: [DONE]`.
 export async function* requestEvents(path, options) {
   const response = await request(path, options);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -95,14 +96,14 @@ export async function* requestEvents(path, options) {
       if (!line.startsWith("data:")) continue;
       const data = line.slice(5).trim();
       if (data === "[DONE]") return;
-      const event = parsed(data);
+      const event = parseEvent(data);
       if (event.error) throw new Refused(event.error.message, response.status);
       yield event;
     }
   }
 }
 
-function parsed(data) {
+function parseEvent(data) {
   try {
     return JSON.parse(data);
   } catch {
@@ -118,7 +119,7 @@ async function readPiece(reader) {
   }
 }
 
-async function reach(address, body, signal) {
+async function sendRequest(address, body, signal) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const options = { headers, signal, credentials: "same-origin", referrerPolicy: "same-origin" };
   if (body !== undefined) {
@@ -133,23 +134,23 @@ async function reach(address, body, signal) {
   }
 }
 
-async function refusal(response) {
-  let said = {};
+async function readError(response) {
+  let error = {};
   try {
-    said = (await response.json()).error ?? said;
+    error = (await response.json()).error ?? error;
   } catch {
-    // An error of something in between, a proxy say, is no JSON: its status says enough.
+    // An error of something in between, such as a proxy, is not JSON: its status is enough.
   }
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   const retryAfter = Number.isNaN(seconds) ? null : Math.max(1, seconds);
-  const message = said.message ?? `The server answered ${response.status}.`;
-  return new Refused(message, response.status, { code: said.code, retryAfter });
+  const message = error.message ?? `The server answered ${response.status}.`;
+  return new Refused(message, response.status, { code: error.code, retryAfter });
 }
 
-function keep(given) {
-  token = given;
+function storeToken(entered) {
+  token = entered;
   try {
-    sessionStorage.setItem(KEY, given);
+    sessionStorage.setItem(KEY, entered);
   } catch {
     // as above
   }

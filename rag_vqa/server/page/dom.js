@@ -1,10 +1,10 @@
-// Elements out of names and texts. Whatever comes from documents, files and answers gets onto the
-// page here, as text and never as markup. It knows the DOM; it does not know what is shown.
+// Creates elements. All text from documents, files and answers gets onto the page here, as text and
+// never as markup. Knows the DOM; does not know what is shown.
 
 export const find = (id) => document.getElementById(id);
 
-// A new element: `listeners` by event, the rest of `attributes` as they are named in HTML; false
-// and null leave one out. Children are elements or texts.
+// A new element. `listeners` are by event; other `attributes` are named as in HTML, and false or null
+// leaves one out. Children are elements or texts.
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   const { listeners = {}, ...named } = attributes;
@@ -17,10 +17,11 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Text of others, whose writing direction must not spill over into ours.
-export const others = (text, attributes = {}) => element("bdi", attributes, String(text ?? ""));
+// Text from outside, whose writing direction must not affect the text around it.
+export const untrustedText = (text, attributes = {}) => element("bdi", attributes, String(text ?? ""));
 
-// Addresses in documents are followed by a click alone, and only those of the web.
+// The web address in a text; null for other schemes. Addresses in documents are only opened by a
+// click.
 export function webAddress(text) {
   try {
     const address = new URL(String(text));
@@ -32,7 +33,7 @@ export function webAddress(text) {
 
 export function outwardLink(address, text) {
   const opens = { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" };
-  return element("a", opens, others(text), element("span", { class: "unseen" }, " (opens a new tab)"));
+  return element("a", opens, untrustedText(text), element("span", { class: "unseen" }, " (opens a new tab)"));
 }
 
 // A button and the panel that it opens; `fill(panel)` is called at the first opening.
@@ -53,7 +54,7 @@ export function disclosure(label, fill, attributes = {}) {
 }
 let made = 0;
 
-// For screen readers: said once, as soon as they have finished what they are saying.
+// Lets screen readers say a text, once they have finished the current one.
 export function announce(text) {
   find("live").textContent = text;
 }

@@ -1,23 +1,24 @@
-// The documents that were found, as cards. Knows hits; does not know how they came, or the answer.
+// Shows the retrieved documents as cards. Knows hits; does not know how they were found, nor the
+// answer.
 
 import { requestBlob } from "./api.js";
-import { disclosure, element, find, others, outwardLink, webAddress } from "./dom.js";
-import { painted } from "./pictures.js";
-import { showWhy } from "./why.js";
+import { disclosure, element, find, untrustedText, outwardLink, webAddress } from "./dom.js";
+import { drawPicture } from "./pictures.js";
+import { showExplanation } from "./explanation.js";
 
 const SIDE = 160;
 const LICENCE = ["license", "licence"];
 const CREDIT = ["credit", "author", "source"];
 
-// `asked`: {text, picture, trusted, …}, what the hits were found for.
-export function showEvidence(hits, asked) {
-  find("evidence").replaceChildren(...hits.map((hit) => element("li", {}, card(hit, asked))));
+// `question`: {text, picture, trusted, …}, for which the hits were found.
+export function showEvidence(hits, question) {
+  find("evidence").replaceChildren(...hits.map((hit) => element("li", {}, card(hit, question))));
   const count = hits.length === 1 ? "1 document" : `${hits.length} documents`;
   find("evidence-state").textContent = hits.length ? "" : "No document was found.";
   return count;
 }
 
-// The shape of what is to come.
+// Placeholders for the cards to come.
 export function awaitEvidence(count) {
   const ghost = () => element("li", { class: "card ghost", "aria-hidden": "true" }, element("div", { class: "frame" }), element("div"));
   find("evidence").replaceChildren(...Array.from({ length: count }, ghost));
@@ -28,7 +29,7 @@ export function noEvidence() {
   for (const ghost of find("evidence").querySelectorAll(".ghost")) ghost.remove();
 }
 
-// The card of evidence [n], brought into view and focused.
+// Scrolls to the card of evidence [n] and focuses it.
 export function focusEvidence(rank) {
   const card = find(`evidence-${rank}`);
   if (!card) return;
@@ -36,7 +37,7 @@ export function focusEvidence(rank) {
   card.scrollIntoView({ block: "nearest" });
 }
 
-// What the reader was not given, or not whole: {id or id#n: reason}. An id may itself end in #n.
+// Marks what the prompt left out, wholly or in part: {id or id#n: reason}. An id may itself end in #n.
 export function showDropped(hits, dropped) {
   const ids = new Set(hits.map((hit) => hit.document.id));
   const owner = (key) => (ids.has(key) ? key : key.replace(/#\d+$/, ""));
@@ -45,34 +46,34 @@ export function showDropped(hits, dropped) {
     const place = find(`evidence-${hit.rank}`)?.querySelector(".dropped");
     place?.replaceChildren(
       ...reasons.map(([key, reason]) =>
-        element("p", {}, key === hit.document.id ? "Not read: " : "A picture was not read: ", others(reason)),
+        element("p", {}, key === hit.document.id ? "Not read: " : "A picture was not read: ", untrustedText(reason)),
       ),
     );
   }
 }
 
-function card(hit, asked) {
+function card(hit, question) {
   const { document: source, rank } = hit;
-  const title = others(source.title || source.id);
+  const title = untrustedText(source.title || source.id);
   const name = element("h3", { id: `title-${rank}` }, title);
-  if (source.section) name.append(" ", others(source.section, { class: "section" }));
+  if (source.section) name.append(" ", untrustedText(source.section, { class: "section" }));
   const head = element(
     "header", {},
     element("span", { class: "rank" }, element("span", { class: "unseen" }, "Document "), String(rank)),
     name,
-    element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), spelled(hit.score, "fused" in (hit.scores ?? {}) ? "fused" : "")),
+    element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), formatScore(hit.score, "fused" in (hit.scores ?? {}) ? "fused" : "")),
   );
   const { shown, more } = text(hit);
   const body = element("div", { class: "body" }, head, shown, credits(source), stages(hit), element("div", { class: "dropped" }));
   const picture = hit.passage.image ?? source.images?.[0] ?? null;
-  const why = disclosure("Why it matched", (panel) => showWhy(panel, hit, asked, picture), {
+  const why = disclosure("Why it matched", (panel) => showExplanation(panel, hit, question, picture), {
     class: "quiet", "aria-describedby": `title-${rank}`,
   });
   const frame = picture === null ? null : pictureOf(picture, source);
   const made = element(
     "article",
     { class: frame ? "card" : "card bare", id: `evidence-${rank}`, tabindex: "-1", "aria-labelledby": `title-${rank}` },
-    frame, body, element("div", { class: "matched" }, more, ...(asked.trusted ? [why.button, why.panel] : [])),
+    frame, body, element("div", { class: "matched" }, more, ...(question.trusted ? [why.button, why.panel] : [])),
   );
   return made;
 }
@@ -80,13 +81,13 @@ function card(hit, asked) {
 function pictureOf(path, source) {
   const frame = element("div", { class: "frame" });
   requestBlob(path)
-    .then((blob) => painted(blob, SIDE, `Picture of ${source.title || source.id}`))
+    .then((blob) => drawPicture(blob, SIDE, `Picture of ${source.title || source.id}`))
     .then((canvas) => frame.replaceChildren(canvas))
     .catch(() => frame.replaceChildren(element("span", { class: "soft" }, "no picture")));
   return frame;
 }
 
-// Folded, the text begins where the passage that was found does; unfolded, that passage is marked.
+// Folded, the text begins at the matching passage; unfolded, that passage is highlighted.
 function text({ document: source, passage }) {
   const whole = source.text || passage.text;
   if (!whole) return { shown: null, more: null };
@@ -113,7 +114,7 @@ function text({ document: source, passage }) {
   return { shown, more };
 }
 
-// A passage has its document's title and section in front; one of a picture has nothing else.
+// A passage begins with its document's title and section; that of a picture has nothing else.
 function withoutHeading(text, { title, section }) {
   const heading = [title, section].filter(Boolean).join(" · ");
   return heading && text.startsWith(heading) ? text.slice(heading.length).trimStart() : text;
@@ -127,20 +128,20 @@ function credits(source) {
     const value = metadata[key];
     if (value === null || value === undefined || value === "") continue;
     const address = webAddress(value);
-    add(address ? outwardLink(address, address.host) : others(value));
+    add(address ? outwardLink(address, address.host) : untrustedText(value));
   }
   const address = source.url ? webAddress(source.url) : null;
   if (address) add(outwardLink(address, address.host));
   return line;
 }
 
-// What is fused of two ranks is at most 2 / 61.
-const spelled = (score, stage) => score.toFixed(stage === "fused" ? 4 : 2);
+// A score fused from two ranks is at most 2 / 61.
+const formatScore = (score, stage) => score.toFixed(stage === "fused" ? 4 : 2);
 
-// Of one stage the score stands above already.
+// The card shows the score of a single stage already.
 function stages({ scores }) {
   const all = Object.entries(scores ?? {});
   if (all.length < 2) return null;
-  const said = all.map(([stage, score]) => `${stage} ${spelled(Number(score), stage)}`);
-  return element("p", { class: "credit soft" }, said.join(" · "));
+  const parts = all.map(([stage, score]) => `${stage} ${formatScore(Number(score), stage)}`);
+  return element("p", { class: "credit soft" }, parts.join(" · "));
 }

@@ -1,20 +1,20 @@
-// Pictures that the server offers, each with a question. Knows their list; choosing.js takes one.
+// Shows the example questions of the server, with their pictures; picture_input.js takes a choice.
 
 import { requestBlob } from "./api.js";
-import { choose } from "./choosing.js";
+import { choosePicture } from "./picture_input.js";
 import { element, find } from "./dom.js";
-import { painted } from "./pictures.js";
+import { drawPicture } from "./pictures.js";
 
 const SIDE = 96;
 
 // `items`: [{id, question, image}], as /v1/info has them.
 export function showGallery(items, onProblem) {
   const list = find("gallery").querySelector("ul");
-  for (const item of items) list.append(element("li", {}, offered(item, onProblem)));
+  for (const item of items) list.append(element("li", {}, exampleButton(item, onProblem)));
   find("gallery").hidden = items.length === 0;
 }
 
-function offered(item, onProblem) {
+function exampleButton(item, onProblem) {
   const name = `${item.id}.png`;
   const button = element("button", {
     type: "button", class: "offer", "aria-pressed": "false", "data-name": name,
@@ -22,7 +22,7 @@ function offered(item, onProblem) {
   });
   const picture = requestBlob(item.image);
   picture
-    .then((blob) => painted(blob, SIDE, ""))
+    .then((blob) => drawPicture(blob, SIDE, ""))
     .then((canvas) => {
       canvas.setAttribute("aria-hidden", "true"); // the button has a name
       button.append(canvas);
@@ -30,7 +30,7 @@ function offered(item, onProblem) {
     .catch(() => button.append("picture missing"));
   button.addEventListener("click", async () => {
     try {
-      if (!(await choose(await picture, name, "gallery"))) return;
+      if (!(await choosePicture(await picture, name, "gallery"))) return;
       find("question").value = item.question;
       find("question").focus();
     } catch (error) {

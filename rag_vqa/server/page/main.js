@@ -1,19 +1,19 @@
-// The page: a question is asked, its evidence and its answer shown. Wires the other modules.
+// The page: asks a question, and shows its evidence and its answer. Wires the other modules.
 
-import { actions } from "./after.js";
+import { actions } from "./answer_actions.js";
 import { answerPlace } from "./answer.js";
 import { onTokenNeeded, replaceToken, requestJson } from "./api.js";
-import { put } from "./asking.js";
-import { chosenPicture, limitPictures, startChoosing } from "./choosing.js";
+import { sendQuestion } from "./chat_request.js";
+import { chosenPicture, limitPictures, startPictureInput } from "./picture_input.js";
 import { announce, find } from "./dom.js";
 import { awaitEvidence, noEvidence, showDropped, showEvidence } from "./evidence.js";
 import { showGallery } from "./gallery.js";
 import { showInfo, showTrouble, showWaiting } from "./notices.js";
-import { watchAnswer } from "./sight.js";
+import { startAnswerLink } from "./answer_link.js";
 import { askForToken } from "./token.js";
 
 let info = null;
-let running = null; // what stops the question in flight
+let running = null; // the AbortController of the running question
 
 const problem = (text) => {
   find("problem").textContent = text;
@@ -32,17 +32,17 @@ async function start() {
   if (find("gallery").hidden) showGallery(info.gallery ?? [], problem);
 }
 
-// Documents come and go while the page is open.
+// Documents may change while the page is open.
 async function refresh() {
   try {
     info = await requestJson("/v1/info");
   } catch {
-    return; // the next question says what is wrong
+    return; // the next question will report the problem
   }
   showInfo(info);
 }
 
-// A public server says of a token whether it is right, but needs none.
+// A public server needs no token, but checks a given one.
 async function enterToken() {
   let wrong = false;
   while (await replaceToken(wrong)) {
@@ -67,13 +67,13 @@ async function ask() {
   }
   problem("");
   if (info === null) await start();
-  // Nothing is awaited between this look and `busy`: Enter pressed again finds a question running.
+  // Nothing is awaited between this check and `busy`, so a second Enter finds the question running.
   if (info === null || running) return;
-  // Prompts and explanations are for those whom the server trusts.
+  // Prompts and explanations need the token.
   await answerWithDocuments({ text, picture, trusted: info.trusted });
 }
 
-async function answerWithDocuments(asked) {
+async function answerWithDocuments(question) {
   const place = answerPlace("With the documents");
   find("answers").replaceChildren(place.root);
   find("after").replaceChildren();
@@ -83,33 +83,33 @@ async function answerWithDocuments(asked) {
   let hits = [];
   const onHits = (found) => {
     hits = found;
-    announce(`${showEvidence(found, asked)} found. Reading.`);
+    announce(`${showEvidence(found, question)} found. Reading.`);
   };
-  const again = () => answerWithDocuments(asked);
+  const again = () => answerWithDocuments(question);
   const rest = await follow(place, again, (signal) =>
-    put(asked, { model: info.reader.name, retrieval: true, prompt: asked.trusted }, place, signal, onHits),
+    sendQuestion(question, { model: info.reader.name, retrieval: true, prompt: question.trusted }, place, signal, onHits),
   );
   noEvidence();
   if (rest === null) return;
   showDropped(hits, rest.dropped);
-  const compare = () => answerWithout(asked);
-  find("after").replaceChildren(actions({ info, asked, rest, compare }));
+  const compare = () => answerWithout(question);
+  find("after").replaceChildren(actions({ info, question, rest, compare }));
   await refresh();
 }
 
 // → whether there is an answer.
-async function answerWithout(asked) {
+async function answerWithout(question) {
   if (running) return false;
   const place = answerPlace("Without documents");
   const [first] = find("answers").children;
   find("answers").replaceChildren(first, place.root);
   const options = { model: info.reader.name, retrieval: false, prompt: false };
-  const again = () => answerWithout(asked);
-  const rest = await follow(place, again, (signal) => put(asked, options, place, signal, () => {}));
+  const again = () => answerWithout(question);
+  const rest = await follow(place, again, (signal) => sendQuestion(question, options, place, signal, () => {}));
   return rest !== null;
 }
 
-// Runs one question to its end, whatever that is → what `put` gives, or null.
+// Runs one question to its end → the details from `sendQuestion`; null if it failed or was stopped.
 async function follow(place, again, run) {
   const mine = new AbortController();
   busy(mine);
@@ -156,6 +156,6 @@ document.addEventListener("keydown", (event) => {
 find("enter-token").addEventListener("click", enterToken);
 
 onTokenNeeded(askForToken);
-startChoosing(problem);
-watchAnswer();
+startPictureInput(problem);
+startAnswerLink();
 start();

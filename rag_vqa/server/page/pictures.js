@@ -1,13 +1,13 @@
-// Pictures as canvases: the policy allows nothing but the server's own files, hence no blob: or
-// data: address; an <img> could not send the token, and a canvas holds the marks of a match.
-// Knows pixels, not where pictures come from or belong.
+// Draws pictures on canvases. The policy allows only the server's own files, hence no blob: or data:
+// address; an <img> could not send the token; and a canvas can show the patches of a match. Knows
+// pixels, not where pictures come from or belong.
 
 import { element } from "./dom.js";
 
 const SHARP = 2; // pixels of a canvas for one of the page, at most
 
-// `blob` painted at most `side` wide and high. Rejects what the browser cannot decode.
-export async function painted(blob, side, name) {
+// A canvas of `blob`, at most `side` wide and high. Rejects what the browser cannot decode.
+export async function drawPicture(blob, side, name) {
   const bitmap = await createImageBitmap(blob);
   const scale = Math.min(1, (side * Math.min(SHARP, devicePixelRatio)) / Math.max(bitmap.width, bitmap.height));
   const canvas = element("canvas", { role: "img", "aria-label": name });
@@ -20,9 +20,9 @@ export async function painted(blob, side, name) {
   return canvas;
 }
 
-// A copy of a painted picture with a veil that is thinner over each patch the more it weighs.
+// A copy of a drawn picture under a veil, which is thinner over patches of more weight.
 // `patches`: [{box: [left, top, right, bottom] in 0..1, weight in 0..1}].
-export function marked(picture, patches) {
+export function veilPatches(picture, patches) {
   const canvas = element("canvas", { role: "img", "aria-label": picture.getAttribute("aria-label") });
   const { width, height } = Object.assign(canvas, { width: picture.width, height: picture.height });
   const pen = canvas.getContext("2d");

@@ -1,5 +1,5 @@
-// Light or dark, as chosen here before. It runs before the page is painted, hence no module.
-// It knows the choice; the colours are in page.css.
+// Light or dark colours, as chosen on an earlier visit. Runs before the page is painted, hence no
+// module. Knows the choice; the colours are in page.css.
 "use strict";
 {
   const root = document.documentElement;

@@ -15,16 +15,16 @@ export function askForToken(wrong) {
 function ask(wrong) {
   const dialog = find("token");
   const field = find("token-text");
-  find("token-problem").textContent = wrong ? "The server does not take this token." : "";
+  find("token-problem").textContent = wrong ? "This token is wrong." : "";
   field.value = "";
   dialog.returnValue = "leave"; // as Escape means it
   dialog.showModal();
   return new Promise((resolve) => {
     const close = () => {
-      // A header takes no other characters, and no token has them.
-      const given = field.value.replace(/[^\x21-\x7e]/g, "");
+      // A header can hold no other characters, and no token contains them.
+      const entered = field.value.replace(/[^\x21-\x7e]/g, "");
       field.value = "";
-      resolve(dialog.returnValue === "use" && given ? given : null);
+      resolve(dialog.returnValue === "use" && entered ? entered : null);
     };
     dialog.addEventListener("close", close, { once: true });
   });

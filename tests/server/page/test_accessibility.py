@@ -96,7 +96,7 @@ def test_the_token(open_page, canned, look) -> None:
     page = watched(open_page(look))
     page.fill("#token-text", "wrong")
     page.press("#token-text", "Enter")
-    page.wait_for_selector("text=The server does not take this token.")
+    page.wait_for_selector("text=This token is wrong.")
     assert violations(page, look) == []
     page.keyboard.press("Escape")
     page.wait_for_selector(".notice.bad")

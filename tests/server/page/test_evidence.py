@@ -44,7 +44,7 @@ def test_citations_follow_the_numbers_of_the_prompt(open_page, canned) -> None:
     assert links.all_inner_texts() == ["[1]", "[2]"]
     assert links.nth(1).get_attribute("href") == "#evidence-3"
     assert page.inner_text("#evidence-2 .dropped") == "Not read: too long"
-    assert page.is_visible("text=It cites [3], which no document has.")
+    assert page.is_visible("text=It cites [3], but there is no such document.")
 
 
 def test_no_document_found_is_said(open_page, canned) -> None:
@@ -86,7 +86,7 @@ def test_why_it_matched_names_words_and_patches(open_page, canned) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert page.locator("text=Traced to nothing on this side.").count() == 2
+    assert page.locator("text=Nothing on this side stands out.").count() == 2
     (sent,) = [body for kind, body in canned.requests if kind == "explain"]
     assert sent == {"text": "What is the capital?", "document": "d/1", "position": 0}
 
@@ -112,4 +112,4 @@ def test_fused_scores_can_be_told_apart_and_why_says_what_it_explains(open_page,
     assert shown == ["0.0328", "0.0323", "0.0317"]
     assert page.locator(".credit >> text=fused").first.inner_text() == "ret 29.00 · fused 0.0328"
     page.click("text=Why it matched >> nth=0")
-    page.wait_for_selector("text=This explains the score of ReT, not the rank")
+    page.wait_for_selector("text=This explains the ReT score, not the rank")

@@ -55,7 +55,7 @@ def test_escape_stops_and_the_server_hears_of_it(open_page, canned) -> None:
     page.press("#question", "Enter")
     page.wait_for_selector(".said:not(:empty)")
     page.keyboard.press("Escape")
-    page.wait_for_selector("text=Stopped: the answer is not whole.")
+    page.wait_for_selector("text=Stopped: the answer is incomplete.")
     assert page.evaluate("document.activeElement.id") == "question"
     deadline = 20
     while not canned.gone and deadline:
@@ -90,7 +90,7 @@ def test_the_token_is_asked_for_until_it_is_right(open_page, canned, first) -> N
     if first:
         page.keyboard.type(first)
         page.keyboard.press("Enter")
-        page.wait_for_selector("text=The server does not take this token.")
+        page.wait_for_selector("text=This token is wrong.")
     page.keyboard.type("s3cret")
     page.keyboard.press("Enter")
     page.wait_for_selector(".offer canvas")  # pictures are fetched with the token too

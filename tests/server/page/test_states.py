@@ -55,7 +55,7 @@ def test_a_stream_that_breaks_off_is_no_answer(open_page, canned) -> None:
     canned.broken = True
     page = open_page()
     ask(page)
-    expected = "The connection broke off. What stands above is not whole."
+    expected = "The connection broke off. The text above is incomplete."
     assert page.inner_text(".answer .problem") == expected
     assert page.locator("text=Copy as command line").count() == 0
 
@@ -64,7 +64,7 @@ def test_a_stream_that_is_cut_within_an_event_is_said_in_plain_words(open_page, 
     canned.cut = True
     page = open_page()
     ask(page)
-    expected = "The server's answer was cut off. What stands above is not whole."
+    expected = "The server's answer was cut off. The text above is incomplete."
     assert page.inner_text(".answer .problem") == expected
 
 
@@ -72,7 +72,7 @@ def test_an_error_in_the_middle_of_an_answer_is_said(open_page, canned) -> None:
     canned.late_error = "The reader could not answer this question."
     page = open_page()
     ask(page)
-    expected = f"{canned.late_error} What stands above is not whole."
+    expected = f"{canned.late_error} The text above is incomplete."
     assert page.inner_text(".answer .problem") == expected
     assert page.inner_text(".said") == "Kingston"
 
@@ -91,8 +91,8 @@ def test_a_server_that_is_gone_is_said_to_be_gone(open_page) -> None:
 @pytest.mark.parametrize(
     ("says", "rest", "note"),
     [
-        ("unknown", {"citations": []}, "The reader cannot tell from these documents."),
-        ("In burrows", {"finish": "length"}, "Cut: the reader wrote as much as it may."),
+        ("unknown", {"citations": []}, "The reader found no answer in these documents."),
+        ("In burrows", {"finish": "length"}, "Cut off: the answer reached its greatest length."),
     ],
 )
 def test_how_an_answer_ended_is_said(open_page, canned, says, rest, note) -> None:
@@ -112,8 +112,8 @@ def test_who_keeps_and_who_reads_is_said_before_a_question(open_page, canned) ->
     page = open_page()
     page.wait_for_selector(".notice")
     kept, sent = page.locator(".notice").all_inner_texts()
-    assert kept == "Questions and their pictures are kept on this server for 30 days."
-    assert sent == "Your question and photo are sent on, to be read by https://gpu.example.org."
+    assert kept == "Questions and their pictures are stored on this server for 30 days."
+    assert sent == "Your question and photo are sent to another server: https://gpu.example.org."
     assert "forgotten" not in page.inner_text("footer")
     canned.info["feedback"] = True
     page.reload()
@@ -201,7 +201,7 @@ def test_unknown_without_documents_is_not_said_of_documents(open_page, canned) -
     page = open_page()
     ask(page)
     page.click("text=Compare without documents")
-    page.wait_for_selector("text=The reader cannot tell without documents.")
+    page.wait_for_selector("text=The reader found no answer without documents.")
 
 
 def test_a_phone_shows_the_way_to_an_answer_out_of_sight(open_page, canned) -> None:

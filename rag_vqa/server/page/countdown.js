@@ -1,4 +1,4 @@
-// Waiting that can be stopped. Knows seconds; does not know what is waited for.
+// A countdown that can be stopped. Knows seconds; does not know what happens at its end.
 
 // `each(seconds left)` is called every second; rejects as soon as `signal` is aborted.
 export async function countdown(seconds, signal, each) {

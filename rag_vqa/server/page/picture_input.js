@@ -1,38 +1,38 @@
-// The picture of the question: chosen, dropped, pasted, or out of the gallery; shown and removed.
-// Knows the form's left side. Does not know what is asked.
+// The picture of the question: chosen, dropped, pasted, or from the gallery; shown and removed.
+// Knows the form's left side. Does not know the question.
 
-import { element, find, others } from "./dom.js";
-import { painted } from "./pictures.js";
+import { element, find, untrustedText } from "./dom.js";
+import { drawPicture } from "./pictures.js";
 
 const PREVIEW = 320;
 
-// What is chosen: {blob, name, origin: file, gallery or pasted, canvas: null where there is no
-// preview, refused: why it cannot be asked about, or ""}; or null.
+// The choice: {blob, name, origin: file, gallery or pasted, canvas: null without a preview, refused:
+// the reason why it cannot be used, or ""}; or null.
 let chosen = null;
 let limit = Infinity; // bytes of a picture
-let complain = () => {};
+let reportProblem = () => {};
 let turn = 0; // a slower decoding must not replace a later choice
 
 export const chosenPicture = () => chosen;
 
-export function startChoosing(onProblem) {
-  complain = onProblem;
+export function startPictureInput(onProblem) {
+  reportProblem = onProblem;
 }
 
 export function limitPictures(maxBytes) {
   limit = maxBytes ?? Infinity;
 }
 
-// → whether it can be asked about. What cannot stays in sight until it is replaced or removed: a
-// question is not asked without a picture that somebody meant to give.
-export async function choose(blob, name, origin = "file") {
+// → whether it can be used. An unusable picture stays visible until it is replaced or removed, so
+// that no question goes out without the picture that the person meant.
+export async function choosePicture(blob, name, origin = "file") {
   const mine = ++turn;
   const refused = refusal(blob);
-  complain(refused);
+  reportProblem(refused);
   const choice = { blob, name, origin, canvas: null, refused };
-  chosen = choice; // before it is painted: who asks at once asks about it
-  // The server reads formats that a browser does not show, and says what it does not take.
-  if (!refused) choice.canvas = await painted(blob, PREVIEW, `The chosen picture: ${name}`).catch(() => null);
+  chosen = choice; // before it is drawn, so that a question sent at once has it
+  // The server reads formats that a browser cannot show, and reports what it cannot read.
+  if (!refused) choice.canvas = await drawPicture(blob, PREVIEW, `The chosen picture: ${name}`).catch(() => null);
   if (mine !== turn) return false;
   show();
   return refused === "";
@@ -51,14 +51,14 @@ function show() {
   const remove = () => {
     turn++;
     chosen = null;
-    complain("");
+    reportProblem("");
     find("file").value = "";
     show();
     find("file").focus();
   };
   const button = element("button", { type: "button", listeners: { click: remove } }, "Remove");
   preview.replaceChildren(
-    ...(chosen ? [chosen.canvas ?? element("p", { class: "soft blank" }, chosen.refused ? "not usable" : "no preview"), element("p", {}, others(chosen.name, { class: "name" }), button)] : []),
+    ...(chosen ? [chosen.canvas ?? element("p", { class: "soft blank" }, chosen.refused ? "not usable" : "no preview"), element("p", {}, untrustedText(chosen.name, { class: "name" }), button)] : []),
   );
   preview.hidden = chosen === null;
   find("drop").classList.toggle("full", chosen !== null);
@@ -69,14 +69,14 @@ function show() {
 
 find("file").addEventListener("change", (event) => {
   const [file] = event.target.files;
-  if (file) choose(file, file.name);
+  if (file) choosePicture(file, file.name);
 });
 
 document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   if (!file) return; // text goes where the cursor is
   event.preventDefault();
-  choose(file, file.name || "pasted.png", "pasted");
+  choosePicture(file, file.name || "pasted.png", "pasted");
 });
 
 // Anywhere on the page: a drop beside the field would otherwise replace the page by the picture.
@@ -92,5 +92,5 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   over(false);
   const [file] = event.dataTransfer.files;
-  if (file) choose(file, file.name);
+  if (file) choosePicture(file, file.name);
 });

@@ -7,7 +7,7 @@ import pytest
 from page_server import picture
 from page_steps import ask, choose
 
-FILE = "text=Say where the picture lies"
+FILE = "text=Add the picture's folder"
 
 
 def test_a_picture_is_pasted_dropped_and_removed(open_page, canned) -> None:
@@ -119,4 +119,4 @@ def test_a_command_line_says_where_its_picture_is_not(open_page) -> None:
     assert page.evaluate("getComputedStyle(document.querySelector('.offer')).outlineWidth") == "3px"
     ask(page)
     page.click("text=Copy as command line")
-    assert page.is_visible("text=--image is to name a picture of yours") and page.is_hidden(FILE)
+    assert page.is_visible("text=Give --image a picture of your own") and page.is_hidden(FILE)

@@ -1,48 +1,48 @@
-// What can be done with an answer: its command line, its prompt, a comparison, an opinion.
-// Knows an answer that is whole. Does not know how one is asked for.
+// Actions below a finished answer: copy the command line, show the prompt, compare, give feedback.
+// Does not know how an answer is requested.
 
 import { request } from "./api.js";
-import { commandLine } from "./command.js";
-import { announce, disclosure, element, others } from "./dom.js";
+import { commandLine } from "./shell_command.js";
+import { announce, disclosure, element, untrustedText } from "./dom.js";
 
-// Where the file is that the command names.
+// Hints on the file that the command names, by where the picture came from.
 const WHERE = {
-  file: "Say where the picture lies, if not in the current folder.",
-  gallery: "The picture is an example of this server: --image is to name a picture of yours.",
-  pasted: "The picture was pasted, and there is no such file: save it under this name first.",
+  file: "Add the picture's folder, if it is not the current one.",
+  gallery: "The picture is an example of this server. Give --image a picture of your own.",
+  pasted: "The picture was pasted and is no file yet. Save it under this name first.",
 };
 
-// `compare()` asks again without documents, and resolves when that is over.
-export function actions({ info, asked, rest, compare }) {
-  const command = disclosure("Copy as command line", (panel) => showCommand(panel, info, asked));
+// `compare()` asks again without documents, and resolves when that has ended.
+export function actions({ info, question, rest, compare }) {
+  const command = disclosure("Copy as command line", (panel) => showCommand(panel, info, question));
   command.button.addEventListener("click", () => copy(command.panel));
   const parts = [command];
-  if (rest.prompt) parts.push(disclosure("Exact prompt", (panel) => panel.append(exact(rest.prompt, "The prompt"))));
+  if (rest.prompt) parts.push(disclosure("Exact prompt", (panel) => panel.append(preformatted(rest.prompt, "The prompt"))));
   const row = element("div", { class: "row actions" }, ...parts.map((part) => part.button), comparison(compare));
-  if (info.feedback && rest.id) row.append(opinion(rest.id));
+  if (info.feedback && rest.id) row.append(feedback(rest.id));
   return element("div", { class: "after" }, row, ...parts.map((part) => part.panel));
 }
 
-// Text as it is. It scrolls, so the keyboard must reach it.
-const exact = (text, name) =>
-  element("pre", { tabindex: "0", role: "region", "aria-label": name }, others(text));
+// Preformatted text. It scrolls, so the keyboard must reach it.
+const preformatted = (text, name) =>
+  element("pre", { tabindex: "0", role: "region", "aria-label": name }, untrustedText(text));
 
 function showCommand(panel, info, { text, picture }) {
-  panel.append(exact(commandLine(info.command, text, picture?.name), "The command"));
+  panel.append(preformatted(commandLine(info.command, text, picture?.name), "The command"));
   if (picture) panel.append(element("p", { class: "soft" }, WHERE[picture.origin]));
   panel.append(element("p", { class: "copied soft" }));
 }
 
 async function copy(panel) {
   if (panel.hidden) return;
-  const said = panel.querySelector(".copied");
+  const state = panel.querySelector(".copied");
   try {
     await navigator.clipboard.writeText(panel.querySelector("pre").textContent);
-    said.textContent = "Copied.";
+    state.textContent = "Copied.";
   } catch {
-    said.textContent = "The browser does not let this page copy: select the line above."; // over plain HTTP
+    state.textContent = "The browser does not let this page copy. Select the line above."; // over plain HTTP
   }
-  announce(said.textContent);
+  announce(state.textContent);
 }
 
 function comparison(compare) {
@@ -54,7 +54,7 @@ function comparison(compare) {
   return button;
 }
 
-function opinion(id) {
+function feedback(id) {
   const group = element("div", { class: "opinion", role: "group", "aria-label": "Is it right?" });
   const buttons = [["Yes", true], ["No", false]].map(([label, good]) => {
     const button = element("button", { type: "button", "aria-pressed": "false" }, label);

@@ -1,19 +1,19 @@
-// One question on its way: sent, waited for, its events put into the place of an answer.
-// Knows the request and its events. Does not know the form, or what is done with an answer later.
+// Sends one question, and passes the events of its answer to the place that shows it.
+// Knows the request and its events. Does not know the form, nor what happens to an answer later.
 
 import { Refused, requestEvents } from "./api.js";
 import { dataUrl } from "./pictures.js";
 
-// What a server refuses about a picture.
+// Codes of errors about the picture.
 const PICTURE = ["invalid_image", "invalid_image_url", "invalid_base64_image", "too_large"];
 
-// → what the answer ends with: {citations, seconds, prompt, …}.
-// `asked`: {text, picture}; `options`: {model, retrieval, prompt}; `onHits(hits)` before any text.
-export async function put(asked, options, place, signal, onHits) {
+// → the details at the answer's end: {citations, seconds, prompt, …}.
+// `question`: {text, picture}; `options`: {model, retrieval, prompt}; `onHits(hits)` before any text.
+export async function sendQuestion(question, options, place, signal, onHits) {
   place.wait(options.retrieval ? "Searching the documents" : "Reading");
-  const body = requestBody(asked.text, await addressOf(asked.picture), options);
+  const body = requestBody(question.text, await pictureUrl(question.picture), options);
   let rest = {};
-  for await (const event of answering(body, signal, place.wait)) {
+  for await (const event of chatEvents(body, signal, place.wait)) {
     const extension = event.rag_vqa ?? {};
     if (extension.hits && options.retrieval) {
       onHits(extension.hits);
@@ -30,11 +30,11 @@ export async function put(asked, options, place, signal, onHits) {
   return rest;
 }
 
-// The picture as a request has it; null of none.
-export const addressOf = async (picture) => (picture ? dataUrl(picture.blob) : null);
+// The picture as a data URL; null without a picture.
+export const pictureUrl = async (picture) => (picture ? dataUrl(picture.blob) : null);
 
-// An interface names a field; a person chose a picture.
-async function* answering(body, signal, waiting) {
+// The server's errors name a field of the request; a person chose a picture.
+async function* chatEvents(body, signal, waiting) {
   try {
     yield* requestEvents("/v1/chat/completions", { body, signal, waiting });
   } catch (error) {
