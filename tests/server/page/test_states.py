@@ -117,7 +117,9 @@ def test_who_keeps_and_who_reads_is_said_before_a_question(open_page, canned) ->
     assert "forgotten" not in page.inner_text("footer")
     canned.info["feedback"] = True
     page.reload()
-    page.wait_for_selector(".notice >> text=for a right answer, also its text and the documents it cites")
+    page.wait_for_selector(
+        ".notice >> text=for a right answer, also its text and the documents it cites"
+    )
 
 
 def test_the_answer_without_documents_stands_beside(open_page, canned) -> None:
