@@ -61,7 +61,7 @@ def test_k_may_be_given_with_the_question_and_exceed_the_corpus(rag: RagVqa) -> 
 
 
 def test_k_zero_asks_without_retrieval_and_without_an_encoder(birds: Path, reader) -> None:
-    # Opened without an encoder: retrieving would have to load one, and there is none.
+    # Opened without an encoder: retrieval would have to load one, which does not exist.
     with KnowledgeBase.open(birds) as kb:
         answer = RagVqa(kb, reader, k=0).ask(QUESTION)
     assert answer.hits == ()

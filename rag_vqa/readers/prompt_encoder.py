@@ -185,10 +185,10 @@ class PromptEncoder:
 
     def render(self, parts: Sequence[Part], raw: bool = False) -> str:
         """The chat as one string, with a placeholder for each image. `raw`: not neutralised."""
-        shown = parts if raw else neutralise_parts(parts, self.neutralise)
+        neutral = parts if raw else neutralise_parts(parts, self.neutralise)
         chat = [
             {"role": role, "content": [_template_content(each) for each in contents]}
-            for role, contents in chat_messages(shown)
+            for role, contents in chat_messages(neutral)
         ]
         try:
             return str(

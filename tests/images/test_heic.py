@@ -1,4 +1,4 @@
-"""HEIC, which needs an extra: what it decodes to, what it refuses, and what is said without it.
+"""HEIC, which needs an extra: decoded pixels, refused files, and the error without the extra.
 
 Files are written by pillow-heif's encoder, which is not what reads them, and then damaged by hand.
 """
@@ -152,7 +152,7 @@ def test_a_header_that_says_less_than_is_coded(heif: Any) -> None:
 
 @pytest.mark.parametrize("said", ["whole", "beyond", "nothing"])
 def test_items_that_share_their_megabytes(heif: Any, said: str) -> None:
-    """Extents that are each all of the file, because no length is said, or lead out of it."""
+    """Extents without a length, each of which is the whole file, or that lead out of the file."""
     content = bytearray(heic(heif, squares(), exif=b"Exif\0\0" + bytes(50)))
     start, end = boxes(bytes(content), b"meta", b"iloc")
     assert content[start] in (0, 1) and content[start + 4 : start + 8] == b"\x44\x40\x00\x02"

@@ -1,4 +1,4 @@
-"""The language of answers: in every template, refused where it is none, and no byte without it."""
+"""The language of answers: in every template; refused if it is no name; no byte without it."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-def test_a_local_one_is_in_nf4_unless_told(opened: list[Any]) -> None:
+def test_a_local_reader_is_in_nf4_by_default(opened: list[Any]) -> None:
     open_reader("a/b")
     open_reader("a/b", quantization="none", max_new_tokens=9, device=None)
     assert opened[0] == ("a/b", {"quantization": "nf4", "max_new_tokens": 128, "revision": None})
@@ -87,7 +87,7 @@ def test_the_options_are_those_that_the_readers_have() -> None:
         ({"timeout": 3}, "timeout cannot be combined .* because no server is named"),
     ],
 )
-def test_a_pipeline_refuses_them_when_it_is_made(options: Any, said: str) -> None:
+def test_a_pipeline_refuses_invalid_options_when_it_is_created(options: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         RagVqa("none.kb", "a/b", **options)
 

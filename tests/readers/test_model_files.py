@@ -42,8 +42,10 @@ def test_the_embedded_reader_is_called_demo() -> None:
 def test_code_beside_a_model_is_not_run(
     qwen_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a family with a video part whose configuration does not tell its tokenizer's class:
-    there transformers would ask whether it may run the checkpoint's own, and here yes is said."""
+    """A family with a video part whose configuration does not name its tokenizer's class.
+
+    There transformers would ask whether to run the checkpoint's code, and this test answers yes.
+    """
     from transformers import LlavaOnevisionConfig
 
     folder, ran = tmp_path / "planted", tmp_path / "ran"

@@ -196,7 +196,7 @@ def test_a_strip_keeps_its_direction_and_about_its_pixels(encoder: PromptEncoder
     assert encoder.opener.open(Image.new("RGB", (10, 1000))).size == (10, 1000)
 
 
-def test_a_picture_that_the_processor_refuses_is_told_in_one_line(qwen_folder: Path) -> None:
+def test_an_image_that_the_processor_refuses_is_named_in_one_line(qwen_folder: Path) -> None:
     processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
 
     def refuse(*_: object, **__: object) -> None:

@@ -1,6 +1,8 @@
 """Streams generated text for a whole batch (transformers' TextStreamer supports batch size 1 only).
 
 Knows token ids, the tokenizer, rows and their limits. Does not know models or prompts.
+`Detokenizer` is kept by hand: tokenizers' DecodeStream has no flush, so an unfinished character at
+the end would be lost, and it holds back all text as long as bytes are damaged.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Detokenizer:
     """Turns tokens into pieces of text, without half characters. The pieces join to the whole text.
 
     Attributes:
-        shown: number of tokens whose text was returned.
+        emitted: number of tokens whose text was returned.
         context: where the last piece began. Decoding starts there, because a tokenizer may write a
             token differently at the start of a text (it drops a leading space).
     """
@@ -32,25 +34,25 @@ class Detokenizer:
     tokenizer: Any
     ids: list[int] = field(default_factory=list)
     context: int = 0
-    shown: int = 0
+    emitted: int = 0
 
     def push(self, token: int) -> str:
         """The text that this token completes; "" in the middle of a character."""
         self.ids.append(token)
-        piece = self._pending()
-        half = piece.endswith(_REPLACEMENT) and len(self.ids) - self.shown < _MAX_CHARACTER_TOKENS
+        piece = self._pending_text()
+        half = piece.endswith(_REPLACEMENT) and len(self.ids) - self.emitted < _MAX_CHARACTER_TOKENS
         return "" if half else self._take(piece)
 
     def flush(self) -> str:
         """The rest of the text at the end, including half a character."""
-        return self._take(self._pending())
+        return self._take(self._pending_text())
 
-    def _pending(self) -> str:
-        before = self._decode(self.ids[self.context : self.shown])
+    def _pending_text(self) -> str:
+        before = self._decode(self.ids[self.context : self.emitted])
         return self._decode(self.ids[self.context :])[len(before) :]
 
     def _take(self, piece: str) -> str:
-        self.context, self.shown = self.shown, len(self.ids)
+        self.context, self.emitted = self.emitted, len(self.ids)
         return piece
 
     def _decode(self, ids: Sequence[int]) -> str:

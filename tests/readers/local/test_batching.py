@@ -47,9 +47,7 @@ def test_out_of_memory_names_the_flags(
             call(PROMPTS)
 
 
-def test_out_of_memory_names_no_flag_that_lowers_nothing(
-    llava_folder: Path, monkeypatch: Any
-) -> None:
+def test_out_of_memory_names_only_flags_that_help(llava_folder: Path, monkeypatch: Any) -> None:
     least = {"quantization": "nf4", "max_pixels": 501760, "max_images": 1, "batch_size": 1}
     for given, more in [
         ({}, []),
@@ -66,7 +64,7 @@ def test_out_of_memory_names_no_flag_that_lowers_nothing(
 
 
 class Scarce:
-    """`generate` of a model that has memory for so many rows."""
+    """`generate` of a model with memory for `most` rows."""
 
     def __init__(self, model: Any, most: int, speaks: bool = False) -> None:
         self.generate = model.generate
@@ -101,7 +99,7 @@ def test_out_of_memory_halves_the_batch_once(
         reader.generate(PROMPTS)
 
 
-def test_pieces_that_were_told_are_not_told_again(llava_folder: Path, monkeypatch: Any) -> None:
+def test_streamed_pieces_are_not_streamed_again(llava_folder: Path, monkeypatch: Any) -> None:
     reader = LocalReader(llava_folder, device="cpu", max_new_tokens=8, max_images=2)
     heard: list[tuple[int, str]] = []
     scarce = Scarce(reader.model, most=2, speaks=True)
@@ -112,7 +110,7 @@ def test_pieces_that_were_told_are_not_told_again(llava_folder: Path, monkeypatc
     assert scarce.sizes == [3]
 
 
-def test_batches_are_of_like_length_and_come_back_in_order(
+def test_batches_have_similar_lengths_and_results_keep_the_order(
     llava_folder: Path, monkeypatch: Any
 ) -> None:
     reader = LocalReader(llava_folder, device="cpu", max_new_tokens=4, batch_size=2)
@@ -137,7 +135,9 @@ def test_batches_are_of_like_length_and_come_back_in_order(
     assert shapes == [(2, counts[3]), (2, counts[0]), (1, counts[2])]
 
 
-def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(
+    reader: LocalReader, monkeypatch: Any
+) -> None:
     def fail(**_: Any) -> None:
         raise RuntimeError("shapes do not match")
 
@@ -146,7 +146,7 @@ def test_other_errors_are_not_taken_for_it(reader: LocalReader, monkeypatch: Any
         reader.generate(PROMPTS)
 
 
-def test_a_second_call_at_once_has_modules_of_its_own_and_the_same_weights(
+def test_a_parallel_call_gets_its_own_modules_over_the_same_weights(
     reader: LocalReader,
 ) -> None:
     alone = reader.generate(PROMPTS)
@@ -163,7 +163,7 @@ def test_a_second_call_at_once_has_modules_of_its_own_and_the_same_weights(
         assert again is reader.model
 
 
-def test_threads_read_at_once_what_they_would_read_alone(reader: LocalReader) -> None:
+def test_parallel_threads_give_the_same_answers(reader: LocalReader) -> None:
     alone = [reader.generate([prompt])[0] for prompt in PROMPTS]
     cores = torch.get_num_threads()
     with ThreadPoolExecutor(3) as pool:

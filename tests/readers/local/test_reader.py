@@ -132,7 +132,7 @@ def test_a_choice_counts_as_it_is_spelled(reader: LocalReader) -> None:
 
 
 @pytest.mark.parametrize("choices", [[], ["yes"], ["yes", "yes"], ["yes", ""], ["y", "Y"]])
-def test_choices_that_cannot_be_meant(reader: LocalReader, choices: list[str]) -> None:
+def test_invalid_choices_are_refused(reader: LocalReader, choices: list[str]) -> None:
     with pytest.raises(UsageError, match="choice"):
         reader.choice_probability(PROMPTS, choices)
 
@@ -217,6 +217,6 @@ def test_an_answer_of_one_line(llava_folder: Path) -> None:
         {"max_new_tokens": 100, "max_context": 100},
     ],
 )
-def test_arguments_that_cannot_be_meant(llava_folder: Path, wrong: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(llava_folder: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         LocalReader(llava_folder, **wrong)

@@ -94,7 +94,7 @@ def test_none_goes_on() -> None:
     assert run([b"ab"], lambda row, piece: None, steps=3).completions([1])[0].finish == "stop"
 
 
-def test_a_row_of_so_many_tokens_is_cut_and_told_whole() -> None:
+def test_a_row_at_its_token_limit_is_cut_and_streamed_whole() -> None:
     told: list[tuple[int, str]] = []
     most = [2, None, 3]
     streamer = RowStreamer(

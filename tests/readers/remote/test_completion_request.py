@@ -23,8 +23,8 @@ def saying(content: Any, **more: Any) -> dict[str, Any]:
             "choices": [choice], "usage": usage, **more}  # fmt: skip
 
 
-def told(server: OpenAiServer, **settings: Any) -> tuple[Completion, list[str]]:
-    """A completion as it is streamed, and the pieces of it."""
+def stream_answer(server: OpenAiServer, **settings: Any) -> tuple[Completion, list[str]]:
+    """A streamed completion, and its pieces."""
     pieces: list[str] = []
     reader = RemoteReader("served", [server.address], retries=0, **settings)
     [completion] = reader.generate(rows(1), lambda row, piece: pieces.append(piece))
@@ -48,7 +48,7 @@ def test_a_short_answer_is_its_first_line(server: OpenAiServer, written: str, li
 def test_streamed_it_is_the_same_line(monkeypatch: Any, written: str, line: str) -> None:
     monkeypatch.setattr("openai_server.answer", lambda text: written)
     with OpenAiServer() as server:
-        completion, pieces = told(server, stop_at_newline=True)
+        completion, pieces = stream_answer(server, stop_at_newline=True)
     assert (completion.text, completion.finish, "".join(pieces)) == (line, "stop", line)
 
 
@@ -56,7 +56,7 @@ def test_a_stream_is_closed_after_its_line(monkeypatch: Any) -> None:
     """Of a hundred thousand lines the first is enough."""
     monkeypatch.setattr("openai_server._handler", _endless_lines)
     with OpenAiServer(lambda body, tries: "endless") as server:
-        completion, pieces = told(server, stop_at_newline=True)
+        completion, pieces = stream_answer(server, stop_at_newline=True)
     assert completion == Completion("word", 0, 0, "stop", model="served")
     assert pieces == ["word"]
 
@@ -85,7 +85,7 @@ def test_a_leading_thought_is_no_part_of_the_answer(
     server: OpenAiServer, monkeypatch: Any, written: str, said: str
 ) -> None:
     monkeypatch.setattr("openai_server.answer", lambda text: written)
-    completion, pieces = told(server)
+    completion, pieces = stream_answer(server)
     assert (completion.text, "".join(pieces)) == (said, said)
     [whole] = RemoteReader("served", [server.address]).generate(rows(1))
     assert whole.text == said
@@ -163,5 +163,5 @@ def test_odd_pieces_of_a_stream_fail_its_row(
         lambda sent: real(sent).replace('"delta": {"content": "odd"}', f'"delta": {delta}'),
     )
     monkeypatch.setattr("openai_server.answer", lambda text: "odd")
-    completion, pieces = told(server)
+    completion, pieces = stream_answer(server)
     assert (completion.finish, pieces) == ("failed", [])

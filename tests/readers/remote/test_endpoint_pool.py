@@ -51,7 +51,7 @@ def test_the_dead_rest_and_are_tried_again(three: EndpointPool, clock: Clock, ca
     strike(three, a, MAX_REFUSALS - 1)
     three.record_response(a)
     strike(three, a, MAX_REFUSALS - 1)
-    assert three.pick() is a  # not so many in a row
+    assert three.pick() is a  # fewer than MAX_REFUSALS in a row
     strike(three, a, 1)
     strike(three, a)  # of requests that were under way
     assert three.pick() is b

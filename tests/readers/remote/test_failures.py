@@ -13,7 +13,7 @@ from rag_vqa.readers.remote import retrying_client
 from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.types import ImagePart, Prompt, TextPart
 
-# Of 100 requests: so many fail, and how.
+# How many of 100 requests fail, and how.
 FAULTS = {"429": 10, "500": 5, "cut": 2, "hang": 1, "empty": 1}
 
 
@@ -77,7 +77,7 @@ def test_a_row_that_fails_for_good_is_a_failed_row(quick, fault: str, streaming:
 @pytest.mark.parametrize(
     ("second", "says"), [("other", "a different answer"), ("empty", "empty answer of 0 tokens")]
 )
-def test_what_was_told_cannot_be_taken_back(quick, second: str, says: str) -> None:
+def test_streamed_text_cannot_be_taken_back(quick, second: str, says: str) -> None:
     steps = ["cut", second, "empty"]
     pieces: list[str] = []
     with OpenAiServer(lambda body, tries: steps[tries]) as server:
@@ -88,7 +88,7 @@ def test_what_was_told_cannot_be_taken_back(quick, second: str, says: str) -> No
     assert says in completion.error
 
 
-def test_the_server_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_that_a_server_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     plan = ["429", "500", "500", "ok"]
     with OpenAiServer(lambda body, tries: plan[tries]) as server:
@@ -109,7 +109,7 @@ def _noted(waits: list[float]) -> Any:
     return sleep
 
 
-def test_a_server_that_dies_midway_is_left_out_and_said_once(quick, caplog: Any) -> None:
+def test_a_server_that_dies_midway_is_left_out_and_logged_once(quick, caplog: Any) -> None:
     with OpenAiServer() as stays, OpenAiServer() as dies:
 
         def plan(body: dict[str, Any], tries: int) -> str:
@@ -170,7 +170,7 @@ def _picture() -> Any:
     return Image.new("RGB", (8, 8))
 
 
-def test_a_model_that_is_not_served_stops_the_batch_and_those_served_are_named() -> None:
+def test_a_model_that_is_not_served_stops_the_batch_and_names_the_served_ones() -> None:
     missing = {"status": 404, "error": {"message": "The model `other` does not exist."}}
     with OpenAiServer(lambda body, tries: dict(missing)) as server:
         reader = RemoteReader("other", [server.address], concurrency=1)
@@ -179,7 +179,7 @@ def test_a_model_that_is_not_served_stops_the_batch_and_those_served_are_named()
     assert len(server.requests) == 1
 
 
-def test_what_is_no_such_server_is_said(server: OpenAiServer) -> None:
+def test_an_address_that_is_no_such_server_is_named(server: OpenAiServer) -> None:
     server.plan = lambda body, tries: "page"
     with pytest.raises(Missing, match="/v1"):
         RemoteReader("served", [server.address]).generate(row_prompts(1))

@@ -58,7 +58,7 @@ def _noted(waits: list[float]) -> Any:
     return sleep
 
 
-def test_requests_keep_their_distance(server: OpenAiServer, monkeypatch: Any) -> None:
+def test_requests_are_spaced_evenly(server: OpenAiServer, monkeypatch: Any) -> None:
     waits: list[float] = []
     reader = RemoteReader("served", [server.address], requests_per_minute=6)
     monkeypatch.setattr("rag_vqa.readers.remote.retrying_client.asyncio.sleep", _noted(waits))
@@ -85,7 +85,7 @@ def test_requests_are_shared_among_servers() -> None:
     assert sorted(asked_questions(one) + asked_questions(two)) == [f"row {n}" for n in range(8)]
 
 
-def test_a_row_is_cancelled_alone_and_the_server_is_told() -> None:
+def test_a_row_is_cancelled_alone_and_its_request_is_closed() -> None:
     def plan(body: dict[str, Any], tries: int) -> str:
         return "endless" if question(body) == "row 1" else "ok"
 
@@ -105,7 +105,7 @@ def test_a_row_is_cancelled_alone_and_the_server_is_told() -> None:
     assert again == [first]
 
 
-def test_what_on_text_raises_comes_out(server: OpenAiServer) -> None:
+def test_an_exception_of_on_text_is_raised(server: OpenAiServer) -> None:
     def on_text(row: int, piece: str) -> None:
         raise KeyError("mine")
 
@@ -136,7 +136,7 @@ def test_too_many_images_are_refused_before_anything_is_sent(server: OpenAiServe
     assert server.requests == []
 
 
-def test_interrupted_it_lets_go_and_works_again(server: OpenAiServer) -> None:
+def test_after_an_interrupt_the_reader_works_again(server: OpenAiServer) -> None:
     """^C reaches the thread that waits, not the one that asks."""
 
     def interrupt(body: dict[str, Any], tries: int) -> str:
@@ -207,7 +207,7 @@ def test_the_key_is_in_no_setting_message_or_log(
         {"model": ""},
     ],
 )
-def test_arguments_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as error:
         RemoteReader(**{"model": "served", "servers": ["http://localhost:1/v1"], **wrong})
     assert SECRET not in str(error.value)

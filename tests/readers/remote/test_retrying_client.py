@@ -39,7 +39,7 @@ USELESS = [
 
 
 @pytest.mark.parametrize("plan", USELESS)
-def test_one_useless_server_of_two_is_left_out_and_said_once(plan: Any, caplog: Any) -> None:
+def test_one_useless_server_of_two_is_left_out_and_logged_once(plan: Any, caplog: Any) -> None:
     with OpenAiServer() as good, OpenAiServer(plan) as bad:
         reader = RemoteReader("served", [bad.address, good.address], concurrency=1, retries=0)
         completions = reader.generate(rows(9))
