@@ -14,7 +14,7 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
-from rag_vqa.readers.local.model_loading import load_model, unquantised_layers, weight_bytes
+from rag_vqa.readers.model_loading import load_model, unquantised_layers, weight_bytes
 
 # Of the published configuration of Qwen3-VL-2B-Instruct.
 QWEN3_VL_2B = {

@@ -275,7 +275,7 @@ def _orientation(image: Image.Image) -> int:
     if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
         return 1
     exif = image.info.get("exif", b"")
-    return image_metadata.exif_orientation(exif) if isinstance(exif, bytes) else 1
+    return image_metadata.exif_orientation(exif) if exif and isinstance(exif, bytes) else 1
 
 
 def _check_size(image: Image.Image, name: str, scans: int) -> None:

@@ -277,7 +277,7 @@ def _make_answer(
     completion: Completion,
     seconds: Mapping[str, float],
 ) -> Answer:
-    from rag_vqa.prompts.citations import parse_citations
+    from rag_vqa.prompts.builder import parse_citations
 
     citations = parse_citations(completion.text, len(prompt.kept))
     return Answer(
@@ -298,7 +298,7 @@ def _make_answer(
 
 def cut_answer(answer: Answer, text: str) -> Answer:
     """The answer with its text cut to `text`, and only the citations that are left in it."""
-    from rag_vqa.prompts.citations import parse_citations
+    from rag_vqa.prompts.builder import parse_citations
 
     citations = parse_citations(text, len(answer.prompt.kept))
     return replace(

@@ -215,7 +215,7 @@ def check_reader(model: str, revision: str | None, offline: bool) -> list[Findin
         find_failed_cases,
         load_injection_cases,
     )
-    from rag_vqa.readers.model_files import (
+    from rag_vqa.readers.model_loading import (
         check_model_folder,
         load_processor,
         translate_loading_errors,

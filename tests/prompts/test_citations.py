@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_vqa.prompts.citations import parse_citations
+from rag_vqa.prompts.builder import parse_citations
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from rag_vqa.readers.local.batching import LengthBatcher
+from rag_vqa.readers.local.generation import LengthBatcher
 from rag_vqa.readers.prompt_encoder import PromptEncoder, prompt_images
 from rag_vqa.types import ImageSource, Prompt
 

@@ -1,7 +1,8 @@
 """LocalReader: a vision-language model of transformers on this machine, quantised or not.
 
-Knows how the model generates answers and scores choices. Does not know how prompts are encoded
-(prompt_encoder.py), how text streams (row_streamer.py) or how weights load (model_loading.py).
+Knows how prompts become answers and probabilities of choices. Does not know how prompts are encoded
+(prompt_encoder.py), how batches run and stream (generation.py) or how weights load
+(model_loading.py).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,15 +20,16 @@ from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.readers.base import check_choice, check_positive, count_images, prompt_limits
-from rag_vqa.readers.local.batching import LengthBatcher, ModelPool, is_out_of_memory
 from rag_vqa.readers.local.choice_scoring import ChoiceScorer
-from rag_vqa.readers.local.model_loading import DTYPES, load_model, unquantised_layers
-from rag_vqa.readers.local.row_streamer import RowStreamer
-from rag_vqa.readers.model_files import (
+from rag_vqa.readers.local.generation import LengthBatcher, ModelPool, RowStreamer, is_out_of_memory
+from rag_vqa.readers.model_loading import (
+    DTYPES,
     check_model_folder,
+    load_model,
     load_processor,
     model_record_name,
     translate_loading_errors,
+    unquantised_layers,
 )
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar
@@ -129,8 +131,6 @@ class LocalReader:
         self.parallel_calls = 2 if on_cpu and torch.get_num_threads() > 1 else 1
         self.pool = ModelPool(self.model)
         self._tokenizer_lock = threading.RLock()  # padding is state of the tokenizer
-        pad = self.tokenizer.pad_token_id
-        self._scorer = ChoiceScorer(self.model, self.encoder, self.encode, self.batcher, pad)
 
     def count(self, prompt: Prompt) -> int:
         """Number of tokens of the prompt, including image tokens and the chat template."""
@@ -203,7 +203,12 @@ class LocalReader:
                 f"choices {list(choices)!r}: give two or more that differ, in more than a capital"
             )
         with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory_error):
-            return self._scorer.probabilities(prompts, ids)
+            return self._choice_scorer.probabilities(prompts, ids)
+
+    @cached_property
+    def _choice_scorer(self) -> ChoiceScorer:
+        pad = self.tokenizer.pad_token_id
+        return ChoiceScorer(self.model, self.encoder, self.encode, self.batcher, pad)
 
     def _choice_ids(self, choice: str) -> tuple[tuple[int, ...], ...]:
         """Token ids of the choice, then those of its other spellings that are one token.

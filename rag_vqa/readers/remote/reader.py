@@ -223,7 +223,7 @@ def _public_model_name(model: str) -> str:
 def _load_processor(model: str, offline: bool) -> Any:
     from transformers import AutoConfig
 
-    from rag_vqa.readers.model_files import load_processor, translate_loading_errors
+    from rag_vqa.readers.model_loading import load_processor, translate_loading_errors
 
     where = {"local_files_only": offline}
     with translate_loading_errors(model, offline):

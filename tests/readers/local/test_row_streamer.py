@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from rag_vqa.readers.local.row_streamer import Detokenizer, RowStreamer
+from rag_vqa.readers.local.generation import Detokenizer, RowStreamer
 
 
 class Bytes:

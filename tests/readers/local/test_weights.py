@@ -10,9 +10,9 @@ import torch
 
 from rag_vqa import memory
 from rag_vqa.errors import Missing, ReaderError
-from rag_vqa.readers.local import model_loading
-from rag_vqa.readers.local.model_loading import weight_bytes
+from rag_vqa.readers import model_loading
 from rag_vqa.readers.local.reader import LocalReader
+from rag_vqa.readers.model_loading import weight_bytes
 from rag_vqa.types import Prompt, TextPart
 
 PROMPTS = [

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import ReaderError
-from rag_vqa.readers.model_files import checkpoint_digest, load_processor, model_record_name
+from rag_vqa.readers.model_loading import checkpoint_digest, load_processor, model_record_name
 
 
 def test_a_hub_id_has_its_commit_and_a_folder_a_digest(tmp_path: Path) -> None:

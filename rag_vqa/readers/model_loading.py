@@ -1,13 +1,14 @@
-"""Files of a reader's model: checked, opened as a processor, named for records.
+"""Loads a reader's processor and weights from a folder or the hub: safetensors only, quantised.
 
-Knows model folders, hub ids, safetensors, and how processors are built without torchvision.
-Translates errors of transformers into messages with a next command. Does not load weights
-(local/model_loading.py) and does not know prompts. Never runs code from a checkpoint.
+Knows model folders, hub ids, bitsandbytes, and how processors are built without torchvision. Names
+a model for records, and translates errors of transformers into messages with a next command. Does
+not know prompts. Never runs code from a checkpoint. The remote back end uses it for tokenizers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,18 @@ from typing import Any
 
 from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
+from rag_vqa.types import Quantization
 
 _DIGEST_BYTES = 2**20  # read from each end of a file, so that gigabytes of weights stay quick
+# Loggers of bitsandbytes. On a CPU, one asks at every start for a package that fetches code from a
+# hub, and one reports for every layer of int8 that it computes in 16 bits.
+_NOISY_LOGGERS = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
+_LANGUAGE_MODULES = ("language_model", "text_model")  # its names in the families
+# Parameters. From this size on, memory matters more than time on a CPU. Asking the system for every
+# array takes time (benchmarks/README.md): the embedded reader's batches would take twice as long.
+_LARGE_MODEL = 100_000_000
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def load_processor(model: str, config: Any, **where: Any) -> Any:
@@ -167,3 +178,112 @@ def translate_loading_errors(model: str, offline: bool) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def load_model(
+    model: str, config: Any, quantization: Quantization, device: str, dtype: Any, **where: Any
+) -> Any:
+    """The model in evaluation mode. Only linear layers of the language model are quantised.
+
+    Args:
+        model: folder or hub id.
+        config: its configuration.
+        quantization: "nf4" (double quantisation), "int8", or "none".
+        device: resolved; "cuda" without a number spreads the model over all GPUs.
+        dtype: torch dtype of the unquantised weights and of the computation.
+        where: `revision`, `local_files_only`.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    if device == "cpu" and _model_without_weights(config).num_parameters() >= _LARGE_MODEL:
+        return_freed_memory(ARRAY_BYTES)
+    return AutoModelForImageTextToText.from_pretrained(
+        model,
+        config=config,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else {"": device},
+        quantization_config=_quantization_config(config, quantization, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+        **where,
+    ).eval()
+
+
+def _quantization_config(config: Any, quantization: Quantization, dtype: Any) -> Any:
+    if quantization == "none":
+        return None
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers import BitsAndBytesConfig
+
+    skip = _unquantised_modules(config)
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=skip,  # for 4 bits too, despite its name
+    )
+
+
+def _unquantised_modules(config: Any) -> list[str]:
+    """Names of all modules but the language model: vision tower, projector, lm_head.
+
+    lm_head is named because a list replaces the library's default.
+    """
+    parts = [name for name, _ in _model_without_weights(config).model.named_children()]
+    language = [name for name in parts if name in _LANGUAGE_MODULES]
+    if not language:
+        raise ReaderError(
+            f"{config.model_type} models cannot be quantised here yet: use --quantization none"
+        )
+    return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def _model_without_weights(config: Any) -> Any:
+    """The model on the meta device."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+
+
+def unquantised_layers(model: Any) -> tuple[str, ...]:
+    """Names of the linear layers of a loaded model that are not quantised, in the model's order."""
+    from torch import nn
+
+    kinds = {
+        name: type(part) for name, part in model.named_modules() if isinstance(part, nn.Linear)
+    }
+    return tuple(name for name, kind in kinds.items() if kind is nn.Linear)
+
+
+def weight_bytes(model: Any) -> dict[str, int]:
+    """Bytes of a loaded model's weights by kind: "float32", "nf4", "int8", …
+
+    Scales, scales of scales and tables count with the quantised weights that they belong to.
+    """
+    sizes: dict[str, int] = {}
+    for weight in (*model.parameters(), *model.buffers()):
+        kind = str(weight.dtype).removeprefix("torch.")
+        size = weight.nbytes
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kind = state.quant_type
+            size += sum(part.nbytes for part in _quant_state_tensors(state))
+        elif type(weight).__name__ == "Int8Params":
+            kind = "int8"
+            size += weight.SCB.nbytes if weight.SCB is not None else 0
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes
+
+
+def _quant_state_tensors(state: Any) -> Iterator[Any]:
+    """All tensors of a quantisation state, including the state of its own scales."""
+    for part in (state.absmax, state.code, state.offset):
+        if part is not None:
+            yield part
+    if state.nested:
+        yield from _quant_state_tensors(state.state2)
