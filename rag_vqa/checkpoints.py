@@ -1,7 +1,7 @@
 """Checkpoints known by name: the embedded ones, and published ones with revision, licence and size.
 
-Parameters are counted from the published architectures, built without weights. Knows nothing of
-settings, presets or loading.
+Knows revisions, licences, sizes and shapes. Parameters are counted from the published
+architectures, built without weights. Does not know settings, presets or loading.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rag_vqa.errors import Missing
 from rag_vqa.formatting import format_bytes
 from rag_vqa.memory import ModelShape
 
-# The instructions that ReT was trained with, one of the set of each task: PreFLMR's M2KR
+# Instructions that ReT was trained with, one from the set of each task: PreFLMR's M2KR
 # configurations (github LinWeizheDragon/Retrieval-Augmented-Visual-Question-Answering, lists
 # `add_instruction` of InfoSeek, E-VQA, OVEN, OKVQA; and of WIT, IGLUE), which ReT-M2KR keeps
 # in its `known_instruction` column. The first is also the one in the ReT model cards.
@@ -30,7 +30,7 @@ _CLIP_L, _CLIP_H, _CLIP_G = (
     "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
 )
 _UNVERIFIED = "revision not verified; licence read on ReT-CLIP-ViT-L-14's card only"
-EMBEDDED = "demo"  # the name of the models that come with the package
+EMBEDDED = "demo"  # name of the models inside this package
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Checkpoint:
     """A published checkpoint.
 
     Attributes:
-        revision: the commit that was looked up; None: not verified, the repository's newest.
-        download: bytes of weights.
-        shape: a reader's, which tells the memory that it needs.
-        instructions: a retriever's, by task: "question" (image and text), "image" (image alone).
-        processors: a retriever's tokenizer and image processor, where its configuration names
-            none that can be had: the model that its towers were made from.
+        revision: the verified commit; None: not verified, so the newest of the repository.
+        download: bytes of the weights.
+        shape: sizes of a reader, for the estimate of its memory.
+        instructions: for a retriever, by task: "question" (image and text), "image" (image only).
+        processors: for a retriever whose configuration names no available processor: the model of
+            its towers, for tokenizer and image processor.
     """
 
     id: str
@@ -73,7 +73,7 @@ def _ret(
 
 
 def _processor_files(id: str, licence: str) -> Checkpoint:
-    """Of a CLIP model tokenizer and image processor alone; their files add up to 3.6 MB."""
+    """Tokenizer and image processor of a CLIP model, without weights: 3.6 MB of files."""
     return Checkpoint(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
 
 
@@ -92,7 +92,7 @@ def _qwen3(size: str, revision: str, shape: ModelShape) -> Checkpoint:
 def _shape(
     parameters: int, whole: int, layers: int, hidden: int, inner: int, vision: tuple[int, int]
 ) -> ModelShape:
-    """Of a Qwen3-VL: 8 heads of keys, 128 wide, in each layer; patches of 16 pixels."""
+    """The shape of a Qwen3-VL: 8 key heads of width 128 in each layer; patches of 16 pixels."""
     return ModelShape(parameters - whole, whole, layers, hidden, inner, 8 * 128, *vision)
 
 
@@ -105,7 +105,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
         _processor_files(_CLIP_L, "not stated on its card"),
         _processor_files(_CLIP_H, "mit"),
         _processor_files(_CLIP_G, "mit"),
-        # Whole: the vision tower, embeddings and output layer, which are one in 2B.
+        # `whole`: vision tower, embeddings and output layer; 2B shares the last two.
         _qwen3(
             "2B",
             "89644892e4d85e24eaac8bacfd4f463576704203",
@@ -159,7 +159,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
 
 
 def known_revision(model: str | None, asked: str | None) -> str | None:
-    """The revision to load: the one asked for, else the one known for this model, else None."""
+    """The revision to load: `asked`, else the known one of this model, else None."""
     known = CHECKPOINTS.get(model or "")
     return asked or (known.revision if known else None)
 
@@ -173,13 +173,13 @@ def known_instruction(model: str | None, has_text: bool, asked: str | None = Non
 
 
 def processor_source(model: str) -> str:
-    """What tokenizer and image processor of a retriever can be taken from; "" if not known."""
+    """The model whose tokenizer and image processor a retriever uses; "" if unknown."""
     known = CHECKPOINTS.get(model)
     return known.processors if known else ""
 
 
 def licence_line(model: str) -> str:
-    """One line on licence and size, said before a download."""
+    """One line with licence and size, shown before a download."""
     known = CHECKPOINTS.get(model)
     if known is None:
         return f"{model}: licence and size not known to rag-vqa, read its model card"
@@ -189,10 +189,10 @@ def licence_line(model: str) -> str:
 
 
 def embedded_model(role: Literal["retriever", "reader"]) -> Path:
-    """The folder of an embedded checkpoint: package data, found without running any of its code.
+    """The folder of an embedded checkpoint, which is package data.
 
     Raises:
-        Missing: this installation came without it.
+        Missing: this installation does not contain it.
     """
     spec = find_spec("rag_vqa")
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -207,5 +207,5 @@ def embedded_model(role: Literal["retriever", "reader"]) -> Path:
 
 
 def model_source(model: str | None, role: Literal["retriever", "reader"]) -> str:
-    """What to load for a setting's `model`: the embedded folder, a folder, or a hub id."""
+    """The folder or hub id to load for the setting `model`; None is the embedded model."""
     return str(embedded_model(role)) if model in (None, EMBEDDED) else str(model)

@@ -1,6 +1,6 @@
 """Presets: models and limits for one size of machine, and the memory that they need.
 
-Knows nothing of loading or downloading. The models themselves are in checkpoints.py.
+Does not load or download anything. The models themselves are in checkpoints.py.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rag_vqa.checkpoints import CHECKPOINTS as MODELS
 from rag_vqa.checkpoints import EMBEDDED, Checkpoint, processor_source
 from rag_vqa.errors import UsageError
 from rag_vqa.formatting import GB
+from rag_vqa.types import Quantization
 
-Quantization = Literal["nf4", "int8", "none"]
-CONTEXT = 8192  # tokens of prompt and answer, those of LocalReader
-_NEW_TOKENS = 128  # of an answer, where nothing else is known of the reader
-_EMBEDDED_MEMORY = 0.1 * GB  # of the embedded models, beside what any process takes; measured
+CONTEXT = 8192  # tokens of prompt and answer, the default of LocalReader
+_NEW_TOKENS = 128  # longest answer of a reader without limits of its own
+_EMBEDDED_MEMORY = 0.1 * GB  # embedded models, without the process itself; measured
 _L, _H, _G = (f"aimagelab/ReT-{name}" for name in ("CLIP-ViT-L-14", "OpenCLIP-ViT-H-14",
                                                    "OpenCLIP-ViT-G-14"))  # fmt: skip
 
@@ -30,8 +30,8 @@ class Preset:
     Attributes:
         retriever, reader: ids of MODELS.
         max_context: tokens of prompt and answer.
-        on_cpu: the reader computes in 32 bits, as it does there, and not in 16.
-        retriever_dtype: "float16" halves its weights; tokens are stored in it in any case.
+        on_cpu: the reader runs on a CPU, so it computes in 32 bits instead of 16.
+        retriever_dtype: "float16" halves the weights; tokens are stored in float16 in any case.
     """
 
     name: str
@@ -49,18 +49,18 @@ class Preset:
 
     @property
     def models(self) -> tuple[Checkpoint, ...]:
-        """What it downloads: nothing for the embedded one."""
+        """The checkpoints that it downloads; none for the embedded preset."""
         names = (self.retriever, self.reader, processor_source(self.retriever))
         return tuple(MODELS[name] for name in names if name in MODELS)
 
     @property
     def download(self) -> float:
-        """Bytes of it all."""
+        """Bytes of the whole download."""
         return sum(model.download for model in self.models)
 
     @property
     def needs(self) -> Mapping[str, float]:
-        """Bytes by part, at the longest prompt that its limits let through; see `memory`."""
+        """Memory in bytes by part, for the longest prompt within its limits; see `memory`."""
         runtime = memory.RUNTIME_CPU if self.on_cpu else memory.RUNTIME_GPU
         if not self.models:
             return {"runtime": memory.RUNTIME_CPU, "models": _EMBEDDED_MEMORY}
@@ -80,14 +80,14 @@ class Preset:
 
     @property
     def memory(self) -> float:
-        """Bytes needed to ask, computed, not measured."""
+        """Memory in bytes that a question needs, computed, not measured."""
         return sum(self.needs.values())
 
     @property
     def layer(self) -> dict[str, Any]:
         """The preset as the lowest layer of settings.
 
-        The embedded reader's limits are not in it: they come with that reader, see `reader_limits`.
+        Without the limits of the embedded reader, which `reader_limits` adds.
         """
         own = self.reader == EMBEDDED
         return {
@@ -105,7 +105,7 @@ class Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name, or an error that lists them."""
+    """The preset of this name. Raises UsageError, with all names, if there is none."""
     if not isinstance(name, str) or name not in PRESETS:  # a file may hold anything
         raise UsageError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -132,7 +132,7 @@ PRESETS: Mapping[str, Preset] = {
 def preset_layer(name: str | None) -> dict[str, Any]:
     """The lowest layer of settings.
 
-    None: the demo's, with no model named, so that using the embedded ones is announced.
+    None gives the layer of "demo" without models, so that the use of the embedded ones is noted.
     """
     layer = find_preset(name or "demo").layer
     if name is None:
@@ -141,7 +141,7 @@ def preset_layer(name: str | None) -> dict[str, Any]:
 
 
 def reader_limits(model: str) -> dict[str, Any]:
-    """Options of `LocalReader` for this model, where none are given."""
+    """Default options of the reader for this model."""
     if model != EMBEDDED:
         return {"max_new_tokens": _NEW_TOKENS}
     demo = find_preset(EMBEDDED)

@@ -19,10 +19,10 @@ from rag_vqa.settings_schema import Section, Settings
 
 SHOW_COMMAND = "rag-vqa config show"
 ENVIRONMENT_PREFIX = "RAG_VQA_"
-# RAG_VQA_CONFIG and RAG_VQA_DEBUG steer the command line itself, RAG_VQA_API_KEY and RAG_VQA_TOKEN
-# are secrets, which no settings hold; they are not part of the tree.
+# Not part of the tree: RAG_VQA_CONFIG and RAG_VQA_DEBUG control the command line itself;
+# RAG_VQA_API_KEY and RAG_VQA_TOKEN are secrets, which settings never hold.
 _RESERVED_NAMES = {"config", "debug", "api_key", "token"}
-# What is said of one model and not of another that is named in its place.
+# Settings of one model, which do not apply to another model that replaces it.
 _MODEL_SPECIFIC = (
     "revision", "tokenizer", "image_processor", "instruction",
     "max_pixels", "max_images", "max_context",
@@ -40,39 +40,40 @@ def load_settings(
     """The settings of one run.
 
     Args:
-        flags: nested, only what was given: `{"reader": {"model": "…"}}`.
-        assignments: `a.b=c`, as given to --set; later ones win.
-        environment: None for the process's own; RAG_VQA_READER__MODEL sets reader.model.
+        flags: nested, only those given: `{"reader": {"model": "…"}}`.
+        assignments: `a.b=c` from --set; later ones win.
+        environment: None for that of the process; RAG_VQA_READER__MODEL sets reader.model.
         file: YAML with the same tree.
 
-    In each of them null is as good as not given.
+    In each of them, null counts as not given.
 
-    Returns: the settings; `model_fields_set`, of the tree and of each section, holds what was
-        given, other than by the preset.
+    Returns:
+        The settings. `model_fields_set` of the tree and of each section holds the keys that were
+        given explicitly, not by the preset.
 
     Raises:
-        UsageError: an unknown key (the message names the nearest), a value that does not fit, or
-            no file there.
+        UsageError: an unknown key (the message names the nearest), an invalid value, or a missing
+            file.
     """
     from rag_vqa.presets import preset_layer
 
-    given = [
+    sources = [
         _read_file(file) if file else {},
         _from_environment(os.environ if environment is None else environment),
         _from_assignments(assignments),
         flags or {},
     ]
-    layers = [_without_nulls(layer) for layer in given]
-    named = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
-    said: dict[str, Any] = {}
-    merged = _without_nulls(preset_layer(named))
+    layers = [_without_nulls(layer) for layer in sources]
+    preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
+    explicit: dict[str, Any] = {}
+    merged = _without_nulls(preset_layer(preset))
     for layer in layers:
-        said, merged = _overlay(said, layer), _overlay(merged, layer)
-    return _mark_given(validate_settings(merged), said)
+        explicit, merged = _overlay(explicit, layer), _overlay(merged, layer)
+    return _mark_explicit(validate_settings(merged), explicit)
 
 
 def explicit_keys(settings: Settings) -> list[str]:
-    """Dotted keys that were given, other than by the preset."""
+    """Dotted keys that were given explicitly, not by the preset."""
     return [
         key
         for key in setting_keys()
@@ -82,7 +83,7 @@ def explicit_keys(settings: Settings) -> list[str]:
 
 
 def differences(settings: Settings) -> dict[str, Any]:
-    """What `settings` say beyond their preset, as a tree: it can be read back, and overridden."""
+    """The settings that differ from their preset, as a tree that can be loaded and overridden."""
     preset = {"preset": settings.preset}
     base = load_settings(preset, environment={}).model_dump(mode="json")
     tree: dict[str, Any] = dict(_without_nulls(preset))
@@ -97,19 +98,20 @@ def differences(settings: Settings) -> dict[str, Any]:
 def load_tree(
     kind: type[_AnySection], file: Path | None, assignments: Sequence[str], flags: Layer, see: str
 ) -> _AnySection:
-    """Another tree than Settings: that of a file, under assignments, under flags.
+    """A tree of another type than Settings, merged from a file, assignments and flags.
 
     Args:
-        see: the command that shows what can be set.
+        see: the command that shows the possible settings, for errors.
 
-    Raises UsageError: as `load_settings`.
+    Raises:
+        UsageError: as `load_settings`.
     """
-    below = _read_file(file, see) if file else {}
-    return _validate_as(kind, _merge(_merge(below, _from_assignments(assignments)), flags), see)
+    base = _read_file(file, see) if file else {}
+    return _validate_as(kind, _merge(_merge(base, _from_assignments(assignments)), flags), see)
 
 
 def validate_settings(tree: Layer) -> Settings:
-    """The tree as Settings; the first thing wrong with it becomes one line."""
+    """The tree as Settings. Raises UsageError of one line for the first error in it."""
     return _validate_as(Settings, tree, SHOW_COMMAND)
 
 
@@ -125,21 +127,21 @@ def _validate_as(kind: type[_AnySection], tree: Layer, see: str) -> _AnySection:
     if first["type"] == "missing":
         raise UsageError(f"{key} is missing. See: {see}")
     if first["type"] == "tuple_type" and isinstance(first["input"], Mapping):
-        raise UsageError(f"{key} is a list, into which --set does not reach: say it in the file.")
+        raise UsageError(f"{key} is a list, which --set cannot change: set it in the file.")
     raise UsageError(f"{key} = {first['input']!r}: {first['msg']}. See: {see}")
 
 
-def _mark_given(section: _AnySection, said: Layer) -> _AnySection:
-    """The same values; the fields that are set are those of `said`."""
+def _mark_explicit(section: _AnySection, explicit: Layer) -> _AnySection:
+    """The section with `model_fields_set` of the keys in `explicit`."""
     values = {
-        name: _mark_given(value, said.get(name, {})) if isinstance(value, Section) else value
+        name: _mark_explicit(value, explicit.get(name, {})) if isinstance(value, Section) else value
         for name, value in section
     }
-    return type(section).model_construct(_fields_set=set(said), **values)
+    return type(section).model_construct(_fields_set=set(explicit), **values)
 
 
 def setting_keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Every dotted key of the tree, in order; of a list of sections those of one of them."""
+    """Every dotted key of the tree, in order. A list of sections counts as one section."""
     found: list[str] = []
     for name, field in section.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
@@ -152,17 +154,17 @@ def setting_keys(section: type[BaseModel] = Settings, prefix: str = "") -> list[
 
 
 def _overlay(below: Layer, above: Layer) -> dict[str, Any]:
-    """A layer on the ones below it: a new model drops what belonged to the model below."""
-    kept = dict(below)
+    """`above` merged over `below`; a new model drops the settings of the model that it replaces."""
+    base = dict(below)
     for name, value in above.items():
-        lower, model = kept.get(name), value.get("model") if isinstance(value, Mapping) else None
+        lower, model = base.get(name), value.get("model") if isinstance(value, Mapping) else None
         if model is not None and isinstance(lower, Mapping) and model != lower.get("model"):
-            kept[name] = {key: v for key, v in lower.items() if key not in _MODEL_SPECIFIC}
-    return _merge(kept, above)
+            base[name] = {key: v for key, v in lower.items() if key not in _MODEL_SPECIFIC}
+    return _merge(base, above)
 
 
 def _merge(below: Layer, above: Layer) -> dict[str, Any]:
-    """`above` wins, key by key."""
+    """Merges two trees key by key; `above` wins."""
     merged = dict(below)
     for name, value in above.items():
         lower = merged.get(name)
@@ -173,7 +175,7 @@ def _merge(below: Layer, above: Layer) -> dict[str, Any]:
 
 
 def _without_nulls(layer: Layer, prefix: str = "") -> dict[str, Any]:
-    """The layer without keys that are null; unknown ones stay, to be refused."""
+    """The layer without known keys that are null. Unknown keys stay, so that they are refused."""
     known = setting_keys()
     return {
         name: _without_nulls(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
@@ -228,7 +230,7 @@ def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _full_key(key: str, value: Any) -> str:
-    """The key with the first one below it, where `value` is a section: more of it is known."""
+    """The key, extended by the first key inside `value` while that is a section."""
     while isinstance(value, Mapping) and value:
         name, value = next(iter(value.items()))
         key = f"{key}.{name}"
@@ -237,7 +239,7 @@ def _full_key(key: str, value: Any) -> str:
 
 def _suggest_key(key: str, kind: type[BaseModel] = Settings, see: str = SHOW_COMMAND) -> str:
     known = setting_keys(kind)
-    key = ".".join(part for part in key.split(".") if not part.isdigit())  # places in a list
+    key = ".".join(part for part in key.split(".") if not part.isdigit())  # without list positions
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     # The right name in the wrong section: `model` or `reader.k`.
     close = close or [name for name in known if name.split(".")[-1] == key.split(".")[-1]][:1]

@@ -60,11 +60,13 @@ class Section(BaseModel):
 
 
 class RetrieverSettings(Section):
-    """Which ReT, and how it runs. `model` None: the embedded one, which is then announced.
+    """The retriever, and how it runs.
 
-    `workers`: processes that open pictures of documents; None: as many as there are cores for.
-    `hybrid`: words are searched too, and the two rankings fused. `sections`: pages are ranked, and
-    each is shown by its best document.
+    Attributes:
+        model: None takes the embedded one, with a note.
+        workers: processes that open images of documents; None: as many as the cores allow.
+        hybrid: searches keywords as well, and fuses the two rankings.
+        sections: ranks pages (`parent`), then returns the best document of each page.
     """
 
     model: str | None = None
@@ -83,12 +85,16 @@ class RetrieverSettings(Section):
 
 
 class ReaderSettings(Section):
-    """Which multimodal LLM, and how it runs. `max_pixels` counts one image.
+    """The vision-language model that answers, and how it runs.
 
-    None of `max_…`: what is known of the model (`presets.limits`), else the reader's own.
-    `stop_at_newline`: an answer ends with its first line, as benchmarks of short answers want it.
-    `servers`: addresses of OpenAI-compatible servers that run the model; none: it runs here. What
-    is below them is about them alone, and None there is `RemoteReader`'s default.
+    Attributes:
+        max_pixels: pixels of one image.
+        max_images, max_new_tokens, max_context: None takes the limits of a known model
+            (`presets.reader_limits`), else the reader's own.
+        stop_at_newline: an answer ends with its first line, for benchmarks of short answers.
+        servers: addresses of OpenAI-compatible servers that run the model; none: it runs here.
+        tokenizer, concurrency, requests_per_minute, timeout: for servers only; None takes the
+            default of `RemoteReader`.
     """
 
     model: str | None = None
@@ -109,16 +115,18 @@ class ReaderSettings(Section):
 
 
 class PromptSettings(Section):
-    """Which template of `rag_vqa.prompts`, and the language of answers; "": the reader's choice."""
+    """A template of `rag_vqa.prompts`, and the language of answers; "" leaves it to the reader."""
 
     template: str = "answer"
     language: str = ""
 
 
 class FilterSettings(Section):
-    """Which of the documents found are read: all, or those of which the reader itself says so.
+    """Which retrieved documents the reader reads: all, or those that the critic keeps.
 
-    `threshold`: the least P(yes) of the critic; `top`: at most so many, None for no bound.
+    Attributes:
+        threshold: lowest P(yes) of the critic.
+        top: most documents of a question; None means no limit.
     """
 
     name: Literal["none", "critic"] = "none"
@@ -127,7 +135,7 @@ class FilterSettings(Section):
 
 
 class Settings(Section):
-    """Everything that can be set. `k` 0 means: ask the reader without retrieval."""
+    """All settings. `k` 0 asks the reader without retrieval."""
 
     preset: str | None = None
     retriever: RetrieverSettings = RetrieverSettings()

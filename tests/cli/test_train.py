@@ -177,7 +177,7 @@ def test_options_that_do_not_go_together(cli: Cli, given: list[str], said: str) 
         ("batchs", 3, "There is no setting batchs. Did you mean batch?"),
         ("data.wrokers", 1, "There is no setting data.wrokers. Did you mean data.workers?"),
         ("towers.text", "melted", "towers.text = 'melted'"),
-        ("data.train.0.hard", 4, "data.train is a list, into which --set does not reach"),
+        ("data.train.0.hard", 4, "data.train is a list, which --set cannot change"),
         ("seed", 1_000_003, "seed = "),
         ("chunks", 9, "9 chunks of 5 pairs a process"),
     ],
