@@ -56,7 +56,7 @@ _OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
     (re.compile(rb"II\*\0|MM\0\*"), TiffImageFile),
 )
 _HEIC: Final = re.compile(rb"....ftyp(?:hei[cxms]|mif1)", re.DOTALL)
-_FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
+_FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are supported"
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 # EXIF orientation -> the operation that turns the image upright (TIFF 6.0, Orientation).
 _UPRIGHT: Final = {
@@ -182,26 +182,26 @@ def encode(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def scale_down(picture: Image.Image, max_pixels: int | None) -> Image.Image:
+def scale_down(image: Image.Image, max_pixels: int | None) -> Image.Image:
     """The image with at most `max_pixels` pixels and about the same proportions.
 
     >>> scale_down(Image.new("RGB", (400, 100)), 10_000).size
     (200, 50)
     """
-    width, height = picture.size
+    width, height = image.size
     if max_pixels is None or width * height <= max_pixels:
-        return picture
+        return image
     by = math.sqrt(max_pixels / (width * height))
     # A side of one pixel stays; the other side is as long as fits.
     width = min(max(1, int(width * by)), max_pixels)
     height = min(max(1, int(height * by)), max_pixels // width)
-    return picture.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def choose_format(picture: Image.Image) -> Any:
+def choose_format(image: Image.Image) -> Any:
     """The format for `encode`: "PNG" (lossless) for few pixels or colours, else "JPEG"."""
-    small = picture.width * picture.height <= _SMALL_IMAGE_PIXELS
-    return "PNG" if small or picture.getcolors(_FEW_COLOURS) is not None else "JPEG"
+    small = image.width * image.height <= _SMALL_IMAGE_PIXELS
+    return "PNG" if small or image.getcolors(_FEW_COLOURS) is not None else "JPEG"
 
 
 def content_hash(image_bytes: bytes) -> str:
@@ -252,8 +252,8 @@ def _choose_opener(data: bytes, name: str) -> _Opener:
     if _HEIC.match(data):
         return _heic_opener(name)
     found = name_file_format(data[:1024])
-    reason = "not a picture" if found is None else f"{found} is not read"
-    raise _bad_image(name, f"{reason}; {_FORMATS}: save it as one of them")
+    reason = "not a picture" if found is None else f"{found} is not supported"
+    raise _bad_image(name, f"{reason}; {_FORMATS}: convert it to one of them")
 
 
 def _heic_opener(name: str) -> _Opener:

@@ -131,15 +131,15 @@ def _activations(shape: ModelShape, load: Workload) -> float:
     text = float(rows * load.number * (_HIDDEN_ARRAYS * shape.hidden + _INNER_ARRAYS * shape.inner))
     patches = load.batch * load.images * shape.patches_of(load.pixels, load.tokens)
     wide = _HIDDEN_ARRAYS * shape.vision_hidden + _INNER_ARRAYS * shape.vision_inner
-    pictures = float(patches * load.number * wide)
+    images = float(patches * load.number * wide)
     if load.quantization not in BITS:
-        return max(pictures, text)
+        return max(images, text)
     one_layer = shape.largest * load.number
     if not load.on_cpu:
-        return max(pictures, text) + one_layer
+        return max(images, text) + one_layer
     if load.quantization == "int8":
         text += _INT8_ARRAYS * rows * shape.inner * 4
-    return max(pictures, text) + one_layer + _LOADING_RESIDUE
+    return max(images, text) + one_layer + _LOADING_RESIDUE
 
 
 def has_unlisted_tiles(config: Any) -> bool:

@@ -106,7 +106,7 @@ class RagVqa:
         hits: Sequence[Sequence[Hit]],
         on_text: OnText | None = None,
     ) -> list[Answer]:
-        """One answer for each query, from its own hits; all prompts are read in one batch.
+        """One answer for each query, from its own hits, in one batch of the reader.
 
         If a server fails for a query, that Answer has `finish` "failed".
         """
@@ -328,7 +328,7 @@ def _add_seconds(answer: Answer, seconds: Mapping[str, float]) -> Answer:
 
 @contextmanager
 def name_failing_query(queries: Sequence[Query]) -> Iterator[None]:
-    """Within, BadImage or Missing of a picture says whose it is, where several are asked."""
+    """In this context, BadImage or Missing names the query, if there are several."""
     try:
         yield
     except (BadImage, Missing):

@@ -29,16 +29,22 @@ from rag_vqa.errors import BadImage, Missing
         (b"", "empty (0 bytes)"),
         (b"\0" * 100, "not a picture"),
         (b"hello", "not a picture"),
-        (b"<!DOCTYPE html><html><img src=x></html>", "HTML is not read"),
-        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not read"),
-        (b"<svg><rect width='9' height='9'/></svg>", "SVG is not read"),
-        (b"%PDF-1.7\n", "PDF is not read"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is not read"),
-        (b"\0\0\0\x18ftypmsf1\0\0\0\0mif1hevc", "a sequence of HEIC pictures is not read"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF is not read"),
-        (b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 30000, 30000, 8, 3), "PSD is not read"),
-        (b"SIMPLE  =                    T".ljust(2880), "FITS is not read"),
-        (b"\0\0\1\0\1\0" + b"\0" * 16, "ICO is not read"),
+        (b"<!DOCTYPE html><html><img src=x></html>", "HTML is not supported"),
+        (
+            b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "SVG is not supported",
+        ),
+        (b"<svg><rect width='9' height='9'/></svg>", "SVG is not supported"),
+        (b"%PDF-1.7\n", "PDF is not supported"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is not supported"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0mif1hevc", "a sequence of HEIC pictures is not supported"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF is not supported"),
+        (
+            b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 30000, 30000, 8, 3),
+            "PSD is not supported",
+        ),
+        (b"SIMPLE  =                    T".ljust(2880), "FITS is not supported"),
+        (b"\0\0\1\0\1\0" + b"\0" * 16, "ICO is not supported"),
     ],
 )
 def test_wrong_content_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -50,7 +56,7 @@ def test_wrong_content_is_named(tmp_path: Path, content: bytes, reason: str) -> 
 
 @pytest.mark.parametrize("format", ["PPM", "TGA", "PCX", "ICO", "JPEG2000", "ICNS", "DDS", "SGI"])
 def test_formats_off_the_list_are_refused(format: str) -> None:
-    refused(file(noise(32, 32), format), "PNG, JPEG, WebP, GIF, BMP and TIFF are read")
+    refused(file(noise(32, 32), format), "PNG, JPEG, WebP, GIF, BMP and TIFF are supported")
 
 
 # Truncated and damaged
