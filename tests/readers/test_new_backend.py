@@ -62,7 +62,7 @@ ECHO = ReaderBackend(
 
 @pytest.fixture
 def echo() -> Iterator[None]:
-    with READER_BACKENDS.registered(ECHO):
+    with READER_BACKENDS.temporary_entry(ECHO):
         yield
 
 
