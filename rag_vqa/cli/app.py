@@ -42,7 +42,7 @@ SHARED_EPILOG = "Every verb also takes --preset, --set, --json, --quiet …: rag
 
 
 def hoist_options(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
-    """Options of the program, wherever they stand, moved before the verb. `--` ends the search.
+    """Move the options of the program before the verb, wherever they stand; `--` ends the search.
 
     >>> hoist_options(["ask", "kb", "why?", "--json", "--set", "k=3"], {"--json"}, {"--set"})
     ['--json', '--set', 'k=3', 'ask', 'kb', 'why?']
@@ -79,9 +79,7 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (
-            KeyboardInterrupt
-        ) as error:  # Typer would make an exit of it, and nobody would say so
+        except KeyboardInterrupt as error:  # Typer would exit without a message
             raise typer.Abort from error
 
 
@@ -91,9 +89,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: importing what draws the boxes takes half of the time
+    rich_markup_mode=None,  # plain help: importing rich would double the time of --help
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The options above may stand before or after the verb. First: rag-vqa demo",
+    epilog="The options above may stand before or after the verb. Start with: rag-vqa demo",
 )
 
 
@@ -109,27 +107,28 @@ def _print_version(asked: bool) -> None:
 def program(
     ctx: typer.Context,
     preset: Annotated[
-        str | None, typer.Option(help="demo, laptop, 12gb, 24gb or 80gb: models and limits.")
+        str | None, typer.Option(help="Models and limits: demo, laptop, 12gb, 24gb or 80gb.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--config", help="Settings from a YAML file.", metavar="FILE",
-                                  envvar="RAG_VQA_CONFIG")
+        Path | None, typer.Option("--config", help="Read settings from a YAML file.",
+                                  metavar="FILE", envvar="RAG_VQA_CONFIG")
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting: reader.quantization=int8.",
+        list[str] | None, typer.Option("--set", help="Set one setting: reader.quantization=int8.",
                                        metavar="KEY=VALUE")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
-    seed: Annotated[int | None, typer.Option(help="For whatever is drawn at random.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress, no notes.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                           help="Print the version.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Ask a question about an image; get an answer out of documents, with its evidence."""
-    # What the retriever tells of a question is a note as others are.
+    """Ask a question about an image; get an answer from your documents, with its evidence."""
+    # What the retriever logs about a question is a note like others.
     logging.getLogger("rag_vqa.retriever").setLevel(logging.ERROR if quiet else logging.NOTSET)
     flags = {"preset": preset, "offline": offline or None, "seed": seed}
     ctx.obj = CommandContext(file, tuple(assignments or ()), flags, as_json, quiet)
@@ -151,7 +150,7 @@ app.add_typer(config.app, name="config")
 
 
 def _add_epilogs(group: typer.Typer) -> None:
-    """Ends the help of every verb with where the options that all share are told."""
+    """End the help of every verb with a pointer to the shared options."""
     for verb in group.registered_commands:
         verb.epilog = SHARED_EPILOG
     for inner in group.registered_groups:
@@ -186,10 +185,10 @@ def run(args: Sequence[str] | None = None) -> int:
         print(escape_invisible(message), file=sys.stderr)
         return stop.exit_code
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does: nobody is left to tell.
+        # Whoever reads our output has closed it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except Exception as error:  # noqa: BLE001  whatever it is, the person gets one line
+    except Exception as error:  # noqa: BLE001  every error becomes one line
         if type(error).__name__ == "NoArgsIsHelpError":
             print(cast(Any, error).ctx.get_help())
             return EXIT_DONE

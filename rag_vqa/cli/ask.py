@@ -17,8 +17,8 @@ from rag_vqa.cli.output import NO_EVIDENCE, answer_json, print_answer, print_jso
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formatting import escape_invisible, one_line
 
-_CHAT_HELP = "A question, /image FILE, /image (none), or /quit"
-prompt_app = typer.Typer(no_args_is_help=True, help="The prompt that a reader is given.")
+_CHAT_HELP = "Type a question, /image FILE, /image (no picture), or /quit"
+prompt_app = typer.Typer(no_args_is_help=True, help="Show the prompt of a reader.")
 
 
 @options.with_settings(options.RETRIEVAL, options.READING)
@@ -107,7 +107,10 @@ def show(
     where: options.Where = None,
     yes: options.Yes = False,
 ) -> None:
-    """Print the exact prompt, without asking. The reader loads, for limits and template."""
+    """Print the exact prompt, without asking.
+
+    The reader loads, because its limits and its chat template shape the prompt.
+    """
     from rag_vqa.jobs.models import make_query, open_pipeline
 
     context: CommandContext = ctx.obj

@@ -13,19 +13,19 @@ from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
 from rag_vqa.formatting import format_table
 
-app = typer.Typer(no_args_is_help=True, help="Settings and presets.")
+app = typer.Typer(no_args_is_help=True, help="Show settings and presets.")
 
 
 @app.command()
 def show(ctx: typer.Context) -> None:
-    """What is set beyond the preset, all layers together; a start for run.yaml. --json: all."""
+    """Show settings that differ from the preset, as a start for run.yaml. --json: all of them."""
     import yaml
 
     from rag_vqa.settings import differences
 
-    run: CommandContext = ctx.obj
-    settings = run.settings()
-    if run.json:
+    context: CommandContext = ctx.obj
+    settings = context.settings()
+    if context.json:
         print_json(settings.model_dump(mode="json"))
         return
     print("# What differs from the defaults. All keys: rag-vqa config show --json")
@@ -35,11 +35,11 @@ def show(ctx: typer.Context) -> None:
 
 @app.command()
 def presets(ctx: typer.Context) -> None:
-    """Presets with models, licence, revision, download size and memory."""
+    """List presets with their models, licences, revisions, download sizes and memory."""
     from rag_vqa.presets import PRESETS
 
-    run: CommandContext = ctx.obj
-    if run.json:
+    context: CommandContext = ctx.obj
+    if context.json:
         print_json([_preset_json(preset) for preset in PRESETS.values()])
         return
     print(format_table([_preset_row(preset) for preset in PRESETS.values()]))

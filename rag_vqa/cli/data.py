@@ -18,14 +18,14 @@ from rag_vqa.formatting import one_line
 if TYPE_CHECKING:
     from rag_vqa.formats.question_set import CheckedQuestions
 
-app = typer.Typer(no_args_is_help=True, help="Question sets of benchmarks, and your own.")
+app = typer.Typer(no_args_is_help=True, help="Check the questions of benchmarks, and your own.")
 _SHOWN_NAMES = 5  # names of missing pictures; all are in the manifest
 _POLICIES = ("fail", "skip", "text-only")
 
 
 @app.callback()
 def _data() -> None:
-    """Question sets of benchmarks, and your own."""
+    """Check the questions of benchmarks, and your own."""
 
 
 @app.command()
@@ -35,7 +35,7 @@ def check(
         str, typer.Argument(metavar="BENCHMARK", help="infoseek, evqa, m2kr, mbeir or own.")
     ],
     path: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of its files; a JSONL file of your own.")
+        Path, typer.Argument(metavar="DIR", help="Folder of its files, or your own JSONL file.")
     ],
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the photos.")
@@ -44,37 +44,39 @@ def check(
     task: Annotated[str | None, typer.Option(help="Of m2kr and mbeir: oven, oven_task8 …")] = None,
     missing: Annotated[
         str,
-        typer.Option(metavar="|".join(_POLICIES), help="Questions whose photo is not there."),
+        typer.Option(
+            metavar="|".join(_POLICIES), help="What to do with questions whose photo is missing."
+        ),
     ] = "fail",
 ) -> None:
-    """Say which files and photos of a benchmark are there, and write it down for runs.
+    """Check which files and photos of a benchmark are there, and record it for runs.
 
-    Ends with 3 if a photo is missing and --missing is fail, with 1 if a row is refused.
+    Exits with 3 if a photo is missing and --missing is fail, with 1 if a row is refused.
     """
     from rag_vqa.cli.progress import progress
     from rag_vqa.formats import question_set
     from rag_vqa.jobs import document_source
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     if missing not in _POLICIES:
         raise UsageError(f"--missing {missing}: give {', '.join(_POLICIES)}.")
     if images is not None:
         document_source.require_folder(images, "--images")
-    with progress("look through the questions", None, quiet=run.quiet) as advance:
+    with progress("look through the questions", None, quiet=context.quiet) as advance:
         found = question_set.check_questions(
             benchmark, path, split=split, images=images,
             missing=missing,  # type: ignore[arg-type] # checked above
             task=task, on_progress=advance,
         )  # fmt: skip
-    _print_check(run, found)
+    _print_check(context, found)
     if found.refused:
         raise BadInput(
-            f"{len(found.refused):,} rows are refused, and so a run refuses the file. Mend them, "
-            "or take them out."
+            f"{len(found.refused):,} rows are refused, so a run would refuse the file. "
+            "Correct or remove them."
         )
     if found.found.missing and missing == "fail":
         raise Missing(
-            f"{len(found.found.missing):,} photos are missing. Get them, or go on without: "
+            f"{len(found.found.missing):,} photos are missing. Get them, or continue without: "
             "--missing text-only asks such questions without their photo, skip leaves them out."
         )
 
@@ -82,26 +84,28 @@ def check(
 @app.command()
 def demo(
     ctx: typer.Context,
-    format: Annotated[str, typer.Argument(metavar="infoseek|evqa|own", help="Whose files.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty.")],
+    format: Annotated[
+        str, typer.Argument(metavar="infoseek|evqa|own", help="Format of the files.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
 ) -> None:
     """Write the demo's flag world as a benchmark's files: questions, photos, documents."""
     from rag_vqa.demo.benchmark_export import export_benchmark
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     counts = export_benchmark(format, folder)  # type: ignore[arg-type] # checked there
-    if run.json:
+    if context.json:
         print_json({"folder": folder, "questions": counts})
         return
     print(f"{folder}: {', '.join(f'{n:,} questions of {half}' for half, n in counts.items())}")
-    run.note(f"Go on:  rag-vqa data check {format} {folder} --split test")
+    context.note(f"Next:  rag-vqa data check {format} {folder} --split test")
 
 
-def _print_check(run: CommandContext, checked: CheckedQuestions) -> None:
+def _print_check(context: CommandContext, checked: CheckedQuestions) -> None:
     found = checked.found
-    if run.json:
-        said = found.model_dump(exclude={"names"})
-        print_json({"name": checked.name, "split": checked.split, **said,
+    if context.json:
+        shown = found.model_dump(exclude={"names"})
+        print_json({"name": checked.name, "split": checked.split, **shown,
                     "causes": list(checked.causes), "remarks": dict(checked.remarks),
                     "refused": list(checked.refused), "manifest": checked.path})  # fmt: skip
         return
@@ -110,7 +114,7 @@ def _print_check(run: CommandContext, checked: CheckedQuestions) -> None:
     print(f"{checked.name} {checked.split}: {found.questions:,} questions · "
           f"{found.with_picture:,} with photo{bare} · {lost:,} whose photo is missing")  # fmt: skip
     for remark, count in sorted(checked.remarks.items()):
-        print(f"odd: {count:,} rows are {remark}")
+        print(f"note: {count:,} rows are {remark}")
     for reason in checked.refused[:_SHOWN_NAMES]:
         print(f"refused: {one_line(reason)}")
     if len(checked.refused) > _SHOWN_NAMES:
@@ -121,4 +125,4 @@ def _print_check(run: CommandContext, checked: CheckedQuestions) -> None:
         print(f"and {len(found.missing) - _SHOWN_NAMES:,} more, all named in {checked.path}")
     for cause in checked.causes:
         print(f"likely: {one_line(cause)}")
-    run.note(f"written for runs: {checked.path}")
+    context.note(f"recorded for runs: {checked.path}")

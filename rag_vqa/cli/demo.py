@@ -30,22 +30,22 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 def demo(
     ctx: typer.Context,
     text: Annotated[
-        str, typer.Argument(metavar="[QUESTION]", help="About the flag in the photo.")
+        str, typer.Argument(metavar="[QUESTION]", help="Question about the flag in the photo.")
     ] = "",
     image: options.Image = None,
     evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="Measure on real flags and print the table.")
+        bool, typer.Option("--evaluate", help="Measure on real flags, and print the tables.")
     ] = False,
     kb: Annotated[
-        Path | None, typer.Option("--kb", metavar="OUT", help="Keep the knowledge base there.")
+        Path | None, typer.Option("--kb", metavar="OUT", help="Keep the knowledge base.")
     ] = None,
     photo: Annotated[
-        Path | None, typer.Option("--photo", metavar="OUT.png", help="Keep the photo there.")
+        Path | None, typer.Option("--photo", metavar="OUT.png", help="Keep the photo.")
     ] = None,
 ) -> None:
     """Answer a question about a flag photo, offline.
 
-    The models come along. --evaluate measures retrieval and answers on real flags.
+    The models come with the package. --evaluate measures retrieval and answers on real flags.
     """
     from rag_vqa.demo.walkthrough import QUESTION, DemoOptions
 
@@ -55,7 +55,9 @@ def demo(
         _evaluate(context)
         return
     if image is not None and photo is not None:
-        raise UsageError("--photo keeps the demo's own photo, and --image gives another: give one.")
+        raise UsageError(
+            "--photo keeps the demo's own photo, --image gives another: leave out one."
+        )
     if photo is not None and photo.suffix.lower() not in _PICTURE_SUFFIXES:
         raise UsageError(f"--photo {photo}: end the name in one of {', '.join(_PICTURE_SUFFIXES)}")
     settings = options.settings_from_options(ctx)
@@ -109,7 +111,7 @@ def _refuse_options(ctx: typer.Context) -> None:
     keys = _explicit_settings(ctx.obj.settings())
     ignored += [key for key in keys if key not in _ALLOWED_SETTINGS]
     if ignored:
-        raise UsageError(f"--evaluate measures all there is: leave out {', '.join(ignored)}")
+        raise UsageError(f"--evaluate measures everything: leave out {', '.join(ignored)}")
 
 
 def _explicit_settings(settings: Settings) -> list[str]:
@@ -160,7 +162,7 @@ def _format_share(value: float) -> str:
 
 
 def _format_interval(bounds: Any) -> str:
-    """One interval, or one of each measure; the first measure's stands in the table."""
+    """An interval, or the first of several measures'."""
     if isinstance(bounds, Mapping):
         bounds = next(iter(bounds.values()))
     low, high = bounds

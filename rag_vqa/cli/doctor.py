@@ -15,6 +15,7 @@ import typer
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json, style
+from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from rag_vqa.formatting import one_line
 
 if TYPE_CHECKING:
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 FitPreset = Annotated[
     str | None,
-    typer.Option("--fit", metavar="PRESET", help="Does it fit here? Computed, nothing loads."),
+    typer.Option(
+        "--fit", metavar="PRESET", help="Compute whether a preset fits this machine; nothing loads."
+    ),
 ]
 FitBatchSize = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="With --fit: questions at once.")
+    int,
+    typer.Option(
+        "--batch-size", metavar="N", min=1, help="With --fit: number of questions at once."
+    ),
 ]
 
 
@@ -38,45 +44,43 @@ def doctor(
     fit: FitPreset = None,
     questions: FitBatchSize = 1,
 ) -> None:
-    """Look at this machine: what works, what is broken, what mends it.
+    """Check this machine: what works, what is broken, and how to repair it.
 
-    --reader MODEL alone: whether hostile texts can become control tokens of that reader.
+    --reader MODEL alone: check whether hostile texts can become control tokens of that reader.
     """
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     if fit is not None:
-        from rag_vqa.jobs.memory_fit import predict_fit as fitted
+        from rag_vqa.jobs.memory_fit import predict_fit
 
         settings = options.settings_from_options(ctx, preset=fit)
-        found = fitted(settings, questions)
-        _print_fit(found, run.json)
-        raise typer.Exit(0 if found.fits else 1)
+        found = predict_fit(settings, questions)
+        _print_fit(found, context.json)
+        raise typer.Exit(EXIT_DONE if found.fits else EXIT_FAILED)
     _refuse_without_fit(ctx)
-    findings = _run_checks(run, ctx.params["reader"])
-    _print_findings(findings, run.json)
-    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+    findings = _run_checks(context, ctx.params["reader"])
+    _print_findings(findings, context.json)
+    raise typer.Exit(EXIT_DONE if all(each.good for each in findings) else EXIT_FAILED)
 
 
-def _run_checks(run: CommandContext, reader: str | None) -> list[Finding]:
+def _run_checks(context: CommandContext, reader: str | None) -> list[Finding]:
     if reader is None:
         from rag_vqa.jobs.diagnosis import check_machine
 
         return check_machine()
     from rag_vqa.jobs.diagnosis import check_reader
 
-    settings = run.settings({"reader.model": reader})
+    settings = context.settings({"reader.model": reader})
     return check_reader(reader, settings.reader.revision, settings.offline)
 
 
 def _refuse_without_fit(ctx: typer.Context) -> None:
-    """Options that say nothing without --fit are refused, not ignored."""
-    from rag_vqa.errors import UsageError
-
+    """Raise UsageError for options that would have no effect without --fit."""
     alone = {"fit", "reader", "questions"}
     given = [name for name, value in ctx.params.items() if value is not None and name not in alone]
     given += ["batch_size"] if ctx.params["questions"] != 1 else []
     if given:
         flags = ", ".join(f"-{n}" if n == "k" else f"--{n.replace('_', '-')}" for n in given)
-        raise UsageError(f"{flags}: of what? Name a preset: rag-vqa doctor --fit PRESET")
+        raise UsageError(f"{flags} needs a preset. Name one: rag-vqa doctor --fit PRESET")
 
 
 def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
@@ -91,7 +95,7 @@ def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
 
 
 def _print_fit(found: MemoryFit, as_json: bool) -> None:
-    """The parts, their sum, what is free, and what would make it fit."""
+    """Print the parts, their sum, the free memory, and what would make it fit."""
     if as_json:
         verdict = {"fits": found.fits, "spare": found.spare, "verdict": found.verdict}
         print_json({**asdict(found), "total": found.total, **verdict})
@@ -100,7 +104,7 @@ def _print_fit(found: MemoryFit, as_json: bool) -> None:
     for name, count in found.needs.items():
         print(f"     {name:<18} {count / 1e9:6.2f} GB")
     if found.served:
-        print(f"     {'reader':<18} {0:6.2f} GB, it runs behind reader.servers")
+        print(f"     {'reader':<18} {0:6.2f} GB, servers run it (reader.servers)")
     mark = style("ok ", "good") if found.fits else style("BAD", "bad")
     sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {found.verdict}"
     print(f"{mark}  {'together':<18} {sums}")
@@ -111,4 +115,4 @@ def _print_fit(found: MemoryFit, as_json: bool) -> None:
     if found.note:
         print(f"     {'':<18} {found.note}")
     if not found.fits:
-        print(f"     {'':<18} → {found.mend or 'nothing that can be set here makes it fit'}")
+        print(f"     {'':<18} → {found.mend or 'no setting makes it fit'}")

@@ -15,14 +15,14 @@ import typer
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
 from rag_vqa.formatting import escape_invisible, one_line
 from rag_vqa.jobs import document_source
 
 if TYPE_CHECKING:
     from rag_vqa.types import Document
 
-Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", help="No more than these.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", help="List at most N documents.")]
 
 
 def list_(
@@ -30,35 +30,37 @@ def list_(
     path: options.KnowledgeBasePath,
     where: options.Where = None,
     limit: Limit = 50,
-    after: Annotated[str | None, typer.Option(metavar="ID", help="Those behind it.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="Start behind this document.")
+    ] = None,
 ) -> None:
-    """List documents, in the order of their first adding."""
+    """List documents in the order in which they were first added."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     if limit < 1:
         raise UsageError(f"--limit {limit}: give at least 1.")
     with open_knowledge_base(path) as kb:
         found = list(kb.list(options.parse_where(where), limit + 1, after))
     shown, more = found[:limit], len(found) > limit
-    if run.json:
+    if context.json:
         return print_json([document_json(document) for document in shown])
     for document in shown:
         print(_document_line(document))
     if more:
-        run.note(f"There are more. Go on: --after {one_line(shown[-1].id)}")
+        context.note(f"There are more. Continue with: --after {one_line(shown[-1].id)}")
     return None
 
 
 def show(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
-    identity: Annotated[str, typer.Argument(metavar="ID", help="Of a document.")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of a document.")],
 ) -> None:
-    """Show one document whole, with the passages that it is found by."""
+    """Show one document with its passages, which searches find."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         found = kb.show(identity)
     if found is None:
@@ -66,9 +68,9 @@ def show(
             f"{path} holds no document {one_line(identity)!r}. See: rag-vqa kb list {path}"
         )
     document, passages = found.document, found.passages
-    if run.json:
-        said = [{"text": p.text, "image": p.image} for p in passages]
-        return print_json({**document_json(document), "passages": said})
+    if context.json:
+        shown = [{"text": p.text, "image": p.image} for p in passages]
+        return print_json({**document_json(document), "passages": shown})
     for name, value in document_json(document).items():
         if value and name != "text":
             for line in _field_lines(value):
@@ -81,28 +83,28 @@ def show(
 
 
 def stats(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
-    """Counts and sizes."""
+    """Show counts and sizes."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         found = asdict(kb.stats())
-    if run.json:
+    if context.json:
         return print_json(found)
     for name, value in found.items():
-        said = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        print(f"{name:<12} {said}")
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+        print(f"{name:<12} {shown}")
     return None
 
 
 def verify(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
-    """Compute every checksum again. Ends with 1 if anything is not as it was written."""
+    """Verify all checksums. Exits with 1 if anything is damaged."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         damage, documents = kb.verify(), len(kb)
-    if run.json:
+    if context.json:
         print_json({"sound": not damage, "documents": documents,
                     "damage": [asdict(found) for found in damage]})  # fmt: skip
     else:
@@ -111,8 +113,8 @@ def verify(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
             print(f"{found.file}{place}: {one_line(found.what)}")
         print(f"{documents:,} documents: {'damaged' if damage else 'sound'}")
     if damage:
-        run.note(f"Restore it from a copy, or build it again: rag-vqa kb build SOURCE --out {path}")
-        raise typer.Exit(1)
+        context.note(f"Restore it from a copy, or rebuild it: rag-vqa kb build SOURCE --out {path}")
+        raise typer.Exit(EXIT_FAILED)
 
 
 def document_json(document: Document) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def document_json(document: Document) -> dict[str, Any]:
 
 
 def _field_lines(value: Any) -> list[str]:
-    """A field's value, a line each: pictures by name, metadata as `--where` takes it."""
+    """Lines that show a field's value: pictures by name, metadata as `--where` takes it."""
     if isinstance(value, dict):
         return [f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, v in value.items()]
     return [str(part) for part in (value if isinstance(value, list) else [value])]
@@ -147,33 +149,33 @@ def _document_line(document: Document) -> str:
 def delete(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of documents.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
 ) -> None:
-    """Remove documents by id. Ids that are not there are no error."""
+    """Delete documents by id. Unknown ids are no error."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         gone, left = kb.delete(ids), len(kb)
-    if run.json:
+    if context.json:
         return print_json({"path": str(path), "deleted": gone, "documents": left})
     unknown = len(set(ids)) - gone
-    more = f" · {unknown:,} of these ids were not there" if unknown else ""
-    run.note(f"{path}: {gone:,} deleted, {left:,} documents left{more}")
+    more = f" · {unknown:,} of these ids do not exist" if unknown else ""
+    context.note(f"{path}: {gone:,} deleted, {left:,} documents left{more}")
     return None
 
 
 def compact(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
-    """Free the disk of what was deleted. Searches go on meanwhile."""
+    """Free the disk space of deleted documents. Searches continue meanwhile."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         freed = kb.compact()
-    if run.json:
+    if context.json:
         return print_json({"path": str(path), **asdict(freed)})
-    run.note(
-        f"{path}: {freed.bytes / 1e6:,.1f} MB freed, of {freed.rows:,} deleted passages and "
+    context.note(
+        f"{path}: freed {freed.bytes / 1e6:,.1f} MB, of {freed.rows:,} deleted passages and "
         f"{freed.pictures:,} pictures"
     )
     return None
@@ -182,41 +184,42 @@ def compact(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
 def snapshot(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
-    to: Annotated[Path, typer.Argument(metavar="COPY", help="A folder that is not there yet.")],
+    to: Annotated[Path, typer.Argument(metavar="COPY", help="A new folder.")],
 ) -> None:
-    """Copy the last commit to a new folder, while others read and write."""
+    """Copy the last commit to a new folder. Others may read and write meanwhile."""
     from rag_vqa.jobs.models import open_knowledge_base
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     with open_knowledge_base(path) as kb:
         kb.snapshot(to)
     with open_knowledge_base(to) as copy:
         documents = len(copy)
-    if run.json:
+    if context.json:
         return print_json({"path": str(to), "documents": documents})
-    run.note(f"{to}: {documents:,} documents")
+    context.note(f"{to}: {documents:,} documents")
     return None
 
 
 def merge(
     ctx: typer.Context,
-    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="In their order.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="KB", help="What they become.")],
+    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="Shards, in their order.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="KB", help="The merged knowledge base.")
+    ],
 ) -> None:
-    """Make one knowledge base of several, without encoding: what one build would have made."""
+    """Merge shards into what one build would have made, without encoding."""
     from contextlib import ExitStack
 
-    from rag_vqa.errors import EXIT_PARTIAL
     from rag_vqa.jobs.build import check_output_folder
     from rag_vqa.jobs.models import open_knowledge_base
     from rag_vqa.jobs.sharded_build import merge_shards
     from rag_vqa.retriever.sync_and_merge import check_mergeable
 
-    run: CommandContext = ctx.obj
+    context: CommandContext = ctx.obj
     check_output_folder(out)
     for part in parts:
         document_source.require_path(part, "knowledge base", "Name the parts in their order.")
-    with ExitStack() as stack:  # what cannot be merged is told before anything is written
+    with ExitStack() as stack:  # checked before anything is written
         first, *others = (stack.enter_context(open_knowledge_base(part)) for part in parts)
         for other in others:
             check_mergeable(first.store, other.store)
@@ -224,12 +227,12 @@ def merge(
     with open_knowledge_base(out) as kb:
         documents = len(kb)
     for refusal in report.rejected:
-        run.note(f"refused: {refusal.reason}")
-    if run.json:
+        context.note(f"refused: {refusal.reason}")
+    if context.json:
         counts = {"added": report.added, "unchanged": report.unchanged}
         refused = [refusal.id for refusal in report.rejected]
         print_json({"path": str(out), **counts, "refused": refused, "documents": documents})
     else:
-        run.note(f"{out}: {documents:,} documents of {len(parts)} parts")
+        context.note(f"{out}: {documents:,} documents of {len(parts)} parts")
     if report.rejected:
         raise typer.Exit(EXIT_PARTIAL)

@@ -23,7 +23,7 @@ _STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "3
 
 
 def style(text: str, name: str, stream: Any = None) -> str:
-    """`text` in a style of this program if the stream (stdout) is a terminal that shows it."""
+    """The text in one of our styles, if the stream (default: stdout) is a terminal with colours."""
     import os
 
     stream = stream or sys.stdout
@@ -32,16 +32,16 @@ def style(text: str, name: str, stream: Any = None) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; what a terminal would obey is escaped."""
+    """Print one JSON document on stdout; characters that a terminal would obey are escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     print("".join(json.dumps(c)[1:-1] if c != "\n" and is_invisible(c) else c for c in text))
 
 
 def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
-    """Numbered evidence, scores in a column of their own.
+    """Print numbered evidence, with the scores in a column.
 
     Args:
-        kept: those in the prompt: their numbers there are shown, the others are marked. None:
+        kept: hits in the prompt, numbered as there; the other hits are marked as not read. None:
             nothing is read, and the numbers are ranks.
     """
     numbers = {hit.document.id: n for n, hit in enumerate(hits if kept is None else kept, 1)}
@@ -52,13 +52,13 @@ def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
         shown = name if len(name) <= width else name[: width - 1] + "…"
         mark = style(f"[{number}]", "number") if number else "   "
         unread = "" if number else f"  {style('not read', 'faint')}"
-        digits = 4 if "fused" in hit.scores else 2  # what is fused of two ranks is at most 2 / 61
+        digits = 4 if "fused" in hit.scores else 2  # two fused ranks score at most 2 / 61
         score = style(f"{hit.score:6.{digits}f}", "score")
         print(f"{mark} {shown:<{width}}  {score}{unread}", flush=True)
 
 
 def hit_name(hit: Hit) -> str:
-    """Title and section of what was found, its id if it has neither."""
+    """Title and section of a hit; its id if it has neither."""
     document = hit.document
     named = [one_line(part) for part in (document.title, document.section) if part.strip()]
     return " · ".join(named) or one_line(document.id)
@@ -77,7 +77,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 def print_answer(
     rag: RagVqa, query: Query, *, where: Where | None = None, quiet: bool = False
 ) -> Answer:
-    """Prints an answer as it comes (evidence, text, seconds) and returns it."""
+    """Print evidence, text and seconds of an answer as they come, and return the answer."""
     answer: Answer | None = None
     events = rag.stream(query.text, query.image, instruction=query.instruction, where=where)
     for event in events:
@@ -96,7 +96,7 @@ def print_answer(
 
 
 def print_no_hits(rag: RagVqa, where: Where | None, then: str = "") -> None:
-    """Why there are no hits, on stderr; `then`: what was done without."""
+    """Print on stderr why there are no hits; `then` says what happened without them."""
     if not len(rag.kb):
         why = "the knowledge base is empty"
     elif where and next(iter(rag.kb.list(where, 1)), None) is None:
@@ -123,13 +123,13 @@ def _print_times(answer: Answer, quiet: bool) -> None:
 
 
 def _print_dropped(answer: Answer) -> None:
-    """What did not fit into the prompt, and why."""
+    """Print which documents did not fit into the prompt, and why."""
     for name, reason in answer.prompt.dropped.items():
         print(f"not shown to the reader: {one_line(name)} ({one_line(reason)})", file=sys.stderr)
 
 
 def _print_citation_problems(answer: Answer) -> None:
-    """Where the answer was to cite documents: whether it does, and whether they are there."""
+    """Print whether an answer that should cite documents does, and which ones do not exist."""
     from rag_vqa.eval.answers import is_unknown
 
     for number in answer.invalid_citations:
@@ -140,5 +140,5 @@ def _print_citation_problems(answer: Answer) -> None:
 
 
 def print_interrupted() -> None:
-    """The line about ^C, which a terminal has written itself."""
+    """Print that ^C stopped the program; a terminal has printed ^C itself."""
     print("\nStopped." if sys.stderr.isatty() else "^C stopped.", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from rag_vqa.formatting import format_rate_and_eta
 from rag_vqa.progress import Advance, LineNote
 
-_LINE_SECONDS = 5.0  # seconds between two plain lines
+_LINE_SECONDS = 5.0  # between two plain lines
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def progress(
     first: int = 0,
     note: LineNote = lambda: "",
 ) -> Iterator[Advance]:
-    """Shows how far a job is, at what rate, and how long is left; `first` were done before."""
+    """Show how far a job is, its rate and the time left; `first` items were done before."""
     if quiet:
         yield lambda done: None
     elif sys.stderr.isatty():
@@ -48,8 +48,8 @@ def _terminal_bar(name: str, total: int | None, first: int, note: LineNote) -> I
 
         def advance(done: int) -> None:
             seconds = time.monotonic() - start
-            said = f"{format_rate_and_eta(done, total, seconds, first)}  {note()}".rstrip()
-            bar.update(task, completed=done, left=said)
+            line = f"{format_rate_and_eta(done, total, seconds, first)}  {note()}".rstrip()
+            bar.update(task, completed=done, left=line)
 
         yield advance
 
@@ -62,9 +62,9 @@ def _plain_lines(name: str, total: int | None, first: int, note: LineNote) -> Ad
         now = time.monotonic()
         if now - last >= _LINE_SECONDS or done == total:
             last = now
-            said = (
+            line = (
                 f"{name}  {format_rate_and_eta(done, total, now - start, first)}  {note()}".rstrip()
             )
-            print(said, file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     return advance

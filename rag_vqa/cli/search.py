@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.explain.token_spans import Patch, Span
     from rag_vqa.types import Hit
 
-EXPLAINED_PAIRS = 3  # of a match: as many as are printed
+EXPLAINED_PAIRS = 3  # pairs to print of a match
 _SHOWN_WORDS = 4
 _WIDTH = 80
 _SHARES_NOTE = (
@@ -38,11 +38,12 @@ _SHARES_NOTE = (
 def search(
     ctx: typer.Context,
     path: options.KnowledgeBasePath,
-    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to look for.")] = "",
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="Text to search for.")] = "",
     image: options.Image = None,
     where: options.Where = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also what matched: words, pictures (approximate).")
+        bool,
+        typer.Option("--explain", help="Also show what matched: words, pictures (approximate)."),
     ] = False,
     yes: options.Yes = False,
 ) -> None:
@@ -56,9 +57,9 @@ def search(
     settings = options.settings_from_options(ctx)
     picture, only = options.require_image_file(image), options.parse_where(where)
     if not text.strip() and picture is None:
-        raise UsageError("Nothing to look for: give a text, --image, or both.")
+        raise UsageError("Nothing to search for: give a text, --image, or both.")
     if ctx.params["hybrid"] and not text.strip():
-        raise UsageError("--hybrid looks for words, and an image has none: give a text too.")
+        raise UsageError("--hybrid searches words, and an image has none: give a text too.")
     if not settings.k:
         raise UsageError("-k 0: a search needs at least 1.")
     rag = open_pipeline(settings, path, context, where=only, yes=yes, read=False)
@@ -79,35 +80,35 @@ def search(
 
 
 def explanation_json(hit: Hit, explanation: Explanation) -> dict[str, Any]:
-    """A hit with all that its explanation says."""
+    """A hit with its whole explanation, as JSON."""
     return {**hit_json(hit), "explanation": asdict(explanation)}
 
 
 def print_explanations(text: str, hits: Sequence[Hit], explanations: Sequence[Explanation]) -> None:
-    """Evidence, numbered, and below what matched: the whole score, then the strongest pairs.
+    """Print numbered evidence, then what matched of each hit: its score and the strongest pairs.
 
-    Lines of shares are 80 characters at most, broken between shares.
+    Lines of shares have at most 80 characters, and are broken between shares.
 
     Args:
-        text: what was asked; what stands before it in a query's text is the instruction.
+        text: the question; the text of the query before it is the instruction.
     """
     print_hits(hits)
     for number, explanation in enumerate(explanations, 1):
-        asked_from = len(explanation.query_text) - len(text.strip())
-        lines = _match_lines("all tokens", explanation, asked_from)
+        question_start = len(explanation.query_text) - len(text.strip())
+        lines = _match_lines("all tokens", explanation, question_start)
         for pair in explanation.pairs:
             name = f"token {pair.query_token} with {pair.document_token}"
-            lines += _match_lines(name, pair, asked_from)
+            lines += _match_lines(name, pair, question_start)
         print(f"\n[{number}] matched by", *lines, sep="\n", flush=True)
     if explanations:
         print(f"\n{_SHARES_NOTE}", flush=True)
 
 
-def _match_lines(name: str, match: Explanation | PairMatch, asked_from: int) -> list[str]:
-    """A score, and below it the shares of both sides, broken between shares."""
+def _match_lines(name: str, match: Explanation | PairMatch, question_start: int) -> list[str]:
+    """A score, and below it the shares of both sides."""
     lines = [f"{name:<20} {match.score:6.2f}"]
     sides = {
-        "query": _format_shares(match.query_words, match.query_patches, asked_from),
+        "query": _format_shares(match.query_words, match.query_patches, question_start),
         "document": _format_shares(match.document_words, match.document_patches),
     }
     for side, shares in sides.items():
@@ -118,15 +119,15 @@ def _match_lines(name: str, match: Explanation | PairMatch, asked_from: int) -> 
     return lines
 
 
-def _format_shares(words: Sequence[Span], patches: Sequence[Patch], asked_from: int = 0) -> str:
-    """The words that weigh most, then the instruction and the picture, each as a whole."""
+def _format_shares(words: Sequence[Span], patches: Sequence[Patch], question_start: int = 0) -> str:
+    """The words with the largest shares, then the instruction and the picture, each as a whole."""
     sums: dict[str, float] = {}
     for word in words:
-        if word.text.isalnum() and word.start >= asked_from:
+        if word.text.isalnum() and word.start >= question_start:
             name = one_line(word.text)
             sums[name] = sums.get(name, 0.0) + word.weight
     shares = sorted(sums.items(), key=lambda named: -named[1])[:_SHOWN_WORDS]
-    before = [word.weight for word in words if word.start < asked_from]
+    before = [word.weight for word in words if word.start < question_start]
     for name, weights in (("instruction", before), ("picture", [p.weight for p in patches])):
         if weights:
             shares.append((f"({name})", sum(weights)))

@@ -22,15 +22,17 @@ from rag_vqa.devices import available_memory
 from rag_vqa.errors import Missing
 
 _CHECKED_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "datasets", "evaluate")
-_LOW_DISK, _MIN_DISK = 5e9, 1e9  # below the first a note, below the second bad
+_LOW_DISK, _MIN_DISK = 5e9, 1e9  # below _LOW_DISK a note, below _MIN_DISK a failure
 _MIN_MEMORY = 2e9
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `mend` is the command that helps, "" where nothing is wrong.
+    """The result of one check.
 
-    Good, with a mend: a note, of what may matter later.
+    Attributes:
+        mend: the command that repairs it; "" if nothing is wrong. A good finding with a command is
+            a note about what may matter later.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Finding:
 
 
 def check_machine() -> list[Finding]:
-    """Every check, in order."""
+    """Run every check of this machine, in order."""
     checks: tuple[Callable[[], Finding], ...] = (
         _check_python,
         _check_packages,
@@ -100,7 +102,9 @@ def _check_search() -> Finding:
     best, *others = available_kernels(width)
     if best == TORCH_KERNEL:
         mend = "apt install gcc python3-dev && python -m pip install --force-reinstall rag-vqa"
-        return Finding("search", True, "by torch, several times slower: nothing compiled", mend)
+        return Finding(
+            "search", True, "by torch, several times slower: the kernels are not compiled", mend
+        )
     return Finding("search", True, f"compiled, kernel {best} (also: {', '.join(others)})")
 
 
@@ -120,12 +124,12 @@ def _check_torchvision() -> Finding:
     number = _installed_version("torchvision")
     if number is None:
         return Finding("torchvision", True, "not installed, not needed")
-    # In a process of its own: a build that does not match torch may not only raise, but crash.
+    # In a process of its own: a build that does not match torch may crash instead of raising.
     code = "import torchvision.ops"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     if done.returncode == 0:
         return Finding("torchvision", True, number)
-    detail = f"{number} does not match torch, and takes the readers' processors down with it"
+    detail = f"{number} does not match torch, and breaks the processors of readers"
     return Finding("torchvision", False, detail, "python -m pip uninstall -y torchvision")
 
 
@@ -164,7 +168,7 @@ def _check_memory() -> Finding:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        return Finding("memory", True, "this system does not say")
+        return Finding("memory", True, "this system does not report it")
     if free is None:
         free = 0.0
     detail = f"{total / 1e9:.0f} GB, {free / 1e9:.0f} GB of it unused"
@@ -189,7 +193,7 @@ def _check_embedded_model(role: str) -> Finding:
 
 
 def _reinstall_command() -> str:
-    """What brings the embedded models: training in a checkout, else the package."""
+    """The command that brings the embedded models: training in a checkout, else the package."""
     is_checkout = (Path(__file__).parents[2] / "Makefile").is_file()
     return "make demo-models" if is_checkout else "python -m pip install --force-reinstall rag-vqa"
 
@@ -202,7 +206,7 @@ def _installed_version(package: str) -> str | None:
 
 
 def check_reader(model: str, revision: str | None, offline: bool) -> list[Finding]:
-    """What its tokenizer calls control, and whether anything hostile becomes that.
+    """Check whether hostile texts can become control tokens of a reader; loads no weights.
 
     Raises:
         Missing, ReaderError: there is no such processor, or it cannot be used.
@@ -234,10 +238,13 @@ def check_reader(model: str, revision: str | None, offline: bool) -> list[Findin
     control, failed = control_tokens(processor.tokenizer), find_failed_cases(processor, attacks)
     reached = count_active_cases(processor, attacks)
     kind = type(processor).__name__
-    told = f"{len(attacks)} texts; {reached} would be control tokens of it as they are"
-    mend = "Do not let this reader see documents of others" if failed else ""
+    detail = (
+        f"{len(attacks)} texts; {reached} of them would become control tokens without our "
+        f"protection, {len(failed)} do with it"
+    )
+    mend = "Do not use this reader on documents of others" if failed else ""
     return [
         Finding("processor", True, f"{kind} · {len(control)} control tokens"),
-        Finding("hostile set", not failed, f"{told}, {len(failed)} become any", mend),
+        Finding("hostile set", not failed, detail, mend),
         *(Finding("hostile text", False, line) for line in failed),
     ]

@@ -20,9 +20,9 @@ from rag_vqa.presets import CONTEXT, PRESETS, reader_limits
 if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
 
-_CRITIC_BATCH = 16  # documents that a critic's reader judges at once: `batch_size` of LocalReader
-_TILES_NOTE = "this model cuts a picture into tiles, and one of them is counted: it needs more"
-# What can be changed, the least harm first: a flag, its section and key, and the value.
+_CRITIC_BATCH = 16  # documents that a critic judges at once: `batch_size` of LocalReader
+_TILES_NOTE = "this model cuts a picture into tiles, and only one of them is counted: it needs more"
+# Flags that save memory, the least harmful first: flag, section and key of the setting, value.
 _SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
     ("--quantization nf4", "reader", "quantization", "nf4"),
     ("--set retriever.device=cpu", "retriever", "device", "cpu"),
@@ -36,14 +36,14 @@ _SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
 
 @dataclass(frozen=True)
 class MemoryFit:
-    """What is needed where, what is free there, and the flags that would make it fit.
+    """The memory that is needed, the memory that is free, and the flags that would make it fit.
 
     Attributes:
         needs: bytes by part, in the memory of `device`: "cpu", "cuda", "mps".
         elsewhere: bytes in the machine's own memory, where `device` is a GPU.
-        served: the reader runs behind servers, and needs nothing here.
-        mend: flags; "" where it fits, or where nothing helps.
-        note: what is not counted; "" where all is.
+        served: servers run the reader, which needs no memory here.
+        mend: flags; "" if it fits, or if nothing helps.
+        note: what is not counted; "" if everything is.
     """
 
     preset: str
@@ -63,12 +63,12 @@ class MemoryFit:
 
     @property
     def spare(self) -> float:
-        """Bytes that stay free if the need is as far above what is computed as it ever was."""
+        """Bytes that stay free, if the need exceeds its estimate as much as it ever did."""
         return self.free - self.total * (1 + memory.MARGIN)
 
     @property
     def fits(self) -> bool:
-        """Whether that much is free, the margin included."""
+        """True if enough memory is free, the margin included."""
         return self.spare >= 0
 
     @property
@@ -80,21 +80,21 @@ class MemoryFit:
 
 
 def predict_fit(settings: Settings, batch: int = 1) -> MemoryFit:
-    """Whether asking with these settings fits, and what would make it fit.
+    """Predict whether asking with these settings fits this machine, and what would make it fit.
 
     Args:
-        batch: questions read at once; `ask` reads one. A critic reads as many documents at once
-            as were found, up to its reader's batch, each as long as a prompt can be.
+        batch: questions read at once; `ask` reads one. A critic reads all retrieved documents at
+            once, up to its reader's batch, each as long as a prompt can be.
 
     Raises:
-        Missing: a model that is neither known nor here.
+        Missing: a model is neither known nor on this machine.
     """
     found = _predict(settings, batch)
     return found if found.fits else replace(found, mend=_suggest_flags(settings, batch))
 
 
 def _suggest_flags(settings: Settings, batch: int) -> str:
-    """One flag that is enough, else several, else another preset; "" where none is enough."""
+    """One flag that is enough, else several, else another preset; "" if none is enough."""
     changed = settings
     flags: list[str] = []
     for flag, section, key, value in _SAVINGS:
@@ -110,7 +110,7 @@ def _suggest_flags(settings: Settings, batch: int) -> str:
 
 
 def _fitting_presets(batch: int) -> Iterator[str]:
-    """Presets that fit here, the largest first."""
+    """Presets that fit this machine, the largest first."""
     from rag_vqa.settings import load_settings
 
     for name in reversed(tuple(PRESETS)):
@@ -119,7 +119,7 @@ def _fitting_presets(batch: int) -> Iterator[str]:
 
 
 def _with_setting(settings: Settings, section: str, key: str, value: Any) -> Settings:
-    """The settings with one changed, if that is less than it was."""
+    """The settings with one value changed, if it is smaller than before."""
     old = getattr(getattr(settings, section), key)
     if isinstance(value, int) and old is not None and old <= value:
         return settings
@@ -128,7 +128,7 @@ def _with_setting(settings: Settings, section: str, key: str, value: Any) -> Set
 
 
 def _predict(settings: Settings, batch: int) -> MemoryFit:
-    from rag_vqa.devices import resolve_device
+    from rag_vqa.devices import free_memory, resolve_device
 
     asked = settings.reader
     name = asked.model or EMBEDDED
@@ -152,7 +152,7 @@ def _predict(settings: Settings, batch: int) -> MemoryFit:
         name,
         device,
         own,
-        _free_memory(device),
+        free_memory(device),
         elsewhere,
         served=bool(asked.servers),
         note=note,
@@ -162,7 +162,7 @@ def _predict(settings: Settings, batch: int) -> MemoryFit:
 def _reader_memory(
     settings: Settings, name: str, batch: int, on_gpu: bool
 ) -> tuple[dict[str, float], str]:
-    """Bytes by part of a reader that runs here, and what is not counted."""
+    """Bytes by part of a reader on this machine, and a note about what is not counted."""
     asked = settings.reader
     shape, longest, note = _reader_shape(name, asked.revision)
     if settings.filter.name != "none":
@@ -185,7 +185,7 @@ def _reader_memory(
 
 
 def _retriever_memory(settings: Settings) -> float:
-    """Bytes of its weights."""
+    """Bytes of the retriever's weights."""
     asked = settings.retriever
     known = CHECKPOINTS.get(asked.model or EMBEDDED)
     if known is not None:
@@ -201,7 +201,7 @@ def _retriever_memory(settings: Settings) -> float:
 
 @cache
 def _reader_shape(name: str, revision: str | None) -> tuple[memory.ModelShape, int, str]:
-    """The reader's shape, the most tokens that it takes, as far as that is known, and a note."""
+    """The reader's shape, its context in tokens as far as it is known, and a note."""
     known = CHECKPOINTS.get(name)
     if known is not None and known.shape is not None:
         return known.shape, CONTEXT**2, ""
@@ -216,11 +216,11 @@ def _reader_shape(name: str, revision: str | None) -> tuple[memory.ModelShape, i
         return model_shape(config), longest, _TILES_NOTE if has_unlisted_tiles(config) else ""
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise UsageError(f"the memory of {name} cannot be computed: {reason}") from error
+        raise UsageError(f"cannot compute the memory of {name}: {reason}") from error
 
 
 def _model_folder(source: str, revision: str | None) -> Path:
-    """Where the files of a model are on this machine; nobody is asked."""
+    """The folder of a model on this machine; downloads nothing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -230,17 +230,6 @@ def _model_folder(source: str, revision: str | None) -> Path:
         return Path(snapshot_download(source, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise Missing(
-            f"{source} is not here, and its size is not known to rag-vqa. "
+            f"{source} is not on this machine, and rag-vqa does not know its size. "
             f"Its configuration is enough: hf download {source} config.json"
         ) from error
-
-
-def _free_memory(device: str) -> float:
-    """Bytes that a program could have: of all GPUs, or of the machine's memory."""
-    if device == "cuda":
-        import torch
-
-        return float(sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())))
-    from rag_vqa.devices import available_memory
-
-    return available_memory() or float("inf")

@@ -20,7 +20,9 @@ def cached() -> Any:
 
 def machine(monkeypatch: pytest.MonkeyPatch, device: str, free: float) -> None:
     """A machine with so much free memory on its GPU, or in all; nothing of this one is asked."""
-    monkeypatch.setattr(memory_fit, "_free_memory", lambda kind: free if kind == device else 64e9)
+    monkeypatch.setattr(
+        "rag_vqa.devices.free_memory", lambda kind: free if kind == device else 64e9
+    )
     monkeypatch.setattr(
         "rag_vqa.devices.resolve_device",
         lambda asked: device if asked == "auto" else asked,
@@ -84,7 +86,7 @@ def test_a_reader_behind_servers_needs_nothing_here(cli, monkeypatch) -> None:
     servers = "--set", "reader.servers=http://127.0.0.1:8000/v1"
     done = cli(*servers, "doctor", "--fit", "12gb")
     assert done.code == 0, done.err
-    assert "reader               0.00 GB, it runs behind reader.servers" in done.out
+    assert "reader               0.00 GB, servers run it (reader.servers)" in done.out
     needs = cli(*servers, "doctor", "--fit", "12gb", "--json").json["needs"]
     assert sorted(needs) == ["retriever", "runtime"]
 
@@ -94,7 +96,7 @@ def test_a_smaller_preset_is_named_where_no_flag_is_enough(cli, monkeypatch) -> 
     assert cli("doctor", "--fit", "80gb", "--json").json["mend"] == "--preset laptop"
     machine(monkeypatch, "cpu", 1e8)
     done = cli("doctor", "--fit", "80gb")
-    assert "nothing that can be set here makes it fit" in done.out
+    assert "no setting makes it fit" in done.out
 
 
 def test_batches_no_retrieval_and_a_retriever_elsewhere(monkeypatch) -> None:
@@ -159,9 +161,9 @@ def test_a_model_that_is_not_here_names_the_command(cli, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["-k", "3"], "-k: of what?"),
-        (["--quantization", "nf4"], "--quantization: of what?"),
-        (["--batch-size", "4"], "--batch-size: of what?"),
+        (["-k", "3"], "-k needs a preset"),
+        (["--quantization", "nf4"], "--quantization needs a preset"),
+        (["--batch-size", "4"], "--batch-size needs a preset"),
         (["--fit", "13gb"], "There are: demo"),
         (["--fit", "12gb", "--batch-size", "0"], "batch-size"),
     ],
@@ -177,7 +179,7 @@ def test_doctor_reader_runs_the_hostile_set_and_loads_no_model(cli, monkeypatch,
     done = cli("doctor", "--reader", "demo")
     assert (done.code, loads) == (0, [])
     assert "hostile set" in done.out
-    assert "0 become any" in done.out
+    assert "0 do with it" in done.out
     line = "special: '</s>': more {'</s>': 1}, fewer {}"
     monkeypatch.setattr(
         "rag_vqa.readers.injection_cases.find_failed_cases", lambda processor, attacks: [line]

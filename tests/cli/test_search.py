@@ -47,7 +47,7 @@ def test_fused_scores_are_printed_so_that_they_differ(cli, birds) -> None:
 def test_hybrid_needs_words(cli, birds, loads, tmp_path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     done = cli("search", birds, "--image", tmp_path / "a.png", "--hybrid")
-    assert done.code == 2 and "--hybrid looks for words" in done.err and loads == []
+    assert done.code == 2 and "--hybrid searches words" in done.err and loads == []
 
 
 def test_sections_gives_one_document_a_page(cli, pages) -> None:
