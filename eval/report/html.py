@@ -34,8 +34,8 @@ from rag_vqa.eval.results.result_files import (
     scorer_name,
     seconds_per_question,
 )
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.storage import atomic
 
 FAILURES_SHOWN = 200  # failures on a page: about 5 MB of pictures

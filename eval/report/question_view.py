@@ -15,10 +15,10 @@ from typing import Any
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.results.judgement import JudgedAnswer, has_gold, judged_answers, stored_cells
 from rag_vqa.eval.results.result_files import scorer_name
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.gold import apply_level
-from rag_vqa.eval.run.ledger import Ledger, example_from_json
-from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE, StoredHits
+from rag_vqa.eval.run.ledger import RETRIEVAL_STAGE, Ledger, example_from_json
+from rag_vqa.eval.run.retrieval_stage import StoredHits
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.types import Example
 
 

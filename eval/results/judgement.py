@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeAlias
 
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.answers import strip_citations
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.gold import apply_level, has_gold_document
 from rag_vqa.eval.run.ledger import Ledger, example_from_json
 from rag_vqa.eval.run.retrieval_stage import StoredHits
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.formats.benchmark import Scored, Scorer
 from rag_vqa.types import Example
 

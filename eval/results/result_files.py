@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.results.cell_statistics import Tally, paired_differences, select_cell
 from rag_vqa.eval.results.judgement import (
     JudgedAnswer,
     all_judged_answers,
@@ -23,11 +22,21 @@ from rag_vqa.eval.results.judgement import (
     scored_answers,
     stored_cells,
 )
-from rag_vqa.eval.results.recall import RECALL_DEPTHS, measure_retrieval
-from rag_vqa.eval.run.conditions import Cell
-from rag_vqa.eval.run.ledger import Ledger, canonical_json, example_from_json
-from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
-from rag_vqa.eval.run.shards import count_missing
+from rag_vqa.eval.results.run_statistics import (
+    RECALL_DEPTHS,
+    Tally,
+    measure_retrieval,
+    paired_differences,
+    select_cell,
+)
+from rag_vqa.eval.run.ledger import (
+    RETRIEVAL_STAGE,
+    Ledger,
+    canonical_json,
+    count_missing,
+    example_from_json,
+)
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.formats.benchmark import Scorer
 from rag_vqa.storage import atomic
 

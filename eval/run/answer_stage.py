@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
 from rag_vqa.eval.run import gold
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger, answer_json, canonical_json, json_digest, prompt_digest
 from rag_vqa.eval.run.retrieval_stage import Batch, DocumentCache, StoredHits, record_failures
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.types import Answer, Example, Hit, Prompt
 
 if TYPE_CHECKING:

@@ -44,6 +44,7 @@ CREATE TABLE scores (scorer TEXT NOT NULL, cell TEXT NOT NULL, position INTEGER 
 """
 _ROWS_AT_ONCE = 256
 Row = tuple[Any, ...]
+RETRIEVAL_STAGE = "retrieval"  # stands for a cell in the ledger's failures and times
 
 
 def canonical_json(value: Any) -> str:
@@ -285,3 +286,13 @@ class Ledger:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def count_missing(ledger: Ledger) -> int:
+    """Number of answers (of hits, if nothing is answered) that are neither stored nor failed."""
+    cells = len(ledger.meta("cells", []))
+    table, failed = ("answers", "cell <> ?") if cells else ("hits", "cell = ?")
+    query = f"""SELECT (SELECT count(*) FROM {table})
+        + (SELECT count(*) FROM failed WHERE {failed})"""
+    [(stored,)] = ledger.rows(query, (RETRIEVAL_STAGE,))
+    return int(ledger.meta("total") * max(cells, 1) - stored)

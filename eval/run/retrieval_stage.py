@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.eval.run.ledger import Ledger, canonical_json, image_digest, json_digest
+from rag_vqa.eval.run.ledger import (
+    RETRIEVAL_STAGE,
+    Ledger,
+    canonical_json,
+    image_digest,
+    json_digest,
+)
 from rag_vqa.retriever.metrics import answer_rank
 from rag_vqa.types import Document, Example, Hit, Passage, Query
 
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
-RETRIEVAL_STAGE = "retrieval"  # stands for a cell in the ledger's failures and times
 Batch = Sequence[tuple[int, Example]]
 
 

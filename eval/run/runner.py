@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.eval.run import gold, retrieval_stage, spec
 from rag_vqa.eval.run.answer_stage import AnswerStage
-from rag_vqa.eval.run.conditions import Cell
-from rag_vqa.eval.run.ledger import LEDGER_FILE, UNREADABLE_DIGEST, Ledger, image_digest
-from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE, Batch, RetrievalStage
+from rag_vqa.eval.run.ledger import (
+    LEDGER_FILE,
+    RETRIEVAL_STAGE,
+    UNREADABLE_DIGEST,
+    Ledger,
+    image_digest,
+)
+from rag_vqa.eval.run.retrieval_stage import Batch, RetrievalStage
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.formatting import format_rough_time, format_token_count
 from rag_vqa.retriever.store import database
 from rag_vqa.storage import lock

@@ -11,8 +11,7 @@ from shutil import rmtree
 
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.run import spec
-from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
-from rag_vqa.eval.run.retrieval_stage import RETRIEVAL_STAGE
+from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger, count_missing
 from rag_vqa.storage import lock
 
 _TABLES = ("hits", "answers", "photos", "prompts", "failed", "times", "scores", "gold")
@@ -82,13 +81,3 @@ def _copy_table(whole: Ledger, part: Ledger, table: str, name: Path) -> None:
 def _count_rows(ledger: Ledger, table: str) -> int:
     [(count,)] = ledger.rows(f"SELECT count(*) FROM {table}")
     return int(count)
-
-
-def count_missing(ledger: Ledger) -> int:
-    """Number of answers (of hits, if nothing is answered) that are neither stored nor failed."""
-    cells = len(ledger.meta("cells", []))
-    table, failed = ("answers", "cell <> ?") if cells else ("hits", "cell = ?")
-    query = f"""SELECT (SELECT count(*) FROM {table})
-        + (SELECT count(*) FROM failed WHERE {failed})"""
-    [(stored,)] = ledger.rows(query, (RETRIEVAL_STAGE,))
-    return int(ledger.meta("total") * max(cells, 1) - stored)

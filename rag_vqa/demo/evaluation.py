@@ -23,8 +23,8 @@ from rag_vqa.demo.gallery import PHOTO_SIZE, Half, build_knowledge_base, embedde
 from rag_vqa.demo.questions import unanswerable_question
 from rag_vqa.errors import BadInput, ReaderError
 from rag_vqa.eval.results.result_files import write_results
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.formats.benchmark import QuestionRow, QuestionRows
 from rag_vqa.formats.question_set import Questions, open_questions

@@ -19,9 +19,9 @@ import numpy as np
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.intervals import bootstrap, paired_bootstrap
 from rag_vqa.eval.report.question_view import find_cell
-from rag_vqa.eval.results.cell_statistics import in_development
 from rag_vqa.eval.results.judgement import stored_cells
 from rag_vqa.eval.results.result_files import read_results, scorer_name
+from rag_vqa.eval.results.run_statistics import in_development
 from rag_vqa.eval.run.gold import apply_level, ranked_units
 from rag_vqa.eval.run.ledger import Ledger, example_from_json
 from rag_vqa.eval.run.retrieval_stage import StoredHits
@@ -58,7 +58,7 @@ class Comparison:
         lost, won: ids of the questions that only A, and only B, answered right.
         differs: what differs between the two set-ups (compared with `force`).
         left_out: number of common questions that decided the choice of one of the two cells, see
-            `cell_statistics.select_cell`.
+            `run_statistics.select_cell`.
     """
 
     a: Side

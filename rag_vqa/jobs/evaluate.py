@@ -25,9 +25,9 @@ from rag_vqa.progress import LOG, Reporter
 from rag_vqa.types import Example
 
 if TYPE_CHECKING:
-    from rag_vqa.eval.run.conditions import Cell
     from rag_vqa.eval.run.ledger import Ledger
     from rag_vqa.eval.run.runner import EvaluationRun
+    from rag_vqa.eval.run.spec import Cell
     from rag_vqa.formats.benchmark import Scorer
     from rag_vqa.formats.question_set import Questions
     from rag_vqa.pipeline import RagVqa
@@ -209,7 +209,7 @@ def open_question_set(options: EvaluationOptions) -> Any:
 
 def _make_cells(options: EvaluationOptions, settings: Settings, scorer: str) -> tuple[Cell, ...]:
     """The cells of the conditions and the grid; checks the templates."""
-    from rag_vqa.eval.run.conditions import RETRIEVAL, make_cells
+    from rag_vqa.eval.run.spec import RETRIEVAL, make_cells
     from rag_vqa.formats.benchmark import BENCHMARKS
     from rag_vqa.prompts.builder import check_template
 

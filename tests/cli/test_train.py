@@ -156,8 +156,8 @@ def test_the_query_side_and_what_is_kept(
 @pytest.mark.parametrize(
     "given, said",
     [
-        ([], "give the settings: rag-vqa train --config train.yaml"),
-        (["--pairs", "p.jsonl"], "give --from MODEL --side query --out DIR"),
+        ([], "train needs its settings: rag-vqa train --config train.yaml"),
+        (["--pairs", "p.jsonl"], "add --from MODEL --side query --out DIR"),
         (
             ["--config", "nowhere.yaml"],
             "nowhere.yaml: no such settings file. See: docs/training.md",

@@ -9,8 +9,8 @@ from bert_files import bert
 from birds_asked import CELLS, Asked, Echo, questions
 
 from rag_vqa.eval.bem import Bem
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.runner import EvaluationRun
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 

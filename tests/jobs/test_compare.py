@@ -8,8 +8,8 @@ import pytest
 from finished_runs import bird
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.eval.results.cell_statistics import in_development
-from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.results.run_statistics import in_development
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.jobs.compare import compare_runs
 
 Make = Callable[..., Path]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.types import Completion, Example, Prompt, PromptLimits, Query
 
 PLACES = {"puffin": "burrows", "stork": "roofs", "swift": "fly"}

@@ -8,8 +8,8 @@ from typing import Any
 from birds_asked import Asked
 
 from rag_vqa.eval.results.result_files import write_results
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase

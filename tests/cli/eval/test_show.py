@@ -6,8 +6,8 @@ from typing import Any
 
 from finished_runs import FinishedRuns
 
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.storage import lock
 
 Cli = Callable[..., Any]

@@ -13,8 +13,8 @@ from PIL import Image
 from rag_vqa.errors import Missing
 from rag_vqa.eval.report import html, plots
 from rag_vqa.eval.report.html import write_report
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.types import Example, Query
 

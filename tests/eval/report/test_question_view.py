@@ -8,8 +8,8 @@ import pytest
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.eval.report.question_view import EvidenceView, question_view
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.spec import Cell
 
 Make = Callable[..., Path]
 CELLS = [Cell("none", 0, "closed-book"), Cell("retrieved", 2, "short"), Cell("oracle", 1, "short")]

@@ -6,11 +6,11 @@ from typing import Any
 from finished_runs import bird
 
 from rag_vqa.eval.report import publications, result_tables
-from rag_vqa.eval.report.publications import PublishedFigure
-from rag_vqa.eval.results.cell_statistics import in_development
 from rag_vqa.eval.results.result_files import count_unscored, read_results, seconds_per_question
-from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.results.run_statistics import in_development
 from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.spec import Cell
+from rag_vqa.formats.benchmark import PublishedFigure
 
 Make = Callable[..., Path]
 

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 
 from rag_vqa.eval.results.judgement import Cause, cause_of, find_gold, has_all_gold, has_gold
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.retrieval_stage import StoredHits
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.types import Example, Query
 
 ORDER = get_args(Cause)

@@ -8,7 +8,7 @@ import pytest
 import pytrec_eval
 
 from rag_vqa.errors import BadInput
-from rag_vqa.eval.results.recall import measure_retrieval
+from rag_vqa.eval.results.run_statistics import measure_retrieval
 from rag_vqa.eval.run import retrieval_stage
 from rag_vqa.eval.run.gold import apply_level, ranked_units
 from rag_vqa.eval.run.ledger import Ledger

@@ -17,9 +17,9 @@ from rag_vqa.eval.results.judgement import (
     stored_cells,
 )
 from rag_vqa.eval.results.result_files import ANSWERS, RESULTS, write_results
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.types import Completion, Example, Prompt, Query
 

@@ -9,9 +9,9 @@ import pytest
 from birds_asked import Echo, questions
 from PIL import Image
 
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.types import Query
 
 Make = Callable[..., EvaluationRun]

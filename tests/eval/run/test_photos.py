@@ -10,10 +10,10 @@ from PIL import Image
 
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.results.result_files import write_results
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.ledger import Ledger
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.run.shards import merge_shards
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.eval.scorers import make_scorer
 
 Make = Callable[..., EvaluationRun]

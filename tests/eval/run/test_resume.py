@@ -10,10 +10,10 @@ import pytest
 
 from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
 from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, RESULTS, write_results
-from rag_vqa.eval.run.conditions import Cell, make_cells
 from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
 from rag_vqa.eval.run.shards import merge_shards
+from rag_vqa.eval.run.spec import Cell, make_cells
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.types import Hit, Query
 

@@ -8,10 +8,10 @@ import pytest
 
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, RESULTS, TIMINGS, write_results
-from rag_vqa.eval.run.conditions import Cell
-from rag_vqa.eval.run.ledger import Ledger
+from rag_vqa.eval.run.ledger import Ledger, count_missing
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
-from rag_vqa.eval.run.shards import count_missing, merge_shards
+from rag_vqa.eval.run.shards import merge_shards
+from rag_vqa.eval.run.spec import Cell
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.types import Completion, Prompt, Query
 

@@ -11,9 +11,8 @@ import pytest
 from openai_server import OpenAiServer, question
 
 from rag_vqa.eval.results.result_files import ANSWERS, FAILURES, write_results
-from rag_vqa.eval.run.conditions import Cell
 from rag_vqa.eval.run.runner import EvaluationRun, Runner, open_run
-from rag_vqa.eval.run.spec import SERVED_BATCH_SIZE
+from rag_vqa.eval.run.spec import SERVED_BATCH_SIZE, Cell
 from rag_vqa.eval.scorers import make_scorer
 from rag_vqa.readers.remote.reader import RemoteReader
 

@@ -6,13 +6,13 @@ from array import array
 import numpy as np
 import pytest
 
-from rag_vqa.eval.results.cell_statistics import (
+from rag_vqa.eval.results.run_statistics import (
     Tally,
     in_development,
     paired_differences,
     select_cell,
 )
-from rag_vqa.eval.run.conditions import Cell
+from rag_vqa.eval.run.spec import Cell
 
 
 def tally(cell: Cell, scores: dict[str, float]) -> Tally:
