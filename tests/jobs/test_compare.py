@@ -80,7 +80,7 @@ def test_a_chosen_cell_is_compared_on_the_rest(finished: Make) -> None:
         ({"split": "val"}, "questions.split is test and val"),
         ({"files": {"questions": "1" * 64}}, "questions.files.questions"),
         ({"name": "others"}, "questions.name is birds and others"),
-        ({"missing": "skip"}, "questions.missing is fail and skip"),
+        ({"missing_policy": "skip"}, "questions.missing is fail and skip"),
     ],
 )
 def test_what_was_asked_must_be_the_same(finished: Make, asked: Any, field: str) -> None:
