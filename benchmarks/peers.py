@@ -17,9 +17,9 @@ import torch
 import vectors
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.index import Index
-from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, quantize
+from rag_vqa.retriever.index import Codes, Index
 from rag_vqa.retriever.index.kernels import select_kernel
+from rag_vqa.retriever.index.rows import code_dtype, quantize
 
 HERE = Path(__file__).parent
 K, D, BLOCK = vectors.K, vectors.D, vectors.BLOCK

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
-from rag_vqa.retriever import compatibility, sync_and_merge
-from rag_vqa.retriever.compatibility import retriever_label
+from rag_vqa.retriever import sync_and_merge
 from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search import filters
-from rag_vqa.retriever.store import document_store, maintenance, verify
+from rag_vqa.retriever.store import document_store, kb_manifest, maintenance, verify
 from rag_vqa.retriever.store.database import DATABASE_FILE, OldFormat
 from rag_vqa.retriever.store.document_content import DocumentPassages
 from rag_vqa.retriever.store.document_store import Store, read_document_passages
+from rag_vqa.retriever.store.kb_manifest import Manifest, retriever_label
 from rag_vqa.retriever.store.maintenance import CompactReport
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.sync_and_merge import SyncReport
@@ -124,14 +124,10 @@ class KnowledgeBase:
         self.manifest = store.manifest
         self._retriever: Retriever | None = None
         self._encoder: TokenEncoder | None = None
-        self._load = (
-            encoder
-            if callable(encoder)
-            else lambda: compatibility.load_recorded_encoder(store.manifest)
-        )
-        compatibility.check_splitting(self.path, self.manifest)
+        self._load = encoder if callable(encoder) else lambda: load_recorded_encoder(store.manifest)
+        kb_manifest.check_splitting(self.path, self.manifest)
         if encoder is not None and not callable(encoder):
-            compatibility.check_encoder(self.path, self.manifest, encoder)
+            kb_manifest.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
 
     @classmethod
@@ -160,7 +156,7 @@ class KnowledgeBase:
         if not (path / DATABASE_FILE).exists():
             kept = keep_tokens is not False
             document_store.create_store(
-                path, compatibility.make_manifest(encoder, split or "window", kept)
+                path, kb_manifest.make_manifest(encoder, split or "window", kept)
             )
         elif not exist_ok:
             raise UsageError(
@@ -169,7 +165,7 @@ class KnowledgeBase:
             )
         kb = cls.open(path, encoder)
         try:
-            compatibility.check_build_options(path, kb.manifest, split, keep_tokens)
+            kb_manifest.check_build_options(path, kb.manifest, split, keep_tokens)
         except UsageError:
             kb.close()
             raise
@@ -207,7 +203,7 @@ class KnowledgeBase:
         """The encoder; the first access loads it."""
         if self._encoder is None:
             encoder = self._load()
-            compatibility.check_encoder(self.path, self.manifest, encoder)
+            kb_manifest.check_encoder(self.path, self.manifest, encoder)
             self._encoder = encoder
         return self._encoder
 
@@ -377,3 +373,11 @@ class KnowledgeBase:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def load_recorded_encoder(manifest: Manifest) -> TokenEncoder:
+    """The retriever that made a knowledge base, as it was then, on the best device."""
+    from rag_vqa.retriever.modeling.encoder import Encoder
+
+    options: dict[str, Any] = dict(manifest.options)
+    return Encoder.load(manifest.source, revision=manifest.revision or None, **options)

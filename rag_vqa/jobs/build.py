@@ -173,7 +173,7 @@ def prepare_build(
 
     Raises: as `build_knowledge_base`.
     """
-    from rag_vqa.retriever.compatibility import resolve_splitting
+    from rag_vqa.retriever.store.kb_manifest import resolve_splitting
     from rag_vqa.settings import load_settings
 
     settings = settings or load_settings()
@@ -295,7 +295,7 @@ def estimate_build(
     """
     import warnings
 
-    from rag_vqa.retriever.index.int8_quantization import code_dtype
+    from rag_vqa.retriever.index.rows import code_dtype
 
     if reader.total < ESTIMATE_FROM_DOCUMENTS:
         return None

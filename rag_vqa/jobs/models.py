@@ -168,8 +168,8 @@ def choose_retriever(
     Raises:
         UsageError, Mismatch: as `open_pipeline`, and for other options than it was built with.
     """
-    from rag_vqa.retriever.compatibility import check_build_options
     from rag_vqa.retriever.store.database import DATABASE_FILE
+    from rag_vqa.retriever.store.kb_manifest import check_build_options
 
     if (out / DATABASE_FILE).exists():
         check_not_locked(out)

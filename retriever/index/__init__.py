@@ -1,11 +1,13 @@
 """Index: the protocol of every engine, and the registry of engines.
 
-Knows shapes, orders, extras and how many rows suit which engine. Does not know arithmetic. An
+Knows shapes, orders, extras, how many rows suit which engine, and where the cache of an engine
+lies. Does not know arithmetic. An
 engine is one file and one entry of `ENGINES`; its file is imported when it is first made.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,9 +17,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.errors import Missing, UsageError
+from rag_vqa.errors import CorruptKnowledgeBase, Missing, RagVqaError, UsageError
 from rag_vqa.registry import Registry, load_target
-from rag_vqa.retriever.index.int8_quantization import Codes
+from rag_vqa.storage import atomic
 
 __all__ = [
     "ENGINES",
@@ -33,7 +35,10 @@ __all__ = [
     "Scores",
     "Tokens",
     "check_engine",
+    "choose_engine",
+    "make_cached_index",
     "make_index",
+    "save_cache",
     "suggest_engine",
 ]
 Keys = NDArray[np.int64]
@@ -42,6 +47,8 @@ Scores = NDArray[np.float32]
 Tokens = NDArray[np.floating]
 NO_KEY = -1  # pads an answer of fewer than k rows, with score -inf
 EXACT_LIMIT = 100_000  # rows; beyond, an exact scan on a CPU is felt
+Suits = Callable[[int, int, int, str], str | None]
+Codes = NDArray[np.void]  # (N,) rows of `code_dtype(K, D)`
 
 
 class Index(Protocol):
@@ -61,7 +68,7 @@ class Index(Protocol):
             tokens: (N, K, D), with the K and D of the rows already there. None: the index keeps
                 only codes, and scores these rows by their dequantized tokens.
             keys: (N,) distinct, not negative, not in use.
-            codes: (N,) the same rows, quantized by `int8_quantization.quantize`; None: made here.
+            codes: (N,) the same rows, quantized by `rows.quantize`; None: made here.
                 With codes given, tokens are taken to be finite, and none is read before a search
                 needs it.
 
@@ -109,9 +116,6 @@ class HasCache(Protocol):
 
     def save_cache(self, path: Path) -> None:
         """Write the cache to one file, whole or not at all; its engine's class takes `cache=`."""
-
-
-Suits = Callable[[int, int, int, str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,47 @@ def suggest_engine(rows: int, K: int, D: int, device: str = "auto") -> EngineCho
     return EngineChoice("exact", f"exact, though slow for {rows:,} passages; faster: {install}")
 
 
+def choose_engine(engine: str, rows: int, K: int, D: int) -> EngineChoice:
+    """The engine of that name, or for "auto" the one that suits this number of rows of (K, D)."""
+    if engine != "auto":
+        return EngineChoice(engine, f"{engine}, as asked")
+    return suggest_engine(rows, K, D)
+
+
+def make_cached_index(choice: EngineChoice, folder: Path) -> Index:
+    """An empty index, with the engine's cache of that folder if there is one."""
+    cache = _cache_path(choice, folder)
+    options: dict[str, Any] = {} if cache is None or not cache.is_file() else {"cache": cache}
+    try:
+        return make_index(choice.engine, **options)
+    except CorruptKnowledgeBase as error:
+        warnings.warn(f"{error} It is computed anew.", stacklevel=2)
+        return make_index(choice.engine)
+
+
+def save_cache(index: Index, choice: EngineChoice, folder: Path) -> None:
+    """Save what an index computed, for the next one. The caller holds the folder's lock.
+
+    The cache can be computed again, so a failure to write it is a warning.
+    """
+    path = _cache_path(choice, folder)
+    if path is None or not isinstance(index, HasCache):
+        return
+    try:
+        # The lock is ours, so a killed process left these.
+        for unfinished in folder.glob(f"{path.name}.*{atomic.PARTIAL_SUFFIX}"):
+            atomic.remove_file(unfinished)
+        index.save_cache(path)
+    except RagVqaError as error:
+        warnings.warn(f"{error} Until then each first search computes it anew.", stacklevel=2)
+
+
+def _cache_path(choice: EngineChoice, folder: Path) -> Path | None:
+    """Where a knowledge base keeps the cache of an engine; None if the engine has none."""
+    name = ENGINES.get(choice.engine).cache_file
+    return folder / name if name else None
+
+
 def _suit_exact(rows: int, K: int, D: int, device: str) -> str | None:
     if rows > EXACT_LIMIT:
         return None
@@ -234,6 +279,8 @@ def _free_gpu_memory(device: str) -> int | None:
 
 
 ENGINES: Registry[Engine] = Registry("index engine")
+
+
 for _engine in (
     Engine("exact", "rag_vqa.retriever.index.exact_engine:ExactIndex", suits=_suit_exact),
     Engine(

@@ -12,12 +12,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.index import Keys, Positions, Scores, Tokens, ranking
+from rag_vqa.retriever.index import Codes, Keys, Positions, Scores, Tokens, kernels, rows
 from rag_vqa.retriever.index.index_files import load_rows, save_rows
-from rag_vqa.retriever.index.int8_quantization import Codes
-from rag_vqa.retriever.index.kernels import Kernel, select_kernel
-from rag_vqa.retriever.index.ranking import ScanResult, scan_codes
-from rag_vqa.retriever.index.row_blocks import RowBlocks
+from rag_vqa.retriever.index.kernels import Kernel, ScanResult, scan_codes, select_kernel
+from rag_vqa.retriever.index.rows import RowBlocks
 
 _BATCH = 8  # queries that share a scan: more would not stay in the first cache beside a row
 # Candidates rescored in fp16: at least, and for each row asked for.
@@ -57,11 +55,11 @@ class ExactIndex:
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
-        queries = ranking.check_queries(queries, k, self._rows.shape)
+        queries = rows.check_queries(queries, k, self._rows.shape)
         positions = self._rows.positions_among(among)
         total = len(self._rows) if positions is None else len(positions)
         if not total:
-            return ranking.pad_results([ranking.NO_RESULTS] * len(queries), k)
+            return rows.pad_results([rows.NO_RESULTS] * len(queries), k)
         kernel = select_kernel(queries.shape[2], self._kernel)
         m = min(total, max(_LEAST, _PER_ROW * k))
         results: list[tuple[Keys, Scores]] = []
@@ -70,7 +68,7 @@ class ExactIndex:
             scans = scan_codes(self._rows, kernel, batch, positions, m)
             for query, scan in zip(batch, scans, strict=True):
                 results.append(self._rescore_until_exact(kernel, query, k, positions, total, scan))
-        return ranking.pad_results(results, k)
+        return rows.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -95,9 +93,9 @@ class ExactIndex:
         """The k best rows of one query, out of as many candidates as exactness needs."""
         while True:
             coarse, candidates = scan
-            scores = ranking.rescore(self._rows, kernel, query, candidates)
+            scores = kernels.rescore(self._rows, kernel, query, candidates)
             keys = self._rows.keys[candidates]
-            order = ranking.top_k_order(scores, keys, k)
+            order = rows.top_k_order(scores, keys, k)
             error = np.abs(scores - coarse).max()
             # No other row scores more than the worst candidate and twice the error seen.
             bound = coarse.min() + 2 * error

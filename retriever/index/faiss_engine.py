@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rag_vqa.retriever.index import Keys, Positions, Scores, Tokens, ranking
+from rag_vqa.retriever.index import Codes, Keys, Positions, Scores, Tokens, kernels, rows
+from rag_vqa.retriever.index import rows as index_rows
 from rag_vqa.retriever.index.index_files import (
     NOT_CACHED,
     CandidateCache,
@@ -27,10 +28,8 @@ from rag_vqa.retriever.index.index_files import (
     row_checksums,
     save_rows,
 )
-from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, dequantize, quantize
-from rag_vqa.retriever.index.kernels import Kernel, select_kernel
-from rag_vqa.retriever.index.ranking import scan_codes
-from rag_vqa.retriever.index.row_blocks import RowBlock, RowBlocks
+from rag_vqa.retriever.index.kernels import Kernel, scan_codes, select_kernel
+from rag_vqa.retriever.index.rows import RowBlock, RowBlocks, code_dtype, dequantize, quantize
 
 # With up to this many rows all means are scanned; with more, inverted lists narrow them down.
 _LISTED = 2**17
@@ -81,11 +80,11 @@ class FaissIndex:
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
-        queries = ranking.check_queries(queries, k, self._rows.shape)
+        queries = rows.check_queries(queries, k, self._rows.shape)
         positions = self._rows.positions_among(among)
         kernel = select_kernel(max(1, queries.shape[2]), self._kernel)
         results = [self._search(kernel, query, k, positions) for query in queries]
-        return ranking.pad_results(results, k)
+        return rows.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -129,9 +128,9 @@ class FaissIndex:
         if positions is None or len(positions):
             wanted = max(_BY_CODES, _CODES_PER_ROW * k)
             ((_, positions),) = scan_codes(rows, kernel, batch, positions, wanted)
-        scores = ranking.rescore(rows, kernel, query, positions)
+        scores = kernels.rescore(rows, kernel, query, positions)
         keys = rows.keys[positions]
-        order = ranking.top_k_order(scores, keys, k)
+        order = index_rows.top_k_order(scores, keys, k)
         return keys[order], scores[order]
 
     def _probe_lists(

@@ -21,13 +21,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, RagVqaError, UsageError
-from rag_vqa.retriever.index import Keys, Tokens
-from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype
-from rag_vqa.retriever.index.row_blocks import RowBlocks
+from rag_vqa.retriever.index import Codes, Keys, Tokens
+from rag_vqa.retriever.index.rows import RowBlocks, code_dtype
 from rag_vqa.storage import atomic
 
 DIGEST = "digest"
-UNFINISHED = ".new"  # ends the name of a file that is not whole yet
 Arrays = Mapping[str, NDArray[Any]]
 Add = Callable[[Tokens | None, Keys, Codes | None], None]
 NOT_CACHED = -1  # the place of a row that a cache does not have
@@ -91,7 +89,7 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
     Raises:
         RagVqaError: the disk is full, or the file cannot be written for another reason.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{atomic.PARTIAL_SUFFIX}")
     try:
         with atomic.partial_file(path, partial) as new:
             save_file({**arrays, DIGEST: _digest_arrays(arrays)}, new)

@@ -1,13 +1,16 @@
-"""Scoring kernels: late interaction on a CPU, compiled (native/) or by torch.
+"""Scoring on a CPU: compiled kernels (native/) or torch's, scans on all cores, rescoring in fp16.
 
 Knows the formulas, which kernels run here, and warns once if none was compiled. The torch kernel
 multiplies whole numbers as floats, which is exact while D ≤ 1024; only its last sum, over a query's
-tokens, may round otherwise than the compiled one. Does not know engines. C checks all sizes.
+tokens, may round otherwise than the compiled one. Does not know how an engine finds its candidates.
+C checks all sizes.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -18,16 +21,21 @@ from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.index import Codes, Keys, Positions, Scores, Tokens
-
-try:
-    from rag_vqa.retriever.index import _native
-except ImportError:  # nothing was compiled: the extension is optional
-    _native = None  # type: ignore[assignment]
+from rag_vqa.retriever.index.rows import RowBlock, RowBlocks, dequantize, top_k_order
 
 TORCH_KERNEL = "torch"
 _log = logging.getLogger("rag_vqa")
 # Similarities that the torch kernel computes at once: 1 MB of fp32, which stays in a core's cache.
 _SIMILARITIES_AT_ONCE = 2**18
+_PIECE_ROWS = 8192  # rows that a thread scans at once
+ScanResult = tuple[Scores, Positions]
+ScanPiece = tuple[RowBlock, Positions | None, int]  # a block, rows chosen in it, the first of them
+
+
+try:
+    from rag_vqa.retriever.index import _native
+except ImportError:  # nothing was compiled: the extension is optional
+    _native = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +238,79 @@ def _max_similarities(
     if scales is not None:
         dots = dots * scales.reshape(-1, 1)
     return dots.view(len(rows), J, Q * K).amax(1).view(len(rows), Q, K)
+
+
+def full_codes(block: RowBlock) -> Codes:
+    """The codes of all tokens of each row."""
+    return block.codes
+
+
+def scan_codes(
+    rows: RowBlocks,
+    kernel: Kernel,
+    queries: NDArray[np.float32],
+    positions: Positions | None,
+    m: int,
+    codes_of: Callable[[RowBlock], Codes] = full_codes,
+) -> list[ScanResult]:
+    """For each query (Q, K, D) the m best rows by codes: their scores and ascending positions.
+
+    Args:
+        positions: to choose from, ascending; None for all.
+        codes_of: gives the codes of a block to scan.
+    """
+    quantized = QuantizedQueries.quantize(queries)
+    m = min(m, len(rows) if positions is None else len(positions))
+    pieces = [
+        (block, chosen, first)
+        for block, chosen in rows.select(positions)
+        for first in range(0, len(block) if chosen is None else len(chosen), _PIECE_ROWS)
+    ]
+
+    def scan_pieces(pieces: list[ScanPiece]) -> TopRows:
+        best = TopRows.allocate(len(queries), m)
+        for block, chosen, first in pieces:
+            piece, codes, start = slice(first, first + _PIECE_ROWS), codes_of(block), block.start
+            if chosen is None:
+                codes, start = codes[piece], start + first
+            wanted = None if chosen is None else chosen[piece]
+            kernel.scan(best, codes, quantized, rows.keys, start, wanted)
+        return best
+
+    threads = min(torch.get_num_threads() if kernel.releases_gil else 1, len(pieces))
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(scan_pieces, [pieces[t::threads] for t in range(threads)]))
+    else:
+        found = [scan_pieces(pieces)]
+    return [_merge_threads(rows, found, query, m) for query in range(len(queries))]
+
+
+def _merge_threads(rows: RowBlocks, found: list[TopRows], query: int, m: int) -> ScanResult:
+    """The m best rows of a query, out of those that each thread found."""
+    scores = np.concatenate([best.scores[query, : best.count[query]] for best in found])
+    positions = np.concatenate([best.positions[query, : best.count[query]] for best in found])
+    if len(scores) > m:
+        order = top_k_order(scores, rows.keys[positions], m)
+        scores, positions = scores[order], positions[order]
+    ascending = np.argsort(positions)
+    return scores[ascending], positions[ascending]
+
+
+def rescore(
+    rows: RowBlocks, kernel: Kernel, query: NDArray[np.float32], positions: Positions
+) -> Scores:
+    """Scores (n) of the rows at ascending positions with a query (K, D).
+
+    Scores their fp16 tokens, or the dequantized codes of rows without tokens.
+    """
+    found = []
+    for block, chosen in rows.select(positions):
+        assert chosen is not None
+        if block.tokens is None:
+            tokens = dequantize(block.codes[chosen]).astype(np.float16)
+            chosen = np.arange(len(chosen))
+        else:
+            tokens = block.tokens
+        found.append(kernel.rescore(tokens, query, chosen))
+    return np.concatenate(found) if found else np.empty(0, np.float32)

@@ -14,10 +14,9 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from rag_vqa.errors import Mismatch, UsageError
-from rag_vqa.retriever.index import Keys, Scores, Tokens, ranking
+from rag_vqa.retriever.index import Codes, Keys, Scores, Tokens, rows
 from rag_vqa.retriever.index.index_files import load_tokens, save_tokens
-from rag_vqa.retriever.index.int8_quantization import Codes, dequantize
-from rag_vqa.retriever.index.row_blocks import check_rows
+from rag_vqa.retriever.index.rows import check_rows, dequantize
 
 _REQUEST_ROWS = 128  # rows of one request: 2 MB of fp32
 
@@ -96,17 +95,17 @@ class QdrantIndex:
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
-        queries = ranking.check_queries(queries, k, self._shape)
+        queries = rows.check_queries(queries, k, self._shape)
         total = len(self) if among is None else len(np.unique(among))
         condition = None
         if among is not None:
             ids = np.unique(np.asarray(among, np.int64))
             condition = models.Filter(must=[models.HasIdCondition(has_id=ids[ids >= 0].tolist())])
         results = [
-            self._search(query.tolist(), k, condition, total) if total else ranking.NO_RESULTS
+            self._search(query.tolist(), k, condition, total) if total else rows.NO_RESULTS
             for query in queries
         ]
-        return ranking.pad_results(results, k)
+        return rows.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -155,7 +154,7 @@ class QdrantIndex:
             scores = np.array([point.score for point in points], np.float32)
             # Of equal scores Qdrant may return any: ask for more until none can be left out.
             if len(points) < limit or limit == total or scores[-1] < scores[k - 1]:
-                order = ranking.top_k_order(scores, keys, k)
+                order = rows.top_k_order(scores, keys, k)
                 return keys[order], scores[order]
             limit = min(total, 2 * limit)
 

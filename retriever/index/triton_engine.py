@@ -17,10 +17,9 @@ import triton
 import triton.language as tl
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index import Keys, Positions, Scores, Tokens, ranking
+from rag_vqa.retriever.index import Codes, Keys, Positions, Scores, Tokens, rows
 from rag_vqa.retriever.index.index_files import load_tokens, save_tokens
-from rag_vqa.retriever.index.int8_quantization import Codes, dequantize
-from rag_vqa.retriever.index.row_blocks import JOINED_ROWS, KeyTable
+from rag_vqa.retriever.index.rows import JOINED_ROWS, KeyTable, dequantize
 
 _SCORES = 2**26  # computed at once, 256 MB: it limits how many queries go together
 # The share of rows below which copies of them are scored, above which all rows where they lie: a
@@ -76,12 +75,12 @@ class TritonIndex:
 
     def search(self, queries: Tokens, k: int, among: Keys | None = None) -> tuple[Keys, Scores]:
         """Keys (Q, k) and scores (Q, k) of the best rows; see `Index.search`."""
-        queries = ranking.check_queries(queries, k, self._table.shape)
+        queries = rows.check_queries(queries, k, self._table.shape)
         positions = self._table.positions_among(among)
         total = len(self._table.keys)
         count = len(self) if positions is None else len(positions)
         if not count:
-            return ranking.pad_results([ranking.NO_RESULTS] * len(queries), k)
+            return rows.pad_results([rows.NO_RESULTS] * len(queries), k)
         copied = positions if count < _COPIED * total else None
         excluded = None
         if positions is not None and copied is None:
@@ -91,7 +90,7 @@ class TritonIndex:
         for start in range(0, len(queries), step):
             batch = torch.from_numpy(queries[start : start + step]).to(self._device)
             results += self._search(batch, min(k, count), copied, excluded)
-        return ranking.pad_results(results, k)
+        return rows.pad_results(results, k)
 
     def save(self, path: Path) -> None:
         """Write all rows to one file, whole or not at all."""
@@ -142,7 +141,7 @@ class TritonIndex:
             found = columns.cpu().numpy()
             positions = found if copied is None else copied[found]
             row_scores = row[columns].cpu().numpy()
-            order = ranking.top_k_order(row_scores, keys[positions], k)
+            order = rows.top_k_order(row_scores, keys[positions], k)
             results.append((keys[positions[order]], row_scores[order]))
         return results
 

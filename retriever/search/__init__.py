@@ -1,43 +1,39 @@
-"""Search: queries to the best documents of a knowledge base, by late interaction.
+"""Search: queries to the best documents of a knowledge base, by late interaction, and by words.
 
-Knows how passages become documents and pages, ties, filters, which engine searches, and when its
-index is out of date. Does not know how scores are computed (index/, hybrid.py) nor what is on disk
-(store/).
+Knows how passages become documents and pages, ties, filters, how the rankings of tokens and words
+are fused, and when its index is out of date. Does not know how scores are computed (index/,
+bm25.py) nor what is on disk (store/).
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_vqa.errors import CorruptKnowledgeBase, RagVqaError, UsageError
+from rag_vqa.errors import UsageError
 from rag_vqa.retriever.index import (
-    ENGINES,
     NO_KEY,
     EngineChoice,
     HasCache,
     Index,
     Keys,
     Scores,
-    make_index,
-    suggest_engine,
+    choose_engine,
+    make_cached_index,
+    save_cache,
 )
-from rag_vqa.retriever.index.index_files import UNFINISHED
 from rag_vqa.retriever.modeling import TokenEncoder
+from rag_vqa.retriever.search.bm25 import WordIndex
 from rag_vqa.retriever.search.filters import matching_rows
-from rag_vqa.retriever.search.hybrid import Candidate, WordIndex, fuse_rankings, to_hits
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import Block, SegmentGone, join_blocks, read_blocks
-from rag_vqa.storage import atomic
-from rag_vqa.types import Hit, Passage, Query, Where
+from rag_vqa.types import Document, Hit, Passage, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.explain import Explanation
@@ -47,6 +43,8 @@ PassageSearch = Callable[[int, Keys | None], tuple[Keys, Scores]]  # the best k 
 # nothing, the documents that both rank low by chance outweigh the other's best ones. So this is
 # small; it was chosen on the demo's development half, in English and in German.
 FUSION_DEPTH = 10
+RRF_CONSTANT = 60  # as published: the larger, the less the first ranks stand out
+T = TypeVar("T", bound=Hashable)
 
 
 class Searchable(Protocol):
@@ -57,47 +55,6 @@ class Searchable(Protocol):
     @property
     def encoder(self) -> TokenEncoder: ...
     def __len__(self) -> int: ...
-
-
-def choose_engine(store: Store, engine: str) -> EngineChoice:
-    """The engine of that name, or for "auto" the one that suits the number of passages."""
-    if engine != "auto":
-        return EngineChoice(engine, f"{engine}, as asked")
-    return suggest_engine(store.count()[1], store.manifest.K, store.manifest.D)
-
-
-def make_empty_index(store: Store, choice: EngineChoice) -> Index:
-    """An index for the rows of a knowledge base, with the engine's cache if there is one."""
-    cache = _cache_path(store, choice)
-    options: dict[str, Any] = {} if cache is None or not cache.is_file() else {"cache": cache}
-    try:
-        return make_index(choice.engine, **options)
-    except CorruptKnowledgeBase as error:
-        warnings.warn(f"{error} It is computed anew.", stacklevel=2)
-        return make_index(choice.engine)
-
-
-def save_index_cache(store: Store, choice: EngineChoice, index: Index) -> None:
-    """Save what an index computed, for the next one. The caller holds the lock.
-
-    The cache can be computed again, so a failure to write it is a warning.
-    """
-    path = _cache_path(store, choice)
-    if path is None or not isinstance(index, HasCache):
-        return
-    try:
-        # The lock is ours, so a killed process left these.
-        for unfinished in store.folder.glob(f"{path.name}.*{UNFINISHED}"):
-            atomic.remove_file(unfinished)
-        index.save_cache(path)
-    except RagVqaError as error:
-        warnings.warn(f"{error} Until then each first search computes it anew.", stacklevel=2)
-
-
-def _cache_path(store: Store, choice: EngineChoice) -> Path | None:
-    """Where a knowledge base keeps the cache of an engine; None if the engine has none."""
-    name = ENGINES.get(choice.engine).cache_file
-    return store.folder / name if name else None
 
 
 class Retriever:
@@ -112,7 +69,8 @@ class Retriever:
 
     def __init__(self, kb: Searchable, engine: str = "auto") -> None:
         self._kb, self._store = kb, kb.store
-        self.choice: EngineChoice = choose_engine(kb.store, engine)
+        count, manifest = kb.store.count()[1], kb.store.manifest
+        self.choice: EngineChoice = choose_engine(engine, count, manifest.K, manifest.D)
         self._lock = threading.Lock()
         self._words: WordIndex | None = None  # made by the first hybrid search
         self._reset_index(generation=-1)
@@ -132,7 +90,7 @@ class Retriever:
         opened need not compute it. Raises Locked if another process is writing."""
         with self._lock, self._store.hold_writer_lock(), self._store.db.snapshot():
             self._refresh()
-            save_index_cache(self._store, self.choice, self._index)
+            save_cache(self._index, self.choice, self._store.folder)
 
     def search(
         self,
@@ -232,7 +190,7 @@ class Retriever:
 
     def _reset_index(self, generation: int) -> None:
         """Start with an empty index for the rows of one generation of segments."""
-        self._index: Index = make_empty_index(self._store, self.choice)
+        self._index: Index = make_cached_index(self.choice, self._store.folder)
         self._generation, self._commits, self._block = generation, -1, 0
         self._keys: Keys = np.empty(0, np.int64)  # (N,) ascending: the rows in the index …
         self._rows: Keys = np.empty(0, np.int64)  # (N,) … and the rows of their documents
@@ -326,3 +284,74 @@ class Retriever:
         new = [row for row in rows if row not in self._parent]
         self._parent |= {r: document.parent for r, document in self._store.documents(new).items()}
         return self._parent
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that a search found, before it is read from the store.
+
+    Attributes:
+        score: of its best passage.
+        row, key: the document's row, and the key of its best passage.
+        page: the row again, or the document's parent if pages are ranked.
+        scores: by stage, if there was more than one.
+    """
+
+    score: float
+    id: str
+    row: int
+    key: int
+    page: int | str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def reciprocal_rank_fusion(rankings: Iterable[Iterable[T]]) -> dict[T, float]:
+    """Σ 1 / (60 + rank) of each item over the rankings that have it, ranks from 1.
+
+    Source: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
+    individual Rank Learning Methods", SIGIR 2009.
+
+    >>> reciprocal_rank_fusion([["a", "b"], ["b"]]) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61}
+    True
+    """
+    fused: dict[T, float] = {}
+    for ranking in rankings:
+        for rank, item in enumerate(ranking, 1):
+            fused[item] = fused.get(item, 0.0) + 1 / (RRF_CONSTANT + rank)
+    return fused
+
+
+def fuse_rankings(by_tokens: Sequence[Candidate], by_words: Sequence[Candidate]) -> list[Candidate]:
+    """One ranking of two, equal scores by id.
+
+    A document in both keeps the passage that late interaction found.
+    """
+    stages = {"lexical": by_words, "retrieve": by_tokens}
+    scores: dict[int | str, dict[str, float]] = {}
+    best: dict[int | str, Candidate] = {}
+    for stage, ranking in stages.items():
+        for found in ranking:
+            scores.setdefault(found.page, {})[stage] = found.score
+            best[found.page] = found
+    pages = ([found.page for found in ranking] for ranking in stages.values())
+    for page, score in reciprocal_rank_fusion(pages).items():
+        best[page] = replace(best[page], score=score, scores={**scores[page], "fused": score})
+    return sorted(best.values(), key=lambda found: (-found.score, found.id))
+
+
+def to_hits(
+    ranked: Sequence[Candidate],
+    passages: Mapping[int, tuple[int, Passage]],
+    documents: Mapping[int, Document],
+) -> list[Hit]:
+    """Candidates as hits, ranks from 1.
+
+    Args:
+        passages: by key, each with its document's row.
+        documents: by row.
+    """
+    return [
+        Hit(documents[found.row], passages[found.key][1], rank, found.score,
+            found.scores or {"retrieve": found.score})
+        for rank, found in enumerate(ranked, 1)
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rag_vqa.errors import BadImage, BadInput, Missing, UsageError
 from rag_vqa.formats.document import parse_document
 from rag_vqa.images import content_hash, read_bytes
-from rag_vqa.retriever.index.int8_quantization import Codes
+from rag_vqa.retriever.index import Codes
 from rag_vqa.retriever.store.segments import damaged_file
 from rag_vqa.storage import atomic
 from rag_vqa.types import Document, ImageSource, Passage

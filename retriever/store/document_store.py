@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
-from rag_vqa.retriever.index.int8_quantization import quantize
+from rag_vqa.retriever.index.rows import quantize
 from rag_vqa.retriever.store import document_content, kb_manifest, segments
 from rag_vqa.retriever.store.database import DATABASE_FILE, Database
 from rag_vqa.retriever.store.document_content import (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase, UsageError
-from rag_vqa.retriever.index.int8_quantization import Codes
+from rag_vqa.retriever.index import Codes
 from rag_vqa.retriever.store.database import DATABASE_FILE
 from rag_vqa.retriever.store.document_content import Pictures
 from rag_vqa.retriever.store.document_store import has_foreign_files, remove_leftovers

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase
-from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype
+from rag_vqa.retriever.index import Codes
+from rag_vqa.retriever.index.rows import code_dtype
 from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.schema import COLUMNS, Commit, checksum_error, hash_bytes
 from rag_vqa.storage import atomic

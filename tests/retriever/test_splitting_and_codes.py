@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index import int8_quantization
+from rag_vqa.retriever.index import rows as index_rows
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.types import Query
@@ -43,13 +43,13 @@ def test_codes_alone_find_what_they_can_tell(tmp_path: Path, encoder: TokenEncod
         assert files == ["000002.codes"]
         (hits,) = kb.search([query], 39)
         rows = encoder.encode_passages([hit.passage for hit in hits]).astype(np.float16)
-        seen = int8_quantization.dequantize(int8_quantization.quantize(rows))
+        seen = index_rows.dequantize(index_rows.quantize(rows))
         pairs = np.einsum("id,njd->nij", encoder.encode_queries([query])[0], seen)
         due = pairs.max(-1).sum(-1)
         # The exact engine holds what it decodes in fp16: 2^-11 of each of K products.
         np.testing.assert_allclose([hit.score for hit in hits], due, atol=encoder.K * 2**-11)
         assert kb.verify() == ()
-        size = int8_quantization.code_dtype(encoder.K, encoder.D).itemsize
+        size = index_rows.code_dtype(encoder.K, encoder.D).itemsize
         assert kb.stats().token_bytes == 64 + 39 * size
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from rag_vqa.images import encode
-from rag_vqa.retriever.index import int8_quantization
+from rag_vqa.retriever.index import rows as index_rows
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.store.segments import RowReader
 from rag_vqa.types import Passage, Query
@@ -85,7 +85,7 @@ def held(kb: KnowledgeBase) -> Versions:
             )
             due_tokens = np.array([tokens(text) for _, text in rows])
             assert np.array_equal(stored, due_tokens)
-            assert np.array_equal(packed, int8_quantization.quantize(due_tokens))
+            assert np.array_equal(packed, index_rows.quantize(due_tokens))
     return found
 
 

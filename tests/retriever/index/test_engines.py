@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
 from rag_vqa.retriever.index import ENGINES, NO_KEY, Index, kernels, make_index
-from rag_vqa.retriever.index.int8_quantization import dequantize, quantize
+from rag_vqa.retriever.index.rows import dequantize, quantize
 
 Floats = NDArray[np.float32]
 SHAPES = [(32, 128), (16, 64), (1, 128), (3, 6)]  # the last fills no register

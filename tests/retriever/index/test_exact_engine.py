@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rag_vqa.retriever.index.exact_engine import ExactIndex
-from rag_vqa.retriever.index.int8_quantization import quantize
+from rag_vqa.retriever.index.rows import quantize
 
 
 def unit(*shape: int, seed: int = 0) -> np.ndarray:
@@ -50,14 +50,14 @@ def test_many_small_additions_become_few_blocks() -> None:
 def test_threads_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from rag_vqa.retriever.index import ranking
+    from rag_vqa.retriever.index import kernels
 
     rows, queries = unit(900, 4, 16), unit(5, 4, 16, seed=1)
     index = ExactIndex()
     index.add(rows, np.random.default_rng(0).permutation(900))
     index.delete(np.arange(100))
     alone = index.search(queries, 20)
-    monkeypatch.setattr(ranking, "_PIECE_ROWS", 50)
+    monkeypatch.setattr(kernels, "_PIECE_ROWS", 50)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for given, wanted in zip(index.search(queries, 20), alone, strict=True):
         np.testing.assert_array_equal(given, wanted)

@@ -9,7 +9,7 @@ from rag_vqa.errors import CorruptKnowledgeBase, Missing
 from rag_vqa.retriever.index import faiss_engine
 from rag_vqa.retriever.index.faiss_engine import MEANS, FaissIndex, row_means
 from rag_vqa.retriever.index.index_files import CandidateCache, row_checksums
-from rag_vqa.retriever.index.int8_quantization import quantize
+from rag_vqa.retriever.index.rows import quantize
 
 pytest.importorskip("faiss")
 K, D = 8, 32

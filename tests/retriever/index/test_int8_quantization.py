@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rag_vqa.retriever.index.int8_quantization import code_dtype, dequantize, quantize
+from rag_vqa.retriever.index.rows import code_dtype, dequantize, quantize
 
 
 @pytest.mark.parametrize(("K", "D"), [(32, 128), (16, 64), (1, 128), (1, 1024)])

@@ -5,8 +5,8 @@ import pytest
 
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.index import kernels
-from rag_vqa.retriever.index.int8_quantization import quantize
 from rag_vqa.retriever.index.kernels import QuantizedQueries, TopRows
+from rag_vqa.retriever.index.rows import quantize
 
 KERNELS = ("avx512-vnni", "avx2", "portable", "torch")
 SHAPES = [(32, 32, 128), (16, 4, 64), (1, 1, 128), (40, 7, 20), (3, 5, 6), (2, 3, 1500)]

@@ -12,8 +12,8 @@ import pytest
 
 from rag_vqa.cli.app import run
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index import ENGINES, NO_KEY, Engine, Keys, Scores, Tokens, make_index
-from rag_vqa.retriever.index.int8_quantization import Codes, dequantize
+from rag_vqa.retriever.index import ENGINES, NO_KEY, Codes, Engine, Keys, Scores, Tokens, make_index
+from rag_vqa.retriever.index.rows import dequantize
 
 
 class ToyIndex:

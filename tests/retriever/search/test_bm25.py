@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rag_vqa.errors import Missing
 from rag_vqa.retriever.index import NO_KEY
-from rag_vqa.retriever.search import hybrid
-from rag_vqa.retriever.search.hybrid import MAX_QUERY_WORDS, WordIndex, query_words
+from rag_vqa.retriever.search import bm25 as search_bm25
+from rag_vqa.retriever.search.bm25 import MAX_QUERY_WORDS, WordIndex, query_words
 
 NONE = np.empty(0, np.int64)
 
@@ -138,7 +138,7 @@ def test_a_python_without_fts5_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     connect = sqlite3.connect
     monkeypatch.setattr(
-        hybrid.sqlite3, "connect", lambda *a, **named: connect(*a, factory=Without, **named)
+        search_bm25.sqlite3, "connect", lambda *a, **named: connect(*a, factory=Without, **named)
     )
     with pytest.raises(Missing, match=r"no_fts5.*Install another build of Python"):
         WordIndex()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index.row_blocks import memory_map_of
+from rag_vqa.retriever.index.rows import memory_map_of
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.types import Hit, Passage, Query

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rag_vqa.errors import CorruptKnowledgeBase
-from rag_vqa.retriever.index import int8_quantization
+from rag_vqa.retriever.index import rows as index_rows
 from rag_vqa.retriever.store.segments import Block, SegmentGone, Segments, join_blocks
 
 
@@ -25,7 +25,7 @@ def rows(number: int, seed: int = 0) -> np.ndarray:
 
 def test_the_layout_is_what_it_says(segments: Segments) -> None:
     tokens = rows(3)
-    packed = int8_quantization.quantize(tokens)
+    packed = index_rows.quantize(tokens)
     hashes = segments.append(1, 0, tokens, packed)
     for kind, data, due in (("tokens", tokens, hashes[0]), ("codes", packed, hashes[1])):
         written = segments.path(1, kind).read_bytes()
@@ -39,29 +39,29 @@ def test_the_layout_is_what_it_says(segments: Segments) -> None:
 
 def test_what_was_appended_is_read(segments: Segments) -> None:
     first, second = rows(3), rows(2, seed=1)
-    segments.append(1, 0, first, int8_quantization.quantize(first))
-    segments.append(1, 3, second, int8_quantization.quantize(second))
+    segments.append(1, 0, first, index_rows.quantize(first))
+    segments.append(1, 3, second, index_rows.quantize(second))
     tokens, packed = segments.read(1, 2, 3)
     both = np.concatenate([first, second])[2:]
     assert tokens is not None and np.array_equal(tokens, both)
-    assert packed.dtype == int8_quantization.code_dtype(2, 8) and np.array_equal(
-        packed, int8_quantization.quantize(both)
+    assert packed.dtype == index_rows.code_dtype(2, 8) and np.array_equal(
+        packed, index_rows.quantize(both)
     )
     assert not tokens.flags.writeable and not packed.flags.writeable
 
 
 def test_what_a_killed_commit_left_is_written_over(segments: Segments) -> None:
     left, new = rows(9), rows(2, seed=1)
-    segments.append(1, 0, left, int8_quantization.quantize(left))
+    segments.append(1, 0, left, index_rows.quantize(left))
     segments.start(1)  # nothing was committed: begun again, and not cut
-    segments.append(1, 0, new, int8_quantization.quantize(new))
+    segments.append(1, 0, new, index_rows.quantize(new))
     segments.check(1, 2)
     tokens, _ = segments.read(1, 0, 2)
     assert tokens is not None and np.array_equal(tokens, new)
 
 
 def test_a_file_too_short_is_never_mapped(segments: Segments) -> None:
-    segments.append(1, 0, rows(3), int8_quantization.quantize(rows(3)))
+    segments.append(1, 0, rows(3), index_rows.quantize(rows(3)))
     for ask in (lambda: segments.read(1, 0, 4), lambda: segments.check(1, 4)):
         with pytest.raises(CorruptKnowledgeBase, match=r"000001\.codes is damaged at byte \d+"):
             ask()

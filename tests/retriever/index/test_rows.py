@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rag_vqa.retriever.index.int8_quantization import quantize
-from rag_vqa.retriever.index.row_blocks import JOINED_ROWS, RowBlocks, memory_map_of
+from rag_vqa.retriever.index.rows import JOINED_ROWS, RowBlocks, memory_map_of, quantize
 
 HEAD, N, K, D = 64, 3 * JOINED_ROWS, 1, 4
 TOKENS = np.random.default_rng(0).normal(size=(N, K, D)).astype(np.float16)

@@ -1,9 +1,9 @@
-"""Hybrid search: BM25 over the passages' words, fused with late interaction by reciprocal rank.
+"""BM25: ranks passages by the words that they share with a query.
 
-Knows words, SQLite's FTS5, rankings and scores. Does not know documents on disk, nor the index of
-tokens. The first hybrid search makes the word index from the passages, in seconds, in a temporary
-database; later ones update it by keys. So a knowledge base is neither bigger nor slower to build
-for it, older ones have it too, and a read-only folder is no obstacle.
+Knows words, SQLite's FTS5 and scores. Does not know documents on disk, nor how its ranking is fused
+with late interaction's. The first hybrid search makes the word index from the passages, in seconds,
+in a temporary database; later ones update it by keys. So a knowledge base is neither bigger nor
+slower to build for it, older ones have it too, and a read-only folder is no obstacle.
 
 Words are runs of Unicode's letters, digits and marks, without case and accents, not stemmed. In
 scripts without spaces between words (Chinese, Japanese, Thai, …), and in Korean, a word is two
@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TypeVar
 from unicodedata import category
 
 import numpy as np
 
 from rag_vqa.errors import Missing
 from rag_vqa.retriever.index import NO_KEY, Keys, Scores
-from rag_vqa.types import Document, Hit, Passage
 
 # Different words of a question that are searched for; an encoder reads 77 tokens.
 MAX_QUERY_WORDS = 256
@@ -34,8 +31,6 @@ _UNSPACED = re.compile(
     "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30ff\uff66-\uff9f"  # Japanese
     "\uac00-\ud7a3\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"  # Korean, Han
 )
-RRF_CONSTANT = 60  # as published: the larger, the less the first ranks stand out
-T = TypeVar("T", bound=Hashable)
 
 
 class WordIndex:
@@ -137,74 +132,3 @@ def _pair_unspaced(text: str) -> str:
         return f" {' '.join(a + b for a, b in pairwise(characters)) or characters} "
 
     return _UNSPACED.sub(pairs_of, text)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A document that a search found, before it is read from the store.
-
-    Attributes:
-        score: of its best passage.
-        row, key: the document's row, and the key of its best passage.
-        page: the row again, or the document's parent if pages are ranked.
-        scores: by stage, if there was more than one.
-    """
-
-    score: float
-    id: str
-    row: int
-    key: int
-    page: int | str
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
-def reciprocal_rank_fusion(rankings: Iterable[Iterable[T]]) -> dict[T, float]:
-    """Σ 1 / (60 + rank) of each item over the rankings that have it, ranks from 1.
-
-    Source: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
-    individual Rank Learning Methods", SIGIR 2009.
-
-    >>> reciprocal_rank_fusion([["a", "b"], ["b"]]) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61}
-    True
-    """
-    fused: dict[T, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, 1):
-            fused[item] = fused.get(item, 0.0) + 1 / (RRF_CONSTANT + rank)
-    return fused
-
-
-def fuse_rankings(by_tokens: Sequence[Candidate], by_words: Sequence[Candidate]) -> list[Candidate]:
-    """One ranking of two, equal scores by id.
-
-    A document in both keeps the passage that late interaction found.
-    """
-    stages = {"lexical": by_words, "retrieve": by_tokens}
-    scores: dict[int | str, dict[str, float]] = {}
-    best: dict[int | str, Candidate] = {}
-    for stage, ranking in stages.items():
-        for found in ranking:
-            scores.setdefault(found.page, {})[stage] = found.score
-            best[found.page] = found
-    pages = ([found.page for found in ranking] for ranking in stages.values())
-    for page, score in reciprocal_rank_fusion(pages).items():
-        best[page] = replace(best[page], score=score, scores={**scores[page], "fused": score})
-    return sorted(best.values(), key=lambda found: (-found.score, found.id))
-
-
-def to_hits(
-    ranked: Sequence[Candidate],
-    passages: Mapping[int, tuple[int, Passage]],
-    documents: Mapping[int, Document],
-) -> list[Hit]:
-    """Candidates as hits, ranks from 1.
-
-    Args:
-        passages: by key, each with its document's row.
-        documents: by row.
-    """
-    return [
-        Hit(documents[found.row], passages[found.key][1], rank, found.score,
-            found.scores or {"retrieve": found.score})
-        for rank, found in enumerate(ranked, 1)
-    ]  # fmt: skip

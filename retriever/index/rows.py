@@ -1,7 +1,10 @@
-"""Rows of an index in memory: keys, positions, and blocks of tokens and codes kept by reference.
+"""Rows of an index in memory: int8 codes, keys and positions, blocks, and what every engine checks.
 
-Knows which row has which key, what is deleted and what must be refused, and joins neighbouring
-blocks of one mapped file into one mapping without copying. Does not know scores.
+Knows the format of an int8 row (a quarter of the tokens' size, one scale a token, nothing trained)
+and its arithmetic, which row has which key, what is deleted, what must be refused, and how results
+are ordered and padded. Keeps blocks of tokens and codes by reference, and joins neighbouring blocks
+of one mapped file into one mapping without copying. Does not know scores or files, and needs no
+torch.
 """
 
 from __future__ import annotations
@@ -15,13 +18,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
-from rag_vqa.retriever.index import Keys, Positions, Tokens
-from rag_vqa.retriever.index.int8_quantization import Codes, code_dtype, quantize
+from rag_vqa.retriever.index import NO_KEY, Codes, Keys, Positions, Scores, Tokens
 
+_MAX_CODE = 127  # the range is symmetric: -128 is never used
+_ROWS_AT_ONCE = 4096  # so that memory stays flat
 # Blocks of up to this many rows are joined, so that many small additions stay quick to search.
 JOINED_ROWS = 2048
 _CHECKED_ROWS = 4096  # rows checked at once, so that a mapped block is never copied whole
 Array = NDArray[Any]
+NO_RESULTS: tuple[Keys, Scores] = (np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def code_dtype(K: int, D: int) -> np.dtype[np.void]:
+    """One row: for each token its values, the worth of one unit (scale), and their sum.
+
+    The sums let a processor multiply unsigned by signed bytes: Σ (q + 128) d = Σ q d + 128 Σ d.
+    """
+    return np.dtype([("values", "i1", (K, D)), ("scales", "<f2", (K,)), ("sums", "<i4", (K,))])
+
+
+def quantize(tokens: NDArray[np.floating]) -> Codes:
+    """(N, K, D), finite → (N,) codes. Each number is off by at most half of its token's scale.
+
+    >>> codes = quantize(np.array([[[1.0, -0.5]]]))
+    >>> codes["values"].tolist(), codes["sums"].tolist()
+    ([[[127, -63]]], [[64]])
+    """
+    N, K, D = tokens.shape
+    codes = np.empty(N, code_dtype(K, D))
+    for start in range(0, N, _ROWS_AT_ONCE):
+        part = np.asarray(tokens[start : start + _ROWS_AT_ONCE], np.float32)
+        coded = codes[start : start + _ROWS_AT_ONCE]
+        scales = (np.abs(part).max(axis=2) / _MAX_CODE).astype(np.float16)
+        # Rounding a scale down would carry the largest value beyond 127; 0 would divide by 0.
+        scales = np.maximum(np.nextafter(scales, np.float16(np.inf)), np.finfo(np.float16).tiny)
+        values = np.rint(part / scales[..., None].astype(np.float32))
+        coded["values"], coded["scales"] = values, scales
+        coded["sums"] = values.sum(axis=2)
+    return codes
+
+
+def dequantize(codes: Codes) -> NDArray[np.float32]:
+    """(N,) codes → (N, K, D) tokens, to within half a scale."""
+    scales = codes["scales"].astype(np.float32)
+    tokens: NDArray[np.float32] = codes["values"].astype(np.float32) * scales[..., None]
+    return tokens
 
 
 class KeyTable:
@@ -236,3 +277,36 @@ def memory_map_of(array: Array) -> np.memmap[Any, Any] | None:
             return base if base.nbytes == array.nbytes else None
         base = base.base
     return None
+
+
+def check_queries(queries: Tokens, k: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Queries (Q, K, D) as contiguous fp32.
+
+    Args:
+        shape: the index's (K, D), (0, 0) if it is empty.
+
+    Raises:
+        UsageError: k < 1, another shape, NaN or infinity.
+    """
+    if k < 1:
+        raise UsageError(f"k is {k}: ask for at least 1.")
+    queries = np.ascontiguousarray(queries, np.float32)
+    if queries.ndim != 3 or (shape != (0, 0) and queries.shape[1:] != shape):
+        raise UsageError(f"Queries of shape {queries.shape} cannot search rows of {shape}.")
+    if not np.isfinite(queries).all():
+        raise UsageError("Queries hold NaN or infinity: the encoder that made them is broken.")
+    return queries
+
+
+def top_k_order(scores: Scores, keys: Keys, k: int) -> NDArray[np.intp]:
+    """Indices of the k best, best first: by falling score, then rising key."""
+    return np.lexsort((keys, -scores))[:k]
+
+
+def pad_results(results: list[tuple[Keys, Scores]], k: int) -> tuple[Keys, Scores]:
+    """Results of up to k rows for each query → keys (Q, k) and scores (Q, k)."""
+    keys = np.full((len(results), k), NO_KEY, np.int64)
+    scores = np.full((len(results), k), -np.inf, np.float32)
+    for row, (some_keys, some_scores) in enumerate(results):
+        keys[row, : len(some_keys)], scores[row, : len(some_keys)] = some_keys, some_scores
+    return keys, scores

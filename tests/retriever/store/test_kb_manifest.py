@@ -125,7 +125,7 @@ def test_an_encoder_that_does_not_match_is_refused(
 def test_other_splitting_is_refused(
     kb: KnowledgeBase, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_vqa.retriever.compatibility.SPLITTINGS", {"window": "window-9"})
+    monkeypatch.setattr("rag_vqa.retriever.store.kb_manifest.SPLITTINGS", {"window": "window-9"})
     with pytest.raises(
         Mismatch, match=r"split by 'window-1', this rag-vqa knows window-9\. Rebuild"
     ):
