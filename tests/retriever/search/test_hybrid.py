@@ -200,7 +200,7 @@ def test_words_that_could_not_be_read_are_read_at_the_next_search(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(kb.store, "texts", broken)
+        patched.setattr(kb.store, "passage_texts", broken)
         with pytest.raises(KeyboardInterrupt):
             kb.search([Query("w1")], 1)
     assert "lexical" in kb.search([Query("w1 w2 w3")], 1)[0][0].scores
