@@ -1,8 +1,8 @@
-"""What `rag-vqa serve` withstands: 200 at once, slow clients, uploads without end, many requests.
+"""Load test of `rag-vqa serve`: 200 clients at once, slow clients, endless uploads, many requests.
 
-The server is a process of its own over a small knowledge base of the embedded retriever, with the
-embedded reader or (`--reader fake`) one that says three words, which leaves HTTP alone to be
-measured. It knows requests and /proc. It does not know the server's inside.
+The server runs in its own process, over a small knowledge base of the embedded retriever. With the
+embedded reader it measures answers; with `--reader fake`, which writes three words, HTTP alone.
+Knows requests and /proc. Does not know the server's code.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ from pathlib import Path
 from conftest import FakeEncoder, FakeReader
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.server.app import create_app
+from rag_vqa.server.app import create_app, open_socket, run_app
 from rag_vqa.server.engine.engine import Engine
-from rag_vqa.server.app import listen, serve
 from rag_vqa.server.service import Service
 class Forgetful(FakeReader):
     def generate(self, *given):
@@ -47,9 +46,9 @@ class Forgetful(FakeReader):
 folder = Path(sys.argv[1])
 with KnowledgeBase.create(folder, FakeEncoder()) as kb:
     kb.add([{"id": str(n), "text": f"The capital of Land {n} is Town {n}."} for n in range(20)])
-    taken = listen("127.0.0.1", 0)
-    print(f"http://127.0.0.1:{taken.getsockname()[1]}/", file=sys.stderr, flush=True)
-    serve(create_app(Service(Engine(RagVqa(kb, Forgetful(), k=3)))), taken, quiet=True)
+    listener = open_socket("127.0.0.1", 0)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/", file=sys.stderr, flush=True)
+    run_app(create_app(Service(Engine(RagVqa(kb, Forgetful(), k=3)))), listener, quiet=True)
 """
 
 

@@ -1,9 +1,9 @@
 """How many questions a server's engine answers, one after another and 16 at once, with the demo's
 models at default settings.
 
-It knows the engine, its clients and a clock; HTTP is not in it. Every question is another one, its
-picture comes as the bytes of a file, and a client asks the next as soon as it is answered. Both
-ways are measured in turn. No figure of it is a test.
+Knows the engine, its clients and a clock. Does not measure HTTP. All questions differ, their
+pictures are bytes of files, and a client asks its next question as soon as the last one is
+answered. Both ways are measured in turn. No figure of it is a test.
 
     python benchmarks/serve.py --note "what else was running"
 """
@@ -51,7 +51,7 @@ def questions(count: int) -> list[Question]:
 
 
 async def answered(engine: Engine, asked: list[Question], clients: int) -> dict[str, Any]:
-    """All questions by so many clients: seconds of the whole, and of each question."""
+    """All questions, asked by this many clients: seconds in total, and of each question."""
     left, each = iter(asked), []
 
     async def client() -> None:

@@ -1,4 +1,4 @@
-"""Ask a server of rag-vqa with OpenAI's own client, streaming.
+"""Ask a rag-vqa server with OpenAI's own client, streaming.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 rag-vqa serve flags.kb

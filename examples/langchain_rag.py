@@ -1,4 +1,4 @@
-"""Search a knowledge base and answer out of it through LangChain.
+"""Search a knowledge base and answer from it through LangChain.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 python examples/langchain_rag.py flags.kb flag.png

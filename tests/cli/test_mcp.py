@@ -1,4 +1,4 @@
-"""`rag-vqa mcp`: what is refused, and that a client is greeted before any model loads."""
+"""`rag-vqa mcp`: what is refused, and that clients get a reply before any model loads."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`rag-vqa serve`: what is refused before a model loads, and a server of its own process."""
+"""`rag-vqa serve`: what is refused before a model loads, and a server in its own process."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_the_page_names_the_command_that_asks_the_same(
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> Path:
-    """A small knowledge base of the embedded retriever."""
+    """A small knowledge base, built with the embedded retriever."""
     folder = tmp_path_factory.mktemp("flags")
     source = folder / "docs.jsonl"
     rows = [{"id": f"{n}", "text": f"The capital of Land {n} is Town {n}."} for n in range(3)]

@@ -1,4 +1,4 @@
-"""What LangChain's own tests do not ask: pictures, evidence, stop texts, and what is refused."""
+"""LangChain, beyond its own tests: pictures, evidence, stop sequences, and refused arguments."""
 
 import base64
 import importlib

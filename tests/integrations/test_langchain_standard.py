@@ -1,7 +1,7 @@
 """LangChain's own tests of a retriever and a chat model, with fakes for both models.
 
-What does not apply (tools, structured output, addresses of pictures, models by name) is said by the
-suite's own properties. Constructor arguments that would be ignored are refused, so that the
+What does not apply (tools, structured output, addresses of pictures, models by name) is declared
+by the suite's own properties. Constructor arguments that would be ignored are refused, so that the
 suite's standard ones (timeout, retries, a key) are not given.
 """
 
@@ -42,7 +42,7 @@ class TestRetriever(RetrieversIntegrationTests):
 
 
 class ChatModel:
-    """What both suites are told of the chat model."""
+    """How both suites make and describe the chat model."""
 
     @pytest.fixture(autouse=True)
     def opened(

@@ -1,4 +1,4 @@
-"""Nodes of LlamaIndex: text, picture, score, and where they are from."""
+"""LlamaIndex nodes: text, picture, score and source."""
 
 import threading
 from collections.abc import Iterator

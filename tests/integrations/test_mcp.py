@@ -1,4 +1,4 @@
-"""The MCP server through a client, in this process with fakes.
+"""The MCP server, through a client in this process, with fake models.
 
 As a program over stdio it is run by tests/examples/test_frameworks.py.
 """

@@ -1,4 +1,4 @@
-"""A server's parts, of fakes."""
+"""The parts of a server, with fake models."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Make = Callable[..., Service]
 
 @pytest.fixture
 def make(birds: Path, encoder: Any, reader: Any, request: pytest.FixtureRequest) -> Make:
-    """Services over the three birds; the reader says `In burrows [1].`"""
+    """Makes services over the three birds; the reader answers `In burrows [1].`"""
 
     def made(*, reader: Any = reader, queue: int = 32, **parts: Any) -> Service:
         kb = KnowledgeBase.open(birds, encoder)
@@ -30,7 +30,7 @@ def make(birds: Path, encoder: Any, reader: Any, request: pytest.FixtureRequest)
 
 @pytest.fixture
 def gate(reader: Any) -> Any:
-    """A reader that writes one word and waits until it is opened."""
+    """A reader that waits until its gate is opened, then writes one word."""
 
     class Gated(type(reader)):  # type: ignore[misc]
         opened = threading.Event()
@@ -55,6 +55,6 @@ def held() -> HeldReader:
 
 @pytest.fixture
 def rag(birds: Path, encoder: Any, held: HeldReader) -> Iterator[RagVqa]:
-    """A pipeline over the birds whose reader is held."""
+    """A pipeline over the birds, with a reader that the test holds."""
     with KnowledgeBase.open(birds, encoder) as kb:
         yield RagVqa(kb, held, k=2)

@@ -1,4 +1,4 @@
-"""A server that is told to end: what is in flight is finished, or told when that takes too long."""
+"""Shutdown: running requests finish, or get an error if they take too long."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CLOSING = {
     "type": "server_error",
     "code": "closing",
 }
-# `rag-vqa serve` as it is started, but for the model that encodes and the seconds it waits.
+# `rag-vqa serve` with a fake encoder and a shorter wait at shutdown.
 SERVE = """
 import sys
 from conftest import FakeEncoder

@@ -16,7 +16,7 @@ async def nothing(*_: object) -> None: ...
 
 
 def sent(pieces, headers=()) -> dict:
-    """What the server does with a body that comes in such pieces, as ASGI has them."""
+    """The status for a body that arrives in these pieces, and how many bytes were taken."""
     given, waiting = [], iter(pieces)
 
     async def receive():

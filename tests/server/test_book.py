@@ -1,4 +1,4 @@
-"""The shell lines of the book's page on serving do what the page says."""
+"""The shell commands in docs/serving.md do what the page says."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from rag_vqa.server.service import Service
 
 @pytest.fixture
 def shell(root: Path) -> list[str]:
-    """The two blocks, in order: a question, and a token."""
+    """The page's two blocks, in order: ask a question, make a token."""
     page = (root / "docs" / "serving.md").read_text("utf-8")
     mark = "<!-- run: tests/server/test_book.py -->"
     return re.findall(rf"^{mark}\n```text\n(.*?)^```$", page, re.M | re.S)

@@ -1,4 +1,4 @@
-"""What docs/serving.md shows of the official client, run against a server of fakes."""
+"""The Python snippet in docs/serving.md runs against a server with fake models."""
 
 import contextlib
 import io

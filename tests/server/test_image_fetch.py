@@ -1,4 +1,4 @@
-"""Pictures that are fetched: from whom, how long, how much, and what is said where they are not."""
+"""The image fetcher: which servers it asks, for how long, how many bytes, and its one error."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ def refusal(fetching: ImageFetcher, address: str, held: list[int] | None = None)
 
 @pytest.fixture
 def said() -> str:
-    """What is said of whatever cannot be fetched: here, of what is no address at all."""
+    """The error for everything that cannot be fetched, here for something that is no address."""
     return refusal(ImageFetcher(), "none")
 
 

@@ -1,4 +1,4 @@
-"""Whatever a client makes of the schema, right or wrong: no 5xx."""
+"""No request made from the schema, valid or not, gets a 5xx."""
 
 from collections import Counter
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Nothing of a question or an upload is written or logged, unless the operator asked for it."""
+"""Questions and uploads are neither written nor logged, unless the operator asked for it."""
 
 import base64
 import io

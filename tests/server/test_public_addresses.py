@@ -1,5 +1,4 @@
-"""Which numbers are machines of the internet: one of each range that IANA set apart, and its
-neighbours that it did not."""
+"""Public addresses: one address of each special range of IANA, and its ordinary neighbours."""
 
 import pytest
 

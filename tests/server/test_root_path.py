@@ -1,4 +1,4 @@
-"""Below a path that a proxy gives: whether it hands that on or takes it off."""
+"""A server below a proxy's path, whether the proxy strips the path or not."""
 
 import io
 import urllib.request

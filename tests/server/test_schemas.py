@@ -1,4 +1,4 @@
-"""What a request may say: refused in our words, and nothing is passed over."""
+"""Request bodies: every field is used, or refused with our own message."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Pictures that are opened: who waits for it has a place in the queue, or is told to come back."""
+"""Uploads: a question whose picture is being opened holds a place in the queue, or gets a 429."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from rag_vqa.server.uploads import display_image, open_data_url
 
 
 class Opening:
-    """`images.load`, held."""
+    """`images.load`, which waits for the test."""
 
     def __init__(self) -> None:
         self.load, self.gate, self.count = images.load, threading.Event(), 0

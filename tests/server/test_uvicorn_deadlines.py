@@ -1,4 +1,4 @@
-"""Slow clients, with deadlines made short."""
+"""Slow clients, with short deadlines."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ def is_cut(connection: socket.socket) -> bool:
 
 
 def trickle(connection: socket.socket, data: bytes, seconds: float = 5.0) -> bool:
-    """Sends a byte at a time; True if the server cut it off."""
+    """Sends one byte at a time; True if the server disconnects."""
     end = time.monotonic() + seconds
     try:
         for byte in data:

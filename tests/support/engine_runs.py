@@ -1,4 +1,4 @@
-"""An engine in a loop of its own over a reader that is held, and questions put to it."""
+"""Runs an engine in its own event loop, with a reader that the test holds, and asks questions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHOLE = "word 0 word 1 word 2 word 3"
 
 
 def run(rag: RagVqa, work: Callable[[Engine], Awaitable[None]], **options: int) -> Engine:
-    """`work` with a started engine, in a loop of its own."""
+    """Run `work` with a started engine, in its own event loop."""
     reader: Any = rag.reader
 
     async def whole() -> Engine:
@@ -46,12 +46,12 @@ def asks(text: str, **given: Any) -> Question:
 
 
 async def off(call: Callable[[], object]) -> None:
-    """Wait for a thread without holding up the loop."""
+    """Wait for a thread without blocking the loop."""
     await asyncio.to_thread(call)
 
 
 async def found(engine: Engine, *asked: PendingQuestion) -> None:
-    """All of them are retrieved, and in line for the reader."""
+    """Wait until all of them are retrieved and queued for the reader."""
     for one in asked:
         assert isinstance(await anext(one), tuple)
     await engine.run_in_retriever(lambda: None)
@@ -63,7 +63,7 @@ async def refused(work: Awaitable[object], why: str) -> None:
 
 
 async def first(engine: Engine, held: HeldReader) -> PendingQuestion:
-    """A question whose batch has begun and is held."""
+    """Ask a question, and wait until its batch has begun and is held."""
     asked = engine.ask(asks("first"))
     await off(held.begins)
     return asked

@@ -1,4 +1,4 @@
-"""A reader that waits where a test holds it: events, no sleeps."""
+"""A reader that waits until the test lets it go on: by events, without sleeps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HeldReader:
         self.begun = threading.Semaphore(0)
 
     def let(self, steps: int = 1000) -> None:
-        """So many further steps."""
+        """Allow this many further steps."""
         self.steps.release(steps)
 
     def begins(self) -> None:

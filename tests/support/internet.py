@@ -1,4 +1,4 @@
-"""An internet of one server of this machine, which stands for every public one."""
+"""A fake internet: one local server that stands for every public server."""
 
 import asyncio
 import socket
@@ -78,7 +78,7 @@ class Internet:
 
 
 def own_certificate(folder: Path, authority: bool = False) -> ssl.SSLContext:
-    """Of pictures.example, signed by itself; made for these tests, and of no use elsewhere."""
+    """A self-signed certificate of pictures.example, made for these tests only."""
     file = folder / "pictures.example.pem"
     if authority:
         return ssl.create_default_context(cafile=str(file))

@@ -1,4 +1,4 @@
-"""A server that answers as the HTTP contract says, out of what a test gives it: for the page.
+"""A fake server for the page: answers by the HTTP contract with what the test prepares.
 
 It knows routes and canned answers, and runs beside the test in a thread. No model, no search.
 """
@@ -71,7 +71,7 @@ OFFERED["image"] = "/v1/gallery/0"
 
 @dataclass
 class Canned:
-    """What the server says; a test changes it before it asks."""
+    """The server's answers; a test changes them before the page asks."""
 
     hits: list[dict[str, Any]] = field(default_factory=lambda: [hit(1), hit(2), hit(3)])
     says: str = "Kingston [1], not [9]."
@@ -79,9 +79,9 @@ class Canned:
     rest: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     explanation: dict[str, Any] = field(default_factory=dict)
-    held: int | None = None  # after so many words the answer waits until the client leaves
-    busy: int = 0  # so many questions are refused for now
-    loading: int = 0  # so many requests come too early
+    held: int | None = None  # after this many words the answer waits until the client leaves
+    busy: int = 0  # number of questions to refuse
+    loading: int = 0  # number of requests to answer while models load
     token: str = ""
     broken: bool = False  # the stream ends in the middle
     late_error: str = ""  # the stream says so in the middle
@@ -143,7 +143,7 @@ class Canned:
 
 @dataclass
 class Stage:
-    """A server that runs for many tests, and what it says just now."""
+    """A server that runs for many tests, and its current answers."""
 
     canned: Canned = field(default_factory=Canned)
     address: str = ""

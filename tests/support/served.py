@@ -1,4 +1,4 @@
-"""A server of fakes: in this thread (`client`), or behind a real address (`running`)."""
+"""A server with fake models: in this thread (`client`), or at a real address (`running`)."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ QUESTION = "where do puffins nest"
 
 
 def chat(text: str = QUESTION, *pictures: str, **more: Any) -> dict[str, Any]:
-    """A request of chat completions."""
+    """The body of a chat completion."""
     content: Any = text
     if pictures:
         shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
@@ -40,7 +40,7 @@ def data_url(data: bytes, kind: str = "png") -> str:
 
 
 def with_exif(text: str) -> bytes:
-    """A photo that says where it was taken, and by whom."""
+    """A photo whose EXIF names its place and its author."""
     exif = Image.Exif()
     exif[0x013B] = text  # Artist
     exif[0x010E] = text  # ImageDescription
@@ -50,7 +50,7 @@ def with_exif(text: str) -> bytes:
 
 @contextmanager
 def client(service: Service, **headers: str) -> Iterator[TestClient]:
-    """A client of a server that is warm; its own name is 127.0.0.1."""
+    """A client of a server that is ready, at 127.0.0.1."""
     app = create_app(service)
     at = ("127.0.0.1", 5000)
     with TestClient(app, "http://127.0.0.1", headers=headers, client=at) as asking:
@@ -62,7 +62,7 @@ def client(service: Service, **headers: str) -> Iterator[TestClient]:
 def running(
     service: Service, root_path: str = "", stop_seconds: float = 5, host: str = "127.0.0.1"
 ) -> Iterator[str]:
-    """The address of a server that uvicorn runs in a thread."""
+    """Runs a server in a thread with uvicorn; yields its address."""
     taken = open_socket(host, 0)
     app = create_app(service)
     server = make_uvicorn_server(app, root_path, stop_seconds)

@@ -1,4 +1,4 @@
-"""The engine over a reader that is held by events: what is read together, in which order."""
+"""The engine: which questions are read together, and in which order; the test holds the reader."""
 
 from __future__ import annotations
 

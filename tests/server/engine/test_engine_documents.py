@@ -1,4 +1,4 @@
-"""Searches and documents beside questions that are being read."""
+"""The engine: searches and document changes while questions are being read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How questions end otherwise: cancelled, refused, failed, stopped. Nothing is left of them."""
+"""The engine: questions that are cancelled, refused, failed or stopped leave nothing behind."""
 
 from __future__ import annotations
 

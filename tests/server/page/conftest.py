@@ -1,4 +1,4 @@
-"""A browser, and the page before a server that says what a test wants."""
+"""A browser with the page, and a server whose answers the test chooses."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -44,14 +44,14 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def canned(stage: Stage) -> Canned:
-    """What the server says in this test: a new one, which streams of earlier tests do not touch."""
+    """The server's answers in this test; new ones, which earlier streams do not touch."""
     stage.canned = Canned()
     return stage.canned
 
 
 @pytest.fixture
 def open_page(browser: Browser, stage: Stage, canned: Canned) -> Iterator[Opener]:
-    """Opens the page in a look. Afterwards: it asked nobody else, and complained of nothing."""
+    """Opens the page in a given style. Afterwards: it asked no other server and logged no error."""
     wrong: list[str] = []
     with ExitStack() as stack:
 

@@ -24,7 +24,7 @@ def axe() -> str:
 
 
 def violations(page: Page, look: str = "light") -> list[str]:
-    """What is wrong, as far as it is serious. All animations are off: colours are final."""
+    """The serious violations. All animations are off, so that colours are final."""
     found = page.evaluate("asked => axe.run({resultTypes: ['violations'], ...asked})", RULES[look])[
         "violations"
     ]

@@ -1,4 +1,4 @@
-"""The cards of evidence: what they show, what was not read, and why they matched."""
+"""Evidence cards: what they show, what the prompt left out, and why they matched."""
 
 import pytest
 from page_server import explanation, hit, traced

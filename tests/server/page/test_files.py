@@ -1,4 +1,4 @@
-"""What the page is made of: small, its own, and nothing that turns text into markup."""
+"""The page's files: small, all its own, and none turns text into markup."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Text of others is text: 33 payloads in every place where one can stand, and none runs.
+"""Text from outside stays text: 33 payloads in every place on the page, and none runs.
 
 The server sends no policy here, so that nothing but the page itself keeps them from running.
 """

@@ -1,4 +1,4 @@
-"""The main way through the page, by keyboard alone."""
+"""The main journey through the page, by keyboard alone."""
 
 import pytest
 from page_steps import ask, focused

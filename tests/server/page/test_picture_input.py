@@ -1,4 +1,4 @@
-"""The picture of a question: how one is chosen, refused and removed, and its command line."""
+"""The picture of a question: choosing, refusing and removing it, and its command line."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""A public server: what everybody gets, and what the holder of its token does besides."""
+"""A public server: what everybody gets, and what else the token opens."""
 
 from page_steps import ask
 from served import QUESTION, TOKEN, guarded, running

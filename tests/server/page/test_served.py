@@ -1,4 +1,4 @@
-"""The page before the server that it is for, with fakes for the models."""
+"""The page with the real server, and fake models."""
 
 from page_steps import ask, choose
 from served import QUESTION, TOKEN, guarded, picture, running

@@ -1,4 +1,4 @@
-"""What the page shows in each state it can be in."""
+"""What the page shows in each of its states."""
 
 import pytest
 from page_server import hit

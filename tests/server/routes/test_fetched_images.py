@@ -1,4 +1,4 @@
-"""A server that fetches: which routes do, what holds up whom, and what is said of it."""
+"""A server that fetches pictures: its routes, its limits, and its errors and logs."""
 
 import asyncio
 import threading
