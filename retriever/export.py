@@ -67,7 +67,7 @@ def export_checkpoint(
     """Write a model with LoRA merged, its processor and instruction; replaces `folder`.
 
     Uses the release's format if it can express the model, otherwise our extensions.
-    `model` itself stays as it is.
+    `model` itself does not change.
     """
     finished = _finish_model(model, scale, dtype)
     new = folder.with_name(folder.name + atomic.PARTIAL_SUFFIX)

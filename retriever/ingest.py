@@ -54,7 +54,7 @@ class Ingest:
 
     Attributes:
         seen: hash of the content, by id, of all documents of this run.
-        keep_pictures: leave a stored document as it is, if it would lose a picture whose file is
+        keep_pictures: leave a stored document unchanged, if it would lose a picture whose file is
             missing now.
     """
 

@@ -1,6 +1,6 @@
 """Migration from format 1 to format 2: tokens leave SQLite for segments, rows get checksums.
 
-Knows the tables of format 1. The old file stays as it is until the new one takes its name, so an
+Knows the tables of format 1. The old file stays unchanged until the new one takes its name, so an
 interrupted migration starts again.
 
 Format 1: documents (row, id, body, hash), passages (key, document: its id, position, text, image,
@@ -37,7 +37,7 @@ def migrate(folder: Path) -> None:
     """Migrate a knowledge base of format 1 to format 2, completely or not at all.
 
     Raises:
-        CorruptKnowledgeBase: its rows cannot be read; it stays as it is.
+        CorruptKnowledgeBase: its rows cannot be read; it stays unchanged.
         Locked: another process is writing it.
         RagVqaError: it cannot be written to.
     """

@@ -150,11 +150,13 @@ class PackWriter:
             for question in self._question_rows() if self.inline else ():
                 if not isinstance(question, BadInput):
                     for document in question.documents:
-                        yield from unique(inline_record(document, root), self._where(question))
+                        yield from unique(
+                            inline_record(document, root), self._describe_question(question)
+                        )
 
         return write_records(self.folder / DOCUMENTS_FILE, records())
 
-    def _where(self, question: QuestionRow) -> str:
+    def _describe_question(self, question: QuestionRow) -> str:
         return f"{self.settings.questions}, question {quote_value(question.example.id)}"
 
     def _read(self, path: Path, refuse: Refuse) -> Iterable[Record]:
@@ -182,7 +184,7 @@ class PackWriter:
             if isinstance(question, BadInput):
                 refuse("", str(question))  # the message names its place
                 continue
-            where = self._where(question)
+            where = self._describe_question(question)
             image = picture_path(question, self.found.images)
             right = _right_ids(question)
             there = _known_ids(right, documents)

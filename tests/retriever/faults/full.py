@@ -1,4 +1,4 @@
-"""python full.py FOLDER OFFSETS: the disk is full after so many bytes of any file.
+"""python full.py FOLDER OFFSETS: the disk is full after a number of bytes of any file.
 
 Each round forks a child whose files may not grow beyond a limit (RLIMIT_FSIZE). It adds until it
 is refused, and looks whether all that was there can still be read.
@@ -20,7 +20,7 @@ NEW = [motions.document(number, 2) for number in range(5, 30)]
 
 
 def child(path: Path, limit: int) -> str:
-    """What it was told when it was refused; "" if there was room."""
+    """The error message of the refused operation; "" if there was room."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         with motions.open_or_create(path) as kb:

@@ -131,7 +131,7 @@ def do(
 
 
 def after(state: Versions, kind: str, documents: list[Document], done: int) -> list[Versions]:
-    """What may be there once `done` of an addition were told to be safe: they, and maybe more."""
+    """What may exist once `done` added documents were reported as safe: they, and maybe more."""
     if kind == "compact":
         return [state]
     ids = {d["id"] for d in documents}

@@ -25,7 +25,7 @@ def base(tmp_path: Path, motions) -> Path:
 
 
 def answers(path: Path, motions) -> Any:
-    """All that a user can be told."""
+    """Everything that the user can get to read."""
     with KnowledgeBase.open(path, motions.Encoder()) as kb:
         documents = list(kb.documents())
         shown = [kb.show(document.id) for document in documents]

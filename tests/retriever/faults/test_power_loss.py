@@ -70,7 +70,7 @@ def replay(
     folder: Path, system: Any, operation: Callable[[], None], look: Callable[[bool], None]
 ) -> int:
     """Runs the operation once, then looks at each prefix in each mode; how many there were.
-    `look` is told whether the operation had returned by then."""
+    `look` learns whether the operation had returned by then."""
     with system(before=lambda: image_of(folder)) as system:
         operation()
     images: list[Image] = [*system.befores, image_of(folder)]

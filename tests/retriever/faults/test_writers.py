@@ -1,4 +1,4 @@
-"""Two writers: one wins, the other is told whom to wait for. A dead one's lock is no lock."""
+"""Two writers: one wins, the other learns whom to wait for. A dead process holds no lock."""
 
 import errno
 import fcntl
