@@ -30,7 +30,7 @@ def resolve_device(name: str) -> str:
         kind = torch.device(name).type
     except RuntimeError as error:
         raise UsageError(
-            f"device {name!r}: there is none of that name. Give auto, cpu, cuda, cuda:1 or mps."
+            f"device {name!r}: unknown. Give auto, cpu, cuda, cuda:1 or mps."
         ) from error
     if not available.get(kind, False):
         raise UsageError(f"device {name!r} is not on this machine. Look with: rag-vqa doctor")

@@ -8,10 +8,6 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 # Joiners of emoji and of several scripts, the only invisible characters that are let through.
 _JOINERS = "\u200c\u200d"
@@ -19,7 +15,7 @@ GB = 1e9
 
 
 def escape_invisible(text: str, keep: str = "\n\t") -> str:
-    """`text` with control, bidi and other invisible characters written out as escapes.
+    """The text with control, bidi and other invisible characters as escapes.
 
     >>> escape_invisible("a\\x1b[2Jb\\u202ec")
     'a\\\\x1b[2Jb\\\\u202ec'
@@ -33,12 +29,12 @@ def escape_invisible(text: str, keep: str = "\n\t") -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, visible: for titles and file names."""
+    """The text on one line without invisible characters, for titles and file names."""
     return escape_invisible(" ".join(text.split()), keep="")
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a person reads them.
+    """A short duration, in milliseconds or seconds.
 
     >>> format_duration(0.0384), format_duration(1.94)
     ('38 ms', '1.9 s')
@@ -47,7 +43,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows under their keys, in columns."""
+    """A table in columns, with the keys of the first row as its heads."""
     heads = list(rows[0])
     widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
     lines = [heads, *([row[head] for head in heads] for row in rows)]
@@ -76,7 +72,10 @@ def _escape_character(character: str) -> str:
 
 
 def format_rate_and_eta(done: int, total: int | None, seconds: float, first: int = 0) -> str:
-    """Rate and time left.
+    """How many are done, the rate, and the time left or taken.
+
+    Args:
+        first: number that an earlier run did; they do not count towards the rate.
 
     >>> format_rate_and_eta(29_400, 48_210, 71.36)
     '29,400/48,210  412/s  0:00:46 left'
@@ -100,7 +99,7 @@ def format_clock(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes as a person reads them.
+    """A size in MB or GB.
 
     >>> format_bytes(17.53e9), format_bytes(3.6e6)
     ('17.5 GB', '4 MB')
@@ -121,15 +120,17 @@ def quote_value(value: object, limit: int = 60) -> str:
 
 
 def format_time_needed(seconds: float) -> str:
-    """A duration in the largest units that matter: "3 s", "5 min", "2 h 10 min"."""
-    if seconds < 60:
-        return format_duration(seconds)
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    """A duration of any length: as `format_duration` up to a minute, else as `format_clock`.
+
+    >>> format_time_needed(1.94), format_time_needed(125)
+    ('1.9 s', '0:02:05')
+    """
+    return format_duration(seconds) if seconds < 60 else format_clock(seconds)
 
 
 def format_token_count(tokens: float) -> str:
-    """
+    """A rounded number of tokens, in thousands, millions or billions.
+
     >>> format_token_count(1234), format_token_count(2_500_000), format_token_count(7.1e9)
     ('1 k', '2.5 M', '7.1 G')
     """
@@ -140,7 +141,8 @@ def format_token_count(tokens: float) -> str:
 
 
 def format_rough_time(seconds: float) -> str:
-    """
+    """A rounded duration, for an estimate.
+
     >>> format_rough_time(30), format_rough_time(90), format_rough_time(7000)
     ('30 s', '2 min', '1.9 h')
     """

@@ -297,7 +297,7 @@ def require_image_file(path: Path | None) -> Path | None:
     """The path, if there is a file to open.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no such file.
     """
     if path is None:
         return None

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 PREVIEW_DOCUMENTS = 3
 COMMIT_BATCHES = 8  # batches of a commit: sorting them by length leaves little padding
-ESTIMATE_FROM_DOCUMENTS = 1_000  # a shorter build is done as soon as it is estimated
+ESTIMATE_FROM_DOCUMENTS = 1_000  # a shorter build takes no longer than its estimate
 PROBE_DOCUMENTS = 32  # encoded for an estimate
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
@@ -53,7 +53,7 @@ class BuildOptions:
     """Options of a build.
 
     Attributes:
-        out: folder of the knowledge base. One that is there is continued, or added to.
+        out: folder of the knowledge base. An existing one is continued, or added to.
         split: how long texts are divided into passages: "window" or "none"; None: as the
             knowledge base was built, "window" for a new one.
         keep_tokens: False keeps int8 codes alone, a third of the disk; None: as `split`.

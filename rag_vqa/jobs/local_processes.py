@@ -10,12 +10,14 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, RagVqaError
 from rag_vqa.jobs.signals import JobStopped, raise_on_signals
+from rag_vqa.progress import Advance, LineNote, LogReporter, no_note
 
 _POLL_SECONDS = 0.2
 
@@ -73,3 +75,22 @@ def exit_of(work: Callable[[], object], name: str) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, RagVqaError) else EXIT_FAILED
     return EXIT_DONE
+
+
+class SharedProgress(LogReporter):
+    """Writes the progress of a process into its place of a shared array."""
+
+    def __init__(self, done: Any, place: int) -> None:
+        super().__init__()
+        self._done, self._place = done, place
+
+    @contextmanager
+    def progress(
+        self, name: str, total: int | None, *, first: int = 0, note: LineNote = no_note
+    ) -> Iterator[Advance]:
+        """Count in the shared array."""
+
+        def advance(count: int) -> None:
+            self._done[self._place] = count
+
+        yield advance

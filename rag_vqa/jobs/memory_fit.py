@@ -130,10 +130,10 @@ def _with_setting(settings: Settings, section: str, key: str, value: Any) -> Set
 def _predict(settings: Settings, batch: int) -> MemoryFit:
     from rag_vqa.devices import free_memory, resolve_device
 
-    asked = settings.reader
-    name = asked.model or EMBEDDED
+    reader = settings.reader
+    name = reader.model or EMBEDDED
     beside = resolve_device(settings.retriever.device).partition(":")[0]
-    device = beside if asked.servers else resolve_device(asked.device).partition(":")[0]
+    device = beside if reader.servers else resolve_device(reader.device).partition(":")[0]
     on_gpu = device == "cuda"
     own: dict[str, float] = {"runtime": memory.RUNTIME_GPU if on_gpu else memory.RUNTIME_CPU}
     elsewhere = memory.RUNTIME_CPU if on_gpu else 0.0
@@ -144,7 +144,7 @@ def _predict(settings: Settings, batch: int) -> MemoryFit:
         else:
             elsewhere += retriever
     note = ""
-    if not asked.servers:
+    if not reader.servers:
         parts, note = _reader_memory(settings, name, batch, on_gpu)
         own |= parts
     return MemoryFit(
@@ -154,7 +154,7 @@ def _predict(settings: Settings, batch: int) -> MemoryFit:
         own,
         free_memory(device),
         elsewhere,
-        served=bool(asked.servers),
+        served=bool(reader.servers),
         note=note,
     )
 
@@ -163,20 +163,20 @@ def _reader_memory(
     settings: Settings, name: str, batch: int, on_gpu: bool
 ) -> tuple[dict[str, float], str]:
     """Bytes by part of a reader on this machine, and a note about what is not counted."""
-    asked = settings.reader
-    shape, longest, note = _reader_shape(name, asked.revision)
+    reader = settings.reader
+    shape, longest, note = _reader_shape(name, reader.revision)
     if settings.filter.name != "none":
         batch = max(batch, min(settings.k * batch, _CRITIC_BATCH))
     given = {
         **reader_limits(name),
-        **{k: v for k, v in asked.model_dump().items() if v is not None},
+        **{k: v for k, v in reader.model_dump().items() if v is not None},
     }
-    dtype = ("bfloat16" if on_gpu else "float32") if asked.dtype == "auto" else asked.dtype
+    dtype = ("bfloat16" if on_gpu else "float32") if reader.dtype == "auto" else reader.dtype
     load = memory.Workload(
-        asked.quantization,
+        reader.quantization,
         min(given.get("max_context", CONTEXT), longest),
         given.get("max_images", 1) if settings.k else 1,
-        asked.max_pixels,
+        reader.max_pixels,
         memory.BYTES[dtype],
         batch,
         on_cpu=not on_gpu,
@@ -186,22 +186,22 @@ def _reader_memory(
 
 def _retriever_memory(settings: Settings) -> float:
     """Bytes of the retriever's weights."""
-    asked = settings.retriever
-    known = CHECKPOINTS.get(asked.model or EMBEDDED)
+    retriever = settings.retriever
+    known = CHECKPOINTS.get(retriever.model or EMBEDDED)
     if known is not None:
         count = known.parameters
     else:
         from rag_vqa.memory import count_parameters
 
         count = count_parameters(
-            _model_folder(model_source(asked.model, "retriever"), asked.revision)
+            _model_folder(model_source(retriever.model, "retriever"), retriever.revision)
         )
-    return float(count * memory.BYTES[asked.dtype])
+    return float(count * memory.BYTES[retriever.dtype])
 
 
 @cache
 def _reader_shape(name: str, revision: str | None) -> tuple[memory.ModelShape, int, str]:
-    """The reader's shape, its context in tokens as far as it is known, and a note."""
+    """The reader's shape, its context in tokens if it is known, and a note."""
     known = CHECKPOINTS.get(name)
     if known is not None and known.shape is not None:
         return known.shape, CONTEXT**2, ""

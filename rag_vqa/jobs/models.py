@@ -109,7 +109,7 @@ def open_knowledge_base(
     """Open the knowledge base at `path`, by default without its retriever.
 
     Raises:
-        UsageError: there is none; the message says how to build one.
+        UsageError: no knowledge base is there; the message says how to build one.
     """
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
     from rag_vqa.retriever.store.database import DATABASE_FILE

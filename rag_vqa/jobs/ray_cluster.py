@@ -33,7 +33,7 @@ SHARD_DOCUMENTS = 2_000  # minutes of one GPU, which is what the death of a node
 
 
 def shard_count(documents: int) -> int:
-    """Number of shards for a source of so many documents.
+    """Number of shards for a source, by its number of documents.
 
     >>> shard_count(0), shard_count(2_000), shard_count(2_001)
     (1, 1, 2)

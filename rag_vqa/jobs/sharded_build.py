@@ -19,7 +19,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -49,9 +48,9 @@ from rag_vqa.jobs.document_source import (
     SourceReader,
 )
 from rag_vqa.jobs.download_consent import ModelRevision
-from rag_vqa.jobs.local_processes import exit_of, run_processes
+from rag_vqa.jobs.local_processes import SharedProgress, exit_of, run_processes
 from rag_vqa.jobs.signals import JobStopped
-from rag_vqa.progress import LOG, Advance, LineNote, LogReporter, Reporter, no_note
+from rag_vqa.progress import LOG, Reporter
 from rag_vqa.storage import atomic
 from rag_vqa.storage.fingerprint import check_unchanged, file_state
 
@@ -251,25 +250,6 @@ def _build_shard_on_device(sharded: ShardedBuild, number: int, device: str, done
         sharded.build_shard(number, encoder, sharded.shard_path(number), reporter)
 
     sys.exit(exit_of(build, f"shard {number} on {device}"))
-
-
-class SharedProgress(LogReporter):
-    """Writes the progress of a process into its place of a shared array."""
-
-    def __init__(self, done: Any, place: int) -> None:
-        super().__init__()
-        self._done, self._place = done, place
-
-    @contextmanager
-    def progress(
-        self, name: str, total: int | None, *, first: int = 0, note: LineNote = no_note
-    ) -> Iterator[Advance]:
-        """Count in the shared array."""
-
-        def advance(count: int) -> None:
-            self._done[self._place] = count
-
-        yield advance
 
 
 def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) -> None:

@@ -1,4 +1,4 @@
-"""`rag-vqa data`: exit codes, what is told, and a demo set that its own check accepts."""
+"""`rag-vqa data`: exit codes, printed findings, and a demo set that its own check accepts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""doctor --fit, doctor --reader, and what is said of packages that fetch code."""
+"""doctor --fit, doctor --reader, and the note about packages that fetch code."""
 
 from pathlib import Path
 from types import SimpleNamespace

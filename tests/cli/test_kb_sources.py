@@ -1,4 +1,4 @@
-"""kb build, add and sync over sources: what is said before, what is shown, what is done."""
+"""kb build, add and sync over sources: the survey, the preview, the result."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""--where, and that nothing was found is said."""
+"""--where, and the reason that is printed if nothing is found."""
 
 import io
 import sys

@@ -2,32 +2,8 @@
 
 import json
 
-import pytest
-
-from rag_vqa import formatting
 from rag_vqa.cli import demo, output, progress
 from rag_vqa.types import Document, Hit, Passage
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain é 日本 👩‍🚀", "plain é 日本 👩‍🚀"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("a\u202eb", "a\\u202eb"),
-        ("a\u200bb", "a\\u200bb"),
-        ("a\x9bb", "a\\x9bb"),
-        ("a\U000e0041b", "a\\U000e0041b"),
-        ("a\ud800b", "a\\ud800b"),
-        ("a\r\x08b", "a\\x0d\\x08b"),
-    ],
-)
-def test_visible(text: str, shown: str) -> None:
-    assert formatting.escape_invisible(text) == shown
-
-
-def test_one_line_has_no_line_break() -> None:
-    assert formatting.one_line("a\n b\tc\u2028d") == "a b c d"
 
 
 def test_json_is_valid_and_free_of_what_a_terminal_obeys(capsys) -> None:
@@ -49,11 +25,6 @@ def test_evidence_has_the_prompts_numbers(capsys) -> None:
     assert capsys.readouterr().out == "[1] a    2.00\n[2] b    2.00\n"
 
 
-def test_table_lines_up() -> None:
-    rows = [{"a": "1", "bb": "x"}, {"a": "333", "bb": "y"}]
-    assert formatting.format_table(rows) == "a    bb\n1    x\n333  y"
-
-
 def test_plain_progress_says_rate_and_time_left(capsys) -> None:
     with progress.progress("encode", 10) as advance:
         advance(10)
@@ -63,12 +34,6 @@ def test_plain_progress_says_rate_and_time_left(capsys) -> None:
     with progress.progress("encode", 10, quiet=True) as advance:
         advance(10)
     assert capsys.readouterr().err == ""
-
-
-def test_time_left_by_hand() -> None:
-    # 30 of 120 done in 60 s: 0.5/s, 90 left at that rate take 180 s.
-    assert formatting.format_rate_and_eta(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
-    assert formatting.format_rate_and_eta(30, None, 0.0) == "30  0.0/s"
 
 
 def test_the_evaluation_becomes_tables() -> None:

@@ -1,4 +1,4 @@
-"""Nothing is downloaded before its size and terms were said and someone agreed."""
+"""Nothing is downloaded before its size and licence are shown and someone agrees."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""kb build in parts: on the devices of this machine, what one build makes; stopped, it goes on."""
+"""kb build in shards on the devices of this machine: the same as one build; resumed if stopped."""
 
 import json
 import os
@@ -7,76 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from sharded_builds import same
 
-from rag_vqa import images
-from rag_vqa.cli import context
-from rag_vqa.cli.app import run
 from rag_vqa.errors import UsageError
 from rag_vqa.jobs import ray_cluster
 from rag_vqa.jobs.document_source import SourceOptions
 from rag_vqa.jobs.sharded_build import ShardedBuild
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
-from rag_vqa.retriever.store.segments import RowReader
 from rag_vqa.settings_schema import Settings
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """Every third with a picture, one without its file, two refused; texts of all lengths."""
-    for number in range(4):
-        picture = Image.new("RGB", (20, 30), (60 * number, 0, 9))
-        (tmp_path / f"{number}.png").write_bytes(images.encode(picture))
-    rows: list[Any] = [{"id": f"d{n}", "text": "a red bird " * (n % 4 + 1)} for n in range(23)]
-    for number in range(0, 23, 3):
-        rows[number]["image"] = f"{number % 5}.png"
-    rows.insert(5, {"id": 7, "text": "a"})
-    rows[20] = {"id": "d19", "text": "nest", "image": "0.png"}
-    (tmp_path / "0.png").write_bytes(images.encode(Image.new("RGB", (9, 9)))[:40])
-    path = tmp_path / "docs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The real command, in this process: no stand-in reaches those that it starts."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    return lambda *args: run(["kb", "build", *map(str, args)])
-
-
-def tokens(path: Path) -> tuple[list[Any], Any]:
-    """Of all passages in the order of their documents: what they are, and (N, K, D)."""
-    with KnowledgeBase.open(path) as kb:
-        assert kb.verify() == ()
-        rows = kb.store.db.rows(
-            "SELECT key, d.id, position, text, image FROM passages JOIN documents AS d "
-            "ON d.row = document ORDER BY d.row, position"
-        )
-        found, _ = RowReader(kb.store.db, kb.store.segments).rows(
-            np.array([row[0] for row in rows], np.int64)
-        )
-    return [row[1:] for row in rows], found
-
-
-def same(one: Path, other: Path) -> None:
-    (rows, numbers), (rows_, numbers_) = tokens(one), tokens(other)
-    assert rows == rows_
-    # Other neighbours in a batch, other padding: the last bits may differ, and no more.
-    np.testing.assert_allclose(numbers.astype(np.float32), numbers_.astype(np.float32), atol=2e-3)
-    for name in ("rejects.jsonl", "missing.csv"):
-        lines, lines_ = ((path / name).read_text().splitlines() for path in (one, other))
-        assert sorted(lines) == sorted(lines_) and len(lines) > 1
 
 
 def test_two_devices_make_what_one_makes(source, checkpoint, tmp_path, build, capsys) -> None:
@@ -142,7 +86,7 @@ def held(path: Path) -> int:
         (("--engine", "ray", "--dry-run"), "--engine ray and --dry-run"),
         (("--engine", "spark"), "local or ray"),
         (("--devices", "cuda:99"), "is not on this machine"),
-        (("--devices", "cpu,gpu"), "'gpu': there is none"),
+        (("--devices", "cpu,gpu"), "'gpu': unknown"),
     ],
 )
 def test_what_cannot_be_meant(cli, source, tmp_path, loads, flags, says) -> None:
@@ -276,58 +220,3 @@ def test_a_part_that_fails_is_named(
     said = capfd.readouterr().err
     assert "Shard 2 of 2 ended with exit code" in said and "shard 2 on cpu: " in said
     assert not out.exists()
-
-
-@pytest.mark.nightly
-@pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_loses_a_node_halfway(
-    source: Path,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    build: Callable[..., int],
-) -> None:
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    one, out = tmp_path / "one.kb", tmp_path / "two.kb"
-    assert build(source, "--out", one, "--retriever", checkpoint, "--device", "cpu") == 0
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        second = nodes.add_node(num_cpus=1)
-        nodes.wait_for_nodes()
-        ray.init(address=nodes.address, log_to_driver=False)
-        assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
-        lost, shown = [], context.progress
-
-        @contextmanager
-        def progress(*args: Any, **options: Any) -> Iterator[Callable[[int], None]]:
-            """The program's; once two parts are whole the second node is killed."""
-            with shown(*args, **options) as advance:
-
-                def told(done: int) -> None:
-                    advance(done)
-                    if done >= 2 and not lost:
-                        nodes.remove_node(second, allow_graceful=False)
-                        lost.append(done)
-
-                yield told
-
-        monkeypatch.setattr(context, "progress", progress)
-        monkeypatch.setattr(ray_cluster, "SHARD_DOCUMENTS", 2)
-        assert build(source, "--out", out, "--retriever", checkpoint, "--engine", "ray") == 0
-        assert lost and lost[0] < ray_cluster.shard_count(23)  # with parts still to be built
-        assert sum(node["Alive"] for node in ray.nodes()) == 1
-    finally:
-        ray.shutdown()
-        nodes.shutdown()
-    same(one, out)
-    assert not (tmp_path / "two.kb.parts").exists()
-
-
-def test_without_ray_it_is_said_how_to_get_it(cli, source, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray.data", None)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    done = cli("kb", "build", source, "--out", tmp_path / "x.kb", "--engine", "ray")
-    assert done.code == 3 and "rag-vqa[ray]" in done.err

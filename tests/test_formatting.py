@@ -1,0 +1,37 @@
+"""Numbers, times and tables as text; untrusted text without what a terminal obeys."""
+
+import pytest
+
+from rag_vqa import formatting
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 日本 👩‍🚀", "plain é 日本 👩‍🚀"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u200bb", "a\\u200bb"),
+        ("a\x9bb", "a\\x9bb"),
+        ("a\U000e0041b", "a\\U000e0041b"),
+        ("a\ud800b", "a\\ud800b"),
+        ("a\r\x08b", "a\\x0d\\x08b"),
+    ],
+)
+def test_visible(text: str, shown: str) -> None:
+    assert formatting.escape_invisible(text) == shown
+
+
+def test_one_line_has_no_line_break() -> None:
+    assert formatting.one_line("a\n b\tc\u2028d") == "a b c d"
+
+
+def test_table_lines_up() -> None:
+    rows = [{"a": "1", "bb": "x"}, {"a": "333", "bb": "y"}]
+    assert formatting.format_table(rows) == "a    bb\n1    x\n333  y"
+
+
+def test_time_left_by_hand() -> None:
+    # 30 of 120 done in 60 s: 0.5/s, 90 left at that rate take 180 s.
+    assert formatting.format_rate_and_eta(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
+    assert formatting.format_rate_and_eta(30, None, 0.0) == "30  0.0/s"
