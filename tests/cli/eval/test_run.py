@@ -2,61 +2,11 @@
 loads."""
 
 import json
-import os
-import signal
-import time
-from pathlib import Path
-from typing import Any
 
 import pytest
+from bird_runs import ANSWERS, RESULTS, count_answers, result_files, write_questions
 
-from rag_vqa.eval.run.ledger import LEDGER_FILE, Ledger
-from rag_vqa.storage import lock
-
-BIRDS = {"puffin": "burrows", "stork": "roofs", "swift": "fly"}
-RESULTS, ANSWERS, FAILURES = "results.json", "answers.jsonl", "failures.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def says(reader: Any) -> None:
-    reader.says = "burrows"  # right for each third question, whatever it is shown
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Path:
-    """70 questions: three batches of 32."""
-    return asked(tmp_path / "questions.jsonl", 70)
-
-
-def asked(path: Path, n: int, **more: Any) -> Path:
-    rows = [
-        {"id": f"q{i}", "question": f"where does the {bird} live, question {i}?",
-         "answers": [BIRDS[bird]], "document_ids": [bird], **more}
-        for i, bird in enumerate([list(BIRDS)[i % 3] for i in range(n)])
-    ]  # fmt: skip
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def go(cli: Any, birds: Path, ask: Path, tmp_path: Path) -> Any:
-    """`eval run own` of the questions, into the folder "run"."""
-
-    def call(*more: object, data: Path = ask, out: str = "run", kb: Path | None = birds) -> Any:
-        named = ["--kb", kb] if kb else []
-        return cli("eval", "run", "own", data, *named, "--out", tmp_path / out, *more)
-
-    return call
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in (RESULTS, ANSWERS, FAILURES)}
-
-
-def rows(folder: Path) -> int:
-    with Ledger(folder) as ledger:
-        [(count,)] = ledger.rows("SELECT count(*) FROM answers")
-    return int(count)
+from rag_vqa.eval.run.ledger import LEDGER_FILE
 
 
 def test_a_run_ends_in_a_table_files_and_a_page(go, loads, tmp_path) -> None:
@@ -154,7 +104,7 @@ def test_data_that_are_not_there(go, loads, tmp_path) -> None:
     assert (go("--grid", "prompt=nothing").code, loads) == (3, [])
     done = go(data=tmp_path / "nowhere.jsonl")
     assert (done.code, loads) == (3, []) and "nowhere.jsonl" in done.err
-    pictured = asked(tmp_path / "pictured.jsonl", 2, image="gone.png")
+    pictured = write_questions(tmp_path / "pictured.jsonl", 2, image="gone.png")
     done = go(data=pictured)
     assert done.code == 3 and "gone.png" in done.err and "data check" in done.err
     assert not (tmp_path / "run" / LEDGER_FILE).exists()
@@ -164,7 +114,7 @@ def test_data_that_are_not_there(go, loads, tmp_path) -> None:
 
 
 def test_a_bad_question_is_named_with_its_line(go, tmp_path) -> None:
-    path = asked(tmp_path / "bad.jsonl", 2)
+    path = write_questions(tmp_path / "bad.jsonl", 2)
     path.write_text(path.read_text() + '{"id": "q9", "question": "?", "answer": ["x"]}\n')
     done = go(data=path)
     assert done.code == 1 and "line 3" in done.err and "answers" in done.err
@@ -174,7 +124,7 @@ def test_a_plan_asks_a_few_and_says_what_all_take(go, reader, tmp_path) -> None:
     done = go("--plan", "--conditions", "retrieved")
     assert (done.code, done.out) == (0, "")
     assert "70 questions × 1 cells · about " in done.err and "from 64 questions" in done.err
-    assert rows(tmp_path / "run") == 64  # 50, rounded up to whole batches
+    assert count_answers(tmp_path / "run") == 64  # 50, rounded up to whole batches
     assert not (tmp_path / "run" / RESULTS).exists()
     asked_before = len(reader.prompts)
     assert go("--conditions", "retrieved").code == 0
@@ -193,7 +143,7 @@ def test_shards_merge_to_what_one_run_makes(go, cli, tmp_path) -> None:
     parts = [tmp_path / "part1", tmp_path / "part2"]
     assert cli("eval", "merge", *parts, "--out", tmp_path / "merged").code == 0
     assert cli("eval", "report", tmp_path / "merged").code == 0
-    assert files(tmp_path / "merged") == files(tmp_path / "run")
+    assert result_files(tmp_path / "merged") == result_files(tmp_path / "run")
     again = cli("eval", "merge", *parts, "--out", tmp_path / "merged")
     assert again.code == 2 and "holds a run already" in again.err
     for shown in ([], ["--json"], ["--markdown"]):
@@ -231,90 +181,10 @@ def test_hits_go_out_and_in_again(go, cli, tmp_path) -> None:
     assert len(trec.read_text().splitlines()) == 70 * 3
     assert cli("eval", "hits", tmp_path / "run", "--out", trec).code == 2  # never over a file
     assert go("--conditions", "retrieved", "--hits", trec, out="again").code == 0
-    first, second = files(tmp_path / "run"), files(tmp_path / "again")
+    first, second = result_files(tmp_path / "run"), result_files(tmp_path / "again")
     assert second[ANSWERS] == first[ANSWERS]
     refused = go("--hits", trec, "--where", "lang=en", out="third")
     assert refused.code == 2 and "leave out --where" in refused.err
-
-
-def test_another_run_is_not_gone_on_with(go) -> None:
-    assert go("--conditions", "none", "--limit", 2).code == 0
-    done = go("--conditions", "none", "--limit", 3)
-    assert done.code == 2 and "was started with other options: questions.split was" in done.err
-
-
-def test_failed_rows_are_told_and_tried_again(go, reader, monkeypatch, tmp_path) -> None:
-    from rag_vqa.types import Completion
-
-    write = type(reader)._write
-
-    def failing(self: Any, row: int, prompt: Any, *more: Any) -> Completion:
-        if "question 5?" in prompt.text:
-            return Completion("", 0, 0, "failed", "the server said 500")
-        return write(self, row, prompt, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(reader), "_write", failing)
-        done = go("--conditions", "none")
-    assert done.code == 4 and "1 rows failed, see" in done.err
-    assert "the server said 500" in (tmp_path / "run" / FAILURES).read_text()
-    assert go("--conditions", "none").code == 0
-    assert (tmp_path / "run" / FAILURES).read_text() == ""
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 4), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("moment", ["loading", "answering", "scoring"])
-def test_stopped_at_any_moment_it_goes_on(
-    go, reader, encoder, monkeypatch, tmp_path, number, code, moment
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), number)
-        time.sleep(10)  # the signal ends it
-        raise AssertionError("still there")
-
-    generate, calls = type(reader).generate, []
-
-    def third(self: Any, prompts: Any, *more: Any) -> Any:
-        calls.append(len(prompts))
-        return stop() if len(calls) == 3 else generate(self, prompts, *more)
-
-    with monkeypatch.context() as patch:
-        if moment == "loading":
-            patch.setattr("rag_vqa.jobs.models.load_encoder", stop)
-        elif moment == "answering":
-            patch.setattr(type(reader), "generate", third)
-        else:
-            patch.setattr("rag_vqa.eval.results.result_files.collect_results", stop)
-        began = time.monotonic()
-        done = go("--conditions", "none,retrieved", "-k", 1)
-        assert time.monotonic() - began < 10
-    assert (done.code, done.out) == (code, "")
-    how = "^C stopped" if number == signal.SIGINT else "Stopped"
-    assert f"{how}: what was committed is safe. The same command goes on." in done.err
-    if moment == "answering":
-        assert rows(tmp_path / "run") == 64  # of the first batch both cells
-    assert go("--conditions", "none,retrieved", "-k", 1).code == 0
-    assert go("--conditions", "none,retrieved", "-k", 1, out="straight").code == 0
-    assert files(tmp_path / "run") == files(tmp_path / "straight")
-
-
-def test_one_process_a_run(go, tmp_path) -> None:
-    (tmp_path / "run").mkdir()
-    with lock.hold_lock(tmp_path / "run"):
-        done = go("--conditions", "none")
-    assert done.code == 1 and "Another process" in done.err
-    assert go("--conditions", "none", "--limit", 2).code == 0
-
-
-def test_folders_that_cannot_be_a_run(go, birds, tmp_path) -> None:
-    (tmp_path / "file").write_text("mine")
-    done = go("--conditions", "none", out="file")
-    assert done.code == 2 and "is a file" in done.err
-    done = go("--conditions", "none", out="birds.kb")
-    assert done.code == 2 and "is a knowledge base" in done.err
-    (tmp_path / "sealed").mkdir(mode=0o500)
-    done = go("--conditions", "none", out="sealed/run")
-    assert done.code == (0 if os.access(tmp_path / "sealed", os.W_OK) else 1)
 
 
 def test_servers_get_larger_batches(birds, ask, tmp_path) -> None:
