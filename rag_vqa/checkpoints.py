@@ -137,7 +137,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
                 vision=(1152, 4304),
             ),
         ),
-        # In no preset; known so that its terms are said before it is downloaded.
+        # In no preset; known so that its licence is shown before a download.
         Checkpoint(
             "Qwen/Qwen2.5-VL-3B-Instruct",
             "qwen-research",

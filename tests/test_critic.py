@@ -1,4 +1,4 @@
-"""The critic with a fake reader whose P(yes) is looked up: what is kept, and in which order."""
+"""The critic with a fake reader of fixed P(yes): which documents stay, and in which order."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,7 +132,7 @@ def test_a_text_too_long_is_judged_by_the_passage_found(reader) -> None:
     assert prompt.kept == (kept,) and "in burrows" in prompt.text
 
 
-def test_a_question_too_long_to_be_put_twice_is_told(reader, found: list[Hit]) -> None:
+def test_a_question_too_long_to_be_repeated_is_an_error(reader, found: list[Hit]) -> None:
     query = Query("word " * 50)
     reader.limits = PromptLimits(images=4, context=100)
     build_prompt(query, found, reader.limits, reader.count)  # read, if alone
@@ -157,7 +157,7 @@ def test_a_reader_that_cannot_weigh_says_so(reader, found: list[Hit]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": -0.1}, {"threshold": 1.1}, {"top": 0}])
-def test_what_cannot_be_meant_is_refused(reader, wrong) -> None:
+def test_invalid_arguments_are_refused(reader, wrong) -> None:
     with pytest.raises(UsageError, match=r"filter\."):
         Critic(reader, **wrong)
 

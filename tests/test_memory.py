@@ -1,4 +1,4 @@
-"""Memory of a reader: formulas written out, and what makes it more or less."""
+"""Memory of a reader: formulas written out, and what raises or lowers it."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_patches_of_pictures_that_keep_their_size(pixels: int | None, patches: i
     assert SHAPE.patches_of(pixels, tokens=1000) == patches
 
 
-def test_pictures_of_one_size_have_as_many_patches_whatever_is_asked() -> None:
+def test_resized_images_have_a_fixed_number_of_patches() -> None:
     assert replace(SHAPE, patches=577).patches_of(10, 1000) == 577
 
 

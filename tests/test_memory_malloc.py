@@ -1,4 +1,4 @@
-"""What glibc does with freed arrays, as glibc itself counts them, in a process of its own."""
+"""glibc returns freed arrays to the system, by its own counts, in a separate process."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Precedence of layers, unknown keys, presets: what they need fits what they are named for."""
+"""Settings: precedence of layers, unknown keys, and presets that fit the machine they name."""
 
 import json
 from pathlib import Path
@@ -68,14 +68,14 @@ def test_the_nearest_of_a_wrong_section_has_the_same_key() -> None:
     assert "no setting reder.max_new_tokens." in str(error.value)
 
 
-def test_a_key_of_the_environment_is_said_to_come_from_there() -> None:
+def test_an_unknown_key_of_the_environment_names_its_variable() -> None:
     with pytest.raises(UsageError, match=r"setting foo, which RAG_VQA_FOO in the environment"):
         load(environment={"RAG_VQA_FOO": "1"})
     with pytest.raises(UsageError, match=r"^reader = 'x': "):  # a section is known, and no text
         load(environment={"RAG_VQA_READER": "x"})
 
 
-def test_what_was_given_is_told_from_what_the_preset_says(tmp_path: Path) -> None:
+def test_explicit_keys_differ_from_those_of_the_preset(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("preset: laptop\nseed: 0\nreader: {model: null}\n")
     flags = {"retriever": {"model": presets.PRESETS["laptop"].retriever}}
@@ -250,7 +250,7 @@ def test_instructions_go_by_task_and_can_be_overridden() -> None:
     assert checkpoints.known_instruction("demo", has_text=True) is None
 
 
-def test_a_non_commercial_licence_is_said() -> None:
+def test_a_non_commercial_licence_is_shown() -> None:
     assert "NON-COMMERCIAL" in checkpoints.licence_line("Qwen/Qwen2.5-VL-3B-Instruct")
     assert "NON-COMMERCIAL" not in checkpoints.licence_line("Qwen/Qwen3-VL-2B-Instruct")
     assert "17.5 GB, licence apache-2.0" in checkpoints.licence_line("Qwen/Qwen3-VL-8B-Instruct")

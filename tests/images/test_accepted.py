@@ -1,4 +1,4 @@
-"""Odd pictures that are read, pixel by pixel.
+"""Unusual images that are supported, compared pixel by pixel.
 
 Expected pixels come from the colours that were drawn and from the formats' own arithmetic.
 """

@@ -72,7 +72,7 @@ def test_pixels(heif: Any) -> None:
         assert np.abs(difference).max() <= 3  # of a codec whose colours are not RGB
 
 
-def test_pillow_is_not_told_of_it(heif: Any) -> None:
+def test_pillows_registry_does_not_change(heif: Any) -> None:
     content = heic(heif, squares())
     images.load(content)
     with pytest.raises(Image.UnidentifiedImageError):

@@ -1,4 +1,4 @@
-"""Pictures that are refused: no pictures, damaged ones, those that would take the machine down."""
+"""Refused images: other files, damaged ones, and those that would exhaust the machine."""
 
 from __future__ import annotations
 

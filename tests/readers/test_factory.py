@@ -1,4 +1,4 @@
-"""A reader by name: which kind is opened, with which options, and what is refused before."""
+"""Opening a reader by name: which back end, with which options, and which are refused."""
 
 from inspect import signature
 from typing import Any

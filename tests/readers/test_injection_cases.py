@@ -1,4 +1,4 @@
-"""The hostile set: harmless to processors as they are wrapped here, and not by being toothless."""
+"""Prompt-injection cases: no processor lets them through; without protection they would work."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Markers come from tokenizer and template; hostile text loses them, plain text loses nothing."""
+"""Markers come from tokenizer and template; they are broken in untrusted text, and nothing else."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Each family of readers, as tiny random checkpoints of its true classes: one code path for all.
+"""Every model family, as tiny random checkpoints of its true classes: one code path for all.
 
 No real checkpoint of any family is part of the tests.
 """

@@ -1,4 +1,4 @@
-"""Which prompts belong together, and what they share; over ids alone."""
+"""Which prompts share a prefix, and how long it is; on token ids alone."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Pieces of text: whole characters, every row by itself, joined they are the text."""
+"""Streamed pieces: whole characters, each row on its own, and joined they are the text."""
 
 from typing import Any
 

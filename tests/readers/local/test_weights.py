@@ -1,4 +1,4 @@
-"""What is loaded as a reader and what is refused; which of its layers are quantised."""
+"""Loading a reader's weights: what is refused, and which layers are quantised."""
 
 import logging
 import shutil

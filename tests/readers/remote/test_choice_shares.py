@@ -1,4 +1,4 @@
-"""Choices by a server's log probabilities: spellings, what is not told, rows that cannot be."""
+"""Choices by a server's log probabilities: spellings, unreported choices, rows that fail."""
 
 import math
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_however_a_choice_is_spelt_it_counts(spelling: str) -> None:
     assert choice_shares(tokens, ["yes", "no"]) == pytest.approx([0.75, 0.25])
 
 
-def test_what_is_not_told_has_no_more_than_the_least_that_is() -> None:
+def test_a_choice_that_is_not_reported_has_at_most_the_least_reported_probability() -> None:
     # The least is .1, and 1 - .9 - .06 = .04 is left: "no" cannot be likelier than that.
     assert choice_shares(logs(Yes=0.8, maybe=0.1), ["yes", "no"]) == pytest.approx([8 / 9, 1 / 9])
     told = logs(Yes=0.9, maybe=0.06)
@@ -90,6 +90,8 @@ def test_a_row_that_cannot_be_weighed_is_a_readers_error_and_costs_itself_alone(
 @pytest.mark.parametrize(
     "choices", [["yes"], ["yes", "yes"], ["y", "yes"], ["", "no"], ["Yes", "yes"], [" ", "no"]]
 )
-def test_choices_that_cannot_be_told_apart(server: OpenAiServer, choices: list[str]) -> None:
+def test_choices_that_share_their_start_are_refused(
+    server: OpenAiServer, choices: list[str]
+) -> None:
     with pytest.raises(UsageError, match="choices"):
         RemoteReader("served", [server.address]).choice_probability(rows(1), choices)

@@ -1,4 +1,4 @@
-"""What counts as an answer: first lines, thoughts, and JSON that is not as it should be."""
+"""What counts as an answer: first lines, thoughts, and malformed JSON."""
 
 import json
 from typing import Any
@@ -94,7 +94,7 @@ def test_a_leading_thought_is_no_part_of_the_answer(
 
 @pytest.mark.parametrize("one_line", [False, True])
 @pytest.mark.parametrize("written", [*(w for w, _ in THOUGHTS), *(w for w, _ in LINES)])
-def test_what_was_told_is_never_taken_back(written: str, one_line: bool) -> None:
+def test_streamed_text_is_never_taken_back(written: str, one_line: bool) -> None:
     """Letter by letter, as the slowest stream comes."""
     final, _ = extract_answer(written, one_line)
     for end in range(len(written) + 1):

@@ -1,4 +1,4 @@
-"""Which of several servers is asked, on a clock that the test holds."""
+"""Which of several servers gets the next request, on a clock that the test controls."""
 
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_with_all_out_the_first_to_rest_is_the_first_to_be_tried(
     assert three.pick() is three.servers[0]
 
 
-def test_one_server_is_asked_again_though_it_failed(clock: Clock) -> None:
+def test_a_single_server_is_tried_again_after_a_failure(clock: Clock) -> None:
     alone = EndpointPool([Endpoint("http://a/v1", None)], clock)
     assert alone.pick(failed=alone.servers[0]) is alone.servers[0]
 

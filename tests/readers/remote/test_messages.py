@@ -1,4 +1,4 @@
-"""What is sent: order, roles, pictures as they arrive, markers, and the estimate of tokens."""
+"""The messages of a request: order, roles, images, neutralised markers, estimated tokens."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Whom to ask when servers differ: those that serve nothing here, those that die, and none."""
+"""Requests to several servers: some serve another model, some die, or none is there."""
 
 import threading
 from typing import Any
@@ -90,7 +90,7 @@ def test_what_was_answered_before_the_servers_died_is_kept() -> None:
     assert "does not answer" in completions[-1].error
 
 
-def test_a_server_that_never_was_there_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answered_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
     monkeypatch.setattr(
         "rag_vqa.readers.remote.retrying_client.backoff_seconds",
