@@ -34,11 +34,11 @@ def strip_citations(text: str, cited: Collection[int] | None = None) -> str:
     ('Oslo', 'Oslo', 'A, b')
     """
 
-    def bare(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         numbers = map(int, re.findall(r"\d+", found[0]))
         return "" if cited is None or all(n in cited for n in numbers) else found[0]
 
-    return _CITATION.sub(bare, text).strip()
+    return _CITATION.sub(replacement, text).strip()
 
 
 def normalize(text: str) -> str:

@@ -144,14 +144,14 @@ def accepted_texts(answer_eval: object) -> list[str]:
     return texts
 
 
-def _in_range(parsed: float | list[float], right: tuple[float, float]) -> bool:
-    low, high = right
+def _in_range(parsed: float | list[float], accepted: tuple[float, float]) -> bool:
+    low, high = accepted
     if isinstance(parsed, float):
         return low <= parsed <= high
     first, second = parsed
     if low <= first <= high and low <= second <= high:
         return True
-    low, high = min(right), max(right)
+    low, high = min(accepted), max(accepted)
     overlap = max(0.0, min(second, high) - max(first, low))
     union = (second - first + _EDGE) + (high - low + _EDGE) - overlap
     return overlap / union >= 0.5 - _EDGE
@@ -180,28 +180,28 @@ def official_result(
     untyped = by_id.keys() - kinds
     if untyped:
         raise BadInput(f"{len(untyped)} references have no question_type, first {min(untyped)}.")
-    right: Counter[tuple[bool, str]] = Counter()  # (unseen question?, type) → right answers
-    asked: Counter[tuple[bool, str]] = Counter()
+    correct: Counter[tuple[bool, str]] = Counter()  # (unseen question?, type) → right answers
+    totals: Counter[tuple[bool, str]] = Counter()
     for row in predictions:
         name = row_text(row, "data_id")
         if name in by_id:
             unseen_question = row_text(by_id[name], "data_split").endswith("unseen_question")
             key = unseen_question, kinds[name].lower()
-            right[key] += _score_row(row, by_id[name], kinds[name])
-            asked[key] += 1
-    return result_from_counts(right, asked)
+            correct[key] += _score_row(row, by_id[name], kinds[name])
+            totals[key] += 1
+    return result_from_counts(correct, totals)
 
 
 def result_from_counts(
-    right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int]
+    correct: Mapping[tuple[bool, str], int], totals: Mapping[tuple[bool, str], int]
 ) -> Result:
     """The official result object, computed from counts.
 
     Args:
-        right, asked: number of right answers and of questions, by (whether the split is
+        correct, totals: number of right answers and of questions, by (whether the split is
             `unseen_question`, type in lower case).
     """
-    question, entity = (_split_score(right, asked, split) for split in (True, False))
+    question, entity = (_split_score(correct, totals, split) for split in (True, False))
     inverse = sum(1 / (split["score"] or _EDGE) for split in (question, entity))
     return {
         "final_score": round(2 / inverse, 2),
@@ -219,12 +219,12 @@ def _score_row(prediction: PredictionRow, reference: PredictionRow, question_typ
 
 
 def _split_score(
-    right: Mapping[tuple[bool, str], int], asked: Mapping[tuple[bool, str], int], split: bool
+    correct: Mapping[tuple[bool, str], int], totals: Mapping[tuple[bool, str], int], split: bool
 ) -> SplitScore:
     def percent(*kinds: str) -> float:
-        total = sum(asked.get((split, kind), 0) for kind in kinds)
+        total = sum(totals.get((split, kind), 0) for kind in kinds)
         # An integer 0 if there is no question, so that the JSON equals the official one exactly.
-        share = sum(right.get((split, kind), 0) for kind in kinds) / total if total else 0
+        share = sum(correct.get((split, kind), 0) for kind in kinds) / total if total else 0
         return round(share * 100, 2)
 
     return {
@@ -246,10 +246,9 @@ def strict_result(
         BadInput: missing, repeated or unknown ids, with the count of each.
     """
     predictions, references = list(predictions), list(references)
-    asked = {row_text(row, "data_id") for row in references}
-    check_fit(predictions, asked, _question_id, "Correct the file, or use the scorer `official`, "
-                  "which counts "
-              "as papers do.")  # fmt: skip
+    questions = {row_text(row, "data_id") for row in references}
+    advice = "Correct the file, or use the scorer `official`, which counts as papers do."
+    check_fit(predictions, questions, _question_id, advice)
     return official_result(predictions, references, qtypes)
 
 
@@ -327,17 +326,17 @@ class InfoSeekScorer:
 
         A split without questions has 0 there, and `final_score` is then 0 too.
         """
-        right: Counter[tuple[bool, str]] = Counter()
-        asked: Counter[tuple[bool, str]] = Counter()
+        correct: Counter[tuple[bool, str]] = Counter()
+        totals: Counter[tuple[bool, str]] = Counter()
         for example, _, score in rows:
             key = example.split.endswith("unseen_question"), example.kind.lower()
-            asked[key] += 1
-            right[key] += score == 1.0
-        count = asked.total()
+            totals[key] += 1
+            correct[key] += score == 1.0
+        count = totals.total()
         return {
             "n": count,
-            "accuracy": right.total() / count if count else None,
-            "n_unseen_question": sum(n for (split, _), n in asked.items() if split),
-            "n_unseen_entity": sum(n for (split, _), n in asked.items() if not split),
-            **result_from_counts(right, asked),
+            "accuracy": correct.total() / count if count else None,
+            "n_unseen_question": sum(n for (split, _), n in totals.items() if split),
+            "n_unseen_entity": sum(n for (split, _), n in totals.items() if not split),
+            **result_from_counts(correct, totals),
         }

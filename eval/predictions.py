@@ -82,38 +82,38 @@ def _run_prediction(row: PredictionRow) -> PredictionRow:
 
 def check_fit(
     predictions: Iterable[PredictionRow],
-    asked: Collection[Hashable],
+    questions: Collection[Hashable],
     key: Callable[[PredictionRow], Hashable],
     advice: str = "Correct the file.",
 ) -> None:
     """Check that each question has exactly one prediction, which is a text, and nothing else.
 
     Args:
-        asked: keys of all questions.
+        questions: keys of all questions.
         key: the question that a row answers; None if its id cannot be one.
         advice: what the user can do, at the end of the message.
 
     Raises:
         BadInput: with the number of each fault.
     """
-    given: Counter[Hashable] = Counter()
+    counts: Counter[Hashable] = Counter()
     no_text = no_id = 0
     for row in predictions:
         name = key(row)
         no_id += name is None
         no_text += not isinstance(row.get("prediction"), str)
         if name is not None:
-            given[name] += 1
+            counts[name] += 1
     faults = {
-        "without a prediction": sum(name not in given for name in asked),
-        "with more than one": sum(count > 1 for name, count in given.items() if name in asked),
-        "that the references do not contain": sum(name not in asked for name in given),
+        "without a prediction": sum(name not in counts for name in questions),
+        "with more than one": sum(count > 1 for name, count in counts.items() if name in questions),
+        "that the references do not contain": sum(name not in questions for name in counts),
         "whose prediction is not a text": no_text,
         "without a usable id": no_id,
     }
     if any(faults.values()):
-        counts = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
+        listed = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
         raise BadInput(
-            f"predictions do not fit the {len(asked)} questions: {counts}. Each would move the "
+            f"predictions do not fit the {len(questions)} questions: {listed}. Each would move the "
             f"score. {advice}"
         )

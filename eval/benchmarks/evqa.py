@@ -203,9 +203,10 @@ def _picture_names(path: Path, images: Path) -> dict[str, str]:
     for name in _INATURALIST_LISTS if wanted else ():
         if (images / "inaturalist" / name).is_file():
             more = inaturalist_file_names(images / "inaturalist" / name, wanted)
-            if twice := found.keys() & more:
+            if duplicates := found.keys() & more:
                 raise BadInput(
-                    f"iNaturalist's id {min(twice)} is in both {' and '.join(_INATURALIST_LISTS)}."
+                    f"iNaturalist's id {min(duplicates)} is in both "
+                    f"{' and '.join(_INATURALIST_LISTS)}."
                 )
             found |= more
     return found
@@ -229,8 +230,8 @@ def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
 
 
 def _question_row(row: Row, place: int, split: str, names: Mapping[str, str]) -> QuestionRow:
-    if lacking := [name for name in _QUESTION_COLUMNS if name not in row]:
-        raise BadInput(f"no column {lacking[0]}: this is not a file of Encyclopedic-VQA.")
+    if missing_columns := [name for name in _QUESTION_COLUMNS if name not in row]:
+        raise BadInput(f"no column {missing_columns[0]}: this is not a file of Encyclopedic-VQA.")
     kind = _cell(row, "question_type")
     if kind not in _KINDS:
         raise BadInput(f"question_type {quote_value(kind)} is none of {', '.join(_KINDS)}.")
@@ -295,30 +296,30 @@ def _cell(row: Row, name: str) -> str:
 def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
     """Two likely causes: landmarks of another set than train; iNaturalist without its lists, or
     without one of its sets."""
-    lost: Counter[str] = Counter()
-    elsewhere: Counter[str] = Counter()
+    missing_counts: Counter[str] = Counter()
+    misplaced: Counter[str] = Counter()
     for name in missing:
         top, _, rest = name.partition("/")
-        lost[f"{top}/{rest.partition('/')[0] if '/' in rest else ''}"] += 1
+        missing_counts[f"{top}/{rest.partition('/')[0] if '/' in rest else ''}"] += 1
         if top == "landmarks":
             inner = rest.removeprefix("train/")
             places = (f"landmarks/{at}{inner}" for at in ("test/", "index/", ""))
-            elsewhere.update(at.removesuffix(inner) for at in places if (images / at).is_file())
-    for folder, count in sorted(elsewhere.items()):
+            misplaced.update(at.removesuffix(inner) for at in places if (images / at).is_file())
+    for folder, count in sorted(misplaced.items()):
         yield f"{count:,} of the missing landmarks are under {images / folder}: move them to train/"
-    if lost["landmarks/train"] and not elsewhere:
+    if missing_counts["landmarks/train"] and not misplaced:
         yield (
             f"landmarks come from Google Landmarks v2 train (500 tar files), not from its test or "
             f"index set: unpack them into {images / 'landmarks' / 'train'}"
         )
-    if lost["inaturalist/"]:
+    if missing_counts["inaturalist/"]:
         absent = [
             name for name in _INATURALIST_LISTS if not (images / "inaturalist" / name).is_file()
         ]
         what = f"{' and '.join(absent)} not there" if absent else "neither list knows them"
-        yield f"{lost['inaturalist/']:,} ids of iNaturalist have no file name: {what}"
+        yield f"{missing_counts['inaturalist/']:,} ids of iNaturalist have no file name: {what}"
     for part in ("train", "val"):
-        if lost[f"inaturalist/{part}"] and not (images / "inaturalist" / part).is_dir():
+        if missing_counts[f"inaturalist/{part}"] and not (images / "inaturalist" / part).is_dir():
             mini = (images / "inaturalist" / "train_mini").is_dir()
             only = " (train_mini has only a fifth of train)" if mini and part == "train" else ""
             yield f"{images / 'inaturalist' / part} is not there: unpack {part}.tar.gz{only}"

@@ -103,19 +103,19 @@ def find_questions(
         Missing: one of them does not exist.
     """
     split = split or "val"
-    named = {
+    paths = {
         "questions": path / f"infoseek_{split}.jsonl",
         "types": path / f"infoseek_{split}_qtype.jsonl",
         "entities": path / f"infoseek_{split}_withkb.jsonl",
     }
-    needed = ("questions",) if split in _UNLABELLED else tuple(named)
+    needed = ("questions",) if split in _UNLABELLED else tuple(paths)
     for role in needed:
-        if not named[role].is_file():
+        if not paths[role].is_file():
             raise Missing(
-                f"{named[role]} is not there: InfoSeek's {role} of {split}. For another split, "
+                f"{paths[role]} is not there: InfoSeek's {role} of {split}. For another split, "
                 "give --split NAME. docs/data.md says where to get the files."
             )
-    files = {role: file for role, file in named.items() if file.is_file()}
+    files = {role: file for role, file in paths.items() if file.is_file()}
     return QuestionFiles(
         name="infoseek",
         split=split,
@@ -229,11 +229,11 @@ def _picture_names(image: str) -> tuple[str, ...]:
 
 
 def _explain_missing(images: Path, missing: Iterable[str]) -> Iterator[str]:
-    lost = Counter(name[:2] for name in missing)
+    missing_counts = Counter(name[:2] for name in missing)
     if not images.is_dir():
         yield f"{images} does not exist: unpack OVEN's pictures into it."
         return
-    absent = [f"{number} ({count:,})" for number, count in sorted(lost.items())
+    absent = [f"{number} ({count:,})" for number, count in sorted(missing_counts.items())
               if not (images / number).is_dir()]  # fmt: skip
     if absent:
         yield (
@@ -263,14 +263,14 @@ def _official_figures(summary: Mapping[str, Any]) -> Iterator[OfficialFigure]:
 
     The official object has 0 for a split without questions, and then 0 for the mean as well.
     """
-    asked = {split: summary[f"n_unseen_{split}"] for split in ("question", "entity")}
-    overall = summary["final_score"] if all(asked.values()) else None
+    counts = {split: summary[f"n_unseen_{split}"] for split in ("question", "entity")}
+    overall = summary["final_score"] if all(counts.values()) else None
     yield OfficialFigure("overall", overall, 2)
-    for split, count in asked.items():
+    for split, count in counts.items():
         scores = summary[f"unseen_{split}_score"]
-        named = {"": "score", ", time": "score_time", ", numerical": "score_num",
+        parts = {"": "score", ", time": "score_time", ", numerical": "score_num",
                  ", string": "score_string"}  # fmt: skip
-        for part, field in named.items():
+        for part, field in parts.items():
             percent = scores[field] if count else None
             yield OfficialFigure(f"unseen {split}{part}", percent, 2, is_detail=bool(part))
 

@@ -138,15 +138,15 @@ def _m2kr_row(row: Row, split: str) -> QuestionRow:
 
 
 def _question_row(
-    row: Row, key: str, picture: str, right: str, answer: str, split: str
+    row: Row, key: str, picture: str, positive: str, answer: str, split: str
 ) -> QuestionRow:
-    named = id_list(row, key)
-    if len(named) != 1 or not named[0]:
+    identities = id_list(row, key)
+    if len(identities) != 1 or not identities[0]:
         raise BadInput(f"{key} is {quote_value(row.get(key))}, not one id.")
-    (identity,) = named
-    relevant = id_list(row, right)
+    (identity,) = identities
+    relevant = id_list(row, positive)
     if not relevant:
-        raise BadInput(f"{right} is missing: no passage is right.")
+        raise BadInput(f"{positive} is missing: no passage is right.")
     image = optional_text(row, picture)
     query = Query(optional_text(row, "question"), instruction=optional_text(row, "instruction"))
     example = Example(

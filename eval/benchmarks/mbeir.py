@@ -66,14 +66,14 @@ def find_questions(
     if not file.is_file():
         raise Missing(f"{file} is not there: M-BEIR's queries of {task}. See docs/data.md.")
 
-    def example(row: Row, place: int) -> QuestionRow:
+    def parse_query(row: Row, place: int) -> QuestionRow:
         identity, image = required_text(row, "qid"), optional_text(row, "query_img_path")
         relevant, question = id_list(row, "pos_cand_list"), optional_text(row, "query_txt")
         if not relevant:
             raise BadInput("pos_cand_list is missing: no candidate is right.")
         if not question and not image:
             raise BadInput("neither query_txt nor query_img_path: there is nothing to search for.")
-        asked = Example(
+        example = Example(
             identity,
             Query(question),
             relevant=relevant,
@@ -82,7 +82,7 @@ def find_questions(
             group=image or identity,
         )
         return QuestionRow(
-            asked, (image,) if image else (), negatives=id_list(row, "neg_cand_list")
+            example, (image,) if image else (), negatives=id_list(row, "neg_cand_list")
         )
 
     return QuestionFiles(
@@ -91,7 +91,7 @@ def find_questions(
         files={"queries": file},
         home=path,
         images=images or path,
-        rows=lambda _: read_question_rows(read_objects(file), file, example),
+        rows=lambda _: read_question_rows(read_objects(file), file, parse_query),
         explain=_explain_missing,
     )
 

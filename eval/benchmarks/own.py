@@ -140,12 +140,14 @@ def _pair_row(row: Row, place: int) -> QuestionRow:
     if not question and not image:
         raise BadInput("neither question nor image: there is nothing to search for.")
     given = [] if row.get("document") is None else [row["document"]]
-    right = [_parse_document("document", value) for value in given]
+    positives = [_parse_document("document", value) for value in given]
     listed = row.get("negatives") or []
     if not isinstance(listed, list):
         raise BadInput(f"negatives is {quote_value(listed)}, not a list.")
-    wrong = [_parse_document("negatives", value) for value in listed]
-    relevant = dict.fromkeys([*(_document_id(one) for one in right), *id_list(row, "document_ids")])
+    negatives = [_parse_document("negatives", value) for value in listed]
+    relevant = dict.fromkeys(
+        [*(_document_id(one) for one in positives), *id_list(row, "document_ids")]
+    )
     if not relevant:
         raise BadInput('no document is right: give "document" or "document_ids".')
     identity = _row_id(row, place)
@@ -160,27 +162,27 @@ def _pair_row(row: Row, place: int) -> QuestionRow:
     return QuestionRow(
         example,
         (image,) if image else (),
-        negatives=tuple(_document_id(one) for one in wrong),
-        documents=tuple(one for one in (*right, *wrong) if isinstance(one, Document)),
+        negatives=tuple(_document_id(one) for one in negatives),
+        documents=tuple(one for one in (*positives, *negatives) if isinstance(one, Document)),
     )
 
 
 def _row_id(row: Row, place: int) -> str:
-    named = id_list(row, "id")
-    if len(named) > 1 or named == ("",):
+    identities = id_list(row, "id")
+    if len(identities) > 1 or identities == ("",):
         raise BadInput(f"id is {quote_value(row.get('id'))}, not one id.")
-    return named[0] if named else f"row {place + 1}"
+    return identities[0] if identities else f"row {place + 1}"
 
 
 def _parse_document(field: str, value: Any) -> str | Document:
     """An id, or a passage with an id."""
     if not isinstance(value, dict):
-        named = id_list({field: value}, field)
-        if len(named) != 1 or not named[0]:
+        identities = id_list({field: value}, field)
+        if len(identities) != 1 or not identities[0]:
             raise BadInput(
                 f"{field} is {quote_value(value)}: give an id, or an object with a text."
             )
-        return named[0]
+        return identities[0]
     content = json.dumps(value, sort_keys=True).encode()
     given = {"id": f"inline:{hashlib.sha256(content).hexdigest()[:24]}", **value}
     document = parse_document(given)

@@ -43,32 +43,32 @@ def read_question_rows(
             try:
                 if isinstance(row, BadInput):
                     raise row
-                asked = parse(row, place)
-                _check_storable(asked)
-                _refuse_repeated_id(seen, asked.example.id)
+                question = parse(row, place)
+                _check_storable(question)
+                _refuse_repeated_id(seen, question.example.id)
             except BadInput as error:
                 yield BadInput(f"{path}, {unit} {number}: {error}")
             except RecursionError:
                 yield BadInput(f"{path}, {unit} {number}: nested too deeply: a question is flat.")
             else:
-                yield asked
+                yield question
     if place < 0:
         raise BadInput(f"{path} contains no questions: it is empty.")
 
 
-def _check_storable(asked: QuestionRow) -> None:
+def _check_storable(question: QuestionRow) -> None:
     """Refuse a row that cannot be kept as JSON, or whose picture lies outside the folder."""
-    example = asked.example
-    kept = (example.id, example.query.text, example.query.instruction, example.answers,
+    example = question.example
+    stored = (example.id, example.query.text, example.query.instruction, example.answers,
             example.relevant, example.oracle, example.references, example.kind, example.split,
-            example.group, asked.picture, asked.negatives)  # fmt: skip
+            example.group, question.picture, question.negatives)  # fmt: skip
     try:
-        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(stored, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise BadInput("it contains half a character (a lone surrogate).") from error
     except ValueError as error:
         raise BadInput("it contains NaN or infinity (as 1e999 is).") from error
-    for name in asked.picture:
+    for name in question.picture:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise BadInput(f"picture {quote_value(name)} leads out of its folder.")
 

@@ -1,4 +1,4 @@
-"""Which column makes which field, and what is said where the user names one that is not there."""
+"""Columns become fields; an unknown column or field is refused with a suggestion."""
 
 import pytest
 
