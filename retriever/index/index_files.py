@@ -27,7 +27,7 @@ from rag_vqa.storage import atomic
 
 DIGEST = "digest"
 Arrays = Mapping[str, NDArray[Any]]
-Add = Callable[[Tokens | None, Keys, Codes | None], None]
+AddRows = Callable[[Tokens | None, Keys, Codes | None], None]
 NOT_CACHED = -1  # the place of a row that a cache does not have
 _CODES_AT_ONCE = 4096  # mapped codes that are copied at once
 
@@ -50,7 +50,7 @@ def save_tokens(path: Path, tokens: NDArray[np.float16], keys: Keys) -> None:
     save_arrays(path, {"tokens": tokens, "keys": keys})
 
 
-def load_tokens(path: Path, add: Add) -> None:
+def load_tokens(path: Path, add: AddRows) -> None:
     """Read a file that `save_tokens` wrote, and pass its rows to `add`."""
     arrays = load_arrays(path)
     try:
@@ -63,7 +63,7 @@ def load_tokens(path: Path, add: Add) -> None:
         raise CorruptKnowledgeBase(f"{path} is no index, or is damaged: {error}") from error
 
 
-def load_rows(path: Path, add: Add) -> Arrays:
+def load_rows(path: Path, add: AddRows) -> Arrays:
     """Read a file that `save_rows` wrote: pass each block to `add`, return the other arrays."""
     arrays = load_arrays(path)
     try:

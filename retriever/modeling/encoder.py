@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -118,21 +118,7 @@ class Encoder:
         if torch_dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
         torch_device = torch.device(resolve_device(device))
-        try:
-            family = find_family(source, read_config(source, **location))
-            config = family.load("configuration")(source, **location)
-            network = family.load("model")
-            model = network.from_pretrained(
-                str(source), config=config, dtype=torch_dtype, **location
-            )
-        except OSError as error:
-            raise Missing(
-                f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
-                "config.json and model.safetensors, or a hub id while online."
-            ) from error
-        except (SafetensorError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise RagVqaError(f"{source} is damaged, or no whole checkpoint: {reason}") from error
+        family, model = _load_model(source, torch_dtype, location)
         processor = family.load("processor").load(
             source,
             model.config.query,
@@ -265,6 +251,29 @@ class Encoder:
         side.update_digest(digest)
         self.processor.update_digest(digest)
         return digest.hexdigest()
+
+
+def _load_model(
+    source: str | Path, dtype: torch.dtype, location: Mapping[str, Any]
+) -> tuple[RetrieverFamily, Any]:
+    """The family of a checkpoint, and its model.
+
+    Args:
+        location: `revision` and `local_files_only`, as `from_pretrained` takes them.
+    """
+    try:
+        family = find_family(source, read_config(source, **location))
+        config = family.load("configuration")(source, **location)
+        network = family.load("model")
+        return family, network.from_pretrained(str(source), config=config, dtype=dtype, **location)
+    except OSError as error:
+        raise Missing(
+            f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
+            "config.json and model.safetensors, or a hub id while online."
+        ) from error
+    except (SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RagVqaError(f"{source} is damaged, or no whole checkpoint: {reason}") from error
 
 
 def _read_instruction(source: str | Path) -> str:

@@ -124,8 +124,7 @@ def test_fingerprint_follows_the_document_side(checkpoint: Path, encoder: Encode
     assert Encoder.load(checkpoint, device="cpu", parity=True).fingerprint != encoder.fingerprint
     with torch.no_grad():
         again.model.get_passage_model().late_proj.weight[0, 0] += 1e-3
-    again._fingerprint = None
-    assert again.fingerprint != encoder.fingerprint
+    assert Encoder(again.model, again.processor).fingerprint != encoder.fingerprint
     query_side = Encoder.load(checkpoint, device="cpu")
     with torch.no_grad():
         query_side.model.get_query_model().late_proj.weight += 1.0

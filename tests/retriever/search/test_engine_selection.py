@@ -60,7 +60,7 @@ def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> No
         )
         with KnowledgeBase.open(path, encoder) as kb:
             kb.engine = "faiss"
-            kb.retriever._refresh()
+            kb.search(QUERIES, 1)
     whole = kept.read_bytes()
     for damaged in (whole[:100], whole[:-9] + b"\x00" + whole[-8:]):
         kept.write_bytes(damaged)
