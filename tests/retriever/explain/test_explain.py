@@ -134,7 +134,7 @@ def test_it_explains_half_precision_and_under_inference_mode(checkpoint) -> None
     assert sum(sum(part) for part in weights(found, "document")) == pytest.approx(1)
 
 
-def test_what_cannot_be_meant_is_refused(tiny, birds, encoder) -> None:
+def test_invalid_calls_are_refused(tiny, birds, encoder) -> None:
     with pytest.raises(UsageError, match="pairs is -1"):
         explain(tiny, QUERY, PASSAGE, -1)
     with KnowledgeBase.open(birds, encoder) as kb:

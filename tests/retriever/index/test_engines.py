@@ -179,7 +179,7 @@ def test_codes_that_were_made_before_change_nothing(make: Make) -> None:
         (unit(2, 3, 4), [10, 11], quantize(unit(1, 3, 4))),
     ],
 )
-def test_rows_that_cannot_be_meant_are_refused(make: Make, tokens, keys, codes) -> None:
+def test_invalid_rows_are_refused(make: Make, tokens, keys, codes) -> None:
     index = filled(make, unit(2, 3, 4))
     with pytest.raises(UsageError):
         index.add(tokens, np.array(keys), codes)

@@ -102,7 +102,7 @@ def test_what_was_worked_out_is_not_worked_out_again(world, tmp_path, monkeypatc
     index.delete(keys[:10])
     index.save_cache(tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(faiss_engine, "row_means", lambda tokens: pytest.fail("worked out again"))
+        patch.setattr(faiss_engine, "row_means", lambda tokens: pytest.fail("computed again"))
         patch.setattr(
             faiss_engine.InvertedLists, "assign", lambda *given: pytest.fail("assigned again")
         )

@@ -98,10 +98,8 @@ def test_long_texts_are_cut_at_the_window_and_counted_whole(encoder: Encoder) ->
     assert encoder.encode_passages([Passage("1", 0, "a " * 20)]).shape == (1, 4, 8)
 
 
-def test_a_question_that_loses_its_end_is_told(
-    encoder: Encoder, caplog: pytest.LogCaptureFixture
-) -> None:
-    def told(*lengths: int) -> list[str]:
+def test_a_truncated_question_is_logged(encoder: Encoder, caplog: pytest.LogCaptureFixture) -> None:
+    def warnings_for(*lengths: int) -> list[str]:
         caplog.clear()
         texts = [" ".join(["bird"] * length) for length in lengths]
         with caplog.at_level(logging.WARNING, "rag_vqa.retriever"):
@@ -109,13 +107,13 @@ def test_a_question_that_loses_its_end_is_told(
         return [record.getMessage() for record in caplog.records]
 
     fits = encoder.window - 2  # start and end marks
-    assert told(fits) == []
+    assert warnings_for(fits) == []
     for count in (fits + 1, fits + 3):  # each time, of questions one by one
-        [said] = told(count)
-        assert f"the first {encoder.window} of this question's {count + 2} tokens" in said
-    [said] = told(1, fits + 1, fits + 2)
-    assert f"{encoder.window} tokens of a question, and 2 of 3 have more" in said
-    assert told(1, fits + 1) == []  # of batches once
+        [warning] = warnings_for(count)
+        assert f"the first {encoder.window} of this question's {count + 2} tokens" in warning
+    [warning] = warnings_for(1, fits + 1, fits + 2)
+    assert f"{encoder.window} tokens of a question, and 2 of 3 have more" in warning
+    assert warnings_for(1, fits + 1) == []  # of batches once
 
 
 def test_fingerprint_follows_the_document_side(checkpoint: Path, encoder: Encoder) -> None:
@@ -155,9 +153,9 @@ def test_a_path_of_its_authors_gives_way_to_what_is_known_of_a_released_model(
     named: str, taken: str
 ) -> None:
     config = RetConfig(text_config={"_name_or_path": named}, vision_config={"_name_or_path": named})
-    with pytest.raises(Missing) as told:  # offline, and nothing is in the cache
+    with pytest.raises(Missing) as caught:  # offline, and nothing is in the cache
         RetProcessor.load("aimagelab/ReT-OpenCLIP-ViT-H-14", config, offline=True)
-    assert f"its tokenizer ({taken!r}) or image processor ({taken!r})" in str(told.value)
+    assert f"its tokenizer ({taken!r}) or image processor ({taken!r})" in str(caught.value)
 
 
 def test_an_absent_text_is_the_marks_whatever_the_batch_holds(encoder: Encoder) -> None:
@@ -193,7 +191,7 @@ def test_joint_training_reads_a_query_as_alone_in_any_batch(checkpoint: Path) ->
         ({"device": "cuda:99"}, UsageError),
     ],
 )
-def test_options_that_cannot_be_meant(
+def test_invalid_options_are_refused(
     checkpoint: Path, options: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -205,7 +203,7 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
         Encoder.load(tmp_path / "nowhere", offline=True)
 
 
-def test_a_damaged_checkpoint_is_said_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
     weights = tmp_path / "model.safetensors"
@@ -223,7 +221,7 @@ def test_layers_that_a_tower_does_not_have(checkpoint: Path, tmp_path: Path) -> 
         Encoder.load(tmp_path, device="cpu")
 
 
-def test_options_beyond_the_defaults_are_told(checkpoint: Path) -> None:
+def test_options_beyond_the_defaults_are_recorded(checkpoint: Path) -> None:
     assert Encoder.load(checkpoint, device="cpu").options == {}
     encoder = Encoder.load(checkpoint, device="cpu", dtype="bfloat16", parity=True)
     assert encoder.options == {"dtype": "bfloat16", "parity": True}

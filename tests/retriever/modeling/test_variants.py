@@ -100,8 +100,8 @@ def test_what_a_switch_leaves_out_is_not_built() -> None:
 def test_files_name_a_switch_where_it_is_used(tmp_path: Path) -> None:
     config = RetrieverConfig.from_pretrained(GOLDEN)
     config.save_pretrained(tmp_path)
-    said = (tmp_path / "config.json").read_text()
-    assert '"gates"' not in said and '"fusion"' not in said
+    written = (tmp_path / "config.json").read_text()
+    assert '"gates"' not in written and '"fusion"' not in written
     other = apply_variant(config, Variant(gates=False, fusion="text"))
     other.save_pretrained(tmp_path)
     raw = json.loads((tmp_path / "config.json").read_text())

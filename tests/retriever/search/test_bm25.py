@@ -131,7 +131,7 @@ def test_a_change_is_whole_or_nothing() -> None:
     assert found(held, "puffin") == [3] and held.keys.tolist() == [2, 3]
 
 
-def test_a_python_without_fts5_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_fts5_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Without(sqlite3.Connection):
         def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
             return super().execute(sql.replace("fts5", "no_fts5"), *values)

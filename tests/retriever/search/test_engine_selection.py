@@ -43,7 +43,7 @@ def test_every_engine_gives_the_same(path, encoder) -> None:
     assert found(path, encoder, "faiss")[1] == found(path, encoder, "exact")[1]
 
 
-def test_an_engine_that_is_none(path, encoder) -> None:
+def test_an_unknown_engine_is_refused(path, encoder) -> None:
     with pytest.raises(UsageError, match="Did you mean 'exact'"):
         found(path, encoder, "exakt")
 
@@ -54,7 +54,7 @@ def test_what_was_kept_is_used_and_can_be_lost(path, encoder, monkeypatch) -> No
         kb.retriever.keep()
     kept = path / CACHE_FILE
     before = found(path, encoder, "faiss")[1]
-    with monkeypatch.context() as patch:  # nothing is worked out again
+    with monkeypatch.context() as patch:  # nothing is computed again
         patch.setattr(
             "rag_vqa.retriever.index.faiss_engine.row_means", lambda *_: pytest.fail("again")
         )

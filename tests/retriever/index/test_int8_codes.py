@@ -27,5 +27,5 @@ def test_zeros_and_the_smallest_numbers_survive() -> None:
     assert np.abs(dequantize(quantize(tokens)) - tokens).max() < 1e-4
 
 
-def test_none_is_none() -> None:
+def test_no_rows_give_no_rows() -> None:
     assert dequantize(quantize(np.empty((0, 2, 4)))).shape == (0, 2, 4)
