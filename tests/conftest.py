@@ -9,6 +9,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"
 
+# Before torch is imported: each worker of pytest-xdist has one core. Threads beyond the cores
+# wait for each other, which takes several times the work.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
