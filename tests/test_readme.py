@@ -18,6 +18,7 @@ import importlib
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from rag_vqa.cli.app import app, run
 DOWNLOAD, FILE, NOT_RUN, RUN = "needs a download", "file: ", "not run: ", "run: "
 OUTPUT, TREE = "output: ", "tree: "
 README_BYTES = 16_384  # at most
+# Five pages begin with it, and it takes longest.
+SHARED = shlex.split("rag-vqa demo --kb flags.kb --photo flag.png")
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
@@ -113,8 +116,14 @@ def pages(root: Path) -> list[Path]:
     return [root / "README.md", *(file for file in docs(root) if file.name != "reference.md")]
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first page that runs SHARED leaves what it writes; the others copy it."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.mark.parametrize("page", pages(ROOT), ids=lambda page: page.stem)
-def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys) -> None:
+def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys, shared) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the command line sets its own
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -137,13 +146,18 @@ def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys) ->
             else:
                 exec(code, space)
         elif snippet.kind == "console":
-            run_console(snippet, root, capsys)
+            run_console(snippet, root, capsys, shared)
 
 
-def run_console(snippet: Snippet, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def run_console(
+    snippet: Snippet, root: Path, capsys: pytest.CaptureFixture[str], shared: Path
+) -> None:
     for words in snippet.commands:
         if words[0] != "rag-vqa":
             check_command(words, root, snippet.place)
+            continue
+        if words == SHARED and any(shared.iterdir()):
+            shutil.copytree(shared, Path.cwd(), dirs_exist_ok=True)
             continue
         capsys.readouterr()
         code = run(words[1:])
@@ -152,6 +166,9 @@ def run_console(snippet: Snippet, root: Path, capsys: pytest.CaptureFixture[str]
         assert code == (3 if snippet.mark == DOWNLOAD else 0), told
         if snippet.mark != DOWNLOAD:
             assert (shown.out + shown.err).strip(), f"{told}nothing printed"
+        if words == SHARED:
+            shutil.copytree("flags.kb", shared / "flags.kb")
+            shutil.copy("flag.png", shared)
 
 
 def check_shown(snippet: Snippet, root: Path) -> None:

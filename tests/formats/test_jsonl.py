@@ -66,8 +66,8 @@ def test_null_is_absent_and_image_is_one_of_images(tmp_path: Path) -> None:
         GOOD.replace(b"\n", b"\r\n"),
         GOOD.rstrip(),
         b"\n \n" + GOOD + b"\n",
-        gzip.compress(GOOD),
-        gzip.compress(b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n")),
+        gzip.compress(GOOD, mtime=0),
+        gzip.compress(b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n"), mtime=0),
     ],
     ids=["bom", "crlf", "no line end", "blank lines", "gz", "gz bom crlf"],
 )
@@ -178,7 +178,7 @@ def test_unknown_fields_are_announced_once_and_refused_under_strict(tmp_path: Pa
         (b"{\n[\n", "contains no documents: line 1 was refused: not JSON"),
         (GOOD.decode().encode("utf-16"), "is UTF-16"),
         (b"\xfe\xff" + GOOD.decode().encode("utf-16-be"), "is UTF-16"),
-        (gzip.compress(b""), "contains no documents: it is empty"),
+        (gzip.compress(b"", mtime=0), "contains no documents: it is empty"),
     ],
 )
 def test_a_file_of_no_documents(tmp_path: Path, data: bytes, reason: str) -> None:
