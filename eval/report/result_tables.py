@@ -88,11 +88,11 @@ def table_notes(results: Mapping[str, Any]) -> Iterator[str]:
     """Notes below the table of answers that a reader needs to understand it."""
     if missing := results.get("missing"):
         yield f"{missing:,} rows are missing: the run is incomplete. Resume it, then report."
-    if chosen := results["selection"]:
-        dev = chosen["dev"][chosen["best"]]
+    if selection := results["selection"]:
+        dev = selection["dev"][selection["best"]]
         yield (
-            f"Best cell: {chosen['best']}, chosen on {dev['n']:,} questions ({chosen['slice']}). "
-            "Accuracy and differences are over the other questions."
+            f"Best cell: {selection['best']}, chosen on {dev['n']:,} questions "
+            f"({selection['slice']}). Accuracy and differences are over the other questions."
         )
     for cell in results["cells"]:
         if count := cell.get("closed_book"):
@@ -140,8 +140,8 @@ def _coverage_line(questions: Mapping[str, Any]) -> str:
 def _retrieval_line(retrieval: Mapping[str, Any]) -> str:
     if retrieval.get("hits"):
         return f"hits of a file ({retrieval['hits'][:16]}) · depth {retrieval['depth']}"
-    named = f"{retrieval['retriever']}@{retrieval['revision'] or retrieval['fingerprint'][:16]}"
-    parts = [named, f"engine {retrieval['engine']}", f"depth {retrieval['depth']}"]
+    revision = f"{retrieval['retriever']}@{retrieval['revision'] or retrieval['fingerprint'][:16]}"
+    parts = [revision, f"engine {retrieval['engine']}", f"depth {retrieval['depth']}"]
     if retrieval["instruction"]:
         parts.append(f"instruction: {retrieval['instruction']}")
     if retrieval["where"]:

@@ -98,7 +98,7 @@ def collect_results(
             entries.append(
                 tally.result(_count_of_cell(ledger, "failed", tally.cell.name), official)
             )
-    chosen = select_cell(tallies, dev)
+    selection = select_cell(tallies, dev)
     documents = ledger.meta("documents", {})
     kb = spec["knowledge_base"]
     retrieval = spec["retrieval"]
@@ -116,8 +116,8 @@ def collect_results(
         "failed_retrieval": _count_of_cell(ledger, "failed", RETRIEVAL_STAGE),
         "recall": measure_retrieval(ledger, retrieval["depth"]) if retrieval else None,
         "cells": entries,
-        "selection": chosen,
-        "paired": paired_differences(tallies, chosen),
+        "selection": selection,
+        "paired": paired_differences(tallies, selection),
         "repeats": _repeat_changes(ledger) or None,
     }
 
@@ -307,8 +307,8 @@ def main_cell(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def reported_figures(results: Mapping[str, Any], cell: Mapping[str, Any]) -> Mapping[str, Any]:
     """n, accuracy and ci95 of a cell; if a best cell was chosen, on the questions that did not
     decide it."""
-    chosen = results["selection"]
-    return cell if chosen is None else chosen["test"].get(cell["cell"], cell)
+    selection = results["selection"]
+    return cell if selection is None else selection["test"].get(cell["cell"], cell)
 
 
 def named_figures(results: Mapping[str, Any]) -> dict[str, float]:

@@ -314,23 +314,23 @@ def _accuracy_of(tally: Tally, mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def paired_differences(
-    tallies: Sequence[Tally], chosen: Mapping[str, Any] | None
+    tallies: Sequence[Tally], selection: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
     """The paired difference of each cell to one cell.
 
     That one is the chosen cell, else the first retrieved one, else the first.
 
     Args:
-        chosen: the result of `select_cell`; the questions that decided it are left out.
+        selection: the result of `select_cell`; the questions that decided it are left out.
     """
     firsts = [tally for tally in tallies if not tally.cell.repeat and len(tally.scores)]
     if len(firsts) < 2:
         return []
     names = [tally.cell.name for tally in firsts]
     retrieved = [tally.cell.name for tally in firsts if tally.cell.condition == "retrieved"]
-    best = chosen["best"] if chosen else (retrieved or names)[0]
+    best = selection["best"] if selection else (retrieved or names)[0]
     base = firsts[names.index(best)]
-    left_out = chosen["share"] if chosen else 0.0
+    left_out = selection["share"] if selection else 0.0
     return [_paired_difference(tally, base, left_out) for tally in firsts if tally is not base]
 
 

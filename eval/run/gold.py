@@ -86,12 +86,12 @@ def apply_level(ledger: Ledger, example: Example, hits: StoredHits) -> StoredHit
     """The hits with only those `parents` as which their documents count for this question."""
     if example.level == "parent" or not hits.parents:
         return hits
-    named = {
+    parent_ids = {
         name
         for name in set(hits.parents.values()).intersection(example.relevant)
         if gold_documents(ledger, name) != [name]
     }
-    parents = {name: parent for name, parent in hits.parents.items() if parent in named}
+    parents = {name: parent for name, parent in hits.parents.items() if parent in parent_ids}
     return replace(hits, parents=parents)
 
 

@@ -217,15 +217,15 @@ def import_trec(ledger: Ledger, kb: KnowledgeBase, path: Path, depth: int) -> No
         scratch.execute("CREATE TABLE run (question TEXT, document TEXT, score REAL)")
         scratch.executemany("INSERT INTO run VALUES (?, ?, ?)", _trec_lines(path))
         scratch.execute("CREATE INDEX of ON run (question, score)")
-        named = 0
+        with_hits = 0
         for position, example in ledger.examples():
             stored = to_stored_hits(example, _trec_hits(scratch, kb, path, example, depth))
-            named += bool(stored.ids)
+            with_hits += bool(stored.ids)
             row = (position, "imported", stored.to_bytes())
             ledger.write("INSERT OR REPLACE INTO hits VALUES (?, ?, ?)", [row])
-        if not named:
+        if not with_hits:
             raise BadInput(f"{path} names none of the questions. Give the hits of this set.")
-        ledger.set_meta("imported", named)
+        ledger.set_meta("imported", with_hits)
 
 
 def _trec_hits(

@@ -81,7 +81,7 @@ def open_run(run: EvaluationRun, folder: Path) -> Iterator[Ledger]:
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock.hold_lock(folder):
-        asked = spec.describe_run(
+        requested = spec.describe_run(
             run.questions,
             kb,
             run.rag if run.cells else None,
@@ -93,13 +93,13 @@ def open_run(run: EvaluationRun, folder: Path) -> Iterator[Ledger]:
         )
         if not (folder / LEDGER_FILE).exists():
             Ledger.create(
-                folder, asked, run.questions.examples(), lambda: run.questions.skipped_count
+                folder, requested, run.questions.examples(), lambda: run.questions.skipped_count
             )
         with Ledger(folder) as ledger:
             if run.cells:
                 ledger.check_askable()
-            stored = spec.fill_open_fields(ledger.meta("spec"), asked)
-            spec.check_same_run(stored, spec.fill_open_fields(asked, stored), folder)
+            stored = spec.fill_open_fields(ledger.meta("spec"), requested)
+            spec.check_same_run(stored, spec.fill_open_fields(requested, stored), folder)
             ledger.set_meta("spec", stored)
             _store_cells(ledger, tuple(run.cells), folder)
             if kb is not None:

@@ -274,11 +274,11 @@ def fill_open_fields(spec: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
     return {name: other.get(name) if value is None else value for name, value in spec.items()}
 
 
-def check_same_run(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: object) -> None:
+def check_same_run(stored: Mapping[str, Any], requested: Mapping[str, Any], folder: object) -> None:
     """Refuse to resume a run with another specification.
 
     Raises:
         UsageError: names every value that differs.
     """
     hint = "Start another run with --out, or use the same options."
-    check_unchanged(folder, begun, asked, hint)
+    check_unchanged(folder, stored, requested, hint)

@@ -110,8 +110,8 @@ def _resolve_cell(ledger: Ledger, name: str | None) -> str:
     cells = [cell.name for cell in stored_cells(ledger) if not cell.repeat]
     if len(cells) == 1:
         return cells[0]
-    if chosen := _selection(ledger):
-        return str(chosen["best"])
+    if selection := _selection(ledger):
+        return str(selection["best"])
     listed = ", ".join(repr(cell) for cell in cells) or "recall@1, recall@5, …"
     raise UsageError(f"{ledger.folder}: which cell? Name one with --cell: {listed}.")
 
@@ -120,14 +120,14 @@ def _selection(ledger: Ledger) -> Mapping[str, Any] | None:
     """The selection of results.json; None if there was no choice."""
     if sum(not cell.repeat for cell in stored_cells(ledger)) < 2:
         return None
-    chosen: Mapping[str, Any] | None = read_results(ledger.folder)["selection"]
-    return chosen
+    selection: Mapping[str, Any] | None = read_results(ledger.folder)["selection"]
+    return selection
 
 
 def _share_chosen_on(ledger: Ledger, name: str) -> float:
     """Share of the groups that decided the choice of a cell; 0 if it was not chosen."""
-    chosen = None if _RECALL.fullmatch(name) else _selection(ledger)
-    return float(chosen["share"]) if chosen and chosen["best"] == name else 0.0
+    selection = None if _RECALL.fullmatch(name) else _selection(ledger)
+    return float(selection["share"]) if selection and selection["best"] == name else 0.0
 
 
 def _differences(a: Ledger, b: Ledger, names: tuple[str, str]) -> Iterator[str]:
