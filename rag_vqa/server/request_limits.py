@@ -1,7 +1,7 @@
 """Limits of one request, of one client, and of all requests together.
 
 Knows numbers and the reasons for them. Does not enforce any: each is enforced where it is counted.
-A file of its own, though short: ten modules read it, from middleware to the image fetcher.
+A file of its own, though short: nine modules read it, from middleware to the image fetcher.
 """
 
 from __future__ import annotations
