@@ -1,6 +1,8 @@
 """Files of predictions in JSONL, checked against the questions that they answer.
 
-Knows rows, ids, and what does not fit. Does not know how an answer is scored.
+Knows rows, ids, and what does not fit. Does not know how an answer is scored. Rows are read more
+laxly than those of our own formats (formats/jsonl.py): a prediction of NaN is counted as a fault,
+not refused as bad JSON.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_what_is_no_bem_is_refused(tmp_path: Path, bem_folder: Path) -> None:
         Bem.load(str(tmp_path / "three"), device="cpu", offline=True)
 
 
-def test_damaged_weights_are_told(tmp_path: Path) -> None:
+def test_damaged_weights_are_reported(tmp_path: Path) -> None:
     weights = bert(tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(Missing, match="cannot be loaded"):

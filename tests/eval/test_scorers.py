@@ -235,7 +235,7 @@ def test_what_can_be_scored_passes() -> None:
     make_scorer("text").check(own(unanswerable=True))
 
 
-def test_a_scorer_that_cannot_be_meant() -> None:
+def test_an_unknown_scorer_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="only the scorer evqa"):
         make_scorer("text", bem="x")
     with pytest.raises(UsageError, match="none of evqa, infoseek, text"):

@@ -138,7 +138,7 @@ def test_a_bad_line_is_reported_and_the_next_is_read(
         list(read_jsonl(path))
 
 
-def test_the_id_of_a_refused_line_is_told(tmp_path: Path) -> None:
+def test_the_id_of_a_refused_line_is_reported(tmp_path: Path) -> None:
     _, (rejected,) = read(write(tmp_path, GOOD + b'{"id": "b", "text": 5}'))
     assert rejected == Rejected(2, "b", "text is 5, not text.")
 

@@ -94,7 +94,7 @@ def test_the_advice_to_check_again_has_all_options_quoted(tmp_path: Path) -> Non
         ({"id": "a", "image": "a.jpg", "unanswerable": True}, "an answer without a question"),
     ],
 )
-def test_an_own_row_that_cannot_be_meant(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+def test_a_contradictory_own_row_is_refused(tmp_path: Path, row: dict[str, Any], said: str) -> None:
     path = lines(tmp_path / "mine.jsonl", {**GOOD, "id": "first"}, row)
     with pytest.raises(BadInput, match=f"line 2: .*{said}"):
         list(open_questions("own", path, missing="text-only").examples())

@@ -1,18 +1,14 @@
-"""Which kind a source is, its options, and what every kind must hold: reliability's bad texts."""
+"""The format of a source is detected, its options are checked, and odd texts survive in each."""
 
-import csv
 import gzip
-import io
-import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from source_files import WRITERS, lines
 
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
@@ -20,63 +16,6 @@ from rag_vqa.formats.mapping import parse_mapping
 from rag_vqa.formats.source import Source, format_names, open_source
 
 KINDS = format_names()
-Texts = Sequence[tuple[str, str]]
-
-
-def lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
-    return path
-
-
-def write_csv(folder: Path, texts: Texts) -> Path:
-    with io.StringIO(newline="") as text:
-        csv.writer(text).writerows([("id", "text"), *texts])
-        (folder / "kb.csv").write_bytes(text.getvalue().encode())
-    return folder / "kb.csv"
-
-
-def write_folder(folder: Path, texts: Texts) -> Path:
-    for name, text in texts:
-        (folder / "in" / f"{name}.txt").parent.mkdir(parents=True, exist_ok=True)
-        (folder / "in" / f"{name}.txt").write_bytes(text.encode())
-    return folder / "in"
-
-
-def write_parquet(folder: Path, texts: Texts) -> Path:
-    ids, bodies = zip(*texts, strict=True)
-    parquet.write_table(pa.table({"id": ids, "text": bodies}), folder / "kb.parquet")
-    return folder / "kb.parquet"
-
-
-def write_evqa(folder: Path, texts: Texts) -> Path:
-    pages = {
-        name: {"title": "", "section_titles": [""], "section_texts": [text], "image_urls": [],
-               "image_reference_descriptions": [], "image_section_indices": [], "url": name}
-        for name, text in texts
-    }  # fmt: skip
-    (folder / "kb.json").write_text(json.dumps(pages), "utf-8")
-    return folder / "kb.json"
-
-
-def renamed(identity: str, text: str, **more: object) -> Callable[[Path, Texts], Path]:
-    def write(folder: Path, texts: Texts) -> Path:
-        records = [{identity: name, text: body, **more} for name, body in texts]
-        return lines(folder / "kb.jsonl", records)
-
-    return write
-
-
-WRITERS: dict[str, Callable[[Path, Texts], Path]] = {
-    "jsonl": renamed("id", "text"),
-    "csv": write_csv,
-    "folder": write_folder,
-    "parquet": write_parquet,
-    "evqa": write_evqa,
-    "wiki6m": renamed("wikidata_id", "wikipedia_content", wikipedia_title=""),
-    "m2kr": renamed("passage_id", "passage_text", passage_image_path=None),
-    "mbeir": renamed("did", "txt", img_path=None, modality="text", src_content=None),
-}
-
 ODD = {
     "right to left": "\u202eright to left",
     "zero width": "zero\u200bwidth",
@@ -96,7 +35,7 @@ def read(source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_told_and_read_again_and_again(tmp_path: Path, kind: str) -> None:
+def test_every_format_is_detected_and_read_again_and_again(tmp_path: Path, kind: str) -> None:
     texts = [("a", "One."), ("b", "Two.")]
     source = open_source(WRITERS[kind](tmp_path, texts))
     assert source.kind == kind and source.unknown == ()

@@ -152,7 +152,7 @@ def test_evqa_names_a_question_that_cannot_be_scored(cli, tmp_path) -> None:
      (["evqa", "--yes"], "--yes does not belong"),
      (["evqa", "--device", "cpu"], "--device does not belong to eval score evqa without --bem")],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_a_usage_error(cli, words, told) -> None:
+def test_invalid_options_are_a_usage_error(cli, words, told) -> None:
     done = cli("eval", "score", *words, "--predictions", "p", "--references", "r")
     assert (done.code, told in done.err) == (2, True)
 

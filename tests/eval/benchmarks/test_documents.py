@@ -116,7 +116,7 @@ def test_pages_of_wiki6m(tmp_path: Path) -> None:
         ]
 
 
-def test_a_page_of_wiki6m_has_the_picture_that_is_there(tmp_path: Path) -> None:
+def test_a_page_of_wiki6m_has_its_picture_if_the_file_exists(tmp_path: Path) -> None:
     images = tmp_path / "images"
     (images / "Q806").mkdir(parents=True)
     (images / "Q806" / "Q806563.jpg").write_bytes(b"x")
