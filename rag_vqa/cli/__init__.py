@@ -5,7 +5,15 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of `rag-vqa` and `python -m rag_vqa`."""
-    from rag_vqa.cli.app import run
-    from rag_vqa.jobs.signals import exit_process
+    import os
+    import sys
 
-    exit_process(run())
+    from rag_vqa.cli.app import run
+    from rag_vqa.jobs import signals
+
+    code = run()
+    if signals.exits_at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rag_vqa.checkpoints import EMBEDDED, known_revision, model_source, processor_source
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.formatting import one_line
-from rag_vqa.jobs.document_source import require_path
 from rag_vqa.jobs.download_consent import ModelRevision, ask_before_download
 from rag_vqa.progress import LOG, Reporter
 
@@ -115,7 +114,8 @@ def open_knowledge_base(
     from rag_vqa.retriever.store.database import DATABASE_FILE
 
     build = "rag-vqa kb build SOURCE --out"
-    require_path(path, "knowledge base", f"Build one: {build} {path}")
+    if not path.exists():
+        raise UsageError(f"{path}: no such knowledge base. Build one: {build} {path}")
     if not (path / DATABASE_FILE).is_file():
         found = "a folder without one" if path.is_dir() else "a file"
         raise UsageError(f"{path}: no knowledge base, but {found}. Build one: {build} NAME")

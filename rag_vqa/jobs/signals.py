@@ -1,23 +1,22 @@
 """Signals that stop a job: SIGTERM, SIGUSR1 and ^C. What was committed is safe.
 
-Knows signals and how the process ends. Does not know what is safe: the job that catches
-`JobStopped`, or asks whether to stop, does.
+Knows signals. Does not know what is safe: the job that catches `JobStopped`, or asks whether to
+stop, does.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, Self
+from typing import Self
 
 from rag_vqa.errors import EXIT_INTERRUPTED, EXIT_PARTIAL
 
 _DEFERRED_NOTE = b"\nStopping after this step; ^C again ends it at once.\n"
-_exits_at_once = False
+exits_at_once = False  # see `exit_at_once`
 
 
 class JobStopped(BaseException):
@@ -100,19 +99,10 @@ def _signal_handler(
 
 
 def exit_at_once() -> None:
-    """Let `exit_process` end without waiting for threads and without a last garbage collection.
+    """Let the program end without waiting for threads and without a last garbage collection.
 
     For a server: a thread may wait minutes for a reader elsewhere, and looking through what models
     hold takes seconds.
     """
-    global _exits_at_once
-    _exits_at_once = True
-
-
-def exit_process(code: int) -> NoReturn:
-    """End the process."""
-    if _exits_at_once:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    global exits_at_once
+    exits_at_once = True

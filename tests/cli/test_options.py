@@ -46,3 +46,15 @@ def test_in_public_a_file_has_no_folder(tmp_path) -> None:
     file.touch()
     settings = load_settings({"prompt": {"template": str(file)}}, environment={})
     assert settings_to_args(settings, private=True) == ["--template", "own.jinja"]
+
+
+@pytest.mark.parametrize("verb", [["ask"], ["chat"], ["serve"], ["mcp"], ["eval", "run"]])
+def test_an_option_of_a_reader_is_declared_once_for_every_verb_that_reads(verb: list[str]) -> None:
+    command: Any = get_command(app)
+    for name in verb:
+        command = command.commands[name]
+    taken = {parameter.name: parameter for parameter in command.params}
+    for name in options.READING:
+        declared = options.SETTING_OPTIONS[name]
+        assert declared.flag.split("/")[0] in taken[name].opts
+        assert taken[name].help == declared.help
