@@ -142,9 +142,11 @@ class LocalReader:
         return self.encoder.render(prompt.parts)
 
     @property
-    def unquantised(self) -> tuple[str, ...]:
+    def full_precision_layers(self) -> tuple[str, ...]:
         """Names of the linear layers that are not quantised: vision tower, projector, head."""
         return unquantised_layers(self.model)
+
+    unquantised = full_precision_layers  # its first name, which users may know
 
     def generate(
         self,

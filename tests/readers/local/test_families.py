@@ -200,8 +200,8 @@ def test_quantised_the_language_model_alone(family_folder: Path, quantization: A
     }
     assert sum(linear.values()) == 2 * 7  # q k v o, gate up down, in 2 layers
     assert all(done == name.startswith(inside) for name, done in linear.items())
-    assert all(done or name in reader.unquantised for name, done in linear.items())
-    assert set(reader.unquantised) == {name for name, done in linear.items() if not done}
+    assert all(done or name in reader.full_precision_layers for name, done in linear.items())
+    assert set(reader.full_precision_layers) == {name for name, done in linear.items() if not done}
     completions = reader.generate(PROMPTS)
     assert [completion.tokens_in for completion in completions] == list(map(reader.count, PROMPTS))
     table = reader.choice_probability(RELEVANCE[:5], ["yes", "no"])
