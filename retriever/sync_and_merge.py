@@ -136,8 +136,8 @@ def check_mergeable(into: Store, other: Store) -> None:
         Mismatch: they differ.
     """
     mine = into.manifest
-    named = replace(other.manifest, source=mine.source, revision=mine.revision)
-    if replace(named, options=mine.options) != mine:
+    theirs = replace(other.manifest, source=mine.source, revision=mine.revision)
+    if replace(theirs, options=mine.options) != mine:
         raise Mismatch(
             f"{other.folder} was built with other options than {into.folder}: another retriever, "
             "another splitting, or fp16 tokens kept in one only. Build it again with the same ones."

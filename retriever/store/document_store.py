@@ -342,9 +342,9 @@ def remove_leftovers(store: Store) -> None:
 
     Keeps pictures that no document names: a killed build resumes with them.
     """
-    named = {number for (number,) in store.db.rows("SELECT number FROM segments")}
+    used = {number for (number,) in store.db.rows("SELECT number FROM segments")}
     for path in store.segments.files():
-        if int(path.stem) not in named:
+        if int(path.stem) not in used:
             atomic.remove_file(path)
     for path in store.pictures.partial_files():
         atomic.remove_file(path)

@@ -52,13 +52,13 @@ def compact_store(store: Store) -> CompactReport:
     Raises:
         CorruptKnowledgeBase: rows to copy do not have their checksum; nothing was changed.
     """
-    gone = store.deleted_keys()
-    freed = _switch_segments(store, gone) if len(gone) else 0
+    deleted = store.deleted_keys()
+    freed = _switch_segments(store, deleted) if len(deleted) else 0
     remove_leftovers(store)
-    return CompactReport(len(gone), remove_unused_pictures(store), freed)
+    return CompactReport(len(deleted), remove_unused_pictures(store), freed)
 
 
-def _switch_segments(store: Store, gone: Keys) -> int:
+def _switch_segments(store: Store, deleted: Keys) -> int:
     """Commit new segments, then remove the old ones; returns how many bytes that freed."""
     with store.db.commit() as commit:
         found = list(read_blocks(store.db))
@@ -68,7 +68,7 @@ def _switch_segments(store: Store, gone: Keys) -> int:
         commit.clear("gone")
         writer = _RowWriter(store, commit)
         for block in found:
-            writer.take(block, ~np.isin(block.keys, gone))
+            writer.take(block, ~np.isin(block.keys, deleted))
         writer.flush()
         commit.set_meta("generation", str(store.db.number("generation") + 1))
     new = [number for (number,) in store.db.rows("SELECT number FROM segments")]
@@ -170,8 +170,8 @@ def _copy_bytes(source: Path, target: Path, size: int) -> None:
 
 def remove_unused_pictures(store: Store) -> int:
     """Remove pictures that no document names; returns how many."""
-    named = {image for _, document in store.all_documents() for image in document.images}
-    unnamed = [path for path in store.pictures.files() if path not in named]
-    for path in unnamed:
+    used = {image for _, document in store.all_documents() for image in document.images}
+    unused = [path for path in store.pictures.files() if path not in used]
+    for path in unused:
         atomic.remove_file(path)
-    return len(unnamed)
+    return len(unused)

@@ -42,8 +42,8 @@ def migrate(folder: Path) -> None:
         RagVqaError: it cannot be written to.
     """
     with lock.hold_lock(folder):
-        for left in folder.glob(f"{DATABASE_FILE}{atomic.PARTIAL_SUFFIX}*"):
-            atomic.remove_file(left)
+        for leftover in folder.glob(f"{DATABASE_FILE}{atomic.PARTIAL_SUFFIX}*"):
+            atomic.remove_file(leftover)
         name = f"{DATABASE_FILE}{atomic.PARTIAL_SUFFIX}"
         try:
             with closing(_connect_old(folder / DATABASE_FILE)) as old:

@@ -228,7 +228,7 @@ class Segments:
             return path.stat().st_size
         except FileNotFoundError as error:
             raise SegmentGone(
-                f"{path} is damaged at byte 0: it is not there. {_REPAIR_HINT}"
+                f"{path} is damaged at byte 0: the file is missing. {_REPAIR_HINT}"
             ) from error
 
     def _map(self, number: int, kind: str, first: int, rows: int) -> NDArray[Any]:
@@ -240,7 +240,7 @@ class Segments:
             mapped = np.memmap(path, np.uint8, "r", offset, (due - offset,))
         except FileNotFoundError as error:
             raise SegmentGone(
-                f"{path} is damaged at byte 0: it is not there. {_REPAIR_HINT}"
+                f"{path} is damaged at byte 0: the file is missing. {_REPAIR_HINT}"
             ) from error
         kind_type = self._types[kind]
         plain = mapped.view(np.ndarray)

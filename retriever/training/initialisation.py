@@ -240,13 +240,13 @@ def apply_variant(config: RetrieverConfig, variant: Variant) -> RetrieverConfig:
 
 def _apply_to_side(config: RetConfig, variant: Variant) -> dict[str, Any]:
     raw = config.to_dict()
-    named = {
+    changes = {
         "gates": variant.gates,
         "fusion": variant.fusion,
         "num_queries": variant.tokens,
         "use_pooler_features": variant.pool,
     }
-    raw |= {name: value for name, value in named.items() if value is not None}
+    raw |= {name: value for name, value in changes.items() if value is not None}
     if variant.layers == "last":
         raw["layer_strategy"] = {
             "text": _last_layer(config.text_config),

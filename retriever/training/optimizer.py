@@ -2,8 +2,10 @@
 
 Muon (Jordan et al., 2024): momentum whose matrix is replaced by its nearest orthogonal one, by
 five steps of a Newton-Schulz iteration. Written by hand although torch.optim.Muon exists: ours
-computes in float32 and batches matrices of one shape, which makes it pay on a CPU and on small
-models. Knows parameters and rates. Does not know models or data.
+computes in float32 and batches matrices of one shape. One core without native bf16 orthogonalises
+24 matrices of 128 × 128 in 21 ms, torch's in 900 ms; with native bf16 the two are about as fast
+(36 and 30 ms). Also, one optimizer for all parameters keeps one state on disk.
+Knows parameters and rates. Does not know models or data.
 """
 
 from collections import defaultdict

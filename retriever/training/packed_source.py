@@ -77,14 +77,14 @@ class PackedSource:
     @property
     def summary(self) -> str:
         """A line for the user: how much the source has, and what was left out."""
-        said = [f"{self.counts.get(what, 0):,} {what}" for what in ("rows", "documents")]
+        parts = [f"{self.counts.get(what, 0):,} {what}" for what in ("rows", "documents")]
         refused = self.counts.get("refused", 0)
-        left = [f"{refused:,} refused, see {self.folder / REJECTS_FILE}"] if refused else []
+        omitted = [f"{refused:,} refused, see {self.folder / REJECTS_FILE}"] if refused else []
         for what, count in self.counts.items():
             if what.startswith("negatives") and count:
-                left.append(f"{count:,} {what}")
-        return f"{self._name}: {', '.join(said)}" + (
-            f"; left out: {', '.join(left)}" if left else ""
+                omitted.append(f"{count:,} {what}")
+        return f"{self._name}: {', '.join(parts)}" + (
+            f"; left out: {', '.join(omitted)}" if omitted else ""
         )
 
     def draw(self, seed: int, rows: Sequence[int]) -> list[Pair]:
@@ -98,8 +98,8 @@ class PackedSource:
         right = row["right"]
         chosen = right[int(random.integers(row["there"]))]
         instruction: str | None = row["instruction"]
-        if told := self.instructions:
-            instruction = told[int(random.integers(len(told)))]
+        if choices := self.instructions:
+            instruction = choices[int(random.integers(len(choices)))]
         elif instruction is None:
             instruction = self.instruction
         return Pair(

@@ -137,9 +137,9 @@ def inline_record(document: Document, root: Path) -> Record:
 def check_picture_path(path: Path, root: Path) -> None:
     """Raises BadInput if the picture does not exist, or lies outside of `root`."""
     if not path.is_file():
-        raise BadInput(f"its picture {path} is not there.")
+        raise BadInput(f"its picture {path} does not exist.")
     if not Path(os.path.realpath(path)).is_relative_to(root):
-        raise BadInput(f"its picture {path} lies outside {root}; copy it there.")
+        raise BadInput(f"its picture {path} lies outside {root}: copy it into that folder.")
 
 
 def passage_record(document: Document) -> dict[str, Any]:

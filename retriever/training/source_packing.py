@@ -187,18 +187,18 @@ class PackWriter:
             where = self._describe_question(question)
             image = picture_path(question, self.found.images)
             right = _right_ids(question)
-            there = _known_ids(right, documents)
+            known_right = _known_ids(right, documents)
             if question.picture and image is None:
                 refuse(
                     where, f"its picture {self.found.images / question.picture[0]} does not exist."
                 )
-            elif not there:
+            elif not known_right:
                 refuse(
                     where, f"its right document {quote_value(right[0])} is not among the documents."
                 )
             else:
                 yield self._row(
-                    question, image, right, there, _wrong_ids(question, given), documents
+                    question, image, right, known_right, _wrong_ids(question, given), documents
                 )
 
     def _row(
@@ -206,7 +206,7 @@ class PackWriter:
         question: QuestionRow,
         image: Path | None,
         right: tuple[str, ...],
-        there: list[str],
+        known_right: list[str],
         wrong: tuple[str, ...],
         documents: RecordStore,
     ) -> dict[str, Any]:
@@ -220,8 +220,8 @@ class PackWriter:
             "text": query.text,
             "instruction": query.instruction,
             "image": None if image is None else str(image.absolute()),
-            "right": [*there, *(one for one in right if one not in there)],
-            "there": len(there),
+            "right": [*known_right, *(one for one in right if one not in known_right)],
+            "there": len(known_right),
             "negatives": known,
         }
 
@@ -243,9 +243,9 @@ def _wrong_ids(question: QuestionRow, given: RecordStore | None) -> tuple[str, .
     return tuple(dict.fromkeys((*question.negatives, *(mined["negatives"] if mined else ()))))
 
 
-def _known_ids(named: tuple[str, ...], documents: RecordStore) -> list[str]:
-    there = documents.contains(np.array([id_number(one) for one in named], np.int64))
-    return [one for one, found in zip(named, there, strict=True) if found]
+def _known_ids(ids: tuple[str, ...], documents: RecordStore) -> list[str]:
+    known = documents.contains(np.array([id_number(one) for one in ids], np.int64))
+    return [one for one, found in zip(ids, known, strict=True) if found]
 
 
 def _has_number(numbers: IdNumbers, wanted: int) -> bool:

@@ -47,8 +47,8 @@ def save_state(folder: Path, saved: TrainingState) -> None:
     atomic.make_folder(folder)
     path = folder / _STATE_NAME.format(saved.step)
     tensors = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
-    said = json.dumps(saved.record)
-    metadata = {"step": str(saved.step), "said": said, "digest": _digest_state(tensors, said)}
+    record = json.dumps(saved.record)
+    metadata = {"step": str(saved.step), "said": record, "digest": _digest_state(tensors, record)}
     with atomic.partial_file(path) as new, atomic.translate_os_errors(path):
         save_file(tensors, new, metadata)
     for old in _newest_first(folder)[KEPT_STATES:]:
@@ -118,9 +118,9 @@ def _read_state(path: Path) -> TrainingState:
     return TrainingState(int(metadata["step"]), tensors, json.loads(metadata["said"]))
 
 
-def _digest_state(tensors: Mapping[str, Tensor], said: str) -> str:
+def _digest_state(tensors: Mapping[str, Tensor], record: str) -> str:
     """safetensors has no checksum, and training would silently continue with a flipped bit."""
-    digest = hashlib.sha256(said.encode())
+    digest = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
