@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.devices import parse_devices
-from rag_vqa.errors import EXIT_FAILED, RagVqaError, UsageError
+from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, RagVqaError, UsageError
 from rag_vqa.jobs.document_source import Shard
 from rag_vqa.jobs.local_processes import exit_of, run_processes
 from rag_vqa.jobs.models import make_pipeline, open_pipeline
@@ -314,9 +314,11 @@ def _run_on_devices(
             for shard, device in zip(shards, devices, strict=True)
         ]
     )
-    if failed := [code for code in codes if code]:
-        error = RagVqaError("a shard failed, see its message. The same command goes on.")
-        error.exit_code = max(failed[0], 0) or EXIT_FAILED  # below 0: killed by a signal
+    if any(codes):
+        error = RagVqaError("A shard failed, see its message above.")
+        # The others were stopped: their codes are below 0, or that of a stopped job.
+        own = [code for code in codes if code and code > 0 and code != EXIT_PARTIAL]
+        error.exit_code = own[0] if own else EXIT_FAILED
         raise error
     (options.out / LEDGER_FILE).unlink(missing_ok=True)  # an earlier merge of the same shards
     merge_shards(options.out, parts)
