@@ -73,14 +73,12 @@ def test_the_way_of_a_question(folder: Path) -> None:
     check("The way of a question", ["ask", str(folder / "flags.kb"), QUESTION, "--image", image])
 
 
-@pytest.mark.skipif(not journey("The way of a build"), reason="not written yet")
 def test_the_way_of_a_build(folder: Path) -> None:
     source = folder / "docs.jsonl"
     source.write_text('{"id": "a", "text": "A vase.", "image": "flag.png"}\n', "utf-8")
     check("The way of a build", ["kb", "build", str(source), "--out", str(folder / "own.kb")])
 
 
-@pytest.mark.skipif(not journey("The way of an evaluation"), reason="not written yet")
 def test_the_way_of_an_evaluation(folder: Path) -> None:
     questions = folder / "questions.jsonl"
     row = f'{{"id": "q", "question": "{QUESTION}", "image": "flag.png", "answers": ["Kingston"]}}\n'
