@@ -11,7 +11,7 @@ import pytest
 # time: after the first were freed glibc's own threshold is above 2 MB.
 LOOK = """
 import ctypes, sys
-from rag_vqa.memory import ARRAYS, give_back_freed
+from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
 class Info(ctypes.Structure):
     _fields_ = [(n, ctypes.c_size_t) for n in "a o s h hblkhd u f v w k".split()]
 c = ctypes.CDLL(None)
@@ -19,7 +19,7 @@ c.malloc.restype, c.malloc.argtypes, c.free.argtypes = (
     ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p])
 c.mallinfo2.restype = Info
 if sys.argv[1] == "given back":
-    give_back_freed(ARRAYS)
+    return_freed_memory(ARRAY_BYTES)
 c.free(c.malloc(2 * 2**20))
 before = c.mallinfo2().hblkhd
 held = c.malloc(2 * 2**20)

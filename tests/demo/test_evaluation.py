@@ -17,8 +17,8 @@ from rag_vqa.types import Completion, Example, Prompt
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
     """What is asked on two countries of the test half, which are all there are."""
     two = [code for code in country_codes() if split_of(code) == "test"][:2]
-    for module in ("asked", "exporting", "bundled"):
-        monkeypatch.setattr(f"rag_vqa.demo.{module}.countries", lambda: two)
+    for module in ("gallery", "benchmark_export"):
+        monkeypatch.setattr(f"rag_vqa.demo.{module}.country_codes", lambda: two)
     return example_questions("test")
 
 
