@@ -144,7 +144,7 @@ def test_another_reader_is_refused(ask: Make, echo: Any, tmp_path: Path) -> None
     go(ask(), tmp_path / "run")
     other = type(echo)()
     other.name = "another"
-    with pytest.raises(UsageError, match=r"begun with reader\.name = echo, asked for another"):
+    with pytest.raises(UsageError, match=r"other options: reader\.name was echo, is another"):
         go(ask(reader=other), tmp_path / "run")
 
 
