@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import rag_vqa.demo.walkthrough  # noqa: F401  before its names are patched
 from rag_vqa.cli.app import run
 
 
