@@ -177,7 +177,7 @@ def _published_figures() -> Iterator[PublishedFigure]:
     for system, values in _PUBLISHED.items():
         for name, value in zip(_METRICS, values, strict=True):
             task, metric = name.split()
-            n, documents, documents_told = _TEST_SETS[task]
+            n, documents, documents_text = _TEST_SETS[task]
             yield PublishedFigure(
                 benchmark=f"m2kr/{task}",
                 split="test",
@@ -188,7 +188,7 @@ def _published_figures() -> Iterator[PublishedFigure]:
                 value=round(value / 100, 4),
                 scorer=metric,
                 documents=documents,
-                documents_told=documents_told,
+                documents_text=documents_text,
                 source=_SOURCE,
             )
 

@@ -100,7 +100,7 @@ def _differences(
             yield "knowledge base", _NOT_REPORTED
         elif documents is None or not figure.documents[0] <= documents <= figure.documents[1]:
             ours = "none" if documents is None else f"{documents:,}"
-            yield "knowledge base", f"{figure.documents_told} documents, ours {ours}"
+            yield "knowledge base", f"{figure.documents_text} documents, ours {ours}"
     facts: tuple[tuple[str, object, object], ...] = (
         ("split", figure.split, split),
         ("scorer", figure.scorer, own.scorer),

@@ -41,7 +41,7 @@ def check(
         Path | None, typer.Option(metavar="DIR", help="Folder of the photos.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="val, test …")] = None,
-    task: Annotated[str | None, typer.Option(help="Of m2kr and mbeir: oven, oven_task8 …")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of m2kr or mbeir: oven, oven_task8 …")] = None,
     missing: Annotated[
         str,
         typer.Option(

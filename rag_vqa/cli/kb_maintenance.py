@@ -31,7 +31,7 @@ def list_(
     where: options.Where = None,
     limit: Limit = 50,
     after: Annotated[
-        str | None, typer.Option(metavar="ID", help="Start behind this document.")
+        str | None, typer.Option(metavar="ID", help="Start after this document.")
     ] = None,
 ) -> None:
     """List documents in the order in which they were first added."""

@@ -247,7 +247,7 @@ _SOURCE_OPTIONS: Mapping[str, tuple[Any, Any]] = {
     ),
     "unit": (
         Annotated[
-            str | None, typer.Option(metavar="page|section", help="E-VQA: what a document is.")
+            str | None, typer.Option(metavar="page|section", help="E-VQA: what becomes a document.")
         ],
         None,
     ),

@@ -59,13 +59,13 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
-    """One question as its row has it.
+    """One question, as a row of the question file describes it.
 
     Attributes:
-        example: all but its picture.
+        example: the question without its picture.
         picture: names under which its picture may lie in the folder of pictures, the expected
             one first; empty if the question has no picture.
-        remark: what is odd about its row, which is accepted all the same.
+        remark: what is odd about a row that is accepted all the same.
         negatives: ids of documents that the row calls wrong; for training.
         documents: right or wrong documents written in the row itself, not in a file of documents;
             their pictures are names in the folder of pictures.
@@ -89,13 +89,14 @@ class QuestionFiles:
         name: "infoseek", "m2kr/oven": the benchmark's, and the task's behind a slash.
         split: "val", "test", …
         files: role → each file that is part of the question set.
-        home: the folder that the set lies in.
+        home: the folder of the question set.
         images: the folder of the pictures.
         rows: reads the questions from the beginning (see `question_rows.read_question_rows`);
             gets the names that `names` gives, if any.
         names: ids of pictures → names of files, if a file of the data set lists them.
-        explain: what is probably wrong with the download, by the names of missing pictures.
-        instruction: of all queries; None: their own, or the retriever's.
+        explain: from the names of missing pictures to lines that say what is probably wrong with
+            the download.
+        instruction: instruction of all queries; None: that of each row, or the retriever's.
         location: the file or folder to give to find this set again; None: `home`.
         takes_split: whether the split has to be named to find this set again.
     """
@@ -121,9 +122,9 @@ class FindQuestions(Protocol):
     ) -> QuestionFiles:
         """
         Args:
-            path: a folder, or of some benchmarks a file.
-            split: None: the usual one.
-            images: folder of the pictures; None: where the benchmark's own lie.
+            path: the folder of the benchmark; some benchmarks also take a file.
+            split: None: the benchmark's default split.
+            images: folder of the pictures; None: the folder where the benchmark keeps them.
             task: one of the benchmark's tasks; None if it has none.
 
         Raises:
@@ -150,9 +151,9 @@ class PredictionFiles:
     """Files for `eval score`.
 
     Attributes:
-        cell: which one, if the predictions are the answers.jsonl of a run.
-        qtypes: types of the questions, if they have a file of their own.
-        scorer: one of several ways of scoring.
+        cell: which cell to score, if the predictions are the answers.jsonl of a run.
+        qtypes: file with the types of the questions, for benchmarks that keep them apart.
+        scorer: which way of scoring to use, for benchmarks that have several.
     """
 
     predictions: Path
@@ -179,14 +180,15 @@ class OfficialFigure:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFigure:
-    """A figure that others published.
+    """A figure from a publication, to compare a run with.
 
     Attributes:
-        condition: "retrieval", or that of the cells it is compared with.
-        metric: "recall@5", "pseudo@5", or the part of the questions that accuracy is of.
-        value: a share of 1.
-        documents: least and most that the knowledge base contained; None if not published.
-        documents_told: the number of documents as it was written.
+        condition: "retrieval", or the condition of the cells to compare it with.
+        metric: "recall@5", "pseudo@5", or the part of the questions whose accuracy this is.
+        value: from 0 to 1.
+        documents: smallest and largest number of documents that the published one may mean; None
+            if not published.
+        documents_text: the number of documents as published, for instance "40K".
         scorer, n: None if not published.
     """
 
@@ -199,14 +201,14 @@ class PublishedFigure:
     value: float
     scorer: str | None
     documents: tuple[int, int] | None
-    documents_told: str
+    documents_text: str
     source: str
 
 
 def published_accuracies(
     benchmark: str, split: str, metrics: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> tuple[PublishedFigure, ...]:
-    """Published accuracies of which neither scorer, knowledge base nor n was published.
+    """Published accuracies whose scorer, knowledge base and n were not published.
 
     Args:
         rows: system, condition, the percent of each metric (None if not published), source.
@@ -222,7 +224,7 @@ def published_accuracies(
             value=round(percent / 100, 4),
             scorer=None,
             documents=None,
-            documents_told="",
+            documents_text="",
             source=source,
         )
         for system, condition, *percents, source in rows
@@ -245,15 +247,15 @@ class Benchmark:
         score_file: scores a file of predictions as the official script does; the scorer is only
             opened once the files are checked. None: `eval score` does not know this benchmark.
         score_options: fields of PredictionFiles that are this benchmark's: "qtypes", "scorer".
-        template: prompt template that asks for an answer in the form that is scored; None: the
-            usual one.
-        official_figures: of the summary of its scorer, in the order in which papers show them.
-        published: figures of others.
-        reported_accuracy: n and accuracy that a published metric is compared with, of a cell of
-            results.json; None: those of all its questions.
-        tasks: one of them has to be named; empty: the benchmark has none.
+        template: prompt template that asks for an answer in the form that the scorer expects;
+            None: the default template.
+        official_figures: from the scorer's summary to the figures that papers show, in their order.
+        published: figures from publications.
+        reported_accuracy: from a cell of results.json and a published metric to the n and the
+            accuracy that compare with it; None: those of all questions.
+        tasks: the user must name one of them; empty: the benchmark has no tasks.
         training_tasks: more tasks that can only be trained on.
-        uses: what the questions are for.
+        uses: whether the questions serve evaluation, training, or both.
     """
 
     name: str
@@ -277,5 +279,5 @@ BENCHMARKS: Registry[Benchmark] = Registry("benchmark")
 
 
 def benchmarks_for(use: Use) -> tuple[Benchmark, ...]:
-    """The benchmarks whose questions can be used so."""
+    """The benchmarks whose questions serve this use."""
     return tuple(benchmark for benchmark in BENCHMARKS.entries() if use in benchmark.uses)

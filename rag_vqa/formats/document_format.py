@@ -26,7 +26,7 @@ class SourceOptions:
         images: folder of the pictures, absolute; None: that of the file.
         mapping: field → columns.
         unit: what one document is, where a format can cut its files in several ways.
-        strict: an unknown field is an error, not a warning.
+        strict: raise an error for an unknown field, instead of a warning.
     """
 
     images: Path | None = None
@@ -60,13 +60,13 @@ class DocumentFormat:
     """One format of documents.
 
     Attributes:
-        name: what `--format` takes.
-        open: looks at the beginning, and gives what the source contains.
+        name: what `--kind` takes.
+        open: reads the beginning of a source and returns its Contents, which read the rest.
         suffixes: of files that are of this format whatever they contain, as ".csv".
         recognises: whether a source without such a suffix is of this format.
-        options: those that it takes.
-        units: values of the option `unit`; the first is the usual one.
-        refusals: option → why it is not taken, where there is more to say than that.
+        options: the options that the format takes; `open_source` refuses the others.
+        units: values of the option `unit`; the first is the default.
+        refusals: option that the format refuses → the reason, for the error message.
     """
 
     name: str

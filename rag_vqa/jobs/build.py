@@ -54,9 +54,10 @@ class BuildOptions:
 
     Attributes:
         out: folder of the knowledge base. An existing one is continued, or added to.
-        split: how long texts are divided into passages: "window" or "none"; None: as the
+        split: how to divide long texts into passages: "window" or "none"; None: as the
             knowledge base was built, "window" for a new one.
-        keep_tokens: False keeps int8 codes alone, a third of the disk; None: as `split`.
+        keep_tokens: False keeps only int8 codes, which take a third of the disk space of codes and
+            fp16 tokens; None: as the knowledge base was built, True for a new one.
         shard: build only this shard of the source.
         yes: download missing models without asking.
     """
@@ -80,10 +81,13 @@ class AddOptions:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What became of the documents; `documents` are in the knowledge base now.
+    """Counts of documents: what the build did with each, and how many there are now.
 
-    The refused ones are listed in rejects.jsonl, missing pictures in missing.csv, both in its
-    folder.
+    In the folder of the knowledge base, rejects.jsonl lists the refused documents, and missing.csv
+    the missing pictures.
+
+    Attributes:
+        documents: number of documents that the knowledge base now holds.
     """
 
     path: Path

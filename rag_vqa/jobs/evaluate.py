@@ -38,7 +38,7 @@ _SAFE = "what was committed is safe. The same command goes on."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """What to evaluate, and on what.
+    """Options of an evaluation: questions, knowledge base, conditions and output.
 
     Attributes:
         benchmark: name of a benchmark, or "own".
@@ -86,7 +86,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What an evaluation achieved.
+    """The result of an evaluation.
 
     Attributes:
         failed: number of rows that failed. The same call tries them again.
@@ -99,7 +99,7 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class FirstQuestions:
-    """The first questions of a set. Its split is named so: "test[:500]"."""
+    """The first questions of a set. The name of its split shows their number: "test[:500]"."""
 
     whole: Questions
     count: int

@@ -29,7 +29,7 @@ def run_processes(
 ) -> list[int | None]:
     """Run functions in processes of their own; return their exit codes, below 0 for a signal.
 
-    As soon as one fails, or this process is stopped, the others are asked to stop, too.
+    As soon as one fails, or this process is stopped, stops the others with SIGTERM.
 
     Args:
         targets: functions with their arguments, which must be picklable.

@@ -64,7 +64,7 @@ RECORD_FILE = "begun.json"
 
 @dataclass(frozen=True)
 class ShardedBuild:
-    """All that a process needs to build a shard; it is pickled and sent there.
+    """Everything that a process needs to build a shard; each process gets a pickled copy.
 
     Attributes:
         total: number of documents of the source.
@@ -111,13 +111,16 @@ class ShardedBuild:
         return self.folder / f"{number}-of-{self.count}"
 
     def is_built(self, number: int) -> bool:
-        """True if shard `number` is there; a folder that was half removed does not count."""
+        """True if shard `number` has a knowledge base; a half-removed folder has none."""
         from rag_vqa.retriever.store.database import DATABASE_FILE
 
         return (self.shard_path(number) / DATABASE_FILE).exists()
 
     def missing_shards(self) -> list[int]:
-        """Numbers of the shards that are not there. Removes what is left of them."""
+        """Numbers of the shards that still have to be built, from 1.
+
+        Deletes half-removed shard folders.
+        """
         missing = [number for number in range(1, self.count + 1) if not self.is_built(number)]
         for path in map(self.shard_path, missing):
             if path.exists():
@@ -259,7 +262,7 @@ def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) 
         RagVqaError: one failed.
         JobStopped: one was stopped.
     """
-    # The last: by a signal that came before the process could answer it.
+    # -SIGTERM: the signal came before the process could handle it.
     stopped = (EXIT_PARTIAL, EXIT_INTERRUPTED, -signal.SIGTERM)
     for number, code in enumerate(codes, 1):
         if code and code not in stopped:

@@ -140,7 +140,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path, named: Path | None = None) -> None:
-    """Sync the content of a file to the disk, whoever wrote it.
+    """Sync the content of a file to the disk, also if another process wrote it.
 
     Args:
         named: the file that an error names; default: `path`.

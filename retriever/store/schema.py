@@ -1,8 +1,7 @@
 """Tables of a knowledge base, the checksum of each row, and one commit in the making.
 
 Knows columns, checksums and keys. Does not know when a transaction begins or ends (database.py),
-nor what the columns mean to a user
-(document_store.py).
+nor what the columns mean to a user (document_store.py).
 """
 
 from __future__ import annotations

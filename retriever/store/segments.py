@@ -5,7 +5,7 @@ Does not know documents (document_store.py). A row counts once the database says
 the last committed row were left by a killed commit.
 
     segments/000007.tokens    64 bytes of header, then (K, D) fp16 a row
-    segments/000007.codes     64 bytes of header, then a row of `codes.row_type(K, D)` each
+    segments/000007.codes     64 bytes of header, then a row of `code_dtype(K, D)` each
 
 A committed byte is never changed and no file is ever truncated, so a mapping stays valid.
 """

@@ -9,7 +9,7 @@ import typer
 
 from rag_vqa.cli.eval import compare, report, run, score, show
 
-app = typer.Typer(no_args_is_help=True, help="Scores of answers and of retrieval.")
+app = typer.Typer(no_args_is_help=True, help="Run benchmarks, score answers, inspect runs.")
 app.command()(run.run)
 app.command()(run.merge)
 app.command()(score.score)

@@ -78,7 +78,7 @@ def run(
     ] = False,
     minimum: Annotated[
         list[str] | None,
-        typer.Option("--min", metavar="NAME=SHARE", help="accuracy=.8: exit with 1 below."),
+        typer.Option("--min", metavar="NAME=SHARE", help="Exit with 1 if a score is lower: accuracy=.8."),
     ] = None,
     bem: Annotated[
         str | None, typer.Option(metavar="MODEL", help="evqa: BERT answer equivalence.")

@@ -117,7 +117,7 @@ def figure(**fields: Any) -> PublishedFigure:
     return PublishedFigure(
         **{"benchmark": "birds", "split": "test", "n": 6, "system": "theirs",
            "condition": "retrieval", "metric": "recall@1", "value": 0.5, "scorer": "recall@1",
-           "documents": (3, 3), "documents_told": "3", "source": "a paper"} | fields
+           "documents": (3, 3), "documents_text": "3", "source": "a paper"} | fields
     )  # fmt: skip
 
 
@@ -129,8 +129,8 @@ def test_a_published_figure_compares_where_all_four_agree(finished: Make) -> Non
         return dict(row.differs)
 
     assert differs() == {}
-    assert differs(documents=(2, 4), documents_told="about 3") == {}
-    assert differs(documents=(4, 9), documents_told="4K") == {
+    assert differs(documents=(2, 4), documents_text="about 3") == {}
+    assert differs(documents=(4, 9), documents_text="4K") == {
         "knowledge base": "4K documents, ours 3"
     }
     assert differs(split="val") == {"split": "val, ours test"}
@@ -182,7 +182,7 @@ def test_the_documents_have_the_same_figures(root: Path) -> None:
         row = next(line for line in text.splitlines() if line.startswith(f"| {task[5:]} |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         there = [f for f in known if f.benchmark == task]
-        assert (cells[1], cells[2]) == (f"{there[0].n:,}", there[0].documents_told)
+        assert (cells[1], cells[2]) == (f"{there[0].n:,}", there[0].documents_text)
         figures = [
             ", ".join(f"{100 * f.value:.1f}" for f in there if f.system == system)
             for system in systems
