@@ -41,7 +41,9 @@ def check(
         Path | None, typer.Option(metavar="DIR", help="Folder of the photos.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="val, test …")] = None,
-    task: Annotated[str | None, typer.Option(help="Task of m2kr or mbeir: oven, oven_task8 …")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of m2kr or mbeir: oven, oven_task8 …")
+    ] = None,
     missing: Annotated[
         str,
         typer.Option(
@@ -110,7 +112,7 @@ def _print_check(context: CommandContext, checked: CheckedQuestions) -> None:
                     "refused": list(checked.refused), "manifest": checked.path})  # fmt: skip
         return
     lost = found.questions - found.with_picture - found.without_picture
-    bare = f" · {found.without_picture:,} without one" if found.without_picture else ""
+    bare = f" · {found.without_picture:,} without a photo" if found.without_picture else ""
     print(f"{checked.name} {checked.split}: {found.questions:,} questions · "
           f"{found.with_picture:,} with photo{bare} · {lost:,} whose photo is missing")  # fmt: skip
     for remark, count in sorted(checked.remarks.items()):

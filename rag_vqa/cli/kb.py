@@ -46,7 +46,10 @@ def build(
         str | None, typer.Option(metavar="window|none", help="How to divide long texts.")
     ] = None,
     codes_only: Annotated[
-        bool, typer.Option("--codes-only", help="Keep only int8 codes: a third of the tokens' disk space.")
+        bool,
+        typer.Option(
+            "--codes-only", help="Keep only int8 codes: a third of the tokens' disk space."
+        ),
     ] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Build only this shard; see kb merge.")
@@ -55,7 +58,8 @@ def build(
         bool, typer.Option("--dry-run", help="Show the first three documents, build nothing.")
     ] = False,
     devices: Annotated[
-        str | None, typer.Option(metavar="all|LIST", help="Build one shard on each: all, or cuda:0,cuda:1.")
+        str | None,
+        typer.Option(metavar="all|LIST", help="Build one shard on each: all, or cuda:0,cuda:1."),
     ] = None,
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="ray: build on the cluster of RAY_ADDRESS.")

@@ -233,6 +233,6 @@ def merge(
         refused = [refusal.id for refusal in report.rejected]
         print_json({"path": str(out), **counts, "refused": refused, "documents": documents})
     else:
-        context.note(f"{out}: {documents:,} documents of {len(parts)} parts")
+        context.note(f"{out}: {documents:,} documents of {len(parts)} shards")
     if report.rejected:
         raise typer.Exit(EXIT_PARTIAL)

@@ -133,7 +133,7 @@ def _print_citation_problems(answer: Answer) -> None:
     from rag_vqa.eval.answers import is_unknown
 
     for number in answer.invalid_citations:
-        print(f"the answer cites [{number}], which is not there", file=sys.stderr)
+        print(f"the answer cites [{number}], but the prompt has no such document", file=sys.stderr)
     asked = answer.prompt.numbered and bool(answer.prompt.kept)
     if asked and not answer.citations and not is_unknown(answer.text):
         print("no source cited", file=sys.stderr)

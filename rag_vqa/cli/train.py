@@ -195,7 +195,10 @@ def mine(
         int, typer.Option("-k", metavar="N", min=1, help="Number of negatives for each row.")
     ] = 50,
     skip: Annotated[
-        int, typer.Option("--skip-top", metavar="N", min=0, help="Leave out the N nearest wrong documents.")
+        int,
+        typer.Option(
+            "--skip-top", metavar="N", min=0, help="Leave out the N nearest wrong documents."
+        ),
     ] = 0,
     answers: Annotated[
         bool,

@@ -216,7 +216,7 @@ def report_survey(reader: SourceReader, out: Path | None, reporter: Reporter) ->
         reporter.note(line)
     shard = reader.shard
     if shard.count > 1:
-        reporter.note(f"shard {shard.number} of {shard.count}: {reader.total:,} of them")
+        reporter.note(f"shard {shard.number} of {shard.count}: {reader.total:,} documents")
 
 
 def add_records(

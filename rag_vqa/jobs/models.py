@@ -117,8 +117,8 @@ def open_knowledge_base(
     if not path.exists():
         raise UsageError(f"{path}: no such knowledge base. Build one: {build} {path}")
     if not (path / DATABASE_FILE).is_file():
-        found = "a folder without one" if path.is_dir() else "a file"
-        raise UsageError(f"{path}: no knowledge base, but {found}. Build one: {build} NAME")
+        found = "a folder without a knowledge base" if path.is_dir() else "a file"
+        raise UsageError(f"{path} is {found}. Build one: {build} NAME")
     return KnowledgeBase.open(path, encoder)
 
 

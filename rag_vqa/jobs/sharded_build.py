@@ -267,8 +267,8 @@ def check_exit_codes(codes: Sequence[int | None], folder: Path, documents: int) 
     for number, code in enumerate(codes, 1):
         if code and code not in stopped:
             raise RagVqaError(
-                f"Shard {number} of {len(codes)} ended with exit code {code}. What all of them "
-                f"have so far is safe in {folder}. The same command goes on from here."
+                f"Shard {number} of {len(codes)} ended with exit code {code}. The documents "
+                f"encoded so far are safe in {folder}. The same command goes on from here."
             )
     if any(codes):
         raise JobStopped(_continue_message(documents))

@@ -76,7 +76,7 @@ def run_training(
         stop_requested: called once a step; True saves the state and ends the training.
 
     Raises:
-        UsageError: a setting is invalid, or `out` was begun with other settings.
+        UsageError: a setting is invalid, or `out` was started with other settings.
     """
     from rag_vqa.retriever.training.training_loop import make_accelerator
     from rag_vqa.retriever.training.training_run import train_retriever
@@ -139,7 +139,7 @@ def watch_training(
         else:
             names = [name for name in figures if name not in ("step", "kind")]
             values = "  ".join(f"{name} {figures[name]:.4f}" for name in names)
-            shown.note(f"held out, step {figures['step']:,}: {values}")
+            shown.note(f"validation, step {figures['step']:,}: {values}")
 
     first = completed_steps(out / STATE_FOLDER)
     with shown.progress("train", steps, first=first, note=figures_line) as advance:

@@ -98,7 +98,7 @@ def run_query_tuning(
         stop_requested: called once a step; True saves the state and ends the tuning.
 
     Raises:
-        UsageError, BadInput: too few pairs, or `out` was begun with other ones.
+        UsageError, BadInput: too few pairs, or `out` was started with other pairs.
     """
     from rag_vqa.retriever.training.query_tuning import tune_query_side
     from rag_vqa.retriever.training.training_loop import make_accelerator

@@ -210,7 +210,7 @@ def suggest_engine(rows: int, K: int, D: int, device: str = "auto") -> EngineCho
 def choose_engine(engine: str, rows: int, K: int, D: int) -> EngineChoice:
     """The engine of that name, or for "auto" the one that suits this number of rows of (K, D)."""
     if engine != "auto":
-        return EngineChoice(engine, f"{engine}, as asked")
+        return EngineChoice(engine, f"{engine}, as requested")
     return suggest_engine(rows, K, D)
 
 

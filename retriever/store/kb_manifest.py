@@ -94,7 +94,7 @@ def check_encoder(path: Path, manifest: Manifest, encoder: TokenEncoder) -> None
     if built == given:  # one name, other weights: tell them apart
         built, given = (f"{retriever_label(made)} ({made.fingerprint[:12]})" for made in pair)
     raise Mismatch(
-        f"{path} was built with {built}, asked for {given}. "
+        f"{path} was built with {built}, but the settings ask for {given}. "
         f"Leave out --retriever and its settings, or rebuild: rag-vqa kb build SOURCE --out {path}"
     )
 

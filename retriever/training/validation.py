@@ -114,7 +114,7 @@ def usable_pairs(
         except BadInput as error:
             if not skip:
                 raise
-            note(f"left out of those held out: {error}")
+            note(f"left out of the validation: {error}")
         else:
             usable.append(pair)
     return usable

@@ -273,7 +273,7 @@ def test_interrupted_is_130_and_says_so(cli, birds, reader) -> None:
 def test_citations_that_are_not_there_and_none_at_all_are_said(cli, birds, reader) -> None:
     reader.says = "In burrows [1] [7]."
     done = cli("ask", birds, QUESTION, "-k", 2)
-    assert "the answer cites [7], which is not there" in done.err
+    assert "the answer cites [7], but the prompt has no such document" in done.err
     assert "no source cited" not in done.err
     found = cli("ask", birds, QUESTION, "-k", 2, "--json").json
     assert (found["citations"], found["invalid_citations"]) == ([1], [7])

@@ -39,7 +39,7 @@ def test_it_trains_by_a_file_and_says_where(home: Path, cli: Cli) -> None:
     done = cli("train", "--config", file(home, steps=4, validate_every=2))
     assert done.code == 0, done.err
     assert done.out.startswith("Best at step ") and str(home / "out" / "best") in done.out
-    assert "held out, step 2: recall@1 " in done.err and "train  4/4" in done.err
+    assert "validation, step 2: recall@1 " in done.err and "train  4/4" in done.err
     encoder = Encoder.load(home / "out" / "best", device="cpu")
     assert (encoder.K, encoder.D) == (4, 16)
     assert Encoder.load(home / "out" / "last", device="cpu").model.config.logit_scale != 1

@@ -49,7 +49,7 @@ def compare(
     if context.json:
         return print_json(asdict(comparison))
     for difference in comparison.differs:
-        context.note(f"not the same: {one_line(difference)}")
+        context.note(f"the runs differ: {one_line(difference)}")
     if comparison.left_out:
         context.note(
             f"{comparison.left_out:,} questions are left out: one of the two was chosen on them"

@@ -78,7 +78,9 @@ def run(
     ] = False,
     minimum: Annotated[
         list[str] | None,
-        typer.Option("--min", metavar="NAME=SHARE", help="Exit with 1 if a score is lower: accuracy=.8."),
+        typer.Option(
+            "--min", metavar="NAME=SHARE", help="Exit with 1 if a score is lower: accuracy=.8."
+        ),
     ] = None,
     bem: Annotated[
         str | None, typer.Option(metavar="MODEL", help="evqa: BERT answer equivalence.")

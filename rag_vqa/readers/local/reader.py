@@ -202,7 +202,7 @@ class LocalReader:
         all_spellings = [spelling for spellings in ids for spelling in spellings]
         if len(ids) < 2 or len(set(all_spellings)) < len(all_spellings):
             raise UsageError(
-                f"choices {list(choices)!r}: give two or more that differ, in more than a capital"
+                f"choices {list(choices)!r}: give two or more that differ, not only in capitals"
             )
         with torch.inference_mode(), _translate_out_of_memory(self._out_of_memory_error):
             return self._choice_scorer.probabilities(prompts, ids)

@@ -95,7 +95,7 @@ def test_compare_refuses_what_does_not_compare(cli: Cli, finished: FinishedRuns)
     done = cli("eval", "compare", a, b)
     assert done.code == 2 and "questions.split is test and val" in done.err
     done = cli("eval", "compare", a, b, "--force")
-    assert done.code == 0 and "not the same: questions.split" in done.err
+    assert done.code == 0 and "the runs differ: questions.split" in done.err
     several = finished(cells=CELLS)
     assert "--cell: 'none', 'retrieved k=1 short'" in cli("eval", "compare", several, a).err
     names = ("--cell", "none", "--cell", "retrieved k=1 short")

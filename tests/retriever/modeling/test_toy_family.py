@@ -159,7 +159,7 @@ def test_a_knowledge_base_of_another_family_is_refused(
     folder: Path, tmp_path: Path, checkpoint: Path
 ) -> None:
     KnowledgeBase.create(tmp_path / "toy.kb", Encoder.load(folder, device="cpu")).close()
-    with pytest.raises(Mismatch, match="was built with toy, asked for"):
+    with pytest.raises(Mismatch, match="was built with toy, but the settings ask for"):
         KnowledgeBase.open(tmp_path / "toy.kb", Encoder.load(checkpoint, device="cpu"))
 
 

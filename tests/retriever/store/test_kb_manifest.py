@@ -91,7 +91,7 @@ def test_the_encoder_is_loaded_with_the_options_that_it_was_built_with(
     with KnowledgeBase.open(tmp_path / "y.kb") as kb:
         assert kb.encoder is encoder  # the same fingerprint: what it calls itself is no matter
     assert loaded == [("fake", None, options)]
-    line = "with fake dtype=bfloat16 parity=True tokenizer=hub/t, asked for fake. "
+    line = "with fake dtype=bfloat16 parity=True tokenizer=hub/t, but the settings ask for fake. "
     with pytest.raises(Mismatch, match=line):
         KnowledgeBase.open(tmp_path / "y.kb", other(encoder, fingerprint="e" * 64))
 
@@ -109,7 +109,7 @@ def test_an_encoder_that_does_not_match_is_refused(
 ) -> None:
     kb.add([{"id": "a", "text": "One."}])
     given = other(encoder, source="hub/ReT-H", revision="c3d4", fingerprint="e" * 64)
-    line = r"x\.kb was built with fake, asked for ReT-H@c3d4\. Leave out --retriever and its "
+    line = r"x\.kb was built with fake, but the settings ask for ReT-H@c3d4\. Leave out --retriever and its "
     with pytest.raises(Mismatch, match=line):
         KnowledgeBase.open(kb.path, given)
     with pytest.raises(Mismatch, match=line):
