@@ -128,8 +128,8 @@ def _store_cells(ledger: Ledger, cells: tuple[Cell, ...], folder: Path) -> None:
     for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name]:
             raise UsageError(
-                f"The template {name} has changed since the run in {folder} began. Save it under another "
-                "name, or start a new run: --out."
+                f"The template {name} has changed since the run in {folder} began. Save it under "
+                "another name, or start a new run: --out."
             )
     stored, new = ledger.meta("cells", []), [asdict(cell) for cell in cells]
     ledger.set_meta("templates", {**before, **now})

@@ -109,12 +109,15 @@ def test_an_encoder_that_does_not_match_is_refused(
 ) -> None:
     kb.add([{"id": "a", "text": "One."}])
     given = other(encoder, source="hub/ReT-H", revision="c3d4", fingerprint="e" * 64)
-    line = r"x\.kb was built with fake, but the settings ask for ReT-H@c3d4\. Leave out --retriever and its "
+    line = (
+        r"x\.kb was built with fake, but the settings ask for ReT-H@c3d4\. "
+        r"Leave out --retriever and its "
+    )
     with pytest.raises(Mismatch, match=line):
         KnowledgeBase.open(kb.path, given)
     with pytest.raises(Mismatch, match=line):
         KnowledgeBase.create(kb.path, given, exist_ok=True)
-    with pytest.raises(Mismatch, match=r"fake \(f{12}\), asked for fake \(e{12}\)"):
+    with pytest.raises(Mismatch, match=r"fake \(f{12}\), but the settings ask for fake \(e{12}\)"):
         KnowledgeBase.open(kb.path, other(encoder, fingerprint="e" * 64))
     with pytest.raises(Mismatch):
         KnowledgeBase.open(kb.path, other(encoder, K=8))
