@@ -34,9 +34,9 @@ def strip_citations(text: str, cited: Collection[int] | None = None) -> str:
     ('Oslo', 'Oslo', 'A, b')
     """
 
-    def replacement(found: re.Match[str]) -> str:
-        numbers = map(int, re.findall(r"\d+", found[0]))
-        return "" if cited is None or all(n in cited for n in numbers) else found[0]
+    def replacement(match: re.Match[str]) -> str:
+        numbers = map(int, re.findall(r"\d+", match[0]))
+        return "" if cited is None or all(n in cited for n in numbers) else match[0]
 
     return _CITATION.sub(replacement, text).strip()
 

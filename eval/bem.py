@@ -119,8 +119,8 @@ class Bem:
             return False  # a token has at least one byte
         return sum(len(self._tokens(text)) for text in triple) > self._max_tokens - 4
 
-    def _store(self, fresh: dict[Triple, float]) -> None:
-        self._cache.update(fresh)
+    def _store(self, probabilities: dict[Triple, float]) -> None:
+        self._cache.update(probabilities)
         for oldest in list(self._cache)[: max(0, len(self._cache) - _CACHE_SIZE)]:
             del self._cache[oldest]
 

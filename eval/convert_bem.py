@@ -104,19 +104,19 @@ def _torch_layout(name: str, array: Array) -> Array:
     return np.ascontiguousarray(array.T)
 
 
-def _classifier_head(rest: Mapping[str, Array]) -> dict[str, Array]:
-    kernels = [name for name, array in rest.items() if array.ndim == 2 and array.shape[1] == 2]
-    biases = [name for name, array in rest.items() if array.shape == (2,)]
-    others = sorted(set(rest) - set(kernels) - set(biases))
+def _classifier_head(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    kernels = [name for name, array in arrays.items() if array.ndim == 2 and array.shape[1] == 2]
+    biases = [name for name, array in arrays.items() if array.shape == (2,)]
+    others = sorted(set(arrays) - set(kernels) - set(biases))
     if len(kernels) != 1 or len(biases) != 1 or others:
         raise BadInput(
             "the classification head is one kernel (H, 2) and one bias (2,); here are "
             f"{len(kernels)} and {len(biases)}, and {len(others)} unknown: {', '.join(others[:3])}."
         )
-    kernel = np.asarray(rest[kernels[0]], np.float32)
+    kernel = np.asarray(arrays[kernels[0]], np.float32)
     return {
         "classifier.weight": np.ascontiguousarray(kernel.T),
-        "classifier.bias": np.asarray(rest[biases[0]], np.float32),
+        "classifier.bias": np.asarray(arrays[biases[0]], np.float32),
     }
 
 

@@ -90,10 +90,10 @@ def _qwen3(size: str, revision: str, shape: ModelShape) -> Checkpoint:
 
 
 def _shape(
-    parameters: int, whole: int, layers: int, hidden: int, inner: int, vision: tuple[int, int]
+    parameters: int, embedding: int, layers: int, hidden: int, inner: int, vision: tuple[int, int]
 ) -> ModelShape:
     """The shape of a Qwen3-VL: 8 key heads of width 128 in each layer; patches of 16 pixels."""
-    return ModelShape(parameters - whole, whole, layers, hidden, inner, 8 * 128, *vision)
+    return ModelShape(parameters - embedding, embedding, layers, hidden, inner, 8 * 128, *vision)
 
 
 CHECKPOINTS: Mapping[str, Checkpoint] = {
@@ -158,17 +158,19 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
 }
 
 
-def known_revision(model: str | None, asked: str | None) -> str | None:
-    """The revision to load: `asked`, else the known one of this model, else None."""
+def known_revision(model: str | None, requested: str | None) -> str | None:
+    """The revision to load: `requested`, else the known one of this model, else None."""
     known = CHECKPOINTS.get(model or "")
-    return asked or (known.revision if known else None)
+    return requested or (known.revision if known else None)
 
 
-def known_instruction(model: str | None, has_text: bool, asked: str | None = None) -> str | None:
+def known_instruction(
+    model: str | None, has_text: bool, requested: str | None = None
+) -> str | None:
     """The instruction for one query; None leaves the choice to the checkpoint."""
     known = CHECKPOINTS.get(model or "")
-    if asked is not None or known is None or known.instructions is None:
-        return asked
+    if requested is not None or known is None or known.instructions is None:
+        return requested
     return known.instructions["question" if has_text else "image"]
 
 

@@ -125,7 +125,7 @@ def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int,
         at = after
 
 
-def _check_item_sizes(iloc: bytes, whole: int) -> None:
+def _check_item_sizes(iloc: bytes, file_size: int) -> None:
     """Raises ValueError if all extents of all items have more bytes than the file.
 
     An extent of length 0 is the whole file.
@@ -147,8 +147,8 @@ def _check_item_sizes(iloc: bytes, whole: int) -> None:
         number(wide + (2 if version in (1, 2) else 0) + 2 + base)
         for _ in range(number(2)):
             number(index + offset)
-            total += number(length) or whole
-            if total > whole:
+            total += number(length) or file_size
+            if total > file_size:
                 raise ValueError("items overlap, or are truncated")
 
 

@@ -18,7 +18,7 @@ Device: TypeAlias = str
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 
-def parse_server_addresses(given: Any) -> Any:
+def parse_server_addresses(addresses: Any) -> Any:
     """Addresses of servers, checked; a text holds several with commas between.
 
     >>> parse_server_addresses("http://a:8000/v1/, https://b/v1")
@@ -28,11 +28,11 @@ def parse_server_addresses(given: Any) -> Any:
         UsageError: one that is no http address, or that holds a password: it would be printed
             with the settings.
     """
-    if isinstance(given, str):
-        given = [part.strip() for part in given.split(",") if part.strip()]
-    if not isinstance(given, Iterable):
-        return given  # refused as any other value that does not fit
-    return tuple(dict.fromkeys(_parse_address(str(address)) for address in given))
+    if isinstance(addresses, str):
+        addresses = [part.strip() for part in addresses.split(",") if part.strip()]
+    if not isinstance(addresses, Iterable):
+        return addresses  # refused as any other value that does not fit
+    return tuple(dict.fromkeys(_parse_address(str(address)) for address in addresses))
 
 
 def _parse_address(address: str) -> str:

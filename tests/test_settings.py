@@ -246,7 +246,7 @@ def test_instructions_go_by_task_and_can_be_overridden() -> None:
     ret = "aimagelab/ReT-CLIP-ViT-L-14"
     assert checkpoints.known_instruction(ret, has_text=True) == checkpoints.QUESTION_INSTRUCTION
     assert checkpoints.known_instruction(ret, has_text=False) == checkpoints.IMAGE_INSTRUCTION
-    assert checkpoints.known_instruction(ret, has_text=True, asked="Find:") == "Find:"
+    assert checkpoints.known_instruction(ret, has_text=True, requested="Find:") == "Find:"
     assert checkpoints.known_instruction("demo", has_text=True) is None
 
 

@@ -212,7 +212,7 @@ def _picture_names(path: Path, images: Path) -> dict[str, str]:
     return found
 
 
-def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
+def inaturalist_file_names(path: Path, ids: set[str]) -> dict[str, str]:
     """Names such as "val/00000_…/….jpg" of the wanted ids, out of iNaturalist's train or val.json.
 
     Raises:
@@ -224,7 +224,7 @@ def inaturalist_file_names(path: Path, wanted: set[str]) -> dict[str, str]:
             identity, name = str(image["id"]), image["file_name"]
         except (KeyError, TypeError) as error:
             raise BadInput(f"{path}: an image lacks its id or its file_name.") from error
-        if identity in wanted:
+        if identity in ids:
             found[identity] = str(name)
     return found
 

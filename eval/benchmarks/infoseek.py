@@ -75,8 +75,8 @@ def wikipedia_contents(path: Path, images: Path | None) -> Contents:
     return found if images is None else replace(found, items=lambda: _add_pictures(found, images))
 
 
-def _add_pictures(found: Contents, images: Path) -> Iterator[Item]:
-    for item in found.items():
+def _add_pictures(contents: Contents, images: Path) -> Iterator[Item]:
+    for item in contents.items():
         fields: Any = item.fields
         name = None if isinstance(fields, BadInput) else _page_picture(fields["id"])
         if name is not None and (images / name).is_file():

@@ -74,13 +74,13 @@ def find_questions(
     )
 
 
-def locate_file(home: Path, split: str | None, usual: str, what: str) -> Path:
+def locate_file(home: Path, split: str | None, usual: str, description: str) -> Path:
     """The given JSONL file, or that of a split in a folder. Raises as `find_pairs`."""
     if home.is_file() and split is not None:
-        raise UsageError(f"{home} is one file of {what}: --split is for a folder of files.")
+        raise UsageError(f"{home} is one file of {description}: --split is for a folder of files.")
     path = home if home.is_file() else home / f"{split or usual}.jsonl"
     if not path.is_file():
-        raise Missing(f"{path} does not exist: give a JSONL file of {what}.")
+        raise Missing(f"{path} does not exist: give a JSONL file of {description}.")
     return path
 
 

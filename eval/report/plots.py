@@ -97,12 +97,12 @@ def label(text: str, most: int = 34) -> str:
     return "".join(c if (c.isprintable() and ord(c) < 0x530) or c in "…–" else "□" for c in line)
 
 
-def _percent_axis(axes: Axes, along: str) -> None:
+def _percent_axis(axes: Axes, direction: str) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis = axes.yaxis if direction == "y" else axes.xaxis
     axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=None))
-    axes.grid(axis="y" if along == "y" else "x", color=_INK, alpha=0.12, linewidth=0.8)
+    axes.grid(axis="y" if direction == "y" else "x", color=_INK, alpha=0.12, linewidth=0.8)
     axes.set_axisbelow(True)
 
 

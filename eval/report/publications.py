@@ -49,17 +49,17 @@ def published_figures() -> list[PublishedFigure]:
 
 
 def compare_with_published(
-    results: Mapping[str, Any], known: Sequence[PublishedFigure] | None = None
+    results: Mapping[str, Any], figures: Sequence[PublishedFigure] | None = None
 ) -> list[FigurePair]:
     """Pairs of each published figure on the run's benchmark and the run's own of that metric.
 
     Args:
-        known: use these figures instead of the registered ones.
+        figures: use these figures instead of the registered ones.
     """
     questions, kb = results["questions"], results["knowledge_base"]
     benchmark = BENCHMARKS.find(questions["name"].partition("/")[0])
     pairs = []
-    for figure in published_figures() if known is None else known:
+    for figure in published_figures() if figures is None else figures:
         if figure.benchmark != questions["name"]:
             continue
         for own in _own_figures(results, figure, benchmark):

@@ -26,11 +26,11 @@ def answer_rows(results: Mapping[str, Any], seconds: Seconds | None = None) -> l
     return [_answer_row(results, cell, seconds or {}) for cell in results["cells"]]
 
 
-def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
+def recall_rows(results: Mapping[str, Any], detailed: bool = True) -> list[Row]:
     """One row for each retrieval metric; empty if nothing was searched.
 
     Args:
-        whole: every metric at every K; else the most common ones.
+        detailed: every metric at every K; else the most common ones.
     """
     recall = results["recall"]
     if not recall:
@@ -42,7 +42,7 @@ def recall_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
             rows.append(_metric_row(f"{label}{k}", n, value))
     rows += [_metric_row(name.upper() if name == "mrr" else "nDCG@10", recall["n"], recall[name])
              for name in ("mrr", "ndcg@10") if recall[name]]  # fmt: skip
-    return rows if whole else [row for row in rows if row["retrieval"] in _SHORT_LIST]
+    return rows if detailed else [row for row in rows if row["retrieval"] in _SHORT_LIST]
 
 
 def by_depth(values: Mapping[str, Any]) -> list[tuple[int, Any]]:
@@ -201,19 +201,22 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 
-def official_rows(results: Mapping[str, Any], whole: bool = True) -> list[Row]:
+def official_rows(results: Mapping[str, Any], detailed: bool = True) -> list[Row]:
     """The figures by which the benchmark compares systems, one row a cell; a dash if no question
     counts.
 
     Args:
-        whole: with the figures of each type of question.
+        detailed: with the figures of each type of question.
     """
     scorer = results["questions"]["scorer"]
     figures_of = find_benchmark(scorer).official_figures if results["cells"] else None
     if figures_of is None:
         return []
     rows = [
-        (cell["cell"], [one for one in figures_of(cell["official"]) if whole or not one.is_detail])
+        (
+            cell["cell"],
+            [one for one in figures_of(cell["official"]) if detailed or not one.is_detail],
+        )
         for cell in results["cells"]
         if cell["n"] and cell["official"]
     ]

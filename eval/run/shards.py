@@ -48,10 +48,10 @@ def merge_shards(folder: Path, parts: Sequence[Path]) -> int:
     return left
 
 
-def _copy_shards(whole: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
+def _copy_shards(merged: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
     names = ("cells", "templates", "documents", "gold")
     for name in names:
-        whole.set_meta(name, first.meta(name))
+        merged.set_meta(name, first.meta(name))
     for part in parts:
         with Ledger(part) as ledger:
             spec.check_same_run(first.meta("spec"), ledger.meta("spec"), part)
@@ -61,20 +61,20 @@ def _copy_shards(whole: Ledger, first: Ledger, parts: Sequence[Path]) -> None:
                         f"{part} and {parts[0]} answer different cells: their {name} differ. Merge "
                         "shards of one run."
                     )
-            with whole.commit():
+            with merged.commit():
                 for table in _TABLES:
-                    _copy_table(whole, ledger, table, part)
-    with whole.commit():
-        whole.write(_FORGET_ANSWERED_FAILURES, [()])
+                    _copy_table(merged, ledger, table, part)
+    with merged.commit():
+        merged.write(_FORGET_ANSWERED_FAILURES, [()])
 
 
-def _copy_table(whole: Ledger, part: Ledger, table: str, name: Path) -> None:
+def _copy_table(merged: Ledger, part: Ledger, table: str, name: Path) -> None:
     columns = len(list(part.rows(f"PRAGMA table_info({table})")))
     placeholders = ", ".join("?" * columns)
     rows = part.rows(f"SELECT * FROM {table}")
-    before = _count_rows(whole, table)
-    whole.write(f"INSERT OR IGNORE INTO {table} VALUES ({placeholders})", rows)
-    if table in _DISJOINT_TABLES and _count_rows(whole, table) - before < _count_rows(part, table):
+    before = _count_rows(merged, table)
+    merged.write(f"INSERT OR IGNORE INTO {table} VALUES ({placeholders})", rows)
+    if table in _DISJOINT_TABLES and _count_rows(merged, table) - before < _count_rows(part, table):
         raise UsageError(f"{name} holds questions of another shard, too: name each shard once.")
 
 

@@ -132,13 +132,13 @@ def make_cells(
 
 
 def _cells_of_condition(
-    condition: Condition, depths: Sequence[int], templates: Sequence[str], again: int
+    condition: Condition, depths: Sequence[int], templates: Sequence[str], repeat: int
 ) -> list[Cell]:
     if condition == "none":
-        return [Cell("none", 0, "closed-book", again)]
+        return [Cell("none", 0, "closed-book", repeat)]
     if condition == "oracle":
-        return [Cell("oracle", max(depths), template, again) for template in templates]
-    return [Cell(condition, k, template, again) for template in templates for k in depths]
+        return [Cell("oracle", max(depths), template, repeat) for template in templates]
+    return [Cell(condition, k, template, repeat) for template in templates for k in depths]
 
 
 def _parse_depth(value: str) -> int:

@@ -74,19 +74,19 @@ def demo(
     _answer(context, settings, asked)
 
 
-def _answer(context: CommandContext, settings: Settings, asked: DemoOptions) -> None:
+def _answer(context: CommandContext, settings: Settings, options: DemoOptions) -> None:
     """Print the answer with its evidence, and the commands that continue from here."""
     from rag_vqa.demo.walkthrough import QUESTION, open_demo
 
-    with open_demo(asked, settings, context) as (rag, query):
+    with open_demo(options, settings, context) as (rag, query):
         if context.json:
             answer = rag.ask(query.text, query.image, instruction=query.instruction)
             print_json(answer_json(answer))
             return
-        photo = f"photo {one_line(str(asked.image))}" if asked.image else "a photo of a flag"
-        context.note(f"{len(rag.kb):,} documents · {photo} · {one_line(asked.question)}")
+        photo = f"photo {one_line(str(options.image))}" if options.image else "a photo of a flag"
+        context.note(f"{len(rag.kb):,} documents · {photo} · {one_line(options.question)}")
         print_answer(rag, query, quiet=context.quiet)
-    if asked.keep_kb is None:
+    if options.keep_kb is None:
         context.note("\nGo on:  rag-vqa demo --kb flags.kb --photo flag.png")
         context.note(f'        rag-vqa ask flags.kb "{QUESTION}" --image flag.png')
 

@@ -83,36 +83,34 @@ def _refuse_without_fit(ctx: typer.Context) -> None:
         raise UsageError(f"{flags} needs a preset. Name one: rag-vqa doctor --fit PRESET")
 
 
-def _print_findings(found: Sequence[Finding], as_json: bool) -> None:
+def _print_findings(findings: Sequence[Finding], as_json: bool) -> None:
     if as_json:
-        print_json([asdict(finding) for finding in found])
+        print_json([asdict(finding) for finding in findings])
         return
-    for finding in found:
+    for finding in findings:
         mark = style("ok ", "good") if finding.good else style("BAD", "bad")
         print(f"{mark}  {finding.name:<18} {one_line(finding.detail)}")
         if finding.mend:
             print(f"     {'':<18} → {finding.mend}")
 
 
-def _print_fit(found: MemoryFit, as_json: bool) -> None:
+def _print_fit(fit: MemoryFit, as_json: bool) -> None:
     """Print the parts, their sum, the free memory, and what would make it fit."""
     if as_json:
-        verdict = {"fits": found.fits, "spare": found.spare, "verdict": found.verdict}
-        print_json({**asdict(found), "total": found.total, **verdict})
+        verdict = {"fits": fit.fits, "spare": fit.spare, "verdict": fit.verdict}
+        print_json({**asdict(fit), "total": fit.total, **verdict})
         return
-    print(f"{found.preset} · {one_line(found.reader)} · at the longest prompt, on {found.device}")
-    for name, count in found.needs.items():
+    print(f"{fit.preset} · {one_line(fit.reader)} · at the longest prompt, on {fit.device}")
+    for name, count in fit.needs.items():
         print(f"     {name:<18} {count / 1e9:6.2f} GB")
-    if found.served:
+    if fit.served:
         print(f"     {'reader':<18} {0:6.2f} GB, servers run it (reader.servers)")
-    mark = style("ok ", "good") if found.fits else style("BAD", "bad")
-    sums = f"{found.total / 1e9:6.2f} GB of {found.free / 1e9:.2f} GB free: {found.verdict}"
+    mark = style("ok ", "good") if fit.fits else style("BAD", "bad")
+    sums = f"{fit.total / 1e9:6.2f} GB of {fit.free / 1e9:.2f} GB free: {fit.verdict}"
     print(f"{mark}  {'together':<18} {sums}")
-    if found.elsewhere:
-        print(
-            f"     {'beside the GPU':<18} {found.elsewhere / 1e9:6.2f} GB of the machine's memory"
-        )
-    if found.note:
-        print(f"     {'':<18} {found.note}")
-    if not found.fits:
-        print(f"     {'':<18} → {found.mend or 'no setting makes it fit'}")
+    if fit.elsewhere:
+        print(f"     {'beside the GPU':<18} {fit.elsewhere / 1e9:6.2f} GB of the machine's memory")
+    if fit.note:
+        print(f"     {'':<18} {fit.note}")
+    if not fit.fits:
+        print(f"     {'':<18} → {fit.mend or 'no setting makes it fit'}")

@@ -182,11 +182,14 @@ def with_settings(
     return extend
 
 
-def _in_help_order(own: Parameters, added: Parameters) -> Parameters:
+def _in_help_order(verb_parameters: Parameters, added: Parameters) -> Parameters:
     """The parameters as --help lists them: shared ones together, in one order for all verbs."""
-    shared = {**added, **{name: own[name] for name in _OTHER_SHARED if name in own}}
+    shared = {
+        **added,
+        **{name: verb_parameters[name] for name in _OTHER_SHARED if name in verb_parameters},
+    }
     order = ["image", "k", "where", *SETTING_OPTIONS]
-    names = list(own)
+    names = list(verb_parameters)
     first = min((names.index(name) for name in names if name in _OTHER_SHARED), default=len(names))
     listed = [
         *names[:first],
@@ -194,7 +197,7 @@ def _in_help_order(own: Parameters, added: Parameters) -> Parameters:
         *(name for name in names[first:] if name not in shared),
         *(name for name in names if name == "yes"),
     ]
-    return {name: own.get(name) or shared[name] for name in listed}
+    return {name: verb_parameters.get(name) or shared[name] for name in listed}
 
 
 def settings_from_options(ctx: typer.Context, **more: str) -> Settings:

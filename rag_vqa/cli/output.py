@@ -95,8 +95,8 @@ def print_answer(
     return answer
 
 
-def print_no_hits(rag: RagVqa, where: Where | None, then: str = "") -> None:
-    """Print on stderr why there are no hits; `then` says what happened without them."""
+def print_no_hits(rag: RagVqa, where: Where | None, consequence: str = "") -> None:
+    """Print on stderr why there are no hits; `consequence` says what happened without them."""
     if not len(rag.kb):
         why = "the knowledge base is empty"
     elif where and next(iter(rag.kb.list(where, 1)), None) is None:
@@ -105,7 +105,7 @@ def print_no_hits(rag: RagVqa, where: Where | None, then: str = "") -> None:
         why = "the filter kept none of the documents found"
     else:
         why = "nothing was found"
-    print(f"{why}: {then}" if then else why, file=sys.stderr, flush=True)
+    print(f"{why}: {consequence}" if consequence else why, file=sys.stderr, flush=True)
 
 
 def _print_times(answer: Answer, quiet: bool) -> None:

@@ -146,16 +146,16 @@ def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _write_json_lines(path: Path, found: Iterable[Mapping[str, Any]]) -> None:
-    text = "".join(f"{_to_json(row)}\n" for row in found)
+def _write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    text = "".join(f"{_to_json(row)}\n" for row in rows)
     _write_bytes(path, text.encode())
 
 
-def _write_csv(path: Path, found: list[dict[str, str]]) -> None:
+def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
     buffer = io.StringIO(newline="")
-    table = csv.DictWriter(buffer, list(found[0]), lineterminator="\n")
+    table = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows(found)
+    table.writerows(rows)
     _write_bytes(path, buffer.getvalue().encode())
 
 
@@ -171,13 +171,13 @@ def wikidata_id(place: int) -> str:
     return f"Q9{place:07}"
 
 
-def wiki6m_page(identity: str, name: str, found: Sequence[Document]) -> Row:
+def wiki6m_page(identity: str, name: str, documents: Sequence[Document]) -> Row:
     """A country's page: all its sections as one text."""
     return {
         "wikidata_id": identity,
         "wikipedia_title": name,
-        "wikipedia_summary": found[0].text,
-        "wikipedia_content": "\n\n".join(f"{d.section}\n{d.text}" for d in found),
+        "wikipedia_summary": documents[0].text,
+        "wikipedia_content": "\n\n".join(f"{d.section}\n{d.text}" for d in documents),
         "wikipedia_image_url": None,
     }
 
@@ -218,16 +218,16 @@ def page_url(entity: Entity) -> str:
     return f"https://flags.invalid/wiki/{entity.id}"
 
 
-def evqa_page(entity: Entity, found: Sequence[Document]) -> Row:
+def evqa_page(entity: Entity, documents: Sequence[Document]) -> Row:
     """A country's page of Encyclopedic-VQA: an empty lead, then a section for each document."""
     picture = f"https://flags.invalid/images/{entity.id}.jpg"
     return {
         "title": entity.name,
-        "section_titles": [entity.name, *(document.section for document in found)],
-        "section_texts": ["", *(document.text for document in found)],
-        "image_urls": [picture for _ in found],
-        "image_reference_descriptions": [f"the flag of {entity.name}" for _ in found],
-        "image_section_indices": list(range(1, len(found) + 1)),
+        "section_titles": [entity.name, *(document.section for document in documents)],
+        "section_texts": ["", *(document.text for document in documents)],
+        "image_urls": [picture for _ in documents],
+        "image_reference_descriptions": [f"the flag of {entity.name}" for _ in documents],
+        "image_section_indices": list(range(1, len(documents) + 1)),
         "url": page_url(entity),
     }
 

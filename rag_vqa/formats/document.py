@@ -140,10 +140,10 @@ def check_document(document: Document) -> None:
         _check_scalar(key, value)
 
 
-def _document_id(given: Mapping[str, Any]) -> str:
-    if "id" not in given:
+def _document_id(fields: Mapping[str, Any]) -> str:
+    if "id" not in fields:
         raise BadInput('the id is missing: give each document its own "id".')
-    identity = given["id"]
+    identity = fields["id"]
     if isinstance(identity, int | float):
         raise BadInput(f'the id is a number: write it as text, "{quote_value(identity)}".')
     if not isinstance(identity, str):
@@ -177,10 +177,10 @@ def _check_scalar(key: str, value: Scalar) -> None:
         raise BadInput(f"metadata {quote_value(key)} is beyond 64 bits: write it as text.")
 
 
-def _image_sources(given: Mapping[str, Any]) -> tuple[ImageSource, ...]:
-    if "image" in given and "images" in given:
+def _image_sources(fields: Mapping[str, Any]) -> tuple[ImageSource, ...]:
+    if "image" in fields and "images" in fields:
         raise BadInput("both image and images are given: keep one of them.")
-    listed = given.get("images", [given["image"]] if "image" in given else [])
+    listed = fields.get("images", [fields["image"]] if "image" in fields else [])
     if not isinstance(listed, list | tuple):
         raise BadInput(f"images is {quote_value(listed)}, not a list of names.")
     return tuple(source for source in listed if source not in ("", None))

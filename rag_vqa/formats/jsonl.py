@@ -119,11 +119,13 @@ def _items(path: Path, strict: bool) -> Iterator[Item]:
         yield Item(number, record)
 
 
-def _drop_unknown_fields(record: dict[str, Any], unknown: set[str], where: str) -> dict[str, Any]:
+def _drop_unknown_fields(
+    record: dict[str, Any], unknown: set[str], location: str
+) -> dict[str, Any]:
     """The record without unknown fields; warns once about each of those."""
     for name in record.keys() - set(FIELDS) - unknown:
         unknown.add(name)
-        text = f"{where}: field {quote_value(name)} is unknown and left out."
+        text = f"{location}: field {quote_value(name)} is unknown and left out."
         text += did_you_mean(name, FIELDS)
         warnings.warn(text, stacklevel=4)
     return {name: value for name, value in record.items() if name in FIELDS}

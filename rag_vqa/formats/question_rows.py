@@ -73,9 +73,9 @@ def _check_storable(question: QuestionRow) -> None:
             raise BadInput(f"picture {quote_value(name)} leads out of its folder.")
 
 
-def _refuse_repeated_id(seen: sqlite3.Connection, identity: str) -> None:
+def _refuse_repeated_id(earlier_ids: sqlite3.Connection, identity: str) -> None:
     try:
-        seen.execute("INSERT INTO ids VALUES (?)", (identity,))
+        earlier_ids.execute("INSERT INTO ids VALUES (?)", (identity,))
     except sqlite3.IntegrityError:
         raise BadInput(
             f"the id {quote_value(identity)} came before: each question needs its own."

@@ -269,17 +269,17 @@ def picture_path(row: QuestionRow, images: Path) -> Path | None:
     return next((images / name for name in row.picture if (images / name).is_file()), None)
 
 
-def manifest_key(found: QuestionFiles) -> str:
+def manifest_key(files: QuestionFiles) -> str:
     """Name of a question set in the manifest of its folder."""
-    return f"{found.name} {found.split}"
+    return f"{files.name} {files.split}"
 
 
-def check_command(found: QuestionFiles, missing: MissingPolicy) -> str:
+def check_command(files: QuestionFiles, missing: MissingPolicy) -> str:
     """The shell command that checks these data again."""
-    name, _, task = found.name.partition("/")
-    command = ["rag-vqa", "data", "check", name, str(found.location or found.home)]
-    command += ["--images", str(found.images)]
-    command += ["--split", found.split] if found.takes_split else []
+    name, _, task = files.name.partition("/")
+    command = ["rag-vqa", "data", "check", name, str(files.location or files.home)]
+    command += ["--images", str(files.images)]
+    command += ["--split", files.split] if files.takes_split else []
     command += ["--task", task] if task else []
     return shlex.join([*command, "--missing", missing])
 

@@ -147,7 +147,7 @@ def _find_format(name: str) -> DocumentFormat:
     )
 
 
-def _check_options(found: DocumentFormat, options: SourceOptions) -> None:
+def _check_options(document_format: DocumentFormat, options: SourceOptions) -> None:
     """
     Raises:
         UsageError: an option that the format does not have, or a unit that it does not know.
@@ -156,19 +156,20 @@ def _check_options(found: DocumentFormat, options: SourceOptions) -> None:
         "images": options.images, "mapping": options.mapping, "unit": options.unit,
     }  # fmt: skip
     for option, value in given.items():
-        if value is not None and option not in found.options:
+        if value is not None and option not in document_format.options:
             takers = [
                 known.name
                 for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats())
                 if option in known.options
             ]
             raise UsageError(
-                found.refusals.get(option)
-                or f"a {option} is for {' and '.join(takers)}: {found.name} has none."
+                document_format.refusals.get(option)
+                or f"a {option} is for {' and '.join(takers)}: {document_format.name} has none."
             )
-    if options.unit is not None and options.unit not in found.units:
+    if options.unit is not None and options.unit not in document_format.units:
         raise UsageError(
-            f"{found.name} has no unit {options.unit!r}: give {' or '.join(found.units)}."
+            f"{document_format.name} has no unit {options.unit!r}: "
+            f"give {' or '.join(document_format.units)}."
         )
 
 

@@ -98,12 +98,12 @@ class DeadlineProtocol(H11Protocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
-    def _check_reading_later(self, before: int) -> None:
+    def _check_reading_later(self, bytes_waiting: int) -> None:
         """Abort unless the client reads enough of the waiting bytes in the next seconds."""
 
         def check_reading() -> None:
             waiting = self.transport.get_write_buffer_size()
-            if before - waiting < MIN_READ_BYTES:
+            if bytes_waiting - waiting < MIN_READ_BYTES:
                 self._abort()
             else:
                 self._check_reading_later(waiting)

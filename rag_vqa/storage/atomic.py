@@ -90,7 +90,7 @@ def partial_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
     remove_file(new)
     try:
         yield new
-        sync_file(new, named=path)
+        sync_file(new, name_in_error=path)
         replace_file(new, path)
     except BaseException:
         with suppress(RagVqaError):
@@ -139,14 +139,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def sync_file(path: Path, named: Path | None = None) -> None:
+def sync_file(path: Path, name_in_error: Path | None = None) -> None:
     """Sync the content of a file to the disk, also if another process wrote it.
 
     Args:
-        named: the file that an error names; default: `path`.
+        name_in_error: the file that an error names; default: `path`.
     """
     # Windows syncs only what is open for writing.
-    _sync(path, os.O_RDWR if _WINDOWS else os.O_RDONLY, named or path)
+    _sync(path, os.O_RDWR if _WINDOWS else os.O_RDONLY, name_in_error or path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -185,8 +185,8 @@ def _partial_path(path: Path, partial: Path | None) -> Path:
     return path.with_name(path.name + PARTIAL_SUFFIX) if partial is None else partial
 
 
-def _sync(path: Path, mode: int, named: Path) -> None:
-    with translate_os_errors(named):
+def _sync(path: Path, mode: int, name_in_error: Path) -> None:
+    with translate_os_errors(name_in_error):
         file = os.open(path, mode | _CLOSE_ON_EXEC | _BINARY)
         try:
             os.fsync(file)

@@ -147,15 +147,15 @@ def _hold_link(path: Path) -> Iterator[None]:
         held.unlink(missing_ok=True)
 
 
-def _clear_dead_link(held: Path, holder: str) -> None:
+def _clear_dead_link(link: Path, holder: str) -> None:
     """Remove a dead process's link; put it back if it belongs to another process by now."""
-    aside = _unique_path(held)
+    aside = _unique_path(link)
     try:
-        held.rename(aside)
+        link.rename(aside)
     except FileNotFoundError:
         return  # another process was faster
     if _read_link(aside) != holder:
-        held.hardlink_to(aside)
+        link.hardlink_to(aside)
     aside.unlink()
 
 
@@ -164,9 +164,9 @@ def _unique_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}")
 
 
-def _read_link(held: Path) -> str:
+def _read_link(link: Path) -> str:
     try:
-        return held.read_text("utf-8", "replace")
+        return link.read_text("utf-8", "replace")
     except FileNotFoundError:
         return "a process that has just ended"
 

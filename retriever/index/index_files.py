@@ -32,9 +32,12 @@ NOT_CACHED = -1  # the place of a row that a cache does not have
 _CODES_AT_ONCE = 4096  # mapped codes that are copied at once
 
 
-def save_rows(path: Path, rows: RowBlocks, more: Arrays | None = None) -> None:
+def save_rows(path: Path, rows: RowBlocks, further_arrays: Arrays | None = None) -> None:
     """Write the rows that are not deleted, block by block, and further arrays."""
-    arrays: dict[str, NDArray[Any]] = {"shape": np.array(rows.shape, np.int64), **(more or {})}
+    arrays: dict[str, NDArray[Any]] = {
+        "shape": np.array(rows.shape, np.int64),
+        **(further_arrays or {}),
+    }
     for number, (block, chosen) in enumerate(rows.select(rows.positions_among(None))):
         part = slice(None) if chosen is None else chosen
         keys = rows.keys[block.start : block.start + len(block)]

@@ -286,10 +286,14 @@ def scan_codes(
     return [_merge_threads(rows, found, query, m) for query in range(len(queries))]
 
 
-def _merge_threads(rows: RowBlocks, found: list[TopRows], query: int, m: int) -> ScanResult:
+def _merge_threads(
+    rows: RowBlocks, thread_results: list[TopRows], query: int, m: int
+) -> ScanResult:
     """The m best rows of a query, out of those that each thread found."""
-    scores = np.concatenate([best.scores[query, : best.count[query]] for best in found])
-    positions = np.concatenate([best.positions[query, : best.count[query]] for best in found])
+    scores = np.concatenate([best.scores[query, : best.count[query]] for best in thread_results])
+    positions = np.concatenate(
+        [best.positions[query, : best.count[query]] for best in thread_results]
+    )
     if len(scores) > m:
         order = top_k_order(scores, rows.keys[positions], m)
         scores, positions = scores[order], positions[order]

@@ -170,23 +170,23 @@ class RetProcessor:
         return out
 
 
-def _find_source(given: str | Path | None, own: str, marker: str, tower: Any) -> str:
+def _find_source(requested: str | Path | None, checkpoint: str, marker: str, tower: Any) -> str:
     """Where to load a tokenizer or an image processor from: a folder or a hub id.
 
     Args:
-        given: what the caller named.
-        own: the checkpoint, which has its own if the file `marker` is there.
+        requested: what the caller named.
+        checkpoint: the checkpoint, which has its own if the file `marker` is there.
         tower: the configuration of the tower, which may name the checkpoint it came from.
     """
-    if given is not None:
-        return str(given)
-    folder = Path(own)
+    if requested is not None:
+        return str(requested)
+    folder = Path(checkpoint)
     if (folder / marker).exists():
-        return own
+        return checkpoint
     named = str(getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", ""))
     if named and (Path(named).is_dir() or _is_hub_id(named)):
         return named
-    return processor_source(own) or named or own
+    return processor_source(checkpoint) or named or checkpoint
 
 
 def _is_hub_id(name: str) -> bool:

@@ -67,12 +67,15 @@ class Store:
             raise
 
     @classmethod
-    def create(cls, folder: Path, made: Manifest, file: str = DATABASE_FILE) -> None:
+    def create(cls, folder: Path, manifest: Manifest, file: str = DATABASE_FILE) -> None:
         """Write an empty store. The caller checks what is in the folder, and holds the lock."""
-        for inner in (Pictures(folder).folder, Segments(folder, made.K, made.D, True).folder):
+        for inner in (
+            Pictures(folder).folder,
+            Segments(folder, manifest.K, manifest.D, True).folder,
+        ):
             atomic.make_folder(inner)
         atomic.sync_folder(folder)
-        Database.create(folder / file, kb_manifest.manifest_rows(made))
+        Database.create(folder / file, kb_manifest.manifest_rows(manifest))
 
     @contextmanager
     def hold_writer_lock(self) -> Iterator[None]:
@@ -314,7 +317,7 @@ def _require_tokens(tokens: Tokens | None) -> Tokens:
     return tokens
 
 
-def create_store(folder: Path, made: Manifest) -> None:
+def create_store(folder: Path, manifest: Manifest) -> None:
     """Write an empty store, unless another process has just created one there.
 
     Raises:
@@ -325,7 +328,7 @@ def create_store(folder: Path, made: Manifest) -> None:
     atomic.make_folder(folder)
     with lock.hold_lock(folder):
         if not (folder / DATABASE_FILE).exists():
-            Store.create(folder, made)
+            Store.create(folder, manifest)
 
 
 def has_foreign_files(folder: Path) -> bool:

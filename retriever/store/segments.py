@@ -104,10 +104,10 @@ def read_blocks(db: Database, after: int = 0) -> Iterator[Block]:
         yield Block(number, segment, first, own, whose, tokens, codes)
 
 
-def join_blocks(found: Iterable[Block]) -> Iterator[BlockRun]:
+def join_blocks(blocks: Iterable[Block]) -> Iterator[BlockRun]:
     """Join blocks where one begins at the end of the one before."""
     together: list[Block] = []
-    for block in found:
+    for block in blocks:
         last = together[-1] if together else None
         if last and (block.segment, block.first) != (last.segment, last.first + len(last)):
             yield _join_run(together)

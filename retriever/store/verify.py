@@ -148,5 +148,5 @@ def _join_keys(parts: list[Keys]) -> Keys:
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _database_damage(store: Store, what: str) -> Damage:
-    return Damage(store.db.file, None, what)
+def _database_damage(store: Store, problem: str) -> Damage:
+    return Damage(store.db.file, None, problem)

@@ -123,11 +123,11 @@ class _StepDataset(Dataset[Batch | RagVqaError]):
         except RagVqaError as error:
             return error
 
-    def _good(self, place: int, pair: Pair, seen: OpenPictures, skipped: list[str]) -> Pair:
+    def _good(self, place: int, pair: Pair, opened: OpenPictures, skipped: list[str]) -> Pair:
         """The pair with its pictures opened, or else the next good pair."""
         for _ in range(MAX_SKIPPED_ROWS):
             try:
-                return open_pictures(pair, self.processor, seen)
+                return open_pictures(pair, self.processor, opened)
             except BadInput as error:
                 if not self.mixture.skips_bad_rows(self.seed, place):
                     raise
@@ -139,9 +139,9 @@ class _StepDataset(Dataset[Batch | RagVqaError]):
         )
 
 
-def _keep_batch(made: Any) -> Any:
+def _keep_batch(batch: Any) -> Any:
     """Replaces torch's own collating, which would look into a batch."""
-    return made
+    return batch
 
 
 def _init_worker(worker: int) -> None:
@@ -195,8 +195,8 @@ def collate(pairs: Sequence[Pair], processor: RetProcessor, skipped: Sequence[st
     )
 
 
-def open_pictures(pair: Pair, processor: RetProcessor, seen: OpenPictures) -> Pair:
-    """The pair with its pictures decoded and resized. Pictures in `seen` are used again.
+def open_pictures(pair: Pair, processor: RetProcessor, opened: OpenPictures) -> Pair:
+    """The pair with its pictures decoded and resized. Pictures in `opened` are used again.
 
     Pictures that come decoded stay unchanged: the processor resizes them.
 
@@ -208,9 +208,9 @@ def open_pictures(pair: Pair, processor: RetProcessor, seen: OpenPictures) -> Pa
         if given.image is None or given.image == "" or isinstance(given.image, Image):
             return given
         key = given.image if isinstance(given.image, bytes) else str(given.image)
-        if key not in seen:
-            seen[key] = opening.shrink(images.load(given.image, exif=opening.exif))
-        return replace(given, image=seen[key])
+        if key not in opened:
+            opened[key] = opening.shrink(images.load(given.image, exif=opening.exif))
+        return replace(given, image=opened[key])
 
     try:
         return replace(

@@ -119,10 +119,10 @@ class NegativesFile:
                 self.done += 1
                 yield self.done
 
-    def finish(self, wanted: int) -> tuple[int, int]:
+    def finish(self, required: int) -> tuple[int, int]:
         """Give the file its name, or remove it if it holds no negative.
 
-        Returns: how many questions have fewer than `wanted` negatives, and the largest number
+        Returns: how many questions have fewer than `required` negatives, and the largest number
             that a question has.
         """
         with self._partial.open(encoding="utf-8") as file:
@@ -134,7 +134,7 @@ class NegativesFile:
         else:
             atomic.remove_file(self._partial)
         atomic.remove_file(self._record)
-        return sum(count < wanted for count in counts), most
+        return sum(count < required for count in counts), most
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -102,20 +102,20 @@ def initialise(settings: TrainSettings) -> InitialModel:
     return found
 
 
-def _with_vocabulary(wanted: ModelSettings, tokenizer: str | None) -> ModelSettings:
+def _with_vocabulary(settings: ModelSettings, tokenizer: str | None) -> ModelSettings:
     """Set `vocab_size` of a text tower that has none to the size of its tokenizer."""
-    query = wanted.config.get("query_config") or {}
+    query = settings.config.get("query_config") or {}
     text = query.get("text_config")
     if text is None or "vocab_size" in text or tokenizer is None:
-        return wanted
+        return settings
     rows = len(AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False))
     query = {**query, "text_config": {**text, "vocab_size": rows}}
-    return wanted.model_copy(update={"config": {**wanted.config, "query_config": query}})
+    return settings.model_copy(update={"config": {**settings.config, "query_config": query}})
 
 
-def _check_vocabulary(found: InitialModel) -> None:
-    rows = found.model.config.query.text_config.vocab_size
-    words = len(found.processor.tokenizer)
+def _check_vocabulary(initial: InitialModel) -> None:
+    rows = initial.model.config.query.text_config.vocab_size
+    words = len(initial.processor.tokenizer)
     if words > rows:
         raise UsageError(
             f"The tokenizer has {words} tokens, but the text tower {rows} (vocab_size). Use the "
@@ -123,12 +123,12 @@ def _check_vocabulary(found: InitialModel) -> None:
         )
 
 
-def _digest_model(found: InitialModel) -> str:
-    digest = hashlib.sha256(found.processor.tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(found.processor.image_processor.to_json_string().encode())
-    digest.update(found.instruction.encode())
-    digest.update(json.dumps(found.model.config.to_dict(), sort_keys=True, default=str).encode())
-    for name, tensor in found.model.state_dict().items():
+def _digest_model(initial: InitialModel) -> str:
+    digest = hashlib.sha256(initial.processor.tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(initial.processor.image_processor.to_json_string().encode())
+    digest.update(initial.instruction.encode())
+    digest.update(json.dumps(initial.model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in initial.model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
@@ -171,11 +171,11 @@ def _set_tower_trainable(tower: nn.Module, fate: Tower, rank: int) -> None:
         add_lora(tower, rank)
 
 
-def _build_model(wanted: ModelSettings, settings: TrainSettings) -> RetrieverModel:
-    raw = dict(wanted.config)
+def _build_model(model_settings: ModelSettings, settings: TrainSettings) -> RetrieverModel:
+    raw = dict(model_settings.config)
     query = dict(raw.get("query_config") or {})
     for name in _TOWER_CLASSES:
-        folder: str | None = getattr(wanted, name)
+        folder: str | None = getattr(model_settings, name)
         if folder is not None and query.get(f"{name}_config") is None:
             query[f"{name}_config"] = _tower_config(name, folder)
     raw["query_config"] = query
@@ -185,7 +185,7 @@ def _build_model(wanted: ModelSettings, settings: TrainSettings) -> RetrieverMod
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise UsageError(f"model.config: {' '.join(str(error).split())}") from error
     for name, (_, _, attribute) in _TOWER_CLASSES.items():
-        folder = getattr(wanted, name)
+        folder = getattr(model_settings, name)
         if folder is not None:
             _load_tower(model, name, attribute, folder)
     return model

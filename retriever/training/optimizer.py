@@ -95,18 +95,20 @@ class LearningRates(Protocol):
     def weight_decay(self) -> float: ...
 
 
-def make_optimizer(named: NamedParameters, plan: LearningRates) -> torch.optim.Optimizer:
+def make_optimizer(parameters: NamedParameters, plan: LearningRates) -> torch.optim.Optimizer:
     """The optimizer named in a plan."""
     if plan.optimizer == "muon":
         return MuonAdamW(
-            named, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
+            parameters, matrix_rate=plan.matrix_rate, rate=plan.rate, weight_decay=plan.weight_decay
         )
-    return make_adamw(named, rate=plan.rate, weight_decay=plan.weight_decay)
+    return make_adamw(parameters, rate=plan.rate, weight_decay=plan.weight_decay)
 
 
-def make_adamw(named: NamedParameters, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
+def make_adamw(
+    parameters: NamedParameters, *, rate: float, weight_decay: float
+) -> torch.optim.AdamW:
     """torch's AdamW; biases, norms and embeddings do not decay."""
-    matrices, rest = split_param_groups(named)
+    matrices, rest = split_param_groups(parameters)
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
@@ -114,14 +116,16 @@ def make_adamw(named: NamedParameters, *, rate: float, weight_decay: float) -> t
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=BETAS, eps=EPSILON)
 
 
-def split_param_groups(named: NamedParameters) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_param_groups(
+    parameters: NamedParameters,
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Hidden matrices, and the rest, of the parameters that require gradients.
 
     Embeddings (names with "embed") are looked up, not multiplied: they belong to the rest.
     """
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
-    for name, p in named:
+    for name, p in parameters:
         if p.requires_grad:
             (matrices if p.ndim == 2 and "embed" not in name else rest).append(p)
     return matrices, rest

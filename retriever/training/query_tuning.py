@@ -151,13 +151,13 @@ def split_pairs(
 
 
 def _draw_pairs(
-    source: SourceSettings, found: InitialModel, out: Path, note: Note
+    source: SourceSettings, initial: InitialModel, out: Path, note: Note
 ) -> tuple[list[Pair], str]:
     """All pairs of a file in random order, with the retriever's instruction; and its digest."""
-    packed = open_source(source, folder=out / DATA_FOLDER, instruction=found.instruction)
+    packed = open_source(source, folder=out / DATA_FOLDER, instruction=initial.instruction)
     assert isinstance(packed, PackedSource)
     pairs = packed.draw(VALIDATION_SEED, range(len(packed)))
-    return usable_pairs(pairs, found.processor, source.on_bad == "skip", note), packed.digest
+    return usable_pairs(pairs, initial.processor, source.on_bad == "skip", note), packed.digest
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _PairSplit:
 
 def _fit(
     settings: TrainSettings,
-    found: InitialModel,
+    initial: InitialModel,
     parts: _PairSplit,
     accelerator: Accelerator,
     callbacks: TrainingCallbacks,
@@ -186,7 +186,7 @@ def _fit(
         seed=settings.seed,
     )
     folder = settings.out / TUNED_FOLDER
-    chooser = ValidationSet(parts.watching, found.model, found.processor, parts.searched)
+    chooser = ValidationSet(parts.watching, initial.model, initial.processor, parts.searched)
 
     def measure() -> dict[str, float]:
         ranks = chooser.ranks()
@@ -195,13 +195,13 @@ def _fit(
             "recall@1": float((ranks <= 1).mean()),
         }
 
-    module = found.model.get_query_model()
+    module = initial.model.get_query_model()
     module.to(accelerator.device)
     passages = chooser.encode_pool().to(accelerator.device)
     choices = _QueryStep(
-        module, found.processor, parts.training, passages, list(chooser.pool), settings.seed
+        module, initial.processor, parts.training, passages, list(chooser.pool), settings.seed
     )
-    scale = float(found.model.config.logit_scale)
+    scale = float(initial.model.config.logit_scale)
     return fit(
         module,
         whole_step(lambda step: choices.loss(step, scale)),
@@ -210,13 +210,13 @@ def _fit(
         accelerator,
         identity={
             "start": settings.start,
-            "begun with": found.digest,
+            "begun with": initial.digest,
             "source": settings.data.model_dump(mode="json"),
             "files": parts.digest,
             "steps": steps,
             "seed": settings.seed,
         },
-        validation=Validation(measure, lambda: found.export(folder, scale=scale), PATIENCE),
+        validation=Validation(measure, lambda: initial.export(folder, scale=scale), PATIENCE),
         callbacks=callbacks,
     )
 

@@ -116,13 +116,15 @@ class PackWriter:
     def _question_rows(self) -> Iterator[QuestionRow | BadInput]:
         return self.found.rows(None if self.found.names is None else self.found.names())
 
-    def _named_ids(self, given: RecordStore | None) -> IdNumbers:
+    def _named_ids(self, mined_negatives: RecordStore | None) -> IdNumbers:
         """Numbers of all document ids that rows name, ascending."""
         wanted, new = np.empty(0, np.int64), array("q")
         for question in self._question_rows():
             if not isinstance(question, BadInput):
                 self.inline = self.inline or bool(question.documents)
-                new.extend(map(id_number, (*_right_ids(question), *_wrong_ids(question, given))))
+                new.extend(
+                    map(id_number, (*_right_ids(question), *_wrong_ids(question, mined_negatives)))
+                )
             if len(new) >= _IDS_AT_ONCE:
                 wanted, new = np.union1d(wanted, np.array(new)), array("q")
         return np.union1d(wanted, np.array(new, np.int64))
@@ -178,7 +180,7 @@ class PackWriter:
         return True
 
     def _rows(
-        self, documents: RecordStore, given: RecordStore | None, refuse: Refuse
+        self, documents: RecordStore, mined_negatives: RecordStore | None, refuse: Refuse
     ) -> Iterator[dict[str, Any]]:
         for question in self._question_rows():
             if isinstance(question, BadInput):
@@ -198,7 +200,12 @@ class PackWriter:
                 )
             else:
                 yield self._row(
-                    question, image, right, known_right, _wrong_ids(question, given), documents
+                    question,
+                    image,
+                    right,
+                    known_right,
+                    _wrong_ids(question, mined_negatives),
+                    documents,
                 )
 
     def _row(
@@ -238,8 +245,8 @@ def _right_ids(question: QuestionRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*more, *example.relevant)))
 
 
-def _wrong_ids(question: QuestionRow, given: RecordStore | None) -> tuple[str, ...]:
-    mined = None if given is None else given.find(question.example.id)
+def _wrong_ids(question: QuestionRow, mined_negatives: RecordStore | None) -> tuple[str, ...]:
+    mined = None if mined_negatives is None else mined_negatives.find(question.example.id)
     return tuple(dict.fromkeys((*question.negatives, *(mined["negatives"] if mined else ()))))
 
 
@@ -248,9 +255,9 @@ def _known_ids(ids: tuple[str, ...], documents: RecordStore) -> list[str]:
     return [one for one, found in zip(ids, known, strict=True) if found]
 
 
-def _has_number(numbers: IdNumbers, wanted: int) -> bool:
-    at = int(np.searchsorted(numbers, wanted))
-    return at < len(numbers) and int(numbers[at]) == wanted
+def _has_number(numbers: IdNumbers, number: int) -> bool:
+    at = int(np.searchsorted(numbers, number))
+    return at < len(numbers) and int(numbers[at]) == number
 
 
 def _read_negatives(path: Path, out: Path) -> RecordStore:
@@ -309,14 +316,18 @@ def _remove_folders(folder: Path, prefix: str, but: Path | None = None) -> None:
             shutil.rmtree(path)
 
 
-def _source_signatures(settings: SourceSettings, found: QuestionFiles) -> tuple[str, str]:
+def _source_signatures(settings: SourceSettings, question_files: QuestionFiles) -> tuple[str, str]:
     """Hashes of a source's settings, and of the names, sizes and times of its files."""
-    files = [*found.files.values()]
+    files = [*question_files.files.values()]
     for path in (settings.documents, settings.negatives):
         if path is not None:
             files += sorted(path.rglob("*")) if path.is_dir() else [path]
     states = [file_state(file) for file in files if file.exists()]
     unused = {"weight", "hard", "instructions"}  # do not change the packed files
-    options = [PACK_FORMAT, settings.model_dump_json(exclude=unused), str(found.images.resolve())]
+    options = [
+        PACK_FORMAT,
+        settings.model_dump_json(exclude=unused),
+        str(question_files.images.resolve()),
+    ]
     source, state = (sha256(json.dumps(one).encode()).hexdigest() for one in (options, states))
     return source[:8], state[:16]

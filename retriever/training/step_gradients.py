@@ -176,15 +176,15 @@ class NanGuard:
             raise RagVqaError(self._describe(step, what, names, features_fine, loss_fine))
         return stops
 
-    def _any_process(self, own: Sequence[bool]) -> list[bool]:
+    def _any_process(self, own_flags: Sequence[bool]) -> list[bool]:
         """Each flag: whether it is set in any process."""
-        flags = torch.tensor([float(flag) for flag in own])
+        flags = torch.tensor([float(flag) for flag in own_flags])
         if self.accelerator.num_processes > 1:
             flags = self.accelerator.reduce(flags.to(self.accelerator.device), "sum")
         return [bool(flag) for flag in flags.tolist()]
 
     def _describe(
-        self, step: int, what: str, names: tuple[str, ...], features_fine: bool, loss_fine: bool
+        self, step: int, problem: str, names: tuple[str, ...], features_fine: bool, loss_fine: bool
     ) -> str:
         """The error's text, which names the rows of the processes that caused it."""
         own = [(self.accelerator.process_index, names, features_fine, loss_fine)]
@@ -192,8 +192,8 @@ class NanGuard:
         guilty = [e for e in every if not e[2]] or [e for e in every if not e[3]] or every
         rows = "; ".join(f"process {rank}: {_join_names(names)}" for rank, names, _, _ in guilty)
         return (
-            f"Step {step}: {what} that are not finite numbers ({rows}). This step was not saved. "
-            "Check these rows, or continue in another folder with a smaller rate."
+            f"Step {step}: {problem} that are not finite numbers ({rows}). This step was not "
+            "saved. Check these rows, or continue in another folder with a smaller rate."
         )
 
     def _watch(self, module: nn.Module, inputs: Any, output: Any) -> None:

@@ -65,8 +65,8 @@ def format_scores(scores: RunScores) -> str:
     results = scores.results
     tables = [
         result_tables.answer_rows(results, scores.seconds),
-        result_tables.official_rows(results, whole=False),
-        result_tables.recall_rows(results, whole=False),
+        result_tables.official_rows(results, detailed=False),
+        result_tables.recall_rows(results, detailed=False),
     ]
     parts = [format_table([_visible_row(row) for row in rows]) for rows in tables if rows]
     parts += [one_line(note) for note in result_tables.table_notes(results)]

@@ -24,7 +24,7 @@ def seek(split: str, kind: str = "String") -> Example:
 def test_infoseek_is_led_by_the_harmonic_mean() -> None:
     rows = [(seek("unseen_question"), 1.0), (seek("unseen_question", "Time"), 0.0),
             *[(seek("unseen_entity"), score) for score in (1.0, 0.0, 0.0, 0.0)]]  # fmt: skip
-    [row] = official_rows(results("infoseek", *rows), whole=False)
+    [row] = official_rows(results("infoseek", *rows), detailed=False)
     assert row == {
         "official, %": "none",
         "overall": f"{2 / (1 / 50 + 1 / 25):.2f}",
@@ -37,7 +37,7 @@ def test_infoseek_is_led_by_the_harmonic_mean() -> None:
 
 
 def test_a_split_that_was_not_asked_is_no_zero() -> None:
-    [row] = official_rows(results("infoseek", (seek("unseen_entity"), 1.0)), whole=False)
+    [row] = official_rows(results("infoseek", (seek("unseen_entity"), 1.0)), detailed=False)
     assert (row["overall"], row["unseen question"], row["unseen entity"]) == ("–", "–", "100.00")
 
 

@@ -63,7 +63,8 @@ def test_coverage_is_always_told(finished: Make) -> None:
 
 def test_a_terminal_has_the_figures_that_are_asked_for_first(finished: Make) -> None:
     names = [
-        row["retrieval"] for row in result_tables.recall_rows(read_results(finished()), whole=False)
+        row["retrieval"]
+        for row in result_tables.recall_rows(read_results(finished()), detailed=False)
     ]
     assert names == ["recall@1", "MRR"]  # of three documents there is no 5 or 10
 
