@@ -11,8 +11,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rag_vqa.demo.evaluation import examples
-from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir
+from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Query
 
@@ -21,7 +20,7 @@ DEPTHS = (1, 5)
 
 def recall(dtype: str) -> dict[str, float]:
     """By what the query holds and how many documents are looked at."""
-    asked = examples("test")
+    asked = example_questions("test")
     views = {
         "text and image": [example.query for example in asked],
         "image": [Query("", example.query.image) for example in asked],
