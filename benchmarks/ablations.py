@@ -81,10 +81,10 @@ def main() -> None:
 
 def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
     """All runs that `file` does not hold, one after the other; it is written after each."""
-    results = json.loads(file.read_text("utf-8")) if file.exists() else begun(steps)
+    results = json.loads(file.read_text("utf-8")) if file.exists() else new_results(steps)
     if results["steps"] != steps or results["batch"] != BATCH:
         sys.exit(f"{file} holds runs of other settings: move it away, or take its settings.")
-    tower = _tower(work / "tower")
+    tower = _save_tower(work / "tower")
     for seed in SEEDS:
         for name in names:
             if str(seed) in results["runs"].setdefault(name, {}):
@@ -105,7 +105,7 @@ def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
             print(f"{name}, seed {seed}: {trained - started:.0f} s, {right:.3f}", flush=True)
 
 
-def begun(steps: int) -> Settings:
+def new_results(steps: int) -> Settings:
     """A file of results without runs: what is asked, in order, and how each run is trained."""
     from rag_vqa.demo.gallery import example_questions
 
@@ -129,7 +129,7 @@ def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> 
         "out": str(out), "steps": steps, "batch": BATCH, "seed": seed,
         "model": {"vision": str(tower)}, "tokenizer": words, "image_processor": words,
     }  # fmt: skip
-    tree = _laid(yaml.safe_load(RECIPE.read_text("utf-8")), own, settings)
+    tree = _merge_settings(yaml.safe_load(RECIPE.read_text("utf-8")), own, settings)
     out.mkdir(parents=True, exist_ok=True)
     config = out / "train.yaml"
     config.write_text(yaml.safe_dump(tree), "utf-8")
@@ -202,7 +202,7 @@ def page(name: str, results: Settings) -> str:
     return f"{before}{start}{table(results)}{end}{rest.partition(end)[2]}"
 
 
-def _tower(folder: Path) -> Path:
+def _save_tower(folder: Path) -> Path:
     """The vision tower of the demo's retriever, as a CLIP checkpoint of its own."""
     if not (folder / "model.safetensors").exists():
         from rag_vqa.checkpoints import embedded_model
@@ -213,13 +213,13 @@ def _tower(folder: Path) -> Path:
     return folder
 
 
-def _laid(*layers: Settings) -> Settings:
+def _merge_settings(*layers: Settings) -> Settings:
     """Trees laid on one another, the later ones above."""
     whole: Settings = {}
     for layer in layers:
         for key, value in layer.items():
             both = isinstance(value, dict) and isinstance(whole.get(key), dict)
-            whole[key] = _laid(whole[key], value) if both else value
+            whole[key] = _merge_settings(whole[key], value) if both else value
     return whole
 
 

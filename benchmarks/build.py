@@ -61,7 +61,7 @@ def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dic
             "documents_a_second": number / wall, "peak_memory_mb": own}  # fmt: skip
 
 
-def start_up(workers: int) -> float:
+def time_first_picture(workers: int) -> float:
     """Seconds from nothing to the first picture out of a worker."""
     from rag_vqa import images
     from rag_vqa.retriever.image_workers import ImageOpener, ImageTransform
@@ -73,7 +73,7 @@ def start_up(workers: int) -> float:
         return time.perf_counter() - start
 
 
-def apart(*job: object) -> dict[str, Any]:
+def run_in_process(*job: object) -> dict[str, Any]:
     """One measurement in a process of its own: memory is counted from nothing."""
     command = [sys.executable, __file__, "--job", json.dumps(job)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -81,7 +81,7 @@ def apart(*job: object) -> dict[str, Any]:
     return found
 
 
-def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure_builds(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     photographs(folder / "photos", options.documents)
     half = options.documents // 2
     runs: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             for number in (half, options.documents):
                 out = folder / f"{repeat}-{workers}-{number}.kb"
                 job = (str(folder / "photos"), str(out), number, workers, options.batch_size)
-                runs.append(apart(*job))
+                runs.append(run_in_process(*job))
                 shutil.rmtree(out)
                 print(json.dumps(runs[-1]), file=sys.stderr)
     medians = {
@@ -103,7 +103,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for workers in options.workers
         for number in (half, options.documents)
     }
-    first = [start_up(1) for _ in range(options.repeats)]
+    first = [time_first_picture(1) for _ in range(options.repeats)]
     return {"medians": medians, "runs": runs, "seconds_to_first_picture_of_one_worker": first}
 
 
@@ -123,7 +123,7 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp())
     try:
-        figures = measured(options, folder)
+        figures = measure_builds(options, folder)
     finally:
         shutil.rmtree(folder)
     found = {

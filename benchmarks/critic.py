@@ -54,11 +54,11 @@ def main() -> None:
             rag = RagVqa(kb, reader=reader)
             judged = judge(Critic(reader), asked, hits)
             if given.half == "dev":
-                choices = tried(hits, judged)
+                choices = all_choices(hits, judged)
             else:
                 name = f"critic, threshold {given.threshold:g}, top {given.top}"
-                choices = {name: chosen(hits, judged, given.threshold, given.top)}
-            result = measured(rag, asked, hits, choices)
+                choices = {name: filter_rows(hits, judged, given.threshold, given.top)}
+            result = measure_accuracy(rag, asked, hits, choices)
     result["critic"] = separation(asked, hits, judged)
     result |= {"half": given.half, "quantization": given.quantization, "date": str(date.today())}
     print(json.dumps(result, indent=2))
@@ -74,16 +74,16 @@ def judge(critic: Critic, asked: Sequence[Example], hits: Rows) -> list[list[flo
     return rows
 
 
-def chosen(hits: Rows, judged: list[list[float]], threshold: float, top: int | None) -> Rows:
+def filter_rows(hits: Rows, judged: list[list[float]], threshold: float, top: int | None) -> Rows:
     """What the critic keeps, as it was found."""
     return [filter_hits(row, p, threshold, top) for row, p in zip(hits, judged, strict=True)]
 
 
-def tried(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
+def all_choices(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
     """Every threshold and top, ordered by P(yes) and as they were found."""
     found: dict[str, Rows] = {}
     for threshold, top in (*product(THRESHOLDS, TOPS), (0.0, 1), (0.0, 3)):
-        rows = chosen(hits, judged, threshold, top)
+        rows = filter_rows(hits, judged, threshold, top)
         found[f"threshold {threshold:g}, top {top}"] = rows
         if top != 1:
             by_p = [sorted(row, key=lambda hit: -hit.score) for row in rows]
@@ -91,7 +91,7 @@ def tried(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
     return found
 
 
-def measured(
+def measure_accuracy(
     rag: RagVqa, asked: Sequence[Example], hits: Rows, choices: dict[str, Rows]
 ) -> dict[str, Any]:
     """Accuracy of each k and of each choice; each choice minus each k, paired."""
@@ -101,7 +101,7 @@ def measured(
     best = max(plain, key=lambda name: float(np.mean(plain[name])))
     result: dict[str, Any] = {"n": len(asked), "best k": best}
     result["unfiltered"] = {
-        name: {"accuracy": mean(values), "ci95": rounded(bootstrap(values, clusters))}
+        name: {"accuracy": mean(values), "ci95": round_interval(bootstrap(values, clusters))}
         for name, values in plain.items()
     }
     result["filtered"] = {}
@@ -109,10 +109,11 @@ def measured(
         values = right(rows)
         result["filtered"][name] = {
             "accuracy": mean(values),
-            "ci95": rounded(bootstrap(values, clusters)),
+            "ci95": round_interval(bootstrap(values, clusters)),
             "minus best k": mean(values) - mean(plain[best]),
             "paired ci95": {
-                k: rounded(paired_bootstrap(values, other, clusters)) for k, other in plain.items()
+                k: round_interval(paired_bootstrap(values, other, clusters))
+                for k, other in plain.items()
             },
             "documents": mean([len(row) for row in rows]),
             "none left": mean([not row for row in rows]),
@@ -167,7 +168,7 @@ def mean(values: Any) -> float:
     return round(float(np.mean(values)), 4)
 
 
-def rounded(interval: tuple[float, float]) -> list[float]:
+def round_interval(interval: tuple[float, float]) -> list[float]:
     """An interval, four digits."""
     return [round(bound, 4) for bound in interval]
 

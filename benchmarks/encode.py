@@ -78,13 +78,13 @@ def both_ways(model: RetModel, documents: int) -> dict[str, Callable[[], Tensor]
     black = torch.tensor([-1.7923, -1.7521, -1.4802])[:, None, None]
     pixels = black.expand(documents, 3, PIXELS, PIXELS).contiguous()
 
-    def skipped() -> Tensor:
+    def skip_tower() -> Tensor:
         return features(model(**given, pixel_values=None))
 
-    def always() -> Tensor:
-        return features(_with_both_towers(model, pixels, given))
+    def run_towers() -> Tensor:
+        return features(_run_both_towers(model, pixels, given))
 
-    return {SKIPPED: skipped, ALWAYS: always}
+    return {SKIPPED: skip_tower, ALWAYS: run_towers}
 
 
 def features(output: Any) -> Tensor:
@@ -93,7 +93,7 @@ def features(output: Any) -> Tensor:
     return found
 
 
-def _with_both_towers(model: RetModel, pixels: Tensor, given: dict[str, Tensor]) -> Any:
+def _run_both_towers(model: RetModel, pixels: Tensor, given: dict[str, Tensor]) -> Any:
     # An image mask of exact zeros makes our model skip the tower. A number too small to change a
     # sum does not: the release's work, and its result. (Not the smallest: denormals are slow.)
     tiny = torch.full_like(given["image_mask"], 1e-30)

@@ -108,7 +108,7 @@ class Reader:
 
 
 @dataclass
-class Asked:
+class MadeQuestions:
     count: int
     name: str = "made"
     split: str = "test"
@@ -130,7 +130,7 @@ def knowledge_base(folder: Path) -> Path:
     return folder / "made.kb"
 
 
-class Finding(RagVqa):
+class InstantRetrieval(RagVqa):
     """Finds the documents from the question's number on, without a search."""
 
     found: Sequence[Document] = ()
@@ -157,8 +157,8 @@ def evaluate(
     """A run and its end; seconds of each part, wall and CPU."""
     clock = Clock()
     with KnowledgeBase.open(kb, Encoder()) as opened_kb:
-        rag = Finding(opened_kb, reader=reader)
-        run = EvaluationRun(questions=Asked(count), rag=rag, cells=cells)
+        rag = InstantRetrieval(opened_kb, reader=reader)
+        run = EvaluationRun(questions=MadeQuestions(count), rag=rag, cells=cells)
         with open_run(run, folder) as ledger:
             begun = clock()
             Runner(run, ledger).run()
@@ -199,7 +199,7 @@ def overhead(questions: int, repeats: int) -> dict[str, Any]:
     return {"questions": questions, **middle, "repeats": found}
 
 
-def one(questions: int, cells: int) -> dict[str, Any]:
+def measure_run(questions: int, cells: int) -> dict[str, Any]:
     """A run with a reader that takes no time, in this process: times and the peak of memory."""
     several = [Cell("retrieved", K, "short", repeat) for repeat in range(cells)]
     with tempfile.TemporaryDirectory() as name:
@@ -209,8 +209,8 @@ def one(questions: int, cells: int) -> dict[str, Any]:
     return {"questions": questions, "cells": cells, "peak_mib": peak, **took}
 
 
-def apart(questions: int, cells: int) -> dict[str, Any]:
-    """`one` in a process of its own."""
+def run_in_process(questions: int, cells: int) -> dict[str, Any]:
+    """Runs `measure_run` in a process of its own."""
     command = [sys.executable, __file__, "one", "--questions", str(questions)]
     done = subprocess.run([*command, "--cells", str(cells)], check=True, capture_output=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     if args.what == "one":
-        return print(json.dumps(one(args.questions[0], args.cells)))
+        return print(json.dumps(measure_run(args.questions[0], args.cells)))
     machine = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": platform.platform(),
@@ -236,7 +236,7 @@ def main() -> None:
         measured: Any = overhead((args.questions or [500])[0], args.repeats)
     else:
         counts = args.questions or ([1000, 4000, 16_000] if args.what == "memory" else [73_620])
-        measured = [apart(count, args.cells) for count in counts]
+        measured = [run_in_process(count, args.cells) for count in counts]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results[args.what] = {**machine, "measured": measured}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")

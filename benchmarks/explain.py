@@ -40,7 +40,7 @@ TENTH, SEED = 10, 0
 
 
 @dataclass
-class Found:
+class MaskingResult:
     """Of each kind (questions, draws): how much lower the score is than with that random tenth."""
 
     gains: dict[str, NDArray[np.float64]]
@@ -54,15 +54,15 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=120)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found = measured("test", given.questions, draws=16)
-    results = {"half": "test", "date": str(date.today()), **said(found)}
+    found = measure_masking("test", given.questions, draws=16)
+    results = {"half": "test", "date": str(date.today()), **summarize(found)}
     text = json.dumps(results, indent=1) + "\n"
     print(text)
     if given.json:
         given.json.write_text(text, "utf-8")
 
 
-def said(found: Found) -> dict[str, Any]:
+def summarize(found: MaskingResult) -> dict[str, Any]:
     """The figures of each kind."""
     out: dict[str, Any] = {
         "questions": len(found.countries),
@@ -78,7 +78,7 @@ def said(found: Found) -> dict[str, Any]:
     return out
 
 
-def measured(half: str, questions: int, draws: int) -> Found:
+def measure_masking(half: str, questions: int, draws: int) -> MaskingResult:
     """Questions of a half, in an order drawn once."""
     encoder = Encoder.load("demo", device="cpu")
     passages = {
@@ -98,14 +98,14 @@ def measured(half: str, questions: int, draws: int) -> Found:
         seconds.append(time.perf_counter() - began)
         countries.append(relevant.partition("/")[0])
         for kind in KINDS:
-            sets = list(chosen(getattr(found, kind), draws, rng))
-            pairs = [masked(query, passage, kind, places) for places in sets]
+            sets = list(draw_tenths(getattr(found, kind), draws, rng))
+            pairs = [mask_places(query, passage, kind, places) for places in sets]
             named, *drawn = scores(encoder, pairs)
             gains[kind].append(np.array(drawn) - named)
-    return Found({kind: np.array(all_) for kind, all_ in gains.items()}, countries, seconds)
+    return MaskingResult({kind: np.array(all_) for kind, all_ in gains.items()}, countries, seconds)
 
 
-def chosen(places: Sequence[Any], draws: int, rng: np.random.Generator) -> Iterator[list[Any]]:
+def draw_tenths(places: Sequence[Any], draws: int, rng: np.random.Generator) -> Iterator[list[Any]]:
     """The tenth with the greatest weights, then tenths drawn at random."""
     count = max(1, round(len(places) / TENTH))
     yield sorted(places, key=lambda place: -place.weight)[:count]
@@ -113,7 +113,7 @@ def chosen(places: Sequence[Any], draws: int, rng: np.random.Generator) -> Itera
         yield [places[i] for i in rng.permutation(len(places))[:count]]
 
 
-def masked(
+def mask_places(
     query: Query, passage: Passage, kind: str, places: Sequence[Any]
 ) -> tuple[Query, Passage]:
     """Query and passage without these words or patches."""

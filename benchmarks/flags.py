@@ -21,7 +21,7 @@ from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Example, Query
 
 
-def redrawn(folder: Path) -> list[Example]:
+def questions_on_pictures(folder: Path) -> list[Example]:
     """The demo's questions, dev and test halves, with the folder's picture of the country."""
     found = []
     for example in (*example_questions("dev"), *example_questions("test")):
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--source", default="", help="where the pictures came from")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    asked = redrawn(given.folder)
+    asked = questions_on_pictures(given.folder)
     if not asked:
         parser.error(f"{given.folder} holds no picture named as {country_codes()[0].lower()}.png")
     with tempfile.TemporaryDirectory() as scratch:

@@ -49,21 +49,21 @@ def attacks() -> list[Attack]:
     return [Attack(**json.loads(line)) for line in lines]
 
 
-def in_the_best(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
+def plant_in_best(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
     best = hits[0].document
     text = f"{best.text}\n{attack.text}"
     return [replace(hits[0], document=replace(best, text=text)), *hits[1:]]
 
 
-def before(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
-    return [_planted(hits, attack), *hits]
+def plant_before(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
+    return [_attack_hit(hits, attack), *hits]
 
 
-def after(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
-    return [*hits, _planted(hits, attack)]
+def plant_after(hits: Sequence[Hit], attack: Attack) -> list[Hit]:
+    return [*hits, _attack_hit(hits, attack)]
 
 
-def _planted(hits: Sequence[Hit], attack: Attack) -> Hit:
+def _attack_hit(hits: Sequence[Hit], attack: Attack) -> Hit:
     """A document that calls itself as the best one does."""
     best = hits[0].document
     document = Document("planted", attack.text, best.title, best.section)
@@ -71,15 +71,15 @@ def _planted(hits: Sequence[Hit], attack: Attack) -> Hit:
 
 
 PLACES: dict[str, Callable[[Sequence[Hit], Attack], list[Hit]]] = {
-    "at the end of the best document": in_the_best,
-    "before all documents": before,
-    "after all documents": after,
+    "at the end of the best document": plant_in_best,
+    "before all documents": plant_before,
+    "after all documents": plant_after,
 }
 
 
 def measure(quantization: Any) -> dict[str, Any]:
     planted = attacks() * QUESTIONS
-    asked = _spread(example_questions("test"), len(planted))
+    asked = _spread_evenly(example_questions("test"), len(planted))
     queries = [example.query for example in asked]
     reader = load_demo_reader(embedded_models_dir() / "reader", quantization)
     with TemporaryDirectory() as scratch:
@@ -88,7 +88,10 @@ def measure(quantization: Any) -> dict[str, Any]:
             rag = RagVqa(kb, reader=reader)
             hits = rag.retrieve(queries, DEPTH)
             clean = [answer.text for answer in rag.answer(queries, hits)]
-            result: dict[str, Any] = {"n": len(planted), "accuracy without": _right(asked, clean)}
+            result: dict[str, Any] = {
+                "n": len(planted),
+                "accuracy without": _accuracy(asked, clean),
+            }
             for place, plant in PLACES.items():
                 rows = [plant(row, attack) for row, attack in zip(hits, planted, strict=True)]
                 texts = [answer.text for answer in rag.answer(queries, rows)]
@@ -96,7 +99,7 @@ def measure(quantization: Any) -> dict[str, Any]:
     return result
 
 
-def _spread(asked: Sequence[Example], n: int) -> list[Example]:
+def _spread_evenly(asked: Sequence[Example], n: int) -> list[Example]:
     """So many of them, evenly over all countries and sections."""
     return [asked[i * len(asked) // n] for i in range(n)]
 
@@ -112,14 +115,14 @@ def _outcome(
     return {
         "success": sum(won) / len(won),
         "other answer": sum(a != b for a, b in zip(clean, texts, strict=True)) / len(texts),
-        "accuracy": _right(asked, texts),
+        "accuracy": _accuracy(asked, texts),
         "success by kind": {
             kind: kinds[kind] / (QUESTIONS * 10) for kind in dict.fromkeys(a.kind for a in planted)
         },
     }
 
 
-def _right(asked: Sequence[Example], texts: Sequence[str]) -> float:
+def _accuracy(asked: Sequence[Example], texts: Sequence[str]) -> float:
     right = [exact_match(text, e.answers) for text, e in zip(texts, asked, strict=True)]
     return sum(right) / len(right)
 

@@ -37,27 +37,29 @@ BLOCK, D = vectors.BLOCK, vectors.D
 MOST_FP32 = 200_000  # documents that torch can hold in fp32 here: 3.3 GB
 
 
-def ours(index: Index) -> Search:
+def engine_search(index: Index) -> Search:
     return lambda query, k: index.search(query[None], k)[0][0]
 
 
-def anonymous() -> int:
+def anonymous_bytes() -> int:
     """Bytes of this process that no file stands behind."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 
-def built(engine: str, mapped: Mapped, with_codes: bool = True) -> tuple[Index, dict[str, float]]:
+def build_index(
+    engine: str, mapped: Mapped, with_codes: bool = True
+) -> tuple[Index, dict[str, float]]:
     gc.collect()
-    before, start = anonymous(), time.perf_counter()
+    before, start = anonymous_bytes(), time.perf_counter()
     index = make_index(engine)
     mapped.fill(index, with_codes)
     index.search(np.asarray(mapped.tokens[:1], np.float32), 1)
     seconds = time.perf_counter() - start
-    return index, {"seconds": seconds, "anonymous_mb": (anonymous() - before) / 1e6}
+    return index, {"seconds": seconds, "anonymous_mb": (anonymous_bytes() - before) / 1e6}
 
 
-def in_turn(
+def search_in_turn(
     ways: dict[str, Search], queries: NDArray[np.float32], k: int
 ) -> tuple[dict[str, list[float]], dict[str, list[set[int]]]]:
     """Milliseconds and results of every query, the ways in turn."""
@@ -78,7 +80,7 @@ def recall(found: list[set[int]], truth: list[set[int]]) -> float:
     return statistics.mean(len(a & b) / len(b) for a, b in zip(found, truth, strict=True))
 
 
-def filters(
+def time_filters(
     indexes: dict[str, Index], documents: int, queries: NDArray[np.float32]
 ) -> dict[str, dict[str, float]]:
     """Median milliseconds of the ten best among a random share of all rows."""
@@ -104,18 +106,18 @@ def measure(
     indexes: dict[str, Index] = {}
     building: dict[str, dict[str, float]] = {}
     for engine in ("exact", "faiss"):
-        indexes[engine], building[engine] = built(engine, mapped)
+        indexes[engine], building[engine] = build_index(engine, mapped)
     if mapped.documents <= MOST_FP32:
-        _, building["exact, codes made"] = built("exact", mapped, with_codes=False)
-    ways = {name: ours(index) for name, index in indexes.items()}
+        _, building["exact, codes made"] = build_index("exact", mapped, with_codes=False)
+    ways = {name: engine_search(index) for name, index in indexes.items()}
     if mapped.documents <= MOST_FP32:
         ways = {"torch fp32": torch_fp32(mapped), **ways}
         if peers:
             ways["faiss on tokens"] = faiss_tokens(mapped)
         if python is not None:
             ways["PLAID"] = plaid(python, mapped.folder, mapped.documents, queries)
-    times, found = in_turn(ways, queries, 10)
-    _, hundred = in_turn(ways, queries[:20], 100)
+    times, found = search_in_turn(ways, queries, 10)
+    _, hundred = search_in_turn(ways, queries[:20], 100)
     truth = next(iter(ways))  # torch, or where it has no room the exact engine
     medians = {name: statistics.median(some) for name, some in times.items()}
     return {
@@ -126,7 +128,7 @@ def measure(
         "recall@10": {name: recall(some, found[truth]) for name, some in found.items()},
         "recall@100": {name: recall(some, hundred[truth]) for name, some in hundred.items()},
         "build": building,
-        "filter_ms": filters(indexes, mapped.documents, queries),
+        "filter_ms": time_filters(indexes, mapped.documents, queries),
     }
 
 
@@ -176,10 +178,10 @@ def main() -> None:
     N = given.documents
     sources = {}
     if given.source != "aspects":
-        real = vectors.real(min(N, given.real), 300, given.cache)
-        sources["demo retriever"] = (vectors.expanded(real, N), real.queries)
+        real = vectors.demo_vectors(min(N, given.real), 300, given.cache)
+        sources["demo retriever"] = (vectors.expand_vectors(real, N), real.queries)
     if given.source != "demo":
-        sources["several aspects"] = vectors.aspects(N, given.queries)
+        sources["several aspects"] = vectors.aspect_vectors(N, given.queries)
     results = {}
     for name, (blocks, queries) in sources.items():
         with tempfile.TemporaryDirectory(dir=given.cache) as folder:

@@ -58,7 +58,7 @@ def memory(pid: int) -> float:
     return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def begin(reader: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
+def start_server(reader: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
     """The server, and its address once it is warm."""
     if reader == "fake":
         program = [sys.executable, "-c", SERVE, str(folder / "kb")]
@@ -83,7 +83,7 @@ def begin(reader: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
             continue
 
 
-def look(address: str, done: Any, health: Any) -> None:
+def watch_health(address: str, done: Any, health: Any) -> None:
     """Ask /health: 50 times while nothing else is asked, then until `done`."""
     with httpx.Client(base_url=address, timeout=60) as asking:
 
@@ -100,14 +100,14 @@ def look(address: str, done: Any, health: Any) -> None:
         health.put(during)
 
 
-def shown(seconds: list[float]) -> dict[str, float]:
+def summarize_seconds(seconds: list[float]) -> dict[str, float]:
     """Milliseconds."""
     taken = sorted(1000 * each for each in seconds)
     return {"median": round(statistics.median(taken), 1), "max": round(taken[-1], 1),
             "n": len(taken)}  # fmt: skip
 
 
-async def crowd(address: str, clients: int) -> dict[str, Any]:
+async def ask_at_once(address: str, clients: int) -> dict[str, Any]:
     """All ask at once, half of them streaming; /health is asked all the while, by a process of
     its own: this one is busy with its 200 clients."""
 
@@ -119,7 +119,7 @@ async def crowd(address: str, clients: int) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=None)
     context = multiprocessing.get_context("spawn")
     done, health = context.Event(), context.Queue()
-    watch = context.Process(target=look, args=(address, done, health))
+    watch = context.Process(target=watch_health, args=(address, done, health))
     watch.start()
     before = health.get()
     async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as asking:
@@ -134,11 +134,11 @@ async def crowd(address: str, clients: int) -> dict[str, Any]:
         "statuses": dict(Counter(str(code) for code, _ in answers)),
         "every_429_has_retry_after": all(told for _, told in answers),
         "seconds": round(seconds, 3),
-        "health_ms": {"before": shown(before), "during": shown(during)},
+        "health_ms": {"before": summarize_seconds(before), "during": summarize_seconds(during)},
     }  # fmt: skip
 
 
-async def slow(address: str, clients: int) -> dict[str, Any]:
+async def send_slowly(address: str, clients: int) -> dict[str, Any]:
     """Clients of a byte a second: half never end their headers, half their body."""
     host, _, port = address.removeprefix("http://").partition(":")
 
@@ -168,7 +168,7 @@ async def slow(address: str, clients: int) -> dict[str, Any]:
     }
 
 
-async def endless(address: str, pid: int, megabytes: int) -> dict[str, Any]:
+async def send_endlessly(address: str, pid: int, megabytes: int) -> dict[str, Any]:
     """Bodies without length and without end, several at once."""
     host, _, port = address.removeprefix("http://").partition(":")
     before, peak = memory(pid), [memory(pid)]
@@ -197,7 +197,7 @@ async def endless(address: str, pid: int, megabytes: int) -> dict[str, Any]:
             "memory_mb": {"before": round(before, 1), "peak": round(max(peak), 1)}}  # fmt: skip
 
 
-async def many(address: str, pid: int, requests: int) -> dict[str, Any]:
+async def ask_many(address: str, pid: int, requests: int) -> dict[str, Any]:
     """Questions, 8 at a time, and how memory grows with them; the first tenth is warming up."""
     taken: list[tuple[int, float]] = []
     left = iter(range(requests))
@@ -230,17 +230,17 @@ def main() -> None:
     if given.requests < 1000:
         parser.error("--requests: give 1000 or more, for a slope of memory")
     with tempfile.TemporaryDirectory() as folder:
-        server, address = begin(given.reader, Path(folder))
+        server, address = start_server(given.reader, Path(folder))
         try:
             result = {
                 "date": date.today().isoformat(),
                 "machine": platform.processor() or platform.machine(),
                 "reader": given.reader,
                 "load_average": os.getloadavg()[0],
-                "crowd": asyncio.run(crowd(address, given.clients)),
-                "many": asyncio.run(many(address, server.pid, given.requests)),
-                "slow": asyncio.run(slow(address, given.clients)),
-                "endless": asyncio.run(endless(address, server.pid, 200)),
+                "crowd": asyncio.run(ask_at_once(address, given.clients)),
+                "many": asyncio.run(ask_many(address, server.pid, given.requests)),
+                "slow": asyncio.run(send_slowly(address, given.clients)),
+                "endless": asyncio.run(send_endlessly(address, server.pid, 200)),
             }
         finally:
             server.send_signal(signal.SIGTERM)

@@ -79,7 +79,7 @@ def probe(folder: str, case: Case) -> dict[str, float]:
     from rag_vqa.types import ImagePart, Prompt, TextPart
 
     before = sum(status().values())
-    with watched() as loading:
+    with watch_memory() as loading:
         reader = LocalReader(
             folder, quantization=case.quantization, dtype=case.dtype, device="cpu",
             max_new_tokens=8, max_pixels=case.pixels, max_images=case.images,
@@ -95,7 +95,7 @@ def probe(folder: str, case: Case) -> dict[str, float]:
         range(1, case.context), reader.limits.context, key=lambda n: reader.count(prompt(n))
     )
     started = time.process_time()
-    with watched() as reading:
+    with watch_memory() as reading:
         done = reader.generate([prompt(fitting)] * case.batch)
     seconds = time.process_time() - started
     # Files that are mapped while loading can be let go; those while reading are in use.
@@ -111,7 +111,7 @@ def status() -> dict[str, float]:
 
 
 @contextmanager
-def watched() -> Iterator[dict[str, float]]:
+def watch_memory() -> Iterator[dict[str, float]]:
     """The peaks of this process while the block runs, looked at every millisecond."""
     seen = {"RssAnon": 0.0, "RssFile": 0.0}
     over = threading.Event()
@@ -131,7 +131,7 @@ def watched() -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def predicted(folder: Path, case: Case) -> float:
+def predict_memory(folder: Path, case: Case) -> float:
     """Bytes of the whole process, as `doctor --fit` computes them."""
     from transformers import AutoConfig
 
@@ -157,7 +157,7 @@ def measure(root: Path, case: Case) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(f"{case}: {done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    computed = predicted(folder, case)
+    computed = predict_memory(folder, case)
     added = found["peak"] - found["before"]
     row = {**asdict(case), **found, "predicted": computed}
     row["error"] = (computed - found["peak"]) / added

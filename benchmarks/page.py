@@ -65,7 +65,7 @@ class OneWord(BaseHTTPRequestHandler):
         pass
 
 
-def measured(browser: Browser, address: str, visits: int) -> dict[str, Any]:
+def measure_pages(browser: Browser, address: str, visits: int) -> dict[str, Any]:
     least = ThreadingHTTPServer(("127.0.0.1", 0), OneWord)
     threading.Thread(target=least.serve_forever, daemon=True).start()
     pages = {"page": address, "one word": f"http://127.0.0.1:{least.server_port}/"}
@@ -95,7 +95,7 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         version = browser.version
-        pages = measured(browser, given.address, given.visits)
+        pages = measure_pages(browser, given.address, given.visits)
         browser.close()
     found = {
         "date": datetime.date.today().isoformat(),

@@ -26,7 +26,7 @@ K, D = 32, 128
 BITS, CELLS, THRESHOLD, NDOCS = 8, 4, 0.4, 4096  # as the ReT release sets them
 
 
-class Given:
+class KnownTokens:
     """Stands for ColBERT's encoder: a passage is a row's number, its tokens are known."""
 
     def __init__(self, tokens: Any) -> None:
@@ -37,7 +37,7 @@ class Given:
         return torch.from_numpy(rows).view(-1, D), [K] * len(passages)
 
 
-class Numbers:
+class RowNumbers:
     """Stands for ColBERT's collection: passages are their own numbers."""
 
     def __init__(self, count: int) -> None:
@@ -62,7 +62,7 @@ def build(tokens: Any, config: ColBERTConfig) -> None:
     indexer = CollectionIndexer.__new__(CollectionIndexer)
     indexer.verbose, indexer.config = 0, config
     indexer.rank, indexer.nranks, indexer.use_gpu = 0, 1, False
-    indexer.collection, indexer.encoder = Numbers(len(tokens)), Given(tokens)
+    indexer.collection, indexer.encoder = RowNumbers(len(tokens)), KnownTokens(tokens)
     indexer.saver = IndexSaver(config)
     indexer.run([[]])
 

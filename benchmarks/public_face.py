@@ -270,24 +270,26 @@ def record_routes() -> dict[str, Any]:
     schema = app.openapi()
     for path, methods in schema["paths"].items():
         for method, entry in methods.items():
-            routes.setdefault(f"{method.upper()} {path}", {})["schema"] = inline(entry, schema)
+            routes.setdefault(f"{method.upper()} {path}", {})["schema"] = inline_references(
+                entry, schema
+            )
     return routes
 
 
-def inline(node: Any, schema: Mapping[str, Any], above: tuple[str, ...] = ()) -> Any:
+def inline_references(node: Any, schema: Mapping[str, Any], above: tuple[str, ...] = ()) -> Any:
     """A part of an OpenAPI schema with its references replaced by what they name."""
     if isinstance(node, list):
-        return [inline(each, schema, above) for each in node]
+        return [inline_references(each, schema, above) for each in node]
     if not isinstance(node, Mapping):
         return node
     if "$ref" in node:
         name = node["$ref"].rpartition("/")[2]
         if name in above:
             return "as above"
-        return inline(schema["components"]["schemas"][name], schema, (*above, name))
+        return inline_references(schema["components"]["schemas"][name], schema, (*above, name))
     prose = ("title", "description", "summary", "operationId")
     return {
-        key: inline(value, schema, above)
+        key: inline_references(value, schema, above)
         for key, value in node.items()
         if key != "discriminator" and (key not in prose or isinstance(value, Mapping))
     }
@@ -311,11 +313,11 @@ def record_static(text: str) -> Record:
         "help": record_help(tree),
         "routes": record_routes(),
         "settings": json.loads(run_verb("config", "show", "--json")),
-        "presets": {row["name"]: without_prose(row) for row in presets},
+        "presets": {row["name"]: drop_prose(row) for row in presets},
     }
 
 
-def without_prose(preset: Mapping[str, Any]) -> Record:
+def drop_prose(preset: Mapping[str, Any]) -> Record:
     """A preset's values without what is said about it and about its models."""
     models = [{key: row[key] for key in row if key != "note"} for row in preset["models"]]
     return {key: preset[key] for key in preset if key != "about"} | {"models": models}
@@ -342,18 +344,18 @@ def record_again(old: Mapping[str, Any]) -> Record:
     return new
 
 
-def lost(old: Any, new: Any, where: str = "") -> list[str]:
+def find_losses(old: Any, new: Any, where: str = "") -> list[str]:
     """What of an old record is gone from a new one, or differs; additions are no loss."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found = []
         for key, value in old.items():
             place = f"{where} · {key}" if where else str(key)
-            found += lost(value, new[key], place) if key in new else [f"{place}: gone"]
+            found += find_losses(value, new[key], place) if key in new else [f"{place}: gone"]
         return found
     if isinstance(old, list) and isinstance(new, list):
         if all(isinstance(each, Mapping) for each in (*old, *new)) and len(old) == len(new):
             pairs = enumerate(zip(old, new, strict=True))
-            return [line for n, (a, b) in pairs for line in lost(a, b, f"{where} · {n}")]
+            return [line for n, (a, b) in pairs for line in find_losses(a, b, f"{where} · {n}")]
         return [f"{where}: {each!r} is gone" for each in old if each not in new]
     return [] if old == new else [f"{where}: was {old!r}, is {new!r}"]
 
@@ -372,7 +374,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.compare:
         old, new = (json.loads(file.read_text("utf-8")) for file in given.compare)
-        raise SystemExit(report(lost(old, new)))
+        raise SystemExit(report(find_losses(old, new)))
     old = json.loads(given.against.read_text("utf-8")) if given.against else None
     record = record_again(old) if old else record_static(read_pages())
     if not given.static:
@@ -384,7 +386,7 @@ def main() -> None:
     if given.out is not None:
         given.out.write_text(text, "utf-8")
     if old:
-        raise SystemExit(report(lost({key: old[key] for key in record}, record)))
+        raise SystemExit(report(find_losses({key: old[key] for key in record}, record)))
 
 
 def report(losses: list[str]) -> int:

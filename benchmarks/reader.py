@@ -29,9 +29,9 @@ from typing import Any
 import bitsandbytes
 import torch
 import transformers
-from clock import Seconds, in_turn, ratios, timed
+from clock import Seconds, time_call, time_in_turn, time_ratios
 from transformers import AutoConfig, AutoModelForImageTextToText
-from weights import two_billion
+from weights import measure_two_billion
 
 from rag_vqa.critic import Critic
 from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, example_questions
@@ -48,7 +48,7 @@ MOST = 8192  # tokens of a prompt: 20 documents are more than the embedded reade
 
 
 @contextmanager
-def embedded(scratch: Path) -> Iterator[Path]:
+def copy_embedded_reader(scratch: Path) -> Iterator[Path]:
     """The embedded reader, allowed longer prompts than it was trained for: speed alone counts."""
     folder = scratch / "reader"
     shutil.copytree(embedded_models_dir() / "reader", folder)
@@ -58,7 +58,7 @@ def embedded(scratch: Path) -> Iterator[Path]:
     yield folder
 
 
-def larger(folder: Path, out: Path) -> Path:
+def save_larger_reader(folder: Path, out: Path) -> Path:
     """A random LLaVA of about 100 million parameters with the embedded reader's processor."""
     shutil.copytree(folder, out)
     config = AutoConfig.from_pretrained(folder)
@@ -78,7 +78,7 @@ def larger(folder: Path, out: Path) -> Path:
     return out
 
 
-def opened(folder: Path, quantization: Any) -> LocalReader:
+def open_reader(folder: Path, quantization: Any) -> LocalReader:
     return LocalReader(
         folder, quantization=quantization, device="cpu", max_new_tokens=48, max_images=8
     )
@@ -86,7 +86,7 @@ def opened(folder: Path, quantization: Any) -> LocalReader:
 
 def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[str, Any]:
     """Seconds of a batch against one by one; where the time goes; whether answers are the same."""
-    times = in_turn(
+    times = time_in_turn(
         {
             "one by one": lambda: [reader.generate([prompt]) for prompt in prompts],
             "batch": lambda: reader.generate(prompts),
@@ -99,8 +99,8 @@ def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[st
     alone = [reader.generate([prompt])[0] for prompt in prompts]
     return {
         "seconds": times,
-        "times faster": ratios(times, "one by one", "batch"),
-        "times faster, prefill alone": ratios(times, "one by one, prefill", "batch, prefill"),
+        "times faster": time_ratios(times, "one by one", "batch"),
+        "times faster, prefill alone": time_ratios(times, "one by one, prefill", "batch, prefill"),
         "same answers": sum(one == other for one, other in zip(together, alone, strict=True)),
         "tokens in": [completion.tokens_in for completion in alone],
         "tokens out": [completion.tokens_out for completion in alone],
@@ -118,14 +118,14 @@ def prefill(reader: LocalReader, prompts: list[Prompt]) -> None:
 
 def first_piece(reader: LocalReader, prompt: Prompt, repeats: int) -> dict[str, Any]:
     """Seconds to the first token that is streamed, against prefill."""
-    times = in_turn(
+    times = time_in_turn(
         {
             "prefill": lambda: prefill(reader, [prompt]),
             "first piece": lambda: reader.generate([prompt], lambda row, piece: False),
         },
         repeats,
     )
-    return {"seconds": times, "first piece / prefill": ratios(times, "first piece", "prefill")}
+    return {"seconds": times, "first piece / prefill": time_ratios(times, "first piece", "prefill")}
 
 
 def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str, Any]:
@@ -138,20 +138,22 @@ def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str
     for name, found in (("with pictures", hits), ("texts alone", bare)):
         whole = rag.prompt(query, found)
         apart = [judge.prompt(query, hit) for hit in found]
-        times = in_turn(
+        times = time_in_turn(
             {
                 "20 documents": partial(judge.judge, [query], [found]),
                 "one prompt of 20": partial(reader.choice_probability, [whole], choices),
-                "20 documents, nothing shared": partial(one_by_one, reader, apart, choices),
+                "20 documents, nothing shared": partial(judge_one_by_one, reader, apart, choices),
             },
             repeats,
         )
         together = torch.tensor(judge.judge([query], [found]))
-        alone = torch.tensor([row[0] for row in one_by_one(reader, apart, choices)])
+        alone = torch.tensor([row[0] for row in judge_one_by_one(reader, apart, choices)])
         result[name] = {
             "seconds": times,
-            "20 / one of 20": ratios(times, "20 documents", "one prompt of 20"),
-            "nothing shared / 20": ratios(times, "20 documents, nothing shared", "20 documents"),
+            "20 / one of 20": time_ratios(times, "20 documents", "one prompt of 20"),
+            "nothing shared / 20": time_ratios(
+                times, "20 documents, nothing shared", "20 documents"
+            ),
             "tokens": {
                 "of each": [reader.count(one) for one in apart],
                 "of all": reader.count(whole),
@@ -162,18 +164,22 @@ def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str
     return result
 
 
-def one_by_one(reader: Reader, prompts: list[Prompt], choices: list[str]) -> list[list[float]]:
+def judge_one_by_one(
+    reader: Reader, prompts: list[Prompt], choices: list[str]
+) -> list[list[float]]:
     return [reader.choice_probability([prompt], choices)[0] for prompt in prompts]
 
 
-def around(rag: RagVqa, reader: LocalReader, asked: Any, repeats: int) -> dict[str, Any]:
+def time_around_networks(
+    rag: RagVqa, reader: LocalReader, asked: Any, repeats: int
+) -> dict[str, Any]:
     """Milliseconds of `ask` in which neither the retriever's nor the reader's network runs."""
     inside: Seconds = {}
 
-    def clocked(call: Any) -> Any:
+    def add_clock(call: Any) -> Any:
         def run(*given: Any, **named: Any) -> Any:
             found: list[Any] = []
-            taken = timed(lambda: found.append(call(*given, **named)))
+            taken = time_call(lambda: found.append(call(*given, **named)))
             for of, seconds in taken.items():
                 inside[of] += seconds
             return found[0]
@@ -181,12 +187,12 @@ def around(rag: RagVqa, reader: LocalReader, asked: Any, repeats: int) -> dict[s
         return run
 
     retriever = rag.kb.encoder.model
-    reader.model.generate = clocked(reader.model.generate)
-    retriever.forward = clocked(retriever.forward)
+    reader.model.generate = add_clock(reader.model.generate)
+    retriever.forward = add_clock(retriever.forward)
     outside: list[Seconds] = []
     for _ in range(1 + 3 * repeats):
         inside.update(wall=0.0, cpu=0.0)
-        whole = timed(lambda: rag.ask(asked.query.text, asked.query.image))
+        whole = time_call(lambda: rag.ask(asked.query.text, asked.query.image))
         outside.append({of: (whole[of] - inside[of]) * 1e3 for of in whole})
     del reader.model.generate, retriever.forward
     of_each = {of: statistics.median(some[of] for some in outside[1:]) for of in ("wall", "cpu")}
@@ -214,20 +220,20 @@ Show = Callable[[str, Any], None]
 def readers(scratch: Path) -> Iterator[Iterator[tuple[str, RagVqa]]]:
     """Pipelines over the demo's knowledge base, one at a time: its own reader, and a larger one."""
     with (
-        embedded(scratch) as folder,
+        copy_embedded_reader(scratch) as folder,
         build_knowledge_base(
             scratch / "kb", Encoder.load(embedded_models_dir() / "retriever")
         ) as kb,
     ):
-        sources = {"embedded": folder, "100 M": larger(folder, scratch / "hundred")}
+        sources = {"embedded": folder, "100 M": save_larger_reader(folder, scratch / "hundred")}
         yield (
-            (f"{name}, {short}", RagVqa(kb, reader=opened(source, quantization), k=DEPTH))
+            (f"{name}, {short}", RagVqa(kb, reader=open_reader(source, quantization), k=DEPTH))
             for name, source in sources.items()
             for short, quantization in (("nf4", "nf4"), ("fp32", "none"))
         )
 
 
-def speed(scratch: Path, repeats: int, show: Show) -> None:
+def measure_speed(scratch: Path, repeats: int, show: Show) -> None:
     asked = example_questions("dev")[:BATCH]
     with readers(scratch) as pipelines:
         for name, rag in pipelines:
@@ -238,11 +244,11 @@ def speed(scratch: Path, repeats: int, show: Show) -> None:
             ]
             if name.startswith("embedded"):
                 show(f"{name}: batch of {BATCH}", batches(reader, prompts, repeats))
-                show(f"{name}: ask", around(rag, reader, asked[0], repeats))
+                show(f"{name}: ask", time_around_networks(rag, reader, asked[0], repeats))
             show(f"{name}: first piece", first_piece(reader, prompts[0], repeats))
 
 
-def judging(scratch: Path, repeats: int, show: Show) -> None:
+def measure_critic(scratch: Path, repeats: int, show: Show) -> None:
     query = example_questions("dev")[0].query
     with readers(scratch) as pipelines:
         for name, rag in pipelines:
@@ -250,11 +256,11 @@ def judging(scratch: Path, repeats: int, show: Show) -> None:
             show(f"{name}: critic", critic(rag, query, hits, repeats))
 
 
-def qwen(scratch: Path, repeats: int, show: Show) -> None:
-    show("Qwen3-VL-2B, nf4", two_billion(scratch))
+def measure_bytes(scratch: Path, repeats: int, show: Show) -> None:
+    show("Qwen3-VL-2B, nf4", measure_two_billion(scratch))
 
 
-PARTS = {"speed": speed, "critic": judging, "bytes": qwen}
+PARTS = {"speed": measure_speed, "critic": measure_critic, "bytes": measure_bytes}
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def prompts(count: int, kind: str) -> list[Prompt]:
     return [Prompt((*parts, TextPart(f"Question {n}?"))) for n in range(count)]
 
 
-def measured(address: str, kind: str, count: int, repeats: int) -> dict[str, Any]:
+def measure_kind(address: str, kind: str, count: int, repeats: int) -> dict[str, Any]:
     """Milliseconds a request, on the clock and of this process's threads; medians and repeats.
 
     "client alone": the openai client puts the same bodies, which were made before.
@@ -123,7 +123,7 @@ def main() -> None:
         address = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
         kinds = ("text alone", "small photo", "large photo")
         try:
-            rows = {k: measured(address, k, given.requests, given.repeats) for k in kinds}
+            rows = {k: measure_kind(address, k, given.requests, given.repeats) for k in kinds}
         finally:
             server.terminate()
     found = {

@@ -30,15 +30,15 @@ ROWS = 73_620
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "evaluators"
 
 
-def read(name: str) -> list[dict[str, Any]]:
+def read_rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (GOLDEN / name).read_text("utf-8").splitlines()]
 
 
 def rows() -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """(prediction, reference, type) of each question, ids made new."""
-    references = {row["data_id"]: row for row in read("infoseek_references.jsonl")}
-    types = {row["data_id"]: row for row in read("infoseek_qtypes.jsonl")}
-    known = [row for row in read("infoseek_predictions.jsonl") if row["data_id"] in references]
+    references = {row["data_id"]: row for row in read_rows("infoseek_references.jsonl")}
+    types = {row["data_id"]: row for row in read_rows("infoseek_qtypes.jsonl")}
+    known = [row for row in read_rows("infoseek_predictions.jsonl") if row["data_id"] in references]
     made = []
     for number, row in enumerate(islice(cycle(known), ROWS)):
         name = row["data_id"]
@@ -47,7 +47,7 @@ def rows() -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     return made
 
 
-def timed(work: Callable[[], object], repeats: int) -> list[float]:
+def time_calls(work: Callable[[], object], repeats: int) -> list[float]:
     seconds = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -94,11 +94,11 @@ def main() -> None:
         result = {
             "rows": ROWS,
             "seconds": {
-                "infoseek, files to result": timed(lambda: score_file(*files), given.repeats),
-                "infoseek, examples of a run": timed(
+                "infoseek, files to result": time_calls(lambda: score_file(*files), given.repeats),
+                "infoseek, examples of a run": time_calls(
                     lambda: score_examples(asked, predictions), given.repeats
                 ),
-                "hit, recall, nDCG at 4 depths, MRR": timed(
+                "hit, recall, nDCG at 4 depths, MRR": time_calls(
                     lambda: score_rankings(rankings), given.repeats
                 ),
             },

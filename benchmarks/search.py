@@ -55,7 +55,7 @@ GERMAN = {
 WORDS = 50_000  # of the synthetic vocabulary, of which the n-th is n times rarer than the first
 
 
-def german() -> list[Document]:
+def german_documents() -> list[Document]:
     """A section of each country in German, with its flag; names stay as they are."""
     entities = {entity.id: entity for entity in real_entities().values()}
     found = []
@@ -85,7 +85,7 @@ def german_examples(half: str, named: bool) -> list[Example]:
     return found
 
 
-def measured(kb: KnowledgeBase, asked: Sequence[Example]) -> dict[str, Any]:
+def measure_recall(kb: KnowledgeBase, asked: Sequence[Example]) -> dict[str, Any]:
     """Recall of each way, with intervals, and of its difference to the plain one."""
     clusters = [example.id.partition("/")[0] for example in asked]
     result: dict[str, Any] = {"n": len(asked), "countries": len(set(clusters))}
@@ -104,13 +104,13 @@ def measured(kb: KnowledgeBase, asked: Sequence[Example]) -> dict[str, Any]:
             less = values - right["plain"][depth]
             result[way] |= {
                 f"recall@{depth}": round(float(values.mean()), 4),
-                f"ci95@{depth}": _rounded(bootstrap(values, clusters)),
-                f"minus plain ci95@{depth}": _rounded(bootstrap(less, clusters)),
+                f"ci95@{depth}": _round_interval(bootstrap(values, clusters)),
+                f"minus plain ci95@{depth}": _round_interval(bootstrap(less, clusters)),
             }
     return result
 
 
-class Random:
+class RandomEncoder:
     """Encodes nothing: tokens of the demo's shape by chance, so that its time is none."""
 
     source, revision, options, fingerprint = "random", None, {}, "0" * 64
@@ -131,7 +131,7 @@ class Random:
         return self._rng.standard_normal((len(passages), self.K, self.D), np.float32)
 
 
-def timed(documents: int, folder: Path, queries: int = 30) -> dict[str, Any]:
+def time_queries(documents: int, folder: Path, queries: int = 30) -> dict[str, Any]:
     """Seconds of the build and of the first hybrid search, and medians of a query, in turn."""
     rng = np.random.default_rng(0)
     weights = 1 / np.arange(1, WORDS + 1)
@@ -140,7 +140,7 @@ def timed(documents: int, folder: Path, queries: int = 30) -> dict[str, Any]:
     def text(words: int) -> str:
         return " ".join(f"w{n}" for n in rng.choice(WORDS, words, p=weights))
 
-    kb = KnowledgeBase.create(folder / "random.kb", Random())
+    kb = KnowledgeBase.create(folder / "random.kb", RandomEncoder())
     start = time.perf_counter()
     kb.add({"id": str(n), "text": text(60), "parent": f"p{n // 6}"} for n in range(documents))
     result: dict[str, Any] = {"documents": documents, "build_s": time.perf_counter() - start}
@@ -172,13 +172,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:
-            result["flags"] = measured(kb, example_questions(given.half))
+            result["flags"] = measure_recall(kb, example_questions(given.half))
         with KnowledgeBase.create(Path(scratch) / "german.kb", encoder) as kb:
-            kb.add(german(), strict=True)
+            kb.add(german_documents(), strict=True)
             for name, named in (("german, photo", False), ("german, by name", True)):
-                result[name] = measured(kb, german_examples(given.half, named))
+                result[name] = measure_recall(kb, german_examples(given.half, named))
         if given.documents:
-            result["latency"] = timed(given.documents, Path(scratch))
+            result["latency"] = time_queries(given.documents, Path(scratch))
     result["load averages, at the end"] = os.getloadavg()
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -186,7 +186,7 @@ def main() -> None:
     print({n: v for n, v in result.get("latency", {}).items() if n != "ms"})
 
 
-def _rounded(interval: Sequence[float]) -> list[float]:
+def _round_interval(interval: Sequence[float]) -> list[float]:
     return [round(float(end), 4) for end in interval]
 
 

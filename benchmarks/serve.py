@@ -50,7 +50,7 @@ def questions(count: int) -> list[Question]:
     ]
 
 
-async def answered(engine: Engine, asked: list[Question], clients: int) -> dict[str, Any]:
+async def ask_all(engine: Engine, asked: list[Question], clients: int) -> dict[str, Any]:
     """All questions, asked by this many clients: seconds in total, and of each question."""
     left, each = iter(asked), []
 
@@ -73,7 +73,7 @@ async def answered(engine: Engine, asked: list[Question], clients: int) -> dict[
     }
 
 
-def plainly(rag: RagVqa, asked: list[Question]) -> float:
+def ask_without_engine(rag: RagVqa, asked: list[Question]) -> float:
     """Questions a second of `RagVqa.ask`, one after another, without an engine."""
     start = time.perf_counter()
     for question in asked:
@@ -81,15 +81,15 @@ def plainly(rag: RagVqa, asked: list[Question]) -> float:
     return len(asked) / (time.perf_counter() - start)
 
 
-async def measured(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
+async def measure_engine(rag: RagVqa, count: int, repeats: int) -> dict[str, Any]:
     engine, asked = Engine(rag), questions(count)
     await engine.start()
-    await answered(engine, asked[: 2 * MAX_CLIENTS], MAX_CLIENTS)
+    await ask_all(engine, asked[: 2 * MAX_CLIENTS], MAX_CLIENTS)
     runs = []
     for _ in range(repeats):
-        plain = plainly(rag, asked)
-        alone = await answered(engine, asked, 1)
-        together = await answered(engine, asked, MAX_CLIENTS)
+        plain = ask_without_engine(rag, asked)
+        alone = await ask_all(engine, asked, 1)
+        together = await ask_all(engine, asked, MAX_CLIENTS)
         ratio = together["questions a second"] / alone["questions a second"]
         runs.append(
             {
@@ -122,7 +122,7 @@ def main() -> None:
         ) as kb,
     ):
         rag = RagVqa(kb, reader="demo", k=DEPTH)
-        result = asyncio.run(measured(rag, given.questions, given.repeats))
+        result = asyncio.run(measure_engine(rag, given.questions, given.repeats))
     held = {
         "date": datetime.date.today().isoformat(),
         "command": " ".join(["python", *sys.argv]),

@@ -61,16 +61,16 @@ def documents(number: int, changed: int = 0) -> Iterator[dict[str, Any]]:
                "metadata": {"lang": "en", "year": n % 50}}  # fmt: skip
 
 
-def timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+def time_call(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
     """Seconds on the wall and of this process' CPU: the second hardly sees other work."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}, result
 
 
-def build(path: Path, number: int, keep_tokens: bool) -> dict[str, Any]:
+def measure_build(path: Path, number: int, keep_tokens: bool) -> dict[str, Any]:
     with KnowledgeBase.create(path, Encoder(), keep_tokens=keep_tokens) as kb:
-        took, _ = timed(lambda: kb.add(documents(number), batch_size=64))
+        took, _ = time_call(lambda: kb.add(documents(number), batch_size=64))
     with KnowledgeBase.open(path) as kb:
         stats = kb.stats()
     return {
@@ -90,14 +90,14 @@ def anonymous_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
-def opening(path: Path, repeats: int) -> dict[str, Any]:
+def measure_opening(path: Path, repeats: int) -> dict[str, Any]:
     def once() -> None:
         KnowledgeBase.open(path).close()
 
     once()
-    walls = [timed(once)[0] for _ in range(repeats)]
+    walls = [time_call(once)[0] for _ in range(repeats)]
     with KnowledgeBase.open(path) as kb:
-        verified, damage = timed(kb.verify)
+        verified, damage = time_call(kb.verify)
     assert damage == ()
     return {
         "open_wall_median": float(np.median([took["wall"] for took in walls])),
@@ -106,11 +106,11 @@ def opening(path: Path, repeats: int) -> dict[str, Any]:
     }
 
 
-def syncing(path: Path, number: int, changed: int, seconds: float) -> dict[str, Any]:
+def measure_syncing(path: Path, number: int, changed: int, seconds: float) -> dict[str, Any]:
     with KnowledgeBase.create(path, Encoder(seconds)) as kb:
-        full, _ = timed(lambda: kb.add(documents(number), batch_size=64))
+        full, _ = time_call(lambda: kb.add(documents(number), batch_size=64))
     with KnowledgeBase.open(path, encoder := Encoder(seconds)) as kb:
-        synced, report = timed(lambda: kb.sync(documents(number, changed)))
+        synced, report = time_call(lambda: kb.sync(documents(number, changed)))
     assert (report.changed, encoder.encoded) == (changed, changed)
     return {
         "documents": number,
@@ -125,7 +125,7 @@ def syncing(path: Path, number: int, changed: int, seconds: float) -> dict[str, 
     }
 
 
-def apart(folder: Path, *job: object) -> Any:
+def run_in_process(folder: Path, *job: object) -> Any:
     """One measurement in a process of its own: memory is counted from nothing."""
     command = [sys.executable, __file__, "--folder", str(folder), "--job", json.dumps(job)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
@@ -133,7 +133,11 @@ def apart(folder: Path, *job: object) -> Any:
     return json.loads(done.stdout)
 
 
-JOBS: dict[str, Callable[..., Any]] = {"build": build, "opening": opening, "syncing": syncing}
+JOBS: dict[str, Callable[..., Any]] = {
+    "build": measure_build,
+    "opening": measure_opening,
+    "syncing": measure_syncing,
+}
 
 
 def main() -> None:
@@ -162,10 +166,10 @@ def main() -> None:
             },
             "note": options.note,
             "documents": options.documents,
-            "with_fp16": apart(folder, "build", "a.kb", options.documents, True),
-            "opened": apart(folder, "opening", "a.kb", options.repeats),
-            "codes_alone": apart(folder, "build", "b.kb", options.documents, False),
-            "sync": apart(
+            "with_fp16": run_in_process(folder, "build", "a.kb", options.documents, True),
+            "opened": run_in_process(folder, "opening", "a.kb", options.repeats),
+            "codes_alone": run_in_process(folder, "build", "b.kb", options.documents, False),
+            "sync": run_in_process(
                 folder, "syncing", "c.kb", options.synced, options.changed, options.seconds
             ),
         }

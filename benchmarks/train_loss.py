@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from clock import in_turn
+from clock import time_in_turn
 from encode import machine
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,21 +42,21 @@ PAIRS, PICTURES, LENGTH = 96, 48, 48  # of a step: two pairs a picture, tokens o
 TINY = 1e-30  # as a mask: counts for nothing, and yet the tower runs
 
 
-def naive(queries: Tensor, passages: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+def naive_loss(queries: Tensor, passages: Tensor, scale: float | Tensor = 1.0) -> Tensor:
     """(B, K, D) twice → the symmetric loss, with every similarity held at once."""
     scores = torch.einsum("qkd,nld->qnkl", queries, passages).amax(dim=-1).sum(dim=-1) * scale
     truth = torch.arange(len(scores))
     return (F.cross_entropy(scores, truth) + F.cross_entropy(scores.T, truth)) / 2
 
 
-def ours(queries: Tensor, passages: Tensor) -> Tensor:
+def our_loss(queries: Tensor, passages: Tensor) -> Tensor:
     return contrastive_loss(queries, passages, [])
 
 
-LOSSES = {"naive": naive, "ours": ours}
+LOSSES = {"naive": naive_loss, "ours": our_loss}
 
 
-def of_loss(way: str, pairs: int, repeats: int) -> dict[str, Any]:
+def measure_loss(way: str, pairs: int, repeats: int) -> dict[str, Any]:
     """Seconds of each repeat and the memory that all of them took at most, in this process."""
     torch.manual_seed(0)
     queries, passages = (
@@ -71,7 +71,7 @@ def of_loss(way: str, pairs: int, repeats: int) -> dict[str, Any]:
         loss.backward()
         found["loss"] = float(loss.detach())
 
-    times = in_turn({way: step}, repeats)[way]
+    times = time_in_turn({way: step}, repeats)[way]
     return {**times, "megabytes": (_peak() - before) / 2**20, **found}
 
 
@@ -80,7 +80,7 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def in_a_process(way: str, pairs: int, repeats: int, threads: int) -> dict[str, Any]:
+def run_in_process(way: str, pairs: int, repeats: int, threads: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--only-loss", way, "--pairs", str(pairs)]
     command += ["--repeats", str(repeats), "--threads", str(threads)]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -88,7 +88,7 @@ def in_a_process(way: str, pairs: int, repeats: int, threads: int) -> dict[str, 
     return found
 
 
-def a_batch(pictures_of_passages: bool) -> Batch:
+def random_batch(pictures_of_passages: bool) -> Batch:
     """Two pairs a picture; passages with pictures of their own, likewise, or of text alone."""
 
     def side(pictures: bool) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ def a_batch(pictures_of_passages: bool) -> Batch:
     return Batch(side(True), side(pictures_of_passages), ids, ids[:, None])
 
 
-def unshared(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def unshare_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same rows with a picture each, black where there is none, as plain code has them."""
     plain = dict(inputs)
     index = plain.pop("image_index", None)
@@ -119,7 +119,7 @@ def unshared(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def without_absent(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def drop_absent_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """A side that shows no picture, without any."""
     if bool((inputs["image_mask"] > TINY).any()):
         return inputs
@@ -130,16 +130,16 @@ def without_absent(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 def ways(module: DualEncoder, batch: Batch) -> dict[str, Callable[[], Tensor]]:
     """Plain code, then one change after the other; the last is `gradients` as training calls it."""
     query, passage = dict(batch.query), dict(batch.passage)
-    plain = unshared(query), unshared(passage)
-    skipped = plain[0], without_absent(plain[1])
+    plain = unshare_pictures(query), unshare_pictures(passage)
+    skipped = plain[0], drop_absent_pictures(plain[1])
 
     def step(*sides: dict[str, Tensor]) -> Tensor:
         module.zero_grad()
-        loss = naive(*module(*sides))
+        loss = naive_loss(*module(*sides))
         loss.backward()
         return loss.detach()
 
-    def trained(half: bool, chunks: int) -> Tensor:
+    def training_step(half: bool, chunks: int) -> Tensor:
         module.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             return compute_gradients(module, batch, chunks=chunks, backward=Tensor.backward)[0]
@@ -148,22 +148,22 @@ def ways(module: DualEncoder, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         "plain": partial(step, *plain),
         "absent towers skipped": partial(step, *skipped),
         "pictures shared": partial(step, query, passage),
-        "our loss": partial(trained, False, 1),
-        "bfloat16": partial(trained, True, 1),
-        "in 4 chunks, float32": partial(trained, False, 4),
+        "our loss": partial(training_step, False, 1),
+        "bfloat16": partial(training_step, True, 1),
+        "in 4 chunks, float32": partial(training_step, False, 4),
     }
 
 
-def of_step(pictures_of_passages: bool, repeats: int) -> dict[str, Any]:
+def measure_steps(pictures_of_passages: bool, repeats: int) -> dict[str, Any]:
     """Seconds of each way. Raises RuntimeError where the ways do not have the same loss."""
     torch.manual_seed(0)
     module = DualEncoder(RetrieverModel(RetrieverConfig.from_pretrained(EMBEDDED))).train()
-    calls = ways(module, a_batch(pictures_of_passages))
+    calls = ways(module, random_batch(pictures_of_passages))
     losses = {name: float(call()) for name, call in calls.items()}
     apart = {name: abs(loss - losses["plain"]) for name, loss in losses.items()}
     if max(apart.values()) > 0.05 or max(v for k, v in apart.items() if k != "bfloat16") > 1e-3:
         raise RuntimeError(f"the ways are not the same work: losses {losses}")
-    return {"losses": losses, **in_turn(calls, repeats)}
+    return {"losses": losses, **time_in_turn(calls, repeats)}
 
 
 def main() -> None:
@@ -176,15 +176,15 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.only_loss:
-        print(json.dumps(of_loss(given.only_loss, given.pairs, given.repeats)))
+        print(json.dumps(measure_loss(given.only_loss, given.pairs, given.repeats)))
         return
     loss = {
-        way: in_a_process(way, given.pairs, 1 if way == "naive" else given.repeats, given.threads)
+        way: run_in_process(way, given.pairs, 1 if way == "naive" else given.repeats, given.threads)
         for way in LOSSES
     }
     steps = {
-        "pictures on both sides": of_step(True, given.repeats),
-        "passages of text alone": of_step(False, given.repeats),
+        "pictures on both sides": measure_steps(True, given.repeats),
+        "passages of text alone": measure_steps(False, given.repeats),
     }
     for way, found in loss.items():
         print(f"{way:<8} {found['wall']:7.2f} s {found['cpu']:7.2f} s {found['megabytes']:8.0f} MB")

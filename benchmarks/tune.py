@@ -95,7 +95,7 @@ def rows(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
             place += 1
 
 
-def tested(start: str, tuned: Path, file: Path) -> TuningResult:
+def compare_checkpoints(start: str, tuned: Path, file: Path) -> TuningResult:
     """Ranks of a file's pairs by both checkpoints."""
     ranks = []
     for checkpoint in (start, str(tuned)):
@@ -109,7 +109,7 @@ def tested(start: str, tuned: Path, file: Path) -> TuningResult:
     return TuningResult(None, tuned, ranks[0], ranks[1], passages, len(held_out.pool))  # type: ignore[arg-type]
 
 
-def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
+def measure_tuning(folder: Path, size: int, seed: int) -> dict[str, Any]:
     """One tuning, and both measurements of it."""
     file = pairs(folder / f"pairs-{size}", size, seed)
     test = folder / "test" / "pairs.jsonl"
@@ -125,7 +125,10 @@ def measured(folder: Path, size: int, seed: int) -> dict[str, Any]:
     found |= {"best_step": tuned.fitted.best["step"], "kept": has_gain(tuned)}
     return found | {
         "held out": [change.as_json() for change in recall_changes(tuned)],
-        "test": [change.as_json() for change in recall_changes(tested("demo", tuned.folder, test))],
+        "test": [
+            change.as_json()
+            for change in recall_changes(compare_checkpoints("demo", tuned.folder, test))
+        ],
     }
 
 
@@ -156,7 +159,7 @@ def main() -> None:
         folder = Path(name)
         pairs(folder / "test", TEST, given.seed + 1)
         for size in given.sizes:
-            runs.append(measured(folder, size, given.seed))
+            runs.append(measure_tuning(folder, size, given.seed))
             print(json.dumps(runs[-1]), flush=True)
     told = {
         "date": datetime.now(UTC).date().isoformat(),

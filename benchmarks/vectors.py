@@ -35,7 +35,7 @@ class Vectors:
     queries: Half
 
 
-def real(documents: int, queries: int, cache: Path, seed: int = 0) -> Vectors:
+def demo_vectors(documents: int, queries: int, cache: Path, seed: int = 0) -> Vectors:
     """The demo retriever's tokens of invented documents, made once and kept under `cache`."""
     encoder = Encoder.load("demo", device="cpu", batch_size=64)
     stem = f"real-{documents}-{queries}-{seed}-{encoder.fingerprint[:12]}"
@@ -77,7 +77,7 @@ def _query(country: Country, rng: np.random.Generator) -> Query:
     return Query(asked.text, Image.fromarray(country.photo(rng)))
 
 
-def expanded(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
+def expand_vectors(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
     """Blocks of tokens: the vectors themselves, then copies of theirs until `documents` are there.
 
     A copy of a document takes each of its tokens, adds Gaussian noise of SPREAD times the standard
@@ -95,7 +95,7 @@ def expanded(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
         yield (block / np.linalg.norm(block, axis=-1, keepdims=True)).astype(np.float16)
 
 
-def aspects(documents: int, queries: int, seed: int = 7) -> tuple[Iterator[Half], Half]:
+def aspect_vectors(documents: int, queries: int, seed: int = 7) -> tuple[Iterator[Half], Half]:
     """Documents of four meanings each, eight tokens a meaning; queries about one or two of them.
 
     A meaning is one of documents / 4 topics; a topic lies near one of 64 areas, so that documents

@@ -57,7 +57,7 @@ def layer_bytes(model: Any) -> dict[str, float]:
     return {"bytes": taken, "bfloat16": full, "ratio": taken / full, "layers": len(layers)}
 
 
-def two_billion(scratch: Path) -> dict[str, Any]:
+def measure_two_billion(scratch: Path) -> dict[str, Any]:
     """A random model in the shape of Qwen3-VL-2B: bytes in nf4 against what its shapes say."""
     config = Qwen3VLConfig(**QWEN3_VL_2B)
     folder = scratch / "two-billion"
@@ -65,9 +65,9 @@ def two_billion(scratch: Path) -> dict[str, Any]:
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder)
     del model
-    before = resident()
+    before = anonymous_bytes()
     model = load_model(str(folder), config, "nf4", "cpu", torch.bfloat16)
-    after, measured = resident(), weight_bytes(model)
+    after, measured = anonymous_bytes(), weight_bytes(model)
     shutil.rmtree(folder)
     linear = layer_bytes(model)
     others = sum(x.numel() for x in model.parameters() if not hasattr(x, "quant_state"))
@@ -82,16 +82,16 @@ def two_billion(scratch: Path) -> dict[str, Any]:
         "whole / computed": sum(measured.values()) / computed,
         "growth of memory that no file stands behind": after - before,
         "linear layers": linear,
-        "left out": sorted({name_of(name) for name in unquantised_layers(model)}),
+        "left out": sorted({layer_name(name) for name in unquantised_layers(model)}),
     }
 
 
-def name_of(module: str) -> str:
+def layer_name(module: str) -> str:
     """A module's name with its numbers as *, so that layers are named once."""
     return ".".join("*" if part.isdigit() else part for part in module.split("."))
 
 
-def resident() -> int:
+def anonymous_bytes() -> int:
     """Bytes of this process that no file stands behind."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024

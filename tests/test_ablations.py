@@ -46,7 +46,7 @@ def test_recalls_are_means_over_seeds_and_questions(ablations: dict[str, Any]) -
 
 def test_trees_of_settings_are_laid_on_one_another(ablations: dict[str, Any]) -> None:
     below = {"a": {"b": 1, "c": 2}, "d": 3}
-    assert ablations["_laid"](below, {"a": {"c": 4}}, {"d": {"e": 5}}) == {
+    assert ablations["_merge_settings"](below, {"a": {"c": 4}}, {"d": {"e": 5}}) == {
         "a": {"b": 1, "c": 4},
         "d": {"e": 5},
     }

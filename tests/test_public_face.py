@@ -34,20 +34,20 @@ def golden() -> dict[str, Any]:
 
 def test_nothing_public_is_lost(face, golden) -> None:
     old = {key: value for key, value in golden.items() if key not in RUN}
-    losses = face.lost(old, face.record_again(old))
+    losses = face.find_losses(old, face.record_again(old))
     assert not losses, f"{len(losses)} losses:\n" + "\n".join(losses)
 
 
 @pytest.mark.slow
 def test_files_and_answers_are_those_of_before(face, golden, tmp_path) -> None:
-    losses = face.lost({key: golden[key] for key in RUN}, face.record_run(tmp_path))
+    losses = face.find_losses({key: golden[key] for key in RUN}, face.record_run(tmp_path))
     assert not losses, f"{len(losses)} losses:\n" + "\n".join(losses)
 
 
 def test_the_comparison_sees_what_is_gone_and_what_differs_and_no_addition(face) -> None:
     old = {"a": {"x": 1, "y": [1, 2]}, "b": "one"}
-    assert face.lost(old, {"a": {"x": 1, "y": [1, 2, 3], "z": 0}, "b": "one", "c": 1}) == []
-    assert face.lost(old, {"a": {"x": 2, "y": [1]}}) == [
+    assert face.find_losses(old, {"a": {"x": 1, "y": [1, 2, 3], "z": 0}, "b": "one", "c": 1}) == []
+    assert face.find_losses(old, {"a": {"x": 2, "y": [1]}}) == [
         "a · x: was 1, is 2",
         "a · y: 2 is gone",
         "b: gone",

@@ -168,8 +168,8 @@ LEAST = {"query_words": 0.5, "query_patches": 0.3, "document_words": 0.1, "docum
 
 
 def test_masking_what_it_names_lowers_the_score_more_than_masking_at_random(root: Path) -> None:
-    measured = runpy.run_path(str(root / "benchmarks" / "explain.py"))["measured"]
-    found = measured("dev", 40, draws=4)
+    measure_masking = runpy.run_path(str(root / "benchmarks" / "explain.py"))["measure_masking"]
+    found = measure_masking("dev", 40, draws=4)
     assert found.gains.keys() == LEAST.keys()
     for kind, gains in found.gains.items():
         won = np.mean(gains > 0, axis=1)  # of a question's draws; by chance half
