@@ -1,13 +1,14 @@
-"""The paper's ablations on the demo world: each variant trained anew, with three seeds.
+"""Trains the variants of the paper's ablations on the demo world, with three seeds each.
 
-    python benchmarks/ablations.py --work FOLDER    # goes on where it was stopped
+    python benchmarks/ablations.py --work FOLDER    # continues where it stopped
     python benchmarks/ablations.py --work FOLDER --longer    # two of them, four times as long
-    python benchmarks/ablations.py --table          # docs/ablations.md, out of the figures
+    python benchmarks/ablations.py --table          # writes docs/ablations.md from the figures
 
-Every run is `rag-vqa train` on the demo's own settings with one switch turned: as many steps, the
-same pairs in the same order for each variant of a seed, the demo's vision tower frozen, all else
-from nothing. Measured on real flags of the test half, which nothing here is chosen on. Seeds are
-the outer loop: a table that is not finished is equal for all variants.
+Every run is `rag-vqa train` with the demo's own settings and one option changed. All variants of a
+seed train for the same number of steps, on the same pairs in the same order. The demo's vision
+tower is frozen; everything else starts from random weights. Recall is measured on real flags of the
+test half; nothing here is chosen on that half. Seeds are the outer loop, so an unfinished table has
+the same seeds for all variants.
 """
 
 import argparse
@@ -40,14 +41,14 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Ablation:
-    """What differs from the whole ReT, and what it means."""
+    """Settings that differ from the full ReT, and what they mean."""
 
     settings: Settings
     about: str
 
 
-# A single vector's scores lie in [-1, 1], those of 32 tokens in [-32, 32]: it begins with a scale
-# that makes up for it. Both learn theirs.
+# A single vector's scores lie in [-1, 1], those of 32 tokens in [-32, 32]: its loss starts with a
+# scale that makes up for this. Both learn their scale.
 TOKENS = 32
 VARIANTS: Mapping[str, Ablation] = {
     "full": Ablation({}, "gates, three steps, 32 tokens, text and image"),
@@ -62,11 +63,11 @@ VARIANTS: Mapping[str, Ablation] = {
 
 
 def main() -> None:
-    """Run what is not there yet, or write the page."""
+    """Runs what has not been run yet, or writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, help="where the trainings lie")
-    parser.add_argument("--longer", action="store_true", help=f"{LONGER_STEPS} steps")
-    parser.add_argument("--table", action="store_true", help="write docs/ablations.md and end")
+    parser.add_argument("--work", type=Path, help="Keep the training runs in this folder.")
+    parser.add_argument("--longer", action="store_true", help=f"Train for {LONGER_STEPS} steps.")
+    parser.add_argument("--table", action="store_true", help="Write docs/ablations.md and exit.")
     given = parser.parse_args()
     if given.table:
         for file in (RESULTS, LONGER):
@@ -80,10 +81,10 @@ def main() -> None:
 
 
 def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
-    """All runs that `file` does not hold, one after the other; it is written after each."""
+    """Runs everything that `file` does not hold yet, and writes the file after each run."""
     results = json.loads(file.read_text("utf-8")) if file.exists() else new_results(steps)
     if results["steps"] != steps or results["batch"] != BATCH:
-        sys.exit(f"{file} holds runs of other settings: move it away, or take its settings.")
+        sys.exit(f"{file} holds runs with other settings. Move it away, or use its settings.")
     tower = _save_tower(work / "tower")
     for seed in SEEDS:
         for name in names:
@@ -106,7 +107,7 @@ def run_all(work: Path, file: Path, names: Sequence[str], steps: int) -> None:
 
 
 def new_results(steps: int) -> Settings:
-    """A file of results without runs: what is asked, in order, and how each run is trained."""
+    """Results without runs: the questions in order, and how each run is trained."""
     from rag_vqa.demo.gallery import example_questions
 
     return {
@@ -119,7 +120,7 @@ def new_results(steps: int) -> Settings:
 
 
 def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> None:
-    """One `rag-vqa train` in a process of its own. Raises CalledProcessError where it fails."""
+    """Runs `rag-vqa train` in its own process. Raises CalledProcessError if it fails."""
     import yaml
 
     from rag_vqa.checkpoints import embedded_model
@@ -138,7 +139,7 @@ def train(settings: Settings, steps: int, seed: int, out: Path, tower: Path) -> 
 
 
 def ranks(checkpoint: Path) -> str:
-    """For each question the rank of its document, a digit of 1 to 5, 0 where it is not there."""
+    """The rank of each question's document, a digit from 1 to 5, or 0 if it is not among them."""
     from rag_vqa.demo.gallery import build_knowledge_base, example_questions
     from rag_vqa.retriever.modeling.encoder import Encoder
 
@@ -162,7 +163,7 @@ def hits(results: Settings, name: str, depth: int, seeds: Sequence[str]) -> NDAr
 
 
 def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
-    """A variant's row of the table."""
+    """A variant's row in the table."""
     from rag_vqa.eval.intervals import bootstrap, paired_bootstrap
 
     clusters = [question.partition("/")[0] for question in results["questions"]]
@@ -184,7 +185,7 @@ def row(results: Settings, name: str, seeds: Sequence[str]) -> str:
 
 
 def table(results: Settings) -> str:
-    """Markdown: every variant there is, with the seeds that all of them have so far."""
+    """A Markdown table of all variants, with the seeds that all of them have so far."""
     runs = results["runs"]
     seeds = [str(s) for s in SEEDS if all(str(s) in found for found in runs.values())]
     if not seeds:
@@ -196,14 +197,14 @@ def table(results: Settings) -> str:
 
 
 def page(name: str, results: Settings) -> str:
-    """docs/ablations.md with the table of that name in its place; what is round it stays."""
+    """The text of docs/ablations.md with a new table of this name; the text around it stays."""
     start, end = f"<!-- table: {name}.json -->\n", "\n<!-- end of table -->"
     before, _, rest = PAGE.read_text("utf-8").partition(start)
     return f"{before}{start}{table(results)}{end}{rest.partition(end)[2]}"
 
 
 def _save_tower(folder: Path) -> Path:
-    """The vision tower of the demo's retriever, as a CLIP checkpoint of its own."""
+    """Saves the vision tower of the demo's retriever as a CLIP checkpoint."""
     if not (folder / "model.safetensors").exists():
         from rag_vqa.checkpoints import embedded_model
         from rag_vqa.retriever.modeling.model import RetrieverModel
@@ -214,7 +215,7 @@ def _save_tower(folder: Path) -> Path:
 
 
 def _merge_settings(*layers: Settings) -> Settings:
-    """Trees laid on one another, the later ones above."""
+    """Merges nested settings; later ones override earlier ones."""
     whole: Settings = {}
     for layer in layers:
         for key, value in layer.items():

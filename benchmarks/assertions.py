@@ -1,9 +1,9 @@
-"""Counts the tests and the assertions of the test suite, so that a change can show none is lost.
+"""Counts tests and assertions, so that a change can show that it lost none.
 
-It knows Python's syntax: a test is a function called `test…`, an assertion an `assert`, or a call
-that fails where something is not so (`pytest.raises`, `pytest.warns`, `pytest.fail`,
-`assert_allclose` and their like). Cases of a parametrized test are counted where the list is
-written in place. It runs nothing.
+A test is a function called `test…`. An assertion is an `assert` or a call that fails if something
+is not true (`pytest.raises`, `pytest.warns`, `pytest.fail`, `assert_allclose` and the like). The
+cases of a parametrized test are counted if the decorator holds the list itself. Knows Python's
+syntax. Does not run anything.
 
     python benchmarks/assertions.py            totals
     python benchmarks/assertions.py --folders  and by folder
@@ -31,7 +31,7 @@ def is_assertion(node: ast.AST) -> bool:
 
 
 def count_cases(test: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """How often a test runs, as far as its decorators show."""
+    """Number of times that a test runs, as far as its decorators show."""
     cases = 1
     for decorator in test.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("parametrize"):
@@ -62,7 +62,9 @@ def test_files(folder: Path) -> Iterator[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folders", action="store_true", help="print each folder's counts, too")
+    parser.add_argument(
+        "--folders", action="store_true", help="Also print the counts of each folder."
+    )
     given = parser.parse_args()
     folders: dict[str, Counter[str]] = {}
     for file in test_files(TESTS):

@@ -1,8 +1,8 @@
-"""Documents a second of `kb build`'s inner loop, with and without workers; peak memory by size.
+"""Measures `kb build`'s inner loop: documents a second with and without workers, and peak memory.
 
-Documents are invented photographs (smooth noise, JPEG, all different) with a line of text, and the
-embedded retriever encodes them. Each build runs in a process of its own, the ways in turn. It
-knows processes and a clock. It does not know retrieval.
+Documents are generated photographs (smooth noise, JPEG, all different) with a line of text. The
+embedded retriever encodes them. Each build runs in its own process, the variants in turn. Knows
+processes and a clock. Does not know retrieval.
 
     python benchmarks/build.py --out benchmarks/results/build.json
 """
@@ -29,7 +29,7 @@ PIXELS = (1600, 1200)
 
 
 def photographs(folder: Path, number: int) -> None:
-    """As photographs of a phone's smaller setting are: about 2 megapixels."""
+    """Writes pictures of about 2 megapixels, like photographs of a phone in its smaller setting."""
     folder.mkdir(parents=True)
     for n in range(number):
         pixels = np.random.default_rng(n).integers(0, 256, (PIXELS[1] // 8, PIXELS[0] // 8, 3))
@@ -38,7 +38,7 @@ def photographs(folder: Path, number: int) -> None:
 
 
 def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dict[str, Any]:
-    """One build, in this process."""
+    """Figures of one build in this process."""
     import torch
 
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -55,14 +55,14 @@ def build(photos: Path, out: Path, number: int, workers: int, batch: int) -> dic
         report = kb.add(documents, batch_size=8 * batch)
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     if report.added != number:
-        raise RuntimeError(f"{report.added} of {number} documents were added: nothing to compare")
+        raise RuntimeError(f"only {report.added} of {number} documents were added; cannot compare")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"workers": workers, "documents": number, "wall": wall, "cpu_of_main_process": cpu,
             "documents_a_second": number / wall, "peak_memory_mb": own}  # fmt: skip
 
 
 def time_first_picture(workers: int) -> float:
-    """Seconds from nothing to the first picture out of a worker."""
+    """Seconds until a new worker returns its first picture."""
     from rag_vqa import images
     from rag_vqa.retriever.image_workers import ImageOpener, ImageTransform
 
@@ -74,7 +74,7 @@ def time_first_picture(workers: int) -> float:
 
 
 def run_in_process(*job: object) -> dict[str, Any]:
-    """One measurement in a process of its own: memory is counted from nothing."""
+    """Figures of one build in its own process, so that its peak memory is its own."""
     command = [sys.executable, __file__, "--job", json.dumps(job)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -113,8 +113,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="a file for the JSON; else it is printed")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument(
+        "--out", type=Path, help="Write the JSON to this file instead of printing it."
+    )
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:

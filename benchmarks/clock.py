@@ -1,6 +1,6 @@
-"""Seconds of calls that are compared: each once to warm up, then in turn, medians.
+"""Times calls to compare: each once to warm up, then all in turn; reports medians.
 
-It knows clocks. It does not know what is called.
+Knows clocks. Does not know what it calls.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.
+# "wall": how long a user waits. "cpu": of all threads; other work hardly changes it.
 Seconds = dict[str, float]
 
 
@@ -21,7 +21,7 @@ def time_call(call: Callable[[], Any]) -> Seconds:
 
 
 def time_in_turn(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    """Each way once to warm up, then all in turn; medians, and every repeat."""
+    """Runs each way once to warm up, then all in turn. Returns medians, and every repeat."""
     for call in ways.values():
         call()
     taken: dict[str, list[Seconds]] = {name: [] for name in ways}

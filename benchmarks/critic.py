@@ -1,11 +1,11 @@
-"""Answers on the demo's flags out of what the critic keeps, against the best unfiltered k.
+"""Compares answers from documents that the critic keeps with answers from the best unfiltered k.
 
     python benchmarks/critic.py dev
     python benchmarks/critic.py test --threshold 0.1 --top 3 --json benchmarks/results/critic.json
 
-On the development half every choice of threshold, top and order is tried; on the test half one,
-paired with each k, intervals bootstrapped over countries. It knows the demo's questions, and no
-clock: other work on the machine changes nothing here.
+On the development half it tries every choice of threshold, top and order; on the test half it tries
+one. Each choice is paired with each k; intervals are bootstrapped over countries. Knows the demo's
+questions. Does not know a clock: other work on the machine changes nothing here.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Rows = list[list[Hit]]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("half", choices=("dev", "test"))
     parser.add_argument("--threshold", type=float, default=0.1)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def judge(critic: Critic, asked: Sequence[Example], hits: Rows) -> list[list[float]]:
-    """P(yes) of every hit."""
+    """P(yes) of every hit, a row for each question."""
     rows: list[list[float]] = []
     for example, found in zip(asked, hits, strict=True):
         rows.append(critic.judge([example.query], [found]))
@@ -75,12 +75,12 @@ def judge(critic: Critic, asked: Sequence[Example], hits: Rows) -> list[list[flo
 
 
 def filter_rows(hits: Rows, judged: list[list[float]], threshold: float, top: int | None) -> Rows:
-    """What the critic keeps, as it was found."""
+    """The hits that the critic keeps, in the order of retrieval."""
     return [filter_hits(row, p, threshold, top) for row, p in zip(hits, judged, strict=True)]
 
 
 def all_choices(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
-    """Every threshold and top, ordered by P(yes) and as they were found."""
+    """Rows of every threshold and top, in the order of retrieval and by P(yes)."""
     found: dict[str, Rows] = {}
     for threshold, top in (*product(THRESHOLDS, TOPS), (0.0, 1), (0.0, 3)):
         rows = filter_rows(hits, judged, threshold, top)
@@ -94,7 +94,7 @@ def all_choices(hits: Rows, judged: list[list[float]]) -> dict[str, Rows]:
 def measure_accuracy(
     rag: RagVqa, asked: Sequence[Example], hits: Rows, choices: dict[str, Rows]
 ) -> dict[str, Any]:
-    """Accuracy of each k and of each choice; each choice minus each k, paired."""
+    """Accuracy of each k and each choice, and their paired differences."""
     right = Marks(rag, asked)
     plain = {f"k={k}": right([row[:k] for row in hits]) for k in DEPTHS}
     clusters = [example.id.partition("/")[0] for example in asked]
@@ -122,14 +122,14 @@ def measure_accuracy(
 
 
 class Marks:
-    """Whether a question is answered rightly out of some documents; none is put twice."""
+    """Marks answers as right or wrong; asks no question twice with the same documents."""
 
     def __init__(self, rag: RagVqa, asked: Sequence[Example]) -> None:
         self.rag, self.asked = rag, asked
         self.known: dict[tuple[str, ...], float] = {}
 
     def __call__(self, hits: Rows) -> list[float]:
-        """1 or 0 of each question, read out of its own hits."""
+        """1 or 0 for each question, answered from its own hits."""
         keys = [self._key(e, row) for e, row in zip(self.asked, hits, strict=True)]
         new = [place for place, key in enumerate(keys) if key not in self.known]
         for start in range(0, len(new), BATCH):
@@ -146,7 +146,7 @@ class Marks:
 
 
 def separation(asked: Sequence[Example], hits: Rows, judged: list[list[float]]) -> dict[str, float]:
-    """How well P(yes) tells the right document from the other nine."""
+    """How well P(yes) separates the right document from the others."""
     relevant = [[h.document.id in e.relevant for h in r] for e, r in zip(asked, hits, strict=True)]
     gold, p = np.array(relevant), np.array(judged)  # (N, documents)
     found = gold.any(axis=1)
@@ -164,12 +164,12 @@ def separation(asked: Sequence[Example], hits: Rows, judged: list[list[float]]) 
 
 
 def mean(values: Any) -> float:
-    """Of numbers or truths, four digits."""
+    """The mean of numbers or booleans, rounded to four digits."""
     return round(float(np.mean(values)), 4)
 
 
 def round_interval(interval: tuple[float, float]) -> list[float]:
-    """An interval, four digits."""
+    """The bounds, rounded to four digits."""
     return [round(bound, 4) for bound in interval]
 
 

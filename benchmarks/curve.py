@@ -1,4 +1,4 @@
-"""The curve of a training, out of its log: loss and recall@1 by step.
+"""Draws loss and recall@1 by step from the log of a training run.
 
 python benchmarks/curve.py run/log.jsonl --out curve.svg
 """
@@ -12,17 +12,17 @@ RECALL = "recall@1"
 
 
 def main() -> None:
-    """Draw it."""
+    """Reads the log and draws it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="an SVG or PNG file")
+    parser.add_argument("--out", type=Path, required=True, help="Write an SVG or PNG file.")
     given = parser.parse_args()
     rows = [json.loads(line) for line in given.log.read_text("utf-8").splitlines()]
     draw(rows, given.out)
 
 
 def draw(rows: list[dict[str, Any]], out: Path) -> None:
-    """Loss above, recall below: of the batches as a line, of held-out pairs as points."""
+    """Draws loss above and recall below: batches as a line, held-out pairs as points."""
     from matplotlib.figure import Figure
 
     trained = [row for row in rows if row["kind"] == "train"]

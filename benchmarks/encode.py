@@ -1,8 +1,8 @@
-"""Seconds to encode text-only documents on a CPU: with the vision tower skipped, and without.
+"""Times encoding of text-only documents on a CPU, with and without running the vision tower.
 
-One model in the shape of ReT-CLIP-ViT-L-14, random weights (speed does not depend on them), the
-same texts of 77 tokens, both ways in turn. "Towers always on" is what the release does: a black
-image with image_mask 0. It knows two ways to call the model, and a clock. It does not know
+The model has the shape of ReT-CLIP-ViT-L-14 and random weights; speed does not depend on them. Both
+ways encode the same texts of 77 tokens, in turn. "Towers always on" is what the release does: a
+black image with image_mask 0. Knows two ways to call the model, and a clock. Does not know
 retrieval, and downloads nothing.
 
     python benchmarks/encode.py --documents 8 --repeats 3 --threads 2
@@ -26,7 +26,7 @@ from rag_vqa.retriever.modeling.configuration import RetrieverConfig
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 
 TOKENS, PIXELS, VOCABULARY = 77, 224, 49408
-# "wall": as a user waits; "cpu": of all threads, which other work on the machine hardly changes.
+# "wall": how long a user waits. "cpu": of all threads; other work hardly changes it.
 Seconds = dict[str, float]
 SKIPPED, ALWAYS = "vision tower skipped", "towers always on"
 RESULTS = Path(__file__).parent / "results" / "encode.json"
@@ -66,7 +66,7 @@ def vit_l() -> RetModel:
 
 
 def both_ways(model: RetModel, documents: int) -> dict[str, Callable[[], Tensor]]:
-    """The same documents → (B, K, D), in two ways. No text is padded: all have 77 tokens."""
+    """Two ways to encode the same documents → (B, K, D). No text is padded: all have 77 tokens."""
     ids = torch.randint(0, VOCABULARY, (documents, TOKENS))
     given = {
         "input_ids": ids,
@@ -88,29 +88,29 @@ def both_ways(model: RetModel, documents: int) -> dict[str, Callable[[], Tensor]
 
 
 def features(output: Any) -> Tensor:
-    """(B, K, D) of an output."""
+    """The features (B, K, D) of an output."""
     found: Tensor = output.ret_features
     return found
 
 
 def _run_both_towers(model: RetModel, pixels: Tensor, given: dict[str, Tensor]) -> Any:
     # An image mask of exact zeros makes our model skip the tower. A number too small to change a
-    # sum does not: the release's work, and its result. (Not the smallest: denormals are slow.)
+    # sum does not: the work and the result are the release's. (Denormals would be slow.)
     tiny = torch.full_like(given["image_mask"], 1e-30)
     return model(**{**given, "image_mask": tiny}, pixel_values=pixels)
 
 
 @torch.inference_mode()
 def measure(ways: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[Seconds]]:
-    """Seconds of each repeat, the ways in turn, after one round that is not counted.
+    """Seconds of each repeat, the ways in turn, after one warm-up round.
 
-    Raises RuntimeError where the two ways do not give the same features: then they are not the
-    same work, and the ratio means nothing.
+    Raises RuntimeError if the two ways give different features: then they do different work, and
+    the ratio means nothing.
     """
     first = [encode() for encode in ways.values()]
     if not torch.allclose(first[0], first[1], atol=1e-4):
         apart = float((first[0] - first[1]).abs().max())
-        raise RuntimeError(f"the two ways differ by {apart:.2g}: this compares nothing")
+        raise RuntimeError(f"the features of the two ways differ by {apart:.2g}; cannot compare")
     seconds: dict[str, list[Seconds]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, encode in ways.items():
@@ -122,7 +122,7 @@ def measure(ways: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, li
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What a reader of the figures has to know of where they come from."""
+    """Describes the machine that the figures come from."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -140,11 +140,13 @@ def machine(threads: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=8, help="in one batch")
+    parser.add_argument("--documents", type=int, default=8, help="Number of documents in a batch.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)

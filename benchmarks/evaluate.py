@@ -1,14 +1,14 @@
-"""What an evaluation costs beside retrieving and reading: the ledger, prompts, scores, files.
+"""Measures what an evaluation costs beside retrieval and reader: ledger, prompts, scores, files.
 
-It knows clocks and memory. It does not know models: a retriever that finds without searching and a
-reader that sleeps stand in for them, and what they take themselves is subtracted.
+Knows clocks and memory. Does not know models: in their place are a retriever that does not search
+and a reader that sleeps. The time that these two take is subtracted.
 
     python benchmarks/evaluate.py overhead
     python benchmarks/evaluate.py memory --questions 1000 4000 16000
     python benchmarks/evaluate.py finish --questions 73620
 
-Each writes its part of benchmarks/results/evaluate.json. Wall time on a machine that does other
-work measures that work: CPU time stands beside it, and wall time without the waits for a core.
+Each command writes its part of benchmarks/results/evaluate.json. Other work on the machine
+lengthens wall time, so the file also holds CPU time, and wall time without the waits for a core.
 """
 
 import argparse
@@ -39,13 +39,13 @@ from rag_vqa.types import Completion, Document, Example, Hit, Passage, PromptLim
 
 DOCUMENTS, K = 1000, 5
 SLEEP = 0.05  # seconds a question
-CLOCKS = ("", "_cpu", "_unqueued")  # ends of names: wall, CPU, wall less waits for a core
+CLOCKS = ("", "_cpu", "_unqueued")  # suffixes: wall, CPU, wall minus waits for a core
 TEXT = " ".join(["The tower was built by masons of the valley and is open in summer."] * 12)
 RESULTS = Path(__file__).parent / "results" / "evaluate.json"
 
 
 class Clock:
-    """Seconds since it was made: wall, CPU, and wall less what was waited for a core."""
+    """Seconds since its creation: wall, CPU, and wall minus the waits for a core."""
 
     def __init__(self) -> None:
         self._began = self._now()
@@ -61,7 +61,7 @@ class Clock:
 
 
 class Encoder:
-    """Tokens out of a seed: no model, and next to no time."""
+    """Makes tokens from a seed, without a model, in almost no time."""
 
     source, revision, fingerprint, instruction = "fake", None, "f" * 64, ""
     options: Mapping[str, str | bool] = {}
@@ -84,7 +84,7 @@ class Encoder:
 
 @dataclass
 class Reader:
-    """Sleeps for each question, and says something of it."""
+    """Sleeps for each question, and makes up an answer."""
 
     sleep: float = 0.0
     name: str = "sleeper"
@@ -131,7 +131,7 @@ def knowledge_base(folder: Path) -> Path:
 
 
 class InstantRetrieval(RagVqa):
-    """Finds the documents from the question's number on, without a search."""
+    """Returns the documents that follow the question's number, without a search."""
 
     found: Sequence[Document] = ()
     seconds = np.zeros(3)
@@ -154,7 +154,7 @@ class InstantRetrieval(RagVqa):
 def evaluate(
     kb: Path, folder: Path, count: int, reader: Reader, cells: Sequence[Cell]
 ) -> dict[str, float]:
-    """A run and its end; seconds of each part, wall and CPU."""
+    """Runs and finishes an evaluation. Returns the seconds of each part by each clock."""
     clock = Clock()
     with KnowledgeBase.open(kb, Encoder()) as opened_kb:
         rag = InstantRetrieval(opened_kb, reader=reader)
@@ -179,7 +179,7 @@ RETRIEVED = (Cell("retrieved", K, "short"),)
 
 
 def overhead(questions: int, repeats: int) -> dict[str, Any]:
-    """Everything but retriever and reader, as a share of the whole run."""
+    """The time outside retriever and reader, as a share of the whole run."""
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -200,7 +200,7 @@ def overhead(questions: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_run(questions: int, cells: int) -> dict[str, Any]:
-    """A run with a reader that takes no time, in this process: times and the peak of memory."""
+    """Times and peak memory of a run in this process, with a reader that takes no time."""
     several = [Cell("retrieved", K, "short", repeat) for repeat in range(cells)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,12 +1,12 @@
-"""Whether explanations name what a score rests on: masking their heaviest tenth against any tenth.
+"""Tests whether explanations name what a score depends on, by masking their heaviest tenth.
 
     python benchmarks/explain.py --json benchmarks/results/explain.json
 
-Questions about real flags of the test half, each with its right document, by the embedded
-retriever. Words are cut out of the text, patches painted over in the picture's mean colour. What is
-measured is by how much more the score falls than where as many words or patches drawn at random are
-masked: the mean over questions, its 95% interval (bootstrap over countries), the median, and the
-share of random draws that lower the score less.
+The embedded retriever scores questions about real flags of the test half, each with its right
+document. Masking cuts words out of the text, or paints patches over in the picture's mean colour.
+The result shows how much more the score falls than with as many words or patches drawn at random:
+the mean over questions, its 95% interval (bootstrap over countries), the median, and the share of
+random draws that lower the score less.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ TENTH, SEED = 10, 0
 
 @dataclass
 class MaskingResult:
-    """Of each kind (questions, draws): how much lower the score is than with that random tenth."""
+    """Score losses by kind, (questions, draws): how much lower than with that random tenth."""
 
     gains: dict[str, NDArray[np.float64]]
     countries: list[str]
-    seconds: list[float]  # an explanation each
+    seconds: list[float]  # of each explanation
 
 
 def main() -> None:
-    """Measure, and write what came out."""
+    """Measures, prints and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=120)
     parser.add_argument("--json", type=Path)
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def summarize(found: MaskingResult) -> dict[str, Any]:
-    """The figures of each kind."""
+    """Summary figures of each kind."""
     out: dict[str, Any] = {
         "questions": len(found.countries),
         "seconds": round(statistics.median(found.seconds), 3),
@@ -79,7 +79,7 @@ def summarize(found: MaskingResult) -> dict[str, Any]:
 
 
 def measure_masking(half: str, questions: int, draws: int) -> MaskingResult:
-    """Questions of a half, in an order drawn once."""
+    """Masks explanations of questions of a half, in a seeded order."""
     encoder = Encoder.load("demo", device="cpu")
     passages = {
         document.id: split_document(document, encoder.count_tokens, encoder.window)[0]
@@ -106,7 +106,7 @@ def measure_masking(half: str, questions: int, draws: int) -> MaskingResult:
 
 
 def draw_tenths(places: Sequence[Any], draws: int, rng: np.random.Generator) -> Iterator[list[Any]]:
-    """The tenth with the greatest weights, then tenths drawn at random."""
+    """Yields the tenth with the greatest weights, then tenths drawn at random."""
     count = max(1, round(len(places) / TENTH))
     yield sorted(places, key=lambda place: -place.weight)[:count]
     for _ in range(draws):

@@ -1,12 +1,11 @@
-"""Which files of the product a verb enters: those of which a line inside a function runs.
+"""Lists the product files that a verb enters: those in which a function runs.
 
-It knows how calls are traced, on all threads of one process, and makes a small knowledge base of
-flags to ask. Code that runs because a module is imported does not count: neither the module's own
-lines nor functions that they call. It does not know what a verb does; the verbs and their command
-lines are VERBS.
+Traces calls on all threads of one process, over a small knowledge base of flags. Code that runs
+because a module is imported does not count: neither the module's own lines nor functions that they
+call. Does not know what a verb does; VERBS holds the verbs and their command lines.
 
-    python benchmarks/files_entered.py                 the counts
-    python benchmarks/files_entered.py --list          and the files
+    python benchmarks/files_entered.py                 prints the counts
+    python benchmarks/files_entered.py --list          prints the files, too
     python benchmarks/files_entered.py --out benchmarks/results/files_entered.json
 """
 
@@ -37,7 +36,7 @@ VERBS: dict[str, tuple[str, ...]] = {
 
 
 def prepare(folder: Path) -> None:
-    """Writes flags.kb, flag.png and a benchmark of flags into a folder, with the verbs' help."""
+    """Writes flags.kb, flag.png and a benchmark of flags into a folder, by running rag-vqa."""
     run_verb(folder, "data", "demo", "evqa", "flags")
     pages = json.loads((folder / "flags" / "encyclopedic_kb_wiki.json").read_text("utf-8"))
     with (folder / "flags" / "test.csv").open(encoding="utf-8", newline="") as file:
@@ -52,7 +51,7 @@ def prepare(folder: Path) -> None:
 
 
 def run_verb(folder: Path, *words: str) -> None:
-    """One command line of rag-vqa in a process of its own. Raises if it fails."""
+    """Runs a rag-vqa command in its own process. Raises SystemExit if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "rag_vqa", *words],
         cwd=folder,
@@ -65,7 +64,7 @@ def run_verb(folder: Path, *words: str) -> None:
 
 
 def product_file(code: CodeType) -> str | None:
-    """The file of a piece of code, from the repository's root; None if it is not the product's."""
+    """Path of the code's file, relative to the repository; None if it is not a product file."""
     path = Path(code.co_filename).resolve()
     if not path.is_relative_to(ROOT):
         return None
@@ -75,7 +74,7 @@ def product_file(code: CodeType) -> str | None:
 
 
 class Tracer:
-    """Counts the functions that are entered in each file of the product."""
+    """Collects the functions that run in each product file."""
 
     def __init__(self) -> None:
         self.functions: dict[str, set[str]] = {}
@@ -95,7 +94,7 @@ class Tracer:
             self.functions.setdefault(file, set()).add(code.co_qualname)
 
     def _is_import(self, frame: FrameType) -> bool:
-        """Whether this runs because a module is imported: the body of one waits for it."""
+        """True if this runs because a module is imported: a module's body is among the callers."""
         caller = frame.f_back
         while caller is not None:
             code = caller.f_code
@@ -106,7 +105,7 @@ class Tracer:
 
 
 def trace(words: tuple[str, ...]) -> dict[str, list[str]]:
-    """Runs a command line of rag-vqa in this process; the functions that it entered, by file."""
+    """Runs a rag-vqa command in this process. Returns the functions that ran, by file."""
     from rag_vqa.cli import main  # what the command `rag-vqa` calls
 
     sys.argv = ["rag-vqa", *words]
@@ -126,8 +125,8 @@ def trace(words: tuple[str, ...]) -> dict[str, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--list", action="store_true", help="print the files, too")
-    parser.add_argument("--out", type=Path, help="write the files of each verb as JSON")
+    parser.add_argument("--list", action="store_true", help="Also print the files.")
+    parser.add_argument("--out", type=Path, help="Write the files of each verb to this JSON file.")
     parser.add_argument("--trace", nargs=2, metavar=("VERB", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.trace:

@@ -1,10 +1,10 @@
-"""Recall on flags drawn by others: a folder of pictures named by ISO code ("no.png"), any style.
+"""Measures recall on flags drawn by others, from a folder of pictures named by ISO code ("no.png").
 
     python benchmarks/flags.py FOLDER [--json OUT]
 
-Each picture is asked one question on each section and searched in the demo's knowledge base, as
-`rag-vqa demo --evaluate` does with imitated photographs. The pictures are not part of this
-project; the figure in benchmarks/results names where they came from.
+The script asks one question on each section with each picture, and searches the demo's knowledge
+base, as `rag-vqa demo --evaluate` does with imitated photographs. The pictures may have any style.
+They are not part of this project; the file in benchmarks/results names their source.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rag_vqa.types import Example, Query
 
 
 def questions_on_pictures(folder: Path) -> list[Example]:
-    """The demo's questions, dev and test halves, with the folder's picture of the country."""
+    """The demo's questions of both halves, with the folder's pictures of the countries."""
     found = []
     for example in (*example_questions("dev"), *example_questions("test")):
         code = example.id.partition("/")[0].lower()
@@ -34,15 +34,19 @@ def questions_on_pictures(folder: Path) -> list[Example]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--source", default="", help="where the pictures came from")
+    parser.add_argument(
+        "--source", default="", help="Keep this with the figures: where the pictures come from."
+    )
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     asked = questions_on_pictures(given.folder)
     if not asked:
-        parser.error(f"{given.folder} holds no picture named as {country_codes()[0].lower()}.png")
+        parser.error(
+            f"{given.folder} holds no picture with a name like {country_codes()[0].lower()}.png"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder.load("demo")
         with build_knowledge_base(Path(scratch) / "flags.kb", encoder) as kb:

@@ -1,9 +1,9 @@
-"""Floating-point operations of encoding one passage, counted on the shapes of the released ReTs.
+"""Counts the floating-point operations of encoding one passage, in the shapes of the released ReTs.
 
     python benchmarks/flops.py [--json OUT]
 
-Counted by torch's own counter on tensors without storage: nothing is computed, no weights are
-needed. A multiplication and an addition count as two.
+torch's own counter counts on tensors without storage: it computes nothing and needs no weights. A
+multiplication and an addition count as two.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def model(text: Tower, vision: Tower, strategy: str) -> RetModel:
 
 @torch.no_grad()
 def count(side: RetModel, text: bool, image: bool) -> int:
-    """Operations for one passage that has what is said."""
+    """Operations for one passage that has a text, an image, or both."""
     with torch.device("meta"):
         ids = torch.zeros(1, TOKENS, dtype=torch.long) if text else None
         pixels = torch.zeros(1, 3, PIXELS, PIXELS) if image else None
@@ -55,7 +55,7 @@ def count(side: RetModel, text: bool, image: bool) -> int:
 
 
 def main() -> None:
-    """Count and print."""
+    """Counts and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

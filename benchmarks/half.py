@@ -1,9 +1,9 @@
-"""What float16 costs the embedded retriever: recall on real flags that it never saw.
+"""Measures what float16 costs the embedded retriever in recall on real flags that it never saw.
 
     python benchmarks/half.py --json benchmarks/results/half.json
 
 Questions and countries are those of `rag-vqa demo --evaluate`: the test half, all 894 documents.
-Queries and documents are encoded in the same type. A minute of one core.
+Queries and documents are encoded in the same type. This takes a minute of one core.
 """
 
 import argparse
@@ -19,7 +19,7 @@ DEPTHS = (1, 5)
 
 
 def recall(dtype: str) -> dict[str, float]:
-    """By what the query holds and how many documents are looked at."""
+    """Recall by what the query holds (text and image, or image) and by depth."""
     asked = example_questions("test")
     views = {
         "text and image": [example.query for example in asked],
@@ -44,7 +44,7 @@ def recall(dtype: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", type=Path, help="where the figures are written")
+    parser.add_argument("--json", type=Path, help="Write the figures to this file.")
     given = parser.parse_args()
     figures = {dtype: recall(dtype) for dtype in ("float32", "float16")}
     text = json.dumps(figures, indent=1)

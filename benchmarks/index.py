@@ -1,8 +1,9 @@
-"""How fast and how exactly the index engines search, against torch, FAISS and PLAID, on one core.
+"""Measures speed and recall of the index engines against torch, FAISS and PLAID, on one core.
 
-Two sources of vectors (vectors.py), engines and peers (peers.py) in turn for every query, medians,
-ratios to torch in fp32. Rows lie in files that are mapped, as a knowledge base's do. It knows
-engines, a clock and the process's memory. It does not know documents; no figure of it is a test.
+Uses two sources of vectors (vectors.py). Engines and peers (peers.py) take turns for every query;
+the result holds medians and ratios to torch in fp32. Rows lie in memory-mapped files, as in a
+knowledge base. Knows engines, a clock and the process's memory. Does not know documents. No test
+depends on its figures.
 
     python benchmarks/index.py --documents 20000 --cache /tmp/vectors --json OUT
 """
@@ -42,7 +43,7 @@ def engine_search(index: Index) -> Search:
 
 
 def anonymous_bytes() -> int:
-    """Bytes of this process that no file stands behind."""
+    """Bytes of this process that are not mapped from files."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
@@ -62,7 +63,7 @@ def build_index(
 def search_in_turn(
     ways: dict[str, Search], queries: NDArray[np.float32], k: int
 ) -> tuple[dict[str, list[float]], dict[str, list[set[int]]]]:
-    """Milliseconds and results of every query, the ways in turn."""
+    """Milliseconds and results of every query, for each way in turn."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[set[int]]] = {name: [] for name in ways}
     for search in ways.values():
@@ -83,7 +84,7 @@ def recall(found: list[set[int]], truth: list[set[int]]) -> float:
 def time_filters(
     indexes: dict[str, Index], documents: int, queries: NDArray[np.float32]
 ) -> dict[str, dict[str, float]]:
-    """Median milliseconds of the ten best among a random share of all rows."""
+    """Median milliseconds of a search for the ten best among a random share of all rows."""
     rng = np.random.default_rng(3)
     result: dict[str, dict[str, float]] = {}
     for share in (0.01, 0.001):
@@ -118,7 +119,7 @@ def measure(
             ways["PLAID"] = plaid(python, mapped.folder, mapped.documents, queries)
     times, found = search_in_turn(ways, queries, 10)
     _, hundred = search_in_turn(ways, queries[:20], 100)
-    truth = next(iter(ways))  # torch, or where it has no room the exact engine
+    truth = next(iter(ways))  # torch, or the exact engine if torch does not fit
     medians = {name: statistics.median(some) for name, some in times.items()}
     return {
         "truth": truth,
@@ -163,14 +164,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=100)
-    parser.add_argument("--real", type=int, default=20_000, help="documents that are encoded")
+    parser.add_argument(
+        "--real",
+        type=int,
+        default=20_000,
+        help="Number of documents to encode; the others are noisy copies.",
+    )
     parser.add_argument("--source", choices=["demo", "aspects", "both"], default="both")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "rag-vqa-index")
-    parser.add_argument("--json", type=Path, help="a file that results are added to")
+    parser.add_argument("--json", type=Path, help="Add the results to this file.")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--plaid", type=Path, help="the Python of an environment with colbert-ai")
-    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument(
+        "--plaid", type=Path, help="Also measure PLAID, with this Python, which has colbert-ai."
+    )
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     faiss.omp_set_num_threads(given.threads)
@@ -194,7 +204,7 @@ def main() -> None:
 
 
 def write(path: Path, documents: int, note: str, results: dict[str, Any]) -> None:
-    """Put these results beside those of other sizes."""
+    """Adds these results to those of other sizes."""
     held = json.loads(path.read_text()) if path.exists() else {}
     name = f"{documents:,} documents of {' and '.join(results)}, threads {torch.get_num_threads()}"
     held[name] = {

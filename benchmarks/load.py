@@ -1,8 +1,8 @@
-"""Load test of `rag-vqa serve`: 200 clients at once, slow clients, endless uploads, many requests.
+"""Load-tests `rag-vqa serve`: 200 clients at once, slow clients, endless uploads, many requests.
 
 The server runs in its own process, over a small knowledge base of the embedded retriever. With the
-embedded reader it measures answers; with `--reader fake`, which writes three words, HTTP alone.
-Knows requests and /proc. Does not know the server's code.
+embedded reader it measures answers. With `--reader fake`, which writes three words, it measures
+only HTTP. Knows requests and /proc. Does not know the server's code.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def memory(pid: int) -> float:
 
 
 def start_server(reader: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """The server, and its address once it is warm."""
+    """Starts a server. Returns it and its address as soon as it is ready."""
     if reader == "fake":
         program = [sys.executable, "-c", SERVE, str(folder / "kb")]
     else:
@@ -84,7 +84,7 @@ def start_server(reader: str, folder: Path) -> tuple[subprocess.Popen[str], str]
 
 
 def watch_health(address: str, done: Any, health: Any) -> None:
-    """Ask /health: 50 times while nothing else is asked, then until `done`."""
+    """Asks /health 50 times while the server is idle, then until `done` is set."""
     with httpx.Client(base_url=address, timeout=60) as asking:
 
         def once() -> float:
@@ -101,15 +101,17 @@ def watch_health(address: str, done: Any, health: Any) -> None:
 
 
 def summarize_seconds(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Median, maximum and count, in milliseconds."""
     taken = sorted(1000 * each for each in seconds)
     return {"median": round(statistics.median(taken), 1), "max": round(taken[-1], 1),
             "n": len(taken)}  # fmt: skip
 
 
 async def ask_at_once(address: str, clients: int) -> dict[str, Any]:
-    """All ask at once, half of them streaming; /health is asked all the while, by a process of
-    its own: this one is busy with its 200 clients."""
+    """Sends all questions at once, half of them streaming.
+
+    Another process asks /health at the same time: this one is busy with its clients.
+    """
 
     async def ask(asking: httpx.AsyncClient, number: int) -> tuple[int, bool]:
         body = {**ASKED, "stream": bool(number % 2)}
@@ -139,7 +141,7 @@ async def ask_at_once(address: str, clients: int) -> dict[str, Any]:
 
 
 async def send_slowly(address: str, clients: int) -> dict[str, Any]:
-    """Clients of a byte a second: half never end their headers, half their body."""
+    """Clients send a byte a second: half never end their headers, half their body."""
     host, _, port = address.removeprefix("http://").partition(":")
 
     async def one(number: int) -> float:
@@ -169,7 +171,7 @@ async def send_slowly(address: str, clients: int) -> dict[str, Any]:
 
 
 async def send_endlessly(address: str, pid: int, megabytes: int) -> dict[str, Any]:
-    """Bodies without length and without end, several at once."""
+    """Sends several bodies at once, without length and without end."""
     host, _, port = address.removeprefix("http://").partition(":")
     before, peak = memory(pid), [memory(pid)]
 
@@ -198,7 +200,7 @@ async def send_endlessly(address: str, pid: int, megabytes: int) -> dict[str, An
 
 
 async def ask_many(address: str, pid: int, requests: int) -> dict[str, Any]:
-    """Questions, 8 at a time, and how memory grows with them; the first tenth is warming up."""
+    """Sends questions, 8 at a time. Returns how memory grows; the first tenth warms up."""
     taken: list[tuple[int, float]] = []
     left = iter(range(requests))
 
@@ -228,7 +230,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.requests < 1000:
-        parser.error("--requests: give 1000 or more, for a slope of memory")
+        parser.error("--requests must be 1000 or more, to measure the slope of memory")
     with tempfile.TemporaryDirectory() as folder:
         server, address = start_server(given.reader, Path(folder))
         try:

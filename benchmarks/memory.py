@@ -1,15 +1,15 @@
-"""Peak memory of readers on a CPU, against what `doctor --fit` predicts.
+"""Compares the peak memory of readers on a CPU with the prediction of `doctor --fit`.
 
-Random models of 400 to 600 million parameters, saved to a temporary folder as users would have
-them, and the embedded reader. Each is loaded in a process of its own, which reads a prompt that
-fills the context and holds all pictures, and watches its memory. It knows how memory is watched.
-It does not know how it is predicted.
+The readers are random models of 400 to 600 million parameters, saved to a temporary folder as users
+would have them, and the embedded reader. Each is loaded in its own process. That process reads a
+prompt that fills the context and holds all pictures, and watches its own memory. Knows how to watch
+memory. Does not know how it is predicted.
 
     python benchmarks/memory.py --json benchmarks/results/memory.json
 
-The formula of rag_vqa/memory.py, and what the program gives back, were made with some of the cases
-before the eyes; the others were measured afterwards. Needs 4 GB of memory, 5 GB of disk and ten
-minutes of one core; less with --only.
+We made the formula of rag_vqa/memory.py, and the program's release of memory, while looking at some
+of the cases; we measured the others afterwards. Needs 4 GB of memory, 5 GB of disk and ten minutes
+of one core; less with --only.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from rag_vqa.checkpoints import embedded_model
 
 @dataclass(frozen=True)
 class Case:
-    """What is loaded, and the prompts that it reads. `fitted`: the formula was made with it."""
+    """A model to load and the prompts that it reads. `fitted`: the formula was made with it."""
 
     model: str
     quantization: str
@@ -70,7 +70,7 @@ CASES = (
 
 
 def probe(folder: str, case: Case) -> dict[str, float]:
-    """In a process of its own: bytes before and at the peak, CPU seconds of reading."""
+    """Bytes before loading and at the peak, and CPU seconds of reading, in this process."""
     import bitsandbytes  # noqa: F401  part of what is there before, wherever it is loaded from
     from PIL import Image
     from transformers import AutoModelForImageTextToText  # noqa: F401
@@ -104,7 +104,7 @@ def probe(folder: str, case: Case) -> dict[str, float]:
 
 
 def status() -> dict[str, float]:
-    """Bytes of this process that no file backs, and that files back, as Linux says."""
+    """Bytes of this process from /proc: anonymous, and mapped from files."""
     text = Path("/proc/self/status").read_text()
     found = re.findall(r"^(RssAnon|RssFile):\s+(\d+) kB", text, re.M)
     return {name: 1024.0 * int(kilobytes) for name, kilobytes in found}
@@ -112,7 +112,7 @@ def status() -> dict[str, float]:
 
 @contextmanager
 def watch_memory() -> Iterator[dict[str, float]]:
-    """The peaks of this process while the block runs, looked at every millisecond."""
+    """Yields the peaks of this process's memory while the block runs, read every millisecond."""
     seen = {"RssAnon": 0.0, "RssFile": 0.0}
     over = threading.Event()
 
@@ -132,7 +132,7 @@ def watch_memory() -> Iterator[dict[str, float]]:
 
 
 def predict_memory(folder: Path, case: Case) -> float:
-    """Bytes of the whole process, as `doctor --fit` computes them."""
+    """Bytes of the whole process, as `doctor --fit` predicts them."""
     from transformers import AutoConfig
 
     from rag_vqa import memory
@@ -147,7 +147,7 @@ def predict_memory(folder: Path, case: Case) -> float:
 
 
 def measure(root: Path, case: Case) -> dict[str, Any]:
-    """One row. The error is of what the reader adds to a process that has imported everything."""
+    """One row. The error counts what the reader adds to a process that has imported everything."""
     folder = root / case.model if case.model != "demo" else embedded_model("reader")
     if not folder.is_dir():
         folder.mkdir()
@@ -174,8 +174,8 @@ def measure(root: Path, case: Case) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", type=Path, help="where the rows are written")
-    parser.add_argument("--only", nargs="+", help="models")
+    parser.add_argument("--json", type=Path, help="Write the rows to this file.")
+    parser.add_argument("--only", nargs="+", help="Measure only these models.")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.probe:

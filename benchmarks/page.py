@@ -1,8 +1,7 @@
-"""The web page of a running server as a browser meets it: paint, bytes, requests. Writes JSON.
+"""Measures the web page of a running server in a browser: paint, bytes, requests. Writes JSON.
 
-It knows a browser with an empty cache, the page's address, and a page of one word, which is visited
-in turn and says how busy the machine is. It does not start the server, and does not look at what is
-on the page.
+The browser starts with an empty cache. In turn, it visits a page of one word, which shows how busy
+the machine is. Does not start the server, and does not look at the page's content.
 
     rag-vqa serve flags.kb &
     python benchmarks/page.py http://127.0.0.1:8000/ --out benchmarks/results/page.json
@@ -23,7 +22,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Milliseconds since the navigation began; bytes of bodies, as they are before any compression.
+# Milliseconds since the navigation began; bytes of bodies before compression.
 MEASURE = """() => {
   const entries = (kind) => performance.getEntriesByType(kind);
   const files = [...entries("navigation"), ...entries("resource")];
@@ -51,7 +50,7 @@ def visit(browser: Browser, address: str) -> dict[str, Any]:
 
 
 class OneWord(BaseHTTPRequestHandler):
-    """The least that a browser can paint."""
+    """Serves the smallest page that a browser can paint."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>x</title><p>word"
@@ -84,14 +83,16 @@ def summary(visits: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("address", help="of the page, with a slash at its end")
+    options.add_argument("address", help="Address of the page, with a slash at its end.")
     options.add_argument("--visits", type=int, default=20)
-    options.add_argument("--note", default="", help="what else ran on the machine")
+    options.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        raise SystemExit(f"no browser: put one of {', '.join(NAMES)} on the path")
+        raise SystemExit(f"no browser found. Install one of {', '.join(NAMES)} on the PATH.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         version = browser.version

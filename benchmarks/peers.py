@@ -1,7 +1,7 @@
-"""What the index engines are measured against: torch in fp32, FAISS over all tokens, PLAID.
+"""Searches to compare the index engines with: torch in fp32, FAISS over all tokens, PLAID.
 
-Each is made of rows in mapped files and gives a search: a query (K, D) and k → k row numbers. It
-does not know our engines nor a clock.
+Each takes rows in mapped files and returns a search: a query (K, D) and k → k row numbers. Does not
+know our engines or a clock.
 """
 
 import json
@@ -28,7 +28,7 @@ Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
 
 
 class Mapped:
-    """Tokens and codes in two files, block by block, as segments of a knowledge base are."""
+    """Tokens and codes in two files, written block by block, like segments of a knowledge base."""
 
     def __init__(self, folder: Path, documents: int, blocks: Iterator[vectors.Half]) -> None:
         self.documents, self.folder = documents, folder
@@ -53,7 +53,7 @@ class Mapped:
 
 
 def torch_fp32(mapped: Mapped) -> Search:
-    """Late interaction in fp32, 256 documents at a time, which is the quickest here."""
+    """Late interaction in fp32, 256 documents at a time, which is the fastest here."""
     rows = torch.empty((mapped.documents, K, D))
     for start in range(0, mapped.documents, BLOCK):
         part = mapped.tokens[start : start + BLOCK]
@@ -72,8 +72,10 @@ def torch_fp32(mapped: Mapped) -> Search:
 
 
 def faiss_tokens(mapped: Mapped) -> Search:
-    """FAISS over all tokens: an inverted file, PER_TOKEN tokens a query token, their documents
-    ranked by the sum of the best, RERANKED of them scored in fp16 by our own kernel."""
+    """FAISS over all tokens: an inverted file that returns PER_TOKEN tokens a query token.
+
+    Ranks their documents by the sum of the best, and rescores RERANKED of them in fp16.
+    """
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(D), D, LISTS, faiss.METRIC_INNER_PRODUCT)
     flat = mapped.tokens.reshape(-1, D)
     rng = np.random.default_rng(0)
@@ -85,7 +87,7 @@ def faiss_tokens(mapped: Mapped) -> Search:
 
     def search(query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         similar, found = index.search(query, PER_TOKEN)
-        floor = similar.min(axis=1)  # what a document that a token did not bring has at most
+        floor = similar.min(axis=1)  # the most that a document can have that a token did not find
         sums = np.zeros(mapped.documents, np.float32)
         for row, ids in enumerate(found):
             there = ids >= 0
@@ -100,10 +102,10 @@ def faiss_tokens(mapped: Mapped) -> Search:
 
 
 def plaid(python: Path, folder: Path, documents: int, queries: NDArray[np.float32]) -> Search:
-    """PLAID in a process of its own: plaid.py says how. Raises RuntimeError where it ends."""
+    """PLAID in its own process (plaid.py). Raises RuntimeError if the process ends."""
     np.save(folder / "queries.npy", queries, allow_pickle=False)
     command = [python, HERE / "plaid.py", folder / "tokens", str(documents)]
-    # Its C++ is compiled at its first start, by tools that lie beside its Python.
+    # It compiles its C++ at the first start, with tools beside its Python.
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         [*map(str, command), str(folder / "queries.npy"), str(folder / "plaid")],
@@ -118,7 +120,7 @@ def plaid(python: Path, folder: Path, documents: int, queries: NDArray[np.float3
         assert process.stdout is not None
         said = process.stdout.readline()
         if not said:
-            raise RuntimeError(f"PLAID ended with {process.wait()}: run {command} by hand")
+            raise RuntimeError(f"PLAID ended with {process.wait()}. To see why, run {command}")
         answer: dict[str, Any] = json.loads(said)
         return answer
 

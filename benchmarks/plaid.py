@@ -1,7 +1,7 @@
-"""PLAID, ColBERT's own engine, over tokens of ours: run by index.py with ColBERT's own Python.
+"""Runs PLAID, ColBERT's own engine, on our tokens; index.py starts it with ColBERT's own Python.
 
-It builds an index of the tokens in a file, then answers queries by number: a line in, a line of
-JSON out. It imports nothing of this repository, as ColBERT pins other versions of everything.
+Builds an index of the tokens in a file, then answers queries by number: a line in, a line of JSON
+out. Imports nothing from this repository, because ColBERT pins other versions of everything.
 (PLAID: Santhanam et al. 2022. Its searcher compiles C++ at its first start.)
 
     python benchmarks/plaid.py TOKENS N QUERIES FOLDER
@@ -27,7 +27,7 @@ BITS, CELLS, THRESHOLD, NDOCS = 8, 4, 0.4, 4096  # as the ReT release sets them
 
 
 class KnownTokens:
-    """Stands for ColBERT's encoder: a passage is a row's number, its tokens are known."""
+    """Replaces ColBERT's encoder: a passage is a row number, and its tokens are known."""
 
     def __init__(self, tokens: Any) -> None:
         self.tokens = tokens
@@ -38,7 +38,7 @@ class KnownTokens:
 
 
 class RowNumbers:
-    """Stands for ColBERT's collection: passages are their own numbers."""
+    """Replaces ColBERT's collection: each passage is its own number."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -58,7 +58,7 @@ class RowNumbers:
 
 
 def build(tokens: Any, config: ColBERTConfig) -> None:
-    """ColBERT's own indexing; only where embeddings come from is another place."""
+    """ColBERT's own indexing, with embeddings from elsewhere."""
     indexer = CollectionIndexer.__new__(CollectionIndexer)
     indexer.verbose, indexer.config = 0, config
     indexer.rank, indexer.nranks, indexer.use_gpu = 0, 1, False
@@ -69,7 +69,7 @@ def build(tokens: Any, config: ColBERTConfig) -> None:
 
 def main() -> None:
     tokens_file, count, queries_file, folder = sys.argv[1:]
-    answers = os.fdopen(os.dup(1), "w")  # ColBERT prints, and the C++ below it does
+    answers = os.fdopen(os.dup(1), "w")  # ColBERT and its C++ code print to stdout
     os.dup2(2, 1)
     torch.set_num_threads(1)
     tokens = np.memmap(tokens_file, np.float16, "r", shape=(int(count), K, D))
@@ -84,7 +84,9 @@ def main() -> None:
     build(tokens, config)
     built = time.perf_counter() - start
     scorer = IndexScorer(config.index_path_, use_gpu=False)
-    ColBERT.try_load_torch_extensions(use_gpu=False)  # its model would have; there is none here
+    ColBERT.try_load_torch_extensions(
+        use_gpu=False
+    )  # ColBERT's model would do this; there is none here
     print(json.dumps({"built": built, "torch": torch.__version__}), file=answers, flush=True)
     for line in sys.stdin:
         number, k = map(int, line.split())

@@ -1,11 +1,11 @@
-"""What others stand on: names, import paths, commands, help, routes, files; as one record.
+"""Records what others depend on: names, import paths, commands, help, routes, files.
 
-It knows where each of these is found, and compares two records: what is gone or changed is lost,
-what is new is not. Prose is left out, so that words may get plainer. The static part takes seconds
-and is compared in the tests; public_files.py runs the product, minutes, for the files on the disk
-and the keys of all JSON.
+Compares two records: an entry that is gone or changed is a loss, a new one is not. Records leave
+out prose, so that texts may change. The static part takes seconds, and the tests compare it.
+public_files.py takes minutes: it runs the product to find the files on disk and the keys of all
+JSON.
 
-    python benchmarks/public_face.py --out face.json              a record of both parts
+    python benchmarks/public_face.py --out face.json              records both parts
     python benchmarks/public_face.py --out face.json --static
     python benchmarks/public_face.py --compare tests/golden/public_face.json face.json
     python benchmarks/public_face.py --against tests/golden/public_face.json
@@ -47,7 +47,7 @@ Record = dict[str, Any]
 
 
 def read_pages() -> str:
-    """All pages of the book, and the examples."""
+    """The text of all documentation pages and examples."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.py")]
     pages += [*(ROOT / "examples").rglob("*.md"), *(ROOT / "examples").rglob("*.sh")]
@@ -58,7 +58,7 @@ def read_pages() -> str:
 
 
 def parameters_of(thing: Any) -> dict[str, str]:
-    """Each parameter of a callable by its name: place, kind and default; annotations left out."""
+    """Position, kind and default of each parameter of a callable, without annotations."""
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
@@ -74,7 +74,7 @@ def parameters_of(thing: Any) -> dict[str, str]:
 
 
 def members_of(kind: type) -> dict[str, Any]:
-    """Public methods with their parameters, public attributes, of a class and of its bases."""
+    """Public attributes and methods, with parameters, of a class and its bases."""
     found: dict[str, Any] = {}
     for name in dir(kind):
         if not name.startswith("_") and not hasattr(object, name):
@@ -86,7 +86,7 @@ def members_of(kind: type) -> dict[str, Any]:
 
 
 def resolve(path: str) -> Any:
-    """What stands at "module:name.name" or "module"; raises where nothing does."""
+    """The object at "module:name.name" or "module". Raises if there is none."""
     module, _, names = path.partition(":")
     found = import_module(module)
     for name in filter(None, names.split(".")):
@@ -95,7 +95,7 @@ def resolve(path: str) -> Any:
 
 
 def describe(path: str) -> dict[str, Any]:
-    """What a path leads to: a module, a class, a function with its parameters, or a value."""
+    """Kind of the object at a path, with its parameters if it can be called."""
     thing = resolve(path)
     if inspect.ismodule(thing):
         return {"is": "module"}
@@ -107,7 +107,7 @@ def describe(path: str) -> dict[str, Any]:
 
 
 def shown_paths(text: str) -> set[str]:
-    """Import paths in the text of pages: of import statements, and dotted names in prose."""
+    """Import paths in the text of pages, from import statements and dotted names in prose."""
     found = set(OWNERS)
     for module, names in re.findall(r"from (rag_vqa[\w.]*) import (\([^)]*\)|[^\n`#;]+)", text):
         for name in re.findall(r"(\w+)(?: as \w+)?", names.strip("()\n ")):
@@ -128,12 +128,12 @@ def is_there(path: str) -> bool:
 
 
 def documented_members(text: str) -> set[str]:
-    """Methods and attributes that the reference has an entry for: "RagVqa.ask"."""
+    """Methods and attributes with an entry in the reference, like "RagVqa.ask"."""
     return set(re.findall(r"^#### `(\w+\.\w+)`$", text, re.M))
 
 
 def record_members(paths: Mapping[str, Any], documented: set[str]) -> dict[str, Any]:
-    """Of each class among the paths, the members that the reference documents."""
+    """The members that the reference documents, of each class among the paths."""
     found: dict[str, Any] = {}
     for path in paths:
         kind = resolve(path)
@@ -171,7 +171,7 @@ def record_errors() -> dict[str, Any]:
 
 
 def command_tree() -> dict[str, Any]:
-    """The command of each verb, "" for the program itself: click's objects."""
+    """click's command of each verb; "" is the program itself."""
     import typer
 
     program = typer.main.get_command(import_module("rag_vqa.cli.app").app)
@@ -187,7 +187,7 @@ def command_tree() -> dict[str, Any]:
 
 
 def describe_parameter(parameter: Any) -> dict[str, Any]:
-    """An option or argument of a verb without its prose."""
+    """An option or argument of a verb, without prose."""
     shown = re.search(r"\[(?:default: )?([\w.,%+-]+)\]\.?$", parameter.help or "")
     kind = parameter.type_descriptor.annotation
     found = {
@@ -229,7 +229,7 @@ def record_help(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_commands(text: str, tree: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Verbs in the text of pages, each with the options that are shown with it."""
+    """Verbs in the text of pages, each with the options that the pages show."""
     found: dict[str, set[str]] = {}
     for line in re.findall(r"rag-vqa ([^\n`]+)", text.replace("\\\n", " ")):
         words = line.split()
@@ -254,8 +254,7 @@ def shown_programs(text: str) -> list[str]:
 
 
 def record_routes() -> dict[str, Any]:
-    """Each route with its methods, and what the schema says of requests: names of models, titles
-    and descriptions left out."""
+    """Each route with its methods and schema, without names of models, titles and descriptions."""
     create_app = import_module("rag_vqa.server.app").create_app
     app = create_app(import_module("rag_vqa.server.service").Service(MagicMock()))
     routes: dict[str, Any] = {}
@@ -277,7 +276,7 @@ def record_routes() -> dict[str, Any]:
 
 
 def inline_references(node: Any, schema: Mapping[str, Any], above: tuple[str, ...] = ()) -> Any:
-    """A part of an OpenAPI schema with its references replaced by what they name."""
+    """A part of an OpenAPI schema with its references replaced by their targets."""
     if isinstance(node, list):
         return [inline_references(each, schema, above) for each in node]
     if not isinstance(node, Mapping):
@@ -299,7 +298,7 @@ def inline_references(node: Any, schema: Mapping[str, Any], above: tuple[str, ..
 
 
 def record_static(text: str) -> Record:
-    """All that is found without a model; `text` is the pages', which show paths and commands."""
+    """All records that need no model; `text` is that of the pages."""
     tree = command_tree()
     presets = json.loads(run_verb("config", "presets", "--json"))
     paths = {path: describe(path) for path in sorted(shown_paths(text))}
@@ -318,13 +317,13 @@ def record_static(text: str) -> Record:
 
 
 def drop_prose(preset: Mapping[str, Any]) -> Record:
-    """A preset's values without what is said about it and about its models."""
+    """A preset's values without its description and its models' notes."""
     models = [{key: row[key] for key in row if key != "note"} for row in preset["models"]]
     return {key: preset[key] for key in preset if key != "about"} | {"models": models}
 
 
 def record_again(old: Mapping[str, Any]) -> Record:
-    """What a record of before names, looked up in the present: pages may have changed since."""
+    """Looks up in the present code what an old record names: pages may have changed since."""
     new = record_static("")
     paths = [path for path in old["imports"] if is_there(path)]
     new["imports"] = {path: describe(path) for path in paths}
@@ -345,7 +344,7 @@ def record_again(old: Mapping[str, Any]) -> Record:
 
 
 def find_losses(old: Any, new: Any, where: str = "") -> list[str]:
-    """What of an old record is gone from a new one, or differs; additions are no loss."""
+    """Entries of an old record that are gone from a new one, or differ. Ignores additions."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found = []
         for key, value in old.items():
@@ -362,14 +361,16 @@ def find_losses(old: Any, new: Any, where: str = "") -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, help="write the record there")
-    parser.add_argument("--static", action="store_true", help="leave out what runs models")
+    parser.add_argument("--out", type=Path, help="Write the record to this file.")
     parser.add_argument(
-        "--folder", type=Path, metavar="NEW", help="keep what the verbs write there"
+        "--static", action="store_true", help="Leave out the part that runs models."
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="NEW", help="Keep what the verbs write in this folder."
     )
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"))
     parser.add_argument(
-        "--against", type=Path, metavar="OLD", help="look up what OLD names; compare"
+        "--against", type=Path, metavar="OLD", help="Look up what OLD names, and compare."
     )
     given = parser.parse_args()
     if given.compare:
@@ -390,7 +391,7 @@ def main() -> None:
 
 
 def report(losses: list[str]) -> int:
-    """Prints what is lost; the exit code."""
+    """Prints the losses. Returns the exit code."""
     print("\n".join(losses) or "Nothing is lost.")
     return int(bool(losses))
 

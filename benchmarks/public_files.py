@@ -1,7 +1,7 @@
-"""What the product leaves on the disk and answers in JSON, found by running it on six small flags.
+"""Records the files and JSON that the product writes, by running it on six small flags.
 
-It knows the verbs that write, their command lines, and how names of files and keys of JSON are made
-plain: digests and numbers are left out. It does not know what is right: public_face.py compares.
+Knows the verbs that write and their command lines. Leaves digests and numbers out of names of files
+and keys of JSON. Does not know what is right: public_face.py compares.
 """
 
 import json
@@ -29,7 +29,7 @@ TRAINING = {
 
 
 def run_verb(*words: str, folder: Path | None = None, fails: bool = False) -> str:
-    """One command line of rag-vqa in a process of its own; what it printed on stdout."""
+    """Runs a rag-vqa command in its own process. Returns its stdout."""
     done = subprocess.run(
         [sys.executable, "-m", "rag_vqa", *words],
         cwd=folder, capture_output=True, text=True,
@@ -41,7 +41,7 @@ def run_verb(*words: str, folder: Path | None = None, fails: bool = False) -> st
 
 
 def shape_of(value: Any) -> Any:
-    """The keys and types of a JSON value; the items of a list as one."""
+    """Keys and types of a JSON value; the items of a list are merged into one."""
     if isinstance(value, Mapping):
         return {plain_name(str(key)): shape_of(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -53,26 +53,26 @@ def shape_of(value: Any) -> Any:
 
 
 def merge_shapes(one: Any, other: Any) -> Any:
-    """The shape of a value that may look like either."""
+    """The shape of a value that may have either shape."""
     if isinstance(one, dict) and isinstance(other, dict):
         return {key: merge_shapes(one.get(key), other.get(key)) for key in {**one, **other}}
     return other if one is None or one in ("NoneType", [], {}) else one
 
 
 def plain_name(name: str) -> str:
-    """A file's or key's name without what differs between runs: digests, numbers."""
+    """A file's or key's name without digests and numbers, which differ between runs."""
     name = re.sub(r"(?<![a-z])[0-9a-f]{8,}(?![a-z])", "HASH", name)
     return re.sub(r"\d+", "0", name)
 
 
 def files_in(folder: Path) -> list[str]:
-    """The names of all files in a folder, numbers and digests made plain, each once."""
+    """Names of all files in a folder without digests and numbers, each once."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return sorted({plain_name(str(file.relative_to(folder))) for file in files})
 
 
 def write_world(folder: Path) -> None:
-    """Documents, questions, training pairs and pictures of six flags, small."""
+    """Writes documents, questions, training pairs and pictures of six small flags."""
     from PIL import Image
 
     colours = {"red": "Redland", "green": "Greenland", "blue": "Bluehill", "white": "Whitecap",
@@ -160,7 +160,7 @@ def record_run(folder: Path) -> Record:
 
 @contextmanager
 def serving(folder: Path, *words: str) -> Iterator[str]:
-    """A running server's address."""
+    """Runs a server and yields its address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -193,7 +193,7 @@ def call(address: str, method: str, path: str, body: Any = None) -> tuple[int, s
 
 
 def record_server(folder: Path) -> dict[str, Any]:
-    """Keys of what the routes of a running server answer, names of its metrics."""
+    """Shapes of the responses of a running server's routes, and names of its metrics."""
     import base64
 
     picture = base64.b64encode((folder / "red.png").read_bytes()).decode()

@@ -1,6 +1,6 @@
-"""Random readers of the true classes, saved as users would have them: for measuring, not reading.
+"""Saves readers of the real classes with random weights, for measurements only.
 
-It knows sizes. It does not know what is measured.
+Knows sizes. Does not know what is measured.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ LLAVA: dict[str, dict[str, Any]] = {
 
 
 def qwen3vl(name: str, folder: Path) -> None:
-    """A Qwen3-VL; its tokenizer has one token a byte."""
+    """Saves a Qwen3-VL; its tokenizer has one token a byte."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -74,7 +74,7 @@ def qwen3vl(name: str, folder: Path) -> None:
 
 
 def llava(name: str, folder: Path) -> None:
-    """A LLaVA with a vision tower of CLIP's kind."""
+    """Saves a LLaVA with a CLIP vision tower."""
     from transformers import (
         CLIPImageProcessorPil,
         CLIPVisionConfig,
@@ -104,7 +104,7 @@ def llava(name: str, folder: Path) -> None:
 
 
 def byte_tokenizer(image: str) -> Any:
-    """One token a byte, and the special ones; its chat template writes `image` for a picture."""
+    """A tokenizer of bytes and special tokens; its chat template writes `image` for a picture."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -125,11 +125,11 @@ def byte_tokenizer(image: str) -> Any:
 
 
 def save(kind: Any, config: Any, folder: Path) -> None:
-    """Random weights in bfloat16, as most checkpoints are."""
+    """Saves random weights in bfloat16, like most checkpoints."""
     import torch
 
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)  # never there in 32 bits, which may be too many
+    torch.set_default_dtype(torch.bfloat16)  # the model is never in memory in 32 bits
     try:
         kind(config).save_pretrained(folder)
     finally:
@@ -137,5 +137,5 @@ def save(kind: Any, config: Any, folder: Path) -> None:
 
 
 def build(name: str, folder: Path) -> None:
-    """The model of that name, into a folder."""
+    """Saves the model of that name into a folder."""
     (qwen3vl if name in QWEN else llava)(name, folder)

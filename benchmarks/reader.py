@@ -1,9 +1,9 @@
-"""How local readers read: batches, first pieces, shared beginnings, `ask` around the model, bytes.
+"""Measures local readers: batches, first token, critic, `ask` outside the models, bytes.
 
-Speed is measured on the embedded reader with its own documents and on a random model of about
-100 million parameters of the same kind; bytes on a random model in the shape of Qwen3-VL-2B. It
-knows readers, a clock and the process's memory. It does not know whether answers are right, and
-downloads nothing. No figure of it is a test.
+Speed is measured on the embedded reader with its own documents, and on a random model of the same
+kind with about 100 million parameters. Bytes are measured on a random model in the shape of
+Qwen3-VL-2B. Knows readers, a clock and the process's memory. Does not know whether answers are
+right, and downloads nothing. No test depends on its figures.
 
     python benchmarks/reader.py --threads 2 --repeats 5 --note "what else was running"
 """
@@ -49,7 +49,7 @@ MOST = 8192  # tokens of a prompt: 20 documents are more than the embedded reade
 
 @contextmanager
 def copy_embedded_reader(scratch: Path) -> Iterator[Path]:
-    """The embedded reader, allowed longer prompts than it was trained for: speed alone counts."""
+    """Yields a copy of the embedded reader that accepts longer prompts; only speed counts here."""
     folder = scratch / "reader"
     shutil.copytree(embedded_models_dir() / "reader", folder)
     config = json.loads((folder / "config.json").read_text())
@@ -59,7 +59,7 @@ def copy_embedded_reader(scratch: Path) -> Iterator[Path]:
 
 
 def save_larger_reader(folder: Path, out: Path) -> Path:
-    """A random LLaVA of about 100 million parameters with the embedded reader's processor."""
+    """Saves a random LLaVA of about 100 million parameters with the embedded reader's processor."""
     shutil.copytree(folder, out)
     config = AutoConfig.from_pretrained(folder)
     config.text_config.update(
@@ -85,7 +85,7 @@ def open_reader(folder: Path, quantization: Any) -> LocalReader:
 
 
 def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[str, Any]:
-    """Seconds of a batch against one by one; where the time goes; whether answers are the same."""
+    """Seconds of a batch and of prompts one by one, also of prefill alone; how many answers agree."""
     times = time_in_turn(
         {
             "one by one": lambda: [reader.generate([prompt]) for prompt in prompts],
@@ -108,16 +108,16 @@ def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[st
 
 
 def prefill(reader: LocalReader, prompts: list[Prompt]) -> None:
-    """Pictures and prompts to inputs, and one pass of the model that gives one token's logits."""
+    """Encodes prompts and runs the model once, for the logits of one token."""
     inputs = reader.encode(prompts)
-    if inputs["attention_mask"].all():  # nothing is padded: attention is quicker without a mask
+    if inputs["attention_mask"].all():  # nothing is padded: attention is faster without a mask
         del inputs["attention_mask"]
     with torch.inference_mode():
         reader.model(**inputs, use_cache=True, logits_to_keep=1)
 
 
 def first_piece(reader: LocalReader, prompt: Prompt, repeats: int) -> dict[str, Any]:
-    """Seconds to the first token that is streamed, against prefill."""
+    """Seconds to the first streamed token, and of prefill."""
     times = time_in_turn(
         {
             "prefill": lambda: prefill(reader, [prompt]),
@@ -129,8 +129,10 @@ def first_piece(reader: LocalReader, prompt: Prompt, repeats: int) -> dict[str, 
 
 
 def critic(rag: RagVqa, query: Query, hits: list[Hit], repeats: int) -> dict[str, Any]:
-    """The filter as it ships, `Critic.judge` of 20 documents, against one choice after the prompt
-    that answers out of all 20; with the documents' pictures, and without them."""
+    """Compares `Critic.judge` of 20 documents with one choice after the prompt that holds all 20.
+
+    Measures both with the documents' pictures and without them.
+    """
     reader, choices = rag.reader, ["yes", "no"]
     judge = Critic(reader)
     bare = [replace(hit, document=replace(hit.document, images=())) for hit in hits]
@@ -173,7 +175,7 @@ def judge_one_by_one(
 def time_around_networks(
     rag: RagVqa, reader: LocalReader, asked: Any, repeats: int
 ) -> dict[str, Any]:
-    """Milliseconds of `ask` in which neither the retriever's nor the reader's network runs."""
+    """Milliseconds of `ask` outside the retriever's and the reader's networks."""
     inside: Seconds = {}
 
     def add_clock(call: Any) -> Any:
@@ -218,7 +220,7 @@ Show = Callable[[str, Any], None]
 
 @contextmanager
 def readers(scratch: Path) -> Iterator[Iterator[tuple[str, RagVqa]]]:
-    """Pipelines over the demo's knowledge base, one at a time: its own reader, and a larger one."""
+    """Yields pipelines over the demo's knowledge base: the embedded reader, then a larger one."""
     with (
         copy_embedded_reader(scratch) as folder,
         build_knowledge_base(
@@ -267,8 +269,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=PARTS, help="one part; the others are kept")
-    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument(
+        "--only", choices=PARTS, help="Measure only this part; keep the others' figures."
+    )
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

@@ -1,8 +1,7 @@
-"""What asking a server costs beside the model: a server that answers at once, in a process of its
-own. Writes JSON.
+"""Measures what a remote reader costs beside the model. Writes JSON.
 
-It knows a clock and the milliseconds of a request. It does not know models: the server reads a
-request to its end, and sends the same answer.
+A server in its own process reads each request to its end and always sends the same answer at once.
+Knows a clock and the milliseconds of a request. Does not know models.
 
     python benchmarks/remote.py --out benchmarks/results/remote.json
 """
@@ -63,7 +62,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 def prompts(count: int, kind: str) -> list[Prompt]:
-    """3 documents of 500 characters; with a photograph of the demo's size, or of a camera's."""
+    """Prompts of 3 documents of 500 characters, without a photo, with a small or a large one."""
     text = "\n".join(f"[{n}] " + "The capital of Jamaica is Kingston. " * 14 for n in (1, 2, 3))
     parts: list[Any] = [TextPart("Answer briefly.", True, "system"), TextPart(text)]
     sizes = {"small photo": (320, 240), "large photo": (1600, 1200)}
@@ -75,9 +74,9 @@ def prompts(count: int, kind: str) -> list[Prompt]:
 
 
 def measure_kind(address: str, kind: str, count: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds a request, on the clock and of this process's threads; medians and repeats.
+    """Milliseconds a request, in wall time and CPU time of this process: medians and repeats.
 
-    "client alone": the openai client puts the same bodies, which were made before.
+    "client alone": the openai client sends the same bodies, made beforehand.
     """
     asked = prompts(count, kind)
     client = OpenAI(base_url=address, api_key="none", max_retries=0)
@@ -113,7 +112,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--requests", type=int, default=100)
     options.add_argument("--repeats", type=int, default=5)
-    options.add_argument("--note", default="", help="what else ran on the machine")
+    options.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     options.add_argument("--out", type=Path)
     options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()

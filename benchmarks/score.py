@@ -1,10 +1,10 @@
-"""Seconds that scoring 73,620 InfoSeek answers takes, as many as the validation split has.
+"""Times the scoring of 73,620 InfoSeek answers, as many as the validation split has.
 
     python benchmarks/score.py [--repeats 5] [--json OUT]
 
-Rows are the golden ones, again and again under new ids: files to result (`eval score infoseek`
+Repeats the golden rows under new ids. Times three things: files to result (`eval score infoseek`
 without starting Python), the scorer of a run over Examples, and retrieval metrics over rankings of
-100 documents. It says how long, not whether it is right: the tests do.
+100 documents. Does not check the scores: the tests do.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def read_rows(name: str) -> list[dict[str, Any]]:
 
 
 def rows() -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """(prediction, reference, type) of each question, ids made new."""
+    """(prediction, reference, type) of each question, with new ids."""
     references = {row["data_id"]: row for row in read_rows("infoseek_references.jsonl")}
     types = {row["data_id"]: row for row in read_rows("infoseek_qtypes.jsonl")}
     known = [row for row in read_rows("infoseek_predictions.jsonl") if row["data_id"] in references]
@@ -72,7 +72,7 @@ def score_rankings(rankings: list[list[str]]) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)

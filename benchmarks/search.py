@@ -1,11 +1,11 @@
-"""What the two options of a search, words beside late interaction and pages first, change.
+"""Measures what two search options change: `hybrid` (BM25 too) and `sections` (pages first).
 
     python benchmarks/search.py [--half dev] [--documents 20000] [--json OUT]
 
-It knows the demo's flags, the same facts and questions in German, a clock. Of flags the embedded
-retriever finds, of the half named, which document is first and among five; intervals are
-bootstrapped over countries. Of `--documents` synthetic documents with random tokens it is timed
-what a query costs in search itself, without its encoding; no figure of it is a test.
+Measures recall@1 and recall@5 of the embedded retriever on flags of one half, in English and with
+the same facts and questions in German; intervals are bootstrapped over countries. Then times
+queries, without their encoding, over `--documents` synthetic documents with random tokens. No test
+depends on its figures.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from rag_vqa.types import Document, Example, Passage, Query
 # Hybrid and sections of each way of searching.
 WAYS = {"plain": (False, False), "sections": (False, True), "hybrid": (True, False),
         "hybrid, sections": (True, True)}  # fmt: skip
-# One attribute of each section: how a document says it, how it is asked of a photo, and by name.
+# One attribute of each section: how a document states it, and how a question asks for it.
 GERMAN = {
     "highest_point": ("Der höchste Berg heißt {}.", "Wie heißt der höchste Berg"),
     "languages": ("Die Amtssprache ist {}.", "Welche Amtssprache gilt in"),
@@ -56,7 +56,7 @@ WORDS = 50_000  # of the synthetic vocabulary, of which the n-th is n times rare
 
 
 def german_documents() -> list[Document]:
-    """A section of each country in German, with its flag; names stay as they are."""
+    """Sections of each country in German, with its flag; names stay as they are."""
     entities = {entity.id: entity for entity in real_entities().values()}
     found = []
     for document in real_documents():
@@ -70,7 +70,7 @@ def german_documents() -> list[Document]:
 
 
 def german_examples(half: str, named: bool) -> list[Example]:
-    """A question on each of them: of a photo of the flag, or of the country by its name."""
+    """A question on each German section, with a photo of the flag or with the country's name."""
     found = []
     for code in (code for code in country_codes() if split_of(code) == half):
         entity = real_entities()[code]
@@ -86,7 +86,7 @@ def german_examples(half: str, named: bool) -> list[Example]:
 
 
 def measure_recall(kb: KnowledgeBase, asked: Sequence[Example]) -> dict[str, Any]:
-    """Recall of each way, with intervals, and of its difference to the plain one."""
+    """Recall of each way and its difference to the plain one, with intervals."""
     clusters = [example.id.partition("/")[0] for example in asked]
     result: dict[str, Any] = {"n": len(asked), "countries": len(set(clusters))}
     right: dict[str, dict[int, NDArray[np.float64]]] = {}
@@ -111,7 +111,7 @@ def measure_recall(kb: KnowledgeBase, asked: Sequence[Example]) -> dict[str, Any
 
 
 class RandomEncoder:
-    """Encodes nothing: tokens of the demo's shape by chance, so that its time is none."""
+    """Draws random tokens of the demo's shape instead of encoding, in almost no time."""
 
     source, revision, options, fingerprint = "random", None, {}, "0" * 64
     instruction, K, D, window = "", 32, 128, 77
@@ -132,7 +132,7 @@ class RandomEncoder:
 
 
 def time_queries(documents: int, folder: Path, queries: int = 30) -> dict[str, Any]:
-    """Seconds of the build and of the first hybrid search, and medians of a query, in turn."""
+    """Seconds of the build and of the first searches, and median milliseconds a query."""
     rng = np.random.default_rng(0)
     weights = 1 / np.arange(1, WORDS + 1)
     weights /= weights.sum()
@@ -161,7 +161,7 @@ def time_queries(documents: int, folder: Path, queries: int = 30) -> dict[str, A
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", choices=("dev", "test"), default="test")
     parser.add_argument("--documents", type=int, default=20_000)

@@ -1,9 +1,9 @@
-"""How many questions a server's engine answers, one after another and 16 at once, with the demo's
-models at default settings.
+"""Measures questions a second of a server's engine, one after another and 16 at once.
 
-Knows the engine, its clients and a clock. Does not measure HTTP. All questions differ, their
-pictures are bytes of files, and a client asks its next question as soon as the last one is
-answered. Both ways are measured in turn. No figure of it is a test.
+The engine runs the demo's models at default settings. All questions differ, their pictures are
+bytes of files, and a client asks its next question as soon as it has an answer. Both ways are
+measured in turn. Knows the engine, its clients and a clock. Does not measure HTTP. No test depends
+on its figures.
 
     python benchmarks/serve.py --note "what else was running"
 """
@@ -41,7 +41,7 @@ DEPTH = 3  # of the preset "demo"
 
 
 def questions(count: int) -> list[Question]:
-    """Of the development half, each another photo, in an order of no country's."""
+    """Questions of the development half, each with another photo, in random order."""
     drawn = example_questions("dev")
     random.Random(0).shuffle(drawn)
     return [
@@ -51,7 +51,7 @@ def questions(count: int) -> list[Question]:
 
 
 async def ask_all(engine: Engine, asked: list[Question], clients: int) -> dict[str, Any]:
-    """All questions, asked by this many clients: seconds in total, and of each question."""
+    """Asks all questions with this many clients. Returns seconds in total and of each question."""
     left, each = iter(asked), []
 
     async def client() -> None:
@@ -112,7 +112,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     with (

@@ -1,7 +1,7 @@
-"""What the store costs beside the model: opening, bytes, syncing, memory. Writes JSON.
+"""Measures what the store costs beside the model: opening, bytes, syncing, memory. Writes JSON.
 
-The encoder is a stand-in of a fixed cost a passage (it sleeps), so that what is measured is the
-store and not a model. It knows sizes and a clock. It does not know retrieval.
+A stand-in replaces the encoder and sleeps a fixed time a passage, so that the figures show the
+store and not a model. Knows sizes and a clock. Does not know retrieval.
 
     python benchmarks/store.py --out benchmarks/results/store.json
 """
@@ -30,7 +30,7 @@ WORDS = 45  # of a document, of one window: 280 characters
 
 
 class Encoder:
-    """Unit tokens out of a seeded table; each passage costs `seconds`."""
+    """Returns unit tokens from a seeded table; each passage takes `seconds`."""
 
     source, revision, fingerprint, instruction = "stand-in", None, "0" * 64, ""
     options: Mapping[str, str | bool] = {}
@@ -54,7 +54,7 @@ class Encoder:
 
 
 def documents(number: int, changed: int = 0) -> Iterator[dict[str, Any]]:
-    """The first `changed` of them have other text."""
+    """Yields documents; the first `changed` of them have other text."""
     for n in range(number):
         text = f"{'Now' if n < changed else 'Then'} {n} " + "lorem " * WORDS
         yield {"id": f"doc-{n:08}", "text": text, "title": f"Title {n}",
@@ -62,7 +62,7 @@ def documents(number: int, changed: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def time_call(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
-    """Seconds on the wall and of this process' CPU: the second hardly sees other work."""
+    """Wall and CPU seconds of this process; other work hardly changes the latter."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}, result
@@ -85,7 +85,7 @@ def measure_build(path: Path, number: int, keep_tokens: bool) -> dict[str, Any]:
 
 
 def anonymous_mb() -> float:
-    """Of this process now, without mapped files (Linux)."""
+    """Memory of this process now, without mapped files (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
@@ -118,7 +118,7 @@ def measure_syncing(path: Path, number: int, changed: int, seconds: float) -> di
         "seconds_a_passage": seconds,
         "full_build": full,
         "sync": synced,
-        # Of this process' time and the encoder's: waiting for other work is left out.
+        # Counts this process' CPU time and the encoder's sleep, no waits for other work.
         "sync_share_of_build": (
             (synced["cpu"] + changed * seconds) / (full["cpu"] + number * seconds)
         ),
@@ -126,7 +126,7 @@ def measure_syncing(path: Path, number: int, changed: int, seconds: float) -> di
 
 
 def run_in_process(folder: Path, *job: object) -> Any:
-    """One measurement in a process of its own: memory is counted from nothing."""
+    """Figures of one job in its own process, so that its memory is its own."""
     command = [sys.executable, __file__, "--folder", str(folder), "--job", json.dumps(job)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -145,11 +145,19 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--synced", type=int, default=40_000)
     parser.add_argument("--changed", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.01, help="of the encoder, a passage")
+    parser.add_argument(
+        "--seconds", type=float, default=0.01, help="Seconds that the encoder takes a passage."
+    )
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--folder", type=Path, help="where there is room; by default a new one")
-    parser.add_argument("--out", type=Path, help="a file for the JSON; else it is printed")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument(
+        "--folder", type=Path, help="Write into this folder instead of a temporary one."
+    )
+    parser.add_argument(
+        "--out", type=Path, help="Write the JSON to this file instead of printing it."
+    )
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:

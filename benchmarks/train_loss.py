@@ -1,10 +1,10 @@
-"""Training on a CPU: what the loss takes at a large batch, and a step, against plain code.
+"""Compares training on a CPU with plain code: the loss at a large batch, and a whole step.
 
-Two questions. `loss`: seconds and peak memory of forward and backward of the symmetric loss, in the
-naive form (one einsum, one maximum, autograd) and in ours, each in a process of its own. `step`:
-encoder, loss and backward in the shape of the embedded retriever on random inputs, first as one
-would write it, then with one thing after the other that ours does. It knows both ways and a clock.
-It does not know data, optimizers or how well anything is learned.
+`loss`: seconds and peak memory of the symmetric loss, forward and backward. The naive form (one
+einsum, one maximum, autograd) and ours each run in their own process. `step`: encoder, loss and
+backward in the shape of the embedded retriever on random inputs. The first way is plain code; each
+further way adds one change of ours. Knows both ways and a clock. Does not know data, optimizers or
+how well a model learns.
 
     python benchmarks/train_loss.py --threads 1 --repeats 5
 
@@ -39,11 +39,11 @@ EMBEDDED = Path(__file__).parents[1] / "rag_vqa" / "demo" / "models" / "retrieve
 RESULTS = Path(__file__).parent / "results" / "train_loss.json"
 TOKENS, WIDTH = 32, 128
 PAIRS, PICTURES, LENGTH = 96, 48, 48  # of a step: two pairs a picture, tokens of a text
-TINY = 1e-30  # as a mask: counts for nothing, and yet the tower runs
+TINY = 1e-30  # as a mask: changes no sum, and yet the tower runs
 
 
 def naive_loss(queries: Tensor, passages: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-    """(B, K, D) twice → the symmetric loss, with every similarity held at once."""
+    """(B, K, D) twice → the symmetric loss, with all similarities in memory at once."""
     scores = torch.einsum("qkd,nld->qnkl", queries, passages).amax(dim=-1).sum(dim=-1) * scale
     truth = torch.arange(len(scores))
     return (F.cross_entropy(scores, truth) + F.cross_entropy(scores.T, truth)) / 2
@@ -57,7 +57,7 @@ LOSSES = {"naive": naive_loss, "ours": our_loss}
 
 
 def measure_loss(way: str, pairs: int, repeats: int) -> dict[str, Any]:
-    """Seconds of each repeat and the memory that all of them took at most, in this process."""
+    """Seconds of each repeat and the peak memory of all of them, in this process."""
     torch.manual_seed(0)
     queries, passages = (
         F.normalize(torch.randn(pairs, TOKENS, WIDTH), dim=-1).requires_grad_() for _ in range(2)
@@ -89,7 +89,7 @@ def run_in_process(way: str, pairs: int, repeats: int, threads: int) -> dict[str
 
 
 def random_batch(pictures_of_passages: bool) -> Batch:
-    """Two pairs a picture; passages with pictures of their own, likewise, or of text alone."""
+    """A batch with two pairs a picture; passages have pictures of their own, or text alone."""
 
     def side(pictures: bool) -> dict[str, Tensor]:
         ids = torch.randint(3, 1800, (PAIRS, LENGTH))
@@ -110,7 +110,7 @@ def random_batch(pictures_of_passages: bool) -> Batch:
 
 
 def unshare_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same rows with a picture each, black where there is none, as plain code has them."""
+    """The same rows with a picture each, as in plain code; black if an item has none."""
     plain = dict(inputs)
     index = plain.pop("image_index", None)
     black = torch.zeros(1, 3, 64, 64).expand(PAIRS, -1, -1, -1)
@@ -120,7 +120,7 @@ def unshare_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drop_absent_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A side that shows no picture, without any."""
+    """Removes the pictures from a side if it shows none."""
     if bool((inputs["image_mask"] > TINY).any()):
         return inputs
     rest = {name: tensor for name, tensor in inputs.items() if name != "pixel_values"}
@@ -128,7 +128,7 @@ def drop_absent_pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ways(module: DualEncoder, batch: Batch) -> dict[str, Callable[[], Tensor]]:
-    """Plain code, then one change after the other; the last is `gradients` as training calls it."""
+    """Plain code, then one change after the other; the last calls `compute_gradients`."""
     query, passage = dict(batch.query), dict(batch.passage)
     plain = unshare_pictures(query), unshare_pictures(passage)
     skipped = plain[0], drop_absent_pictures(plain[1])
@@ -155,24 +155,28 @@ def ways(module: DualEncoder, batch: Batch) -> dict[str, Callable[[], Tensor]]:
 
 
 def measure_steps(pictures_of_passages: bool, repeats: int) -> dict[str, Any]:
-    """Seconds of each way. Raises RuntimeError where the ways do not have the same loss."""
+    """Seconds of each way. Raises RuntimeError if the ways have different losses."""
     torch.manual_seed(0)
     module = DualEncoder(RetrieverModel(RetrieverConfig.from_pretrained(EMBEDDED))).train()
     calls = ways(module, random_batch(pictures_of_passages))
     losses = {name: float(call()) for name, call in calls.items()}
     apart = {name: abs(loss - losses["plain"]) for name, loss in losses.items()}
     if max(apart.values()) > 0.05 or max(v for k, v in apart.items() if k != "bfloat16") > 1e-3:
-        raise RuntimeError(f"the ways are not the same work: losses {losses}")
+        raise RuntimeError(f"the ways do not compute the same loss: {losses}")
     return {"losses": losses, **time_in_turn(calls, repeats)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=1024, help="of the loss alone")
+    parser.add_argument(
+        "--pairs", type=int, default=1024, help="Number of pairs to measure the loss with."
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only-loss", choices=LOSSES, help="print one way's figures and end")
-    parser.add_argument("--note", default="", help="kept with the figures: what else was running")
+    parser.add_argument("--only-loss", choices=LOSSES, help="Print one way's figures and exit.")
+    parser.add_argument(
+        "--note", default="", help="Keep this note with the figures: what else was running."
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.only_loss:

@@ -1,8 +1,9 @@
-"""The demo's query side tuned on few pairs, for questions that it was not trained to understand.
+"""Tunes the demo's query side on few pairs, for questions that it was not trained to understand.
 
-The questions are the demo's, asked in German; documents stay English. Countries are invented, and
-differ between the pairs and the test. Beside what `rag-vqa train --pairs` says of its own
-held-out fifth: recall of a test of other countries, before and after, with paired intervals.
+The questions are the demo's in German; documents stay English. Countries are invented, and differ
+between the pairs and the test. The result holds what `rag-vqa train --pairs` reports on its own
+held-out fifth. It also holds recall on a test with other countries, before and after, with paired
+intervals.
 """
 
 import argparse
@@ -61,7 +62,7 @@ GERMAN = {
 
 
 def pairs(folder: Path, count: int, seed: int) -> Path:
-    """`count` questions, five a country, with their documents, as a file of pairs."""
+    """Writes a file of pairs: `count` questions, five a country, with their documents."""
     folder.mkdir(parents=True)
     path = folder / "pairs.jsonl"
     with path.open("w", encoding="utf-8") as file:
@@ -71,7 +72,7 @@ def pairs(folder: Path, count: int, seed: int) -> Path:
 
 
 def rows(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
-    """Questions on one invented country after another."""
+    """Yields questions on one invented country after another."""
     rng = np.random.default_rng([seed, 2024])
     place = 0
     while True:
@@ -96,7 +97,7 @@ def rows(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def compare_checkpoints(start: str, tuned: Path, file: Path) -> TuningResult:
-    """Ranks of a file's pairs by both checkpoints."""
+    """Ranks of a file's pairs with both checkpoints."""
     ranks = []
     for checkpoint in (start, str(tuned)):
         encoder = Encoder.load(checkpoint, device="cpu")
@@ -110,7 +111,7 @@ def compare_checkpoints(start: str, tuned: Path, file: Path) -> TuningResult:
 
 
 def measure_tuning(folder: Path, size: int, seed: int) -> dict[str, Any]:
-    """One tuning, and both measurements of it."""
+    """Tunes once. Returns the figures of the held-out fifth and of the test."""
     file = pairs(folder / f"pairs-{size}", size, seed)
     test = folder / "test" / "pairs.jsonl"
     started = time.monotonic()
@@ -133,7 +134,7 @@ def measure_tuning(folder: Path, size: int, seed: int) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The table of docs/training.md."""
+    """The table in docs/training.md."""
     lines = [
         "| pairs | recall | before | after | difference, 95% | kept | seconds |",
         "|---|---|---|---|---|---|---|",

@@ -1,8 +1,8 @@
-"""Vectors that the index benchmark searches: the demo retriever's, and invented ones.
+"""Makes the vectors that the index benchmark searches: the demo retriever's, and synthetic ones.
 
-It knows three sources: documents of invented countries encoded by the bundled retriever, their
-expansion by a perturbation, and a synthetic set of several aspects a document. All are seeded. It
-does not know engines or clocks.
+Knows three sources: documents of invented countries encoded by the bundled retriever, noisy copies
+of these, and a synthetic set of several aspects a document. All are seeded. Does not know engines
+or clocks.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Vectors:
 
 
 def demo_vectors(documents: int, queries: int, cache: Path, seed: int = 0) -> Vectors:
-    """The demo retriever's tokens of invented documents, made once and kept under `cache`."""
+    """The demo retriever's tokens of invented documents, cached in the folder `cache`."""
     encoder = Encoder.load("demo", device="cpu", batch_size=64)
     stem = f"real-{documents}-{queries}-{seed}-{encoder.fingerprint[:12]}"
     files = cache / f"{stem}-tokens.npy", cache / f"{stem}-queries.npy"
@@ -78,7 +78,7 @@ def _query(country: Country, rng: np.random.Generator) -> Query:
 
 
 def expand_vectors(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[Half]:
-    """Blocks of tokens: the vectors themselves, then copies of theirs until `documents` are there.
+    """Yields blocks of tokens: the vectors themselves, then noisy copies, `documents` in all.
 
     A copy of a document takes each of its tokens, adds Gaussian noise of SPREAD times the standard
     deviation that tokens of the same place have over all documents, and is brought to unit length.
@@ -96,10 +96,11 @@ def expand_vectors(vectors: Vectors, documents: int, seed: int = 1) -> Iterator[
 
 
 def aspect_vectors(documents: int, queries: int, seed: int = 7) -> tuple[Iterator[Half], Half]:
-    """Documents of four meanings each, eight tokens a meaning; queries about one or two of them.
+    """Synthetic documents of four meanings each, eight tokens a meaning, and their queries.
 
-    A meaning is one of documents / 4 topics; a topic lies near one of 64 areas, so that documents
-    may resemble a query by the areas of their other meanings. Nothing was tuned on this.
+    A query is about one or two meanings of a document. A meaning is one of documents / 4 topics. A
+    topic lies near one of 64 areas, so that documents may resemble a query by the areas of their
+    other meanings. Nothing was tuned on this.
     """
     rng = np.random.default_rng(seed)
     areas = _unit(rng.standard_normal((64, D), np.float32))

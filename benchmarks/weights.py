@@ -1,6 +1,6 @@
-"""Bytes of a quantised model: a random one in the shape of Qwen3-VL-2B, against its shapes.
+"""Compares the bytes of a quantised random model, in the shape of Qwen3-VL-2B, with its shapes.
 
-It knows shapes and the process's memory. It does not know speed, prompts or published weights.
+Knows shapes and the process's memory. Does not know speed, prompts or published weights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ QWEN3_VL_2B = {
 
 
 def layer_bytes(model: Any) -> dict[str, float]:
-    """Bytes of the quantised linear layers, over what they take in bfloat16."""
+    """Bytes of the quantised linear layers, and their ratio to bfloat16."""
     layers = nn.ModuleList(part for part in model.modules() if isinstance(part, Linear4bit))
     weights = [layer.weight for layer in layers]
     taken = sum(weight_bytes(nn.ParameterList([weight]))["nf4"] for weight in weights)
@@ -58,7 +58,7 @@ def layer_bytes(model: Any) -> dict[str, float]:
 
 
 def measure_two_billion(scratch: Path) -> dict[str, Any]:
-    """A random model in the shape of Qwen3-VL-2B: bytes in nf4 against what its shapes say."""
+    """Bytes in nf4 of a random model in the shape of Qwen3-VL-2B, measured and computed."""
     config = Qwen3VLConfig(**QWEN3_VL_2B)
     folder = scratch / "two-billion"
     torch.manual_seed(0)
@@ -87,11 +87,11 @@ def measure_two_billion(scratch: Path) -> dict[str, Any]:
 
 
 def layer_name(module: str) -> str:
-    """A module's name with its numbers as *, so that layers are named once."""
+    """A module's name with numbers replaced by *, so that each kind of layer appears once."""
     return ".".join("*" if part.isdigit() else part for part in module.split("."))
 
 
 def anonymous_bytes() -> int:
-    """Bytes of this process that no file stands behind."""
+    """Bytes of this process that are not mapped from files."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
