@@ -113,8 +113,8 @@ class MadeQuestions:
     name: str = "made"
     split: str = "test"
     scorer: str = "text"
-    missing: str = "fail"
-    skipped: int = 0
+    missing_policy: str = "fail"
+    skipped_count: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
     def examples(self) -> Iterator[Example]:
