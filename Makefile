@@ -1,6 +1,6 @@
-# Each target makes .venv and installs what it needs by itself: start with `make demo`.
-#   PYTHON=python3.12   the Python that .venv is made with, 3.11 or newer
-#   TORCH_ARGS=…        for pip, where torch comes from: see the README
+# Each target creates .venv and installs what it needs. Start with `make demo`.
+#   PYTHON=python3.12   the Python for .venv, 3.11 or newer
+#   TORCH_ARGS=…        arguments for pip to find torch, see the README
 PYTHON ?= python3
 TORCH_ARGS ?=
 
@@ -18,12 +18,12 @@ demo: .venv/stamp-cpu
 test: .venv/stamp-dev
 	$(BIN)/python -m pytest
 
-# Minutes to hours: the long forms of the fault tests, and a cluster of two Ray nodes.
+# Takes minutes to hours: the long fault tests, and a cluster of two Ray nodes.
 nightly: .venv/stamp-dev
 	$(PIP) -e '.[cpu,dev,ray]'
 	$(BIN)/python -m pytest -m nightly --timeout 0
 
-# What CI runs.
+# CI runs this.
 check: .venv/stamp-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,12 +35,12 @@ format: .venv/stamp-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Writes the tree of files in docs/layout.md and docs/reference.md from the modules' docstrings.
+# Writes docs/reference.md and the tree of files in docs/layout.md from the docstrings.
 readme: .venv/stamp-dev
 	$(BIN)/python .ci/tree.py
 	$(BIN)/python .ci/reference.py
 
-# Hours on a CPU; goes on where it was interrupted.
+# Takes hours on a CPU; continues where it was interrupted.
 demo-models: .venv/stamp-cpu
 	$(BIN)/python -m rag_vqa.demo.train_tower --out build/tower
 	$(BIN)/rag-vqa train --config rag_vqa/demo/retriever.yaml
@@ -55,10 +55,10 @@ clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch by itself and first: only it is asked for from the index that TORCH_ARGS names.
+# Installs torch first and alone: only torch comes from the index that TORCH_ARGS names.
 .venv/stamp-torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is not there or older than 3.11. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	  { echo "$(PYTHON) is missing or older than 3.11. Use another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv, once. torch is the largest part; this takes minutes."
 	$(PIP) $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"

@@ -1,7 +1,7 @@
-"""Writes docs/reference.md: what the public names say of themselves, out of their docstrings.
+"""Writes docs/reference.md from the docstrings of the public names.
 
-It knows which names are public and how a docstring becomes Markdown. It does not know what any of
-them does. `make readme` runs it; tests/test_readme.py says when that is due.
+Knows which names are public and how a docstring becomes Markdown. Does not know what they do. `make
+readme` runs it; tests/test_readme.py fails if the page is out of date.
 """
 
 import inspect
@@ -71,14 +71,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
 }
 INTRO = """# Python reference
 
-Written by `make readme` out of the docstrings. `from rag_vqa import …` gives `RagVqa`,
-`KnowledgeBase`, `Query`, `Document`, `Hit` and `Answer`; the others are imported from the module
-that stands beside them.
+`make readme` writes this page from the docstrings. Import `RagVqa`, `KnowledgeBase`, `Query`,
+`Document`, `Hit` and `Answer` with `from rag_vqa import …`. Import the others from the module that
+their entry shows.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """The Markdown of the whole page."""
     lines = [INTRO]
     for chapter, names in PUBLIC.items():
         lines += [f"## {chapter}\n", *(line for name in names for line in _entry(name))]
@@ -88,26 +88,26 @@ def page() -> str:
 def _entry(name: str) -> Iterator[str]:
     module, _, attribute = name.partition(":")
     home = import_module(f"rag_vqa.{module}")
-    if not attribute:  # a module whose first lines are the documentation
+    if not attribute:  # the docstring of the module is the documentation
         yield f"`rag_vqa.{module}`\n"
-        yield _fenced(inspect.getdoc(home) or "")
+        yield _code_block(inspect.getdoc(home) or "")
         return
     thing = getattr(home, attribute)
     yield f"### `{attribute}`\n"
     yield f"`from rag_vqa.{module} import {attribute}`\n"
     if not getattr(thing, "_is_protocol", False):
-        yield _fenced(f"{attribute}{_signature(thing)}")
-    yield _fenced(_said(thing))
+        yield _code_block(f"{attribute}{_signature(thing)}")
+    yield _code_block(_docstring(thing))
     if inspect.isclass(thing) and not is_dataclass(thing):
         for method, value in _methods(thing):
             yield f"#### `{attribute}.{method}`\n"
             if callable(value):
-                yield _fenced(f"{method}{_signature(value)}")
-            yield _fenced(_said(value))
+                yield _code_block(f"{method}{_signature(value)}")
+            yield _code_block(_docstring(value))
 
 
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Its own public methods and properties, in the order of the source."""
+    """Public methods and properties of the class itself, in the order of the source."""
     for name, value in vars(kind).items():
         if isinstance(value, (classmethod, staticmethod)):
             value = value.__func__
@@ -116,9 +116,11 @@ def _methods(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _signature(thing: Any) -> str:
-    """As it is written, a parameter a line where it would be long; defaults without a text: `…`."""
+    """The signature on one line, or a parameter a line if it is long; `…` for odd defaults."""
     signature = inspect.signature(thing)
-    told = [_parameter(p) for p in _own(thing, signature) if p.name not in ("self", "cls")]
+    told = [
+        _parameter(p) for p in _own_parameters(thing, signature) if p.name not in ("self", "cls")
+    ]
     alone = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     if alone and not any(re.match(r"\*\w", p) for p in told):
         told.insert([p.partition(":")[0] for p in told].index(alone[0]), "*")
@@ -130,8 +132,8 @@ def _signature(thing: Any) -> str:
     return "\n".join(["(", *(f"    {parameter}," for parameter in told), ")"]) + ending
 
 
-def _own(thing: Any, signature: inspect.Signature) -> list[inspect.Parameter]:
-    """Of a configuration only the fields of its own: transformers adds a dozen to each."""
+def _own_parameters(thing: Any, signature: inspect.Signature) -> list[inspect.Parameter]:
+    """Parameters; of a configuration only its own, because transformers adds a dozen to each."""
     own = vars(thing).get("__annotations__", {}) if hasattr(thing, "model_type") else None
     return [p for p in signature.parameters.values() if own is None or p.name in own]
 
@@ -153,11 +155,11 @@ def _annotation(annotation: Any) -> str:
     return re.sub(r"[\w.]+\.(?=[A-Z]\w+)", "", told)
 
 
-def _said(thing: Any) -> str:
+def _docstring(thing: Any) -> str:
     return inspect.getdoc(thing) or ""
 
 
-def _fenced(text: str) -> str:
+def _code_block(text: str) -> str:
     return f"```text\n{text}\n```\n" if text else ""
 
 

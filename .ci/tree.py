@@ -1,7 +1,7 @@
-"""Writes the tree of files in docs/layout.md: each module with the first sentence of its header.
+"""Writes the tree of files in docs/layout.md, each module with the first sentence of its docstring.
 
-Knows where the modules lie and the two marks in the page. Does not know what they do.
-`make readme` runs it; tests/test_readme.py says when that is due.
+Knows the folders of modules and the two marks in the page. Does not know what the modules do.
+`make readme` runs it; tests/test_readme.py fails if the page is out of date.
 """
 
 import ast
@@ -15,7 +15,7 @@ WIDTH = 26  # of the column of names
 
 
 def tree(root: Path = ROOT) -> str:
-    """One line a module, folders before their files, in the order of the alphabet."""
+    """A line for each module; a folder comes before its files, names in alphabetical order."""
     return "\n".join(line for name in FOLDERS for line in _folder(root / name, 0))
 
 
@@ -34,7 +34,7 @@ def _folder(folder: Path, depth: int) -> Iterator[str]:
         if file.name != "__init__.py":
             yield _line(file.name, _about(file), depth + 1)
     for inner in sorted(folder.iterdir()):
-        # Links are the folders beside this one, seen from the namespace.
+        # Links lead to the three folders beside rag_vqa; those have a tree of their own.
         if (inner / "__init__.py").is_file() and not inner.is_symlink():
             yield from _folder(inner, depth + 1)
 

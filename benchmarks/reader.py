@@ -85,7 +85,7 @@ def open_reader(folder: Path, quantization: Any) -> LocalReader:
 
 
 def batches(reader: LocalReader, prompts: list[Prompt], repeats: int) -> dict[str, Any]:
-    """Seconds of a batch and of prompts one by one, also of prefill alone; how many answers agree."""
+    """Seconds of a batch and of single prompts, also of prefill alone; how many answers agree."""
     times = time_in_turn(
         {
             "one by one": lambda: [reader.generate([prompt]) for prompt in prompts],

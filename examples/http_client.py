@@ -1,4 +1,4 @@
-"""Ask a rag-vqa server with OpenAI's own client, streaming.
+"""Asks a rag-vqa server with OpenAI's own client and streams the answer.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 rag-vqa serve flags.kb
@@ -14,7 +14,7 @@ from openai import OpenAI
 
 
 def main(server: str, photo: str) -> None:
-    # A server on 127.0.0.1 asks for no token; the client wants to be given something.
+    # A server on 127.0.0.1 needs no token, but the client requires a value.
     client = OpenAI(base_url=f"{server}/v1", api_key=os.environ.get("RAG_VQA_TOKEN", "none"))
     picture = base64.b64encode(Path(photo).read_bytes()).decode()
     stream = client.chat.completions.create(
@@ -36,11 +36,11 @@ def main(server: str, photo: str) -> None:
     )
     for chunk in stream:
         more = (chunk.model_extra or {}).get("rag_vqa", {})
-        for hit in more.get("hits", []):  # of the first chunk
+        for hit in more.get("hits", []):  # the first chunk has the hits
             print(f"{hit['score']:.2f} {hit['document']['id']}")
         for choice in chunk.choices:
             print(choice.delta.content or "", end="", flush=True)
-    print("\ncites", more["citations"])  # of the last
+    print("\ncites", more["citations"])  # from the last chunk
 
 
 if __name__ == "__main__":

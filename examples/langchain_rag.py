@@ -1,4 +1,4 @@
-"""Search a knowledge base and answer from it through LangChain.
+"""Searches a knowledge base and answers from it through LangChain.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 python examples/langchain_rag.py flags.kb flag.png
@@ -18,7 +18,7 @@ QUESTION = "What is the capital of this country?"
 
 
 def main(kb: str, photo: str) -> None:
-    disable_progress_bar()  # of loading weights
+    disable_progress_bar()  # while weights load
     print("== a retriever")
     for document in ReTRetriever(kb=kb).invoke(QUESTION, k=3, image=photo):
         print(f"{document.metadata['score']:.2f} {document.id}: {document.page_content[:60]}")

@@ -1,4 +1,4 @@
-"""Search a knowledge base through LlamaIndex.
+"""Searches a knowledge base through LlamaIndex.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 python examples/llamaindex_search.py flags.kb flag.png
@@ -13,7 +13,7 @@ from rag_vqa.integrations.llamaindex import ReTRetriever
 
 
 def main(kb: str, photo: str) -> None:
-    disable_progress_bar()  # of loading weights
+    disable_progress_bar()  # while weights load
     retriever = ReTRetriever(kb, k=3)
     query = QueryBundle("What is the capital of this country?", image_path=photo)
     for found in retriever.retrieve(query):

@@ -1,4 +1,4 @@
-"""Start `rag-vqa mcp` as MCP clients do, and use its tools.
+"""Starts `rag-vqa mcp` as MCP clients do, and uses its tools.
 
 rag-vqa demo --kb flags.kb --photo flag.png
 python examples/mcp_client.py flags.kb flag.png
@@ -33,7 +33,7 @@ if __name__ == "__main__":
     ended = False
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except* MCPError:  # the server ended, and said why
+    except* MCPError:  # the server ended and printed the reason
         ended = True
     if ended:
         sys.exit(1)

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Makes one knowledge base of the parts, in their order. Needs no GPU and encodes nothing.
+# Merges the parts into one knowledge base, in order. Needs no GPU and encodes nothing.
 #SBATCH --job-name=kb-merge
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=8G
 #SBATCH --time=04:00:00
 set -euo pipefail
-: "${KB:?where the knowledge base is to be}" "${PARTS:?how many}"
+: "${KB:?set it to the path of the knowledge base}" "${PARTS:?set it to the number of parts}"
 
 parts=()
 for ((number = 1; number <= PARTS; number++)); do

@@ -1,10 +1,11 @@
 #!/bin/bash
-# An array of parts, then the merge, which waits for all of them to end well.
+# Submits an array of parts, then a merge that waits until all parts have succeeded.
 #   SOURCE=docs.jsonl KB=docs.kb PARTS=64 RETRIEVER=aimagelab/ReT-CLIP-ViT-L-14 ./submit.sh
-# The paths lie on a file system that all nodes see; the retriever was downloaded before. Requeued
-# tasks keep their place in the array, so that the merge waits for them too.
+# All nodes must see the paths, and the retriever must have been downloaded before. Requeued tasks
+# keep their place in the array, so the merge waits for them, too.
 set -euo pipefail
-: "${SOURCE:?the documents}" "${KB:?where the knowledge base is to be}" "${PARTS:?how many}"
+: "${SOURCE:?set it to the documents}" "${KB:?set it to the path of the knowledge base}"
+: "${PARTS:?set it to the number of parts}"
 export SOURCE KB PARTS RETRIEVER="${RETRIEVER:-demo}"
 
 here=$(cd "$(dirname "$0")" && pwd)
