@@ -166,7 +166,7 @@ class EvqaScorer:
         return [self._score(example, prediction, look_up) for example, prediction in pairs]
 
     def _bem_triples(self, example: Example, prediction: str) -> list[Triple]:
-        """What BEM has to compare for an answer: nothing if it matches exactly."""
+        """The triples that BEM has to compare for an answer; none if it matches exactly."""
         triples: list[Triple] = []
 
         def collect(question: str, reference: str, candidate: str) -> float:

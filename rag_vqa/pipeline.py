@@ -1,7 +1,7 @@
 """RagVqa: a question travels one way. retrieve → hits, select → hits, answer → answers.
 
-Wires retriever, prompts and readers, which never import one another. Does not know how a document
-is encoded, how a prompt is worded, or how a model reads.
+Knows the order of the steps, and wires retriever, prompts and readers, which never import one
+another. Does not know how a document is encoded, how a prompt is worded, or how a model reads.
 """
 
 from __future__ import annotations

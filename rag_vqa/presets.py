@@ -1,6 +1,7 @@
 """Presets: models and limits for one size of machine, and the memory that they need.
 
-Does not load or download anything. The models themselves are in checkpoints.py.
+Knows which models and limits suit which machine, and adds up their memory. Does not know revisions
+or licences (checkpoints.py), and loads or downloads nothing.
 """
 
 from __future__ import annotations

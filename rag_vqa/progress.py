@@ -21,7 +21,7 @@ def no_note() -> str:
 
 
 class Reporter(Protocol):
-    """What a job needs from whoever started it."""
+    """Receives the notes, progress and questions of a job, for the program that started it."""
 
     def note(self, message: str) -> None:
         """Report something useful, for instance which model is used. It may be dropped."""

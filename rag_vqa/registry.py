@@ -28,7 +28,7 @@ class NamedEntry(Protocol):
 
     @property
     def name(self) -> str:
-        """What the entry is looked up by."""
+        """The name under which the entry is found."""
 
 
 Entry = TypeVar("Entry", bound=NamedEntry)
@@ -45,7 +45,7 @@ def register_package(what: str, package: str) -> None:
 
 
 def load_target(target: Any) -> Any:
-    """What an entry names as "module:name", imported now; anything else as it is.
+    """Imports the object that "module:name" names; returns anything but a string unchanged.
 
     >>> load_target("math:sqrt")(9)
     3.0

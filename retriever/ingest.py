@@ -53,7 +53,7 @@ class Ingest:
     to `batch_size`, as long as commits are quick.
 
     Attributes:
-        seen: hash of the content, by id, of all documents of this run.
+        seen: id → hash of the content, for all documents of this run.
         keep_pictures: leave a stored document unchanged, if it would lose a picture whose file is
             missing now.
     """

@@ -345,7 +345,7 @@ class KnowledgeBase:
 
     @property
     def method(self) -> str:
-        """How it searches, as runs record it: "ret", "ret+bm25", "ret, sections", …"""
+        """Name of the search method, as runs record it: "ret", "ret+bm25", "ret, sections", …"""
         return f"ret{'+bm25' * self.hybrid}{', sections' * self.sections}"
 
     @property

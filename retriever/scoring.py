@@ -63,7 +63,7 @@ def maxsim(
     query_mask: Tensor | None = None,
     passage_mask: Tensor | None = None,
 ) -> Tensor:
-    """What `late_interaction` computes, with gradients, in memory that allows large batches.
+    """The scores of `late_interaction`, with gradients, in memory that allows large batches.
 
     Args:
         queries: (Q, K, D), or (Q, D) without masks; half precision is scored in float32.

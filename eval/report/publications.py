@@ -136,7 +136,7 @@ def _own_figures(
 def _reported_accuracy(
     cell: Mapping[str, Any], metric: str, benchmark: Benchmark | None
 ) -> tuple[int, float | None]:
-    """n and accuracy of the part of the questions that a published metric is of."""
+    """n and accuracy of those questions that a published metric covers."""
     if benchmark is not None and benchmark.reported_accuracy is not None:
         return benchmark.reported_accuracy(cell, metric)
     return (cell["n"], cell["accuracy"]) if metric == "all" else (0, None)

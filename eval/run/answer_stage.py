@@ -107,7 +107,7 @@ class AnswerStage:
     def _evidence(
         self, cell: Cell, todo: Batch, hits: Mapping[int, StoredHits], errors: dict[int, str]
     ) -> dict[int, list[Hit]]:
-        """What this condition shows to the reader, by position."""
+        """The documents that this condition shows to the reader, by position."""
         if cell.condition == "none":
             return {position: [] for position, _ in todo}
         kb = self._rag.kb

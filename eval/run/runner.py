@@ -40,7 +40,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRun:
-    """What to run.
+    """Everything that one run needs: questions, pipeline, cells and options.
 
     Attributes:
         questions: the question set, see `spec.QuestionSet`.

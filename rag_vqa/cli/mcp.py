@@ -1,6 +1,7 @@
 """`rag-vqa mcp`: an MCP server over a knowledge base, on stdin and stdout.
 
-Apart because each verb is one file.
+Knows its flags, and how the server ends. Does not know the tools (integrations/mcp.py). Apart,
+though short, because each verb is one file.
 """
 
 from __future__ import annotations

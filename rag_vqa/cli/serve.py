@@ -1,4 +1,8 @@
-"""`rag-vqa serve`: HTTP and a web page over one knowledge base."""
+"""`rag-vqa serve`: HTTP and a web page over one knowledge base.
+
+Knows its flags, the example questions of the demo, and how SIGTERM ends the process. Does not know
+the order of a start (jobs/serve.py) or what a server answers (server/).
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def draw_questions(half: Half, seed: int = 0) -> Iterator[tuple[str, Question, I
 
 
 def example_questions(half: Half, seed: int = 0) -> list[Example]:
-    """What `draw_questions` draws, as Examples."""
+    """The questions of `draw_questions`, as Examples."""
     return [
         Example(
             f"{code}/{question.section}",

@@ -135,10 +135,10 @@ class FindQuestions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScorerOptions:
-    """How a scorer is opened.
+    """Options for opening a scorer.
 
     Attributes:
-        bem: a BERT classifier, as `Bem.load` takes it; None: without one.
+        bem: folder or hub id of a BERT classifier, see `Bem.load`; None: score without one.
     """
 
     bem: str | None = None

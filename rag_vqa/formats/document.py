@@ -197,7 +197,7 @@ def _image_name(name: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What becomes one document: its fields, or the reason why it was refused.
+    """One document of a source: its fields, or the reason why it was refused.
 
     Attributes:
         line: its line or row in its file; None if it is a file of its own.
@@ -212,7 +212,7 @@ class Item:
 
     @property
     def location(self) -> str:
-        """Where it is, for a message that already names the source: "part.parquet, row 7"."""
+        """The item's place, for a message that already names the source: "part.parquet, row 7"."""
         counted = "" if self.line is None else f"{self.unit} {self.line}"
         return ", ".join(part for part in (self.place, counted) if part)
 

@@ -20,7 +20,7 @@ Option: TypeAlias = Literal["images", "mapping", "unit"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """How a source is to be read. A format is only given options that it lists.
+    """Options for reading a source. A format gets only the options that it lists.
 
     Attributes:
         images: folder of the pictures, absolute; None: that of the file.

@@ -30,7 +30,7 @@ MissingPolicy: TypeAlias = Literal["fail", "skip", "text-only"]
 
 
 class QuestionManifest(BaseModel):
-    """What `data check` found in a question set.
+    """The result of `data check` for one question set, as rag-vqa.json stores it.
 
     Attributes:
         files: role → SHA-256 of each question file, in hex.
@@ -286,7 +286,7 @@ def check_command(files: QuestionFiles, missing: MissingPolicy) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestions:
-    """What `check_questions` found.
+    """The result of `check_questions`.
 
     Attributes:
         found: the manifest, written to `path`.

@@ -246,7 +246,7 @@ def add_records(
 
 
 def continue_message(kb: KnowledgeBase) -> str:
-    """What the person reads when a build stops."""
+    """The message for the person when a build stops."""
     return f"{len(kb):,} documents are safe. The same command goes on from here."
 
 

@@ -131,7 +131,7 @@ def _share_chosen_on(ledger: Ledger, name: str) -> float:
 
 
 def _differences(a: Ledger, b: Ledger, names: tuple[str, str]) -> Iterator[str]:
-    """What differs between two set-ups, in words."""
+    """Describes each difference between the set-ups of two runs."""
     first, second = a.meta("spec"), b.meta("spec")
     for field in _QUESTION_FIELDS:
         yield from _unequal_fields(f"questions.{field}", first["questions"][field],

@@ -42,14 +42,14 @@ def require_path(path: Path, what: str, next_step: str) -> Path:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Which documents to read, and how.
+    """Options of a source: which documents to read, and how.
 
     Attributes:
         path: JSONL, CSV, TSV, Parquet, a folder of pictures and texts, or a benchmark's own file.
         images: folder of the pictures, if the files name them relative to another one.
         kind: format of `path`; "auto" finds it out.
         mapping: columns of a table, `FIELD=COLUMN` each.
-        unit: of Encyclopedic-VQA: "page" or "section" becomes a document.
+        unit: Encyclopedic-VQA only: make a document of each "page" or of each "section".
         subset: a file of ids or titles, one a line: only these documents.
         strict: stop at the first document that is refused.
     """

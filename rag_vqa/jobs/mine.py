@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningOptions:
-    """What to mine, for which rows.
+    """Options of mining: knowledge base, rows, and which negatives to take.
 
     Attributes:
         kb: the knowledge base that is searched.
         questions: rows to train on: a file or a folder.
         out: the file of negatives, one line for each row; it must not exist.
         format: pairs, m2kr, mbeir, infoseek or evqa.
-        split, task: of a benchmark's folder.
+        split, task: which split and task of a benchmark's folder.
         images: folder of the rows' pictures.
         count: number of negatives for each row.
         skip: number of nearest negatives to leave out.
@@ -58,12 +58,12 @@ class MiningOptions:
 
 @dataclass(frozen=True, slots=True)
 class MiningReport:
-    """What mining wrote.
+    """The result of mining.
 
     Attributes:
         rows: number of lines in the file.
-        fewer: number of rows with fewer negatives than wanted.
-        refused: why rows were left out.
+        fewer: number of rows with fewer negatives than `count`.
+        refused: the reason for each row that was left out.
     """
 
     rows: int

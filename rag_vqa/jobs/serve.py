@@ -33,7 +33,7 @@ _GALLERY_SIZE = 12  # questions: more do not help on a page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What to serve, to whom, and where.
+    """Options of a server: knowledge base, address, access and question log.
 
     Attributes:
         kb: the knowledge base.

@@ -46,7 +46,7 @@ class SyncOptions:
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What became of the documents, or would have in a dry run.
+    """Counts of documents: what the sync did with each, or would do after a dry run.
 
     Attributes:
         documents: number of documents in the knowledge base now.

@@ -26,7 +26,7 @@ StopRequested = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """What to train; each value given here replaces that of the settings file.
+    """Options of a training; each value given here replaces that of the settings file.
 
     Attributes:
         file: YAML file with the settings, see docs/training.md.
@@ -48,7 +48,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """What a training achieved.
+    """The result of a training.
 
     Attributes:
         folder: the best checkpoint, or the last one without a validation.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningOptions:
-    """What to tune, and on what.
+    """Options of a query tuning: checkpoint, pairs and output.
 
     Attributes:
         start: the checkpoint to tune: a folder, a hub id, or "demo".
@@ -56,7 +56,7 @@ class RecallChange:
     passages: int
 
     def as_json(self) -> dict[str, Any]:
-        """As `rag-vqa train --pairs --json` prints it."""
+        """The JSON object that `rag-vqa train --pairs --json` prints."""
         return {
             "recall": f"@{self.k}",
             "before": self.before,
@@ -70,7 +70,7 @@ class RecallChange:
 
 @dataclass(frozen=True, slots=True)
 class TuningReport:
-    """What tuning achieved.
+    """The result of a query tuning.
 
     Attributes:
         steps: number of steps done so far.

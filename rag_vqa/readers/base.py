@@ -27,7 +27,10 @@ class Reader(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Scalar]:
-        """What else the answers depend on: length, pixels, dtype. For records and cache keys."""
+        """Settings besides the name that change answers: length, pixels, dtype.
+
+        Records and cache keys contain them.
+        """
         ...
 
     @property

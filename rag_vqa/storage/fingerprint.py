@@ -39,7 +39,7 @@ def find_changes(
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two JSON trees, as a list for a message; "" if nothing does.
+    """The differences between two JSON trees, as a list for a message; "" if they are equal.
 
     >>> describe_changes({"steps": 10, "where": None}, {"steps": 20, "where": "here"})
     'steps was 10, is 20; where was none, is here'

@@ -55,7 +55,7 @@ class Index(Protocol):
     """Finds the rows of highest s(Q, D) = Σ_i max_j Q_i · D_j. Keys are given by the caller."""
 
     def __len__(self) -> int:
-        """How many rows it holds."""
+        """Number of rows in the index."""
 
     def add(self, tokens: Tokens | None, keys: Keys, codes: Codes | None = None) -> None:
         """Add one block of rows; blocks of about 2^15 rows are the fastest to search.

@@ -132,7 +132,7 @@ def _digest_arrays(arrays: Arrays) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCache:
-    """What an engine computed from its rows (N), by rising key.
+    """The means that an engine computed from its rows (N), by rising key, and their lists.
 
     Attributes:
         checks: (N,) `row_checksums` of the rows' codes.

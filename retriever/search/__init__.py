@@ -48,7 +48,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Searchable(Protocol):
-    """What a Retriever needs of a knowledge base."""
+    """The part of a knowledge base that a Retriever needs."""
 
     @property
     def store(self) -> Store: ...

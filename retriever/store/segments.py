@@ -179,7 +179,7 @@ class Segments:
         return tokens, codes
 
     def hashes(self, number: int, first: int, rows: int) -> tuple[bytes | None, bytes]:
-        """What `append` returned, computed from the bytes on the disk now."""
+        """The hashes that `append` returned, computed again from the bytes on the disk."""
         tokens, codes = self.read(number, first, rows)
         return None if tokens is None else hash_bytes(_row_bytes(tokens)), hash_bytes(
             _row_bytes(codes)

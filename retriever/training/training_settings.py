@@ -95,7 +95,7 @@ class ModelSettings(Section):
 
 
 class TowerSettings(Section):
-    """How the two towers are trained. `rank`: of the LoRA matrices."""
+    """How the two towers are trained; `rank` is the rank of the LoRA matrices."""
 
     text: Tower = "frozen"
     vision: Tower = "frozen"

@@ -29,7 +29,7 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a training resumes from.
+    """The state from which a training resumes.
 
     Attributes:
         step: how many steps are done.

@@ -206,7 +206,7 @@ class RemoteReader:
     async def _request(
         self, prompt: Prompt, fetch: _Fetch[Result], max_tokens: int | None = None
     ) -> Result:
-        """What `fetch` makes of the server's response, after as many tries as it takes."""
+        """The result of `fetch`; the client retries until it succeeds or gives up."""
         messages = await asyncio.to_thread(self._messages.encode, prompt)
         request = make_request_body(
             self._model, messages, min(max_tokens or sys.maxsize, self._max_new_tokens)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.ingest_batch import AddReport
 
 Result = TypeVar("Result")
-_MAX_RETRY_AFTER = 60  # seconds that a client is asked to wait, at most
+_MAX_RETRY_AFTER = 60  # seconds; the most that Retry-After asks a client to wait
 
 
 class Engine:
@@ -58,8 +58,8 @@ class Engine:
         batch: most questions that are retrieved, or read, together.
 
     Attributes:
-        ready: warmed up and not stopping.
-        metrics: what it has done.
+        ready: True once both models are warmed up, until the engine stops.
+        metrics: counts and times of the questions so far.
     """
 
     def __init__(self, rag: RagVqa, *, queue: int = 32, batch: int = 16) -> None:

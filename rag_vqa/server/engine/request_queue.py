@@ -38,7 +38,7 @@ class ShuttingDown(RagVqaError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one question asks for.
+    """One question of a client, with its options.
 
     Attributes:
         k, where: as in `RagVqa.ask`.

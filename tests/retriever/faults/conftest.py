@@ -46,7 +46,7 @@ def script(root: Path, tmp_path: Path) -> Any:
 
 
 class System:
-    """`os` as files.py sees it: the n-th call that changes the disk may fail, and all are kept.
+    """`os` as atomic.py sees it: the n-th call that changes the disk may fail, and all are kept.
 
     Attributes:
         calls: name and arguments of each call that went through; a file that is written to goes
@@ -96,7 +96,7 @@ class System:
 
 @pytest.fixture
 def system() -> Any:
-    """`with system(...) as calls:` puts a `System` where files.py looks for `os`."""
+    """`with system(...) as calls:` puts a `System` where atomic.py looks for `os`."""
 
     @contextmanager
     def installed(**options: Any) -> Iterator[System]:

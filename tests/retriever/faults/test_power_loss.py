@@ -1,7 +1,8 @@
 """Power is lost after each call: what was not synced is dropped, zeroed or torn.
 
-The calls of files.py are replayed up to each of them. SQLite's own files are taken as they were at
-that moment, as after a kill: that SQLite syncs what it must is shown by its tests, not by these.
+The calls of storage/atomic.py are replayed up to each of them. SQLite's own files are taken as they
+were at that moment, as after a kill: that SQLite syncs what it must is shown by its tests, not by
+these.
 """
 
 import shutil
