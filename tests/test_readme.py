@@ -13,23 +13,29 @@
   must exist.
 """
 
-import ast
-import importlib
 import re
 import runpy
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+from book_snippets import (
+    BLOCK,
+    Snippet,
+    anchors,
+    check_command,
+    check_imports,
+    check_shown,
+    command,
+    leaves,
+    snippets,
+    walk,
+)
 
-from rag_vqa.cli.app import app, run
+from rag_vqa.cli.app import run
 
 DOWNLOAD, FILE, NOT_RUN, RUN = "needs a download", "file: ", "not run: ", "run: "
 OUTPUT, TREE = "output: ", "tree: "
@@ -37,33 +43,7 @@ README_BYTES = 16_384  # at most
 # Five pages begin with it, and it takes longest.
 SHARED = shlex.split("rag-vqa demo --kb flags.kb --photo flag.png")
 ROOT = Path(__file__).resolve().parents[1]
-_BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.M | re.S
-)
 _ROW = re.compile(r"^\| `rag-vqa ([^`]+)` \|", re.M)
-
-
-@dataclass(frozen=True)
-class Snippet:
-    place: str  # README.md:12
-    kind: str
-    mark: str
-    body: str
-
-    @property
-    def commands(self) -> list[list[str]]:
-        """Words of each command; what a console printed is left out."""
-        lines = self.body.replace("\\\n", " ").splitlines()
-        return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
-
-
-def snippets(file: Path) -> Iterator[Snippet]:
-    text = file.read_text("utf-8")
-    for found in _BLOCK.finditer(text):
-        line = text.count("\n", 0, found.start("kind")) + 1
-        yield Snippet(
-            f"{file.name}:{line}", found["kind"], (found["mark"] or "").strip(), found["body"]
-        )
 
 
 def docs(root: Path) -> list[Path]:
@@ -171,14 +151,6 @@ def run_console(
             shutil.copy("flag.png", shared)
 
 
-def check_shown(snippet: Snippet, root: Path) -> None:
-    if snippet.kind == "python":
-        compile(snippet.body, snippet.place, "exec")
-        check_imports(snippet)
-    for words in snippet.commands:
-        check_command(words, root, snippet.place)
-
-
 @pytest.mark.parametrize("page", documents_not_run(ROOT), ids=lambda page: page.name)
 def test_what_the_other_documents_name_is_there(page, root) -> None:
     for snippet in snippets(page):
@@ -197,7 +169,7 @@ def test_every_verb_stands_in_the_table(root) -> None:
 def test_every_option_named_is_one(readme, root) -> None:
     known = {name for _, verb in walk("", command()) for p in verb.params for name in p.opts}
     commands = (root / "docs" / "commands.md").read_text("utf-8")
-    text = _BLOCK.sub("", readme.read_text("utf-8") + commands)
+    text = BLOCK.sub("", readme.read_text("utf-8") + commands)
     named = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
     assert named - known - {"--help"} == set()
 
@@ -243,72 +215,3 @@ def test_links_lead_somewhere(root) -> None:
                 target = file.parent / place
                 assert target.exists(), f"{file.name}: {link}"
                 assert not anchor or anchor in anchors(target), f"{file.name}: {link}"
-
-
-def anchors(page: Path) -> set[str]:
-    """What headings are reached by, as GitHub makes it."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def check_command(words: list[str], root: Path, place: str) -> None:
-    """What a command names is there. Raises AssertionError with its place."""
-    program, rest = Path(words[0]).name, words[1:]
-    if program == "accelerate":
-        program, rest = "python", rest[rest.index("-m") :]
-    if rest[:2] == ["-m", "rag_vqa"]:
-        program, rest = "rag-vqa", rest[2:]
-    makefile = (root / "Makefile").read_text("utf-8")
-    if program == "make":
-        targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
-        assert targets is not None
-        for word in rest:
-            name, sign, _ = word.partition("=")
-            known = re.search(rf"^{name} \?=", makefile, re.M) if sign else name in targets[1]
-            assert known, f"{place}: make does not know {name}"
-    elif program == "python":
-        module = rest[1] if rest[0] == "-m" else rest[0]
-        if module == "pytest":
-            return
-        found = find_spec(module) if rest[0] == "-m" else None
-        source = Path(str(found.origin)) if found else root / module
-        assert source.is_file(), f"{place}: there is no {module}"
-        text = source.read_text("utf-8")
-        for word in rest:
-            if word.startswith("--"):
-                assert f'"{word}"' in text, f"{place}: {module} has no {word}"
-    else:
-        assert program == "rag-vqa", f"{place}: no rule for {program}"
-        named = (" ".join(rest[:2]), rest[0])  # kb build, or search
-        verbs = dict(walk("", command()))
-        verb = next((verbs[name] for name in named if name in verbs), None)
-        assert verb is not None, f"{place}: rag-vqa has no verb {rest[0]}"
-        options = {name for p in (*command().params, *verb.params) for name in p.opts}
-        assert {word for word in rest if word.startswith("-")} <= options, place
-
-
-def check_imports(snippet: Snippet) -> None:
-    for node in ast.walk(ast.parse(snippet.body)):
-        if isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(str(node.module))
-            for alias in node.names:
-                assert hasattr(module, alias.name), f"{snippet.place}: no {alias.name}"
-
-
-def command() -> Any:
-    return typer.main.get_command(app)
-
-
-def walk(name: str, verb: Any) -> Iterator[tuple[str, Any]]:
-    yield name, verb
-    for word, inner in getattr(verb, "commands", {}).items():
-        yield from walk(f"{name} {word}".strip(), inner)
-
-
-def leaves(name: str, verb: Any) -> list[str]:
-    """What can be run: a group too, where it does something by itself."""
-    return [
-        path
-        for path, inner in walk(name, verb)
-        if not hasattr(inner, "commands") or (path and inner.invoke_without_command)
-    ]
