@@ -29,6 +29,8 @@ __version__ = "0.1.0"
 
 # Folders in which a new file is a new entry. The registries lie on lower floors and name none.
 register_package("document format", "rag_vqa.formats")
+register_package("document format", "rag_vqa.formats.documents")
+register_package("document reader", "rag_vqa.formats.documents")
 register_package("benchmark", "rag_vqa.eval.benchmarks")
 
 
