@@ -1,4 +1,4 @@
-"""Document readers: how a file that is one document with sections is read, and the registry of them.
+"""Document readers: how a file that is one document with sections is read, and their registry.
 
 Knows that every reader is also a format of sources, and which extra it needs. Does not know any
 reader: each is one file in formats/documents/ that calls `register_reader`.
