@@ -6,11 +6,10 @@ pictures).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from typing import Any
 
+from rag_vqa.data_address import decode_data_address, is_data_address
 from rag_vqa.errors import BadImage
 from rag_vqa.types import Answer, Document, Hit, ImageSource
 
@@ -70,13 +69,11 @@ def decode_base64_image(text: str) -> bytes:
     Raises:
         BadImage: it is neither. Addresses are not fetched.
     """
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise BadImage("The image's data URL is not base64. Give data:image/png;base64,…")
-    elif ":" in text[:32]:
+    if not is_data_address(text) and ":" in text[:32]:
         raise BadImage("Image addresses are not fetched. Give the picture as base64.")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)  # tools wrap its lines
-    except (binascii.Error, ValueError) as error:
-        raise BadImage(f"The image is not valid base64 ({error}).") from error
+        return decode_data_address(text)
+    except BadImage as error:
+        raise BadImage(
+            f"The image cannot be read: {error}. Give data:image/png;base64,…"
+        ) from error

@@ -36,7 +36,7 @@ LAYERS = """
     critic
     retriever | prompts | readers
     formats images settings settings_schema presets checkpoints serialization answer_stream
-    image_metadata
+    image_metadata data_address
     storage
     types errors formatting progress devices memory registry
 """

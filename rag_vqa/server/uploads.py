@@ -1,7 +1,7 @@
 """Uploaded pictures: decodes and checks those of questions, and re-encodes evidence for display.
 
-Knows base64, and that every picture is opened (by rag_vqa.images) before anything else is done with
-it. Does not know how a picture is fetched from an address (image_fetch.py).
+Knows that every picture is opened (by rag_vqa.images) before anything else is done with it. Does
+not know how a picture is fetched from an address (image_fetch.py), nor base64 (data_address.py).
 
 A question whose picture is being opened holds a place in the engine's queue, so that no second
 queue forms. Until the answer is out, memory holds the undecoded bytes: decoded, the pictures of 32
@@ -11,15 +11,13 @@ waiting questions would take gigabytes. Every reader decodes them to pixels with
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from fastapi import Request
 
 from rag_vqa import images
+from rag_vqa.data_address import decode_data_address
 from rag_vqa.errors import BadImage, Missing
 from rag_vqa.images import choose_format, scale_down
 from rag_vqa.server.engine.engine import Engine
@@ -28,7 +26,6 @@ from rag_vqa.server.request_limits import DISPLAY_PIXELS, MAX_UPLOAD_BYTES
 from rag_vqa.server.service import Service
 from rag_vqa.types import ImageSource
 
-_DATA_URL_HEAD: Final = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.IGNORECASE)
 # Only two: each picture may take 256 MB (images.MAX_PIXELS).
 _UPLOAD_THREADS: Final = ThreadPoolExecutor(2, "rag-vqa-uploads")
 # A thread of its own, so that evidence is displayed while uploads wait.
@@ -76,18 +73,15 @@ async def open_data_url(engine: Engine, address: str | None, field: str) -> Uplo
 
 
 def _decode_data_url(address: str, field: str) -> UploadedImage:
-    head = _DATA_URL_HEAD.match(address[:100])
-    if not head:
+    if not address[:5].lower() == "data:":
         raise ApiError(
             400, f"{field}: addresses are not fetched here. Give the picture itself, as "
             "data:image/jpeg;base64,…", "invalid_image_url",
         )  # fmt: skip
     try:
-        # Without the line breaks that `base64` prints.
-        text = address[head.end() :].encode("ascii").translate(None, b" \t\r\n")
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, UnicodeEncodeError, ValueError) as error:
-        raise ApiError(400, f"{field}: this is not base64.", "invalid_base64_image") from error
+        data = decode_data_address(address)
+    except BadImage as error:
+        raise ApiError(400, f"{field}: {error}.", "invalid_base64_image") from error
     if len(data) > MAX_UPLOAD_BYTES:
         raise ApiError(
             413, f"{field}: the picture is larger than {MAX_UPLOAD_BYTES // 2**20} MB.", "too_large"
