@@ -22,7 +22,15 @@ def document_fields(document: Document) -> dict[str, Any]:
         "section": document.section,
         "url": document.url,
         "parent": document.parent,
-        "metadata": dict(document.metadata),
+        "metadata": metadata_json(document),
+    }
+
+
+def metadata_json(document: Document) -> dict[str, Any]:
+    """A document's metadata as plain data for JSON: lists as lists."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in document.metadata.items()
     }
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # An image: a path, the bytes of a file, or a decoded image. Only images.py opens it.
 ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
+# A value of metadata: one value, or a list of them.
+MetadataValue: TypeAlias = Scalar | tuple[Scalar, ...]
 # A metadata filter: the value that each name must have, or a list of values that it may have.
 Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
 Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
@@ -34,7 +36,7 @@ class Document:
         text: the text that the reader reads; may be empty if there is an image.
         images: sources of its images, in order.
         parent: the page, object or entity that it belongs to; "" if it stands alone.
-        metadata: values for the filter `where=`.
+        metadata: values for the filter `where=`; a list of values matches by any of them.
         retrieval_text: the text that is searched, if not `text` (another language, codes).
     """
 
@@ -45,7 +47,7 @@ class Document:
     images: tuple[ImageSource, ...] = ()
     parent: str = ""
     url: str = ""
-    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     retrieval_text: str = ""
 
 

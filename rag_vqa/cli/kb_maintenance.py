@@ -18,6 +18,7 @@ from rag_vqa.cli.output import print_json
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
 from rag_vqa.formatting import escape_invisible, one_line
 from rag_vqa.jobs import document_source
+from rag_vqa.serialization import metadata_json
 
 if TYPE_CHECKING:
     from rag_vqa.types import Document
@@ -128,14 +129,17 @@ def document_json(document: Document) -> dict[str, Any]:
         "images": [str(image) for image in document.images],
         "parent": document.parent,
         "url": document.url,
-        "metadata": dict(document.metadata),
+        "metadata": metadata_json(document),
     }
 
 
 def _field_lines(value: Any) -> list[str]:
     """Lines that show a field's value: pictures by name, metadata as `--where` takes it."""
     if isinstance(value, dict):
-        return [f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, v in value.items()]
+        listed = ((name, v if isinstance(v, list) else [v]) for name, v in value.items())
+        return [
+            f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, vs in listed for v in vs
+        ]
     return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 

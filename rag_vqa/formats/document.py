@@ -137,7 +137,8 @@ def check_document(document: Document) -> None:
         )
     for key, value in document.metadata.items():
         _check_text("a key of metadata", key)
-        _check_scalar(key, value)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            _check_scalar(key, each)
 
 
 def _document_id(fields: Mapping[str, Any]) -> str:

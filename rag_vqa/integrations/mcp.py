@@ -16,8 +16,8 @@ from rag_vqa import images
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.integrations import MODEL_LOCK
 from rag_vqa.pipeline import RagVqa
-from rag_vqa.serialization import decode_base64_image
-from rag_vqa.types import Hit, Scalar
+from rag_vqa.serialization import decode_base64_image, metadata_json
+from rag_vqa.types import Hit, MetadataValue, Scalar
 
 try:
     from mcp.server.mcpserver import MCPServer
@@ -65,7 +65,7 @@ class Source(BaseModel):
     section: str
     url: str
     score: float
-    metadata: dict[str, Scalar]
+    metadata: dict[str, MetadataValue]
     text: str
 
 
@@ -230,7 +230,7 @@ def _sources(hits: Sequence[Hit], numbered: Sequence[Hit]) -> list[Source]:
             section=hit.document.section,
             url=hit.document.url,
             score=hit.score,
-            metadata=dict(hit.document.metadata),
+            metadata=metadata_json(hit.document),
             text=hit.document.text,
         )
         for hit in hits

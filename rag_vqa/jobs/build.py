@@ -348,7 +348,8 @@ def preview_documents(
         yield f"  read:    {_shorten(' · '.join(x for x in (record.title, record.section) if x))}"
         yield f"           {_shorten(record.text) or '(no text)'}"
         for name, value in record.metadata.items():
-            yield f"           {one_line(name)} = {one_line(str(value))}"
+            listed = value if isinstance(value, tuple) else (value,)
+            yield f"           {one_line(name)} = {one_line(', '.join(map(str, listed)))}"
         passages = passages_of(record, encoder, split)
         if not passages:
             yield "  refused: it has neither text nor image"

@@ -222,7 +222,10 @@ class NewDocument(_RequestModel):
     images: Annotated[list[str], Field(max_length=request_limits.MAX_DOCUMENT_IMAGES)] = []
     parent: _ShortText = ""
     url: _ShortText = ""
-    metadata: Annotated[dict[_ShortText, _MetadataValue], Field(max_length=100)] = {}
+    metadata: Annotated[
+        dict[_ShortText, _MetadataValue | Annotated[list[_MetadataValue], Field(max_length=100)]],
+        Field(max_length=100),
+    ] = {}
 
 
 class AddDocumentsRequest(_RequestModel):

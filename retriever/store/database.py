@@ -23,10 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from rag_vqa.errors import CorruptKnowledgeBase, Locked, RagVqaError, UsageError
-from rag_vqa.retriever.store.schema import META_TABLE, SCHEMA, Commit, meta_checksum
+from rag_vqa.retriever.store.schema import (
+    FORMAT,
+    LIST_FORMAT,
+    META_TABLE,
+    METADATA_LIST_TABLE,
+    METADATA_TABLE,
+    SCHEMA,
+    Commit,
+    meta_checksum,
+)
 from rag_vqa.storage import atomic
 
-FORMAT = 2
 MAGIC = 0x52564B42  # SQLite's application_id: "RVKB"
 _BUSY_SECONDS = 20.0
 _PAGE_BYTES = 4096  # no file of ours was ever smaller
@@ -238,9 +246,9 @@ class Database:
         )
         if magic != MAGIC:
             raise self.corruption_error("it is another program's database")
-        if version > FORMAT:
+        if version > LIST_FORMAT:
             raise RagVqaError(
-                f"{self.file} has format {version}, this rag-vqa reads up to {FORMAT}. "
+                f"{self.file} has format {version}, this rag-vqa reads up to {LIST_FORMAT}. "
                 "Upgrade: pip install -U rag-vqa"
             )
         if version == FORMAT - 1:
@@ -263,7 +271,11 @@ class Database:
     def _check_schema(self) -> None:
         """Refuse other tables, views and triggers: they could call or hide anything."""
         found = {sql for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
-        if found != {META_TABLE, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}:
+        ((version,),) = self.rows("PRAGMA user_version")
+        due = {META_TABLE, *SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)"}
+        if version == LIST_FORMAT:
+            due = due - {METADATA_TABLE} | {METADATA_LIST_TABLE}
+        if found != due:
             raise self.corruption_error("its tables are not those of a knowledge base")
 
     @contextmanager

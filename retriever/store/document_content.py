@@ -87,7 +87,14 @@ def decode_document(body: str, image: Callable[[object], Path]) -> Document:
         BadInput, ValueError, TypeError, RecursionError: it is not the body of a document.
     """
     document = parse_document(json.loads(body))
-    return replace(document, images=tuple(image(name) for name in document.images))
+    return replace(
+        document,
+        images=tuple(image(name) for name in document.images),
+        metadata={
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.metadata.items()
+        },
+    )
 
 
 def picture_name(image: ImageSource | None) -> str | None:

@@ -222,11 +222,9 @@ class Store:
             else:
                 query = "SELECT tokens, cut FROM documents WHERE row = ?"
                 lengths = commit.db.execute(query, [row]).fetchone()
-            commit.db.execute("DELETE FROM metadata WHERE document = ?", [row])
             commit.remove("documents", "row", row)
         commit.insert("documents", row, new.document.id, made.body, made.hash, made.shape, *lengths)
-        rows = [(row, name, value) for name, value in new.document.metadata.items()]
-        commit.db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
+        commit.write_metadata(row, new.document.metadata)
         return row
 
     def _append(

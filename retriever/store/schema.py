@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import UnionType
+
+from rag_vqa.types import MetadataValue, Scalar
 
 Value = int | float | str | bytes | None
 META_TABLE = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 # Metadata is a copy of what the documents' bodies hold, so it is checked against them and has no
 # checksums. Its `value` has no type: SQLite then compares numbers with numbers, text with text.
 # A key names one row of tokens for ever: AUTOINCREMENT never issues it again.
+METADATA_TABLE = """CREATE TABLE metadata (
+    document INTEGER NOT NULL, name TEXT NOT NULL, value,
+    PRIMARY KEY (document, name)) WITHOUT ROWID"""
+METADATA_INDEX = "CREATE INDEX metadata_values ON metadata (name, value)"
+# Lists of values came later: `place` counts the values of one name. A file gets this table, and the
+# next format, with the first list that it stores; others stay readable for older programs.
+METADATA_LIST_TABLE = """CREATE TABLE metadata (
+    document INTEGER NOT NULL, name TEXT NOT NULL, place INTEGER NOT NULL, value,
+    PRIMARY KEY (document, name, place)) WITHOUT ROWID"""
 SCHEMA = (
     """CREATE TABLE documents (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
@@ -24,10 +35,8 @@ SCHEMA = (
     """CREATE TABLE passages (
     key INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, position INTEGER NOT NULL,
     text TEXT NOT NULL, image TEXT, checksum BLOB NOT NULL, UNIQUE (document, position))""",
-    """CREATE TABLE metadata (
-    document INTEGER NOT NULL, name TEXT NOT NULL, value,
-    PRIMARY KEY (document, name)) WITHOUT ROWID""",
-    "CREATE INDEX metadata_values ON metadata (name, value)",
+    METADATA_TABLE,
+    METADATA_INDEX,
     """CREATE TABLE segments (
     number INTEGER PRIMARY KEY AUTOINCREMENT, rows INTEGER NOT NULL, checksum BLOB NOT NULL)""",
     """CREATE TABLE blocks (
@@ -48,6 +57,7 @@ COLUMNS: Mapping[str, Mapping[str, type | UnionType]] = {
                "documents": bytes, "tokens": bytes | None, "codes": bytes},
     "gone": {"key": int, "commits": int},
 }  # fmt: skip
+FORMAT, LIST_FORMAT = 2, 3  # SQLite's user_version, without and with METADATA_LIST_TABLE
 _DIGEST = 2**128
 
 
@@ -133,6 +143,34 @@ class Commit:
         self._removed += [row[0] for row in self.db.execute(f"SELECT checksum FROM {table}")]
         self.db.execute(f"DELETE FROM {table}")
 
+    def write_metadata(self, document: int, metadata: Mapping[str, MetadataValue]) -> None:
+        """Replace the metadata of one document: a row for each value, and each of a list."""
+        self.db.execute("DELETE FROM metadata WHERE document = ?", [document])
+        if any(isinstance(value, list | tuple) for value in metadata.values()):
+            self._allow_lists()
+        rows = [(document, *row) for row in metadata_rows(metadata)]
+        if self._holds_lists():
+            self.db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?)", rows)
+        else:
+            flat = [(document, name, value) for document, name, _, value in rows]
+            self.db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", flat)
+
+    def _holds_lists(self) -> bool:
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        return bool(version >= LIST_FORMAT)
+
+    def _allow_lists(self) -> None:
+        """Give the file the table that has room for lists, once."""
+        if self._holds_lists():
+            return
+        self.db.execute("DROP INDEX metadata_values")
+        self.db.execute("ALTER TABLE metadata RENAME TO metadata_before")
+        self.db.execute(METADATA_LIST_TABLE)
+        self.db.execute("INSERT INTO metadata SELECT document, name, 0, value FROM metadata_before")
+        self.db.execute("DROP TABLE metadata_before")
+        self.db.execute(METADATA_INDEX)
+        self.db.execute(f"PRAGMA user_version = {LIST_FORMAT}")
+
     def set_meta(self, name: str, value: str) -> None:
         """Change one value of the table meta."""
         self.db.execute("UPDATE meta SET value = ? WHERE name = ?", [value, name])
@@ -142,6 +180,19 @@ class Commit:
         self.set_meta("commits", str(self.number))
         self.set_meta("digest", f"{combine_digests(digest, self._added, self._removed):x}")
         self.set_meta("checksum", meta_checksum(self.db))
+
+
+def metadata_rows(
+    metadata: Mapping[str, MetadataValue],
+) -> Iterator[tuple[str, int, Scalar]]:
+    """(name, place, value) of each value. An empty list has none.
+
+    >>> list(metadata_rows({"year": 1780, "tag": ("red", "blue")}))
+    [('year', 0, 1780), ('tag', 0, 'red'), ('tag', 1, 'blue')]
+    """
+    for name, value in metadata.items():
+        listed = value if isinstance(value, list | tuple) else (value,)
+        yield from ((name, place, each) for place, each in enumerate(listed))
 
 
 def meta_checksum(db: sqlite3.Connection) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,14 @@ import numpy as np
 
 from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.store.document_content import make_content, read_picture
-from rag_vqa.retriever.store.schema import COLUMNS, checksum, checksum_error, combine_digests
+from rag_vqa.retriever.store.schema import (
+    COLUMNS,
+    LIST_FORMAT,
+    checksum,
+    checksum_error,
+    combine_digests,
+    metadata_rows,
+)
 from rag_vqa.retriever.store.segments import Keys, read_blocks
 
 if TYPE_CHECKING:
@@ -77,15 +85,20 @@ def _check_rows(store: Store) -> Iterator[Damage]:
 def _check_documents(store: Store) -> Iterator[Damage]:
     """Compare bodies with what is derived from them: hashes, and the metadata for `where=`."""
     derived = 0
+    listed = store.db.rows("PRAGMA user_version") == [(LIST_FORMAT,)]
+    order = "name, place" if listed else "name"
     for row, document in store.all_documents():
         made = make_content(document)
         if (made.hash, made.shape) != store.stored_hashes(document.id):
             yield _database_damage(store, f"document {document.id!r} does not have its hash")
-        query = "SELECT name, value FROM metadata WHERE document = ? ORDER BY name"
+        query = f"SELECT name, value FROM metadata WHERE document = ? ORDER BY {order}"
         # Compared as text: True, 1 and 1.0 are equal in Python, and SQLite has no booleans.
         stored = [(name, repr(value)) for name, value in store.db.rows(query, [row])]
-        due = [(name, repr(int(value) if isinstance(value, bool) else value))
-               for name, value in sorted(document.metadata.items())]  # fmt: skip
+        rows = sorted(metadata_rows(document.metadata), key=itemgetter(0, 1))
+        due = [
+            (name, repr(int(value) if isinstance(value, bool) else value))
+            for name, _, value in rows
+        ]
         derived += len(due)
         if stored != due:
             yield _database_damage(

@@ -124,8 +124,7 @@ function credits(source) {
   const metadata = source.metadata ?? {};
   const line = element("p", { class: "credit soft" });
   const add = (...parts) => line.append(...(line.childNodes.length ? [" · "] : []), ...parts);
-  for (const key of [...LICENCE, ...CREDIT]) {
-    const value = metadata[key];
+  for (const value of [...LICENCE, ...CREDIT].flatMap((key) => metadata[key])) {
     if (value === null || value === undefined || value === "") continue;
     const address = webAddress(value);
     add(address ? outwardLink(address, address.host) : untrustedText(value));

@@ -119,10 +119,10 @@ def test_a_newer_one_is_refused_untouched(tmp_path, motions) -> None:
     motions.open_or_create(tmp_path / "x.kb").close()
     file = tmp_path / "x.kb" / "kb.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version = 3")
+    db.execute("PRAGMA user_version = 4")
     db.close()
     before = file.read_bytes()
-    with pytest.raises(RagVqaError, match=r"format 3, .* reads up to 2\. Upgrade"):
+    with pytest.raises(RagVqaError, match=r"format 4, .* reads up to 3\. Upgrade"):
         KnowledgeBase.open(tmp_path / "x.kb")
     assert file.read_bytes() == before
 
