@@ -138,7 +138,9 @@ def _field_lines(value: Any) -> list[str]:
     if isinstance(value, dict):
         listed = ((name, v if isinstance(v, list) else [v]) for name, v in value.items())
         return [
-            f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, vs in listed for v in vs
+            f"{name}={v if isinstance(v, str) else json.dumps(v)}"
+            for name, vs in listed
+            for v in vs
         ]
     return [str(part) for part in (value if isinstance(value, list) else [value])]
 
