@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from rag_vqa.errors import Missing
@@ -52,13 +52,11 @@ class DocumentReader:
             Missing: a module is not installed.
         """
         for module in self.modules:
-            try:
-                import_module(module)
-            except ImportError as error:
+            if find_spec(module) is None:
                 raise Missing(
                     f"{module} is not installed: {', '.join(self.suffixes)} cannot be read. "
                     f"Install it: pip install 'rag-vqa[{self.extra}]'"
-                ) from error
+                )
 
 
 DOCUMENT_READERS: Registry[DocumentReader] = Registry("document reader")
@@ -89,10 +87,13 @@ def find_reader(suffix: str) -> DocumentReader | None:
 
 
 def _contents(reader: DocumentReader, path: Path) -> Contents:
-    metadata = ("file", *reader.read(path).metadata)
+    """What a file contains. Its beginning is read; the first reading goes on from there."""
+    opened = [reader.read(path)]
+    metadata = ("file", *opened[0].metadata)
     columns = tuple(name for name in FIELDS if name not in ("image", "retrieval_text"))
-    return Contents(columns, metadata, (), lambda: _items(reader, path))
 
+    def items() -> Iterator[Item]:
+        parsed = opened.pop() if opened else reader.read(path)
+        yield from section_items(path.stem, parsed, path.name)
 
-def _items(reader: DocumentReader, path: Path) -> Iterator[Item]:
-    yield from section_items(path.stem, reader.read(path), path.name)
+    return Contents(columns, metadata, (), items)
