@@ -1,4 +1,4 @@
-"""Archives: the members of a zip file, read within limits (Word, PowerPoint, Excel, EPUB, pictures).
+"""Archives: the members of a zip file, read within limits (Word, PowerPoint, Excel, EPUB).
 
 Knows how large a zip may become, and how its XML is parsed. Does not know what its members mean.
 A zip of 40 kB can unpack to gigabytes, and XML can name other files or repeat itself without end:

@@ -37,7 +37,11 @@ def reasons(sections: list[Section | BadInput]) -> list[str]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "isolated_child" in "".join(child.cmdline())]
+    return [
+        child
+        for child in psutil.Process().children()
+        if "isolated_child" in "".join(child.cmdline())
+    ]
 
 
 def test_everything_comes_through_the_pipe_as_it_was(tmp_path) -> None:

@@ -40,4 +40,6 @@ def _sections(lines: list[str], pages: PageLog) -> Iterator[Section | BadInput]:
             yield BadInput(f"page {number} is bad.")
         else:
             images = (line.encode(), "a.png") if line == "picture" else ()
-            yield Section((f"Page {number}",), f"{line} {os.getpid()}", images, number, f"page={number}")
+            yield Section(
+                (f"Page {number}",), f"{line} {os.getpid()}", images, number, f"page={number}"
+            )
