@@ -88,7 +88,7 @@ class Archive:
         try:
             return self._zip.read(member)
         except _DAMAGE as error:
-            raise _damaged(name, error) from error
+            raise _damaged_part(name, error) from error
 
     def open(self, name: str) -> IO[bytes]:
         """A member as a stream, for what is read piece by piece.
@@ -100,7 +100,7 @@ class Archive:
         try:
             return self._zip.open(self._find(name))
         except _DAMAGE as error:
-            raise _damaged(name, error) from error
+            raise _damaged_part(name, error) from error
 
     def _find(self, name: str) -> zipfile.ZipInfo:
         member = self._members.get(_key(name))
@@ -168,7 +168,7 @@ def _key(name: str) -> str:
     return name.replace("\\", "/").lstrip("/").casefold()
 
 
-def _damaged(name: str, error: Exception) -> BadInput:
+def _damaged_part(name: str, error: Exception) -> BadInput:
     return BadInput(f"its part {quote_value(name)} is damaged ({error}).")
 
 

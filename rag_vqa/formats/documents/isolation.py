@@ -58,7 +58,7 @@ def parse_apart(parser: IsolatedParser, path: Path) -> ParsedDocument:
     Raises:
         BadInput: the parser refuses the document, or the child ended or took too long.
     """
-    reading = _Reading(f"{parser.__module__}:{parser.__qualname__}", path.resolve())  # type: ignore[attr-defined]
+    reading = _DocumentReading(f"{parser.__module__}:{parser.__qualname__}", path.resolve())  # type: ignore[attr-defined]
     head = reading.head()
     return ParsedDocument(
         title=head["title"],
@@ -68,7 +68,7 @@ def parse_apart(parser: IsolatedParser, path: Path) -> ParsedDocument:
     )
 
 
-class _Reading:
+class _DocumentReading:
     """One document, read by one child after the other if pages kill them."""
 
     def __init__(self, target: str, path: Path) -> None:
