@@ -1,0 +1,182 @@
+"""Templates: every field present gives the text as typed; absent fields take their words along."""
+
+import datetime
+import itertools
+import re
+from decimal import Decimal
+
+import pytest
+
+from rag_vqa.errors import UsageError
+from rag_vqa.formats.text_template import TextTemplate, format_value
+
+ROW = {
+    "Title": "Night Watch",
+    "Description": "Men with pikes",
+    "Artist": "Rembrandt",
+    "Year": 1642,
+    "City": "Leiden",
+    "Height": 30,
+    "Width": 50,
+    "Number": "SK-C-5",
+}
+ISSUE = r"{Title}. {Description}\nMade by {Artist} in {Year}."
+
+
+def fill(template: str, names: str) -> str:
+    """The text when only these columns (with blanks between them) have a value."""
+    return TextTemplate.parse(template, list(ROW)).fill({name: ROW[name] for name in names.split()})
+
+
+def test_columns_of_a_template_are_found_by_capitals_and_blanks_of_any_kind() -> None:
+    template = TextTemplate.parse("{ title } by {ARTIST}, {title}", [" Title", "Artist", "Year"])
+    assert template.columns == (" Title", "Artist")
+    assert template.fill({" Title": "Vase", "Artist": "Rembrandt"}) == "Vase by Rembrandt, Vase"
+    exact = TextTemplate.parse("{year} {Year}", ["Year", "year"])
+    assert exact.columns == ("year", "Year")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{Titel}", "Did you mean 'Title'"),
+        ("{Nothing like it}", "Columns: Title, Description"),
+        ("{}", "no such column"),
+        ("{Title", "single {"),
+        ("Title}", "single }"),
+        ("words", "names no column"),
+        ("", "names no column"),
+        ("{{Title}}", "names no column"),
+    ],
+)
+def test_a_template_that_cannot_be_meant_names_the_mistake(text: str, named: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(named)):
+        TextTemplate.parse(text, list(ROW))
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (
+            "Title Description Artist Year",
+            "Night Watch. Men with pikes\nMade by Rembrandt in 1642.",
+        ),
+        ("Title Description Artist", "Night Watch. Men with pikes\nMade by Rembrandt."),
+        ("Title Description Year", "Night Watch. Men with pikes\nMade in 1642."),
+        ("Title Description", "Night Watch. Men with pikes"),
+        ("Title Artist Year", "Night Watch.\nMade by Rembrandt in 1642."),
+        ("Description", "Men with pikes"),
+        ("Artist", "Made by Rembrandt."),
+        ("Year", "Made in 1642."),
+        ("", ""),
+    ],
+)
+def test_the_template_of_the_issue(names: str, text: str) -> None:
+    assert fill(ISSUE, names) == text
+    assert fill(ISSUE.replace(r"\n", "\n"), names) == text  # a real line break, as from Python
+
+
+@pytest.mark.parametrize(
+    ("template", "names", "text"),
+    [
+        # brackets and quotes
+        ("{Title} ({Artist}, {Year})", "Title Year", "Night Watch (1642)"),
+        ("{Title} ({Artist}, {Year})", "Title", "Night Watch"),
+        ("{Title} (c. {Year}).", "Title", "Night Watch."),
+        ("{Title} [{Number}]", "Title", "Night Watch"),
+        ('The "{Title}" by {Artist}.', "Artist", "By Rembrandt."),
+        ("'{Title}' by '{Artist}'", "Title", "'Night Watch'"),
+        ("**{Title}** by {Artist}", "Title", "**Night Watch**"),
+        ("Size (of {Title}): {Height}", "Height", "Size: 30"),
+        ("{{{Title}}} {Year}", "Title Year", "{Night Watch} 1642"),
+        ("{{{Title}}} {Year}", "Year", "1642"),
+        # labels and lists
+        ("Artist: {Artist}, Year: {Year}", "Year", "Year: 1642"),
+        ("Artist: {Artist}, Year: {Year}", "Artist", "Artist: Rembrandt"),
+        ("Artist: {Artist} Year: {Year}", "Year", "Year: 1642"),
+        ("Name of artist {Artist} year {Year}", "Year", "Year 1642"),
+        ("{Title} | {Artist} | {Year}", "Title Year", "Night Watch | 1642"),
+        ("{Title} - {Artist} - {Year}", "Artist Year", "Rembrandt - 1642"),
+        ("{Title}, {Artist}, {Year}", "Artist", "Rembrandt"),
+        ("{Title}; {Artist},", "Artist", "Rembrandt,"),
+        ("{Title}: {Description}", "Description", "Men with pikes"),
+        ("{Title}: {Description}", "Title", "Night Watch"),
+        # fields that share their words
+        ("Size: {Height} × {Width} cm", "Width", "Size: 50 cm"),
+        ("Size: {Height} × {Width} cm", "Height", "Size: 30 cm"),
+        ("{Height} cm x {Width} cm", "Height", "30 cm"),
+        ("{Height} cm x {Width} cm", "Width", "50 cm"),
+        ("Made by {Artist} and {Title} in {Year}", "Title Year", "Made by Night Watch in 1642"),
+        ("{Height}–{Width}", "Width", "50"),
+        # prepositions, in other languages too
+        ("Gemalt von {Artist} im Jahr {Year}.", "Year", "Gemalt im Jahr 1642."),
+        ("Peint par {Artist} en {Year}.", "Artist", "Peint par Rembrandt."),
+        ("Made (by {Artist}) in {Year}", "Year", "Made in 1642"),
+        ("{Title} is kept in {City}.", "City", "Is kept in Leiden."),
+        ("{Title}, by {Artist}.", "Artist", "By Rembrandt."),
+        # sentences and abbreviations
+        ("{Title}. Inv. no. {Number}. {City}", "Title City", "Night Watch. Leiden"),
+        ("{Height} cm. {Title}", "Height", "30 cm."),
+        ("{Title}? {Artist}!", "Artist", "Rembrandt!"),
+        ("{Title}，{Artist}。{City}", "Title City", "Night Watch。Leiden"),
+        # lines
+        (r"Provenance:\n- {City}\n- {Artist}\n\n{Title}", "Title", "Night Watch"),
+        (r"Provenance:\n- {City}\n- {Artist}\n\n{Title}", "City", "Provenance:\n- Leiden"),
+        (r"# {Title}\n\n{City}\n\n\n{Artist}", "Title Artist", "# Night Watch\n\nRembrandt"),
+        (r"Our museum\n{Title}\n{Artist}", "Artist", "Our museum\nRembrandt"),
+        (r"Our museum\n{Title}\n{Artist}", "", ""),
+    ],
+)
+def test_words_of_an_absent_field_vanish_with_it(template: str, names: str, text: str) -> None:
+    assert fill(template, names) == text
+
+
+TEMPLATES = [
+    ISSUE,
+    "{Title} ({Artist}, {Year}), {City}. {Description}.",
+    'The "{Title}" was made by {Artist} in {City} in {Year} ({Height} × {Width} cm).',
+    r"Title: {Title}\nArtist: {Artist}\nSize: {Height} x {Width} cm\nInv. No. {Number}",
+    "{Title} by {Artist}, made in {City}; {Year} [{Number}]. Size: {Height} cm x {Width} cm.",
+    "{Title}, {Artist} ({City}); {Year} - {Number} | {Description}",
+    "{Artist} of {City}: {Title}, from {Year} with {Description}",
+]
+DEBRIS = re.compile(
+    r"  | [.,;:!?]|\( *\)|\[ *\]|\"\"|[,;:(\[|-] *$|^ *[.,;:|)\]-]|, *[,.;)]|\( |[^.]\.\.|: *[,.;]"
+    r"|\b(by|in|from|with|of|and|x|×|Made|cm)[.,;:)\]]? *$"
+)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_choice_of_absent_fields_leaves_debris(template: str) -> None:
+    parsed = TextTemplate.parse(template, list(ROW))
+    whole = parsed.fill(ROW)
+    expected = re.sub(r"\{(\w+)\}", lambda found: str(ROW[found[1]]), template)
+    assert whole == expected.replace(r"\n", "\n")
+    for size in range(len(parsed.columns)):
+        for names in itertools.combinations(parsed.columns, size):
+            text = parsed.fill({name: ROW[name] for name in names})
+            for name in parsed.columns:  # no value is lost, none appears
+                assert (str(ROW[name]) in text) == (name in names), (names, text)
+            for line in text.split("\n") if text else ():
+                unit = re.sub(r"(?<=[0-9]) cm", "", line)
+                assert not DEBRIS.search(unit), (names, text)
+
+
+def test_values_are_written_as_people_write_them() -> None:
+    day = datetime.date(1998, 5, 1)
+    assert [format_value(value) for value in (1650.0, 12.5, Decimal("12.50"), day)] == [
+        "1650",
+        "12.5",
+        "12.50",
+        "1998-05-01",
+    ]
+    assert format_value(["oil", None, "canvas"]) == "oil, canvas"
+    absent: tuple[object, ...] = (None, float("nan"), "", "  ", [], {"a": 1}, b"bytes")
+    assert [format_value(value) for value in absent] == [""] * len(absent)
+
+
+def test_what_stands_in_a_value_is_left_as_it_is() -> None:
+    template = TextTemplate.parse("{Title}. {Description}", ["Title", "Description"])
+    row = {"Title": "Who is it?", "Description": "A  vase {of} ().\n\n\n- by  in ."}
+    assert template.fill(row) == "Who is it? A  vase {of} ().\n\n\n- by  in ."
+    assert template.fill({"Title": "Inc.", "Description": "\U000f0000"}) == "Inc. \U000f0000"
