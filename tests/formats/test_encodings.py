@@ -43,10 +43,21 @@ def test_latin_1_is_what_windows_1252_does_not_have() -> None:
 
 @pytest.mark.parametrize(
     ("label", "codec"),
-    [("ISO-8859-1", "cp1252"), ("us-ascii", "cp1252"), ("GB2312", "gb18030"), (" Shift_JIS ", "cp932"),
-     ("x-sjis", "cp932"), ("windows-1251", "cp1251"), ("UTF8", "utf-8"), ("hex", None), ("base64", None),
-     ("a\0b", None), ("", None), ("klingon", None)],
-)  # fmt: skip
+    [
+        ("ISO-8859-1", "cp1252"),
+        ("us-ascii", "cp1252"),
+        ("GB2312", "gb18030"),
+        (" Shift_JIS ", "cp932"),
+        ("x-sjis", "cp932"),
+        ("windows-1251", "cp1251"),
+        ("UTF8", "utf-8"),
+        ("hex", None),
+        ("base64", None),
+        ("a\0b", None),
+        ("", None),
+        ("klingon", None),
+    ],
+)
 def test_declared_names(label: str, codec: str | None) -> None:
     assert find_declared(label) == codec
 
