@@ -21,7 +21,7 @@ MAX_ARCHIVE_BYTES: Final = 2 * 2**30  # of the file itself
 MAX_MEMBERS: Final = 100_000
 MAX_UNPACKED_BYTES: Final = 4 * 2**30  # of all members
 MAX_MEMBER_BYTES: Final = 256 * 2**20
-MAX_XML_BYTES: Final = 128 * 2**20  # a novel in Word takes about 5 MB
+MAX_XML_BYTES: Final = 64 * 2**20  # a novel in Word takes about 5 MB
 # Deflate reaches 1,032; sparse XML and drawings of one colour reach a few hundred.
 MAX_RATIO: Final = 200
 _RATIO_FROM_BYTES: Final = 32 * 2**20  # smaller members are harmless whatever their ratio
