@@ -26,7 +26,8 @@ from rag_vqa.formats.source import open_source
 
 PNG = picture_files.file(Image.new("RGB", (40, 30), (200, 30, 30)), "PNG")
 STYLES = (
-    '<w:style w:type="paragraph" w:default="1" w:styleId="Normal"><w:name w:val="Normal"/></w:style>'
+    '<w:style w:type="paragraph" w:default="1" w:styleId="Normal"><w:name w:val="Normal"/>'
+    "</w:style>"
     '<w:style w:type="paragraph" w:styleId="Title"><w:name w:val="Title"/></w:style>'
     '<w:style w:type="paragraph" w:styleId="berschrift1"><w:name w:val="heading 1"/>'
     '<w:pPr><w:outlineLvl w:val="0"/></w:pPr></w:style>'
@@ -39,11 +40,14 @@ STYLES = (
 )
 NUMBERING = """
 <w:abstractNum w:abstractNumId="0">
-  <w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>
-  <w:lvl w:ilvl="1"><w:start w:val="1"/><w:numFmt w:val="lowerLetter"/><w:lvlText w:val="%1.%2)"/></w:lvl>
+  <w:lvl w:ilvl="0"><w:start w:val="1"/>
+    <w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>
+  <w:lvl w:ilvl="1"><w:start w:val="1"/>
+    <w:numFmt w:val="lowerLetter"/><w:lvlText w:val="%1.%2)"/></w:lvl>
 </w:abstractNum>
 <w:abstractNum w:abstractNumId="1">
-  <w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="bullet"/><w:lvlText w:val="&#xF0B7;"/></w:lvl>
+  <w:lvl w:ilvl="0"><w:start w:val="1"/>
+    <w:numFmt w:val="bullet"/><w:lvlText w:val="&#xF0B7;"/></w:lvl>
 </w:abstractNum>
 <w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>
 <w:num w:numId="2"><w:abstractNumId w:val="1"/></w:num>
@@ -160,7 +164,8 @@ def test_without_headings_it_is_one_section_with_the_title_of_its_properties(tmp
 def test_the_table_of_contents_is_left_out(tmp_path) -> None:
     contents = (
         '<w:sdt><w:sdtPr><w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>'
-        f"</w:sdtPr><w:sdtContent>{paragraph('Contents')}{paragraph('Wartung 3')}</w:sdtContent></w:sdt>"
+        f"</w:sdtPr><w:sdtContent>{paragraph('Contents')}{paragraph('Wartung 3')}"
+        "</w:sdtContent></w:sdt>"
     )
     xml = contents + paragraph("Wartung 3", "TOC1") + paragraph("Text.")
     assert body(tmp_path, xml).text == "Text."
@@ -322,7 +327,8 @@ def test_a_chart_gives_its_table_and_a_diagram_its_words(tmp_path) -> None:
         f"<c:chartSpace {space}><c:title><a:t>Visitors</a:t></c:title>"
         f"{series('Day', '10', '20')}{series('Night', '1', '2')}</c:chartSpace>"
     )
-    diagram = f"<dgm:dataModel {space}><a:p><a:r><a:t>Drain</a:t></a:r></a:p><a:p><a:t>Clean</a:t></a:p></dgm:dataModel>"
+    words = "<a:p><a:r><a:t>Drain</a:t></a:r></a:p><a:p><a:t>Clean</a:t></a:p>"
+    diagram = f"<dgm:dataModel {space}>{words}</dgm:dataModel>"
 
     def drawing(inside: str) -> str:
         return f"<w:p><w:r><w:drawing><wp:inline>{inside}</wp:inline></w:drawing></w:r></w:p>"
@@ -385,7 +391,8 @@ def test_a_document_without_text_is_refused(tmp_path) -> None:
 
 
 def test_entities_are_refused(tmp_path) -> None:
-    bomb = '<!DOCTYPE w [<!ENTITY x SYSTEM "file:///etc/passwd">]><w:document xmlns:w="w">&x;</w:document>'
+    declared = '<!DOCTYPE w [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    bomb = f'{declared}<w:document xmlns:w="w">&x;</w:document>'
     path = write_docx(tmp_path / "a.docx", "", parts={"word/document.xml": bomb})
     with pytest.raises(BadInput, match="declares a DTD"):
         open_source(path)

@@ -1,4 +1,4 @@
-"""Word and PowerPoint files written by hand, part by part, as other programs than python-docx do."""
+"""Word and PowerPoint files written by hand, part by part, as many programs write them."""
 
 from __future__ import annotations
 
