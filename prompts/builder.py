@@ -44,6 +44,7 @@ class Evidence:
     Attributes:
         number: starts at 1; an answer cites the document by it.
         heading: `title · section`, or only one of them.
+        shown: a line "name: text" for each of the metadata that is shown.
         images: the images that fit, in order. Print all of them at once: `{{ doc.images }}`.
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     title: Placeholder | str
     section: Placeholder | str
     heading: tuple[Placeholder | str, ...]
+    shown: tuple[Placeholder | str, ...]
     text: Placeholder | str
     images: tuple[Placeholder, ...]
 
@@ -116,7 +118,10 @@ def check_template(template: str, language: str = "") -> None:
         UsageError, Missing: as `build_prompt`.
     """
     bare, full = Document("1", "text"), Document("2", "text", "title", "section", (b"picture",))
-    hits = [Hit(d, Passage(d.id, 0, d.text), rank, 1.0) for rank, d in enumerate((bare, full), 1)]
+    hits = [
+        Hit(d, Passage(d.id, 0, d.text), rank, 1.0, shown=(("name", "text"),) * (rank - 1))
+        for rank, d in enumerate((bare, full), 1)
+    ]
     for image in (None, b"picture"):
         build_prompt(
             Query("question", image), hits, PromptLimits(2, 1), lambda prompt: 0, template, language
@@ -132,9 +137,14 @@ def _make_evidence(number: int, packed: PackedDocument) -> Evidence:
         title=title,
         section=section,
         heading=heading if any(heading) else (),
+        shown=tuple(map(_placeholder, _shown_lines(packed.hit))),
         text=_placeholder(packed.text),
         images=tuple(Placeholder(ImagePart(image, document.id)) for _, image in packed.images),
     )
+
+
+def _shown_lines(hit: Hit) -> list[str]:
+    return [f"{name}: {text}" for name, text in hit.shown]
 
 
 def _placeholder(text: str) -> Placeholder | str:
@@ -154,6 +164,7 @@ def _fence(query: Query, packed: Iterable[PackedDocument]) -> str:
     texts = [query.text]
     for each in packed:
         texts += [each.hit.document.title, each.hit.document.section, each.text]
+        texts += _shown_lines(each.hit)
     # Lengths distinguish ("ab", "c") from ("a", "bc"); lone surrogates must not stop a question.
     keyed = "\0".join(f"{len(text)}:{text}" for text in texts)
     digest = sha256(keyed.encode("utf-8", "surrogatepass")).hexdigest()

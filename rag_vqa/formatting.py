@@ -6,8 +6,10 @@ Knows units and which characters a terminal would obey. Does not know where text
 from __future__ import annotations
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # Joiners of emoji and of several scripts, the only invisible characters that are let through.
 _JOINERS = "\u200c\u200d"
@@ -40,6 +42,29 @@ def format_duration(seconds: float) -> str:
     ('38 ms', '1.9 s')
     """
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def format_value(value: Any) -> str:
+    """A value of a table or of metadata as text for people; "" if it is absent.
+
+    Lists are joined by commas. What is neither a scalar nor a list of scalars counts as absent.
+
+    >>> format_value(1650.0), format_value(["oil", "canvas"]), format_value(None)
+    ('1650', 'oil, canvas', '')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(text for text in map(format_value, value) if text)
+    if value is None or isinstance(value, bytes | bytearray | Mapping):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ""
+        if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        return repr(value) if len(repr(value)) <= 16 else f"{value:.12g}"
+    return (value.isoformat() if hasattr(value, "isoformat") else str(value)).strip()
 
 
 def format_table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -42,8 +42,14 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "scores": dict(hit.scores),
         "passage": {"text": hit.passage.text, "position": hit.passage.position},
+        "shown": shown_json(hit),
         "images": [path for path in map(image_path, hit.document.images) if path],
     }
+
+
+def shown_json(hit: Hit) -> list[dict[str, str]]:
+    """The metadata that readers and people see of a hit, in order."""
+    return [{"name": name, "value": value} for name, value in hit.shown]
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

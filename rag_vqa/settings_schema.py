@@ -35,6 +35,19 @@ def parse_server_addresses(addresses: Any) -> Any:
     return tuple(dict.fromkeys(_parse_address(str(address)) for address in addresses))
 
 
+def parse_names(names: Any) -> Any:
+    """Names; a text holds several with commas between.
+
+    >>> parse_names("artist, year"), parse_names(["licence", "artist,year"])
+    (('artist', 'year'), ('licence', 'artist', 'year'))
+    """
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list | tuple) or not all(isinstance(part, str) for part in listed):
+        return names  # refused as any other value that does not fit
+    split = (name.strip() for part in listed for name in part.split(","))
+    return tuple(dict.fromkeys(name for name in split if name))
+
+
 def _parse_address(address: str) -> str:
     try:
         parts = urlsplit(address)
@@ -134,6 +147,17 @@ class FilterSettings(Section):
     top: int | None = Field(default=None, ge=1)
 
 
+class MetadataSettings(Section):
+    """Metadata of documents.
+
+    Attributes:
+        show: names of the metadata that the reader and people see beside title, section and text;
+            None: those that the knowledge base remembers; none of them: "".
+    """
+
+    show: Annotated[tuple[str, ...] | None, BeforeValidator(parse_names)] = None
+
+
 class Settings(Section):
     """All settings. `k` 0 asks the reader without retrieval."""
 
@@ -142,6 +166,7 @@ class Settings(Section):
     reader: ReaderSettings = ReaderSettings()
     prompt: PromptSettings = PromptSettings()
     filter: FilterSettings = FilterSettings()
+    metadata: MetadataSettings = MetadataSettings()
     k: int = Field(default=5, ge=0)
     offline: bool = False
     seed: int = 0

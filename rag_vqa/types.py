@@ -72,13 +72,18 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved document: `rank` from 1, `score` of the last stage, `scores` by stage."""
+    """A retrieved document: `rank` from 1, `score` of the last stage, `scores` by stage.
+
+    Attributes:
+        shown: (name, value) of the metadata that the reader and people see, written for people.
+    """
 
     document: Document
     passage: Passage
     rank: int
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
+    shown: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,11 +19,18 @@ from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search import filters
+from rag_vqa.retriever.shown_metadata import (
+    ShownNames,
+    add_shown_metadata,
+    read_names,
+    write_names,
+)
+from rag_vqa.retriever.statistics import Stats, compute_stats
 from rag_vqa.retriever.store import document_store, kb_manifest, maintenance, verify
 from rag_vqa.retriever.store.database import DATABASE_FILE, OldFormat
 from rag_vqa.retriever.store.document_content import DocumentPassages
 from rag_vqa.retriever.store.document_store import Store, read_document_passages
-from rag_vqa.retriever.store.kb_manifest import Manifest, retriever_label
+from rag_vqa.retriever.store.kb_manifest import Manifest
 from rag_vqa.retriever.store.maintenance import CompactReport
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.sync_and_merge import SyncReport
@@ -47,59 +53,8 @@ __all__ = [
 Documents = Iterable[Document | Mapping[str, Any]]
 Progress = Callable[[int], None]
 EncoderLoader = Callable[[], TokenEncoder]
-HitLists = list[list[Hit]]  # an alias, as `list` is a method of the class
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Sizes of a knowledge base.
-
-    Attributes:
-        bytes: on disk, of which `token_bytes` are tokens and codes.
-        gone: rows of deleted passages, whose bytes a compaction would free.
-        cut_off: share of the documents' tokens beyond the encoder's window (splitting "none";
-            0 if texts are split).
-    """
-
-    documents: int
-    passages: int
-    images: int
-    bytes: int
-    token_bytes: int
-    gone: int
-    cut_off: float
-    splitting: str
-    keep_tokens: bool
-    retriever: str
-    K: int
-    D: int
-
-
-def compute_stats(store: Store) -> Stats:
-    """Counts and sizes of the last commit; bytes of what lies on the disk now."""
-    documents, passages = store.count()
-    pictures = [file.stat().st_size for file in store.pictures.files()]
-    tokens = sum(file.stat().st_size for file in store.segments.files())
-    database = sum(f.stat().st_size for f in store.folder.glob(f"{store.db.file.name}*"))
-    (gone,), ((total, cut),) = (
-        store.db.rows("SELECT count(*) FROM gone")[0],
-        store.db.rows("SELECT coalesce(sum(tokens), 0), coalesce(sum(cut), 0) FROM documents"),
-    )
-    made = store.manifest
-    return Stats(
-        documents=documents,
-        passages=passages,
-        images=len(pictures),
-        bytes=database + tokens + sum(pictures),
-        token_bytes=tokens,
-        gone=gone,
-        cut_off=cut / total if total else 0.0,
-        splitting=made.splitting,
-        keep_tokens=made.keep_tokens,
-        retriever=retriever_label(made),
-        K=made.K,
-        D=made.D,
-    )
+Hits = list[Hit]  # aliases, as `list` is a method of the class
+HitLists = list[Hits]
 
 
 class KnowledgeBase:
@@ -113,10 +68,13 @@ class KnowledgeBase:
         manifest: which retriever made its tokens.
         engine: of its index; set it before the first search, see `retriever.index.make_index`.
         hybrid, sections: how later searches rank; see `Retriever.search`.
+        show_names: names of the metadata that later hits show to readers and people; None: those
+            that the knowledge base remembers.
     """
 
     engine = "auto"
     hybrid = sections = False
+    show_names: Sequence[str] | None = None
 
     def __init__(self, store: Store, encoder: TokenEncoder | EncoderLoader | None = None) -> None:
         self.store = store
@@ -341,7 +299,21 @@ class KnowledgeBase:
 
     def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> HitLists:
         """The k best documents of each query; see `Retriever.search`."""
-        return self.retriever.search(queries, k, where, self.hybrid, self.sections)
+        found = self.retriever.search(queries, k, where, self.hybrid, self.sections)
+        return [self.add_shown(hits) for hits in found]
+
+    def add_shown(self, hits: Iterable[Hit]) -> Hits:
+        """The hits with the metadata that readers and people see beside title, section and text."""
+        names = read_names(self.store.db).names if self.show_names is None else self.show_names
+        return add_shown_metadata(hits, names)
+
+    def remember_shown(self, names: Iterable[str], are_chosen: bool = True) -> None:
+        """Record which metadata to show, for all who open this knowledge base.
+
+        `are_chosen`: a person named them. Raises Locked if another process is writing.
+        """
+        with self.store.hold_writer_lock():
+            write_names(self.store.db, ShownNames(tuple(names), are_chosen))
 
     @property
     def method(self) -> str:

@@ -1,8 +1,12 @@
 """Numbers, times and tables as text; untrusted text without what a terminal obeys."""
 
+import datetime
+from decimal import Decimal
+
 import pytest
 
 from rag_vqa import formatting
+from rag_vqa.formatting import format_value
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,16 @@ def test_time_left_by_hand() -> None:
     # 30 of 120 done in 60 s: 0.5/s, 90 left at that rate take 180 s.
     assert formatting.format_rate_and_eta(30, 120, 60.0) == "30/120  0.5/s  0:03:00 left"
     assert formatting.format_rate_and_eta(30, None, 0.0) == "30  0.0/s"
+
+
+def test_values_are_written_as_people_write_them() -> None:
+    day = datetime.date(1998, 5, 1)
+    assert [format_value(value) for value in (1650.0, 12.5, Decimal("12.50"), day)] == [
+        "1650",
+        "12.5",
+        "12.50",
+        "1998-05-01",
+    ]
+    assert format_value(["oil", None, "canvas"]) == "oil, canvas"
+    absent: tuple[object, ...] = (None, float("nan"), "", "  ", [], {"a": 1}, b"bytes")
+    assert [format_value(value) for value in absent] == [""] * len(absent)

@@ -79,7 +79,8 @@ def oracle_hits(ledger: Ledger, kb: KnowledgeBase, example: Example, k: int) -> 
             document = kb.get(identity)
             if document is not None and len(found) < k:
                 found[identity] = document
-    return [make_hit(document, rank, 0.0) for rank, document in enumerate(found.values(), 1)]
+    hits = (make_hit(document, rank, 0.0) for rank, document in enumerate(found.values(), 1))
+    return kb.add_shown(hits)
 
 
 def apply_level(ledger: Ledger, example: Example, hits: StoredHits) -> StoredHits:

@@ -189,7 +189,7 @@ class DocumentCache:
             stages = stored.stages[rank - 1] if stored.stages else {"retrieve": score}
             passage = next((p for p in shown.passages if p.position == position), None)
             hits.append(make_hit(shown.document, rank, score, stages, passage))
-        return hits
+        return self._kb.add_shown(hits)
 
 
 def record_failures(

@@ -94,6 +94,7 @@ def stats(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
         return print_json(found)
     for name, value in found.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+        shown = one_line(", ".join(value)) if isinstance(value, tuple) else shown
         print(f"{name:<12} {shown}")
     return None
 

@@ -1,7 +1,7 @@
 """The shared command-line options: each is declared once.
 
-Knows flags, help texts, which settings an option sets, and how settings are written as options
-again. Does not know what a verb does with them.
+Knows flags, help texts, and which settings an option sets. Does not know what a verb does with
+them, nor how settings are written as options again (ask_command.py).
 
 A verb names groups of options instead of parameters, and reads them as settings:
 
@@ -138,8 +138,15 @@ SETTING_OPTIONS: Mapping[str, SettingOption] = {
         "Rank pages first, then return the best section of each.",
         kind=bool,
     ),
+    "show": SettingOption(
+        ("metadata.show",),
+        "--show",
+        "Metadata that readers and people see, for instance artist,year.",
+        "NAME,…",
+        list,
+    ),
 }
-RETRIEVAL = ("k", "instruction", "retriever", "device", "index", "hybrid", "sections")
+RETRIEVAL = ("k", "instruction", "retriever", "device", "index", "hybrid", "sections", "show")
 READING = (
     "template", "language", "filter", "reader", "server", "quantization", "device",
     "max_new_tokens", "max_pixels", "max_images",
@@ -346,50 +353,3 @@ def _parse_values(text: str) -> Scalar | list[Scalar]:
         return text[1:-1]
     value = named.get(text, parse_scalar(text))
     return text if value == text else [value, text]
-
-
-def settings_to_args(settings: Settings, private: bool = False) -> list[str]:
-    """The command-line arguments that ask for these settings, as far as they are no defaults.
-
-    Args:
-        private: write files and folders by their last name only, for readers who should not learn
-            where they lie.
-    """
-    from rag_vqa.settings import differences
-
-    left = _flatten_tree(differences(settings), private)
-    args = [
-        arg
-        for name in ("preset", "offline", "seed")
-        for arg in _option_args(name, left.pop(name, None))
-    ]
-    for name in dict.fromkeys((*RETRIEVAL, *READING)):
-        keys = SETTING_OPTIONS[name].keys
-        values = [left.get(key) for key in keys]
-        if all(value == values[0] for value in values):  # --device sets that of both models
-            args += _option_args(name, values[0])
-            left = {key: value for key, value in left.items() if key not in keys}
-    return args + [arg for key, value in left.items() for arg in ("--set", f"{key}={value}")]
-
-
-def _option_args(name: str, value: Any) -> list[str]:
-    flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    values = value if isinstance(value, list) else [value]
-    return [arg for each in values for arg in (flag, str(each))]
-
-
-def _flatten_tree(tree: Mapping[str, Any], private: bool, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a tree of settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _flatten_tree(value, private, f"{prefix}{name}.")
-        elif private and isinstance(value, str) and Path(value).exists():
-            found[prefix + name] = Path(value).name
-        else:
-            found[prefix + name] = value
-    return found

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.formatting import escape_invisible, format_duration, is_invisible, one_line
 from rag_vqa.serialization import answer_fields
-from rag_vqa.types import Answer, Hit, Query, Where
+from rag_vqa.types import Answer, Document, Hit, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
 
 NO_EVIDENCE = "answered without evidence"
+_WIDTH, _INDENT = 80, "    "  # of lines below a hit
 _STYLES = {"number": "36", "score": "2", "answer": "1", "faint": "2", "good": "32", "bad": "31"}
 
 
@@ -54,7 +56,40 @@ def print_hits(hits: Sequence[Hit], kept: Sequence[Hit] | None = None) -> None:
         unread = "" if number else f"  {style('not read', 'faint')}"
         digits = 4 if "fused" in hit.scores else 2  # two fused ranks score at most 2 / 61
         score = style(f"{hit.score:6.{digits}f}", "score")
-        print(f"{mark} {shown:<{width}}  {score}{unread}", flush=True)
+        print(
+            "\n".join([f"{mark} {shown:<{width}}  {score}{unread}", *_detail_lines(hit)]),
+            flush=True,
+        )
+
+
+def _detail_lines(hit: Hit) -> list[str]:
+    """The page that is cited, and the metadata that is shown, indented."""
+    page = cite_page(hit.document)
+    shown = " · ".join(f"{name}: {value}" for name, value in hit.shown)
+    return [
+        line
+        for whole in (page, shown)
+        for line in wrap(
+            one_line(whole),
+            _WIDTH,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def cite_page(document: Document) -> str:
+    """Page and file that a document was taken from, as "page 12 of manuals/pump.pdf"; else "".
+
+    The file is the document's address, if that is one of the web.
+    """
+    page, file = (document.metadata.get(name) for name in ("page", "file"))
+    if not isinstance(page, int) or isinstance(page, bool):
+        return ""
+    is_address = document.url.lower().startswith(("http://", "https://"))
+    place = document.url if is_address else file
+    return f"page {page} of {place}" if isinstance(place, str) and place else f"page {page}"
 
 
 def hit_name(hit: Hit) -> str:

@@ -7,7 +7,6 @@ the order of a start (jobs/serve.py) or what a server answers (server/).
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_vqa.cli import options
+from rag_vqa.cli.ask_command import write_ask_command
 from rag_vqa.cli.context import CommandContext
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
     from rag_vqa.server.service import GalleryQuestion
-    from rag_vqa.settings_schema import Settings
 
 
 @options.with_settings(options.RETRIEVAL, options.READING, without=("instruction",))
@@ -90,17 +89,11 @@ def serve(
             log_questions=log_questions,
             keep_days=keep_days,
             gallery=gallery,
-            command=_ask_command(path, settings, public),
+            command=write_ask_command(path, settings, public),
             log_requests=not run.quiet,
             yes=yes,
         )
         serve_knowledge_base(serve_options, settings, run, default_gallery=demo_gallery)
-
-
-def _ask_command(path: Path, settings: Settings, public: bool) -> str:
-    """The beginning of a command line that asks with the same settings."""
-    name = path.resolve().name if public else str(path)
-    return shlex.join(["rag-vqa", "ask", name, *options.settings_to_args(settings, public)])
 
 
 def demo_gallery(kb: KnowledgeBase) -> Sequence[GalleryQuestion]:

@@ -36,7 +36,7 @@ from rag_vqa.formats.template_parts import (
     Unit,
     is_preposition,
 )
-from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.formatting import did_you_mean, format_value, quote_value
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _ESCAPE = re.compile(r"\\([nt\\])")
@@ -125,23 +125,6 @@ class TextTemplate:
             below += 1
         ends = below == len(filled) or not self._lines[below].has_fields
         return ends and below > place + 1
-
-
-def format_value(value: Any) -> str:
-    """A raw value as text for people; "" if it is absent or no scalar, nor a list of scalars.
-
-    >>> format_value(1650.0), format_value(["oil", "canvas"]), format_value(None)
-    ('1650', 'oil, canvas', '')
-    """
-    if isinstance(value, list | tuple):
-        return ", ".join(text for text in map(format_value, value) if text)
-    if value is None or isinstance(value, bytes | bytearray | Mapping):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value) if value == value else ""
-    return (value.isoformat() if hasattr(value, "isoformat") else str(value)).strip()
 
 
 def _encode_fields(text: str, columns: Sequence[str], used: dict[str, int]) -> str:

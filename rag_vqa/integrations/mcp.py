@@ -55,9 +55,16 @@ MetadataFilter = Annotated[
 ]
 
 
+class ShownValue(BaseModel):
+    """A value of the metadata, written for people."""
+
+    name: str
+    value: str
+
+
 class Source(BaseModel):
     """A document that was found. `number` is the n of [n] in the answer; null: the reader did not
-    see this document."""
+    see this document. `shown` is the metadata that the reader sees."""
 
     number: int | None
     id: str
@@ -66,6 +73,7 @@ class Source(BaseModel):
     url: str
     score: float
     metadata: dict[str, MetadataValue]
+    shown: list[ShownValue]
     text: str
 
 
@@ -231,6 +239,7 @@ def _sources(hits: Sequence[Hit], numbered: Sequence[Hit]) -> list[Source]:
             url=hit.document.url,
             score=hit.score,
             metadata=metadata_json(hit.document),
+            shown=[ShownValue(name=name, value=value) for name, value in hit.shown],
             text=hit.document.text,
         )
         for hit in hits

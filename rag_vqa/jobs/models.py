@@ -77,6 +77,7 @@ def open_pipeline(
             kb.encoder  # noqa: B018  loads it
         asked = settings.retriever
         kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
+        kb.show_names = resolve_show(settings, kb, reporter)
         choice = kb.retriever.choice
         if choice.engine != "exact" or "slow" in choice.reason:
             reporter.note(choice.reason)
@@ -100,6 +101,24 @@ def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
     if chosen.name == "critic":
         rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
     return rag
+
+
+def resolve_show(
+    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG
+) -> list[str] | None:
+    """The metadata that the settings ask to show; None if they leave it to the knowledge base.
+
+    Reports names that no document has.
+    """
+    from rag_vqa.retriever.shown_metadata import describe_unknown, resolve_names
+
+    if settings.metadata.show is None:
+        return None
+    known = kb.store.metadata_names()
+    names, unknown = resolve_names(settings.metadata.show, known)
+    for line in describe_unknown(unknown, known):
+        reporter.note(line)
+    return names
 
 
 def open_knowledge_base(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from rag_vqa.serialization import document_fields
+from rag_vqa.serialization import document_fields, shown_json
 from rag_vqa.server import request_limits
 from rag_vqa.types import Document, Hit
 
@@ -250,6 +250,7 @@ def hit_response(hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "scores": dict(hit.scores),
         "document": document,
+        "shown": shown_json(hit),
         "passage": {
             "text": passage.text,
             "position": passage.position,

@@ -175,6 +175,10 @@ class Commit:
         """Change one value of the table meta."""
         self.db.execute("UPDATE meta SET value = ? WHERE name = ?", [value, name])
 
+    def add_meta(self, name: str, value: str) -> None:
+        """Add a value to the table meta, or change it. Older programs ignore unknown names."""
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [name, value])
+
     def finish(self, digest: int) -> None:
         """Count this commit, and update the digest over all rows."""
         self.set_meta("commits", str(self.number))

@@ -7,8 +7,8 @@ from typer.main import get_command
 
 from rag_vqa.cli import options
 from rag_vqa.cli.app import app
+from rag_vqa.cli.ask_command import settings_to_args
 from rag_vqa.cli.context import CommandContext
-from rag_vqa.cli.options import settings_to_args
 from rag_vqa.settings import load_settings
 
 
@@ -23,6 +23,8 @@ from rag_vqa.settings import load_settings
          ["--reader", "x", "--server", "http://a/v1", "--server", "http://b/v1"]),
         ({"reader": {"device": "cpu"}, "retriever": {"device": "cpu"}}, ["--device", "cpu"]),
         ({"prompt": {"template": "t t.jinja"}}, ["--template", "t t.jinja"]),
+        ({"metadata": {"show": "artist, year"}}, ["--show", "artist", "--show", "year"]),
+        ({"metadata": {"show": ""}}, ["--show", ""]),
     ],
 )  # fmt: skip
 def test_ask_takes_the_words_for_the_same_settings(given: dict[str, Any], words) -> None:

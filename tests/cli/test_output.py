@@ -25,6 +25,31 @@ def test_evidence_has_the_prompts_numbers(capsys) -> None:
     assert capsys.readouterr().out == "[1] a    2.00\n[2] b    2.00\n"
 
 
+def test_shown_metadata_and_the_cited_page_stand_below_a_hit(capsys) -> None:
+    manual = Document(
+        "m", title="Pump", url="pump.pdf#page=12", metadata={"page": 12, "file": "pump.pdf"}
+    )
+    shown = (("artist", "\x1b[2J Li"), ("note", "word " * 30), ("year", "1650"))
+    output.print_hits([Hit(manual, Passage("m", 0, ""), 1, 2.0, shown=shown)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["[1] Pump    2.00", "    page 12 of pump.pdf"]
+    assert lines[2].startswith("    artist: \\x1b[2J Li · note: word")
+    assert lines[-1].endswith("· year: 1650")
+    assert all(line.startswith("    ") and len(line) <= 80 for line in lines[1:])
+
+
+def test_a_page_is_cited_by_its_address_if_the_web_has_it() -> None:
+    def cite(url: str = "", **metadata) -> str:
+        return output.cite_page(Document("d", url=url, metadata=metadata))
+
+    assert cite("https://a.example/p.pdf#page=3", page=3, file="p.pdf") == (
+        "page 3 of https://a.example/p.pdf#page=3"
+    )
+    assert cite("javascript:alert(1)", page=3, file="p.pdf") == "page 3 of p.pdf"
+    assert cite(page=3) == "page 3"
+    assert cite(page=True, file="p.pdf") == cite(file="p.pdf") == cite(page="3") == ""
+
+
 def test_plain_progress_says_rate_and_time_left(capsys) -> None:
     with progress.progress("encode", 10) as advance:
         advance(10)

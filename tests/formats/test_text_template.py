@@ -1,14 +1,12 @@
 """Templates: every field present gives the text as typed; absent fields take their words along."""
 
-import datetime
 import itertools
 import re
-from decimal import Decimal
 
 import pytest
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formats.text_template import TextTemplate, format_value
+from rag_vqa.formats.text_template import TextTemplate
 
 ROW = {
     "Title": "Night Watch",
@@ -160,19 +158,6 @@ def test_no_choice_of_absent_fields_leaves_debris(template: str) -> None:
             for line in text.split("\n") if text else ():
                 unit = re.sub(r"(?<=[0-9]) cm", "", line)
                 assert not DEBRIS.search(unit), (names, text)
-
-
-def test_values_are_written_as_people_write_them() -> None:
-    day = datetime.date(1998, 5, 1)
-    assert [format_value(value) for value in (1650.0, 12.5, Decimal("12.50"), day)] == [
-        "1650",
-        "12.5",
-        "12.50",
-        "1998-05-01",
-    ]
-    assert format_value(["oil", None, "canvas"]) == "oil, canvas"
-    absent: tuple[object, ...] = (None, float("nan"), "", "  ", [], {"a": 1}, b"bytes")
-    assert [format_value(value) for value in absent] == [""] * len(absent)
 
 
 def test_what_stands_in_a_value_is_left_as_it_is() -> None:

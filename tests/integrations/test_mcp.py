@@ -59,7 +59,7 @@ async def test_search_gives_documents_with_their_source(rag) -> None:
     score = found.pop("score")
     assert found == {
         "number": 1, "id": "puffin", "title": "Atlantic puffin", "section": "Breeding", "url": "",
-        "metadata": {"lang": "en"}, "text": PUFFINS,
+        "metadata": {"lang": "en"}, "shown": [], "text": PUFFINS,
     }  # fmt: skip
     assert score == pytest.approx(rag.search("Where do puffins nest?", k=1)[0].score)
     only = await call(rag, "search", text="nest", where={"lang": ["de"]})

@@ -2,13 +2,12 @@
 // answer.
 
 import { requestBlob } from "./api.js";
-import { disclosure, element, find, untrustedText, outwardLink, webAddress } from "./dom.js";
+import { disclosure, element, find, untrustedText } from "./dom.js";
+import { citation, credits, facts } from "./origin.js";
 import { drawPicture } from "./pictures.js";
 import { showExplanation } from "./explanation.js";
 
 const SIDE = 160;
-const LICENCE = ["license", "licence"];
-const CREDIT = ["credit", "author", "source"];
 
 // `question`: {text, picture, trusted, …}, for which the hits were found.
 export function showEvidence(hits, question) {
@@ -64,7 +63,7 @@ function card(hit, question) {
     element("span", { class: "score" }, element("span", { class: "unseen" }, "score "), formatScore(hit.score, "fused" in (hit.scores ?? {}) ? "fused" : "")),
   );
   const { shown, more } = text(hit);
-  const body = element("div", { class: "body" }, head, shown, credits(source), stages(hit), element("div", { class: "dropped" }));
+  const body = element("div", { class: "body" }, head, shown, facts(hit), citation(source), credits(hit), stages(hit), element("div", { class: "dropped" }));
   const picture = hit.passage.image ?? source.images?.[0] ?? null;
   const why = disclosure("Why it matched", (panel) => showExplanation(panel, hit, question, picture), {
     class: "quiet", "aria-describedby": `title-${rank}`,
@@ -118,20 +117,6 @@ function text({ document: source, passage }) {
 function withoutHeading(text, { title, section }) {
   const heading = [title, section].filter(Boolean).join(" · ");
   return heading && text.startsWith(heading) ? text.slice(heading.length).trimStart() : text;
-}
-
-function credits(source) {
-  const metadata = source.metadata ?? {};
-  const line = element("p", { class: "credit soft" });
-  const add = (...parts) => line.append(...(line.childNodes.length ? [" · "] : []), ...parts);
-  for (const value of [...LICENCE, ...CREDIT].flatMap((key) => metadata[key])) {
-    if (value === null || value === undefined || value === "") continue;
-    const address = webAddress(value);
-    add(address ? outwardLink(address, address.host) : untrustedText(value));
-  }
-  const address = source.url ? webAddress(source.url) : null;
-  if (address) add(outwardLink(address, address.host));
-  return line;
 }
 
 // A score fused from two ranks is at most 2 / 61.

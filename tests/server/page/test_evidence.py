@@ -22,6 +22,40 @@ def test_a_card_shows_score_licence_credit_and_link(open_page, canned) -> None:
     assert "noopener" in link.get_attribute("rel")
 
 
+def test_a_card_names_shown_metadata_once(open_page, canned) -> None:
+    metadata = {"Licence": "CC0", "Artist": "Li", "Credit": "Museum", "lang": "en"}
+    shown = [{"name": "Artist", "value": "Li"}, {"name": "Licence", "value": "CC0"}]
+    shown.append({"name": "Source", "value": "https://museum.example/vase/7"})
+    canned.hits = [hit(1, metadata=metadata) | {"shown": shown}]
+    page = open_page()
+    ask(page)
+    assert page.locator(".facts dt").all_inner_texts() == ["Artist", "Licence", "Source"]
+    assert page.locator(".facts dd").all_inner_texts()[:2] == ["Li", "CC0"]
+    link = page.locator(".facts a")
+    assert link.get_attribute("href") == "https://museum.example/vase/7"
+    assert page.locator(".credit").all_inner_texts() == ["Museum"]
+
+
+@pytest.mark.parametrize(
+    ("url", "says", "target"),
+    [
+        ("manuals/pump.pdf#page=12", "page 12 of manuals/pump.pdf", None),
+        ("javascript:alert(1)", "page 12 of manuals/pump.pdf", None),
+        ("https://a.example/pump.pdf#page=12", "page 12", "https://a.example/pump.pdf#page=12"),
+    ],
+)
+def test_a_page_is_cited_and_linked_only_on_the_web(open_page, canned, url, says, target) -> None:
+    canned.hits = [hit(1, url=url, metadata={"page": 12, "file": "manuals/pump.pdf"})]
+    page = open_page()
+    ask(page)
+    cited = page.locator(".credit").first
+    assert cited.inner_text().startswith(says)
+    assert cited.inner_text().endswith("of manuals/pump.pdf")
+    links = page.locator(".card a")
+    assert links.count() == (target is not None)
+    assert target is None or links.get_attribute("href") == target
+
+
 def test_a_long_text_is_folded_at_the_passage_found(open_page, canned) -> None:
     text = "A beginning. " * 30 + "The capital is Kingston. " + "An end. " * 60
     canned.hits = [hit(1, text=text)]

@@ -22,11 +22,13 @@ def bare(canned):
 
 def poisoned(rank: int, payload: str):
     metadata = {"license": payload, "credit": payload, "source": payload, payload: payload}
+    metadata |= {"page": 1, "file": payload}
     found = hit(
         rank, id=payload, title=payload, section=payload, text=payload, url=payload,
         parent=payload, metadata=metadata, images=[payload],
     )  # fmt: skip
     found["scores"] = {payload: 1.0, "ret": 2.0}
+    found["shown"] = [{"name": payload, "value": payload}]
     found["passage"] = {"text": payload, "position": 0, "image": payload if rank % 2 else None}
     return found
 
