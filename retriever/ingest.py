@@ -250,8 +250,9 @@ class Ingest:
         """Passages; for a text that is not split, its tokens and how many of them are cut off."""
         encoder = self._encoder()
         count, window = encoder.count_tokens, encoder.window
-        if self._store.manifest.splitting != splitting.SPLITTINGS["none"]:
-            return splitting.split_document(document, count, window), 0, 0
+        rules = self._store.manifest.splitting
+        if rules != splitting.SPLITTINGS["none"]:
+            return splitting.split_document(document, count, window, rules), 0, 0
         passage = splitting.whole_document_passage(document)
         length = splitting.count_long_text(passage.text, count)
         return [passage], length, max(0, length - (window - count("")))

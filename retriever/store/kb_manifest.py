@@ -14,7 +14,7 @@ from pathlib import Path
 from rag_vqa.errors import Mismatch, UsageError
 from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.retriever.modeling import ENCODER_OPTIONS, TokenEncoder
-from rag_vqa.retriever.passages import SPLITTINGS
+from rag_vqa.retriever.passages import OLDER_SPLITTINGS, SPLITTINGS
 from rag_vqa.retriever.store.database import Database
 
 _TEXT_FIELDS = ("source", "revision", "fingerprint", "splitting")
@@ -105,10 +105,11 @@ def check_splitting(path: Path, manifest: Manifest) -> None:
     Raises:
         Mismatch: with the next command.
     """
-    if manifest.splitting not in SPLITTINGS.values():
+    known = (*SPLITTINGS.values(), *OLDER_SPLITTINGS)
+    if manifest.splitting not in known:
         raise Mismatch(
             f"{path} was split by {manifest.splitting!r}, this rag-vqa knows "
-            f"{', '.join(SPLITTINGS.values())}. Rebuild: rag-vqa kb build SOURCE --out {path}"
+            f"{', '.join(known)}. Rebuild: rag-vqa kb build SOURCE --out {path}"
         )
 
 
@@ -120,7 +121,11 @@ def check_build_options(
     Raises:
         UsageError: naming the option.
     """
-    if split is not None and manifest.splitting != resolve_splitting(split):
+    rules = manifest.splitting
+    if split is not None and resolve_splitting(split) not in (
+        rules,
+        SPLITTINGS.get(OLDER_SPLITTINGS.get(rules, "")),
+    ):
         raise UsageError(
             f"{path} was built with splitting {manifest.splitting!r}, which cannot change. Leave "
             "the option out, or build another: rag-vqa kb build SOURCE --out OTHER"

@@ -130,7 +130,7 @@ def test_other_splitting_is_refused(
 ) -> None:
     monkeypatch.setattr("rag_vqa.retriever.store.kb_manifest.SPLITTINGS", {"window": "window-9"})
     with pytest.raises(
-        Mismatch, match=r"split by 'window-1', this rag-vqa knows window-9\. Rebuild"
+        Mismatch, match=r"split by 'window-2', this rag-vqa knows window-9, window-1\. Rebuild"
     ):
         KnowledgeBase.open(kb.path, encoder)
 
