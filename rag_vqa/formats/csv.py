@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import Contents, Item
-from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
 from rag_vqa.formats.line_reader import LINE_LIMIT, read_lines, unpacked_suffix
-from rag_vqa.formats.mapping import Columns, map_row, parse_scalar, resolve_columns
+from rag_vqa.formats.mapping import FieldMapping
 from rag_vqa.formatting import quote_value
 
 SUFFIXES = (".csv", ".tsv", ".tab")
@@ -29,7 +29,7 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _MAX_LINES_OF_ROW = 10_000
 
 
-def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Contents:
+def contents(path: Path, options: SourceOptions) -> Contents:
     """Read the header.
 
     Raises:
@@ -40,8 +40,14 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
     lines = _Lines(path)
     separator = "\t" if unpacked_suffix(path) in (".tsv", ".tab") else None
     header, separator = _read_header(path, lines, separator)
-    columns = resolve_columns(header, mapping)
-    return Contents(header, columns.metadata, (), lambda: _items(path, header, columns, separator))
+    mapping = FieldMapping.resolve(header, options.mapping, options.text, written=True)
+    return Contents(
+        header,
+        mapping.metadata,
+        (),
+        lambda: _items(path, header, mapping, separator),
+        mapping.remarks,
+    )
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
@@ -142,24 +148,23 @@ def _read_header(path: Path, lines: _Lines, separator: str | None) -> tuple[tupl
     return names, separator
 
 
-def _items(path: Path, header: tuple[str, ...], columns: Columns, separator: str) -> Iterator[Item]:
+def _items(path: Path, header: tuple[str, ...], mapping: FieldMapping, separator: str) -> Iterator[Item]:
     lines = _Lines(path)
     _read_header(path, lines, separator)
     for row in _parse_rows(lines, separator):
         if isinstance(row, BadInput):
             yield Item(lines.begin, row)
         elif any(cell and not cell.isspace() for cell in row):
-            yield Item(lines.begin, _row_fields(row, header, columns))
+            yield Item(lines.begin, _row_fields(row, header, mapping))
 
 
 def _row_fields(
-    row: list[str], header: tuple[str, ...], columns: Columns
+    row: list[str], header: tuple[str, ...], mapping: FieldMapping
 ) -> dict[str, object] | BadInput:
     cells = _row_cells(row, header)
     if isinstance(cells, BadInput):
         return cells
-    typed = {name: parse_scalar(cells[name]) for name in columns.metadata}
-    return map_row({**cells, **typed}, columns)
+    return mapping.read(cells)
 
 
 def _row_cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
@@ -173,7 +178,7 @@ DOCUMENT_FORMATS.register(
     DocumentFormat(
         name="csv",
         suffixes=SUFFIXES,
-        options=frozenset({"images", "mapping"}),
-        open=lambda path, options: contents(path, options.mapping),
+        options=frozenset({"images", "mapping", "text"}),
+        open=contents,
     )
 )

@@ -1,24 +1,37 @@
 """Documents: one record of fields becomes a checked Document; items of a file become Records.
 
-Knows the fields, their types, which text cannot be stored, and how refused items are reported.
-Does not know any file format: a format yields Items, whose fields already have these names. A
-picture is only named here; images.py checks that it lies in its folder when it is opened.
+Knows the fields, which of them a document cannot do without, and how refused items are reported.
+Does not know any file format: a format yields Items, whose fields already have these names, with
+values as they were read (values.py converts them). A picture is only named here; images.py checks
+that it lies in its folder when it is opened.
 """
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formatting import did_you_mean, quote_value
-from rag_vqa.types import Document, ImageSource, Scalar
+from rag_vqa.data_address import is_data_address
+from rag_vqa.formats.values import (
+    MetadataValue,
+    UnusableValue,
+    field_text,
+    id_text,
+    metadata_value,
+    picture_list,
+    text_problem,
+)
+from rag_vqa.formatting import quote_value
+from rag_vqa.types import Document, ImageSource
 
 _TEXTS = ("text", "retrieval_text", "title", "section", "parent", "url")
 FIELDS = ("id", *_TEXTS, "image", "images", "metadata")
+_FIELD_SET = frozenset(FIELDS)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +55,40 @@ RejectHandler: TypeAlias = Callable[[Rejected], None]
 class Record(Document):
     """A document read from a file. Its pictures (absolute paths, bytes) cannot be trusted.
 
+    A picture that is a text, not a path, is an address or no name of a file.
+
     Attributes:
         line: its line or row in its file; None if it is a file of its own.
         folder: the folder that its pictures must lie in, also after links are followed: open them
             with this root.
+        left_out: metadata that could not be kept: name → reason.
     """
 
     line: int | None
     folder: Path
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_document(record: Mapping[str, Any]) -> Document:
     """Parse a record that a caller made, with the names of FIELDS. Null counts as absent.
 
-    Its images are trusted: a name is a path as it stands; bytes and decoded pictures also work.
+    Other names become metadata. Its images are trusted: a name is a path as it stands; bytes,
+    arrays and decoded pictures also work.
 
     Raises:
-        BadInput: a field is unknown, missing, or not of its type.
+        BadInput: the id is missing, or a field is not of its type.
     """
-    document = Document(**_document_fields(record))
-    check_document(document)
-    return document
+    return parse_document_with_losses(record)[0]
+
+
+def parse_document_with_losses(record: Mapping[str, Any]) -> tuple[Document, dict[str, str]]:
+    """As `parse_document`, with the metadata that could not be kept: name → reason."""
+    fields, left_out = _document_fields(record)
+    return Document(**fields), left_out
 
 
 def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
-    """Parse a record of a file, with the names of FIELDS.
+    """Parse a record of a file, with the names of FIELDS. Other names become metadata.
 
     Args:
         line: its line or row; None if it is a file of its own.
@@ -74,16 +96,11 @@ def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> R
             pictures give their bytes instead of names.
 
     Raises:
-        BadInput: a field is unknown, missing, or not of its type.
+        BadInput: the id is missing, or a field is not of its type.
     """
-    fields = _document_fields(record)
-    fields["images"] = tuple(
-        source if isinstance(source, bytes) else folder / _image_name(source)
-        for source in fields["images"]
-    )
-    document = Record(**fields, line=line, folder=folder)
-    check_document(document)
-    return document
+    fields, left_out = _document_fields(record)
+    fields["images"] = tuple(_record_picture(source, folder) for source in fields["images"])
+    return Record(**fields, line=line, folder=folder, left_out=left_out)
 
 
 def searchable_text(document: Document) -> str:
@@ -103,20 +120,53 @@ def check_content(document: Document) -> None:
         )
 
 
-def _document_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a Document; texts and metadata are checked later."""
-    for name in record:
-        if name not in FIELDS:
-            raise BadInput(f"unknown field {quote_value(name)}.{did_you_mean(str(name), FIELDS)}")
-    given = {name: value for name, value in record.items() if value is not None}
-    texts = {name: given.get(name, "") for name in _TEXTS}
-    metadata = given.get("metadata", {})
-    return {
-        "id": _document_id(given),
-        **texts,
-        "images": _image_sources(given),
-        "metadata": metadata,
-    }
+def _document_fields(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arguments of a Document, and the metadata that could not be kept: name → reason."""
+    fields: dict[str, Any] = {"id": _document_id(record.get("id"))}
+    for name in _TEXTS:
+        value = record.get(name)
+        text = value if type(value) is str else field_text(name, value)
+        if problem := text_problem(text):
+            raise BadInput(f"{name} contains {problem}: it is not text.")
+        fields[name] = text
+    pictures = [*picture_list(record.get("image")), *picture_list(record.get("images"))]
+    fields["images"] = _distinct(pictures) if len(pictures) > 1 else tuple(pictures)
+    given = record.get("metadata")
+    if given is not None and not isinstance(given, Mapping):
+        raise BadInput(f"metadata is {quote_value(given)}, not an object of names and values.")
+    others = {name: record[name] for name in record if name not in _FIELD_SET}
+    kept, left_out = _metadata({**(given or {}), **others} if others else given or {})
+    fields["metadata"] = kept
+    return fields, left_out
+
+
+def _metadata(given: Mapping[str, Any]) -> tuple[dict[str, MetadataValue], dict[str, str]]:
+    kept: dict[str, MetadataValue] = {}
+    left_out: dict[str, str] = {}
+    for key, value in given.items():
+        name = key if isinstance(key, str) else str(key)
+        try:
+            if text_problem(name):
+                raise UnusableValue("a name that is not text")
+            kept_value = metadata_value(value)
+        except UnusableValue as error:
+            left_out[ascii(name)[1:-1] if text_problem(name) else name] = str(error)
+        else:
+            if kept_value is not None:
+                kept[name] = kept_value
+    return kept, left_out
+
+
+def _distinct(pictures: list[Any]) -> tuple[Any, ...]:
+    """The pictures without names that came before."""
+    names: set[str] = set()
+    kept = []
+    for picture in pictures:
+        name = str(picture) if isinstance(picture, str | Path) else ""
+        if not name or name not in names:
+            kept.append(picture)
+        names.add(name)
+    return tuple(kept)
 
 
 def check_document(document: Document) -> None:
@@ -137,63 +187,58 @@ def check_document(document: Document) -> None:
         )
     for key, value in document.metadata.items():
         _check_text("a key of metadata", key)
-        for each in value if isinstance(value, list | tuple) else (value,):
-            _check_scalar(key, each)
+        _check_metadata(key, value)
 
 
-def _document_id(fields: Mapping[str, Any]) -> str:
-    if "id" not in fields:
+def _document_id(value: object) -> str:
+    identity = id_text(value)
+    if identity is None:
         raise BadInput('the id is missing: give each document its own "id".')
-    identity = fields["id"]
-    if isinstance(identity, int | float):
-        raise BadInput(f'the id is a number: write it as text, "{quote_value(identity)}".')
-    if not isinstance(identity, str):
-        raise BadInput(f"the id is {quote_value(identity)}, not text.")
+    if problem := text_problem(identity):
+        raise BadInput(f"the id contains {problem}: it is not text.")
+    if not identity.strip():
+        raise BadInput("the id is empty: give each document its own.")
     return identity
 
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise BadInput(f"{name} is {quote_value(value)}, not text.")
-    if "\0" in value:
-        raise BadInput(f"{name} contains a NUL character: it is not text.")
+    if problem := text_problem(value):
+        raise BadInput(f"{name} contains {problem}: it is not text.")
+
+
+def _check_metadata(key: str, value: MetadataValue) -> None:
+    """Refuse a value that `metadata_value` would not make of itself."""
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(f"{name} contains half a character (a lone surrogate).") from error
-
-
-def _check_scalar(key: str, value: Scalar) -> None:
-    if isinstance(value, str):
-        _check_text(f"metadata {quote_value(key)}", value)
-    elif value is not None and not isinstance(value, int | float):
+        kept = metadata_value(value)
+    except UnusableValue as error:
+        raise BadInput(f"metadata {quote_value(key)} is {error}.") from error
+    if value == "" or value is None:
+        return
+    if type(kept) is not type(value) or kept != value:
         raise BadInput(
-            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or boolean."
+            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or boolean, "
+            "or a tuple of them."
         )
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(
-            f"metadata {quote_value(key)} is {value}: not a number that can be compared."
-        )
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise BadInput(f"metadata {quote_value(key)} is beyond 64 bits: write it as text.")
 
 
-def _image_sources(fields: Mapping[str, Any]) -> tuple[ImageSource, ...]:
-    if "image" in fields and "images" in fields:
-        raise BadInput("both image and images are given: keep one of them.")
-    listed = fields.get("images", [fields["image"]] if "image" in fields else [])
-    if not isinstance(listed, list | tuple):
-        raise BadInput(f"images is {quote_value(listed)}, not a list of names.")
-    return tuple(source for source in listed if source not in ("", None))
+def _record_picture(source: Any, folder: Path) -> ImageSource:
+    """A picture of a file: its bytes; its path; or what it is called, if it is no file's name."""
+    if isinstance(source, bytes):
+        return source
+    if not isinstance(source, str) or text_problem(source):
+        return quote_value(source)
+    return source if is_address(source) else folder / source
 
 
-def _image_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise BadInput(f"an image is {quote_value(name)}, not the name of a file.")
-    _check_text("the name of an image", name)
-    if "://" in name or name.startswith("data:"):
-        raise BadInput(f"image {quote_value(name)} is an address: only files are read.")
-    return name
+def is_address(name: str) -> bool:
+    """Whether a picture's name is an address: of the web, of a file, or with the picture in it.
+
+    >>> is_address("https://a.b/c.jpg"), is_address("a/b.jpg"), is_address("C:/b.jpg")
+    (True, False, False)
+    """
+    return bool(_ADDRESS.match(name)) or is_data_address(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +272,14 @@ class Contents:
         metadata: those that become metadata.
         unknown: those that are left out, because nothing says what they mean.
         items: reads the source from its beginning.
+        remarks: what the user should know before the build, one line each.
     """
 
     columns: tuple[str, ...]
     metadata: tuple[str, ...]
     unknown: tuple[str, ...]
     items: Callable[[], Iterator[Item]]
+    remarks: tuple[str, ...] = ()
 
 
 def read_records(
@@ -283,5 +330,9 @@ def read_records(
 
 def _item_id(item: Item) -> str | None:
     """The id of a refused item; None if it has none that can be read."""
-    identity = None if isinstance(item.fields, BadInput) else item.fields.get("id")
-    return identity if isinstance(identity, str) else None
+    if isinstance(item.fields, BadInput):
+        return None
+    try:
+        return id_text(item.fields.get("id"))
+    except BadInput:
+        return None

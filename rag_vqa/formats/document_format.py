@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from rag_vqa.formats.document import Contents
 from rag_vqa.registry import Registry
 
-Option: TypeAlias = Literal["images", "mapping", "unit"]
+Option: TypeAlias = Literal["images", "mapping", "text", "encoding", "unit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,16 @@ class SourceOptions:
     Attributes:
         images: folder of the pictures, absolute; None: that of the file.
         mapping: field → columns.
+        text: template of the text, see text_template.py.
+        encoding: of the file, by Python's name; None: it is found out.
         unit: what one document is, where a format can cut its files in several ways.
         strict: raise an error for an unknown field, instead of a warning.
     """
 
     images: Path | None = None
     mapping: Mapping[str, Sequence[str]] | None = None
+    text: str | None = None
+    encoding: str | None = None
     unit: str | None = None
     strict: bool = False
 

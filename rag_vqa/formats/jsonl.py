@@ -1,31 +1,24 @@
 """JSONL: one JSON object a line, plain or gzipped, with our field names or with others.
 
-Knows JSON and its odd corners, and how a benchmark's fields are renamed. Does not know what a
+Knows JSON and its odd corners (NaN and infinity are read, as Python and pandas write them), and how
+a benchmark's fields are renamed. Does not know what a
 record means (document.py), nor any benchmark: those say which of their fields is which.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.document import (
-    FIELDS,
-    Contents,
-    Item,
-    Record,
-    RejectHandler,
-    read_records,
-)
-from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
+from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
 from rag_vqa.formats.line_reader import read_lines
-from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.formats.mapping import FieldMapping, normal_name
+from rag_vqa.formatting import quote_value
 
 SAMPLE_LINES = 100  # read when a file is opened, for the names of their fields
 _SPACE = " \t\r\n"
@@ -38,39 +31,57 @@ def read_jsonl(
     strict: bool = False,
 ) -> Iterator[Record]:
     """Read documents with the fields {"id", "text", "retrieval_text", "title", "section", "image"
-    or "images", "parent", "url", "metadata"}; only "id" is required. Unknown fields are left out,
-    with one warning each.
+    or "images", "parent", "url", "metadata"}; only "id" is required. Other fields are metadata.
 
     Args:
         images: folder of the pictures, by default that of the file. A name that leads out of it is
             refused when the picture is opened.
         on_reject: is called with each refused line. Without it the first one raises.
-        strict: the first refused line raises, and so does an unknown field.
+        strict: the first refused line raises.
 
     Raises:
         Missing: no such file.
         BadInput: the file contains no documents, is not JSONL in UTF-8, or is a gzip bomb; under
             `strict` the first refused line.
+        UsageError: no field of the first lines is the id.
     """
     path = Path(path)
     folder = (path.parent if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
-    return read_records(_items(path, strict), path, folder, on_reject, strict)
+    found = contents(path, SourceOptions())
+    return read_records(found.items(), path, folder, on_reject, strict)
 
 
-def contents(path: Path, strict: bool) -> Contents:
-    """What a JSONL file with our own field names contains."""
-    columns = field_names(path)
-    unknown = tuple(name for name in columns if name not in FIELDS)
-    return Contents(columns, (), unknown, lambda: _items(path, strict))
+def contents(path: Path, options: SourceOptions) -> Contents:
+    """What a JSONL file with our own field names, or with mapped ones, contains.
+
+    Raises:
+        UsageError: the mapping does not fit the fields, or no field is the id.
+    """
+    wanted = {name for names in (options.mapping or {}).values() for name in names}
+    columns = field_names(path, wanted)
+    if not columns:  # no line can be read: reading tells why
+        return Contents((), (), (), lambda: _items(path, None))
+    mapping = FieldMapping.resolve(columns, options.mapping, options.text)
+    return Contents(
+        columns, mapping.metadata, (), lambda: _items(path, mapping), mapping.remarks
+    )
 
 
-def field_names(path: Path) -> tuple[str, ...]:
-    """Names of the fields of the first lines, in order of appearance."""
+def field_names(path: Path, wanted: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of the fields of the first lines, in order of appearance.
+
+    Args:
+        wanted: names that may come later: lines are read until all of them have been seen.
+    """
     names: dict[str, None] = {}
-    for _, record in itertools.islice(read_objects(path), SAMPLE_LINES):
+    missing = {normal_name(name) for name in wanted}
+    for number, (_, record) in enumerate(read_objects(path)):
+        if number >= SAMPLE_LINES and not missing:
+            break
         if not isinstance(record, BadInput):
             names.update(dict.fromkeys(record))
+            missing -= {normal_name(name) for name in record} if missing else set()
     return tuple(names)
 
 
@@ -94,7 +105,7 @@ def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     """The JSON value at `start` of a text, and where it ends.
 
     Raises:
-        BadInput: a repeated field, NaN, or nesting that is too deep.
+        BadInput: a repeated field, or nesting that is too deep.
         json.JSONDecodeError: not JSON.
 
     >>> decode_json('[1] ')
@@ -111,24 +122,21 @@ def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     return value, end
 
 
-def _items(path: Path, strict: bool) -> Iterator[Item]:
-    unknown: set[str] = set()
+def _items(path: Path, mapping: FieldMapping | None) -> Iterator[Item]:
     for number, record in read_objects(path):
-        if not strict and not isinstance(record, BadInput):
-            record = _drop_unknown_fields(record, unknown, f"{path}, line {number}")
-        yield Item(number, record)
+        yield Item(number, map_object(record, mapping))
 
 
-def _drop_unknown_fields(
-    record: dict[str, Any], unknown: set[str], location: str
-) -> dict[str, Any]:
-    """The record without unknown fields; warns once about each of those."""
-    for name in record.keys() - set(FIELDS) - unknown:
-        unknown.add(name)
-        text = f"{location}: field {quote_value(name)} is unknown and left out."
-        text += did_you_mean(name, FIELDS)
-        warnings.warn(text, stacklevel=4)
-    return {name: value for name, value in record.items() if name in FIELDS}
+def map_object(
+    record: dict[str, Any] | BadInput, mapping: FieldMapping | None
+) -> Mapping[str, Any] | BadInput:
+    """The fields of an object, or why it has none."""
+    if isinstance(record, BadInput) or mapping is None:
+        return record
+    try:
+        return mapping.read(record)
+    except BadInput as error:
+        return error
 
 
 def _parse_line(line: bytes | BadInput) -> dict[str, Any]:
@@ -160,13 +168,7 @@ def _refuse_repeated_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise BadInput(f"{name} is not JSON: leave the value out or write null.")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_refuse_repeated_fields, parse_constant=_refuse_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_refuse_repeated_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +224,7 @@ def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 DOCUMENT_FORMATS.register(
-    DocumentFormat(name="jsonl", open=lambda path, options: contents(path, options.strict))
+    DocumentFormat(
+        name="jsonl", options=frozenset({"images", "mapping", "text"}), open=contents
+    )
 )

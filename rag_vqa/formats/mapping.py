@@ -1,37 +1,44 @@
-"""Column mapping: columns of a table become fields of a document, as the user says.
+"""Column mapping: columns of a table, or fields of a record, become fields of a document.
 
-Knows names and cells. Does not know files: csv.py and parquet.py pass rows.
+Knows names and cells. Does not know files or how a value is converted (values.py): each format
+passes rows as they are.
 
 A column named like a field is that field. `--map FIELD=COLUMN[,COLUMN]` names others; a column
-named there is not also taken by its own name. All other columns become metadata. Texts of several
-columns are joined by line breaks, pictures of several columns are listed. A text cell holds several
-pictures with `|` between them, or with `;` if there is no `|`.
+named there is not also taken by its own name. Names match regardless of capitals and of blanks
+around them. Names that corpora share (`_id`, `contents` …) are taken where there is neither. All
+other columns become metadata. Texts of several columns are joined by line breaks, pictures of
+several columns are listed.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats.document import FIELDS
+from rag_vqa.formats.text_template import TextTemplate
+from rag_vqa.formats.values import field_text, is_absent, names_in_cell, texts_of_list
 from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.types import Scalar
 
 IMAGES = ("image", "images")
-_MAPPABLE = tuple(field for field in FIELDS if field != "metadata")
+SHORT_TEXT: Final = 200  # characters; a longer text that could be the text is no metadata
+_MAPPABLE = tuple(name for name in FIELDS if name != "metadata")
+# Of BEIR, FlashRAG, Pyserini, LangChain and ImageFolder; the first that is there is taken.
+WELL_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "id": ("_id",),
+    "text": ("contents", "content", "page_content", "caption"),
+    "images": ("file_name",),
+}
+_COULD_BE_TEXT: Final = ("text", *WELL_KNOWN["text"])
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Columns of each field, and columns that become metadata."""
-
-    fields: Mapping[str, tuple[str, ...]]
-    metadata: tuple[str, ...]
+_METADATA: Final = "metadata"
 
 
 def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -45,69 +52,252 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """
     mapping: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
-        field, equals, columns = pair.partition("=")
-        names = tuple(name.strip() for name in columns.split(","))
-        if not equals or not field.strip() or not all(names):
+        name, equals, columns = pair.partition("=")
+        names = tuple(column.strip() for column in columns.split(","))
+        if not equals or not name.strip() or not all(names):
             raise UsageError(
                 f"--map {quote_value(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN."
             )
-        if field.strip() in mapping:
+        if name.strip() in mapping:
             raise UsageError(
-                f"--map {field.strip()} is given twice: name all its columns in one --map."
+                f"--map {name.strip()} is given twice: name all its columns in one --map."
             )
-        mapping[field.strip()] = names
+        mapping[name.strip()] = names
     return mapping
 
 
-def resolve_columns(columns: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> Columns:
-    """Assign each column of a table to a field or to metadata.
+def normal_name(name: str) -> str:
+    """A column's name for comparison: without blanks around it, capitals or forms of accents.
 
-    Raises:
-        UsageError: a field or a column is unknown, or the id has no column, or several.
+    >>> normal_name(" Année ")
+    'année'
     """
-    fields: dict[str, tuple[str, ...]] = {}
-    for field, names in (mapping or {}).items():
-        if field not in _MAPPABLE:
-            hint = did_you_mean(field, _MAPPABLE) or f" Fields: {', '.join(_MAPPABLE)}."
-            raise UsageError(f"--map {field}=…: a document has no such field.{hint}")
-        for name in names:
-            if name not in columns:
-                hint = did_you_mean(name, columns) or f" Columns: {_list_names(columns)}."
-                raise UsageError(f"--map {field}={name}: there is no such column.{hint}")
-        fields[field] = tuple(names)
-    taken = {name for names in fields.values() for name in names}
-    for field in _MAPPABLE:
-        if field in columns and field not in fields and field not in taken:
-            fields[field] = (field,)
-    if len(fields.get("id", ())) != 1:
-        raise UsageError(
-            f"which column is the id? Give --map id=COLUMN. Columns: {_list_names(columns)}."
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """What a column is: one of the columns of a field, in their order, or metadata."""
+
+    field: str
+    order: int = 0
+
+
+@dataclass(slots=True)
+class FieldMapping:
+    """Which columns are which fields, for all rows of a source.
+
+    Attributes:
+        fields: field → its columns.
+        metadata: columns that become metadata, as far as they are known.
+        remarks: what the user should know, one line each.
+        template: fills the text from columns; None: the text is a column.
+        written: cells are text as a person wrote it: a number is metadata as a number.
+    """
+
+    fields: Mapping[str, tuple[str, ...]]
+    metadata: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    template: TextTemplate | None = None
+    written: bool = False
+    _roles: dict[str, _Role] = field(default_factory=dict)
+
+    @classmethod
+    def resolve(
+        cls,
+        columns: Sequence[str],
+        mapping: Mapping[str, Sequence[str]] | None = None,
+        text: str | None = None,
+        *,
+        written: bool = False,
+        id_default: str | None = None,
+    ) -> FieldMapping:
+        """Assign each column to a field or to metadata.
+
+        Args:
+            mapping: field → columns, as the user says.
+            text: a template of the text, see TextTemplate.
+            id_default: column that is the id where nothing else says which.
+
+        Raises:
+            UsageError: a field or a column is unknown, or the id has no column, or several.
+        """
+        template = None if text is None else TextTemplate.parse(text, columns)
+        if template is not None and "text" in (mapping or {}):
+            raise UsageError("both --text and --map text=… are given: keep one of them.")
+        fields = _mapped_fields(columns, mapping or {})
+        _add_own_names(fields, columns, without=("text",) if template else ())
+        remarks = _add_well_known(fields, columns, without=("text",) if template else ())
+        if "id" not in fields and id_default is not None:
+            fields["id"] = (id_default,)
+        if len(fields.get("id", ())) != 1:
+            raise UsageError(
+                f"which column is the id? Give --map id=COLUMN. Columns: {_list_names(columns)}."
+            )
+        roles = {
+            name: _Role(key, order)
+            for key, names in fields.items()
+            for order, name in enumerate(names)
+        }
+        metadata = tuple(name for name in columns if name not in roles and name != _METADATA)
+        return cls(fields, metadata, remarks, template, written, roles)
+
+    def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as fields of document.py, without empty cells; values are not converted yet.
+
+        Raises:
+            BadInput: one of several columns of a text is no text.
+        """
+        parts: dict[str, list[tuple[int, Any]]] = {}
+        metadata: dict[str, Any] = {}
+        given: Mapping[str, Any] = {}
+        for name, cell in row.items():
+            if is_absent(cell):
+                continue
+            role = self._roles.get(name)
+            if role is None:
+                role = self._roles[name] = self._late_role(name)
+            if role.field != _METADATA:
+                parts.setdefault(role.field, []).append((role.order, cell))
+            elif role.order:  # the column called metadata, an object of names and values
+                given = cell if isinstance(cell, dict) else _parse_object(cell)
+                if given is None:
+                    given, metadata[name] = {}, cell
+            elif not self._is_other_text(name, cell):
+                metadata[name.strip()] = self._metadata_cell(cell)
+        fields = {name: _join_cells(name, sorted_cells(cells)) for name, cells in parts.items()}
+        if self.template is not None:
+            fields["text"] = self.template.fill(row)
+        fields[_METADATA] = {**given, **metadata}
+        return fields
+
+    def _late_role(self, name: str) -> _Role:
+        """The role of a name that the beginning of the source did not have, or has as metadata."""
+        plain = normal_name(name)
+        if plain == _METADATA:
+            return _Role(_METADATA, 1)
+        if name in self.metadata:
+            return _Role(_METADATA)
+        for key, names in self.fields.items():
+            for order, column in enumerate(names):
+                if normal_name(column) == plain:
+                    return _Role(key, order)
+        if plain in _MAPPABLE and not (plain == "text" and self.template):
+            own = "images" if plain in IMAGES else plain
+            if own not in self.fields or self.fields[own][0].strip() in WELL_KNOWN.get(own, ()):
+                return _Role(own, -1)  # before a well-known name
+        return _Role(_METADATA)
+
+    def _metadata_cell(self, cell: Any) -> Any:
+        if not isinstance(cell, str):
+            return cell
+        listed = texts_of_list(cell)
+        return listed if listed is not None else parse_scalar(cell) if self.written else cell
+
+    def _is_other_text(self, name: str, cell: Any) -> bool:
+        """Whether a cell is a long text that another column is the text instead of."""
+        return (
+            isinstance(cell, str)
+            and len(cell) > SHORT_TEXT
+            and normal_name(name) in _COULD_BE_TEXT
         )
-    if all(field in fields for field in IMAGES):
-        raise UsageError("both image and images have columns: keep one of them.")
-    taken = {name for names in fields.values() for name in names}
-    return Columns(fields, tuple(name for name in columns if name not in taken))
 
 
-def map_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """A row as fields of document.py, without empty cells.
+def sorted_cells(cells: list[tuple[int, Any]]) -> list[Any]:
+    """Cells of one field in the order of its columns."""
+    return [cell for _, cell in sorted(cells, key=lambda pair: pair[0])]
+
+
+def _join_cells(name: str, cells: list[Any]) -> Any:
+    if name == "images":
+        return [
+            picture
+            for cell in cells
+            for picture in (names_in_cell(cell) if isinstance(cell, str) else [cell])
+        ]
+    if name == "id" or len(cells) == 1:
+        return cells[0]
+    return "\n".join(part for cell in cells if (part := field_text(name, cell)))
+
+
+def _parse_object(cell: Any) -> dict[str, Any] | None:
+    """The names and values of a text cell with a JSON object; None of any other cell."""
+    if not isinstance(cell, str) or not cell.startswith("{"):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _mapped_fields(
+    columns: Sequence[str], mapping: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    fields: dict[str, tuple[str, ...]] = {}
+    for name, wanted in mapping.items():
+        if name not in _MAPPABLE:
+            hint = did_you_mean(name, _MAPPABLE) or f" Fields: {', '.join(_MAPPABLE)}."
+            raise UsageError(f"--map {name}=…: a document has no such field.{hint}")
+        own = "images" if name in IMAGES else name
+        fields[own] = (*fields.get(own, ()), *(find_column(n, columns, name) for n in wanted))
+    return fields
+
+
+def find_column(name: str, columns: Sequence[str], wanted_for: str) -> str:
+    """The column of that name, regardless of capitals and blanks if there is only one such.
 
     Raises:
-        BadInput: a text field has a cell that is not text.
+        UsageError: there is none, or there are several.
     """
-    fields: dict[str, Any] = {}
-    for field, names in columns.fields.items():
-        cells = [row[name] for name in names if row[name] not in (None, "")]
-        if field in IMAGES:
-            fields["images"] = [picture for cell in cells for picture in _split_pictures(cell)]
-        elif field == "id":
-            fields[field] = cells[0] if cells else None
-        elif len(cells) == 1:
-            fields[field] = cells[0]
-        else:
-            fields[field] = "\n".join(_require_text(field, cell) for cell in cells)
-    fields["metadata"] = {n: row[n] for n in columns.metadata if row[n] not in (None, "")}
-    return fields
+    if name in columns:
+        return name
+    near = [column for column in columns if normal_name(column) == normal_name(name)]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise UsageError(
+            f"--map {wanted_for}={name}: several columns are called so: {', '.join(near)}. "
+            "Write it exactly."
+        )
+    hint = did_you_mean(name, columns) or f" Columns: {_list_names(columns)}."
+    raise UsageError(f"--map {wanted_for}={name}: there is no such column.{hint}")
+
+
+def _add_own_names(
+    fields: dict[str, tuple[str, ...]], columns: Sequence[str], without: tuple[str, ...]
+) -> None:
+    """Give each field the columns of its own name that no other field has taken."""
+    taken = {name for names in fields.values() for name in names}
+    mapped = set(fields)
+    for own in _MAPPABLE:
+        key = "images" if own in IMAGES else own
+        if key in mapped or key in without:
+            continue
+        found = own if own in columns else _first_named(own, columns)
+        if found is not None and found not in taken:
+            fields[key] = (*fields.get(key, ()), found)
+
+
+def _add_well_known(
+    fields: dict[str, tuple[str, ...]], columns: Sequence[str], without: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Give fields without a column the first of the names that corpora share; says which."""
+    taken = {name for names in fields.values() for name in names}
+    remarks = []
+    for own, names in WELL_KNOWN.items():
+        if own in fields or own in without:
+            continue
+        found = next((c for name in names if (c := _first_named(name, columns))), None)
+        if found is not None and found not in taken:
+            fields[own] = (found,)
+            what = "pictures are" if own == "images" else f"the {own} is"
+            remarks.append(f"{what} read from {quote_value(found)}, as no column is called {own}")
+    return tuple(remarks)
+
+
+def _first_named(name: str, columns: Sequence[str]) -> str | None:
+    return next((column for column in columns if normal_name(column) == name), None)
 
 
 def parse_scalar(text: str) -> Scalar:
@@ -125,19 +315,6 @@ def parse_scalar(text: str) -> Scalar:
         number = float(text)
         return number if repr(number) == text else text
     return text
-
-
-def _split_pictures(cell: object) -> list[Any]:
-    if isinstance(cell, str):
-        parts = cell.split("|" if "|" in cell else ";")
-        return [part.strip() for part in parts if part.strip()]
-    return list(cell) if isinstance(cell, list) else [cell]
-
-
-def _require_text(field: str, cell: object) -> str:
-    if not isinstance(cell, str):
-        raise BadInput(f"{field} is {quote_value(cell)}, not text.")
-    return cell
 
 
 def _list_names(columns: Sequence[str]) -> str:

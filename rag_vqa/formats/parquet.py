@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import Contents, Item
-from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
-from rag_vqa.formats.mapping import IMAGES, Columns, map_row, resolve_columns
+from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
+from rag_vqa.formats.mapping import FieldMapping
 from rag_vqa.formatting import quote_value
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def is_parquet_folder(path: Path) -> bool:
     return any(not file.name.startswith(".") for file in path.glob(f"*{SUFFIX}"))
 
 
-def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Contents:
+def contents(path: Path, options: SourceOptions) -> Contents:
     """Read the schema.
 
     Raises:
@@ -75,11 +75,14 @@ def contents(path: Path, mapping: Mapping[str, Sequence[str]] | None) -> Content
                 f"{path}: {part.name} has other columns than {parts[0].name}: "
                 f"{', '.join(part.schema.names)}. Give one of them at a time."
             )
-    columns = resolve_columns(schema.names, mapping)
-    unknown = tuple(n for n in columns.metadata if not is_flat(schema.field(n).type))
-    kept = tuple(n for n in columns.metadata if n not in unknown)
-    chosen = replace(columns, metadata=kept)
-    return Contents(tuple(schema.names), kept, unknown, lambda: _items(path, parts, chosen))
+    mapping = FieldMapping.resolve(schema.names, options.mapping, options.text)
+    return Contents(
+        tuple(schema.names),
+        mapping.metadata,
+        (),
+        lambda: _items(path, parts, mapping),
+        mapping.remarks,
+    )
 
 
 def column_names(path: Path) -> tuple[str, ...]:
@@ -169,7 +172,7 @@ def _translate_errors(path: Path) -> Iterator[None]:
         raise BadInput(f"{path} cannot be read: {quote_value(str(error))}") from error
 
 
-def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Item]:
+def _items(path: Path, parts: Sequence[_Part], mapping: FieldMapping) -> Iterator[Item]:
     import pyarrow
 
     for part in parts:
@@ -177,7 +180,7 @@ def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Ite
         number = 1
         try:
             for batch in part.batches():
-                for fields in _batch_fields(batch, columns):
+                for fields in _batch_fields(batch, mapping):
                     yield Item(number, fields, place, "row")
                     number += 1
         except (pyarrow.ArrowException, OSError) as error:
@@ -186,30 +189,17 @@ def _items(path: Path, parts: Sequence[_Part], columns: Columns) -> Iterator[Ite
 
 
 def _batch_fields(
-    batch: pyarrow.RecordBatch, columns: Columns
+    batch: pyarrow.RecordBatch, mapping: FieldMapping
 ) -> Iterator[Mapping[str, Any] | BadInput]:
     """Rows one by one, so that text that is not UTF-8 costs only its own row."""
     for at in range(batch.num_rows):
         try:
             (row,) = batch.slice(at, 1).to_pylist()
-            yield map_arrow_row(row, columns)
+            yield mapping.read(row)
         except UnicodeDecodeError as error:
             yield BadInput(f"not UTF-8: byte 0x{error.object[error.start]:02x}.")
         except BadInput as error:
             yield error
-
-
-def map_arrow_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """One row as fields of document.py."""
-    cells = dict(row)
-    for field, names in columns.fields.items():
-        change = _picture_cell if field in IMAGES else _id_cell if field == "id" else _text_cell
-        cells |= {name: change(row[name]) for name in names}
-    cells |= {name: _scalar_cell(row[name]) for name in columns.metadata}
-    fields = map_row(cells, columns)
-    if isinstance(given := row.get("metadata"), dict):  # as our own records write it
-        fields["metadata"] |= {name: value for name, value in given.items() if value is not None}
-    return fields
 
 
 def is_flat(kind: pyarrow.DataType) -> bool:
@@ -222,41 +212,11 @@ def is_flat(kind: pyarrow.DataType) -> bool:
     return not (types.is_nested(kind) or binary)
 
 
-def _scalar_cell(cell: Any) -> Any:
-    """A value as metadata holds it: dates and decimals as text; NaN, as pandas writes it, none."""
-    if isinstance(cell, float) and math.isnan(cell):
-        return None
-    if isinstance(cell, datetime.date | datetime.time):
-        return cell.isoformat()
-    return str(cell) if isinstance(cell, decimal.Decimal | datetime.timedelta) else cell
-
-
-def _id_cell(cell: Any) -> Any:
-    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
-
-
-def _text_cell(cell: Any) -> Any:
-    """A cell as text: a list of texts is joined by line ends."""
-    if isinstance(cell, list) and all(isinstance(part, str) for part in cell):
-        return "\n".join(cell)
-    cell = _scalar_cell(cell)
-    return cell if cell is None or isinstance(cell, bytes | list | dict) else str(cell)
-
-
-def _picture_cell(cell: Any) -> Any:
-    """Names or bytes; `datasets` writes a picture as {"bytes", "path"}, one of them null."""
-    if isinstance(cell, list):
-        return [picture for part in cell if (picture := _picture_cell(part))]
-    if isinstance(cell, dict) and cell.keys() <= {"bytes", "path"}:
-        return cell.get("bytes") or cell.get("path")
-    return cell
-
-
 DOCUMENT_FORMATS.register(
     DocumentFormat(
         name="parquet",
         recognises=lambda sample: contains_parquet(sample.path),
-        options=frozenset({"images", "mapping"}),
-        open=lambda path, options: contents(path, options.mapping),
+        options=frozenset({"images", "mapping", "text"}),
+        open=contents,
     )
 )
