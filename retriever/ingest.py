@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,8 +19,14 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from rag_vqa import images
-from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
-from rag_vqa.formats.document import Record, Rejected, check_content, check_document, parse_document
+from rag_vqa.errors import BadImage, BadInput, Missing, RagVqaError, UsageError
+from rag_vqa.formats.document import (
+    Record,
+    Rejected,
+    check_content,
+    check_document,
+    parse_document_with_losses,
+)
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever import ingest_batch
 from rag_vqa.retriever import passages as splitting
@@ -30,6 +37,8 @@ from rag_vqa.retriever.ingest_batch import (
     PendingDocument,
     PendingPicture,
     PictureFile,
+    UnreadablePicture,
+    UnusableImage,
     attach_tokens,
 )
 from rag_vqa.retriever.modeling import HasImageOpener, TokenEncoder
@@ -110,11 +119,11 @@ class Ingest:
         return _BATCHES_AHEAD if workers and self._limit == self._batch_size else 0
 
     def _add(self, item: Document | Mapping[str, Any]) -> None:
-        """Add one document to the batch; an unreadable picture may reject it later."""
+        """Add one document to the batch, without the pictures that cannot be used."""
         line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
         try:
             missing = len(self.report.missing_images)
-            document, pictures = self._read_pictures(item, root)
+            document, pictures = self._read_pictures(item, root, line)
             lost = len(self.report.missing_images) > missing
             if self.keep_pictures and lost and self._keep_stored(document):
                 return
@@ -122,21 +131,19 @@ class Ingest:
             if new is None:
                 for picture in () if self._dry else pictures.values():
                     self._store.pictures.keep(picture.data)  # the stored one may be damaged
-                self.report.unchanged += 1
+                self._count_unchanged(document)
                 return
-            new.line = line
-            if self._dry:
-                for picture in pictures.values():
-                    images.load(picture.data, name=picture.name)
-            else:
-                self._start_opening(new, pictures)
         except BadInput as error:
             self._reject(line, ingest_batch.document_id(item), error)
             return
+        new.line = line
         self.seen[new.document.id] = new.content.hash
         if self._dry:
-            self._count(new)
+            self._drop_pictures(new, _unreadable_pictures(pictures))
+            if not new.dropped:
+                self._count(new)
             return
+        self._start_opening(new, pictures)
         self._filling.documents.append(new)
         self._filling.size += max(1, len(new.passages or ()))
         if self._filling.size >= self._limit or self._filling.bytes >= _BATCH_BYTES:
@@ -153,14 +160,13 @@ class Ingest:
         return True
 
     def _start_opening(self, new: PendingDocument, pictures: Mapping[Path, PictureFile]) -> None:
-        """Start to open its pictures. An unreadable one rejects its document, not the batch."""
+        """Start to open its pictures; `_resolve` waits for them."""
         batch, started = self._filling, dict[Path, PendingPicture]()
         for path, (data, name) in pictures.items():
             if path not in batch.pictures:
                 unused = new.passages is None
-                started[path] = PendingPicture(
-                    data, _no_picture if unused else self._open_picture(data, name)
-                )
+                opened = _no_picture if unused else self._open_picture(data, name)
+                started[path] = PendingPicture(data, name, opened)
         batch.pictures |= started
         if pictures:
             self._unresolved[new.document.id] = new, batch
@@ -168,24 +174,55 @@ class Ingest:
     def _open_picture(self, data: bytes, name: str) -> Callable[[], Image | None]:
         encoder = self._encoder()
         if not isinstance(encoder, HasImageOpener):
-            images.load(data, name=name)
-            return _no_picture
+            return partial(_check_picture, data, name)
         if self._opener is None:
             self._opener = encoder.opener()
         return self._opener.start(data, name)
 
     def _resolve(self, new: PendingDocument, batch: IngestBatch) -> None:
-        """Wait for its pictures; an unreadable one rejects the document."""
+        """Wait for its pictures; it goes on without those that cannot be opened."""
         if self._unresolved.get(new.document.id, (None,))[0] is not new:
             return
         del self._unresolved[new.document.id]
+        bad: dict[Path, UnreadablePicture] = {}
+        for path in {Path(str(image)): None for image in new.document.images}:
+            picture = batch.pictures[path]
+            try:
+                picture.wait()
+            except BadInput as error:
+                bad[path] = UnreadablePicture(picture.name, error)
+        self._drop_pictures(new, bad)
+
+    def _drop_pictures(self, new: PendingDocument, bad: Mapping[Path, UnreadablePicture]) -> None:
+        """Take pictures out of a document that waits; reject it if nothing is left."""
+        if not bad:
+            return
+        identity, kept = new.document.id, []
+        for image in new.document.images:
+            if (unreadable := bad.get(Path(str(image)))) is None:
+                kept.append(image)
+            else:
+                self._report_picture(identity, unreadable.name, unreadable.error, new.line)
         try:
-            for image in new.document.images:
-                batch.pictures[Path(str(image))].wait()
+            remade = self._compare(replace(new.document, images=tuple(kept)))
         except BadInput as error:
-            new.rejected = True
-            del self.seen[new.document.id]  # a later document of its id may be good
-            self._reject(new.line, new.document.id, error)
+            new.dropped = True
+            del self.seen[identity]  # a later document of its id may be good
+            self._reject(new.line, identity, error)
+            return
+        if remade is None:
+            new.dropped = True
+            self._count_unchanged(replace(new.document, images=tuple(kept)))
+        else:
+            new.take(remade)
+
+    def _report_picture(self, identity: str, name: str, error: Exception, line: int | None) -> None:
+        """Note a picture that cannot be used; under `strict`, raise."""
+        reason = str(error).removeprefix(f"{name}: ")
+        if self._strict:
+            place = f"line {line}: " if line is not None else ""
+            raise BadInput(f"{place}picture {name}: {reason}") from error
+        self.report.missing_images.append(UnusableImage(identity, name, reason))
 
     def _reject(self, line: int | None, identity: str | None, error: BadInput) -> None:
         if self._strict:
@@ -205,7 +242,7 @@ class Ingest:
         start = monotonic()
         for new in batch.documents:
             self._resolve(new, batch)
-        documents = [new for new in batch.documents if not new.rejected]
+        documents = [new for new in batch.documents if not new.dropped]
         for new in documents:
             for image in new.document.images:
                 self._store.pictures.keep(batch.pictures[Path(str(image))].data)
@@ -234,9 +271,22 @@ class Ingest:
                 f"the id {quote_value(identity)} was given before, with other content: "
                 "give each document its own id."
             )
-        stored = self._store.stored_hashes(identity)
-        if identity in self.seen or (stored is not None and stored[0] == content.hash):
+        if identity in self.seen:
+            return None
+        new = self._compare(document)
+        if new is None:
             self.seen[identity] = content.hash
+        return new
+
+    def _compare(self, document: Document) -> PendingDocument | None:
+        """Split a document, unless it is stored like this; None if it is.
+
+        Raises:
+            BadInput: it has neither text nor image.
+        """
+        content = make_content(document)
+        stored = self._store.stored_hashes(document.id)
+        if stored is not None and stored[0] == content.hash:
             return None
         if stored is not None and stored[1] == content.shape:
             return PendingDocument(document, content, None, replaces=True)
@@ -257,7 +307,12 @@ class Ingest:
         length = splitting.count_long_text(passage.text, count)
         return [passage], length, max(0, length - (window - count("")))
 
+    def _count_unchanged(self, document: Document) -> None:
+        self.report.unchanged += 1
+        self.report.images += len(document.images)
+
     def _count(self, new: PendingDocument) -> None:
+        self.report.images += len(new.document.images)
         self.report.replaced += new.replaces
         self.report.added += not new.replaces
         self.report.encoded += len(new.passages or ())
@@ -265,30 +320,38 @@ class Ingest:
         self.report.cut += new.cut
 
     def _read_pictures(
-        self, item: Document | Mapping[str, Any], root: Path | None
+        self, item: Document | Mapping[str, Any], root: Path | None, line: int | None
     ) -> tuple[Document, dict[Path, PictureFile]]:
         """The document with the paths its pictures will get, and their files by these paths.
 
-        Leaves out pictures whose files are missing, and reports them.
+        Leaves out pictures that cannot be read, and reports them.
         """
-        if not isinstance(item, Document | Mapping):
-            raise BadInput(
-                f"{quote_value(item)} is neither a Document nor a mapping of its fields."
-            )
-        if isinstance(item, Document):
-            check_document(document := item)
-        else:
-            document = parse_document(item)
+        document = self._parse(item)
         pictures, paths = dict[Path, PictureFile](), []
         for source in document.images:
             try:
                 read = ingest_batch.read_picture_source(source, root)
-            except Missing:
-                self.report.missing_images.append((document.id, str(source)))
+            except (Missing, BadImage) as error:
+                name = ingest_batch.describe_picture(source)
+                self._report_picture(document.id, name, error, line)
                 continue
             paths.append(self._store.pictures.path_of(read.data))
             pictures[paths[-1]] = read
         return replace(document, images=tuple(paths)), pictures
+
+    def _parse(self, item: Document | Mapping[str, Any]) -> Document:
+        """A checked document of what a source or a caller gives."""
+        if isinstance(item, Document):
+            check_document(item)
+            self.report.left_out.update(item.left_out if isinstance(item, Record) else ())
+            return item
+        if not isinstance(item, Mapping):
+            raise BadInput(
+                f"{quote_value(item)} is neither a Document nor a mapping of its fields."
+            )
+        document, left_out = parse_document_with_losses(item)
+        self.report.left_out.update(left_out.keys())
+        return document
 
     def _encode(self, passages: list[Passage]) -> NDArray[np.float16]:
         """Tokens (N, K, D), checked: a broken encoder must not damage what is stored."""
@@ -304,6 +367,21 @@ class Ingest:
                 )
             tokens[start : start + len(part)] = found
         return tokens
+
+
+def _check_picture(data: bytes, name: str) -> None:
+    """Raises BadImage if a picture cannot be opened; for encoders that open it later."""
+    images.load(data, name=name)
+
+
+def _unreadable_pictures(pictures: Mapping[Path, PictureFile]) -> dict[Path, UnreadablePicture]:
+    bad: dict[Path, UnreadablePicture] = {}
+    for path, (data, name) in pictures.items():
+        try:
+            images.load(data, name=name)
+        except BadInput as error:
+            bad[path] = UnreadablePicture(name, error)
+    return bad
 
 
 def _no_picture() -> None:

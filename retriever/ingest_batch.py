@@ -6,21 +6,36 @@ know encoders, processes or the store's files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 from rag_vqa import images
-from rag_vqa.errors import BadInput
+from rag_vqa.data_address import decode_data_address, describe_data_address, is_data_address
+from rag_vqa.errors import BadImage, BadInput
 from rag_vqa.formats.document import Rejected
+from rag_vqa.formats.picture_files import find_picture
+from rag_vqa.formats.values import id_text
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.store.document_content import Content, EncodedDocument
 from rag_vqa.types import Document, ImageSource, Passage
+
+
+_ADDRESS: Final = "no name of a file: addresses are not fetched, save the picture and name it"
+
+
+class UnusableImage(NamedTuple):
+    """A picture that could not be used: its document's id, its name, and the reason."""
+
+    document: str
+    image: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -29,8 +44,9 @@ class AddReport:
 
     Attributes:
         rejected: rejected documents, with reasons.
-        missing_images: (document id, name of a picture whose file is missing); the document was
-            added without it.
+        missing_images: pictures that could not be used; their documents were added without them.
+        images: pictures of the documents that were kept.
+        left_out: metadata that could not be kept: name → number of values.
         held: how many of `unchanged` would have lost a picture whose file is missing (in a sync).
         encoded: passages that were encoded.
         tokens, cut: for documents that were not split: tokens of their texts, and how many of
@@ -41,11 +57,19 @@ class AddReport:
     unchanged: int = 0
     replaced: int = 0
     rejected: list[Rejected] = field(default_factory=list)
-    missing_images: list[tuple[str, str]] = field(default_factory=list)
+    missing_images: list[UnusableImage] = field(default_factory=list)
+    images: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     held: int = 0
     encoded: int = 0
     tokens: int = 0
     cut: int = 0
+
+    @property
+    def without_images(self) -> int:
+        """Documents that were kept without one of their pictures."""
+        refused = {one.id for one in self.rejected}
+        return len({one.document for one in self.missing_images} - refused)
 
 
 class PictureFile(NamedTuple):
@@ -58,22 +82,76 @@ class PictureFile(NamedTuple):
 def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
     """A picture as it is stored: the bytes of its file; a decoded picture becomes a PNG.
 
+    A name is looked for in the forms that file systems write it in; a `data:` address is decoded.
+
     Raises:
         Missing: the file does not exist.
-        BadInput: `source` is no picture source, or reading it is not allowed.
+        BadImage: reading it is not allowed, or it is an address that contains no picture.
+        BadInput: `source` is no picture source.
     """
-    if isinstance(source, Image):
-        return PictureFile(images.encode(images.load(source)), "<image>")
+    if isinstance(source, str) and is_data_address(source):
+        name = describe_data_address(source)
+        try:
+            return PictureFile(decode_data_address(source), name)
+        except BadImage as error:
+            raise BadImage(f"{name}: {error}") from error
+    if isinstance(source, Image | np.ndarray):
+        picture = source if isinstance(source, Image) else picture_of_array(source)
+        return PictureFile(images.encode(images.load(picture)), "<image>")
     if not isinstance(source, str | Path | bytes):
         raise BadInput(f"an image is {quote_value(source)}: give a path, bytes or a PIL image.")
-    name = "" if isinstance(source, bytes) else str(source)
-    return PictureFile(images.read_bytes(source, root), name)
+    if isinstance(source, bytes):
+        return PictureFile(images.read_bytes(source, root), "")
+    if root is not None and isinstance(source, str):
+        raise BadImage(f"{describe_picture(source)}: {_ADDRESS}")
+    found = find_picture(Path(source), root)
+    return PictureFile(images.read_bytes(found, root), str(source))
+
+
+def picture_of_array(array: NDArray[Any]) -> Image:
+    """The picture of an array of grey values (H, W), or of colours (H, W, 1, 3 or 4).
+
+    Raises:
+        BadInput: another shape or type; floats are of 0 to 1.
+    """
+    from PIL.Image import fromarray
+
+    shape, kind = array.shape, array.dtype.kind
+    if not (len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,), (4,)) and 0 not in shape):
+        raise BadInput(f"an image is an array of shape {shape}: give (H, W) or (H, W, 3).")
+    if kind == "f" and np.isfinite(array).all() and 0 <= array.min() and array.max() <= 1:
+        array = np.round(array * 255).astype(np.uint8)
+    elif kind == "b":
+        array = array.astype(np.uint8) * 255
+    elif not (kind in "iu" and 0 <= array.min() and array.max() <= 255):
+        raise BadInput("an image is an array of other values than 0 to 255, or 0 to 1 as floats.")
+    pixels = np.ascontiguousarray(array.astype(np.uint8))
+    return fromarray(pixels[:, :, 0] if shape[2:] == (1,) else pixels)
+
+
+def describe_picture(source: object) -> str:
+    """What a picture is called in a list for people: its path, or what its address begins with."""
+    if isinstance(source, str) and is_data_address(source):
+        return describe_data_address(source)
+    if isinstance(source, str | Path):
+        return str(source)
+    return f"<{len(source)} bytes>" if isinstance(source, bytes) else "<image>"
 
 
 def document_id(item: object) -> str | None:
     """The id of a document or mapping; None if it has none."""
     found = item.get("id") if isinstance(item, Mapping) else getattr(item, "id", None)
-    return found if isinstance(found, str) else None
+    try:
+        return id_text(found)
+    except BadInput:
+        return None
+
+
+class UnreadablePicture(NamedTuple):
+    """A picture that could be read but not opened: its name, and the error."""
+
+    name: str
+    error: BadInput
 
 
 @dataclass(slots=True)
@@ -85,7 +163,7 @@ class PendingDocument:
         replaces: whether a document of its id is stored already.
         length, cut: see `EncodedDocument`.
         line: its line in the source file.
-        rejected: True once one of its pictures turns out to be unreadable.
+        dropped: True once it turns out that nothing of it is to be written.
     """
 
     document: Document
@@ -95,7 +173,13 @@ class PendingDocument:
     length: int = 0
     cut: int = 0
     line: int | None = None
-    rejected: bool = False
+    dropped: bool = False
+
+    def take(self, remade: PendingDocument) -> None:
+        """Become a document of the same id and line that was prepared with fewer pictures."""
+        self.document, self.content = remade.document, remade.content
+        self.passages, self.replaces = remade.passages, remade.replaces
+        self.length, self.cut = remade.length, remade.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +190,7 @@ class PendingPicture:
     """
 
     data: bytes
+    name: str
     wait: Callable[[], Image | None]
 
 

@@ -21,7 +21,7 @@ from rag_vqa.errors import Mismatch, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.ingest import Ingest
-from rag_vqa.retriever.ingest_batch import AddReport, document_id
+from rag_vqa.retriever.ingest_batch import AddReport, UnusableImage, document_id
 from rag_vqa.retriever.store.document_content import EncodedDocument, make_content
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import RowReader
@@ -52,7 +52,7 @@ class SyncReport:
     kept: int = 0
     encoded: int = 0
     rejected: list[Rejected] = field(default_factory=list)
-    missing_images: list[tuple[str, str]] = field(default_factory=list)
+    missing_images: list[UnusableImage] = field(default_factory=list)
     held: int = 0
     rash: bool = False
 

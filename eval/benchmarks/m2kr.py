@@ -31,7 +31,7 @@ from rag_vqa.formats.benchmark import (
     QuestionRows,
 )
 from rag_vqa.formats.document import Contents
-from rag_vqa.formats.document_format import DocumentFormat
+from rag_vqa.formats.document_format import DocumentFormat, SourceOptions
 from rag_vqa.formats.jsonl import FieldNames, read_objects
 from rag_vqa.formats.question_rows import Row, id_list, optional_text, read_question_rows
 from rag_vqa.formatting import quote_value
@@ -71,7 +71,8 @@ _PUBLISHED = {  # in percent, in the order of _METRICS
 def contents(path: Path) -> Contents:
     """Open a file of passages, or a folder of Parquet files."""
     if path.is_dir() or path.suffix.lower() == parquet.SUFFIX:
-        return parquet.contents(path, {"id": ["passage_id"], "text": ["passage_content"]})
+        mapping = {"id": ["passage_id"], "text": ["passage_content"]}
+        return parquet.contents(path, SourceOptions(mapping=mapping))
     return _PASSAGE_NAMES.contents(path)
 
 

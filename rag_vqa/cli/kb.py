@@ -18,8 +18,13 @@ import typer
 from rag_vqa.cli import kb_maintenance, options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
-from rag_vqa.errors import EXIT_FAILED, UsageError
-from rag_vqa.jobs.document_source import REJECTS_FILE, Shard, SourceOptions
+from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
+from rag_vqa.jobs.document_source import (
+    MISSING_IMAGES_FILE,
+    REJECTS_FILE,
+    Shard,
+    SourceOptions,
+)
 from rag_vqa.jobs.signals import raise_on_signals
 
 if TYPE_CHECKING:
@@ -164,9 +169,11 @@ def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = 
     names = ("added", "replaced", "unchanged", "refused")
     counts = {name: getattr(report, name) for name in names}
     if context.json:
-        print_json({"path": str(out), **counts, "documents": report.documents})
+        more = ("documents", "images", "missing_images", "without_images")
+        print_json({"path": str(out), **counts, **{name: getattr(report, name) for name in more}})
     else:
         _note_counts(context, out, report.documents, counts)
+        _note_pictures(context, report)
     # A shard may consist of refused documents alone; merging shows what the build keeps.
     if not (is_shard or report.has_kept_any):
         context.note(
@@ -176,6 +183,18 @@ def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = 
         raise typer.Exit(EXIT_FAILED)
     if not context.json:
         context.note(f'Ask it: rag-vqa ask {out} "…" --image FILE')
+    if report.refused:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _note_pictures(context: CommandContext, report: BuildReport) -> None:
+    """What became of the pictures, if not all of them could be used."""
+    if report.missing_images:
+        context.note(
+            f"pictures: {report.images:,} kept · {report.missing_images:,} unusable, of "
+            f"{report.without_images:,} documents that were kept without them → "
+            f"{report.path / MISSING_IMAGES_FILE}"
+        )
 
 
 def _note_counts(

@@ -29,6 +29,10 @@ from rag_vqa.formats.line_reader import read_lines, unpacked_suffix
 from rag_vqa.formatting import did_you_mean
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
+_OPTION_NAMES: Mapping[Option, str] = {
+    "images": "a folder of images", "mapping": "a mapping", "text": "a template of the text",
+    "encoding": "an encoding", "unit": "a unit",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Source:
         columns: names of what its items have; of lines and files, the first ones were looked at.
         metadata: those of them that become metadata.
         unknown: those of them that are left out.
+        remarks: what the user should know before the build, one line each.
     """
 
     path: Path
@@ -52,6 +57,7 @@ class Source:
     on_reject: RejectHandler | None = None
     strict: bool = False
     wanted: frozenset[str] | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
     items: Callable[[], Iterator[Item]] = field(repr=False)
 
     def records(self) -> Iterator[Record]:
@@ -77,6 +83,8 @@ def open_source(
     *,
     images: str | Path | None = None,
     mapping: Mapping[str, Sequence[str]] | None = None,
+    text: str | None = None,
+    encoding: str | None = None,
     unit: str | None = None,
     subset: str | Path | None = None,
     on_reject: RejectHandler | None = None,
@@ -88,7 +96,9 @@ def open_source(
         kind: one of `format_names`. "auto" goes by the suffix, then by the fields of the first
             record.
         images: folder of the pictures; by default that of the file.
-        mapping: field → columns, for CSV and Parquet.
+        mapping: field → columns, for tables and records.
+        text: template that makes the text out of columns, see text_template.py.
+        encoding: of a file of text, by Python's name; by default it is found out.
         unit: what becomes a document, if the format can cut its files in several ways: of E-VQA's
             knowledge base a "page" (the default) or a "section".
         subset: a file with one id, parent, address or title a line: only these are read.
@@ -110,7 +120,12 @@ def open_source(
     place = (home if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
     options = SourceOptions(
-        images=None if images is None else place, mapping=mapping, unit=unit, strict=strict
+        images=None if images is None else place,
+        mapping=mapping,
+        text=text,
+        encoding=encoding,
+        unit=unit,
+        strict=strict,
     )
     _check_options(found, options)
     contents = found.open(path, options)
@@ -121,6 +136,7 @@ def open_source(
         columns=contents.columns,
         metadata=contents.metadata,
         unknown=contents.unknown,
+        remarks=contents.remarks,
         on_reject=on_reject,
         strict=strict,
         wanted=None if subset is None else _read_subset(Path(subset)),
@@ -153,7 +169,8 @@ def _check_options(document_format: DocumentFormat, options: SourceOptions) -> N
         UsageError: an option that the format does not have, or a unit that it does not know.
     """
     given: dict[Option, object] = {
-        "images": options.images, "mapping": options.mapping, "unit": options.unit,
+        "images": options.images, "mapping": options.mapping, "text": options.text,
+        "encoding": options.encoding, "unit": options.unit,
     }  # fmt: skip
     for option, value in given.items():
         if value is not None and option not in document_format.options:
@@ -164,7 +181,7 @@ def _check_options(document_format: DocumentFormat, options: SourceOptions) -> N
             ]
             raise UsageError(
                 document_format.refusals.get(option)
-                or f"a {option} is for {' and '.join(takers)}: {document_format.name} has none."
+                or f"{_OPTION_NAMES[option]} is for {' and '.join(takers)}: {document_format.name} has none."
             )
     if options.unit is not None and options.unit not in document_format.units:
         raise UsageError(

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from rag_vqa.formats.document import Record, Rejected, searchable_text
+from rag_vqa.formats.document import Rejected, searchable_text
+from rag_vqa.formats.picture_files import is_picture_there
 from rag_vqa.formats.source import Source
 
 MIN_WORDS: Final = 20
@@ -45,7 +48,9 @@ class SourceStatistics:
         empty: documents with neither text nor image; a build will refuse them.
         refused: items that could not be read; `refusals` are the first reasons.
         with_image: documents that name a picture, whether its file exists or not.
-        images_missing: pictures whose file does not exist; `missing` are the first names.
+        pictures: pictures that are named as files.
+        images_missing: those of them whose file does not exist; `missing` are the first names.
+        left_out: metadata that cannot be kept: (name, reason) → number of values.
         duplicates: documents whose id came before.
         characters: of all texts that are searched.
         longest: characters of the longest text, which belongs to `longest_id`.
@@ -58,6 +63,7 @@ class SourceStatistics:
     refused: int
     refusals: tuple[str, ...]
     with_image: int
+    pictures: int
     images_missing: int
     missing: tuple[str, ...]
     duplicates: int
@@ -67,6 +73,7 @@ class SourceStatistics:
     judged: int
     foreign: int
     foreign_ids: tuple[str, ...]
+    left_out: Mapping[tuple[str, str], int]
 
     @property
     def foreign_share(self) -> float:
@@ -94,7 +101,8 @@ def collect_statistics(source: Source) -> SourceStatistics:
     """
     refused, missing, foreign = _CountedExamples(), _CountedExamples(), _CountedExamples()
     hashes = array("q")
-    empty = with_image = characters = longest = judged = 0
+    empty = with_image = pictures = characters = longest = judged = 0
+    left_out: Counter[tuple[str, str]] = Counter()
     longest_id = ""
     counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
     for record in counting.records():
@@ -105,8 +113,12 @@ def collect_statistics(source: Source) -> SourceStatistics:
         if len(text) > longest:
             longest, longest_id = len(text), record.id
         with_image += bool(record.images)
-        for name in _missing_images(record):
-            missing.add(name)
+        for image in record.images:
+            if isinstance(image, Path):
+                pictures += 1
+                if not is_picture_there(image, record.folder):
+                    missing.add(str(image))
+        left_out.update(record.left_out.items())
         looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
         judged += looks is not None
         if looks:
@@ -117,6 +129,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         refused=refused.count,
         refusals=tuple(refused.names),
         with_image=with_image,
+        pictures=pictures,
         images_missing=missing.count,
         missing=tuple(missing.names),
         duplicates=len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64))),
@@ -126,6 +139,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         judged=judged,
         foreign=foreign.count,
         foreign_ids=tuple(foreign.names),
+        left_out=left_out,
     )
 
 
@@ -151,15 +165,3 @@ def looks_foreign(text: str) -> bool | None:
     common = sum(word.lower() in _ENGLISH for word in words)
     return common < 0.08 * len(words)
 
-
-def _missing_images(record: Record) -> list[str]:
-    """Names of its pictures whose files do not exist."""
-    paths = [image for image in record.images if isinstance(image, Path)]
-    return [str(path) for path in paths if not _file_exists(path)]
-
-
-def _file_exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False

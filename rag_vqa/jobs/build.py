@@ -36,6 +36,7 @@ from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
+    from rag_vqa.retriever.ingest_batch import UnusableImage
     from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase
     from rag_vqa.retriever.modeling import TokenEncoder
     from rag_vqa.settings_schema import Settings
@@ -88,6 +89,9 @@ class BuildReport:
 
     Attributes:
         documents: number of documents that the knowledge base now holds.
+        images: pictures of the documents that this build kept.
+        missing_images: pictures that could not be used; missing.csv has the reasons.
+        without_images: documents that were kept without one of their pictures.
     """
 
     path: Path
@@ -96,6 +100,9 @@ class BuildReport:
     unchanged: int
     refused: int
     documents: int
+    images: int = 0
+    missing_images: int = 0
+    without_images: int = 0
 
     @property
     def has_kept_any(self) -> bool:
@@ -264,7 +271,17 @@ def finish_build(
     if report.cut:
         share = report.cut / report.tokens
         reporter.note(f"The retriever does not read {share:.1%} of the text: it exceeds the window")
-    return BuildReport(out, report.added, report.replaced, report.unchanged, len(refused), len(kb))
+    return BuildReport(
+        out,
+        report.added,
+        report.replaced,
+        report.unchanged,
+        len(refused),
+        len(kb),
+        report.images,
+        len(report.missing_images),
+        report.without_images,
+    )
 
 
 def keep_index(kb: KnowledgeBase, reporter: Reporter) -> None:
@@ -275,9 +292,9 @@ def keep_index(kb: KnowledgeBase, reporter: Reporter) -> None:
 
 
 def write_refused(
-    out: Path, rejected: Iterable[Rejected], missing_images: Iterable[tuple[str, str]]
+    out: Path, rejected: Iterable[Rejected], missing_images: Iterable[UnusableImage]
 ) -> None:
-    """Write the lists of refused documents and of missing pictures into the folder `out`.
+    """Write the lists of refused documents and of unusable pictures into the folder `out`.
 
     Each file is replaced, never followed: it may be a link to any file of the user's.
     """
@@ -286,7 +303,7 @@ def write_refused(
     lines = [json.dumps(asdict(refusal)) + "\n" for refusal in rejected]
     atomic.write_file(out / REJECTS_FILE, "".join(lines))
     table = io.StringIO(newline="")
-    csv.writer(table).writerows([("document", "image"), *missing_images])
+    csv.writer(table).writerows([("document", "image", "reason"), *missing_images])
     atomic.write_file(out / MISSING_IMAGES_FILE, table.getvalue())
 
 

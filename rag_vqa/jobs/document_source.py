@@ -7,7 +7,7 @@ it before a build. Does not know file formats (formats/) or how documents are st
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rag_vqa.formats.source_statistics import SourceStatistics
 
 REJECTS_FILE, MISSING_IMAGES_FILE = "rejects.jsonl", "missing.csv"
+_COLUMNS_SHOWN = 20  # whose values cannot be kept
 _MANY_FOREIGN_TEXTS = 0.1  # share of texts from which non-English ones are reported
 
 
@@ -48,7 +49,9 @@ class SourceOptions:
         path: JSONL, CSV, TSV, Parquet, a folder of pictures and texts, or a benchmark's own file.
         images: folder of the pictures, if the files name them relative to another one.
         kind: format of `path`; "auto" finds it out.
-        mapping: columns of a table, `FIELD=COLUMN` each.
+        mapping: columns of a table or fields of its records, `FIELD=COLUMN` each.
+        text: template that makes the text out of columns: "{Title}. {Description}".
+        encoding: of a file of text, if it is not found out rightly.
         unit: Encyclopedic-VQA only: make a document of each "page" or of each "section".
         subset: a file of ids or titles, one a line: only these documents.
         strict: stop at the first document that is refused.
@@ -58,6 +61,8 @@ class SourceOptions:
     images: Path | None = None
     kind: str = "auto"
     mapping: tuple[str, ...] = ()
+    text: str | None = None
+    encoding: str | None = None
     unit: str | None = None
     subset: Path | None = None
     strict: bool = False
@@ -92,6 +97,8 @@ class SourceOptions:
                 self.kind,
                 images=self.images,
                 mapping=parse_mapping(self.mapping) if self.mapping else None,
+                text=self.text,
+                encoding=self.encoding,
                 unit=self.unit,
                 subset=self.subset,
                 on_reject=rejected.append,
@@ -183,6 +190,17 @@ class SourceReader:
         self.documents, self.total = documents, self.shard.size(documents)
 
 
+def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> str:
+    """The metadata that is left out, by name: "place (2 values, nested)"."""
+    first = sorted(left_out.items(), key=lambda pair: (-pair[1], pair[0]))[:_COLUMNS_SHOWN]
+    parts = [
+        f"{one_line(name)} ({count:,} {'value' if count == 1 else 'values'}, {reason})"
+        for (name, reason), count in first
+    ]
+    more = len(left_out) - len(first)
+    return ", ".join(parts) + (f" and {more:,} more" if more else "")
+
+
 def describe_source(
     source: Source, found: SourceStatistics, out: Path | None = None
 ) -> Iterator[str]:
@@ -200,10 +218,13 @@ def describe_source(
     count = found.refused + found.empty
     refused = f" · {count:,} refused{rejects_file}" if count else ""
     yield f"{found.documents - found.empty:,} documents ({source.kind}){images}{refused}"
+    yield from source.remarks
     if source.metadata:
         yield f"metadata: {one_line(', '.join(source.metadata))}"
     if source.unknown:
         yield f"left out, no field of a document: {one_line(', '.join(source.unknown))}"
+    if found.left_out:
+        yield f"metadata that cannot be kept: {describe_left_out(found.left_out)}"
     if found.duplicates:
         yield f"{found.duplicates:,} documents repeat an earlier id: the first one stays"
     if found.foreign_share > _MANY_FOREIGN_TEXTS:

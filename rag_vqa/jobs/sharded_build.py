@@ -289,14 +289,16 @@ def merge_shards(out: Path, shards: Sequence[Path]) -> AddReport:
         return kb.merge(shards)
 
 
-def read_refused(folders: Iterable[Path]) -> tuple[list[Rejected], list[tuple[str, str]]]:
-    """The refused documents and the missing pictures that the lists in these folders name."""
+def read_refused(folders: Iterable[Path]) -> tuple[list[Rejected], list[UnusableImage]]:
+    """The refused documents and the unusable pictures that the lists in these folders name."""
+    from rag_vqa.retriever.ingest_batch import UnusableImage
+
     rejected: list[Rejected] = []
-    missing_images: list[tuple[str, str]] = []
+    missing_images: list[UnusableImage] = []
     for folder in folders:
         rejected += (Rejected(**json.loads(line)) for line in _read_lines(folder / REJECTS_FILE))
         rows = [*csv.reader(_read_lines(folder / MISSING_IMAGES_FILE))][1:]  # without the header
-        missing_images += [(document, image) for document, image in rows]
+        missing_images += [UnusableImage(*row[:3], *[""] * (3 - len(row))) for row in rows]
     return rejected, missing_images
 
 
