@@ -135,12 +135,15 @@ def sync(
     with _job_signals(context):
         asked = SyncOptions(source, out, dry_run, force, yes)
         found = asdict(sync_knowledge_base(asked, settings, context))
-    if context.json:
-        print_json(found)
-        return
     names = ("added", "changed", "deleted", "unchanged", "refused")
     counts = {name: found[name] for name in names}
-    _note_counts(context, out, found["documents"], counts, lists_refused=not dry_run)
+    if context.json:
+        print_json(found)
+    else:
+        _note_counts(context, out, found["documents"], counts, lists_refused=not dry_run)
+    if found["refused"]:
+        kept = found["added"] or found["changed"] or found["unchanged"]
+        raise typer.Exit(EXIT_PARTIAL if kept else EXIT_FAILED)
 
 
 @contextmanager
@@ -173,7 +176,7 @@ def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = 
         print_json({"path": str(out), **counts, **{name: getattr(report, name) for name in more}})
     else:
         _note_counts(context, out, report.documents, counts)
-        _note_pictures(context, report)
+    _note_pictures(context, report)
     # A shard may consist of refused documents alone; merging shows what the build keeps.
     if not (is_shard or report.has_kept_any):
         context.note(

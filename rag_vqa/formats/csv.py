@@ -148,7 +148,9 @@ def _read_header(path: Path, lines: _Lines, separator: str | None) -> tuple[tupl
     return names, separator
 
 
-def _items(path: Path, header: tuple[str, ...], mapping: FieldMapping, separator: str) -> Iterator[Item]:
+def _items(
+    path: Path, header: tuple[str, ...], mapping: FieldMapping, separator: str
+) -> Iterator[Item]:
     lines = _Lines(path)
     _read_header(path, lines, separator)
     for row in _parse_rows(lines, separator):

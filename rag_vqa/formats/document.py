@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 from rag_vqa.errors import BadInput
 from rag_vqa.data_address import is_data_address
 from rag_vqa.formats.values import (
-    MetadataValue,
     UnusableValue,
     field_text,
     id_text,
@@ -26,7 +25,7 @@ from rag_vqa.formats.values import (
     text_problem,
 )
 from rag_vqa.formatting import quote_value
-from rag_vqa.types import Document, ImageSource
+from rag_vqa.types import Document, ImageSource, MetadataValue
 
 _TEXTS = ("text", "retrieval_text", "title", "section", "parent", "url")
 FIELDS = ("id", *_TEXTS, "image", "images", "metadata")

@@ -160,9 +160,11 @@ class FieldMapping:
             if role.field != _METADATA:
                 parts.setdefault(role.field, []).append((role.order, cell))
             elif role.order:  # the column called metadata, an object of names and values
-                given = cell if isinstance(cell, dict) else _parse_object(cell)
-                if given is None:
-                    given, metadata[name] = {}, cell
+                found = cell if isinstance(cell, dict) else _parse_object(cell)
+                if found is None:
+                    metadata[name] = cell
+                else:
+                    given = found
             elif not self._is_other_text(name, cell):
                 metadata[name.strip()] = self._metadata_cell(cell)
         fields = {name: _join_cells(name, sorted_cells(cells)) for name, cells in parts.items()}

@@ -181,7 +181,8 @@ def _check_options(document_format: DocumentFormat, options: SourceOptions) -> N
             ]
             raise UsageError(
                 document_format.refusals.get(option)
-                or f"{_OPTION_NAMES[option]} is for {' and '.join(takers)}: {document_format.name} has none."
+                or f"{_OPTION_NAMES[option]} is for {' and '.join(takers)}: "
+                f"{document_format.name} has none."
             )
     if options.unit is not None and options.unit not in document_format.units:
         raise UsageError(

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeAlias
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formatting import quote_value
-from rag_vqa.types import Scalar
+from rag_vqa.types import MetadataValue, Scalar
 
-MetadataValue: TypeAlias = Scalar | tuple[Scalar, ...]
+_List: TypeAlias = list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]
 MAX_NUMBERS: Final = 64  # of a list in metadata: a longer one is an embedding
 _ABSENT_TYPES: Final = ("NAType", "NaTType")  # of pandas
 _TEXT_TYPES: Final = (decimal.Decimal, uuid.UUID, datetime.timedelta, PurePath)
@@ -117,7 +117,7 @@ def metadata_value(value: Any) -> MetadataValue:
     return _metadata_scalar(value)
 
 
-def _metadata_list(values: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]) -> MetadataValue:
+def _metadata_list(values: _List) -> MetadataValue:
     listed = sorted(values, key=str) if isinstance(values, set | frozenset) else values
     if len(listed) > MAX_NUMBERS and isinstance(plain_value(listed[0]), int | float):
         raise UnusableValue(f"a list of over {MAX_NUMBERS} numbers")

@@ -55,6 +55,7 @@ from rag_vqa.storage import atomic
 from rag_vqa.storage.fingerprint import check_unchanged, file_state
 
 if TYPE_CHECKING:
+    from rag_vqa.retriever.ingest_batch import UnusableImage
     from rag_vqa.retriever.knowledge_base import AddReport
     from rag_vqa.retriever.modeling.encoder import Encoder
     from rag_vqa.settings_schema import Settings
