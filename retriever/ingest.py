@@ -177,7 +177,10 @@ class Ingest:
             return partial(_check_picture, data, name)
         if self._opener is None:
             self._opener = encoder.opener()
-        return self._opener.start(data, name)
+        try:
+            return self._opener.start(data, name)
+        except BadImage as error:
+            return partial(_raise, error)
 
     def _resolve(self, new: PendingDocument, batch: IngestBatch) -> None:
         """Wait for its pictures; it goes on without those that cannot be opened."""
@@ -367,6 +370,10 @@ class Ingest:
                 )
             tokens[start : start + len(part)] = found
         return tokens
+
+
+def _raise(error: BadImage) -> None:
+    raise error
 
 
 def _check_picture(data: bytes, name: str) -> None:

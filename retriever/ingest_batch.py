@@ -26,7 +26,6 @@ from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.store.document_content import Content, EncodedDocument
 from rag_vqa.types import Document, ImageSource, Passage
 
-
 _ADDRESS: Final = "no name of a file: addresses are not fetched, save the picture and name it"
 
 
@@ -119,11 +118,11 @@ def picture_of_array(array: NDArray[Any]) -> Image:
     shape, kind = array.shape, array.dtype.kind
     if not (len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,), (4,)) and 0 not in shape):
         raise BadInput(f"an image is an array of shape {shape}: give (H, W) or (H, W, 3).")
-    if kind == "f" and np.isfinite(array).all() and 0 <= array.min() and array.max() <= 1:
+    if kind == "f" and np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1:
         array = np.round(array * 255).astype(np.uint8)
     elif kind == "b":
         array = array.astype(np.uint8) * 255
-    elif not (kind in "iu" and 0 <= array.min() and array.max() <= 255):
+    elif not (kind in "iu" and array.min() >= 0 and array.max() <= 255):
         raise BadInput("an image is an array of other values than 0 to 255, or 0 to 1 as floats.")
     pixels = np.ascontiguousarray(array.astype(np.uint8))
     return fromarray(pixels[:, :, 0] if shape[2:] == (1,) else pixels)

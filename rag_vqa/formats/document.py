@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rag_vqa.errors import BadInput
 from rag_vqa.data_address import is_data_address
+from rag_vqa.errors import BadInput
 from rag_vqa.formats.values import (
     UnusableValue,
     field_text,
@@ -213,9 +213,9 @@ def _check_metadata(key: str, value: MetadataValue) -> None:
         kept = metadata_value(value)
     except UnusableValue as error:
         raise BadInput(f"metadata {quote_value(key)} is {error}.") from error
-    if value == "" or value is None:
+    if value is None or value == "" or isinstance(value, list | tuple):
         return
-    if type(kept) is not type(value) or kept != value:
+    if type(kept) is not type(value):
         raise BadInput(
             f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or boolean, "
             "or a tuple of them."

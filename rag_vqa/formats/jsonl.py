@@ -63,9 +63,7 @@ def contents(path: Path, options: SourceOptions) -> Contents:
     if not columns:  # no line can be read: reading tells why
         return Contents((), (), (), lambda: _items(path, None))
     mapping = FieldMapping.resolve(columns, options.mapping, options.text)
-    return Contents(
-        columns, mapping.metadata, (), lambda: _items(path, mapping), mapping.remarks
-    )
+    return Contents(columns, mapping.metadata, (), lambda: _items(path, mapping), mapping.remarks)
 
 
 def field_names(path: Path, wanted: Collection[str] = ()) -> tuple[str, ...]:
@@ -224,7 +222,5 @@ def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 DOCUMENT_FORMATS.register(
-    DocumentFormat(
-        name="jsonl", options=frozenset({"images", "mapping", "text"}), open=contents
-    )
+    DocumentFormat(name="jsonl", options=frozenset({"images", "mapping", "text"}), open=contents)
 )

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.errors import UsageError
 from rag_vqa.formats.document import FIELDS
 from rag_vqa.formats.text_template import TextTemplate
 from rag_vqa.formats.values import field_text, is_absent, names_in_cell, texts_of_list
@@ -199,9 +199,7 @@ class FieldMapping:
     def _is_other_text(self, name: str, cell: Any) -> bool:
         """Whether a cell is a long text that another column is the text instead of."""
         return (
-            isinstance(cell, str)
-            and len(cell) > SHORT_TEXT
-            and normal_name(name) in _COULD_BE_TEXT
+            isinstance(cell, str) and len(cell) > SHORT_TEXT and normal_name(name) in _COULD_BE_TEXT
         )
 
 

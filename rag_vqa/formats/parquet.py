@@ -10,12 +10,9 @@ texts. Elsewhere lists, structures and bytes are left out, because metadata is f
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

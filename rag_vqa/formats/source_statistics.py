@@ -164,4 +164,3 @@ def looks_foreign(text: str) -> bool | None:
         return None
     common = sum(word.lower() in _ENGLISH for word in words)
     return common < 0.08 * len(words)
-
