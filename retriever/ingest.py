@@ -24,7 +24,6 @@ from rag_vqa.formats.document import (
     Record,
     Rejected,
     check_content,
-    check_document,
     parse_document_with_losses,
 )
 from rag_vqa.formatting import quote_value
@@ -127,9 +126,10 @@ class Ingest:
             lost = len(self.report.missing_images) > missing
             if self.keep_pictures and lost and self._keep_stored(document):
                 return
+            again = document.id in self.seen
             new = self._prepare(document)
             if new is None:
-                for picture in () if self._dry else pictures.values():
+                for picture in () if self._dry or again else pictures.values():
                     self._store.pictures.keep(picture.data)  # the stored one may be damaged
                 self._count_unchanged(document)
                 return
@@ -344,11 +344,10 @@ class Ingest:
 
     def _parse(self, item: Document | Mapping[str, Any]) -> Document:
         """A checked document of what a source or a caller gives."""
-        if isinstance(item, Document):
-            check_document(item)
-            self.report.left_out.update(item.left_out if isinstance(item, Record) else ())
+        if isinstance(item, Record):
+            self.report.left_out.update(item.left_out.keys())
             return item
-        if not isinstance(item, Mapping):
+        if not isinstance(item, Mapping | Document):
             raise BadInput(
                 f"{quote_value(item)} is neither a Document nor a mapping of its fields."
             )

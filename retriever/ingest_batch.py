@@ -21,7 +21,7 @@ from rag_vqa.data_address import decode_data_address, describe_data_address, is_
 from rag_vqa.errors import BadImage, BadInput
 from rag_vqa.formats.document import Rejected
 from rag_vqa.formats.picture_files import find_picture
-from rag_vqa.formats.values import id_text
+from rag_vqa.formats.plain_values import id_text
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.store.document_content import Content, EncodedDocument
 from rag_vqa.types import Document, ImageSource, Passage
@@ -100,7 +100,7 @@ def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
     if not isinstance(source, str | Path | bytes):
         raise BadInput(f"an image is {quote_value(source)}: give a path, bytes or a PIL image.")
     if isinstance(source, bytes):
-        return PictureFile(images.read_bytes(source, root), "")
+        return PictureFile(images.read_bytes(source, root), describe_picture(source))
     if root is not None and isinstance(source, str):
         raise BadImage(f"{describe_picture(source)}: {_ADDRESS}")
     found = find_picture(Path(source), root)

@@ -2,8 +2,8 @@
 
 Knows the fields, which of them a document cannot do without, and how refused items are reported.
 Does not know any file format: a format yields Items, whose fields already have these names, with
-values as they were read (values.py converts them). A picture is only named here; images.py checks
-that it lies in its folder when it is opened.
+values as they were read (plain_values.py converts them). A picture is only named here; images.py
+checks that it lies in its folder when it is opened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from rag_vqa.data_address import is_data_address
 from rag_vqa.errors import BadInput
-from rag_vqa.formats.values import (
+from rag_vqa.formats.plain_values import (
     UnusableValue,
     field_text,
     id_text,
@@ -80,8 +80,12 @@ def parse_document(record: Mapping[str, Any]) -> Document:
     return parse_document_with_losses(record)[0]
 
 
-def parse_document_with_losses(record: Mapping[str, Any]) -> tuple[Document, dict[str, str]]:
+def parse_document_with_losses(
+    record: Mapping[str, Any] | Document,
+) -> tuple[Document, dict[str, str]]:
     """As `parse_document`, with the metadata that could not be kept: name → reason."""
+    if isinstance(record, Document):
+        record = {name: getattr(record, name) for name in FIELDS if name != "image"}
     fields, left_out = _document_fields(record)
     return Document(**fields), left_out
 
@@ -168,27 +172,6 @@ def _distinct(pictures: list[Any]) -> tuple[Any, ...]:
     return tuple(kept)
 
 
-def check_document(document: Document) -> None:
-    """Refuse a document that cannot be stored or found again.
-
-    Raises:
-        BadInput: an empty id, a field that is not text, a lone surrogate, a NUL, nested metadata,
-            NaN or infinity.
-    """
-    _check_text("id", document.id)
-    if not document.id.strip():
-        raise BadInput("the id is empty: give each document its own.")
-    for name in _TEXTS:
-        _check_text(name, getattr(document, name))
-    if not isinstance(document.metadata, Mapping):
-        raise BadInput(
-            f"metadata is {quote_value(document.metadata)}, not an object of names and values."
-        )
-    for key, value in document.metadata.items():
-        _check_text("a key of metadata", key)
-        _check_metadata(key, value)
-
-
 def _document_id(value: object) -> str:
     identity = id_text(value)
     if identity is None:
@@ -198,28 +181,6 @@ def _document_id(value: object) -> str:
     if not identity.strip():
         raise BadInput("the id is empty: give each document its own.")
     return identity
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise BadInput(f"{name} is {quote_value(value)}, not text.")
-    if problem := text_problem(value):
-        raise BadInput(f"{name} contains {problem}: it is not text.")
-
-
-def _check_metadata(key: str, value: MetadataValue) -> None:
-    """Refuse a value that `metadata_value` would not make of itself."""
-    try:
-        kept = metadata_value(value)
-    except UnusableValue as error:
-        raise BadInput(f"metadata {quote_value(key)} is {error}.") from error
-    if value is None or value == "" or isinstance(value, list | tuple):
-        return
-    if type(kept) is not type(value):
-        raise BadInput(
-            f"metadata {quote_value(key)} is {quote_value(value)}, not a text, number or boolean, "
-            "or a tuple of them."
-        )
 
 
 def _record_picture(source: Any, folder: Path) -> ImageSource:

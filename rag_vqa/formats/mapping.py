@@ -1,7 +1,7 @@
 """Column mapping: columns of a table, or fields of a record, become fields of a document.
 
-Knows names and cells. Does not know files or how a value is converted (values.py): each format
-passes rows as they are.
+Knows names and cells. Does not know files or how a value is converted (plain_values.py): each
+format passes rows as they are.
 
 A column named like a field is that field. `--map FIELD=COLUMN[,COLUMN]` names others; a column
 named there is not also taken by its own name. Names match regardless of capitals and of blanks
@@ -21,8 +21,14 @@ from typing import Any, Final
 
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.document import FIELDS
+from rag_vqa.formats.plain_values import (
+    field_text,
+    is_absent,
+    names_in_cell,
+    picture_list,
+    texts_of_list,
+)
 from rag_vqa.formats.text_template import TextTemplate
-from rag_vqa.formats.values import field_text, is_absent, names_in_cell, texts_of_list
 from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.types import Scalar
 
@@ -39,6 +45,7 @@ _COULD_BE_TEXT: Final = ("text", *WELL_KNOWN["text"])
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 _METADATA: Final = "metadata"
+_TYPED: Final = ("text", "retrieval_text", "title", "section")  # fields that people mistype
 
 
 def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -100,7 +107,7 @@ class FieldMapping:
     remarks: tuple[str, ...] = ()
     template: TextTemplate | None = None
     written: bool = False
-    _roles: dict[str, _Role] = field(default_factory=dict)
+    _roles: dict[str, tuple[_Role, ...]] = field(default_factory=dict)
 
     @classmethod
     def resolve(
@@ -134,12 +141,12 @@ class FieldMapping:
             raise UsageError(
                 f"which column is the id? Give --map id=COLUMN. Columns: {_list_names(columns)}."
             )
-        roles = {
-            name: _Role(key, order)
-            for key, names in fields.items()
-            for order, name in enumerate(names)
-        }
+        roles: dict[str, tuple[_Role, ...]] = {}
+        for key, names in fields.items():
+            for order, name in enumerate(names):
+                roles[name] = (*roles.get(name, ()), _Role(key, order))
         metadata = tuple(name for name in columns if name not in roles and name != _METADATA)
+        remarks += _near_fields(fields, metadata)
         return cls(fields, metadata, remarks, template, written, roles)
 
     def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,12 +161,13 @@ class FieldMapping:
         for name, cell in row.items():
             if is_absent(cell):
                 continue
-            role = self._roles.get(name)
-            if role is None:
-                role = self._roles[name] = self._late_role(name)
-            if role.field != _METADATA:
-                parts.setdefault(role.field, []).append((role.order, cell))
-            elif role.order:  # the column called metadata, an object of names and values
+            roles = self._roles.get(name)
+            if roles is None:
+                roles = self._roles[name] = (self._late_role(name),)
+            if roles[0].field != _METADATA:
+                for role in roles:
+                    parts.setdefault(role.field, []).append((role.order, cell))
+            elif roles[0].order:  # the column called metadata, an object of names and values
                 found = cell if isinstance(cell, dict) else _parse_object(cell)
                 if found is None:
                     metadata[name] = cell
@@ -213,7 +221,7 @@ def _join_cells(name: str, cells: list[Any]) -> Any:
         return [
             picture
             for cell in cells
-            for picture in (names_in_cell(cell) if isinstance(cell, str) else [cell])
+            for picture in (names_in_cell(cell) if isinstance(cell, str) else picture_list(cell))
         ]
     if name == "id" or len(cells) == 1:
         return cells[0]
@@ -294,6 +302,16 @@ def _add_well_known(
             what = "pictures are" if own == "images" else f"the {own} is"
             remarks.append(f"{what} read from {quote_value(found)}, as no column is called {own}")
     return tuple(remarks)
+
+
+def _near_fields(fields: Mapping[str, tuple[str, ...]], metadata: Sequence[str]) -> tuple[str, ...]:
+    """What to say of columns whose names are nearly those of fields that have no column."""
+    absent = [name for name in (*_TYPED, "images") if name not in fields]
+    return tuple(
+        f"{quote_value(name)} becomes metadata.{near}"
+        for name in metadata
+        if (near := did_you_mean(normal_name(name), absent))
+    )
 
 
 def _first_named(name: str, columns: Sequence[str]) -> str | None:

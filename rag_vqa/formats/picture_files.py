@@ -62,13 +62,13 @@ def _find_entry(folder: Path, name: str) -> Path | None:
     """The entry of a folder that a name means: exactly, by its accents, then by its capitals."""
     if _exists(folder / name):
         return folder / name
-    accents, capitals = _entries(folder, _changed(folder))
+    accents, capitals = _entries(folder, _changed_at(folder))
     composed = unicodedata.normalize("NFC", name)
     found = accents.get(composed) or capitals.get(composed.casefold())
     return folder / found if found else None
 
 
-def _changed(folder: Path) -> int:
+def _changed_at(folder: Path) -> int:
     try:
         return folder.stat().st_mtime_ns
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ import pytest
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.csv import contents
 from rag_vqa.formats.document import Record, Rejected, read_records
+from rag_vqa.formats.document_format import SourceOptions
 
 GOOD = b"id,text\na,One.\n"
 
@@ -28,7 +29,7 @@ def read(
     path: Path, mapping: dict[str, list[str]] | None = None
 ) -> tuple[list[Record], list[Rejected]]:
     rejected: list[Rejected] = []
-    items = contents(path, mapping).items()
+    items = contents(path, SourceOptions(mapping=mapping)).items()
     records = list(read_records(items, path, path.parent.resolve(), rejected.append))
     return records, rejected
 
@@ -43,7 +44,7 @@ def test_a_catalogue_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     path = write(tmp_path, b"\xef\xbb\xbf" + text.getvalue().encode())
     mapping = {"id": ["inv_no"], "text": ["title", "description"], "images": ["photos"]}
-    found = contents(path, mapping)
+    found = contents(path, SourceOptions(mapping=mapping))
     assert found.columns == tuple(rows[0]) and found.metadata == ("year", "room", "weight")
     (vase, bowl), rejected = read(path, mapping)
     assert not rejected
@@ -106,7 +107,7 @@ def test_a_bad_row_is_reported_and_the_next_is_read(
     assert rejected.line == 3 and reason in rejected.reason
     assert rejected.reason.isprintable() and len(rejected.reason) < 200
     with pytest.raises(BadInput, match=r"docs\.csv, line 3: "):
-        list(read_records(contents(path, None).items(), path, tmp_path))
+        list(read_records(contents(path, SourceOptions()).items(), path, tmp_path))
 
 
 def test_a_bad_line_inside_quotes_costs_its_row(tmp_path: Path) -> None:
@@ -148,9 +149,9 @@ def test_a_file_of_no_documents(tmp_path: Path, data: bytes, said: str) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="does not exist"):
-        contents(tmp_path / "none.csv", None)
+        contents(tmp_path / "none.csv", SourceOptions())
     with pytest.raises(BadInput, match="not a regular file"):
-        contents(tmp_path, None)
+        contents(tmp_path, SourceOptions())
 
 
 def test_a_long_cell_is_read_and_a_huge_one_is_passed_over_in_little_memory(tmp_path: Path) -> None:

@@ -85,8 +85,7 @@ def test_a_zip_bomb_is_stopped(tmp_path: Path) -> None:
     ("bad", "reason"),
     [
         (b'{"x": 1, "x": 2}', "'x' is repeated"),
-        (b'{"x": NaN}', "NaN is not JSON"),
-        (b'{"x": [' + b"{}," * 5_000 + b"NaN]}", "NaN is not JSON"),
+        (b'{"x": [' + b"{}," * 5_000 + b'{"x": 1, "x": 2}]}', "'x' is repeated"),
     ],
 )
 def test_a_member_that_is_refused_and_the_next_that_is_read(

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.document import Record, Rejected, read_records
+from rag_vqa.formats.document_format import SourceOptions
 from rag_vqa.formats.parquet import contents, is_dataset, is_parquet_folder
 
 RED = images.encode(Image.new("RGB", (3, 2), "red"))
@@ -29,7 +30,11 @@ def read(
 ) -> tuple[list[Record], list[Rejected]]:
     rejected: list[Rejected] = []
     folder = (path if path.is_dir() else path.parent).resolve()
-    records = list(read_records(contents(path, mapping).items(), path, folder, rejected.append))
+    records = list(
+        read_records(
+            contents(path, SourceOptions(mapping=mapping)).items(), path, folder, rejected.append
+        )
+    )
     return records, rejected
 
 
@@ -49,13 +54,15 @@ def test_types(tmp_path: Path) -> None:
     }
     path = write(tmp_path / "a.parquet", table)
     mapping = {"id": ["key"], "title": ["name"], "text": ["notes", "year"]}
-    found = contents(path, mapping)
-    assert found.metadata == ("weight", "sold", "day", "price", "empty")
-    assert found.unknown == ("tags", "thumb")  # not flat: left out, and said so
+    found = contents(path, SourceOptions(mapping=mapping))
+    assert found.metadata == ("weight", "sold", "day", "price", "empty", "tags", "thumb")
     (vase, other), rejected = read(path, mapping)
     assert not rejected
     assert (vase.id, vase.title, vase.text) == ("7", "Vase", "Blue.\nOld.\n1750")
-    assert vase.metadata == {"weight": 2.5, "sold": True, "day": "1999-01-02", "price": "1.50"}
+    assert vase.metadata == {
+        "weight": 2.5, "sold": True, "day": "1999-01-02", "price": "1.50", "tags": ("a",),
+    }  # fmt: skip
+    assert vase.left_out == {"thumb": "binary"}
     assert (other.id, other.title, other.text, other.metadata) == ("8", "", "Red.", {})
     assert (vase.line, vase.folder) == (1, tmp_path.resolve())
 
@@ -102,7 +109,7 @@ def test_the_place_of_a_refused_row(tmp_path: Path) -> None:
         (3, "3", "b.parquet: text contains a NUL c"),
     ]
     with pytest.raises(BadInput, match=r"a\.parquet, row 2: the id is empty"):
-        list(read_records(contents(tmp_path, None).items(), tmp_path, tmp_path))
+        list(read_records(contents(tmp_path, SourceOptions()).items(), tmp_path, tmp_path))
 
 
 def test_text_that_is_not_utf_8_costs_its_row(tmp_path: Path) -> None:
@@ -146,14 +153,14 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="does not exist"):
-        contents(tmp_path / "none.parquet", None)
+        contents(tmp_path / "none.parquet", SourceOptions())
     with pytest.raises(BadInput, match=r"it has no \.parquet file"):
-        contents(tmp_path, None)
+        contents(tmp_path, SourceOptions())
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(BadInput, match="not a regular file"):
-        contents(tmp_path, None)
+        contents(tmp_path, SourceOptions())
     with pytest.raises(UsageError, match="which column is the id"):
-        contents(write(tmp_path / "a.parquet", {"key": ["a"]}), None)
+        contents(write(tmp_path / "a.parquet", {"key": ["a"]}), SourceOptions())
     with pytest.raises(BadInput, match="contains no documents: it is empty"):
         read(write(tmp_path / "b.parquet", pa.table({"id": pa.array([], pa.string())})))
 

@@ -55,7 +55,7 @@ def test_counts(tmp_path: Path) -> None:
         tmp_path,
         {"id": "a", "text": "four", "images": ["there.jpg", "gone.jpg"]},
         {"id": "b", "text": "longest", "image": "x" * 300},
-        {"id": 7},
+        {"id": [7]},
         {"id": "c"},
         {"id": "a", "text": "four", "image": "there.jpg"},
         {"id": "a", "text": "xx"},
@@ -69,6 +69,7 @@ def test_counts(tmp_path: Path) -> None:
         2,
         ["gone.jpg", "x" * 300],
     )
+    assert found.pictures == 4
     assert (found.characters, found.longest, found.longest_id) == (17, 7, "b")
     assert found.refused == 2 and not told  # counted here, reported where documents are added
     assert [text[:7] for text in found.refusals] == ["line 3:", "line 7:"]
@@ -77,7 +78,7 @@ def test_counts(tmp_path: Path) -> None:
 
 def test_of_many_the_first_are_named(tmp_path: Path) -> None:
     records = [{"id": str(n), "text": FOREIGN["Russian"], "image": f"{n}.jpg"} for n in range(9)]
-    bad = [{"id": n} for n in range(9)]
+    bad = [{"id": [n]} for n in range(9)]
     found = collect_statistics(
         open_source(write(tmp_path, *records, *bad), on_reject=lambda _: None)
     )
@@ -87,11 +88,11 @@ def test_of_many_the_first_are_named(tmp_path: Path) -> None:
 
 
 def test_strict_raises_and_so_does_nothing_at_all(tmp_path: Path) -> None:
-    path = write(tmp_path, {"id": "a"}, {"id": 7})
-    with pytest.raises(BadInput, match="line 2: the id is a number"):
+    path = write(tmp_path, {"id": "a"}, {"id": [7]})
+    with pytest.raises(BadInput, match=r"line 2: the id is \[7\], not a text or a number"):
         collect_statistics(open_source(path))
     with pytest.raises(BadInput, match="contains no documents"):
-        collect_statistics(open_source(write(tmp_path, {"id": 7}), on_reject=lambda _: None))
+        collect_statistics(open_source(write(tmp_path, {"id": [7]}), on_reject=lambda _: None))
 
 
 def test_the_share_of_a_mixed_source(tmp_path: Path) -> None:

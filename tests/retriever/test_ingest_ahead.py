@@ -73,21 +73,25 @@ def test_refused_is_what_was_refused(tmp_path: Path, checkpoint: Path, workers: 
     (tmp_path / "cut.png").write_bytes(bad)
     documents: list[Any] = [
         document(0),
-        {"id": "x", "text": "bird", "image": str(tmp_path / "cut.png")},
+        {"id": "x", "image": str(tmp_path / "cut.png")},
         {"id": "x", "text": "red", "image": png(3)},  # its first was refused: this one is good
         {"id": "x", "text": "a", "image": png(3)},
         {"id": "y", "text": "bird", "images": [png(4), b"<html>"]},
+        {"id": "z", "image": bad},
         {"id": "z", "text": "bird", "image": bad},
         {"id": "z", "text": "bird", "image": bad},
         document(0),
     ]
     with made(tmp_path / "x.kb", checkpoint, workers) as kb:
         report = kb.add(documents)
-        assert counts(report) == (2, 1, 0, 5)
-        assert sorted(str(r.id) for r in report.rejected) == ["x", "x", "y", "z", "z"]
-        assert any("cut.png: damaged" in r.reason for r in report.rejected)
-        assert {d.id: d.text for d in kb.documents()} == {"d0": "", "x": "red"}
-        assert kb.stats().images == 2  # none of a refused document was kept
+        assert counts(report) == (4, 2, 0, 3)
+        assert sorted(str(r.id) for r in report.rejected) == ["x", "x", "z"]
+        unusable = sorted((one.document, "damaged" in one.reason) for one in report.missing_images)
+        assert unusable == [("x", True), ("y", False), ("z", True), ("z", True)]
+        assert {d.id: len(d.images) for d in kb.documents()} == {"d0": 1, "x": 1, "y": 1, "z": 0}
+        assert kb.stats().images == 3  # none of a refused document was kept
+        again = kb.add(documents)
+        assert (again.added, again.replaced, again.encoded) == (0, 0, 0)
     with (
         made(tmp_path / "y.kb", checkpoint, workers) as kb,
         pytest.raises(BadInput, match=r"cut\.png"),  # not the address, which shows earlier
@@ -109,7 +113,7 @@ def test_a_picture_is_decoded_once(
     documents = [{"id": str(n), "text": "a", "image": str(tmp_path / f"{n}.png")} for n in range(6)]
     with made(tmp_path / "x.kb", checkpoint, 0) as kb:
         kb.add(documents)
-        assert len([source for source in read if isinstance(source, str)]) == 6
+        assert len([source for source in read if isinstance(source, Path)]) == 6
         assert seen.count(bytes) == 3  # of equal pictures one
         assert {*seen} == {bytes, Image.Image}  # what is open by then is only converted
 

@@ -48,7 +48,7 @@ def test_what_is_added_is_found_after_reopening(
         images=(tmp_path / "p.png", png("blue")),
         parent="birds",
         url="https://u",
-        metadata={"lang": "en", "year": 1990, "ok": True, "none": None, "x": 0.5},
+        metadata={"lang": "en", "year": 1990, "ok": True, "x": 0.5},
     )
     report = kb.add([full, {"id": "b", "text": "One.", "image": Image.new("RGB", (2, 2))}])
     assert counts(report) == (2, 0, 0, 0)

@@ -86,7 +86,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(kb: KnowledgeBase, tmp_path
         *source(d1={"text": "New."}, d2={"metadata": {"a": 1}})[:30],
         {"id": "p", "text": "x", "image": png("red")},
         {"id": "q", "text": " "},
-        {"id": "r", "text": "x", "image": b"no picture"},
+        {"id": "r", "image": b"no picture"},
         {"id": "s", "image": str(tmp_path / "gone.png"), "text": "x"},
     ]
     before = commits(kb), texts(kb), sorted(kb.path.rglob("*"))
@@ -95,7 +95,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(kb: KnowledgeBase, tmp_path
     assert counts(planned) == (2, 2, 10, 28)
     done = kb.sync(records, force=True)
     assert counts(done) == counts(planned)
-    assert done.missing_images == planned.missing_images == [("s", str(tmp_path / "gone.png"))]
+    assert sorted(done.missing_images) == sorted(planned.missing_images)
+    assert [one.document for one in sorted(done.missing_images)] == ["r", "s"]
     assert [r.id for r in done.rejected] == [r.id for r in planned.rejected] == ["q", "r"]
 
 
@@ -123,7 +124,7 @@ def test_a_picture_whose_file_is_missing_stays(kb: KnowledgeBase, tmp_path: Path
     (tmp_path / "p.png").rename(tmp_path / "away.png")  # a disk that is not mounted
     report = kb.sync(pictured)
     assert (report.changed, report.unchanged, report.held) == (0, 40, 1)
-    assert report.missing_images == [("d0", str(tmp_path / "p.png"))]
+    assert [one[:2] for one in report.missing_images] == [("d0", str(tmp_path / "p.png"))]
     assert len(found.images if (found := kb.get("d0")) else ()) == 1
     gone = kb.sync(source())  # that it has none is another matter
     assert (gone.changed, gone.held) == (1, 0)

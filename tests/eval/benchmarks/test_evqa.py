@@ -92,7 +92,7 @@ BAD = {
     "no address": ({**PAGE, "image_urls": ["http://[", "x"]}, "not the address of a picture"),
     "NUL": ({**PAGE, "title": "\0"}, "title contains a NUL"),
     "surrogate": ({**PAGE, "title": "\ud800"}, "lone surrogate"),
-    "number": ({**PAGE, "title": 7}, "title is 7, not text"),
+    "structure": ({**PAGE, "title": {"x": 7}}, "title is {'x': 7}, not text"),
 }
 
 

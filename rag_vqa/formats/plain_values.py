@@ -1,4 +1,4 @@
-"""Values: one value of JSON, CSV, Arrow, NumPy or pandas as an id, a text, pictures or metadata.
+"""Plain values: what JSON, CSV, Arrow, NumPy or pandas hold, as ids, texts, pictures, metadata.
 
 Knows types, which of them are absent (null, NaN, NaT, NA), and which can be kept. Does not know
 columns (mapping.py) or documents (document.py), and imports neither NumPy nor pandas.
