@@ -1,5 +1,6 @@
 """kb build: what it stores, refuses and writes down, and how it ends when it is stopped."""
 
+import csv
 import json
 import os
 import signal
@@ -39,18 +40,19 @@ def test_the_same_command_goes_on(cli, source, tmp_path) -> None:
 def test_bad_lines_and_missing_pictures_are_written_down(cli, source, tmp_path) -> None:
     with source.open("a") as file:
         file.write(
-            'not json\n{"id": 7, "text": "x"}\n{"id": "p", "text": "x", "image": "no.jpg"}\n'
+            'not json\n{"id": [7], "text": "x"}\n{"id": "p", "text": "x", "image": "no.jpg"}\n'
         )
     out = tmp_path / "new.kb"
     done = cli("kb", "build", source, "--out", out)
-    assert done.code == 0
+    assert done.code == 4
     rejects = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
     assert [reject["line"] for reject in rejects] == [6, 7]
     assert all(reject["reason"] for reject in rejects)
     assert "2 refused" in done.err
     [_, row] = (out / "missing.csv").read_text().splitlines()
-    assert row.startswith("p,")
-    assert row.endswith("no.jpg")
+    document, picture, reason = next(csv.reader([row]))
+    assert document == "p" and picture.endswith("no.jpg") and "no such file" in reason
+    assert "1 unusable, of 1 documents that were kept without them" in done.err
 
 
 def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> None:
@@ -62,16 +64,16 @@ def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> Non
         (out / name).symlink_to(victim)
     assert cli("kb", "build", source, "--out", out).code == 0
     assert victim.read_text() == "precious"
-    assert (out / "missing.csv").read_bytes() == b"document,image\r\n"  # as RFC 4180 ends a line
+    assert (out / "missing.csv").read_bytes() == b"document,image,reason\r\n"  # as RFC 4180 ends a line
 
 
 def test_what_has_nothing_to_encode_is_counted_before_and_after(cli, tmp_path) -> None:
     source, out = tmp_path / "five.jsonl", tmp_path / "new.kb"
     source.write_text(
-        '{"id": "a"}\n{"id": "b", "text": " "}\nnot json\n{"id": 3}\n{"id": "t", "text": "x"}\n'
+        '{"id": "a"}\n{"id": "b", "text": " "}\nnot json\n{"id": [3]}\n{"id": "t", "text": "x"}\n'
     )
     done = cli("kb", "build", source, "--out", out)
-    assert done.code == 0
+    assert done.code == 4
     assert f"1 documents (jsonl) · 4 refused → {out}" in done.err  # before …
     assert "1 added · 4 refused" in done.err  # … and after
     shown = cli("kb", "build", source, "--out", out, "--dry-run").out
@@ -94,7 +96,7 @@ def test_a_build_that_keeps_nothing_fails_and_can_be_mended(cli, tmp_path) -> No
     source.write_text('{"id": "only", "text": "mended"}\n')
     assert cli("kb", "build", source, "--out", out).code == 0
     source.write_text('{"id": "bad"}\n{"id": "only", "text": "mended"}\n')
-    assert cli("kb", "build", source, "--out", out).code == 0  # what is unchanged is kept
+    assert cli("kb", "build", source, "--out", out).code == 4  # what is unchanged is kept
 
 
 def test_strict_stops_at_the_first_bad_line(cli, source, tmp_path) -> None:

@@ -59,7 +59,7 @@ def test_show_prints_values_as_they_are_written(cli, birds, encoder, tmp_path) -
         [kept] = [image for document in kb.list() for image in document.images]
     lines = cli("kb", "show", birds, "pictured").out.splitlines()
     told = [line.removeprefix("metadata: ") for line in lines if line.startswith("metadata")]
-    assert told == ["by=null", "lang=en", "old=true", "year=1990"]  # as --where takes them
+    assert told == ["lang=en", "old=true", "year=1990"]  # as --where takes them
     assert f"images: {kept}" in lines
     assert cli("kb", "list", birds, "--where", "old=true").out.startswith("pictured")
 

@@ -186,7 +186,7 @@ def test_a_source_that_was_cut_deletes_nothing(cli, tmp_path) -> None:
     with source.open("a") as file:
         file.write('{"id": "d9')
     done = cli("kb", "sync", source, "--out", out)
-    assert done.code == 0 and "3 documents are not in the source and were kept" in done.err
+    assert done.code == 4 and "3 documents are not in the source and were kept" in done.err
     assert cli("kb", "stats", out, "--json").json["documents"] == 100
     assert (out / "rejects.jsonl").read_text().count("\n") == 1
 

@@ -118,7 +118,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"question": "a", "document": "d1", "image": "../no.png"}, "leads out of its folder"),
     ({"question": "a", "document": {"title": "x"}}, "neither text nor image"),
     ({"question": "a", "document": {"text": "x", "image": "../0.png"}}, "0.png does not exist"),
-    ({"question": "a", "document": {"text": "x", "words": 1}}, "unknown field 'words'"),
     ({"question": "a", "document": 1.5}, "document is 1.5"),
     ({"question": "a", "documents": "d1"}, "unknown field 'documents'. Did you mean 'document'"),
     ({"question": "a", "document": "d1", "negatives": "d2"}, "negatives is 'd2', not a list"),
