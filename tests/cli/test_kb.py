@@ -64,7 +64,9 @@ def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> Non
         (out / name).symlink_to(victim)
     assert cli("kb", "build", source, "--out", out).code == 0
     assert victim.read_text() == "precious"
-    assert (out / "missing.csv").read_bytes() == b"document,image,reason\r\n"  # as RFC 4180 ends a line
+    assert (
+        out / "missing.csv"
+    ).read_bytes() == b"document,image,reason\r\n"  # as RFC 4180 ends a line
 
 
 def test_what_has_nothing_to_encode_is_counted_before_and_after(cli, tmp_path) -> None:
