@@ -140,7 +140,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def quote_value(value: object, limit: int = 60) -> str:
     """A user's value as it may stand in a message: escaped, and not longer than a line."""
-    text = ascii(value)
+    text = " ".join(ascii(value).splitlines())  # some objects print themselves on several
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

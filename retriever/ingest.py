@@ -26,6 +26,7 @@ from rag_vqa.formats.document import (
     check_content,
     parse_document_with_losses,
 )
+from rag_vqa.formats.plain_values import mapping_of_row, rows_of_table
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever import ingest_batch
 from rag_vqa.retriever import passages as splitting
@@ -98,7 +99,7 @@ class Ingest:
         if isinstance(items, str | bytes | Mapping | Document):
             raise UsageError(f"{quote_value(items)} is not a list of documents: give [document].")
         try:
-            for self._taken, item in enumerate(items, 1):
+            for self._taken, item in enumerate(rows_of_table(items), 1):
                 self._add(item)
                 if not self._full and not self._filling.documents:
                     advance(self._taken)
@@ -347,6 +348,7 @@ class Ingest:
         if isinstance(item, Record):
             self.report.left_out.update(item.left_out.keys())
             return item
+        item = mapping_of_row(item)
         if not isinstance(item, Mapping | Document):
             raise BadInput(
                 f"{quote_value(item)} is neither a Document nor a mapping of its fields."

@@ -19,7 +19,7 @@ from PIL.Image import Image
 from rag_vqa import images
 from rag_vqa.data_address import decode_data_address, describe_data_address, is_data_address
 from rag_vqa.errors import BadImage, BadInput
-from rag_vqa.formats.document import Rejected
+from rag_vqa.formats.document import Rejected, is_address
 from rag_vqa.formats.picture_files import find_picture
 from rag_vqa.formats.plain_values import id_text
 from rag_vqa.formatting import quote_value
@@ -101,7 +101,7 @@ def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
         raise BadInput(f"an image is {quote_value(source)}: give a path, bytes or a PIL image.")
     if isinstance(source, bytes):
         return PictureFile(images.read_bytes(source, root), describe_picture(source))
-    if root is not None and isinstance(source, str):
+    if isinstance(source, str) and (root is not None or is_address(source)):
         raise BadImage(f"{describe_picture(source)}: {_ADDRESS}")
     found = find_picture(Path(source), root)
     return PictureFile(images.read_bytes(found, root), str(source))

@@ -228,7 +228,10 @@ def picture_list(value: Any) -> list[Any]:
 
 def _is_object_array(value: Any) -> bool:
     """Whether it is an array of names or bytes, as pandas makes of a list in a cell."""
-    return getattr(value, "ndim", None) == 1 and getattr(value.dtype, "kind", "") in "OUT"
+    if getattr(value, "ndim", None) != 1:
+        return False
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return kind in ("O", "U", "T") or type(value).__module__.startswith("pandas")
 
 
 def _picture(value: Any) -> Any:
@@ -255,6 +258,18 @@ def _picture_of_structure(value: dict[str, Any]) -> Any:
         if isinstance(part, str | PurePath | bytes | bytearray | memoryview) and part:
             return _picture(part)
     return None if not any(value.values()) else value
+
+
+def rows_of_table(table: Any) -> Any:
+    """The rows of a DataFrame of pandas as mappings; anything else as it is."""
+    is_frame = type(table).__module__.startswith("pandas") and hasattr(table, "columns")
+    return table.to_dict("records") if is_frame else table
+
+
+def mapping_of_row(row: Any) -> Any:
+    """One row of a DataFrame of pandas as a mapping; anything else as it is."""
+    is_series = type(row).__module__.startswith("pandas") and hasattr(row, "index")
+    return row.to_dict() if is_series else row
 
 
 def is_absent(value: Any) -> bool:
