@@ -101,7 +101,7 @@ def test_ids(value: Any, expected: str | None) -> None:
 
 @pytest.mark.parametrize("value", [True, b"x", ["a"], {"a": 1}, float("inf"), np.True_])
 def test_what_is_no_id(value: Any) -> None:
-    with pytest.raises(BadInput, match="the id is .*, not a text or a number"):
+    with pytest.raises(BadInput, match=r"the id is .*, not a text or a number"):
         id_text(value)
 
 
@@ -111,7 +111,7 @@ def test_texts_of_fields() -> None:
     assert field_text("text", [None, "One.", pd.NA]) == "One."
     assert field_text("text", pd.NA) == "" and field_text("text", False) == "false"
     for bad in (b"x", {"de": "x"}, [1, 2], ["x", {"y": 1}]):
-        with pytest.raises(BadInput, match="text is .*, not text"):
+        with pytest.raises(BadInput, match=r"text is .*, not text"):
             field_text("text", bad)
 
 
