@@ -336,7 +336,7 @@ class Ingest:
             try:
                 read = ingest_batch.read_picture_source(source, root)
             except (Missing, BadImage) as error:
-                name = ingest_batch.describe_picture(source)
+                name = ingest_batch.describe_picture(source, root)
                 self._report_picture(document.id, name, error, line)
                 continue
             paths.append(self._store.pictures.path_of(read.data))

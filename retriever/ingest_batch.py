@@ -102,9 +102,9 @@ def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
     if isinstance(source, bytes):
         return PictureFile(images.read_bytes(source, root), describe_picture(source))
     if isinstance(source, str) and (root is not None or is_address(source)):
-        raise BadImage(f"{describe_picture(source)}: {_ADDRESS}")
-    found = find_picture(Path(source), root)
-    return PictureFile(images.read_bytes(found, root), str(source))
+        raise BadImage(f"{source}: {_ADDRESS}")
+    name = describe_picture(source, root)
+    return PictureFile(images.read_bytes(find_picture(Path(source), root), root, name), name)
 
 
 def picture_of_array(array: NDArray[Any]) -> Image:
@@ -128,10 +128,14 @@ def picture_of_array(array: NDArray[Any]) -> Image:
     return fromarray(pixels[:, :, 0] if shape[2:] == (1,) else pixels)
 
 
-def describe_picture(source: object) -> str:
-    """What a picture is called in a list for people: its path, or what its address begins with."""
+def describe_picture(source: object, root: Path | None = None) -> str:
+    """What a picture is called in a list for people: its path below `root`, as the source names it,
+    or what its address begins with.
+    """
     if isinstance(source, str) and is_data_address(source):
         return describe_data_address(source)
+    if isinstance(source, Path) and root is not None and source.is_relative_to(root):
+        return str(source.relative_to(root))
     if isinstance(source, str | Path):
         return str(source)
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else "<image>"

@@ -41,7 +41,7 @@ class SyncReport:
         kept: documents that are not in the source but were not deleted, because a rejected record
             has no id and may be any of them.
         rejected: rejected records, with reasons. Documents stored under their ids stay.
-        missing_images, held: see AddReport.
+        missing_images, images, held: see AddReport.
         rash: over 5% of the documents are not in the source, so deleting them needs `force`.
     """
 
@@ -53,6 +53,7 @@ class SyncReport:
     encoded: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[UnusableImage] = field(default_factory=list)
+    images: int = 0
     held: int = 0
     rash: bool = False
 
@@ -90,7 +91,7 @@ def sync_documents(
             store.delete(missing[start : start + _DELETE_DOCUMENTS])
     return SyncReport(
         report.added, report.replaced, len(missing), report.unchanged, kept, report.encoded,
-        rejected, report.missing_images, report.held, rash,
+        rejected, report.missing_images, report.images, report.held, rash,
     )  # fmt: skip
 
 

@@ -141,6 +141,7 @@ def sync(
         print_json(found)
     else:
         _note_counts(context, out, found["documents"], counts, lists_refused=not dry_run)
+    _note_pictures(context, out, found["images"], found["missing_images"])
     if found["refused"]:
         kept = found["added"] or found["changed"] or found["unchanged"]
         raise typer.Exit(EXIT_PARTIAL if kept else EXIT_FAILED)
@@ -176,7 +177,7 @@ def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = 
         print_json({"path": str(out), **counts, **{name: getattr(report, name) for name in more}})
     else:
         _note_counts(context, out, report.documents, counts)
-    _note_pictures(context, report)
+    _note_pictures(context, out, report.images, report.missing_images)
     # A shard may consist of refused documents alone; merging shows what the build keeps.
     if not (is_shard or report.has_kept_any):
         context.note(
@@ -190,13 +191,12 @@ def _print_build(context: CommandContext, report: BuildReport, is_shard: bool = 
         raise typer.Exit(EXIT_PARTIAL)
 
 
-def _note_pictures(context: CommandContext, report: BuildReport) -> None:
+def _note_pictures(context: CommandContext, out: Path, kept: int, unusable: int) -> None:
     """What became of the pictures, if not all of them could be used."""
-    if report.missing_images:
+    if unusable:
         context.note(
-            f"pictures: {report.images:,} kept · {report.missing_images:,} unusable, of "
-            f"{report.without_images:,} documents that were kept without them → "
-            f"{report.path / MISSING_IMAGES_FILE}"
+            f"pictures: {kept:,} kept · {unusable:,} unusable, whose documents were kept without "
+            f"them if they have a text → {out / MISSING_IMAGES_FILE}"
         )
 
 

@@ -35,6 +35,9 @@ _BEFORE_ADDRESS: Final = re.compile(
     r"\||[;\n](?=\s*(?:data:|[a-z][a-z0-9+.-]*://))|;\s+", re.IGNORECASE
 )
 _BETWEEN_NAMES: Final = re.compile(r"[;\n]")
+_PICTURE_NAME: Final = re.compile(
+    r"[^.]\.(?:avif|bmp|gif|hei[cf]|jfif|jpe?g?|jxl|mpo|png|tiff?|webp)\s*$", re.IGNORECASE
+)
 _LONGEST_LIST: Final = 20_000  # characters of a cell
 
 
@@ -282,7 +285,8 @@ def is_absent(value: Any) -> bool:
 def names_in_cell(cell: str) -> Sequence[str]:
     """Names of pictures in one text cell: between `|`, or `;`, or in lines, or as a list in JSON.
 
-    A `data:` address contains a semicolon of its own, and so may a web address.
+    Commas separate names if each part ends like a picture's name. A `data:` address contains a
+    semicolon and a comma of its own, and so may a web address.
 
     >>> names_in_cell("a.jpg; b.jpg"), names_in_cell("a;1.jpg|b.jpg"), names_in_cell('["a.jpg"]')
     (['a.jpg', 'b.jpg'], ['a;1.jpg', 'b.jpg'], ['a.jpg'])
@@ -296,6 +300,8 @@ def names_in_cell(cell: str) -> Sequence[str]:
         parts = cell.split("|")
     else:
         parts = _BETWEEN_NAMES.split(cell)
+        if len(parts) == 1 and all(map(_PICTURE_NAME.search, commas := cell.split(","))):
+            parts = commas
     return [part.strip() for part in parts if part.strip()]
 
 

@@ -52,6 +52,8 @@ class SyncSummary:
         documents: number of documents in the knowledge base now.
         encoded: number of passages that were encoded.
         held: documents that stay as they were, because their pictures are missing.
+        images: pictures of the documents that the source holds.
+        missing_images: pictures that could not be used; missing.csv has the reasons.
         rash: more than 5% of the documents would be deleted, which needs `force`.
     """
 
@@ -64,6 +66,8 @@ class SyncSummary:
     documents: int
     encoded: int
     held: int
+    images: int
+    missing_images: int
     rash: bool
     dry_run: bool
 
@@ -128,6 +132,8 @@ def _finish_sync(
         len(kb),
         report.encoded,
         report.held,
+        report.images,
+        len(report.missing_images),
         report.rash,
         options.dry_run,
     )

@@ -140,6 +140,8 @@ def test_a_template_makes_the_text() -> None:
         ),
         ("https://a.b/c;d.jpg", ["https://a.b/c;d.jpg"]),
         ("a.jpg;https://a.b/c.jpg", ["a.jpg", "https://a.b/c.jpg"]),
+        ("a.jpg, b.JPEG", ["a.jpg", "b.JPEG"]),
+        ("Smith, John.jpg", ["Smith, John.jpg"]),
         (b"bytes", [b"bytes"]),
     ],
 )
