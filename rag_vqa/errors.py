@@ -27,6 +27,10 @@ class RagVqaError(Exception):
     exit_code = EXIT_FAILED
 
 
+class NoMatch(UserWarning):
+    """Python's warning that no document passes a filter; it says which values there are."""
+
+
 class UsageError(RagVqaError):
     """Invalid options or settings, or an invalid combination; found before any model loads."""
 

@@ -19,8 +19,9 @@ ImageSource: TypeAlias = Union[str, Path, bytes, "Image"]
 Scalar: TypeAlias = str | int | float | bool | None
 # A value of metadata: one value, or a list of them.
 MetadataValue: TypeAlias = Scalar | tuple[Scalar, ...]
-# A metadata filter: the value that each name must have, or a list of values that it may have.
-Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
+# A metadata filter: {"year": {">=": 1780, "<": 1850}, "kind": ["cup", "plate"]}, or texts as for
+# --where: "year>=1780", ["year>=1780", "kind=cup,plate"]. See docs/documents.md.
+Where: TypeAlias = Mapping[str, Any] | str | Sequence[str]
 Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
 # (row, piece) → False cancels that row.
 OnText = Callable[[int, str], bool | None]

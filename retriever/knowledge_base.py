@@ -6,19 +6,21 @@ a document is ingested (ingest.py), stored (store/) or searched (search).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.errors import NoMatch, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever import sync_and_merge
 from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search import filters
+from rag_vqa.retriever.search.filter_notice import describe_no_match
 from rag_vqa.retriever.shown_metadata import (
     ShownNames,
     add_shown_metadata,
@@ -70,11 +72,13 @@ class KnowledgeBase:
         hybrid, sections: how later searches rank; see `Retriever.search`.
         show_names: names of the metadata that later hits show to readers and people; None: those
             that the knowledge base remembers.
+        warns: whether a filter that no document passes gives the Python warning NoMatch.
     """
 
     engine = "auto"
     hybrid = sections = False
     show_names: Sequence[str] | None = None
+    warns = True
 
     def __init__(self, store: Store, encoder: TokenEncoder | EncoderLoader | None = None) -> None:
         self.store = store
@@ -289,18 +293,35 @@ class KnowledgeBase:
         """Documents in the order in which they were first added.
 
         Args:
-            where: see `search`.
+            where: a filter; see `Retriever.search`.
             limit: at most this many.
             after: id of a document: list those after it, to continue an earlier list.
 
         Raises UsageError: no document has the id `after`, or `where` has an unknown name.
         """
-        return islice(filters.list_documents(self.store, where, after), filters.check_limit(limit))
+        limit = filters.check_limit(limit)
+        rows = filters.matching_rows(self.store, where) if where else None
+        if rows is not None and not len(rows):
+            self._warn(where)
+        return islice(filters.list_documents(self.store, rows, after), limit)
 
     def search(self, queries: Sequence[Query], k: int, where: Where | None = None) -> HitLists:
         """The k best documents of each query; see `Retriever.search`."""
         found = self.retriever.search(queries, k, where, self.hybrid, self.sections)
+        if where and queries and not any(found):
+            self._warn(where)
         return [self.add_shown(hits) for hits in found]
+
+    def describe_no_match(self, where: Where | None) -> str:
+        """Why no document passes the filter, and which values there are; "" if one passes.
+
+        Raises UsageError as `search`.
+        """
+        return describe_no_match(self.store, where)
+
+    def _warn(self, where: Where | None) -> None:
+        if self.warns and (notice := self.describe_no_match(where)):
+            warnings.warn(notice, NoMatch, stacklevel=3)
 
     def add_shown(self, hits: Iterable[Hit]) -> Hits:
         """The hits with the metadata that readers and people see beside title, section and text."""

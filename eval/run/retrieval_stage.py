@@ -28,7 +28,7 @@ from rag_vqa.eval.run.ledger import (
     json_digest,
 )
 from rag_vqa.retriever.metrics import answer_rank
-from rag_vqa.types import Document, Example, Hit, Passage, Query
+from rag_vqa.types import Document, Example, Hit, Passage, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -98,7 +98,7 @@ class RetrievalStage:
         ledger: Ledger,
         rag: RagVqa,
         depth: int,
-        where: Mapping[str, Any] | None,
+        where: Where | None,
         instruction: str | None,
         identity: Mapping[str, Any],
     ) -> None:

@@ -7,11 +7,11 @@ not know how one batch is answered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.eval.run import gold, retrieval_stage, spec
@@ -28,6 +28,7 @@ from rag_vqa.eval.run.spec import Cell
 from rag_vqa.formatting import format_rough_time, format_token_count
 from rag_vqa.retriever.store import database
 from rag_vqa.storage import lock
+from rag_vqa.types import Where
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -56,7 +57,7 @@ class EvaluationRun:
     questions: spec.QuestionSet
     rag: RagVqa
     cells: Sequence[Cell]
-    where: Mapping[str, Any] | None = None
+    where: Where | None = None
     instruction: str | None = None
     depth: int = RETRIEVAL_DEPTH
     hits: Path | None = None

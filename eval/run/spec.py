@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 from rag_vqa.errors import UsageError
 from rag_vqa.eval.run.ledger import json_digest
 from rag_vqa.prompts.template import template_source
+from rag_vqa.retriever.search.filter_language import plain_where
 from rag_vqa.storage.fingerprint import check_unchanged
-from rag_vqa.types import Example
+from rag_vqa.types import Example, Where
 
 if TYPE_CHECKING:
     from rag_vqa.pipeline import RagVqa
@@ -180,7 +181,7 @@ def describe_run(
     rag: RagVqa | None,
     *,
     depth: int,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     instruction: str | None = None,
     hits: str = "",
     batch: int = BATCH_SIZE,
@@ -228,7 +229,7 @@ def describe_knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
 def _describe_retrieval(
     kb: KnowledgeBase,
     depth: int,
-    where: Mapping[str, Any] | None,
+    where: Where | None,
     instruction: str | None,
     hits: str,
 ) -> dict[str, Any]:
@@ -241,7 +242,7 @@ def _describe_retrieval(
         "method": kb.method,
         "engine": kb.retriever.choice.engine,
         "instruction": instruction,
-        "where": dict(where) if where else None,
+        "where": plain_where(where),
     }
     return {"hits": hits, "depth": depth} if hits else {**own, "depth": depth}
 

@@ -118,7 +118,10 @@ def show(
     picture, only = options.require_image_file(image), options.parse_where(where)
     query = make_query(settings, options.require_question(text), picture)
     rag = open_pipeline(settings, path, context, where=only, yes=yes)
-    prompt = rag.prompt(query, rag.select([query], rag.retrieve([query], where=only))[0])
+    hits = rag.select([query], rag.retrieve([query], where=only))[0]
+    if not hits and rag.k:
+        print_no_hits(rag, only)
+    prompt = rag.prompt(query, hits)
     exact = rag.reader.render(prompt)
     if context.json:
         kept = [hit.document.id for hit in prompt.kept]

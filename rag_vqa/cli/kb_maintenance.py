@@ -6,6 +6,7 @@ Knows their flags and what they print. None of them loads a retriever.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +43,10 @@ def list_(
     if limit < 1:
         raise UsageError(f"--limit {limit}: give at least 1.")
     with open_knowledge_base(path) as kb:
-        found = list(kb.list(options.parse_where(where), limit + 1, after))
+        only = options.parse_where(where)
+        found = list(kb.list(only, limit + 1, after))
+        if notice := "" if found else kb.describe_no_match(only):
+            print(escape_invisible(notice), file=sys.stderr)
     shown, more = found[:limit], len(found) > limit
     if context.json:
         return print_json([document_json(document) for document in shown])

@@ -25,7 +25,6 @@ import typer
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.errors import UsageError
 from rag_vqa.jobs.document_source import SourceOptions
-from rag_vqa.types import Scalar
 
 if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
@@ -37,7 +36,12 @@ Image = Annotated[
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="NAME=VALUE", help="Search only documents with this metadata."),
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only documents with this metadata: lang=en, year=1780,1801, 'price<12.5', "
+        "'acquired>=1998-05'. Several conditions: give it again.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Download models without asking.")]
 
@@ -325,31 +329,13 @@ def require_question(text: str) -> str:
     return text
 
 
-def parse_where(conditions: list[str] | None) -> dict[str, Scalar | list[Scalar]] | None:
-    """A metadata filter from `["lang=en", "year=1990"]`.
+def parse_where(conditions: list[str] | None) -> list[str] | None:
+    """The conditions of --where; None if there are none. Names are checked by the knowledge base.
 
-    A value that looks like a number, true, false or null matches both that value and the text. In
-    quotes it matches the text only.
-
-    >>> parse_where(["lang=en", "year=1990", "code='7'", "old=true"])
-    {'lang': 'en', 'year': [1990, '1990'], 'code': '7', 'old': [True, 'true']}
+    Raises:
+        UsageError: one is no condition: it lacks a name or a sign.
     """
-    if not conditions:
-        return None
-    found: dict[str, Scalar | list[Scalar]] = {}
-    for condition in conditions:
-        name, sign, value = condition.partition("=")
-        if not sign or not name:
-            raise UsageError(f"--where {condition}: expected name=value, for instance lang=en")
-        found[name] = _parse_values(value)
-    return found
+    from rag_vqa.retriever.search.filter_language import check_texts
 
-
-def _parse_values(text: str) -> Scalar | list[Scalar]:
-    from rag_vqa.formats.mapping import parse_scalar
-
-    named: dict[str, Scalar] = {"true": True, "false": False, "null": None}
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    value = named.get(text, parse_scalar(text))
-    return text if value == text else [value, text]
+    check_texts(conditions or ())
+    return conditions or None

@@ -134,8 +134,10 @@ def print_no_hits(rag: RagVqa, where: Where | None, consequence: str = "") -> No
     """Print on stderr why there are no hits; `consequence` says what happened without them."""
     if not len(rag.kb):
         why = "the knowledge base is empty"
-    elif where and next(iter(rag.kb.list(where, 1)), None) is None:
-        why = "no document has what --where asks for"
+    elif notice := rag.kb.describe_no_match(where):
+        line = f"{notice} {consequence.capitalize()}." if consequence else notice
+        print(escape_invisible(line), file=sys.stderr, flush=True)
+        return
     elif rag.filter is not None:
         why = "the filter kept none of the documents found"
     else:

@@ -18,7 +18,7 @@ from rag_vqa.integrations import MODEL_LOCK
 from rag_vqa.pipeline import RagVqa, cut_answer
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.serialization import answer_fields, decode_base64_image, hit_fields
-from rag_vqa.types import Answer, Hit, ImageSource, Query
+from rag_vqa.types import Answer, Hit, ImageSource, Query, Where
 
 try:
     from langchain_core.callbacks import (
@@ -52,7 +52,7 @@ class ReTRetriever(BaseRetriever):
 
     kb: KnowledgeBase | str | Path
     k: int = 5
-    where: Mapping[str, Any] | None = None
+    where: Where | None = None
     _rag: RagVqa = PrivateAttr()
     _searched_kb: KnowledgeBase | str | Path = PrivateAttr()  # the `kb` that _rag searches
 
@@ -68,7 +68,7 @@ class ReTRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
         image: ImageSource | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         **unknown: Any,
     ) -> list[Document]:
         _reject_unknown(unknown, "k, image and where")
@@ -156,7 +156,7 @@ class ChatRagVqa(BaseChatModel):
         stop: list[str] | None,
         *,
         k: int | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         max_tokens: int | None = None,
         temperature: float | None = 0,
         **unknown: Any,

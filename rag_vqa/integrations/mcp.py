@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from rag_vqa import images
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.integrations import MODEL_LOCK
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.serialization import decode_base64_image, metadata_json
-from rag_vqa.types import Hit, MetadataValue, Scalar
+from rag_vqa.types import Hit, MetadataValue, Scalar, Where
 
 try:
     from mcp.server.mcpserver import MCPServer
@@ -47,12 +47,17 @@ SearchK = Annotated[int | None, Field(ge=1, le=MAX_K, description=_K_HELP)]
 AskK = Annotated[
     int | None, Field(ge=0, le=MAX_K, description=f"{_K_HELP} 0: answer without documents.")
 ]
+_Values = Scalar | list[Scalar]
+_Sign = Literal["=", ">", ">=", "<", "<="]
 MetadataFilter = Annotated[
-    dict[str, Scalar | list[Scalar]] | None,
+    dict[str, _Values | dict[_Sign, _Values]] | list[str] | str | None,
     Field(
-        description='Values that the metadata must have: {"lang": "en"}; a list means any of them.'
+        description='What the metadata must have: {"lang": "en"}; of a list any value: '
+        '{"kind": ["cup", "plate"]}; ranges: {"year": {">=": 1780, "<": 1850}}, also of dates '
+        "(YYYY-MM-DD)."
     ),
 ]
+_NOTICE = Field(description="Why nothing was found: values that the metadata has.")
 
 
 class ShownValue(BaseModel):
@@ -81,6 +86,7 @@ class SearchResult(BaseModel):
     """The result of `search`."""
 
     documents: list[Source]
+    notice: Annotated[str, _NOTICE] = ""
 
 
 class AskResult(BaseModel):
@@ -89,6 +95,7 @@ class AskResult(BaseModel):
     answer: str
     citations: list[int]
     documents: list[Source]
+    notice: Annotated[str, _NOTICE] = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class Tools:
                 where=where,
             )
         )
-        return SearchResult(documents=_sources(hits, hits))
+        return SearchResult(documents=_sources(hits, hits), notice=self._notice(hits, where))
 
     def ask(
         self,
@@ -143,7 +150,11 @@ class Tools:
             answer=answer.text,
             citations=list(answer.citations),
             documents=_sources(answer.hits, answer.prompt.kept),
+            notice=self._notice(answer.hits, where),
         )
+
+    def _notice(self, hits: Sequence[Hit], where: Where | None) -> str:
+        return "" if hits else _call_pipeline(lambda: self.rag.kb.describe_no_match(where))
 
     def _picture(self, image: str | None, image_file: str | None) -> bytes | None:
         if image and image_file:

@@ -22,7 +22,7 @@ from rag_vqa.jobs.models import make_pipeline, open_pipeline
 from rag_vqa.jobs.score import RunScores, open_scorer, score_ledger
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
-from rag_vqa.types import Example
+from rag_vqa.types import Example, Where
 
 if TYPE_CHECKING:
     from rag_vqa.eval.run.ledger import Ledger
@@ -80,7 +80,7 @@ class EvaluationOptions:
     plan: bool = False
     minimum: tuple[str, ...] = ()
     bem: str | None = None
-    where: Mapping[str, Any] | None = None
+    where: Where | None = None
     yes: bool = False
 
 
@@ -262,9 +262,12 @@ def _open_pipeline(
         # Nothing is searched, so this folder is never opened.
         return make_pipeline(settings, Path("no knowledge base"))
     settings = settings.model_copy(update={"k": max(settings.k, 1)})
-    return open_pipeline(
+    rag = open_pipeline(
         settings, options.kb, reporter, where=options.where, yes=options.yes, read=bool(cells)
     )
+    if notice := rag.kb.describe_no_match(options.where):
+        reporter.note(notice)
+    return rag
 
 
 def _run_batches(

@@ -138,7 +138,9 @@ def open_knowledge_base(
     if not (path / DATABASE_FILE).is_file():
         found = "a folder without a knowledge base" if path.is_dir() else "a file"
         raise UsageError(f"{path} is {found}. Build one: {build} NAME")
-    return KnowledgeBase.open(path, encoder)
+    kb = KnowledgeBase.open(path, encoder)
+    kb.warns = False  # each verb says it in its own way
+    return kb
 
 
 def open_for_writing(

@@ -21,10 +21,15 @@ _Integer: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _FiniteNumber: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 _ShortText: TypeAlias = Annotated[str, Field(max_length=1_000)]
 _MetadataValue: TypeAlias = bool | _Integer | _FiniteNumber | _ShortText | None
-MetadataFilter: TypeAlias = Annotated[
-    dict[_ShortText, _MetadataValue | Annotated[list[_MetadataValue], Field(max_length=100)]],
-    Field(max_length=16),
-]
+_MetadataValues: TypeAlias = _MetadataValue | Annotated[list[_MetadataValue], Field(max_length=100)]
+_Sign: TypeAlias = Literal["=", ">", ">=", "<", "<="]
+# {"year": {">=": 1780}, "kind": ["cup", "plate"]}, or conditions as for --where.
+_Conditions: TypeAlias = Annotated[dict[_Sign, _MetadataValues], Field(min_length=1)]
+MetadataFilter: TypeAlias = (
+    Annotated[dict[_ShortText, _MetadataValues | _Conditions], Field(max_length=16)]
+    | _ShortText
+    | Annotated[list[_ShortText], Field(max_length=32)]
+)
 QuestionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_QUESTION)]
 InstructionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_INSTRUCTION)]
 DocumentCount: TypeAlias = Annotated[int, Field(ge=0, le=request_limits.MAX_K)]
@@ -222,10 +227,7 @@ class NewDocument(_RequestModel):
     images: Annotated[list[str], Field(max_length=request_limits.MAX_DOCUMENT_IMAGES)] = []
     parent: _ShortText = ""
     url: _ShortText = ""
-    metadata: Annotated[
-        dict[_ShortText, _MetadataValue | Annotated[list[_MetadataValue], Field(max_length=100)]],
-        Field(max_length=100),
-    ] = {}
+    metadata: Annotated[dict[_ShortText, _MetadataValues], Field(max_length=100)] = {}
 
 
 class AddDocumentsRequest(_RequestModel):

@@ -22,7 +22,7 @@ from rag_vqa.server.error_responses import ApiError
 from rag_vqa.server.image_fetch import ImageFetcher
 from rag_vqa.server.question_log import QuestionLog
 from rag_vqa.server.request_limits import MAX_UPLOAD_BYTES
-from rag_vqa.types import ImageSource
+from rag_vqa.types import ImageSource, Where
 
 Result = TypeVar("Result")
 
@@ -65,6 +65,12 @@ class Service:
     def reader_name(self) -> str:
         """The reader's name."""
         return self.engine.rag.reader.name
+
+    async def notice(self, where: Where | None) -> dict[str, str]:
+        """The field `notice` of a response without hits: which values there are, if no document
+        passes the filter."""
+        text = await self.engine.describe_no_match(where) if where else ""
+        return {"notice": text} if text else {}
 
     async def require_ready(self) -> None:
         """Raises ApiError until the models are loaded."""

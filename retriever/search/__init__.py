@@ -104,7 +104,9 @@ class Retriever:
 
         Args:
             k: number of documents; all of them if there are fewer.
-            where: values that a document's metadata must have, by name; of a list, any value.
+            where: a filter on metadata: values by name, of a list any value, bounds of a range
+                ({"year": {">=": 1780, "<": 1850}, "kind": ["cup", "plate"]}), or texts as for
+                `--where` (["year>=1780", "kind=cup,plate"]).
             hybrid: fuse a second ranking, of passages that share words with the query's text
                 (BM25), with late interaction's by reciprocal rank. It finds documents in a
                 language that the retriever does not read. An image alone has no words.
@@ -123,8 +125,8 @@ class Retriever:
             raise UsageError(f"k is {k}: ask for at least 1.")
         if isinstance(queries, str | Query):
             raise UsageError("Queries come in a list: give [Query(text, image)].")
-        if where:
-            matching_rows(self._store, where)  # refuses unknown names before any model loads
+        if where and not len(matching_rows(self._store, where)):  # before any model loads
+            return [[] for _ in queries]
         if not queries or not len(self._kb):
             return [[] for _ in queries]
         tokens = self._kb.encoder.encode_queries(queries)

@@ -1,45 +1,120 @@
-"""Metadata filters (`where=`): which documents have metadata of certain values.
+"""Metadata filters (`where=`): which documents pass, and what to say if none does.
 
-Knows names, values, and what to answer to an unknown name. Does not know passages or scores.
+Knows how conditions become rows of the store's table of metadata: no document is opened. Does not
+know how a filter is written (filter_language.py), what a value means (filter_values.py), passages
+or scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_vqa.errors import UsageError
-from rag_vqa.formatting import did_you_mean, quote_value
+from rag_vqa.formatting import quote_value
+from rag_vqa.retriever.search.filter_language import Choice, NameFilter, read_where
+from rag_vqa.retriever.search.filter_values import Value, range_spans, read_period
+from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.document_store import Store
-from rag_vqa.types import Document, Where
+from rag_vqa.retriever.store.metadata_table import (
+    Span,
+    metadata_values,
+    rows_with_values,
+    rows_without_value,
+)
+from rag_vqa.types import Document, Scalar, Where
 
 _CHUNK = 400
+Rows = NDArray[np.int64]
 
 
-def matching_rows(store: Store, where: Where) -> NDArray[np.int64]:
-    """Ascending rows (n,) of the documents that have the value, or one of a list, of each name.
+def matching_rows(store: Store, where: Where) -> Rows:
+    """Ascending rows (n,) of the documents that pass the filter.
 
     Raises:
-        UsageError: a name that no document has.
+        UsageError: the filter cannot be read, or has a name that no document has.
     """
-    names = store.metadata_names()
-    rows: NDArray[np.int64] | None = None
-    for name, value in where.items():
-        if name not in names:
-            known = f"there is: {', '.join(names)}" if names else "no document has any"
-            raise UsageError(
-                f"No document has metadata {quote_value(name)}; {known}.{did_you_mean(name, names)}"
-            )
-        values = [value] if isinstance(value, str | int | float | None) else list(value)
-        matching = store.rows_where(name, values)
-        rows = matching if rows is None else np.intersect1d(rows, matching)
+    rows: Rows | None = None
+    for wanted in read_filter(store, where):
+        passing = rows_of_name(store, wanted)
+        rows = passing if rows is None else np.intersect1d(rows, passing, assume_unique=True)
     return np.empty(0, np.int64) if rows is None else rows
 
 
-def list_documents(store: Store, where: Where | None, after: str | None) -> Iterator[Document]:
-    """Documents in the order in which they were first added; see `KnowledgeBase.list`."""
+def read_filter(store: Store, where: Where) -> list[NameFilter]:
+    """What a filter asks of each name. Raises UsageError as `matching_rows`."""
+    return read_where(where, store.metadata_names())
+
+
+def rows_of_name(store: Store, wanted: NameFilter) -> Rows:
+    """Ascending rows (n,) of the documents that have what is asked of one name."""
+    db, name = store.db, wanted.name
+    if wanted.choices is None:
+        spans = [
+            passing
+            for span, exact in range_spans(wanted.bounds)
+            for passing in ([span] if exact else _passing_spans(db, name, span, wanted.in_range))
+        ]
+        return rows_with_values(db, name, spans)
+    spans = [span for choice in wanted.choices for span in _chosen_spans(db, name, choice)]
+    if wanted.bounds:
+        spans = [s for span in spans for s in _passing_spans(db, name, span, wanted.in_range)]
+    rows = rows_with_values(db, name, spans)
+    if any(value.null for choice in wanted.choices for value in choice.values):
+        rows = np.union1d(rows, rows_without_value(db, name))
+    return rows
+
+
+def _chosen_spans(db: Database, name: str, choice: Choice) -> list[Span]:
+    """Stored values that a choice means."""
+    if choice.whole is not None and (found := _equal_spans(db, name, choice.whole)):
+        return found
+    return [span for value in choice.values for span in _meant_spans(db, name, value)]
+
+
+def _meant_spans(db: Database, name: str, value: Value) -> list[Span]:
+    """Stored values that equal this one; if there are none, dates in its year, month or day."""
+    found = _equal_spans(db, name, value)
+    period = value.period
+    if found or period is None:
+        return found
+
+    def is_within(stored: Scalar) -> bool:
+        date = read_period(stored) if isinstance(stored, str) else None
+        return date is not None and date.is_within(period)
+
+    return [s for span in value.period_spans() for s in _passing_spans(db, name, span, is_within)]
+
+
+def _equal_spans(db: Database, name: str, value: Value) -> list[Span]:
+    return [s for span in value.spans() for s in _passing_spans(db, name, span, value.equals)]
+
+
+def _passing_spans(
+    db: Database, name: str, span: Span, passes: Callable[[Scalar], bool]
+) -> Iterator[Span]:
+    """Stored values of a span that pass a test: neighbours that all pass are one span."""
+    first: Scalar = None
+    last: Scalar = None
+    for value in metadata_values(db, name, span):
+        if passes(value):
+            first = value if first is None else first
+            last = value
+        elif first is not None:
+            yield Span(first, last)
+            first = None
+    if first is not None:
+        yield Span(first, last)
+
+
+def list_documents(store: Store, rows: Rows | None, after: str | None) -> Iterator[Document]:
+    """Documents in the order in which they were first added; see `KnowledgeBase.list`.
+
+    Args:
+        rows: only these; None lists all.
+    """
     start = 0
     if after is not None:
         previous = store.document(after)
@@ -48,9 +123,8 @@ def list_documents(store: Store, where: Where | None, after: str | None) -> Iter
                 f"No document has the id {quote_value(after)}: the list cannot go on there."
             )
         start, _ = previous
-    if not where:
+    if rows is None:
         return (document for _, document in store.all_documents(start))
-    rows = matching_rows(store, where)
     return _documents_in_order(store, rows[rows > start].tolist())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rag_vqa.errors import CorruptKnowledgeBase, Missing, UsageError
 from rag_vqa.retriever.index.rows import quantize
-from rag_vqa.retriever.store import document_content, kb_manifest, segments
+from rag_vqa.retriever.store import document_content, kb_manifest, metadata_table, segments
 from rag_vqa.retriever.store.database import DATABASE_FILE, Database
 from rag_vqa.retriever.store.document_content import (
     PARSE_ERRORS,
@@ -36,7 +36,7 @@ from rag_vqa.retriever.store.segments import (
     record_block,
 )
 from rag_vqa.storage import atomic, lock
-from rag_vqa.types import Document, Passage, Scalar
+from rag_vqa.types import Document, Passage
 
 _DOCUMENTS_AT_ONCE = 400  # read in one query
 _DOCUMENT_COLUMNS = "row, id, body, hash, shape, tokens, cut, checksum"
@@ -198,18 +198,7 @@ class Store:
 
     def metadata_names(self) -> list[str]:
         """All names that metadata of any document uses."""
-        found = self.db.rows("SELECT DISTINCT name FROM metadata ORDER BY 1")
-        if not all(isinstance(name, str) for (name,) in found):
-            raise self.db.corruption_error("a name of metadata is no text")
-        return [name for (name,) in found]
-
-    def rows_where(self, name: str, values: Sequence[Scalar]) -> Keys:
-        """Rows (n,), ascending, of documents whose metadata `name` has one of the values."""
-        query = "SELECT document FROM metadata WHERE name = ? AND value IS ?"
-        rows = {row for value in values for (row,) in self.db.rows(query, [name, value])}
-        if not all(isinstance(row, int) for row in rows):
-            raise self.db.corruption_error(f"the metadata {name!r} is not of documents")
-        return np.array(sorted(rows), np.int64)
+        return metadata_table.metadata_names(self.db)
 
     def _put_document(self, commit: Commit, new: EncodedDocument) -> int:
         """Write the row of a document, or replace it; keeps its passages if they did not change."""

@@ -121,8 +121,9 @@ async def test_what_cannot_be_meant_is_told_to_the_client(rag) -> None:
         ({"k": 0}, "k: Input should be greater than or equal to 1"),
         ({"k": 101}, "k: Input should be less than or equal to 100"),
         ({"text": 1}, "text: Input should be a valid string"),
-        ({"where": {"lang": {"is": "en"}}}, "where: Values that the metadata must have: "
-         '{"lang": "en"}; a list means any of them.'),
+        ({"where": {"lang": {"is": "en"}}}, 'where: What the metadata must have: {"lang": "en"}; '
+         'of a list any value: {"kind": ["cup", "plate"]}; ranges: {"year": {">=": 1780, '
+         '"<": 1850}}, also of dates (YYYY-MM-DD).'),
     ],
 )  # fmt: skip
 async def test_a_wrong_argument_is_named_in_one_line(rag, given, said) -> None:

@@ -181,6 +181,7 @@ def test_batch_size_must_be_positive(kb: KnowledgeBase) -> None:
         kb.add([], batch_size=0)
 
 
+@pytest.mark.filterwarnings("ignore::rag_vqa.errors.NoMatch")
 def test_lists_go_on_where_they_ended(kb: KnowledgeBase) -> None:
     kb.add([{"id": f"d{n}", "text": "T.", "metadata": {"odd": n % 2}} for n in range(1000)])
     kb.delete("d3")

@@ -40,7 +40,7 @@ from rag_vqa.server.engine.request_queue import (
     RequestQueue,
     ShuttingDown,
 )
-from rag_vqa.types import Document, Hit, Prompt, Query
+from rag_vqa.types import Document, Hit, Prompt, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.ingest_batch import AddReport
@@ -84,6 +84,7 @@ class Engine:
     async def start(self) -> None:
         """Load both models and run each once, so that the first client waits no longer than later
         ones. Raises what loading raises."""
+        self.rag.kb.warns = False  # responses say it; logs hold nothing of a question
         hits = await self._call(self._retriever, partial(warm_retriever, self.rag))
         if self.rag.k:
             self.metrics.set_commit(self.rag.kb.retriever.commit)
@@ -173,7 +174,7 @@ class Engine:
             self._reserved_places -= 1
 
     async def search(
-        self, query: Query, k: int | None = None, where: Mapping[str, Any] | None = None
+        self, query: Query, k: int | None = None, where: Where | None = None
     ) -> list[Hit]:
         """Retrieval alone. Raises QueueFull, ShuttingDown, and as `RagVqa.search`."""
         instruction, search = query.instruction, self.rag.search
@@ -214,6 +215,11 @@ class Engine:
         """As `KnowledgeBase.get`. Never raises QueueFull: a page fetches the pictures of all its
         evidence at once, and each costs next to nothing."""
         return await self._call(self._retriever, partial(self.rag.kb.get, identity), limited=False)
+
+    async def describe_no_match(self, where: Where) -> str:
+        """As `KnowledgeBase.describe_no_match`. Never raises QueueFull: an answer waits for it."""
+        describe = partial(self.rag.kb.describe_no_match, where)
+        return await self._call(self._retriever, describe, limited=False)
 
     async def _call(
         self, thread: ThreadPoolExecutor, call: Callable[[], Result], limited: bool = True

@@ -10,13 +10,13 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from rag_vqa.errors import RagVqaError
 from rag_vqa.server.request_limits import BATCH_PIXELS
-from rag_vqa.types import Answer, Hit, Query
+from rag_vqa.types import Answer, Hit, Query, Where
 
 AnswerEvent: TypeAlias = tuple[Hit, ...] | str | Answer
 
@@ -50,7 +50,7 @@ class Question:
 
     query: Query
     k: int | None = None
-    where: Mapping[str, Any] | None = None
+    where: Where | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     hits: tuple[Hit, ...] | None = None

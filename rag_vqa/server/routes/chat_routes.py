@@ -204,6 +204,7 @@ class _ChatResponse:
             except Exception as error:  # noqa: BLE001  a full disk must not cost the answer
                 log_error(error)
         prompt = {"prompt": answer.prompt.text} if self._body.rag_vqa.prompt else {}
+        notice = {} if answer.hits else await self._service.notice(self._body.rag_vqa.where)
         return {
             "id": identity,
             "citations": list(answer.citations),
@@ -214,6 +215,7 @@ class _ChatResponse:
             "finish": answer.finish,
             "dropped": dict(answer.prompt.dropped),
             **prompt,
+            **notice,
         }
 
 

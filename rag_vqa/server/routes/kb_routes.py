@@ -50,7 +50,9 @@ def search_routes(service: Service) -> APIRouter:
         k = body.k or service.k or _DEFAULT_K
         hits = await cancel_on_disconnect(request, engine.search(query, k, body.where))
         seconds = {"retrieve": time.perf_counter() - start}
-        return json_response({"hits": [hit_response(hit) for hit in hits], "seconds": seconds})
+        notice = {} if hits else await service.notice(body.where)
+        content = {"hits": [hit_response(hit) for hit in hits], "seconds": seconds}
+        return json_response(content | notice)
 
     @routes.post("/v1/explain")
     async def explain(body: ExplainRequest, request: Request) -> Response:
