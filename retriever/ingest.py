@@ -328,10 +328,10 @@ class Ingest:
     ) -> tuple[Document, dict[Path, PictureFile]]:
         """The document with the paths its pictures will get, and their files by these paths.
 
-        Leaves out pictures that cannot be read, and reports them.
+        Leaves out pictures that cannot be read, and reports them; of equal ones it keeps one.
         """
         document = self._parse(item)
-        pictures, paths = dict[Path, PictureFile](), []
+        pictures = dict[Path, PictureFile]()
         for source in document.images:
             try:
                 read = ingest_batch.read_picture_source(source, root)
@@ -339,9 +339,8 @@ class Ingest:
                 name = ingest_batch.describe_picture(source, root)
                 self._report_picture(document.id, name, error, line)
                 continue
-            paths.append(self._store.pictures.path_of(read.data))
-            pictures[paths[-1]] = read
-        return replace(document, images=tuple(paths)), pictures
+            pictures.setdefault(self._store.pictures.path_of(read.data), read)
+        return replace(document, images=tuple(pictures)), pictures
 
     def _parse(self, item: Document | Mapping[str, Any]) -> Document:
         """A checked document of what a source or a caller gives."""

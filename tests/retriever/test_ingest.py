@@ -140,3 +140,11 @@ def test_a_missing_image_leaves_the_text(kb: KnowledgeBase, tmp_path: Path) -> N
     assert kb.get("a") == Document("a", text="One.")
     (tmp_path / "gone.png").write_bytes(png())
     assert counts(kb.add(documents)) == (1, 0, 1, 0)
+
+
+def test_of_equal_pictures_of_a_document_one_is_kept(kb: KnowledgeBase, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(png())
+    kb.add([{"id": "a", "text": "One.", "images": [tmp_path / "p.png", png(), png("blue")]}])
+    found = kb.get("a")
+    assert found is not None
+    assert [Path(str(image)).read_bytes() for image in found.images] == [png(), png("blue")]
