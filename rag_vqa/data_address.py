@@ -63,7 +63,7 @@ def decode_data_address(text: str) -> bytes:
         raise BadImage(f"the data: address holds {ascii(kind)[1:-1]}, no picture")
     if _BASE64.search(head["parameters"]):
         return _decode_base64(body)
-    data = unquote_to_bytes(body.encode("utf-8", "surrogateescape"))
+    data = unquote_to_bytes(body.encode("utf-8", "surrogatepass"))
     if not data:
         raise BadImage("the data: address is empty: nothing follows its comma")
     try:  # some programs forget to write ";base64"
@@ -86,7 +86,7 @@ def describe_data_address(text: str) -> str:
 def _decode_base64(text: str) -> bytes:
     """Bytes from base64 as programs write it. Letters of other alphabets are no blanks."""
     if "%" in text:
-        text = unquote_to_bytes(text).decode("ascii", "replace")
+        text = unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("ascii", "replace")
     if "\\" in text:  # JSON or a string of a program, written out twice
         text = text.replace("\\n", "").replace("\\r", "").replace("\\/", "/")
     text = _restore_plus(text.strip(" \t\r\n\"'>)"))

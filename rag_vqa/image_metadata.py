@@ -1,20 +1,23 @@
 """Removes metadata from image files before a decoder sees them, and reads the EXIF orientation.
 
-Knows the markers of JPEG, the directory of TIFF, the boxes of HEIC and one tag of EXIF. Decodes no
-pixel. Only images.py needs it; it is apart because that file is long. Kept by hand: decoders read
-metadata on opening, where thousands of entries may each name the same megabytes, and they turn
-TIFFs whether asked or not.
+Knows the markers of JPEG, the chunks of PNG, the directory of TIFF and one tag of EXIF. Decodes no
+pixel. Does not know formats made of boxes (image_boxes.py). Kept by hand: decoders read metadata on
+opening, where thousands of entries may each name the same megabytes, where one damaged comment
+spoils a good picture, and they turn TIFFs whether asked or not.
 """
 
 from __future__ import annotations
 
-import io
+import re
 import struct
+import zlib
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 _SEGMENTS: Final = 10_000  # photographs have under a hundred
-_HEIC_META: Final = 256 * 2**10  # photographs have under 20 kB; one profile goes to each picture
+_CHUNKS: Final = 100_000  # of a PNG; 64 MB in chunks of 4 kB are 16,000
+_SKIPPED: Final = 64 * 2**10  # bytes between the markers of a JPEG that belong to none
+_PROFILE: Final = 2**20  # bytes of EXIF as text in a PNG; a JPEG holds 64 kB
 _ORIENTATION: Final = 274  # TIFF 6.0; EXIF 2.32, table 4
 # Tags that a TIFF decoder needs: layout, compression, colours, strips, tiles, JPEG tables, YCbCr.
 _PIXEL_TAGS: Final = {
@@ -22,31 +25,58 @@ _PIXEL_TAGS: Final = {
     *(322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532),
 }
 _TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
+_WHOLE_NUMBERS: Final = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}  # EXIF type -> bytes
+# "Raw profile type exif", then name, size and hexadecimal digits: ImageMagick before version 7.0.8.
+_RAW_PROFILE: Final = re.compile(rb"Raw profile type (?:exif|APP1)\0", re.IGNORECASE)
+_ALL_COEFFICIENTS: Final = 2**64 - 1
 
 
-def strip_jpeg(data: bytes) -> tuple[bytes, int, int]:
-    """(file without metadata, EXIF orientation, number of scans); cut at its end marker.
+class BareFile(NamedTuple):
+    """A file without its metadata, and what its metadata said.
 
-    Phones append further images and videos after the end marker.
+    Attributes:
+        turn: the EXIF orientation.
+        scans: how many passes over the pixels the file makes.
+        whole: False for a JPEG whose end is missing; an end marker was added.
+        size: width and height, where a decoder would decode before it says them.
+    """
+
+    data: bytes
+    turn: int = 1
+    scans: int = 1
+    whole: bool = True
+    size: tuple[int, int] | None = None
+
+
+def strip_jpeg(data: bytes) -> BareFile:
+    """The file cut at its end marker: phones append further images and videos after it.
 
     Raises:
-        ValueError: the markers are damaged.
+        ValueError: the markers are damaged, or whole passes over the pixels are missing.
     """
-    kept, turn, at = [data[:2]], 1, 2
+    kept, turn, at, components, skipped = [data[:2]], 1, 2, b"", 0
     for _ in range(_SEGMENTS):
         if data[at : at + 2] == b"\xff\xff":  # a fill byte
             at += 1
             continue
-        if data[at : at + 1] != b"\xff" or at + 4 > len(data):
+        if data[at : at + 1] != b"\xff":  # as decoders do: on to the next marker
+            marker = data.find(b"\xff", at, at + _SKIPPED - skipped)
+            if marker < 0:
+                raise ValueError("damaged or truncated JPEG header")
+            at, skipped = marker, skipped + marker - at
+            continue
+        if at + 4 > len(data):
             raise ValueError("damaged or truncated JPEG header")
         kind, after = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind == 0xDA:  # pixels begin: inside them, FF DA is the next scan and FF D9 the end
-            end = data.find(b"\xff\xd9", at)
-            if end < 0:
-                raise ValueError("truncated: the end of the JPEG is missing")
-            return b"".join((*kept, data[at : end + 2])), turn, data.count(b"\xff\xda", at, end)
-        if kind == 0xE1 and turn == 1 and data[at + 4 : at + 10] == b"Exif\0\0":
+        if kind <= 0x01 or 0xD0 <= kind <= 0xD8:  # they stand alone
+            at += 2
+            continue
+        if kind == 0xDA:  # pixels begin
+            return _cut_at_end(data, at, kept, turn, components)
+        if kind == 0xE1 and turn == 1 and data[at + 4 : at + 9] == b"Exif\0":
             turn = exif_orientation(data[at + 4 : after])
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            components = data[at + 10 : after : 3]
         # APP0 (JFIF) and APP14 (Adobe) define the colour space; the other APPn and comments do not
         # concern pixels.
         if kind in (0xE0, 0xEE) or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
@@ -55,8 +85,90 @@ def strip_jpeg(data: bytes) -> tuple[bytes, int, int]:
     raise ValueError("too much metadata")
 
 
-def strip_tiff(data: bytes) -> tuple[bytes, int]:
-    """(file with a new directory of its first image only, orientation of that image).
+def _cut_at_end(data: bytes, at: int, kept: list[bytes], turn: int, components: bytes) -> BareFile:
+    """Inside pixels, FF DA is the next scan and FF D9 the end."""
+    end = data.find(b"\xff\xd9", at)
+    if end >= 0:
+        scans = data.count(b"\xff\xda", at, end)
+        return BareFile(b"".join((*kept, data[at:end], b"\xff\xd9")), turn, scans)
+    pixels = data[at:].rstrip(b"\0").rstrip(b"\xff")  # a file made at full length, filled in part
+    scans = pixels.count(b"\xff\xda")
+    if scans > _SEGMENTS or not _has_all_scans(pixels, components):
+        raise ValueError("truncated: the end of the JPEG is missing")
+    return BareFile(b"".join((*kept, pixels, b"\xff\xd9")), turn, scans, whole=False)
+
+
+def _has_all_scans(pixels: bytes, components: bytes) -> bool:
+    """True if a scan of all bits of all coefficients of each component has begun."""
+    found = dict.fromkeys(components, 0)
+    for scan in re.finditer(rb"\xff\xda", pixels):
+        at = scan.start() + 4
+        count = pixels[at] if at < len(pixels) else 0
+        last = at + 1 + 2 * count
+        if last + 3 > len(pixels):
+            return False
+        low, high, bits = pixels[last : last + 3]
+        if bits & 15 == 0 and low <= high < 64:
+            for component in pixels[at + 1 : last : 2]:
+                found[component] = found.get(component, 0) | (2 << high) - (1 << low)
+    return bool(found) and all(bits == _ALL_COEFFICIENTS for bits in found.values())
+
+
+def strip_png(data: bytes) -> BareFile:
+    """The file with nothing but header, palette and pixels; its end is written if it is missing.
+
+    Raises:
+        ValueError: millions of chunks.
+    """
+    kept, exif, profile = [data[:8]], b"", b""
+    for kind, start, end in _iterate_chunks(data):
+        if kind in (b"IHDR", b"PLTE", b"IDAT"):
+            if end + 4 <= len(data):
+                kept.append(data[start - 8 : end + 4])
+            else:  # cut: perhaps only its checksum is missing, and all pixels are there
+                content = kind + data[start:end]
+                kept += [struct.pack(">I", end - start), content]
+                kept.append(struct.pack(">I", zlib.crc32(content)))
+        elif kind == b"eXIf":
+            exif = exif or data[start:end]
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and _RAW_PROFILE.match(data, start):
+            profile = profile or _read_raw_profile(kind, data[start:end])
+        elif kind == b"IEND":
+            break
+    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return BareFile(b"".join(kept), exif_orientation(exif or profile))
+
+
+def _iterate_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start of the content, its end) of each chunk; a checksum follows."""
+    at = 8
+    for _ in range(_CHUNKS):
+        if at + 8 > len(data):
+            return
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], at + 8, min(end, len(data))
+        at = end + 4
+    raise ValueError("too many small pieces")
+
+
+def _read_raw_profile(kind: bytes, content: bytes) -> bytes:
+    """The EXIF block of a text chunk; nothing if it is damaged."""
+    text = content.partition(b"\0")[2]
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], 3 * _PROFILE)
+        elif kind == b"iTXt":
+            packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+            text = zlib.decompressobj().decompress(text, 3 * _PROFILE) if packed else text
+        _name, _size, digits = text[: 3 * _PROFILE].strip().split(b"\n", 2)
+        block = bytes.fromhex(digits.decode("ascii"))
+        return block if block[:4] in (b"Exif", b"II*\0", b"MM\0*") else b""  # APP1 may be XMP
+    except (ValueError, zlib.error):
+        return b""
+
+
+def strip_tiff(data: bytes) -> BareFile:
+    """The file with a new directory, of its first image only.
 
     Raises:
         ValueError: the directory is truncated, or its values overlap or lie outside the file.
@@ -65,11 +177,9 @@ def strip_tiff(data: bytes) -> tuple[bytes, int]:
     try:
         (start,) = struct.unpack_from(f"{order}I", data, 4)
         (count,) = struct.unpack_from(f"{order}H", data, start)
-        kept, total, turn = [], 0, 1
+        kept, total = [], 0
         for at in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, values, where = struct.unpack_from(f"{order}HHII", data, at)
-            if tag == _ORIENTATION:
-                (turn,) = struct.unpack_from(f"{order}H", data, at + 8)
             if tag not in _PIXEL_TAGS or kind not in _TYPE_BYTES:
                 continue
             size = values * _TYPE_BYTES[kind]
@@ -81,79 +191,12 @@ def strip_tiff(data: bytes) -> tuple[bytes, int]:
         raise ValueError("truncated TIFF directory") from error
     body = data[8:] + b"\0" * (len(data) % 2)  # a directory begins at an even place
     head = data[:4] + struct.pack(f"{order}I", 8 + len(body))
-    return b"".join((head, body, struct.pack(f"{order}H", len(kept)), *kept, b"\0" * 4)), turn
-
-
-def strip_heic(data: bytes) -> bytes:
-    """The file with its metadata detached from its images (ISO/IEC 14496-12, 23008-12).
-
-    The decoder reads every item, and copies metadata and colour profiles to every image. The items
-    together must therefore not be larger than the file, and the box that describes them must be
-    small.
-
-    Raises:
-        ValueError: boxes or items leave the file or overlap, or are more than photographs have.
-    """
-    parts, at = [], 0
-    for kind, start, end in _iterate_boxes(data, 0, len(data)):
-        if kind == b"meta":
-            if end - start > _HEIC_META:
-                raise ValueError("too much metadata")
-            inner = list(_iterate_boxes(data, start + 4, end))
-            for name, first, last in inner:
-                if name == b"iloc":
-                    _check_item_sizes(data[first:last], len(data))
-            # References "describes", and the one type of item that may be packed.
-            bare = data[start:end].replace(b"cdsc", b"free").replace(b"mime", b"free")
-            parts += [data[at:start], bare]
-            at = end
-    return b"".join((*parts, data[at:]))
-
-
-def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of the content, end) of each box."""
-    while at < end:
-        if at + 8 > end:
-            raise ValueError("truncated box")
-        size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
-        if size == 1:
-            size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
-        after = at + size if size else end
-        if after < start or after > end:
-            raise ValueError("truncated box")
-        yield kind, start, after
-        at = after
-
-
-def _check_item_sizes(iloc: bytes, file_size: int) -> None:
-    """Raises ValueError if all extents of all items have more bytes than the file.
-
-    An extent of length 0 is the whole file.
-    """
-    stream = io.BytesIO(iloc)
-
-    def number(size: int) -> int:
-        piece = stream.read(size)
-        if len(piece) < size:
-            raise ValueError("truncated list of items")
-        return int.from_bytes(piece, "big")
-
-    version, _, sizes = number(1), number(3), number(2)
-    offset, length, base = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
-    index = sizes & 15 if version in (1, 2) else 0
-    wide = 4 if version == 2 else 2
-    total = 0
-    for _ in range(number(wide)):
-        number(wide + (2 if version in (1, 2) else 0) + 2 + base)
-        for _ in range(number(2)):
-            number(index + offset)
-            total += number(length) or file_size
-            if total > file_size:
-                raise ValueError("items overlap, or are truncated")
+    bare = b"".join((head, body, struct.pack(f"{order}H", len(kept)), *kept, b"\0" * 4))
+    return BareFile(bare, exif_orientation(data))
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Orientation in the first directory of an EXIF block; 1 (upright) without one.
+    """Orientation in the first directory of an EXIF block or a TIFF; 1 (upright) without one.
 
     Reads twelve bytes for each entry and follows no value, so a hostile block costs nothing and a
     damaged one does not spoil the image.
@@ -162,11 +205,13 @@ def exif_orientation(exif: bytes) -> int:
     >>> exif_orientation(b"MM\\0*\\0\\0\\0\\x08" + b"\\0\\1" + entry)
     6
     """
-    exif = exif.removeprefix(b"Exif\0\0")
+    if exif[:5] == b"Exif\0":
+        exif = exif[6:]
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
     start = int.from_bytes(exif[4:8], order)
     count = int.from_bytes(exif[start : start + 2], order)
     for at in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
         if int.from_bytes(exif[at : at + 2], order) == _ORIENTATION:
-            return int.from_bytes(exif[at + 8 : at + 10], order)
+            kind = int.from_bytes(exif[at + 2 : at + 4], order)  # 3, a short, in all good files
+            return int.from_bytes(exif[at + 8 : at + 8 + _WHOLE_NUMBERS.get(kind, 2)], order)
     return 1

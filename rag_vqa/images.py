@@ -1,10 +1,10 @@
 """The only place where images are opened or decoded: refuses dangerous files, returns RGB.
 
-Knows files, formats, limits, EXIF orientation, RGB, and how an image is scaled down and packed
-again. Does not know models, and fetches no address. Every image counts as hostile: Pillow gets
-bytes in memory and one decoder, chosen here by the first bytes (its registry is never asked). The
-size is checked before pixels exist, and the number of reads is limited. No state of Pillow and no
-warning filter is changed, so that all of it is thread-safe.
+Knows files, limits, EXIF orientation, RGB, and how an image is scaled down and packed again. Does
+not know formats (image_formats.py), models, or the network. Every image counts as hostile: a
+decoder gets bytes in memory, chosen by the first of them and without metadata. The size is checked
+before pixels exist, and the number of reads is limited. No state of Pillow and no warning filter is
+changed, so that all of it is thread-safe.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from rag_vqa import image_metadata
 from rag_vqa.errors import BadImage, Missing
+from rag_vqa.image_formats import find_format, measure_jpeg
+from rag_vqa.image_metadata import BareFile, exif_orientation
 from rag_vqa.types import ImageSource
 
-# Pillow holds 4 bytes for each decoded pixel: 256 MB, so a file that is truncated at its end costs
-# less than 300 MB. Photographs of 48 and 50 MP pass.
+# Pillow holds 4 bytes for each decoded pixel: 256 MB, so that JPEG and PNG cost less than 300 MB.
+# Decoders that hold it several times (HEIC, AVIF, WebP, JPEG XL, progressive JPEG) take up to 1 GB.
+# Photographs of 48 and 50 MP pass.
 MAX_PIXELS: Final = 64_000_000
+# A plain JPEG can be decoded at a half, a quarter or an eighth of its sides. Phones take 108 and
+# 200 MP, and no model sees a tenth of that.
+MAX_JPEG_PIXELS: Final = 512_000_000
+MAX_REDUCED_PIXELS: Final = 32_000_000
+# Of a JPEG whose end is missing; less is a cut-off download.
+MIN_JPEG_SHARE: Final = 0.95
 # A photograph of MAX_PIXELS as JPEG at high quality takes about half of it.
 MAX_FILE_BYTES: Final = 64 * 2**20
 # Photographs have 1 scan, progressive ones about 10. Each scan passes over all pixels again, so a
@@ -46,17 +49,6 @@ MAX_SCANNED_PIXELS: Final = 12 * MAX_PIXELS
 # chunks, or entries that all point at the same megabytes, take minutes and gigabytes.
 MAX_READS: Final = 200_000
 MAX_REREADS: Final = 4
-_Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
-_OPENERS: Final[tuple[tuple[re.Pattern[bytes], _Opener], ...]] = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # also MPO from phones: its first image
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
-    (re.compile(rb"GIF8[79]a"), GifImageFile),
-    (re.compile(rb"BM"), BmpImageFile),
-    (re.compile(rb"II\*\0|MM\0\*"), TiffImageFile),
-)
-_HEIC: Final = re.compile(rb"....ftyp(?:hei[cxms]|mif1)", re.DOTALL)
-_FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are supported"
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 # EXIF orientation -> the operation that turns the image upright (TIFF 6.0, Orientation).
 _UPRIGHT: Final = {
@@ -74,18 +66,6 @@ _DECODER_ERRORS: Final = (
     AssertionError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error, Warning,
     Image.DecompressionBombError,
 )  # fmt: skip
-_SIGNATURES: Final = (
-    (re.compile(rb"....ftyp(?:hev|msf1)", re.DOTALL), "a sequence of HEIC pictures"),
-    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
-    (re.compile(rb"%PDF"), "PDF"),
-    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "EPS"),
-    (re.compile(rb"8BPS"), "PSD"),
-    (re.compile(rb"SIMPLE  ="), "FITS"),
-    (re.compile(rb"\0\0[\1\2]\0"), "ICO"),
-    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<.*<svg|(?:\xef\xbb\xbf)?\s*<svg", re.DOTALL | re.I), "SVG"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)", re.I), "HTML"),
-)
 # Lossless PNG where it is cheap: small images, and graphics, which PNG packs well and JPEG
 # blurs at edges. Photographs were JPEG before, and PNG makes them five times as large.
 _SMALL_IMAGE_PIXELS = 128 * 1024  # pixels
@@ -115,20 +95,24 @@ def load(
     if isinstance(source, Image.Image):
         return _decode_rgb(source, name, _orientation(source) if exif else 1)
     data = read_bytes(source, root, name)
-    opener = _choose_opener(data, name)
-    turn, scans = None, 1
     try:
-        if opener is JpegImageFile:
-            data, turn, scans = image_metadata.strip_jpeg(data)
-        elif opener is TiffImageFile:
-            data, turn = image_metadata.strip_tiff(data)
-        elif _HEIC.match(data):  # its decoder turns it, as the format demands
-            data, turn = image_metadata.strip_heic(data), 1
-        image = opener(_MeteredFile(data))
+        file_format = find_format(data)
+        opener = file_format.find_opener()
+    except BadImage as error:
+        raise _bad_image(name, str(error)) from error
+    try:
+        bare = file_format.strip(data)
+        if bare.size is not None:
+            _check_size(*bare.size, name)
+        image = opener(_MeteredFile(bare.data))
     except _DECODER_ERRORS as error:
-        raise _bad_image(name, f"damaged header ({_error_reason(error)})") from error
-    turn = _orientation(image) if turn is None else turn
-    return _decode_rgb(image, name, turn if exif else 1, scans)
+        raise _bad_image(name, f"damaged ({_error_reason(error)})") from error
+    if isinstance(image, JpegImageFile):
+        _prepare_jpeg(image, bare, name)
+    turn = bare.turn if file_format.orientation == "file" else _orientation(image)
+    return _decode_rgb(
+        image, name, turn if exif or file_format.orientation == "header" else 1, True
+    )
 
 
 def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
@@ -245,28 +229,6 @@ def _resolve_path(source: str | Path, name: str, root: Path | None) -> Path:
     return path
 
 
-def _choose_opener(data: bytes, name: str) -> _Opener:
-    for magic, opener in _OPENERS:
-        if magic.match(data):
-            return opener
-    if _HEIC.match(data):
-        return _heic_opener(name)
-    found = name_file_format(data[:1024])
-    reason = "not a picture" if found is None else f"{found} is not supported"
-    raise _bad_image(name, f"{reason}; {_FORMATS}: convert it to one of them")
-
-
-def _heic_opener(name: str) -> _Opener:
-    """The decoder of the extra, without registering it in Pillow."""
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError as error:
-        extra = "HEIC needs an extra: pip install 'rag-vqa[heic]', or save it as JPEG"
-        raise _bad_image(name, extra) from error
-    opener: _Opener = HeifImageFile
-    return opener
-
-
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation of an image fresh from its file.
 
@@ -275,32 +237,62 @@ def _orientation(image: Image.Image) -> int:
     if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
         return 1
     exif = image.info.get("exif", b"")
-    return image_metadata.exif_orientation(exif) if exif and isinstance(exif, bytes) else 1
+    return exif_orientation(exif) if exif and isinstance(exif, bytes) else 1
 
 
-def _check_size(image: Image.Image, name: str, scans: int) -> None:
-    width, height = image.size
+def _check_size(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
         raise _bad_image(name, f"{width}x{height} pixels")
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 10**6} million"
         raise _bad_image(name, f"{width}x{height} pixels, over {limit}; make it smaller")
-    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
-        raise _bad_image(name, f"JPEG of {scans} scans; save it again as a plain one")
 
 
-def _decode_rgb(image: Image.Image, name: str, turn: int, scans: int = 1) -> Image.Image:
-    _check_size(image, name, scans)
+def _prepare_jpeg(image: JpegImageFile, bare: BareFile, name: str) -> None:
+    """Checks passes and completeness; a photograph over MAX_PIXELS will be decoded smaller."""
+    width, height = image.size
+    pixels = width * height
+    if bare.scans == 1 and MAX_PIXELS < pixels <= MAX_JPEG_PIXELS:
+        by = next(by for by in (2, 4, 8) if pixels <= by * by * MAX_REDUCED_PIXELS)
+        image.draft(None, (max(1, width // by), max(1, height // by)))
+    elif pixels > MAX_PIXELS and bare.scans > 1:
+        reason = (
+            f"a progressive JPEG of {width}x{height} pixels, over {MAX_PIXELS // 10**6} million"
+        )
+        raise _bad_image(name, f"{reason}; save it as a plain (baseline) one, or make it smaller")
+    else:
+        _check_size(width, height, name)
+    if bare.scans > MAX_SCANS or bare.scans * pixels > MAX_SCANNED_PIXELS:
+        raise _bad_image(name, f"JPEG of {bare.scans} scans; save it again as a plain one")
+    if bare.whole:
+        return
+    try:
+        share = measure_jpeg(bare.data, bare.scans)
+    except _DECODER_ERRORS as error:
+        raise _bad_image(name, f"damaged or truncated ({_error_reason(error)})") from error
+    if share < MIN_JPEG_SHARE:
+        raise _bad_image(
+            name, f"truncated: {int(100 * share)}% of the JPEG is there; copy it again"
+        )
+
+
+def _decode_rgb(image: Image.Image, name: str, turn: int, ours: bool = False) -> Image.Image:
+    """`ours`: nobody else has the image, so its pixels may be taken."""
+    _check_size(*image.size, name)
     try:
         image.load()
-        rgb = _convert_to_rgb(image, name)
+        rgb = _convert_to_rgb(image, name, ours)
         return rgb.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else rgb
     except _DECODER_ERRORS as error:
         raise _bad_image(name, f"damaged or truncated ({_error_reason(error)})") from error
 
 
-def _convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
+def _convert_to_rgb(image: Image.Image, name: str, ours: bool) -> Image.Image:
     """A new RGB image without metadata; the source is not changed."""
+    if ours and image.mode == "RGB":
+        rgb = image._new(image.im)  # without a copy of 256 MB
+        rgb.info.clear()
+        return rgb
     if image.mode.startswith("I;16"):
         import numpy as np
 
@@ -338,12 +330,3 @@ def _printable_line(text: str, limit: int = 200) -> str:
     """One printable line: names and messages may hold newlines, escapes, lone surrogates."""
     cut = text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
-
-
-def name_file_format(head: bytes) -> str | None:
-    """The name of a format that is not supported, by a file's first bytes; or None.
-
-    >>> name_file_format(b"%PDF-1.7")
-    'PDF'
-    """
-    return next((name for magic, name in _SIGNATURES if magic.match(head)), None)

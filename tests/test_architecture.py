@@ -36,7 +36,8 @@ LAYERS = """
     critic
     retriever | prompts | readers
     formats images settings settings_schema presets checkpoints serialization answer_stream
-    image_metadata data_address
+    image_formats
+    image_signatures image_boxes image_metadata data_address
     storage
     types errors formatting progress devices memory registry
 """

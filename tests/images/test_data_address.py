@@ -76,6 +76,7 @@ def test_every_letter_and_every_padding(cut: int) -> None:
         ("data:image/png;base64,AAAA=BBB", "not valid base64: '='"),
         ("data:image/png;base64,iVBO…", "not valid base64"),
         ("data:image/png;base64,\udc80", "not valid base64"),
+        ("data:image/png;base64,%\ud800", "not valid base64"),
         (f"data:text/html;base64,{base64.b64encode(b'<html>').decode()}", "holds text/html"),
         ("data:video/mp4;base64,AAAA", "holds video/mp4, no picture"),
         ("data:te\nxt/\x1b;base64,AAAA", r"holds te\\nxt/\\x1b, no picture"),
