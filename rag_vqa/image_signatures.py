@@ -149,7 +149,7 @@ def _describe_brand(brand: bytes) -> str:
 def _describe_text(head: bytes) -> str | None:
     """Text as what it looks like; None if it is none. Its first words often say what happened."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "text, not a picture"
+        return "not a picture, but text"
     text = head.decode("utf-8", "replace").lstrip("\ufeff")
     if text.count("\ufffd") > len(text) // 10:  # more than Latin-1 has of letters beyond ASCII
         return None
@@ -161,4 +161,4 @@ def _describe_text(head: bytes) -> str | None:
         return "JSON, not a picture: often a server's error message"
     words = " ".join(text.split())
     shown = words if len(words) <= 60 else f"{words[:60]}…"
-    return f'text ("{shown}"), not a picture' if shown else "blanks, not a picture"
+    return f'not a picture, but text ("{shown}")' if shown else "not a picture, but blanks"
