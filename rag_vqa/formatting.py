@@ -124,11 +124,13 @@ def format_clock(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """A size in MB or GB.
+    """A size in kB, MB or GB.
 
-    >>> format_bytes(17.53e9), format_bytes(3.6e6)
-    ('17.5 GB', '4 MB')
+    >>> format_bytes(17.53e9), format_bytes(3.6e6), format_bytes(900)
+    ('17.5 GB', '4 MB', '1 kB')
     """
+    if count < 0.95e6:
+        return f"{count / 1e3:.0f} kB"
     return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"
 
 

@@ -26,6 +26,21 @@ def document_fields(document: Document) -> dict[str, Any]:
     }
 
 
+def document_json(document: Document) -> dict[str, Any]:
+    """A whole document as one JSON object; its pictures by their paths."""
+    return {
+        "id": document.id,
+        "title": document.title,
+        "section": document.section,
+        "text": document.text,
+        "retrieval_text": document.retrieval_text,
+        "images": [str(image) for image in document.images],
+        "parent": document.parent,
+        "url": document.url,
+        "metadata": metadata_json(document),
+    }
+
+
 def metadata_json(document: Document) -> dict[str, Any]:
     """A document's metadata as plain data for JSON: lists as lists."""
     return {

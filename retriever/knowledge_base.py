@@ -283,6 +283,11 @@ class KnowledgeBase:
         """The document with that id and its passages; None without one."""
         return read_document_passages(self.store, identity)
 
+    def section_ids(self, identity: str) -> Sequence[str]:
+        """Ids of the sections that a document with that id was cut into, in their order."""
+        query = "SELECT id FROM documents WHERE id > ? AND id < ? ORDER BY row"
+        return [one for (one,) in self.store.db.rows(query, [f"{identity}#", f"{identity}$"])]
+
     def documents(self) -> Iterator[Document]:
         """All documents, in the order in which they were first added."""
         return self.list()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_vqa.cli import kb_maintenance, options
+from rag_vqa.cli import kb_maintenance, kb_show, options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
@@ -214,7 +214,7 @@ def _note_counts(
 
 app.command()(kb_maintenance.delete)
 app.command(name="list")(kb_maintenance.list_)
-app.command()(kb_maintenance.show)
+app.command()(kb_show.show)
 app.command()(kb_maintenance.stats)
 app.command()(kb_maintenance.verify)
 app.command()(kb_maintenance.compact)

@@ -1,15 +1,14 @@
-"""Verbs on a finished knowledge base: list, show, stats, verify, delete, compact, snapshot, merge.
+"""Verbs on a finished knowledge base: list, stats, verify, delete, compact, snapshot, merge.
 
 Knows their flags and what they print. None of them loads a retriever.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +16,9 @@ from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
-from rag_vqa.formatting import escape_invisible, one_line
+from rag_vqa.formatting import one_line
 from rag_vqa.jobs import document_source
-from rag_vqa.serialization import metadata_json
+from rag_vqa.serialization import document_json
 
 if TYPE_CHECKING:
     from rag_vqa.types import Document
@@ -57,36 +56,6 @@ def list_(
     return None
 
 
-def show(
-    ctx: typer.Context,
-    path: options.KnowledgeBasePath,
-    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of a document.")],
-) -> None:
-    """Show one document with its passages, which searches find."""
-    from rag_vqa.jobs.models import open_knowledge_base
-
-    context: CommandContext = ctx.obj
-    with open_knowledge_base(path) as kb:
-        found = kb.show(identity)
-    if found is None:
-        raise UsageError(
-            f"{path} holds no document {one_line(identity)!r}. See: rag-vqa kb list {path}"
-        )
-    document, passages = found.document, found.passages
-    if context.json:
-        shown = [{"text": p.text, "image": p.image} for p in passages]
-        return print_json({**document_json(document), "passages": shown})
-    for name, value in document_json(document).items():
-        if value and name != "text":
-            for line in _field_lines(value):
-                print(f"{name}: {one_line(line)}")
-    print(f"\n{escape_invisible(document.text)}")
-    for passage in passages:
-        image = f" + {passage.image!s}" if passage.image is not None else ""
-        print(f"\npassage {passage.position}{image}\n{escape_invisible(passage.text)}")
-    return None
-
-
 def stats(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
     """Show counts and sizes."""
     from rag_vqa.jobs.models import open_knowledge_base
@@ -121,33 +90,6 @@ def verify(ctx: typer.Context, path: options.KnowledgeBasePath) -> None:
     if damage:
         context.note(f"Restore it from a copy, or rebuild it: rag-vqa kb build SOURCE --out {path}")
         raise typer.Exit(EXIT_FAILED)
-
-
-def document_json(document: Document) -> dict[str, Any]:
-    """A document as one JSON object."""
-    return {
-        "id": document.id,
-        "title": document.title,
-        "section": document.section,
-        "text": document.text,
-        "retrieval_text": document.retrieval_text,
-        "images": [str(image) for image in document.images],
-        "parent": document.parent,
-        "url": document.url,
-        "metadata": metadata_json(document),
-    }
-
-
-def _field_lines(value: Any) -> list[str]:
-    """Lines that show a field's value: pictures by name, metadata as `--where` takes it."""
-    if isinstance(value, dict):
-        listed = ((name, v if isinstance(v, list) else [v]) for name, v in value.items())
-        return [
-            f"{name}={v if isinstance(v, str) else json.dumps(v)}"
-            for name, vs in listed
-            for v in vs
-        ]
-    return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 
 def _document_line(document: Document) -> str:

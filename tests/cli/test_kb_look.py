@@ -3,8 +3,14 @@
 import pytest
 from PIL import Image
 
+from rag_vqa.checkpoints import model_source
+from rag_vqa.cli import kb_show
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.modeling import token_counter
+from rag_vqa.retriever.modeling.configuration import RetConfig
+from rag_vqa.retriever.modeling.processor import RetProcessor
+from rag_vqa.retriever.modeling.token_counter import find_token_counter
 
 
 def test_list(cli, birds) -> None:
@@ -62,6 +68,93 @@ def test_show_prints_values_as_they_are_written(cli, birds, encoder, tmp_path) -
     assert told == ["lang=en", "old=true", "year=1990"]  # as --where takes them
     assert f"images: {kept}" in lines
     assert cli("kb", "list", birds, "--where", "old=true").out.startswith("pictured")
+
+
+def test_tokens_are_counted_as_the_retriever_counts_them() -> None:
+    count = find_token_counter("demo", None, {})
+    processor = RetProcessor.load(
+        model_source("demo", "retriever"),
+        RetConfig.from_pretrained(model_source("demo", "retriever")),
+    )
+    assert count is not None
+    for text in ("", "White stork · Breeding\nIt nests.", "naïve 日本 👩‍🚀", "word " * 500):
+        assert count(text) == processor.count_tokens(text)
+    assert find_token_counter("no/such-model", None, {}) is None
+    assert find_token_counter("/no/such/folder", None, {"tokenizer": "/none"}) is None
+
+
+def test_show_counts_tokens(cli, birds, monkeypatch) -> None:
+    monkeypatch.setattr(
+        token_counter, "find_token_counter", lambda *made: lambda text: len(text.split())
+    )
+    [passage] = cli("kb", "show", birds, "stork", "--json").json["passages"]
+    assert passage["tokens"] == 10
+    assert (
+        "1 passage · 10 tokens\n\npassage 0 · 10 tokens\n" in cli("kb", "show", birds, "stork").out
+    )
+
+
+def test_show_without_the_tokenizer_counts_none(cli, birds) -> None:
+    assert [p["tokens"] for p in cli("kb", "show", birds, "stork", "--json").json["passages"]] == [
+        None
+    ]
+    assert "passage 0\n" in cli("kb", "show", birds, "stork").out
+
+
+def test_show_names_the_picture_of_a_passage(cli, birds, encoder, tmp_path) -> None:
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "p.png")
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([{"id": "pictured", "text": "x", "image": str(tmp_path / "p.png")}])
+        [kept] = kb.get("pictured").images
+    out = cli("kb", "show", birds, "pictured").out
+    assert f"passage 0 · picture {kept.name[:8]}, 8 × 6, 0 kB" in out
+    kept.write_bytes(b"no picture")
+    assert "which cannot be read" in cli("kb", "show", birds, "pictured").out
+
+
+@pytest.fixture
+def manual(birds, encoder):
+    section = {"parent": "pump", "title": "Pump", "text": "Switch it off."}
+    with KnowledgeBase.open(birds, encoder) as kb:
+        kb.add([
+            {"id": "pump#safety", "section": "Safety", "metadata": {"page": 2}, **section},
+            {"id": "pump#care/oil", "section": "Care · Oil", **section},
+            {"id": "pumpkin", "text": "A fruit."},
+        ])  # fmt: skip
+    return birds
+
+
+def test_show_lists_the_sections_of_a_document(cli, manual, encoder) -> None:
+    out = cli("kb", "show", manual, "pump").out.splitlines()
+    assert out == [
+        "id: pump (a document of 2 sections)", "", "2 sections",
+        "pump#safety", "  Safety · page 2 · 1 passage",
+        "pump#care/oil", "  Care · Oil · 1 passage",
+    ]  # fmt: skip
+    parts = cli("kb", "show", manual, "pump", "--json").json["documents"]
+    assert [part["id"] for part in parts] == ["pump#safety", "pump#care/oil"]
+    assert parts[0]["passages"][0]["text"] == "Pump · Safety\nSwitch it off."
+    with KnowledgeBase.open(manual, encoder) as kb:
+        kb.add([{"id": "pump", "title": "Pump", "text": "Read this first."}])
+    own = cli("kb", "show", manual, "pump", "--json").json
+    assert own["text"] == "Read this first."
+    assert own["sections"] == ["pump#safety", "pump#care/oil"]
+    assert "2 sections" in cli("kb", "show", manual, "pump").out
+
+
+def test_show_suggests_an_id(cli, manual) -> None:
+    assert "Did you mean 'pump#safety'?" in cli("kb", "show", manual, "pump#safty").err
+
+
+def test_show_is_bounded_on_a_terminal(cli, manual, encoder, monkeypatch) -> None:
+    long = " ".join(f"Sentence number {n} is about pumps." for n in range(900))
+    with KnowledgeBase.open(manual, encoder) as kb:
+        kb.add([{"id": "long", "title": "Long", "text": long}])
+    assert "Sentence number 899" in cli("kb", "show", manual, "long").out
+    monkeypatch.setattr(kb_show, "_is_terminal", lambda: True)
+    lines = cli("kb", "show", manual, "long").out.splitlines()
+    assert len(lines) <= 45 and max(map(len, lines)) <= 80
+    assert lines[-1].startswith("… and ") and lines[-1].endswith("more passages: --json shows all")
 
 
 def test_text_of_documents_cannot_steer_the_terminal(cli, birds, encoder) -> None:
