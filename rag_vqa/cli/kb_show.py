@@ -92,12 +92,12 @@ def _document_lines(found: DocumentPassages, count: CountTokens) -> Iterator[str
         text = getattr(document, name)
         if text and (document.retrieval_text or not _is_terminal()):
             yield f"\n{name}:"
-            yield from _bounded(text, MOST_TEXT_LINES)
+            yield from _bounded_lines(text, MOST_TEXT_LINES)
     yield f"\n{_count_passages(passages, count)}"
     listed = passages[:MOST_PASSAGES] if _is_terminal() else passages
     for passage in listed:
         yield f"\n{_passage_line(passage, count)}"
-        yield from _bounded(passage.text, MOST_PASSAGE_LINES)
+        yield from _bounded_lines(passage.text, MOST_PASSAGE_LINES)
     if len(passages) > len(listed):
         yield f"\n… and {len(passages) - len(listed):,} more passages: --json shows all"
 
@@ -106,7 +106,7 @@ def _section_lines(sections: Sequence[DocumentPassages]) -> Iterator[str]:
     """The sections of a document: id, heading, page, and how many passages and pictures."""
     if not sections:
         return
-    yield f"\n{_counted(len(sections), 'section')}"
+    yield f"\n{_format_count(len(sections), 'section')}"
     listed = sections[:MOST_SECTIONS] if _is_terminal() else sections
     for each in listed:
         document = each.document
@@ -115,8 +115,8 @@ def _section_lines(sections: Sequence[DocumentPassages]) -> Iterator[str]:
         parts = [
             document.section,
             page,
-            _counted(len(each.passages), "passage"),
-            _counted(pictures, "picture") if pictures else "",
+            _format_count(len(each.passages), "passage"),
+            _format_count(pictures, "picture") if pictures else "",
         ]
         yield f"{one_line(document.id)}"
         yield f"  {one_line(' · '.join(part for part in parts if part))}"
@@ -126,10 +126,10 @@ def _section_lines(sections: Sequence[DocumentPassages]) -> Iterator[str]:
 
 def _count_passages(passages: Sequence[Passage], count: CountTokens) -> str:
     tokens = "" if count is None else f" · {sum(count(p.text) for p in passages):,} tokens"
-    return f"{_counted(len(passages), 'passage')}{tokens}"
+    return f"{_format_count(len(passages), 'passage')}{tokens}"
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
@@ -143,7 +143,7 @@ def _passage_line(passage: Passage, count: CountTokens) -> str:
     return " · ".join(parts)
 
 
-def _bounded(text: str, most: int) -> Iterator[str]:
+def _bounded_lines(text: str, most: int) -> Iterator[str]:
     """The text, indented; on a terminal its first lines as wide as that."""
     if not _is_terminal():
         yield indent(escape_invisible(text), "  ")
