@@ -35,6 +35,18 @@ def one_line(text: str) -> str:
     return escape_invisible(" ".join(text.split()), keep="")
 
 
+def shorten_line(text: str, width: int) -> str:
+    """The text on one line of at most `width` characters; blanks at its beginning stay.
+
+    >>> shorten_line("  a\\nlong text", 8)
+    '  a lon…'
+    """
+    indentation = " " * (len(text) - len(text.lstrip(" ")))
+    line = indentation + one_line(text[: 4 * width])
+    whole = len(line) <= width and len(text) <= 4 * width
+    return line if whole else f"{line[: width - 1]}…"
+
+
 def format_duration(seconds: float) -> str:
     """A short duration, in milliseconds or seconds.
 

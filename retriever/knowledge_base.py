@@ -25,7 +25,7 @@ from rag_vqa.retriever.shown_metadata import (
     ShownNames,
     add_shown_metadata,
     read_names,
-    write_names,
+    write_record,
 )
 from rag_vqa.retriever.statistics import Stats, compute_stats
 from rag_vqa.retriever.store import document_store, kb_manifest, maintenance, verify
@@ -330,8 +330,12 @@ class KnowledgeBase:
 
     def add_shown(self, hits: Iterable[Hit]) -> Hits:
         """The hits with the metadata that readers and people see beside title, section and text."""
-        names = read_names(self.store.db).names if self.show_names is None else self.show_names
-        return add_shown_metadata(hits, names)
+        return add_shown_metadata(hits, self.shown_names)
+
+    @property
+    def shown_names(self) -> Sequence[str]:
+        """Names of the metadata that hits show."""
+        return read_names(self.store.db) if self.show_names is None else self.show_names
 
     def remember_shown(self, names: Iterable[str], are_chosen: bool = True) -> None:
         """Record which metadata to show, for all who open this knowledge base.
@@ -339,7 +343,7 @@ class KnowledgeBase:
         `are_chosen`: a person named them. Raises Locked if another process is writing.
         """
         with self.store.hold_writer_lock():
-            write_names(self.store.db, ShownNames(tuple(names), are_chosen))
+            write_record(self.store.db, ShownNames(tuple(names), are_chosen))
 
     @property
     def method(self) -> str:

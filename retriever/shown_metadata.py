@@ -34,20 +34,26 @@ class ShownNames:
     are_chosen: bool = False
 
 
-def read_names(db: Database) -> ShownNames:
-    """The names that an open database records; none if it is older, or if they make no sense."""
+def read_record(db: Database) -> ShownNames | None:
+    """What an open database records; None if it is older, or if the record makes no sense."""
     found = db.rows("SELECT value FROM meta WHERE name = ?", [_META_NAME])
     try:
         record = json.loads(found[0][0]) if found else {}
-        names = [name for name in record.get("names", ()) if isinstance(name, str)]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return ShownNames()
+        names = [name for name in record["names"] if isinstance(name, str)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
     return ShownNames(tuple(names[:MOST_NAMES]), record.get("chosen") is True)
 
 
-def write_names(db: Database, shown: ShownNames) -> None:
+def read_names(db: Database) -> tuple[str, ...]:
+    """The names that an open database records."""
+    found = read_record(db)
+    return () if found is None else found.names
+
+
+def write_record(db: Database, shown: ShownNames) -> None:
     """Record names in one commit, if they are others than before."""
-    if shown != read_names(db):
+    if shown != read_record(db):
         with db.commit() as commit:
             commit.add_meta(
                 _META_NAME, json.dumps({"names": shown.names, "chosen": shown.are_chosen})

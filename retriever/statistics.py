@@ -63,5 +63,5 @@ def compute_stats(store: Store) -> Stats:
         retriever=retriever_label(made),
         K=made.K,
         D=made.D,
-        shown=read_names(store.db).names,
+        shown=read_names(store.db),
     )

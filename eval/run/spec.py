@@ -217,12 +217,14 @@ def describe_run(
 def describe_knowledge_base(kb: KnowledgeBase) -> dict[str, Any]:
     """Name, counts and a digest over all documents of a knowledge base."""
     documents, passages = kb.store.count()
+    shown = kb.shown_names
     return {
         "name": kb.path.resolve().name,
         "digest": kb.store.db.meta("digest"),
         "documents": documents,
         "passages": passages,
         "splitting": kb.manifest.splitting,
+        **({"shown": list(shown)} if shown else {}),
     }
 
 

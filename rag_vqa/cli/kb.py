@@ -6,6 +6,7 @@ sharded_build.py, sync.py).
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def _kb() -> None:
 
 
 @app.command()
-@options.with_settings("retriever", options.ENCODING)
+@options.with_settings("retriever", "show", options.ENCODING)
 @options.with_source
 def build(
     ctx: typer.Context,
@@ -60,7 +61,10 @@ def build(
         str | None, typer.Option(metavar="I/N", help="Build only this shard; see kb merge.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the first three documents, build nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show how the first documents would be read; build nothing."
+        ),
     ] = False,
     devices: Annotated[
         str | None,
@@ -72,7 +76,7 @@ def build(
     yes: options.Yes = False,
 ) -> None:
     """Encode documents into a knowledge base. The same command continues a build that stopped."""
-    from rag_vqa.jobs.build import BuildOptions, build_knowledge_base, preview_build
+    from rag_vqa.jobs.build import BuildOptions, build_knowledge_base
 
     context: CommandContext = ctx.obj
     settings = options.settings_from_options(ctx)
@@ -81,8 +85,10 @@ def build(
     asked = BuildOptions(source, out, split, keep_tokens, Shard.parse(shard), yes)
     with _job_signals(context):
         if dry_run:
-            for line in preview_build(asked, settings, context):
-                print(line)
+            from rag_vqa.jobs.build_preview import preview_build
+
+            width = shutil.get_terminal_size().columns - 1
+            print("\n".join(preview_build(asked, settings, context, width)))
             return
         if engine == "ray":
             from rag_vqa.jobs.ray_cluster import build_on_cluster
@@ -99,7 +105,7 @@ def build(
 
 
 @app.command()
-@options.with_settings(options.ENCODING)
+@options.with_settings("show", options.ENCODING)
 @options.with_source
 def add(ctx: typer.Context, source: SourceOptions, out: Out, yes: options.Yes = False) -> None:
     """Add documents to a knowledge base that exists. Equal documents cost nothing."""
@@ -113,7 +119,7 @@ def add(ctx: typer.Context, source: SourceOptions, out: Out, yes: options.Yes = 
 
 
 @app.command()
-@options.with_settings(options.ENCODING)
+@options.with_settings("show", options.ENCODING)
 @options.with_source
 def sync(
     ctx: typer.Context,

@@ -21,7 +21,7 @@ from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import cite_page, print_json
 from rag_vqa.errors import UsageError
 from rag_vqa.formatting import did_you_mean, escape_invisible, one_line
-from rag_vqa.jobs.document_view import describe_picture
+from rag_vqa.jobs.build_preview import describe_picture
 from rag_vqa.serialization import document_json
 
 if TYPE_CHECKING:

@@ -259,6 +259,15 @@ _SOURCE_OPTIONS: Mapping[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "text": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="TEMPLATE", help='Text out of columns: "{Title}. Made by {Artist}."'
+            ),
+        ],
+        None,
+    ),
     "unit": (
         Annotated[
             str | None, typer.Option(metavar="page|section", help="E-VQA: what becomes a document.")

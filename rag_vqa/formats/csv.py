@@ -47,6 +47,7 @@ def contents(path: Path, options: SourceOptions) -> Contents:
         (),
         lambda: _items(path, header, mapping, separator),
         mapping.remarks,
+        mapping.fields,
     )
 
 

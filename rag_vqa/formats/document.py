@@ -233,6 +233,7 @@ class Contents:
         unknown: those that are left out, because nothing says what they mean.
         items: reads the source from its beginning.
         remarks: what the user should know before the build, one line each.
+        fields: of a table, the columns that each field is read from.
     """
 
     columns: tuple[str, ...]
@@ -240,6 +241,7 @@ class Contents:
     unknown: tuple[str, ...]
     items: Callable[[], Iterator[Item]]
     remarks: tuple[str, ...] = ()
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_records(

@@ -63,7 +63,14 @@ def contents(path: Path, options: SourceOptions) -> Contents:
     if not columns:  # no line can be read: reading tells why
         return Contents((), (), (), lambda: _items(path, None))
     mapping = FieldMapping.resolve(columns, options.mapping, options.text)
-    return Contents(columns, mapping.metadata, (), lambda: _items(path, mapping), mapping.remarks)
+    return Contents(
+        columns,
+        mapping.metadata,
+        (),
+        lambda: _items(path, mapping),
+        mapping.remarks,
+        mapping.fields,
+    )
 
 
 def field_names(path: Path, wanted: Collection[str] = ()) -> tuple[str, ...]:

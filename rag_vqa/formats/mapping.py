@@ -146,7 +146,8 @@ class FieldMapping:
             for order, name in enumerate(names):
                 roles[name] = (*roles.get(name, ()), _Role(key, order))
         metadata = tuple(name for name in columns if name not in roles and name != _METADATA)
-        remarks += _near_fields(fields, metadata)
+        used = template.columns if template is not None else ()
+        remarks += _near_fields(fields, [name for name in metadata if name not in used])
         return cls(fields, metadata, remarks, template, written, roles)
 
     def read(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def contents(path: Path, options: SourceOptions) -> Contents:
         (),
         lambda: _items(path, parts, mapping),
         mapping.remarks,
+        mapping.fields,
     )
 
 

@@ -46,6 +46,7 @@ class Source:
         metadata: those of them that become metadata.
         unknown: those of them that are left out.
         remarks: what the user should know before the build, one line each.
+        fields: of a table, the columns that each field is read from.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Source:
     strict: bool = False
     wanted: frozenset[str] | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     items: Callable[[], Iterator[Item]] = field(repr=False)
 
     def records(self) -> Iterator[Record]:
@@ -137,6 +139,7 @@ def open_source(
         metadata=contents.metadata,
         unknown=contents.unknown,
         remarks=contents.remarks,
+        fields=contents.fields,
         on_reject=on_reject,
         strict=strict,
         wanted=None if subset is None else _read_subset(Path(subset)),

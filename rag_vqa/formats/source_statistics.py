@@ -23,6 +23,7 @@ import numpy as np
 
 from rag_vqa.formats.document import Rejected, searchable_text
 from rag_vqa.formats.picture_files import is_picture_there
+from rag_vqa.formats.short_texts import ShortTexts
 from rag_vqa.formats.source import Source
 
 MIN_WORDS: Final = 20
@@ -50,6 +51,8 @@ class SourceStatistics:
         with_image: documents that name a picture, whether its file exists or not.
         pictures: pictures that are named as files.
         images_missing: those of them whose file does not exist; `missing` are the first names.
+        short_names: metadata of the first documents that are short texts, see ShortTexts;
+            `metadata_names` are all of them.
         left_out: metadata that cannot be kept: (name, reason) → number of values.
         duplicates: documents whose id came before.
         characters: of all texts that are searched.
@@ -74,6 +77,8 @@ class SourceStatistics:
     foreign: int
     foreign_ids: tuple[str, ...]
     left_out: Mapping[tuple[str, str], int]
+    short_names: tuple[str, ...] = ()
+    metadata_names: tuple[str, ...] = ()
 
     @property
     def foreign_share(self) -> float:
@@ -104,6 +109,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
     empty = with_image = pictures = characters = longest = judged = 0
     left_out: Counter[tuple[str, str]] = Counter()
     longest_id = ""
+    short = ShortTexts()
     counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
     for record in counting.records():
         hashes.append(hash(record.id))
@@ -119,6 +125,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
                 if not is_picture_there(image, record.folder):
                     missing.add(str(image))
         left_out.update(record.left_out.items())
+        short.add(record.metadata)
         looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
         judged += looks is not None
         if looks:
@@ -140,6 +147,8 @@ def collect_statistics(source: Source) -> SourceStatistics:
         foreign=foreign.count,
         foreign_ids=tuple(foreign.names),
         left_out=left_out,
+        short_names=tuple(short.short_names()),
+        metadata_names=tuple(short.all_names()),
     )
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rag_vqa.errors import UsageError
+from rag_vqa.formats.plain_values import plain_value, texts_of_list
 from rag_vqa.formats.template_parts import (
     AND,
     Group,
@@ -106,7 +107,13 @@ class TextTemplate:
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """The text of a row; "" if it fills no field. A missing column is an absent field."""
-        texts = {name: format_value(row.get(name)) for name in self.columns}
+        if any(
+            name not in row for name in self.columns
+        ):  # rows of JSON may spell names in two ways
+            row = {_fold_name(name): value for name, value in row.items()} | dict(row)
+        texts = {
+            name: _value_text(row.get(name, row.get(_fold_name(name)))) for name in self.columns
+        }
         if not any(texts.values()):
             return ""
         filled = [line.fill(texts.__getitem__) for line in self._lines]
@@ -125,6 +132,18 @@ class TextTemplate:
             below += 1
         ends = below == len(filled) or not self._lines[below].has_fields
         return ends and below > place + 1
+
+
+def _value_text(value: Any) -> str:
+    """A cell of any library as text for people; "" if it is absent or cannot be written."""
+    plain = plain_value(value)
+    if isinstance(plain, str):
+        listed = texts_of_list(plain)
+        return plain.strip() if listed is None else format_value(listed)
+    if isinstance(plain, list | tuple | set | frozenset):
+        parts = [plain_value(part) for part in plain]
+        return format_value([part for part in parts if isinstance(part, str | int | float)])
+    return format_value(plain) if isinstance(plain, int | float) else ""
 
 
 def _encode_fields(text: str, columns: Sequence[str], used: dict[str, int]) -> str:

@@ -10,18 +10,17 @@ import csv
 import io
 import json
 import os
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.formats.document import Record, Rejected
-from rag_vqa.formatting import escape_invisible, format_time_needed, one_line
+from rag_vqa.errors import UsageError
+from rag_vqa.formats.document import Rejected
+from rag_vqa.formatting import shorten_line
 from rag_vqa.jobs import models
+from rag_vqa.jobs.build_estimate import estimate_build
 from rag_vqa.jobs.document_source import (
     MISSING_IMAGES_FILE,
     REJECTS_FILE,
@@ -32,21 +31,19 @@ from rag_vqa.jobs.document_source import (
 )
 from rag_vqa.jobs.download_consent import ModelRevision
 from rag_vqa.jobs.models import BuiltWith
+from rag_vqa.jobs.shown_choice import choose_shown, open_existing, remember_shown
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
+    from rag_vqa.formats.source_statistics import SourceStatistics
     from rag_vqa.retriever.ingest_batch import UnusableImage
     from rag_vqa.retriever.knowledge_base import AddReport, KnowledgeBase
-    from rag_vqa.retriever.modeling import TokenEncoder
+    from rag_vqa.retriever.shown_metadata import ShownNames
     from rag_vqa.settings_schema import Settings
-    from rag_vqa.types import Passage
 
-PREVIEW_DOCUMENTS = 3
+MOST_SURVEY_LINES, LONGEST_SURVEY_LINE = 16, 240  # of a dry run
 COMMIT_BATCHES = 8  # batches of a commit: sorting them by length leaves little padding
-ESTIMATE_FROM_DOCUMENTS = 1_000  # a shorter build takes no longer than its estimate
-PROBE_DOCUMENTS = 32  # encoded for an estimate
-_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 @dataclass(frozen=True)
@@ -112,12 +109,18 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class PreparedBuild:
-    """A build whose options are checked and whose source is surveyed; no model is loaded yet."""
+    """A build whose options are checked and whose source is surveyed; no model is loaded yet.
+
+    Attributes:
+        shown: names of metadata for the knowledge base to remember; None: as they are.
+    """
 
     reader: SourceReader
     settings: Settings
     retriever: ModelRevision
     built_with: BuiltWith
+    found: SourceStatistics
+    shown: ShownNames | None
 
 
 def build_knowledge_base(
@@ -141,6 +144,7 @@ def build_knowledge_base(
     with KnowledgeBase.create(
         options.out, encoder, exist_ok=True, split=options.split, keep_tokens=options.keep_tokens
     ) as kb:
+        remember_shown(kb, prepared.shown)
         return add_records(kb, prepared.reader, options.out, prepared.settings, reporter)
 
 
@@ -156,18 +160,9 @@ def add_documents(
     settings = settings or load_settings()
     reader = SourceReader(options.source)
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
-        report_survey(reader, options.out, reporter)
+        found = report_survey(reader, options.out, reporter)
+        remember_shown(kb, choose_shown(reader, found, settings, kb, reporter))
         return add_records(kb, reader, options.out, settings, reporter)
-
-
-def preview_build(
-    options: BuildOptions, settings: Settings | None = None, reporter: Reporter = LOG
-) -> list[str]:
-    """Lines that show the first documents as they would be encoded and read; builds nothing."""
-    prepared = prepare_build(options, settings, reporter, dry_run=True)
-    encoder = models.load_encoder(prepared.settings, *prepared.retriever, prepared.built_with)
-    records = islice(prepared.reader, PREVIEW_DOCUMENTS)
-    return list(preview_documents(records, encoder, options.split or "window"))
 
 
 def prepare_build(
@@ -195,9 +190,12 @@ def prepare_build(
     retriever, built_with = models.choose_retriever(
         settings, options.out, reporter, split=options.split, keep_tokens=options.keep_tokens
     )
-    report_survey(reader, None if dry_run else options.out, reporter)
+    most = MOST_SURVEY_LINES if dry_run else None
+    found = report_survey(reader, None if dry_run else options.out, reporter, most)
+    with open_existing(options.out) as kb:
+        shown = choose_shown(reader, found, settings, kb, reporter)
     models.check_models([retriever], settings, reporter, yes=options.yes, built_with=built_with)
-    return PreparedBuild(reader, settings, retriever, built_with)
+    return PreparedBuild(reader, settings, retriever, built_with, found, shown)
 
 
 def check_output_folder(path: Path) -> None:
@@ -216,14 +214,21 @@ def check_output_folder(path: Path) -> None:
         raise UsageError(f"--out {path}: the folder holds other files. Give another name.")
 
 
-def report_survey(reader: SourceReader, out: Path | None, reporter: Reporter) -> None:
-    """Survey the source, and report what it holds before any model loads."""
+def report_survey(
+    reader: SourceReader, out: Path | None, reporter: Reporter, most: int | None = None
+) -> SourceStatistics:
+    """Survey the source, and report what it holds before any model loads.
+
+    Args:
+        most: lines to report, each shortened; None: all, and whole ones.
+    """
     found = reader.survey()
-    for line in describe_source(reader.source, found, out):
-        reporter.note(line)
+    for line in islice(describe_source(reader.source, found, out), most):
+        reporter.note(line if most is None else shorten_line(line, LONGEST_SURVEY_LINE))
     shard = reader.shard
     if shard.count > 1:
         reporter.note(f"shard {shard.number} of {shard.count}: {reader.total:,} documents")
+    return found
 
 
 def add_records(
@@ -305,77 +310,3 @@ def write_refused(
     table = io.StringIO(newline="")
     csv.writer(table).writerows([("document", "image", "reason"), *missing_images])
     atomic.write_file(out / MISSING_IMAGES_FILE, table.getvalue())
-
-
-def estimate_build(
-    reader: SourceReader, encoder: TokenEncoder, split: str, keep_tokens: bool
-) -> str | None:
-    """One line: how many passages, how much disk, memory and time; None for a short build.
-
-    Encodes the first documents to find out.
-    """
-    import warnings
-
-    from rag_vqa.retriever.index.rows import code_dtype
-
-    if reader.total < ESTIMATE_FROM_DOCUMENTS:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again when the documents are encoded
-        records = islice(reader, PROBE_DOCUMENTS)
-        passages = [passage for each in records for passage in passages_of(each, encoder, split)]
-        encoder.encode_passages(passages)  # the first time allocates, and chooses kernels
-        start = time.monotonic()
-        encoder.encode_passages(passages)
-    seconds = (time.monotonic() - start) / max(1, len(passages))
-    count = reader.total * len(passages) // PROBE_DOCUMENTS
-    row = code_dtype(encoder.K, encoder.D).itemsize + 2 * encoder.K * encoder.D * keep_tokens
-    return (
-        f"about {count:,} passages · {count * row / 1e9:.1f} GB of tokens · "
-        f"{_peak_memory() / 1e9:.1f} GB of memory · {format_time_needed(count * seconds)} "
-        f"at {1 / seconds:.0f}/s"
-    )
-
-
-def _peak_memory() -> float:
-    """The most memory that this process has used so far, in bytes."""
-    import resource
-
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT)
-
-
-def passages_of(record: Record, encoder: TokenEncoder, split: str) -> list[Passage]:
-    """The passages that would be encoded of a record; none if the record would be refused."""
-    from rag_vqa.retriever import passages
-
-    try:
-        if split == "none":
-            return [passages.whole_document_passage(record)]
-        return passages.split_document(record, encoder.count_tokens, encoder.window)
-    except BadInput:
-        return []
-
-
-def preview_documents(
-    records: Iterable[Record], encoder: TokenEncoder, split: str
-) -> Iterator[str]:
-    """Lines that show each record as a reader would read it, and as it would be encoded."""
-    for record in records:
-        yield f"{one_line(record.id)}"
-        yield f"  read:    {_shorten(' · '.join(x for x in (record.title, record.section) if x))}"
-        yield f"           {_shorten(record.text) or '(no text)'}"
-        for name, value in record.metadata.items():
-            listed = value if isinstance(value, tuple) else (value,)
-            yield f"           {one_line(name)} = {one_line(', '.join(map(str, listed)))}"
-        passages = passages_of(record, encoder, split)
-        if not passages:
-            yield "  refused: it has neither text nor image"
-        for passage in passages:
-            tokens = encoder.count_tokens(passage.text)
-            image = f" + {one_line(str(passage.image))}" if passage.image is not None else ""
-            yield f"  encoded: {_shorten(passage.text)} [{tokens} tokens]{image}"
-
-
-def _shorten(text: str, length: int = 160) -> str:
-    line = one_line(escape_invisible(text))
-    return line if len(line) <= length else f"{line[: length - 1]}…"

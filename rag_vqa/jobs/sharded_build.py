@@ -49,6 +49,7 @@ from rag_vqa.jobs.document_source import (
 )
 from rag_vqa.jobs.download_consent import ModelRevision
 from rag_vqa.jobs.local_processes import SharedProgress, exit_of, run_processes
+from rag_vqa.jobs.shown_choice import remember_shown
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 from rag_vqa.storage import atomic
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.ingest_batch import UnusableImage
     from rag_vqa.retriever.knowledge_base import AddReport
     from rag_vqa.retriever.modeling.encoder import Encoder
+    from rag_vqa.retriever.shown_metadata import ShownNames
     from rag_vqa.settings_schema import Settings
 
 RECORD_FILE = "begun.json"
@@ -70,6 +72,7 @@ class ShardedBuild:
     Attributes:
         total: number of documents of the source.
         count: number of shards.
+        shown: names of metadata for the knowledge base to remember; None: none.
     """
 
     source: SourceOptions
@@ -80,6 +83,7 @@ class ShardedBuild:
     keep_tokens: bool | None
     total: int
     count: int
+    shown: ShownNames | None = None
 
     @classmethod
     def from_prepared(
@@ -95,6 +99,7 @@ class ShardedBuild:
             options.keep_tokens,
             prepared.reader.total,
             count,
+            prepared.shown,
         )
 
     @property
@@ -204,6 +209,7 @@ class ShardedBuild:
         rejected, missing_images = read_refused(paths)
         report.missing_images += missing_images
         with models.open_knowledge_base(self.out) as kb:
+            remember_shown(kb, self.shown)
             merged = finish_build(kb, self.out, rejected, report, reporter)
         # Renamed first: half of the shards could be taken for a build to resume.
         self.folder.rename(self._removed_folder)

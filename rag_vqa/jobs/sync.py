@@ -19,6 +19,7 @@ from rag_vqa.jobs.build import (
     write_refused,
 )
 from rag_vqa.jobs.document_source import MISSING_IMAGES_FILE, SourceOptions, SourceReader
+from rag_vqa.jobs.shown_choice import choose_shown, remember_shown
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 
@@ -87,7 +88,10 @@ def sync_knowledge_base(
     settings = settings or load_settings()
     reader = SourceReader(options.source)
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
-        report_survey(reader, None if options.dry_run else options.out, reporter)
+        found = report_survey(reader, None if options.dry_run else options.out, reporter)
+        shown = choose_shown(reader, found, settings, kb, reporter)
+        if not options.dry_run:
+            remember_shown(kb, shown)
         try:
             with reporter.progress("compare", reader.total) as advance:
                 report = kb.sync(

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from rag_vqa.errors import UsageError
 from rag_vqa.jobs.document_source import Shard
@@ -39,16 +40,58 @@ def test_csv_by_columns(cli, table, tmp_path) -> None:
     assert (found["id"], found["title"], found["metadata"]) == ("A1", "Vase", {"year": 1780})
 
 
-def test_a_dry_run_shows_three_documents_and_builds_nothing(cli, table, tmp_path) -> None:
+def test_a_dry_run_shows_the_first_documents_and_builds_nothing(cli, table, tmp_path) -> None:
     out = tmp_path / "m.kb"
     done = cli("kb", "build", table, "--out", out, *MAPPED, "--dry-run")
     assert done.code == 0 and not out.exists()
-    assert done.out.count("\n  encoded: ") == 3 and "A4" not in done.out
-    assert (
-        "A1\n  read:    Vase\n           A blue vase, with cranes.\n           year = 1780"
-        in done.out
-    )
-    assert "encoded: Vase A blue vase, with cranes. [8 tokens]" in done.out
+    assert done.out.splitlines()[:5] == [
+        "fields: id ← inv_no · text ← description · title",
+        "A1 · Vase",
+        "  text: A blue vase, with cranes.",
+        "  metadata: year=1780",
+        "  passage 0 · 8 tokens: Vase A blue vase, with cranes.",
+    ]
+
+
+def test_a_dry_run_prints_at_most_40_lines(cli, tmp_path) -> None:
+    wide = {f"column {n}": [{"nested": n}, "word", 7][n % 3] for n in range(90)}
+    rows = [
+        {
+            "id": f"d{n}",
+            "title": "T" * 300,
+            "text": "слово и ещё " * 900,
+            "image": f"none{n}.png",
+            **wide,
+        }
+        for n in range(20)
+    ]
+    source = jsonl(tmp_path / "docs.jsonl", [*rows, rows[0], {}, {"id": 7.5, "text": ["x", {}]}])
+    out = tmp_path / "m.kb"
+    done = cli("kb", "build", source, "--out", out, "--text", "{title} {text}", "--dry-run")
+    lines = done.out.splitlines()
+    assert done.code == 0 and not out.exists()
+    assert 15 <= len(lines) + len(done.err.splitlines()) <= 40
+    assert max(map(len, lines)) < 80 and max(map(len, done.err.splitlines())) <= 240
+    for named in (
+        "refused: line 22: the id is missing",
+        "missing picture: ",
+        "text ← {title} {text}",
+        "d0 · TTT",
+        "a picture that cannot be read (none0.png: ",
+        "more passages",
+    ):
+        assert named in done.out
+    assert "20 documents repeat" not in done.err and "shown to readers: column 1" in done.err
+
+
+def test_a_dry_run_describes_pictures_and_what_would_be_refused(cli, tmp_path) -> None:
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "p.png")
+    rows = [{"id": "a", "text": "Alpha.", "image": "p.png"}, {"id": "b", "title": "Nothing"}]
+    source = jsonl(tmp_path / "docs.jsonl", rows)
+    done = cli("kb", "build", source, "--out", tmp_path / "m.kb", "--dry-run")
+    assert "passage 0 · 3 tokens · picture " in done.out and ", 8 × 6, 0 kB: Alpha." in done.out
+    assert "b · Nothing\n  no text\n  refused: it has neither text nor image" in done.out
+    assert "\x1b" not in done.out
 
 
 def test_a_column_that_is_not_there(cli, table, tmp_path, loads) -> None:

@@ -1,7 +1,9 @@
 """Templates: every field present gives the text as typed; absent fields take their words along."""
 
+import datetime
 import itertools
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -165,3 +167,21 @@ def test_what_stands_in_a_value_is_left_as_it_is() -> None:
     row = {"Title": "Who is it?", "Description": "A  vase {of} ().\n\n\n- by  in ."}
     assert template.fill(row) == "Who is it? A  vase {of} ().\n\n\n- by  in ."
     assert template.fill({"Title": "Inc.", "Description": "\U000f0000"}) == "Inc. \U000f0000"
+
+
+def test_values_of_other_libraries_are_written_as_in_a_csv() -> None:
+    import numpy as np
+    import pandas as pd
+
+    template = TextTemplate.parse("{a}; {b}; {c}; {d}", ["a", "b", "c", "d"])
+    day = datetime.datetime(1998, 5, 1, 6, 45)
+    row = {"a": np.float64(1650.0), "b": pd.Timestamp(day), "c": Decimal("12.50"), "d": np.bool_(1)}
+    assert template.fill(row) == "1650; 1998-05-01T06:45:00; 12.50; true"
+    row = {"a": pd.NA, "b": pd.NaT, "c": float("nan"), "d": np.array(["oil", "canvas"])}
+    assert template.fill(row) == "oil, canvas"
+    assert template.fill({"a": "['oil', 'canvas']", "b": {"x": 1}, "c": b"x"}) == "oil, canvas"
+
+
+def test_rows_of_json_may_spell_names_in_other_capitals() -> None:
+    template = TextTemplate.parse("{Title} by {Artist}", ["Title", "Artist"])
+    assert template.fill({"title": "Vase", "ARTIST ": "Li"}) == "Vase by Li"

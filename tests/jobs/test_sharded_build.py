@@ -20,6 +20,7 @@ from rag_vqa.jobs import ray_cluster
 from rag_vqa.jobs.document_source import SourceOptions
 from rag_vqa.jobs.sharded_build import ShardedBuild
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
+from rag_vqa.retriever.shown_metadata import ShownNames
 from rag_vqa.settings_schema import Settings
 
 
@@ -220,3 +221,11 @@ def test_a_part_that_fails_is_named(
     said = capfd.readouterr().err
     assert "Shard 2 of 2 ended with exit code" in said and "shard 2 on cpu: " in said
     assert not out.exists()
+
+
+def test_merged_parts_remember_what_to_show(tmp_path, parts) -> None:
+    source = lines(tmp_path / "docs.jsonl", ["d0", "d1"])
+    made = parts(source, build=(1, 2), shown=ShownNames(("artist",), are_chosen=True))
+    made.merge()
+    with KnowledgeBase.open(made.out) as kb:
+        assert kb.stats().shown == ("artist",)
