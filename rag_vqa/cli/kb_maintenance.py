@@ -16,7 +16,7 @@ from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, UsageError
-from rag_vqa.formatting import one_line
+from rag_vqa.formatting import escape_invisible, one_line
 from rag_vqa.jobs import document_source
 from rag_vqa.serialization import document_json
 

@@ -1,7 +1,8 @@
 """Short texts: which metadata of a source are short texts, such as an artist or a licence.
 
 Knows metadata of records, and looks at the first ones only. Does not know what is shown to whom
-(jobs/shown_choice.py). Apart because a survey of a source should not grow with what others ask.
+(jobs/shown_choice.py).
+Apart because it is about showing, and the survey of a source is not.
 """
 
 from __future__ import annotations

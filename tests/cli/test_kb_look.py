@@ -109,7 +109,7 @@ def test_show_names_the_picture_of_a_passage(cli, birds, encoder, tmp_path) -> N
     out = cli("kb", "show", birds, "pictured").out
     assert f"passage 0 · picture {kept.name[:8]}, 8 × 6, 0 kB" in out
     kept.write_bytes(b"no picture")
-    assert "which cannot be read" in cli("kb", "show", birds, "pictured").out
+    assert "a picture that cannot be read" in cli("kb", "show", birds, "pictured").out
 
 
 @pytest.fixture
