@@ -36,6 +36,7 @@ class Section:
         page: page or slide on which it begins, from 1.
         anchor: what follows `#` in a link to it, such as "page=12".
         name: identifies a section without headings, such as "page-12".
+        remark: what its reader had to do to it, in words that sections share.
     """
 
     headings: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class Section:
     page: int | None = None
     anchor: str = ""
     name: str = ""
+    remark: str = ""
 
 
 @dataclass(slots=True)

@@ -133,6 +133,7 @@ def _parse(request: dict[str, Any], answers: IO[bytes]) -> None:
         fields = {
             "headings": section.headings, "text": section.text, "images": names,
             "page": section.page, "anchor": section.anchor, "name": section.name,
+            "remark": section.remark,
         }  # fmt: skip
         write_frame(answers, fields, blobs)
     write_frame(answers, {"end": True}, [])

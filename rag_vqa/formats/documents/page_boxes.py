@@ -15,6 +15,7 @@ from typing import Final
 COLUMN_ROWS: Final = 3  # a column of running text has so many lines
 _COLUMN_CHARACTERS: Final = 22  # on an average line: shorter ones are cells of a table
 _SPACE: Final = 0.13  # of a line's height: a narrower gap is none between words
+RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _RIGHT_TO_LEFT: Final = (("\u0590", "\u08ff"), ("\ufb1d", "\ufdff"), ("\ufe70", "\ufefc"))
 
 
@@ -114,7 +115,11 @@ def join_runs(runs: Sequence[Run]) -> str:
             gap = max(run.left - before.right, before.left - run.right)
             touching = gap < _SPACE * min(run.height, before.height)
             text += "" if touching or text.endswith(" ") or run.text.startswith(" ") else " "
-        text += run.text
+            is_small = run.height < 0.85 * before.height
+            is_raised = is_small and touching and run.bottom > before.bottom + 0.2 * before.height
+            text += run.text.translate(RAISED) if is_raised and run.text.isdecimal() else run.text
+        else:
+            text = run.text
         before = run
     return text.strip()
 

@@ -151,7 +151,8 @@ def _find_gutter(boxes: Sequence[Box]) -> Gap | None:
     if len(boxes) < 2 * COLUMN_ROWS:
         return None
     best, found = 0.0, None
-    for gap in find_gaps(boxes, max(5.0, 0.6 * line_height(boxes)), _CROSSING):
+    runs = [box for box in boxes if isinstance(box, Run)]
+    for gap in find_gaps(runs, max(5.0, 0.6 * line_height(boxes)), _CROSSING):
         left = [box for box in boxes if box.right <= gap[0] + 1]
         right = [box for box in boxes if box.left >= gap[1] - 1]
         if not left or not right or not (is_column(left) and is_column(right)):

@@ -10,11 +10,14 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from rag_vqa import images
 from rag_vqa.formats.documents.page_boxes import Box
 from rag_vqa.formats.documents.pdf_text import Place, turn_box
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PAGE_PIXELS: Final = 1_400  # of the longer side of a page that is kept as a picture
 PICTURE_PIXELS: Final = 1_600  # of the longer side of a picture on a page
@@ -92,7 +95,10 @@ def render_page(page: Any) -> bytes | None:
         return None
     scale = min(PAGE_PIXELS / max(width, height), _PIXELS_PER_POINT[1])
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return _render(page, size, (0, 0), size, 0)
+    image = _render(page, size, (0, 0), size)
+    if image is None or len(image.getcolors(2) or (0, 0)) < 2:
+        return None
+    return images.encode(image, images.choose_format(image))
 
 
 def render_picture(page: Any, picture: Box, scale: float, quarter: int) -> bytes | None:
@@ -102,6 +108,7 @@ def render_picture(page: Any, picture: Box, scale: float, quarter: int) -> bytes
         quarter: turns, clockwise, that make the page upright.
     """
     import pypdfium2.raw as pdfium
+    from PIL import Image
 
     width, height = pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page)
     scale = min(scale, PICTURE_PIXELS / max(picture.width, picture.height, 1.0))
@@ -119,7 +126,14 @@ def render_picture(page: Any, picture: Box, scale: float, quarter: int) -> bytes
     size = min(whole[0], max(x0, x1)) - left, min(whole[1], max(y0, y1)) - top
     if min(size) < 2:
         return None
-    return _render(page, whole, (left, top), size, quarter - pdfium.FPDFPage_GetRotation(page))
+    image = _render(page, whole, (left, top), size)
+    if image is None:
+        return None
+    turns = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180,
+             3: Image.Transpose.ROTATE_90}  # fmt: skip
+    turn = (quarter - pdfium.FPDFPage_GetRotation(page)) % 4
+    image = image.transpose(turns[turn]) if turn else image
+    return images.encode(image, images.choose_format(image))
 
 
 def find_figures(strokes: list[Box], tables: list[Box], area: Box) -> list[Picture]:
@@ -146,9 +160,9 @@ def find_figures(strokes: list[Box], tables: list[Box], area: Box) -> list[Pictu
 
 
 def _render(
-    page: Any, whole: tuple[int, int], start: tuple[int, int], size: tuple[int, int], quarter: int
-) -> bytes | None:
-    """A window of a page that is drawn `whole` pixels large, turned clockwise by quarters."""
+    page: Any, whole: tuple[int, int], start: tuple[int, int], size: tuple[int, int]
+) -> Image.Image | None:
+    """A window of a page that is drawn `whole` pixels large; None if there is no memory."""
     import pypdfium2.raw as pdfium
     from PIL import Image
 
@@ -164,13 +178,7 @@ def _render(
         pixels = ctypes.string_at(pdfium.FPDFBitmap_GetBuffer(bitmap), stride * height)
     finally:
         pdfium.FPDFBitmap_Destroy(bitmap)
-    image = Image.frombuffer("RGB", size, pixels, "raw", "BGRX", stride, 1)
-    if all(low == high for low, high in image.getextrema()):
-        return None
-    turns: dict[int, Literal[2, 3, 4]] = {1: 4, 2: 3, 3: 2}  # Image.Transpose.ROTATE_…
-    if quarter % 4:
-        image = image.transpose(Image.Transpose(turns[quarter % 4]))
-    return images.encode(image, images.choose_format(image))
+    return Image.frombuffer("RGB", size, pixels, "raw", "BGRX", stride, 1)
 
 
 def _read_object(
@@ -354,5 +362,3 @@ def _multiply(one: Matrix, other: Matrix | None) -> Matrix:
 def _apply(matrix: Matrix, x: float, y: float) -> tuple[float, float]:
     a, b, c, d, e, f = matrix
     return a * x + c * y + e, b * x + d * y + f
-
-

@@ -39,11 +39,13 @@ class TaggedBlock:
     Attributes:
         cells: tags by cell; a block that is no row of a table has one.
         level: of a heading, from 1.
+        table: number of the table that a row belongs to, from 1.
     """
 
     cells: list[list[int]] = field(default_factory=lambda: [[]])
     level: int | None = None
     is_row: bool = False
+    table: int = 0
     is_item: bool = False
     is_contents: bool = False
 
@@ -104,15 +106,14 @@ def order_by_tags(runs: Sequence[Run], blocks: Sequence[TaggedBlock]) -> list[Ro
         if block.is_row:
             text = format_row([_join_lines(cell) for cell in cells])
             size = max(run.height for run in found)
-            rows.append(Row(*surround(found), text=text, size=size, is_table=True))
+            row = Row(*surround(found), text=text, size=size, is_table=True, block=-block.table)
+            rows.append(row)
         else:
             lines = _lines(found)
             rows += lines
             for row in lines:
-                row.level = block.level
+                row.level, row.block = block.level, number + 1
             lines[0].starts = True
-        for row in rows:
-            row.block = row.block or number + 1
     return rows
 
 
@@ -121,7 +122,7 @@ class _TreeReader:
 
     def __init__(self) -> None:
         self.blocks: list[TaggedBlock] = []
-        self._elements = 0
+        self._elements = self._tables = 0
 
     def read(
         self, element: Any, depth: int, block: TaggedBlock | None, row: TaggedBlock | None
@@ -139,8 +140,9 @@ class _TreeReader:
             return
         kind = _text_of(pdfium.FPDF_StructElement_GetType, element)
         heading = _HEADING.fullmatch(kind)
+        self._tables += kind == "Table"
         if kind == "TR":
-            block = row = self._begin(TaggedBlock([], is_row=True))
+            block = row = self._begin(TaggedBlock([], is_row=True, table=self._tables))
         elif row is not None:
             block = row
             if kind in _CELLS:
@@ -176,9 +178,7 @@ def _lines(runs: Sequence[Run]) -> list[Row]:
 
 
 def _text_rows(boxes: Sequence[Box]) -> list[Row]:
-    return [
-        text_row([run for run in line if isinstance(run, Run)]) for line in group_lines(boxes)
-    ]
+    return [text_row([run for run in line if isinstance(run, Run)]) for line in group_lines(boxes)]
 
 
 def _join_lines(runs: Sequence[Run]) -> str:

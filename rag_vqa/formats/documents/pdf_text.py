@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from rag_vqa.formats.documents.page_boxes import Box, Run
+from rag_vqa.formats.documents.page_boxes import RAISED, Box, Run
 
 MAX_CHARACTERS: Final = 200_000  # of a page: a newspaper page has 40,000
 LINE_END_HYPHEN: Final = "\u00ad"  # of a word that goes on in the next line
@@ -24,7 +24,6 @@ _SLANT: Final = 0.1  # quarters: what is more slanted is a stamp across the page
 _LOOK_AT: Final = 4  # each fourth character tells whether the font is readable
 _MOST_UNKNOWN: Final = 0.3  # of the characters: more, and the text is no text
 _BULLETS: Final = str.maketrans("\uf0b7\uf0a7\uf0d8\uf0fc\uf076", "•▪➢✓❖")
-_RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LIGATURES: Final = (("\ufb00", "\ufb06"), ("\ufb50", "\ufdff"), ("\ufe70", "\ufefc"))
 
 Place: TypeAlias = tuple[float, float, float, float]  # left, bottom, right, top
@@ -145,7 +144,7 @@ class _RunBuilder:
         place = turn_box(box, self._quarter) if self._quarter else box
         run = self._run
         if run is None or tag != run.tag or not self._goes_on(place):
-            turns = self._angle_of(index) / (math.pi / 2)
+            turns = -self._angle_of(index) / (math.pi / 2)  # PDFium counts clockwise
             self._quarter = round(turns) % 4 if abs(turns - round(turns)) < _SLANT else None
             place = turn_box(box, self._quarter or 0)
             run = self._run = Run(*place, "", tag)
@@ -186,4 +185,4 @@ def _character(code: int, run: Run, bottom: float, top: float) -> str:
         return ""
     text = clean_text(chr(code))
     is_small = top - bottom < 0.85 * run.height and bottom > run.bottom + 0.2 * run.height
-    return text.translate(_RAISED) if is_small and run.text and text.isdecimal() else text
+    return text.translate(RAISED) if is_small and run.text and text.isdecimal() else text

@@ -1,0 +1,210 @@
+"""PDF: a document, its title and its pages, one after the other.
+
+Knows documents, and pages without text, which are kept as pictures. Does not know how a page is
+read (pdf_page.py), nor how pages become sections (pdf_sections.py). Pages are read one at a time,
+with two neighbours on each side, so that memory does not grow with the document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from rag_vqa.errors import BadInput
+from rag_vqa.formats.document_reader import DocumentReader, register_reader
+from rag_vqa.formats.documents.isolated_child import PageLog
+from rag_vqa.formats.documents.isolation import parse_apart
+from rag_vqa.formats.documents.pdf_outline import read_outline
+from rag_vqa.formats.documents.pdf_page import PdfPage, read_page
+from rag_vqa.formats.documents.pdf_sections import SectionAssembler, large_title
+from rag_vqa.formats.documents.pdf_text import clean_text
+from rag_vqa.formats.documents.running_lines import (
+    NEIGHBOURS,
+    find_running_pictures,
+    find_running_rows,
+)
+from rag_vqa.formats.sections import ParsedDocument, Section
+from rag_vqa.formatting import quote_value
+from rag_vqa.images import name_file_format
+
+MAX_FILE_BYTES: Final = 2 * 2**30
+MAX_PAGES: Final = 5_000
+_MOST_DAMAGED: Final = 20  # pages in a row: the others are not tried
+_ERRORS: Final = {  # by PDFium's number
+    4: "it is encrypted with a password: save it without one.",
+    5: "it is encrypted in a way that cannot be read: save it without encryption.",
+}
+_DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?")
+_NO_TITLE = re.compile(
+    r"(?:untitled|unbenannt|sans titre|sin título|document|dokument|slide|presentation|powerpoint)"
+    r"[\W\d]*(?:presentation)?|[\W\d]*|"
+    r".*\.(?:docx?|pptx?|xlsx?|indd|qxp|qxd|pmd|fm|tex|dvi|pdf|odt|rtf|cdr|ai|html?|tiff?|jpe?g)",
+    re.IGNORECASE,
+)
+_PREFIX = re.compile(r"microsoft (?:word|powerpoint|excel) - ", re.IGNORECASE)
+
+
+def parse_pdf(path: Path, pages: PageLog) -> ParsedDocument:
+    """The document in a PDF file.
+
+    Raises:
+        BadInput: it is damaged, encrypted, empty or over a limit.
+    """
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    _check_file(path)
+    with ExitStack() as stack:
+        try:
+            document = stack.enter_context(pypdfium2.PdfDocument(path))
+        except pypdfium2.PdfiumError as error:
+            reason = _ERRORS.get(pdfium.FPDF_GetLastError(), f"it is damaged ({error}).")
+            raise BadInput(reason) from error
+        count = len(document)
+        if not count:
+            raise BadInput("it is damaged: it has no pages.")
+        if document.get_formtype():
+            document.init_forms()
+        reader = _PageReader(document, pages, min(count, MAX_PAGES))
+        first = reader.read(1)
+        outline_title, marks = read_outline(document.raw, count)
+        title = _title(document) or outline_title
+        if not title and isinstance(first, PdfPage):
+            title = large_title(first)
+        assembler = SectionAssembler(title, marks)
+        sections = _sections(reader, first, assembler, count, stack.pop_all())
+    return ParsedDocument(sections, title, _metadata(document))
+
+
+class _PageReader:
+    """Reads the pages of a document; those that killed an earlier process are skipped."""
+
+    def __init__(self, document: Any, log: PageLog, count: int) -> None:
+        import pypdfium2.raw as pdfium
+
+        self._document, self._log, self.count = document.raw, log, count
+        self._form = document.formenv.raw if document.formenv else None
+        self._tagged = bool(pdfium.FPDFCatalog_IsTagged(document.raw))
+
+    def read(self, number: int) -> PdfPage | BadInput | None:
+        """A page, from 1; the reason why it cannot be read, or None if it is to be skipped."""
+        if not self._log.begin(number):
+            return None
+        try:
+            return read_page(self._document, number, self._form, self._tagged)
+        except BadInput as error:
+            return error
+
+    def resume(self, number: int) -> None:
+        """Report that the pictures of a page are drawn now."""
+        self._log.begin(number)
+
+
+def _sections(
+    reader: _PageReader,
+    first: PdfPage | BadInput | None,
+    assembler: SectionAssembler,
+    count: int,
+    opened: ExitStack,
+) -> Iterator[Section | BadInput]:
+    """The sections of a document; each page is closed when it is done."""
+    window: deque[PdfPage | BadInput | None] = deque([first])
+    damaged = 0
+    with opened:
+        for number in range(1, reader.count + 1):
+            while len(window) <= min(number - 1, NEIGHBOURS) + NEIGHBOURS:
+                following = number - min(number - 1, NEIGHBOURS) + len(window)
+                if following > reader.count:
+                    break
+                window.append(reader.read(following))
+            at = min(number - 1, NEIGHBOURS)
+            page = window[at]
+            damaged = damaged + 1 if isinstance(page, BadInput) else 0
+            if damaged > _MOST_DAMAGED:
+                yield BadInput(f"the pages from {number} to {count:,} cannot be read: {page}")
+                break
+            if isinstance(page, BadInput):
+                yield page
+            elif page is not None:
+                reader.resume(number)
+                neighbours = [other for other in window if isinstance(other, PdfPage)]
+                _drop_running_lines(page, [each for each in neighbours if each is not page])
+                yield from assembler.add_page(page)
+            if at == NEIGHBOURS:
+                _close(window.popleft())
+        while window:
+            _close(window.popleft())
+        yield from assembler.finish()
+        if count > reader.count and damaged <= _MOST_DAMAGED:
+            yield BadInput(
+                f"the pages from {reader.count + 1:,} to {count:,} were left out: a PDF may have "
+                f"{MAX_PAGES:,} pages. Divide it."
+            )
+
+
+def _drop_running_lines(page: PdfPage, neighbours: Sequence[PdfPage]) -> None:
+    """Mark what neighbouring pages have as well; their rows stay for the comparison."""
+    rows = find_running_rows(page, neighbours)
+    pictures = find_running_pictures(page, neighbours)
+    page.kept = [
+        row
+        for number, row in enumerate(page.rows)
+        if number not in rows and (row.image is None or row.image not in pictures)
+    ]
+
+
+def _close(page: PdfPage | BadInput | None) -> None:
+    if isinstance(page, PdfPage):
+        page.close()
+
+
+def _check_file(path: Path) -> None:
+    """
+    Raises:
+        BadInput: the file is over the limit, empty, or another kind of file.
+    """
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise BadInput(f"the file is over {MAX_FILE_BYTES // 2**30} GB: divide it.")
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head.strip(b"\0"):
+        raise BadInput("the file is empty.")
+    if b"%PDF" not in head:
+        if head.startswith(b"version https://git-lfs"):
+            raise BadInput("it is a Git LFS pointer, not a PDF: fetch it with `git lfs pull`.")
+        found = name_file_format(head) or f"a file that begins with {quote_value(head[:8])}"
+        raise BadInput(f"it is {found}, not a PDF.")
+
+
+def _title(document: Any) -> str:
+    """The title in the file's properties, unless a program put its own words there."""
+    title = _PREFIX.sub("", clean_text(" ".join(document.get_metadata_value("Title").split())))
+    return "" if _NO_TITLE.fullmatch(title) or len(title) < 3 else title[:400]
+
+
+def _metadata(document: Any) -> dict[str, str]:
+    import pypdfium2.raw as pdfium
+
+    buffer = (pdfium.FPDF_WCHAR * 64)()
+    length = pdfium.FPDFCatalog_GetLanguage(document.raw, buffer, 128)
+    language = bytes(buffer)[: max(0, min(length, 128) - 2)].decode("utf-16-le", "replace")
+    dates = (_DATE.match(document.get_metadata_value(name)) for name in ("ModDate", "CreationDate"))
+    date = next(("-".join(part for part in found.groups() if part) for found in dates if found), "")
+    author = clean_text(" ".join(document.get_metadata_value("Author").split()))
+    found = {"author": author, "date": date, "language": clean_text(language).strip("\0 ")}
+    return {name: value for name, value in found.items() if value}
+
+
+register_reader(
+    DocumentReader(
+        name="pdf",
+        suffixes=(".pdf",),
+        parse=lambda path: parse_apart(parse_pdf, path),
+        modules=("pypdfium2",),
+    )
+)
