@@ -96,14 +96,14 @@ def _separator(before: Row, row: Row, ends: dict[int, tuple[float, float]], text
         is_next = before.is_table and row.is_table and before.block == row.block
         return "\n" if is_next else "\n\n"
     if _LIST_MARK.match(row.text):
-        return "\n" if _near(before, row) else "\n\n"
+        return "\n" if _are_near(before, row) else "\n\n"
     if row.starts or before.level is not None or row.level is not None:
         return "\n\n" if row.block != before.block or row.starts else " "
     if before.block != row.block:
         goes_on = row.text[:1].islower() and not _SENTENCE_END.search(text)
         return " " if goes_on and abs(row.size - before.size) < 0.1 * row.size else "\n\n"
     height = max(row.size, 1.0)
-    if abs(row.size - before.size) > 0.15 * height or not _near(before, row):
+    if abs(row.size - before.size) > 0.15 * height or not _are_near(before, row):
         return "\n\n"
     if text.endswith(_HYPHENS):
         return " "
@@ -116,7 +116,7 @@ def _separator(before: Row, row: Row, ends: dict[int, tuple[float, float]], text
     return "\n" if is_short and not row.text[:1].islower() else " "
 
 
-def _near(before: Row, row: Row) -> bool:
+def _are_near(before: Row, row: Row) -> bool:
     """Whether two rows stand as close as lines of one paragraph."""
     return -1.5 * row.height < before.bottom - row.top < 0.65 * max(row.size, 1.0)
 

@@ -145,7 +145,7 @@ def find_figures(strokes: list[Box], tables: list[Box], area: Box) -> list[Pictu
         box, count = Box(stroke.left, stroke.bottom, stroke.right, stroke.top), 1
         apart = []
         for other, number in clusters:
-            if _near(box, other):
+            if _are_near(box, other):
                 box = _union(box, other)
                 count += number
             else:
@@ -306,7 +306,7 @@ def turn_place(box: Box, quarter: int) -> Place:
     return turn_box((box.left, box.bottom, box.right, box.top), quarter)
 
 
-def _near(one: Box, other: Box) -> bool:
+def _are_near(one: Box, other: Box) -> bool:
     return (
         one.left - 6 <= other.right and other.left - 6 <= one.right
         and one.bottom - 6 <= other.top and other.bottom - 6 <= one.top

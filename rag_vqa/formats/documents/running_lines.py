@@ -45,7 +45,7 @@ class PageOfRows(Protocol):
 
 def find_running_rows(page: PageOfRows, neighbours: Sequence[PageOfRows]) -> set[int]:
     """Numbers of the rows of a page that stand at the same place on most of its neighbours."""
-    needed = _needed(neighbours)
+    needed = _least_agreement(neighbours)
     if not needed:
         return set()
     others = [_margin_rows(other) for other in neighbours]
@@ -63,7 +63,7 @@ def find_running_rows(page: PageOfRows, neighbours: Sequence[PageOfRows]) -> set
 
 def find_running_pictures(page: PageOfRows, neighbours: Sequence[PageOfRows]) -> set[int]:
     """Numbers of the pictures of a page that its neighbours show at the same place."""
-    needed = _needed(neighbours)
+    needed = _least_agreement(neighbours)
     if not needed:
         return set()
     others = [{picture.key for picture in other.pictures if picture.key} for other in neighbours]
@@ -74,7 +74,7 @@ def find_running_pictures(page: PageOfRows, neighbours: Sequence[PageOfRows]) ->
     }
 
 
-def _needed(neighbours: Sequence[PageOfRows]) -> int:
+def _least_agreement(neighbours: Sequence[PageOfRows]) -> int:
     """How many neighbours must agree: with one neighbour that one, else two."""
     return min(2, len(neighbours))
 
