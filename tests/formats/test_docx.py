@@ -352,18 +352,11 @@ def test_the_strict_edition_and_macros(tmp_path) -> None:
     ]  # fmt: skip
 
 
-OLE = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600)
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "empty"), (bytes(5000), "empty"), (b"hello world", "begins with"),
-        (OLE, "Office 97 to 2003: open it and save it as a Word document"),
-        (OLE + "EncryptedPackage".encode("utf-16-le"), "encrypted with a password"),
-        (b"{\\rtf1 hello}", "RTF"), (b"%PDF-1.7", "PDF"), (b"<html><body>", "HTML page"),
-        (b"PK\x03\x04cut", "damaged or cut short"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"%PDF-1.7", "a PDF"), (b"PK\x03\x04cut", "damaged or cut short"),
     ],
 )  # fmt: skip
 def test_another_kind_of_file_is_named(tmp_path, content, reason) -> None:
@@ -380,7 +373,7 @@ def test_another_kind_of_file_is_named(tmp_path, content, reason) -> None:
 )  # fmt: skip
 def test_another_kind_of_zip_is_named(tmp_path, member, found) -> None:
     path = write_package(tmp_path / "a.docx", {member: b"<a/>"})
-    with pytest.raises(BadInput, match=f"it is {found}"):
+    with pytest.raises(BadInput, match=found):
         open_source(path)
 
 

@@ -406,8 +406,7 @@ def test_titles(tmp_path, title, expected) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "empty"), (bytes(3000), "empty"), (b"<!DOCTYPE html><html>404", "HTML, not a PDF"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"", "empty"), (bytes(3000), "empty"), (b"<!DOCTYPE html><html>404", "a web page"),
         (b"%PDF-1.7\nnothing more", "damaged"), (b"just text", "begins with"),
     ],
 )  # fmt: skip

@@ -17,17 +17,9 @@ from urllib.parse import unquote
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.archive import Archive, parse_xml
-from rag_vqa.formatting import quote_value
+from rag_vqa.formats.documents.foreign_files import describe_other_kind
 from rag_vqa.images import MAX_FILE_BYTES
 
-# What begins like this is another kind of file under the name of a package.
-_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_IMPOSTORS: Final = (
-    (re.compile(rb"\s*\{\\rtf"), "an RTF document"),
-    (re.compile(rb"%PDF"), "a PDF file"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer: fetch it with `git lfs pull`"),
-)
 _MAIN_PARTS: Final = {
     "word/": "a Word document", "ppt/": "a PowerPoint presentation", "xl/": "an Excel workbook",
     "content.xml": "an OpenDocument file", "index/document.iwa": "an Apple iWork file",
@@ -62,7 +54,10 @@ class OfficePackage:
             folder: in which its parts lie, such as "word/".
             what: its kind, for errors.
         """
-        _check_first_bytes(path, what)
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if not is_zip:
+            raise BadInput(describe_other_kind(path))
         self._archive = Archive(path)
         main = [each.target for each in self.relationships("").values()
                 if each.kind == "officeDocument"]  # fmt: skip
@@ -184,26 +179,3 @@ def descendants(element: Any, *names: str) -> Iterator[Any]:
     """All descendants of these names, in order."""
     wanted = frozenset(names)
     return (each for each in element.iter("{*}*") if tag_of(each) in wanted)
-
-
-def _check_first_bytes(path: Path, what: str) -> None:
-    """
-    Raises:
-        BadInput: it is of another kind, by its first bytes.
-    """
-    with path.open("rb") as file:
-        head = file.read(1024)
-        if head.startswith(_OLE):
-            file.seek(0)
-            beginning = file.read(2**20)
-    if not head.strip(b"\0"):
-        raise BadInput("the file is empty.")
-    if head.startswith(_OLE):
-        if "EncryptedPackage".encode("utf-16-le") in beginning:
-            raise BadInput("it is encrypted with a password: save it without one.")
-        raise BadInput(f"it is a file of Office 97 to 2003: open it and save it as {what}.")
-    for pattern, found in _IMPOSTORS:
-        if pattern.match(head):
-            raise BadInput(f"it is {found}, not {what}.")
-    if not head.startswith(b"PK"):
-        raise BadInput(f"it is not {what}: it begins with {quote_value(head[:8])}.")

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document_reader import DocumentReader, register_reader
+from rag_vqa.formats.documents.foreign_files import describe_other_kind
 from rag_vqa.formats.documents.isolated_child import PageLog
 from rag_vqa.formats.documents.isolation import parse_apart
 from rag_vqa.formats.documents.pdf_outline import read_outline
@@ -28,8 +29,6 @@ from rag_vqa.formats.documents.running_lines import (
     find_running_rows,
 )
 from rag_vqa.formats.sections import ParsedDocument, Section
-from rag_vqa.formatting import quote_value
-from rag_vqa.images import name_file_format
 
 MAX_FILE_BYTES: Final = 2 * 2**30
 MAX_PAGES: Final = 5_000
@@ -172,13 +171,8 @@ def _check_file(path: Path) -> None:
         raise BadInput(f"the file is over {MAX_FILE_BYTES // 2**30} GB: divide it.")
     with path.open("rb") as file:
         head = file.read(1024)
-    if not head.strip(b"\0"):
-        raise BadInput("the file is empty.")
     if b"%PDF" not in head:
-        if head.startswith(b"version https://git-lfs"):
-            raise BadInput("it is a Git LFS pointer, not a PDF: fetch it with `git lfs pull`.")
-        found = name_file_format(head) or f"a file that begins with {quote_value(head[:8])}"
-        raise BadInput(f"it is {found}, not a PDF.")
+        raise BadInput(describe_other_kind(path))
 
 
 def _title(document: Any) -> str:
