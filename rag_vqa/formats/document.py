@@ -61,11 +61,13 @@ class Record(Document):
         folder: the folder that its pictures must lie in, also after links are followed: open them
             with this root.
         left_out: metadata that could not be kept: name → reason.
+        remark: see `Item`.
     """
 
     line: int | None
     folder: Path
     left_out: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
 
 
 def parse_document(record: Mapping[str, Any]) -> Document:
@@ -90,7 +92,9 @@ def parse_document_with_losses(
     return Document(**fields), left_out
 
 
-def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> Record:
+def parse_record(
+    record: Mapping[str, Any], line: int | None, folder: Path, remark: str = ""
+) -> Record:
     """Parse a record of a file, with the names of FIELDS. Other names become metadata.
 
     Args:
@@ -103,7 +107,7 @@ def parse_record(record: Mapping[str, Any], line: int | None, folder: Path) -> R
     """
     fields, left_out = _document_fields(record)
     fields["images"] = tuple(_record_picture(source, folder) for source in fields["images"])
-    return Record(**fields, line=line, folder=folder, left_out=left_out)
+    return Record(**fields, line=line, folder=folder, left_out=left_out, remark=remark)
 
 
 def searchable_text(document: Document) -> str:
@@ -209,12 +213,14 @@ class Item:
         line: its line or row in its file; None if it is a file of its own.
         place: its file if there are several, or its key.
         unit: what `line` counts.
+        remark: what its format had to do to it; a survey counts equal ones.
     """
 
     line: int | None
     fields: Mapping[str, Any] | BadInput
     place: str = ""
     unit: str = "line"
+    remark: str = ""
 
     @property
     def location(self) -> str:
@@ -268,7 +274,7 @@ def read_records(
         try:
             if isinstance(item.fields, BadInput):
                 raise item.fields
-            record = parse_record(item.fields, item.line, folder)
+            record = parse_record(item.fields, item.line, folder, item.remark)
         except BadInput as error:
             if strict or on_reject is None:
                 raise BadInput(f"{path}, {item.location}: {error}") from error

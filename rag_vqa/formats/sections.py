@@ -140,7 +140,7 @@ class _WholeDocument:
             "images": [_image_source(image, self.folder) for image in section.images],
             "metadata": {**self.parsed.metadata, "file": self.place, **page},
         }
-        return Item(None, fields, quote_value(identity, 200))
+        return Item(None, fields, quote_value(identity, 200), remark=section.remark)
 
 
 def _image_source(image: bytes | str, folder: str) -> bytes | str:

@@ -54,6 +54,7 @@ class SourceStatistics:
         short_names: metadata of the first documents that are short texts, see ShortTexts;
             `metadata_names` are all of them.
         left_out: metadata that cannot be kept: (name, reason) → number of values.
+        remarks: what formats had to do to documents → number of documents.
         duplicates: documents whose id came before.
         characters: of all texts that are searched.
         longest: characters of the longest text, which belongs to `longest_id`.
@@ -77,6 +78,7 @@ class SourceStatistics:
     foreign: int
     foreign_ids: tuple[str, ...]
     left_out: Mapping[tuple[str, str], int]
+    remarks: Mapping[str, int]
     short_names: tuple[str, ...] = ()
     metadata_names: tuple[str, ...] = ()
 
@@ -108,6 +110,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
     hashes = array("q")
     empty = with_image = pictures = characters = longest = judged = 0
     left_out: Counter[tuple[str, str]] = Counter()
+    remarks: Counter[str] = Counter()
     longest_id = ""
     short = ShortTexts()
     counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
@@ -125,6 +128,8 @@ def collect_statistics(source: Source) -> SourceStatistics:
                 if not is_picture_there(image, record.folder):
                     missing.add(str(image))
         left_out.update(record.left_out.items())
+        if record.remark:
+            remarks[record.remark] += 1
         short.add(record.metadata)
         looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
         judged += looks is not None
@@ -147,6 +152,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         foreign=foreign.count,
         foreign_ids=tuple(foreign.names),
         left_out=left_out,
+        remarks=remarks,
         short_names=tuple(short.short_names()),
         metadata_names=tuple(short.all_names()),
     )

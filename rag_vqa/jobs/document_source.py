@@ -223,6 +223,8 @@ def describe_source(
         yield f"metadata: {one_line(', '.join(source.metadata))}"
     if source.unknown:
         yield f"left out, no field of a document: {one_line(', '.join(source.unknown))}"
+    for remark, number in found.remarks.items():
+        yield f"{number:,} documents: {one_line(remark)}"
     if found.left_out:
         yield f"metadata that cannot be kept: {describe_left_out(found.left_out)}"
     if found.duplicates:
