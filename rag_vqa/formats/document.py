@@ -93,20 +93,26 @@ def parse_document_with_losses(
 
 
 def parse_record(
-    record: Mapping[str, Any], line: int | None, folder: Path, remark: str = ""
+    record: Mapping[str, Any],
+    line: int | None,
+    folder: Path,
+    remark: str = "",
+    base: Path | None = None,
 ) -> Record:
     """Parse a record of a file, with the names of FIELDS. Other names become metadata.
 
     Args:
         line: its line or row; None if it is a file of its own.
-        folder: absolute path of the folder that its images are named in. Formats that contain
+        folder: absolute path of the folder that its images may not leave. Formats that contain
             pictures give their bytes instead of names.
+        base: absolute path of the folder that its images are named in; by default `folder`.
 
     Raises:
         BadInput: the id is missing, or a field is not of its type.
     """
     fields, left_out = _document_fields(record)
-    fields["images"] = tuple(_record_picture(source, folder) for source in fields["images"])
+    named_in = base or folder
+    fields["images"] = tuple(_record_picture(source, named_in) for source in fields["images"])
     return Record(**fields, line=line, folder=folder, left_out=left_out, remark=remark)
 
 
@@ -240,6 +246,7 @@ class Contents:
         items: reads the source from its beginning.
         remarks: what the user should know before the build, one line each.
         fields: of a table, the columns that each field is read from.
+        findings: what the last complete reading of `items` found, one line each.
     """
 
     columns: tuple[str, ...]
@@ -248,6 +255,7 @@ class Contents:
     items: Callable[[], Iterator[Item]]
     remarks: tuple[str, ...] = ()
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    findings: Callable[[], tuple[str, ...]] = tuple
 
 
 def read_records(
@@ -257,11 +265,12 @@ def read_records(
     on_reject: RejectHandler | None = None,
     strict: bool = False,
     wanted: frozenset[str] | None = None,
+    base: Path | None = None,
 ) -> Iterator[Record]:
     """Read the items of `path` one by one.
 
     Args:
-        folder: absolute path of the folder that the pictures must lie in.
+        folder, base: of the pictures, see `parse_record`.
         on_reject: is called with each refused item. Without it the first one raises.
         strict: the first refused item raises.
         wanted: ids, parents, addresses or titles: all other documents are skipped.
@@ -274,7 +283,7 @@ def read_records(
         try:
             if isinstance(item.fields, BadInput):
                 raise item.fields
-            record = parse_record(item.fields, item.line, folder, item.remark)
+            record = parse_record(item.fields, item.line, folder, item.remark, base)
         except BadInput as error:
             if strict or on_reject is None:
                 raise BadInput(f"{path}, {item.location}: {error}") from error

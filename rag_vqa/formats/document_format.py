@@ -29,6 +29,7 @@ class SourceOptions:
         encoding: of the file, by Python's name; None: it is found out.
         unit: what one document is, where a format can cut its files in several ways.
         strict: raise an error for an unknown field, instead of a warning.
+        links: folder that links in a source may lead into, absolute; None: the source itself.
     """
 
     images: Path | None = None
@@ -37,6 +38,7 @@ class SourceOptions:
     encoding: str | None = None
     unit: str | None = None
     strict: bool = False
+    links: Path | None = None
 
 
 class SourceSample(Protocol):
@@ -59,6 +61,10 @@ def _recognise_nothing(sample: SourceSample) -> bool:
     return False
 
 
+def _claim_nothing(path: Path) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentFormat:
     """One format of documents.
@@ -66,6 +72,7 @@ class DocumentFormat:
     Attributes:
         name: what `--kind` takes.
         open: reads the beginning of a source and returns its Contents, which read the rest.
+        claims: whether a file is of this format by its content, whatever its suffix; asked first.
         suffixes: of files that are of this format whatever they contain, as ".csv".
         recognises: whether a source without such a suffix is of this format.
         options: the options that the format takes; `open_source` refuses the others.
@@ -75,6 +82,7 @@ class DocumentFormat:
 
     name: str
     open: Callable[[Path, SourceOptions], Contents]
+    claims: Callable[[Path], bool] = _claim_nothing
     suffixes: tuple[str, ...] = ()
     recognises: Callable[[SourceSample], bool] = _recognise_nothing
     options: frozenset[Option] = frozenset({"images"})

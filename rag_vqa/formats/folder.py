@@ -1,38 +1,49 @@
-"""Folders of pictures with texts beside them: `a/vase.jpg` and `a/vase.md` are one document.
+"""Folders of pictures, texts and documents: `a/vase.jpg` and `a/vase.md` are one document.
 
-Knows file names and whether files may be read. Does not know Markdown (markdown.py), and opens no
-picture. Memory is that of the names in one folder, however many folders are below it.
+Knows the order in which documents come, and which pictures are documents by themselves. Does not
+know how names are compared (name_pairs.py), nor how a document is read (folder_documents.py), and
+opens no picture.
 
-The id is the path without its suffix, with `/` between its parts. A text alone is a document, and
-so is a picture alone. Hidden files and folders are left out. So are files of other kinds, whose
-suffixes are listed. Links are followed to files inside the folder, never to folders.
+The id is the path without its suffix, with `/` between its parts, and `#heading` after it if a
+document has several sections. A text alone is a document, and so is a picture alone, unless a
+document shows it: so documents come first, and then the pictures that none of them shows. Memory
+is that of the names in one folder, and of the names of shown pictures.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
-from rag_vqa.formats.line_reader import LINE_LIMIT
-from rag_vqa.formats.markdown import parse_markdown
+from rag_vqa.formats.document_reader import find_reader
+from rag_vqa.formats.folder_documents import PAGES, FolderDocument, shown_names
+from rag_vqa.formats.folder_findings import FolderFindings
+from rag_vqa.formats.folder_walk import PICTURES, TEXTS, WalkedFolder, split_name, walk_folder
+from rag_vqa.formats.name_pairs import comparable_name, group_names
 from rag_vqa.formatting import quote_value
 
-_PICTURES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-)
-_MARKDOWN = frozenset((".md", ".markdown"))
-_TEXTS = _MARKDOWN | {".txt"}
-_SAMPLE_FILES = 1_000  # names read when a folder is opened, for the suffixes that are left out
+_START_PAGES: Final = frozenset(("index", "default", "home"))
+# What browsers call the folder of the pictures and styles of a saved page, by language.
+_PAGE_FILES: Final = (
+    "_files", ".files", "-filer", "-dateien", "_dateien", "_fichiers", "_archivos", "_file",
+    "_bestanden", "_arquivos", "_pliki",
+)  # fmt: skip
+_SAMPLE_FILES: Final = 1_000  # names read when a folder is opened, for the suffixes that it has
 
 
-def contents(path: Path) -> Contents:
+def contents(
+    path: Path, links: Path | None = None, only: frozenset[str] | None = None
+) -> Contents:
     """Read the first names.
+
+    Args:
+        links: folder that links may lead into; by default that itself.
+        only: suffixes of the documents that are read; None: of all that can be.
 
     Raises:
         Missing: no such folder.
@@ -43,119 +54,90 @@ def contents(path: Path) -> Contents:
     if not path.is_dir():
         raise BadInput(f"{path} is not a folder.")
     root = path.resolve()
-    found = (names for _, names in _walk_folders(root) if not isinstance(names, BadInput))
-    sample = itertools.islice(itertools.chain.from_iterable(found), _SAMPLE_FILES)
-    suffixes = tuple(sorted({_suffix(name) or name for name in sample}))
-    unknown = tuple(suffix for suffix in suffixes if suffix not in _PICTURES | _TEXTS)
-    return Contents(suffixes, (), unknown, lambda: _items(root))
+    found = itertools.chain.from_iterable(walked.names for walked in walk_folder(root))
+    names = itertools.islice(found, _SAMPLE_FILES)
+    suffixes = tuple(sorted({split_name(name)[1] or name for name in names}))
+    reading = _Reading(root, links or root, only)
+    return Contents(suffixes, (), (), reading.items, findings=reading.findings)
 
 
-def _items(root: Path) -> Iterator[Item]:
-    for folder, names in _walk_folders(root):
-        if isinstance(names, BadInput):
-            yield Item(None, names, quote_value(folder, 200))
-            continue
-        known = [name for name in names if _suffix(name) in _PICTURES | _TEXTS]
-        known.sort(key=lambda name: (_stem(name), name))
-        for stem, group in itertools.groupby(known, _stem):
-            yield _read_item(root, folder, stem, list(group))
+class _Reading:
+    """Reads a folder from its beginning, as often as it is asked, and tells what it found."""
 
+    def __init__(self, root: Path, links: Path, only: frozenset[str] | None) -> None:
+        self._root, self._links, self._only = root, links, only
+        self._found = FolderFindings()
 
-def _walk_folders(root: Path) -> Iterator[tuple[str, list[str] | BadInput]]:
-    """Each folder as its path in `root`, with a slash at the end, and the names of its files."""
-    waiting = [""]  # not recursive: a path may have two thousand parts
-    while waiting:
-        inside = waiting.pop()
-        names: list[str] = []
-        folders: list[str] = []
-        links: list[str] = []
+    def findings(self) -> tuple[str, ...]:
+        """What the last reading found."""
+        return tuple(self._found.lines())
+
+    def items(self) -> Iterator[Item]:
+        """Documents, and then the pictures that none of them shows."""
+        self._found = found = FolderFindings()
+        has_pictures = False
+        for walked in walk_folder(self._root):
+            for name, why in walked.refused:
+                yield Item(None, why, quote_value(name, 200))
+            self._count_others(walked)
+            for document in self._documents(walked):
+                if document.group.document:
+                    yield from self._read_document(document)
+                else:
+                    has_pictures = True
+        if has_pictures and self._only is None:
+            for walked in walk_folder(self._root):
+                for document in self._documents(walked):
+                    if not document.group.document:
+                        yield from self._read_pictures(document, found)
+
+    def _documents(self, walked: WalkedFolder) -> Iterator[FolderDocument]:
+        names = walked.names
+        if _is_part_of_page(walked.inside):  # frames and advertisements: no pages of their own
+            names = tuple(name for name in names if split_name(name)[1] in PICTURES)
+        for group in group_names(names, self._is_document):
+            yield FolderDocument(self._root, self._links, walked.inside, group)
+
+    def _is_document(self, suffix: str) -> bool:
+        if self._only is not None:
+            return suffix in self._only
+        return suffix in TEXTS or find_reader(suffix) is not None
+
+    def _count_others(self, walked: WalkedFolder) -> None:
+        for name in walked.names:
+            stem, suffix = split_name(name)
+            if suffix in PAGES and stem.lower() in _START_PAGES:
+                self._found.is_site = True
+            if suffix not in PICTURES and not self._is_document(suffix):
+                self._found.others[suffix or name] += 1
+
+    def _read_document(self, document: FolderDocument) -> Iterator[Item]:
+        found, shown = self._found, set[str]()
         try:
-            with os.scandir(f"{root}/{inside}") as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if not _is_folder(entry):
-                        names.append(entry.name)
-                    else:
-                        (links if entry.is_symlink() else folders).append(entry.name)
-        except OSError as error:
-            yield inside, BadInput(f"the folder cannot be read ({error.strerror}).")
-            continue
-        yield inside, names
-        for name in sorted(links):
-            why = "links to folders are not followed: give that folder itself."
-            yield f"{inside}{name}/", BadInput(why)
-        waiting += [f"{inside}{name}/" for name in sorted(folders, reverse=True)]
+            for item in document.items():
+                shown.update(map(comparable_name, shown_names(item)))
+                yield item
+        except Missing as error:
+            found.installs.setdefault(str(error))
+            yield Item(None, BadInput(str(error)), quote_value(document.place, 200))
+        found.shown |= shown
+        if document.suffix in TEXTS and document.group.refused is None:
+            found.note_text(document.place, bool(shown))
+
+    def _read_pictures(self, document: FolderDocument, found: FolderFindings) -> Iterator[Item]:
+        pictures = document.pictures(found.shown)
+        if not pictures:
+            return
+        if found.is_site or _is_part_of_page(document.inside):
+            found.unshown += len(pictures)
+            return
+        found.note_picture(pictures[0])
+        yield from document.items(found.shown)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _read_item(root: Path, folder: str, stem: str, names: list[str]) -> Item:
-    identity = f"{folder}{stem}"
-    texts = [name for name in names if _suffix(name) in _TEXTS]
-    try:
-        if len(texts) > 1:
-            raise BadInput(
-                f"{quote_value(texts[0])} and {quote_value(texts[1])} are texts of one name."
-            )
-        for name in names:
-            _check_file(root, folder + name)
-        fields: dict[str, Any] = {}
-        if texts:
-            text = _read_text(root / folder / texts[0])
-            fields = (
-                parse_markdown(text) if _suffix(texts[0]) in _MARKDOWN else {"text": text.strip()}
-            )
-        pictures = [folder + name for name in names if name not in texts]
-        return Item(
-            None, {"id": identity, **fields, "images": pictures}, quote_value(identity, 200)
-        )
-    except BadInput as error:
-        return Item(None, error, quote_value(f"{folder}{names[0]}", 200))
-
-
-def _check_file(root: Path, name: str) -> None:
-    """Refuse what is not a regular file, and a link that leads out of the folder."""
-    path = root / name
-    if not path.is_file():
-        raise BadInput(f"{quote_value(name)} is not a regular file, or a broken link.")
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
-        raise BadInput(
-            f"{quote_value(name)} is a link that leads out of the folder: copy its file here."
-        )
-    if path.resolve().suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
-        raise BadInput(f"{quote_value(name)} is a link to a database: databases are not read.")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LINE_LIMIT + 1)
-    except OSError as error:
-        raise BadInput(f"the text cannot be read ({error.strerror}).") from error
-    if len(data) > LINE_LIMIT:
-        raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: split it.")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput("the text is UTF-16: save it as UTF-8.")
-    try:
-        return data.removeprefix(b"\xef\xbb\xbf").decode()
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}. Save it as UTF-8."
-        ) from error
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122 - names, not paths
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+def _is_part_of_page(inside: str) -> bool:
+    """Whether a folder holds what belongs to a saved page."""
+    return any(part.lower().endswith(_PAGE_FILES) for part in inside.split("/"))
 
 
 DOCUMENT_FORMATS.register(
@@ -165,6 +147,6 @@ DOCUMENT_FORMATS.register(
         refusals={
             "images": "a folder of images is for files: in a folder, pictures lie beside texts."
         },
-        open=lambda path, options: contents(path),
+        open=lambda path, options: contents(path, options.links),
     )
 )

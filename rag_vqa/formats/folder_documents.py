@@ -1,0 +1,183 @@
+"""Documents in a folder: the files of one name become items, one a section.
+
+Knows notes (plain text, Markdown), which fields they keep, and where a picture of the note's own
+name goes. Does not know how other documents are read (document_reader.py), nor which files belong
+together (name_pairs.py).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from rag_vqa.errors import BadInput
+from rag_vqa.formats.document import Item
+from rag_vqa.formats.document_reader import find_reader
+from rag_vqa.formats.encodings import decode_text
+from rag_vqa.formats.folder_walk import MARKDOWN, TEXTS, check_file, split_name
+from rag_vqa.formats.line_reader import LINE_LIMIT
+from rag_vqa.formats.name_pairs import NameGroup, comparable_name
+from rag_vqa.formats.sections import section_items
+from rag_vqa.formatting import quote_value
+
+PAGES: Final = frozenset((".html", ".htm", ".xhtml", ".shtml"))
+_SHOWS_PICTURES: Final = MARKDOWN | PAGES  # by their names; other documents contain them
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDocument:
+    """The files of one document.
+
+    Attributes:
+        root: folder of the source.
+        links: folder that links may lead into.
+        inside: path of their folder within `root`, with a slash at the end.
+    """
+
+    root: Path
+    links: Path
+    inside: str
+    group: NameGroup
+
+    @property
+    def place(self) -> str:
+        """Path within the source of the file that stands for all."""
+        return f"{self.inside}{self.group.first_file}"
+
+    @property
+    def suffix(self) -> str:
+        """Of the document, in lower case; "" of pictures alone."""
+        return split_name(self.group.document)[1] if self.group.document else ""
+
+    def pictures(self, without: Collection[str] = ()) -> list[str]:
+        """Paths within the source of the pictures of its name.
+
+        Args:
+            without: paths that are left out, as `comparable_name`.
+        """
+        names = (f"{self.inside}{name}" for name in self.group.pictures)
+        return [name for name in names if comparable_name(name) not in without]
+
+    def items(self, without: Collection[str] = ()) -> Iterator[Item]:
+        """One item a section; what cannot be read is an item with the reason.
+
+        Args:
+            without: pictures that are left out, as `comparable_name` of their paths.
+
+        Raises:
+            Missing: a library that reads such files is not installed.
+        """
+        try:
+            if self.group.refused is not None:
+                raise self.group.refused
+            for name in filter(None, (self.group.document, *self.group.pictures)):
+                check_file(self.root, self.inside + name, self.links)
+            yield from self._add_own_pictures(self._sections(), self.pictures(without))
+        except BadInput as error:
+            yield Item(None, error, quote_value(self.place, 200))
+
+    def _sections(self) -> Iterator[Item]:
+        """Items of the document; at least one, so that an empty one is refused and counted."""
+        found = self._read_document()
+        first = next(found, None)
+        second = next(found, None)
+        if first is None:
+            yield self._item({})
+            return
+        if second is None and self.suffix in MARKDOWN:
+            first = _plain_note(first, self.place)
+        yield first
+        if second is not None:
+            yield second
+            yield from found
+
+    def _read_document(self) -> Iterator[Item]:
+        if not self.suffix:
+            return
+        path = self.root / self.place
+        if self.suffix in TEXTS - MARKDOWN:
+            yield self._item({"text": _read_text(path).strip()})
+            return
+        reader = find_reader(self.suffix)
+        if reader is None:
+            raise BadInput(f"{self.suffix} is not read.")
+        for item in section_items(
+            self.inside + self.group.name, reader.read(path), self.place, self.inside
+        ):
+            yield _find_site_pictures(item, self.root, self.inside)
+
+    def _item(self, fields: dict[str, Any]) -> Item:
+        identity = f"{self.inside}{self.group.name}"
+        return Item(None, {"id": identity, "images": [], **fields}, quote_value(identity, 200))
+
+    def _add_own_pictures(self, items: Iterator[Item], pictures: list[str]) -> Iterator[Item]:
+        """The pictures of its name go to the first section, unless another section shows them."""
+        if pictures and self.suffix in _SHOWS_PICTURES:
+            listed = list(items)
+            elsewhere = {comparable_name(name) for item in listed for name in shown_names(item)}
+            pictures = [name for name in pictures if comparable_name(name) not in elsewhere]
+            items = iter(listed)
+        for item in items:
+            if pictures and not isinstance(item.fields, BadInput):
+                images = [*pictures, *(item.fields.get("images") or ())]
+                item = replace(item, fields={**item.fields, "images": images})
+                pictures = []
+            yield item
+
+
+def shown_names(item: Item) -> Iterator[str]:
+    """Names of the pictures of an item, as paths within the source."""
+    if not isinstance(item.fields, BadInput):
+        yield from (name for name in item.fields.get("images") or () if isinstance(name, str))
+
+
+def _plain_note(item: Item, place: str) -> Item:
+    """A note with one section has no parent but one of its own, and is no page with an address."""
+    if isinstance(item.fields, BadInput):
+        return item
+    fields = dict(item.fields)
+    if fields.get("url") == place:
+        del fields["url"]
+    if fields.get("parent") == fields["id"]:
+        del fields["parent"]
+    if fields.get("title") == split_name(posixpath.basename(place))[0]:
+        del fields["title"]
+    metadata = dict(fields.get("metadata") or {})
+    metadata.pop("file", None)
+    return replace(item, fields={**fields, "metadata": metadata})
+
+
+def _find_site_pictures(item: Item, root: Path, inside: str) -> Item:
+    """Names that begin with `/` are looked for from the folder of the site on."""
+    if isinstance(item.fields, BadInput):
+        return item
+    images = item.fields.get("images") or ()
+    if not any(isinstance(name, str) and name.startswith("/") for name in images):
+        return item
+    found = [_find_in_site(name, root, inside) for name in images]
+    return replace(item, fields={**item.fields, "images": found})
+
+
+def _find_in_site(name: Any, root: Path, inside: str) -> Any:
+    if not isinstance(name, str) or not name.startswith("/"):
+        return name
+    parts = [part for part in inside.split("/") if part]
+    for depth in range(len(parts) + 1):  # the folder of a host may be any of them
+        tried = posixpath.normpath("/".join([*parts[:depth], name.lstrip("/")]))
+        if not tried.startswith("..") and (root / tried).is_file():
+            return tried
+    return name.lstrip("/")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LINE_LIMIT + 1)
+    except OSError as error:
+        raise BadInput(f"the text cannot be read ({error.strerror}).") from error
+    if len(data) > LINE_LIMIT:
+        raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: split it.")
+    return decode_text(data)[0]
