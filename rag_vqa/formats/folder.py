@@ -20,7 +20,7 @@ from typing import Final
 from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
-from rag_vqa.formats.document_reader import find_reader
+from rag_vqa.formats.document_reader import DOCUMENT_READERS
 from rag_vqa.formats.folder_documents import PAGES, FolderDocument, shown_names
 from rag_vqa.formats.folder_findings import FolderFindings
 from rag_vqa.formats.folder_walk import PICTURES, TEXTS, WalkedFolder, split_name, walk_folder
@@ -36,9 +36,7 @@ _PAGE_FILES: Final = (
 _SAMPLE_FILES: Final = 1_000  # names read when a folder is opened, for the suffixes that it has
 
 
-def contents(
-    path: Path, links: Path | None = None, only: frozenset[str] | None = None
-) -> Contents:
+def contents(path: Path, links: Path | None = None, only: frozenset[str] | None = None) -> Contents:
     """Read the first names.
 
     Args:
@@ -57,15 +55,17 @@ def contents(
     found = itertools.chain.from_iterable(walked.names for walked in walk_folder(root))
     names = itertools.islice(found, _SAMPLE_FILES)
     suffixes = tuple(sorted({split_name(name)[1] or name for name in names}))
-    reading = _Reading(root, links or root, only)
+    reading = _FolderReader(root, links or root, only)
     return Contents(suffixes, (), (), reading.items, findings=reading.findings)
 
 
-class _Reading:
+class _FolderReader:
     """Reads a folder from its beginning, as often as it is asked, and tells what it found."""
 
     def __init__(self, root: Path, links: Path, only: frozenset[str] | None) -> None:
         self._root, self._links, self._only = root, links, only
+        readers = (suffix for reader in DOCUMENT_READERS.entries() for suffix in reader.suffixes)
+        self._suffixes = frozenset((*TEXTS, *readers)) if only is None else only
         self._found = FolderFindings()
 
     def findings(self) -> tuple[str, ...]:
@@ -77,42 +77,48 @@ class _Reading:
         self._found = found = FolderFindings()
         has_pictures = False
         for walked in walk_folder(self._root):
-            for name, why in walked.refused:
-                yield Item(None, why, quote_value(name, 200))
             self._count_others(walked)
             for document in self._documents(walked):
                 if document.group.document:
                     yield from self._read_document(document)
                 else:
                     has_pictures = True
+            for name, why in walked.refused:
+                yield Item(None, why, quote_value(name, 200))
         if has_pictures and self._only is None:
             for walked in walk_folder(self._root):
                 for document in self._documents(walked):
                     if not document.group.document:
                         yield from self._read_pictures(document, found)
+        if not (found.documents or found.pictures) and found.others:
+            raise BadInput(f"{self._root} contains no documents. {' '.join(found.lines())}.")
 
     def _documents(self, walked: WalkedFolder) -> Iterator[FolderDocument]:
         names = walked.names
-        if _is_part_of_page(walked.inside):  # frames and advertisements: no pages of their own
+        if self._belongs_to_page(walked.inside):  # frames and advertisements: no pages of their own
             names = tuple(name for name in names if split_name(name)[1] in PICTURES)
-        for group in group_names(names, self._is_document):
+        for group in group_names(names, self._suffixes):
             yield FolderDocument(self._root, self._links, walked.inside, group)
 
-    def _is_document(self, suffix: str) -> bool:
-        if self._only is not None:
-            return suffix in self._only
-        return suffix in TEXTS or find_reader(suffix) is not None
+    def _belongs_to_page(self, inside: str) -> bool:
+        """Whether a folder contains what a browser saved with a page beside it."""
+        return any(
+            (self._root / f"{stem}{suffix}").is_file()
+            for stem in _page_stems(inside)
+            for suffix in PAGES
+        )
 
     def _count_others(self, walked: WalkedFolder) -> None:
         for name in walked.names:
             stem, suffix = split_name(name)
             if suffix in PAGES and stem.lower() in _START_PAGES:
                 self._found.is_site = True
-            if suffix not in PICTURES and not self._is_document(suffix):
+            if suffix not in PICTURES and suffix not in self._suffixes:
                 self._found.others[suffix or name] += 1
 
     def _read_document(self, document: FolderDocument) -> Iterator[Item]:
         found, shown = self._found, set[str]()
+        found.documents += 1
         try:
             for item in document.items():
                 shown.update(map(comparable_name, shown_names(item)))
@@ -128,16 +134,20 @@ class _Reading:
         pictures = document.pictures(found.shown)
         if not pictures:
             return
-        if found.is_site or _is_part_of_page(document.inside):
+        if found.is_site or self._belongs_to_page(document.inside):
             found.unshown += len(pictures)
             return
         found.note_picture(pictures[0])
         yield from document.items(found.shown)
 
 
-def _is_part_of_page(inside: str) -> bool:
-    """Whether a folder holds what belongs to a saved page."""
-    return any(part.lower().endswith(_PAGE_FILES) for part in inside.split("/"))
+def _page_stems(inside: str) -> Iterator[str]:
+    """Paths without suffix of the pages that a folder may belong to: "a/x" of "a/x_files/b/"."""
+    parts = inside.rstrip("/").split("/")
+    for depth, part in enumerate(parts):
+        for ending in _PAGE_FILES:
+            if part.lower().endswith(ending) and len(part) > len(ending):
+                yield "/".join([*parts[:depth], part[: -len(ending)]])
 
 
 DOCUMENT_FORMATS.register(

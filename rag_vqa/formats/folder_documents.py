@@ -7,6 +7,7 @@ together (name_pairs.py).
 
 from __future__ import annotations
 
+import codecs
 import posixpath
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from rag_vqa.formats.document_reader import find_reader
 from rag_vqa.formats.encodings import decode_text
 from rag_vqa.formats.folder_walk import MARKDOWN, TEXTS, check_file, split_name
 from rag_vqa.formats.line_reader import LINE_LIMIT
+from rag_vqa.formats.markdown import parse_markdown
 from rag_vqa.formats.name_pairs import NameGroup, comparable_name
 from rag_vqa.formats.sections import section_items
 from rag_vqa.formatting import quote_value
@@ -103,7 +105,8 @@ class FolderDocument:
             return
         reader = find_reader(self.suffix)
         if reader is None:
-            raise BadInput(f"{self.suffix} is not read.")
+            yield self._item(parse_markdown(_read_text(path)))
+            return
         for item in section_items(
             self.inside + self.group.name, reader.read(path), self.place, self.inside
         ):
@@ -180,4 +183,7 @@ def _read_text(path: Path) -> str:
         raise BadInput(f"the text cannot be read ({error.strerror}).") from error
     if len(data) > LINE_LIMIT:
         raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: split it.")
-    return decode_text(data)[0]
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError:
+        return decode_text(data)[0]

@@ -24,7 +24,7 @@ class FolderFindings:
         others: files that are not read, by suffix, or by name if they have none.
         texts, pictures: number of those alone; `text` and `picture` are the first of them.
         pairs: texts with a picture of their name.
-        documents: documents that are no notes, such as PDF or HTML.
+        documents: files that are documents, refused ones too.
         shown: pictures that documents show, as comparable paths.
         is_site: whether there is a saved web site, or a part of one.
         unshown: pictures of saved pages that no page shows.
@@ -59,7 +59,7 @@ class FolderFindings:
     def lines(self) -> Iterator[str]:
         """Lines for the person who builds."""
         yield from self.installs
-        if self.pictures and self.texts or self.pairs and (self.pictures or self.texts):
+        if (self.pictures and self.texts) or (self.pairs and (self.pictures or self.texts)):
             yield self._pairing_line()
         if self.unshown:
             yield f"left out: {_count(self.unshown, 'picture')} of saved pages that no page shows"

@@ -2,6 +2,7 @@
 
 Knows the folders that huggingface_hub makes: `datasets--owner--name` with `refs`, `snapshots` and
 `blobs`; the files of a snapshot are links to blobs. Does not know what a data set contains.
+Apart because it says where links may lead: that is one short page to check.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ def find_snapshot(path: Path) -> Path:
         return wanted[0]
     if not wanted:
         raise UsageError(f"{path} contains no snapshot: download the data set again.")
-    raise UsageError(
-        f"{path} contains several snapshots: give one of them, such as {wanted[-1]}."
-    )
+    raise UsageError(f"{path} contains several snapshots: give one of them, such as {wanted[-1]}.")
 
 
 def find_repository(folder: Path) -> Path | None:

@@ -39,8 +39,9 @@ _MAPPABLE = tuple(name for name in FIELDS if name != "metadata")
 WELL_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "id": ("_id",),
     "text": ("contents", "content", "page_content", "caption"),
-    "images": ("file_name",),
+    "images": ("file_name", "file_names", "image_file_name", "image_file_names"),
 }
+_IMAGE_FOLDER_IDS: Final = ("file_name", "image_file_name")
 _COULD_BE_TEXT: Final = ("text", *WELL_KNOWN["text"])
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
@@ -124,7 +125,8 @@ class FieldMapping:
         Args:
             mapping: field → columns, as the user says.
             text: a template of the text, see TextTemplate.
-            id_default: column that is the id where nothing else says which.
+            id_default: column that is the id where nothing else says which; by default that of
+                ImageFolder, `file_name`, which names the pictures.
 
         Raises:
             UsageError: a field or a column is unknown, or the id has no column, or several.
@@ -135,8 +137,11 @@ class FieldMapping:
         fields = _mapped_fields(columns, mapping or {})
         _add_own_names(fields, columns, without=("text",) if template else ())
         remarks = _add_well_known(fields, columns, without=("text",) if template else ())
-        if "id" not in fields and id_default is not None:
-            fields["id"] = (id_default,)
+        if "id" not in fields:
+            id_default = id_default or _image_folder_id(fields)
+            if id_default is not None:
+                fields["id"] = (id_default,)
+                remarks += (f"the id is read from {quote_value(id_default)} too",)
         if len(fields.get("id", ())) != 1:
             raise UsageError(
                 f"which column is the id? Give --map id=COLUMN. Columns: {_list_names(columns)}."
@@ -313,6 +318,12 @@ def _near_fields(fields: Mapping[str, tuple[str, ...]], metadata: Sequence[str])
         for name in metadata
         if (near := did_you_mean(normal_name(name), absent))
     )
+
+
+def _image_folder_id(fields: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The column of pictures that ImageFolder's rows are known by; None if there is none."""
+    pictures = fields.get("images", ())
+    return next((name for name in pictures if normal_name(name) in _IMAGE_FOLDER_IDS), None)
 
 
 def _first_named(name: str, columns: Sequence[str]) -> str | None:

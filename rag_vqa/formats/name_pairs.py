@@ -10,7 +10,7 @@ texts have one name but for capitals, each keeps the pictures that are spelled l
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -80,15 +80,15 @@ def _fold_name(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def group_names(names: Iterable[str], is_document: Callable[[str], bool]) -> Iterator[NameGroup]:
+def group_names(names: Iterable[str], documents: Container[str]) -> Iterator[NameGroup]:
     """The documents of one folder, sorted by name.
 
     Args:
-        names: of pictures and documents.
-        is_document: whether a suffix is that of a document, not of a picture.
+        names: of all files; those that are neither picture nor document are left out.
+        documents: suffixes of documents.
     """
     files = [_File.parse(name) for name in names]
-    files = [one for one in files if one.is_picture or is_document(one.suffix)]
+    files = [one for one in files if one.is_picture or one.suffix in documents]
     files.sort(key=lambda one: (comparable_name(one.base), one.base, one.name))
     groups: list[NameGroup] = []
     for _, same in groupby(files, lambda one: comparable_name(one.base)):
@@ -101,7 +101,9 @@ def _groups_of_one_name(files: list[_File]) -> Iterator[NameGroup]:
     """Groups of files whose names are equal but for capitals and forms of accents."""
     texts = [one for one in files if one.suffix in TEXTS]
     documents = texts or [one for one in files if not one.is_picture]
-    if len(documents) == 1 or (not texts and len({_composed(one.base) for one in files}) == 1):
+    if len(documents) == 1 or (
+        not texts and len({_compose_accents(one.base) for one in files}) == 1
+    ):
         yield from _groups_of_one_text(files, texts)
         return
     for _, same in groupby(files, lambda one: one.base):
@@ -109,7 +111,7 @@ def _groups_of_one_name(files: list[_File]) -> Iterator[NameGroup]:
         yield from _groups_of_one_spelling(spelled, [one for one in texts if one in spelled])
 
 
-def _composed(name: str) -> str:
+def _compose_accents(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 

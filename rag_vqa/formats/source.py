@@ -1,34 +1,26 @@
-"""Sources: files of a user, their detected format, their columns, and their Records.
+"""Sources: files of a user, their format, their columns, and their Records.
 
-Knows how a format is detected and that an option must be one of the format's. Does not know any
-format (one module each, or a benchmark's), nor what a source contains in all
-(source_statistics.py).
+Knows that an option must be one of the format's, and where pictures may lie. Does not know how a
+format is found out (detection.py; possible_sources.py for a folder), any format (one module each,
+or a benchmark's), nor what a source contains in all (source_statistics.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from rag_vqa.errors import BadInput, Missing, UsageError
-from rag_vqa.formats import parquet
-from rag_vqa.formats.benchmark import BENCHMARKS
-from rag_vqa.formats.document import Item, Record, RejectHandler, read_records
-from rag_vqa.formats.document_format import (
-    DOCUMENT_FORMATS,
-    DocumentFormat,
-    Option,
-    SourceOptions,
-)
-from rag_vqa.formats.json_stream import read_members
-from rag_vqa.formats.jsonl import read_objects
-from rag_vqa.formats.line_reader import read_lines, unpacked_suffix
-from rag_vqa.formatting import did_you_mean
+from rag_vqa.formats.detection import all_formats, detect_format, find_format
+from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
+from rag_vqa.formats.document_format import DocumentFormat, Option, SourceOptions
+from rag_vqa.formats.folder import contents as open_folder
+from rag_vqa.formats.hub_cache import find_repository, find_snapshot
+from rag_vqa.formats.line_reader import read_lines
+from rag_vqa.formats.possible_sources import PossibleSource, find_source
+from rag_vqa.formats.table_folder import open_tables
 
-_LINE_SUFFIXES = (".jsonl", ".ndjson")
 _OPTION_NAMES: Mapping[Option, str] = {
     "images": "a folder of images", "mapping": "a mapping", "text": "a template of the text",
     "encoding": "an encoding", "unit": "a unit",
@@ -42,16 +34,19 @@ class Source:
     Attributes:
         kind: name of its format; the user should see it.
         folder: what its pictures may not leave, an absolute path.
+        base: the folder that their names are read from: `folder`, or one in it.
         columns: names of what its items have; of lines and files, the first ones were looked at.
         metadata: those of them that become metadata.
         unknown: those of them that are left out.
         remarks: what the user should know before the build, one line each.
         fields: of a table, the columns that each field is read from.
+        findings: what the last complete reading found, one line each.
     """
 
     path: Path
     kind: str
     folder: Path
+    base: Path
     columns: tuple[str, ...]
     metadata: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -60,6 +55,7 @@ class Source:
     wanted: frozenset[str] | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    findings: Callable[[], tuple[str, ...]] = tuple
     items: Callable[[], Iterator[Item]] = field(repr=False)
 
     def records(self) -> Iterator[Record]:
@@ -70,13 +66,14 @@ class Source:
                 item that is refused.
         """
         return read_records(
-            self.items(), self.path, self.folder, self.on_reject, self.strict, self.wanted
+            self.items(),
+            self.path,
+            self.folder,
+            self.on_reject,
+            self.strict,
+            self.wanted,
+            self.base,
         )
-
-
-def format_names() -> tuple[str, ...]:
-    """Names of all formats: the plain ones, then those of benchmarks."""
-    return tuple(known.name for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats()))
 
 
 def open_source(
@@ -117,29 +114,33 @@ def open_source(
         raise Missing(f"{path} does not exist: check the path.")
     if not path.is_dir() and not path.is_file():  # before it is opened: a pipe would block
         raise BadInput(f"{path} is not a regular file.")
-    found = _detect_format(path) if kind == "auto" else _find_format(kind)
+    given, path = path, find_snapshot(path)
+    found = find_source(path, kind) if path.is_dir() else _find_file(path, kind)
     home = path if path.is_dir() else path.parent
-    place = (home if images is None else Path(images)).resolve()
+    base = (home if images is None else Path(images)).resolve()
     strict = strict or on_reject is None
     options = SourceOptions(
-        images=None if images is None else place,
+        images=None if images is None else base,
         mapping=mapping,
         text=text,
         encoding=encoding,
         unit=unit,
         strict=strict,
+        links=find_repository(base),
     )
-    _check_options(found, options)
-    contents = found.open(path, options)
+    _check_options(found.format, options)
+    contents = _open_contents(found, path, options)
     return Source(
-        path=path,
-        kind=found.name,
-        folder=place,
+        path=given,
+        kind=found.format.name,
+        folder=options.links or base,
+        base=base,
         columns=contents.columns,
         metadata=contents.metadata,
         unknown=contents.unknown,
         remarks=contents.remarks,
         fields=contents.fields,
+        findings=contents.findings,
         on_reject=on_reject,
         strict=strict,
         wanted=None if subset is None else _read_subset(Path(subset)),
@@ -147,23 +148,18 @@ def open_source(
     )
 
 
-def _benchmark_formats() -> tuple[DocumentFormat, ...]:
-    return tuple(known for benchmark in BENCHMARKS.entries() for known in benchmark.documents)
+def _find_file(path: Path, kind: str) -> PossibleSource:
+    known = detect_format(path) if kind == "auto" else find_format(kind)
+    return PossibleSource(known, (path,), path.name)
 
 
-def _find_format(name: str) -> DocumentFormat:
-    """
-    Raises:
-        UsageError: there is none of this name.
-    """
-    for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats()):
-        if known.name == name:
-            return known
-    names = format_names()
-    raise UsageError(
-        f"{name!r} is not a format of documents.{did_you_mean(name, names)} "
-        f"Known: {', '.join(names)}."
-    )
+def _open_contents(found: PossibleSource, path: Path, options: SourceOptions) -> Contents:
+    """What the files of a format contain; a folder that is given to a format is its own affair."""
+    if not found.files:
+        return open_folder(path, options.links, found.only)
+    if path.is_dir() and found.files != (path,):
+        return open_tables(found.format, found.files, path, options, found.same_columns)
+    return found.format.open(path, options)
 
 
 def _check_options(document_format: DocumentFormat, options: SourceOptions) -> None:
@@ -177,11 +173,7 @@ def _check_options(document_format: DocumentFormat, options: SourceOptions) -> N
     }  # fmt: skip
     for option, value in given.items():
         if value is not None and option not in document_format.options:
-            takers = [
-                known.name
-                for known in (*DOCUMENT_FORMATS.entries(), *_benchmark_formats())
-                if option in known.options
-            ]
+            takers = [known.name for known in all_formats() if option in known.options]
             raise UsageError(
                 document_format.refusals.get(option)
                 or f"{_OPTION_NAMES[option]} is for {' and '.join(takers)}: "
@@ -192,59 +184,6 @@ def _check_options(document_format: DocumentFormat, options: SourceOptions) -> N
             f"{document_format.name} has no unit {options.unit!r}: "
             f"give {' or '.join(document_format.units)}."
         )
-
-
-def _detect_format(path: Path) -> DocumentFormat:
-    """By the suffix, then by what a format recognises: benchmarks first, as they look closer."""
-    formats = (*_benchmark_formats(), *DOCUMENT_FORMATS.entries())
-    suffix = "" if path.is_dir() else unpacked_suffix(path)
-    for known in formats:
-        if suffix in known.suffixes:
-            return known
-    sample = _Sample(path)
-    for known in formats:
-        if known.recognises(sample):
-            return known
-    if path.is_dir():
-        return DOCUMENT_FORMATS.get("folder")
-    if isinstance(sample.first_object, BadInput) and suffix not in _LINE_SUFFIXES:
-        raise BadInput(
-            f"{path} is of no known format: its first line is {sample.first_object} "
-            f"Known: {', '.join(format_names())}. If it is one of them, give its name."
-        )
-    return DOCUMENT_FORMATS.get("jsonl")
-
-
-class _Sample:
-    """The beginning of a file, a `SourceSample`. Each part is read when it is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @cached_property
-    def field_names(self) -> frozenset[str]:
-        if parquet.contains_parquet(self.path):
-            return frozenset(parquet.column_names(self.path))
-        first = self.first_object
-        return frozenset(first) if isinstance(first, dict) else frozenset()
-
-    @cached_property
-    def first_member(self) -> Any:
-        if self.path.suffix.lower() != ".json" or not self.path.is_file():
-            return None
-        with self.path.open("rb") as file:
-            first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        if first == b"[":
-            raise BadInput(f"{self.path} is a JSON array: write one object a line, as JSONL.")
-        _, value = next(read_members(self.path), ("", None)) if first == b"{" else ("", None)
-        return value
-
-    @cached_property
-    def first_object(self) -> dict[str, Any] | BadInput | None:
-        """The first line's JSON object, or why it is none; None of an empty file or a folder."""
-        if self.path.is_dir():
-            return None
-        return next((record for _, record in read_objects(self.path)), None)
 
 
 def _read_subset(path: Path) -> frozenset[str]:

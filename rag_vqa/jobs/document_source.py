@@ -219,6 +219,7 @@ def describe_source(
     refused = f" · {count:,} refused{rejects_file}" if count else ""
     yield f"{found.documents - found.empty:,} documents ({source.kind}){images}{refused}"
     yield from source.remarks
+    yield from source.findings()
     if source.metadata:
         yield f"metadata: {one_line(', '.join(source.metadata))}"
     if source.unknown:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rag_vqa.errors import BadInput, UsageError
+from rag_vqa.formats.detection import format_names
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import (
     DOCUMENT_FORMATS,
@@ -19,7 +20,7 @@ from rag_vqa.formats.document_format import (
     SourceOptions,
     SourceSample,
 )
-from rag_vqa.formats.source import format_names, open_source
+from rag_vqa.formats.source import open_source
 
 
 def is_notes(sample: SourceSample) -> bool:
@@ -63,7 +64,9 @@ def test_it_is_detected_and_its_options_are_checked(notes: Path, tmp_path: Path)
     assert texts(notes, kind="notes", unit="word")[:2] == ["puffins", "nest"]
     with pytest.raises(UsageError, match="no unit 'page': give line or word"):
         open_source(notes, unit="page")
-    with pytest.raises(UsageError, match="a mapping is for csv and parquet: notes has none"):
+    with pytest.raises(
+        UsageError, match="a mapping is for csv and jsonl and parquet: notes has none"
+    ):
         open_source(notes, mapping={"id": ["x"]})
     (tmp_path / "kb.csv").write_text("id,text\na,b\n")
     with pytest.raises(UsageError, match="a unit is for notes and evqa: csv has none"):

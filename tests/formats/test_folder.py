@@ -41,21 +41,31 @@ def test_what_is_one_document(tmp_path: Path) -> None:
             ".hidden.md": "no",
             ".git/a.md": "no",
             "sub/.DS_Store": b"no",
-            "notes.pdf": b"no",
+            "clip.mov": b"no",
+            "clip 2.MOV": b"no",
             "LICENSE": b"no",
+            "Thumbs.db": b"no",
+            "sub/desktop.ini": b"no",
+            "__MACOSX/._vase.jpg": b"no",
+            "__MACOSX/x.jpg": b"no",
+            "~$note.txt": b"no",
         },
     )
     root = tmp_path.resolve()
     found = contents(tmp_path)
-    assert found.unknown == (".pdf", "LICENSE")
-    records, rejected = read(tmp_path)
+    records, rejected = list(read_records(found.items(), tmp_path, root)), read(tmp_path)[1]
     assert not rejected
+    assert found.findings() == (
+        "1 text without a picture (text only.txt), 1 picture without a text (alone.png): "
+        "a picture belongs to the text of its name",
+        "left out, neither picture nor document: 2 .mov, LICENSE",
+    )
     assert [(r.id, r.title, r.text, r.images) for r in records] == [
-        ("alone", "", "", (root / "alone.png",)),
         ("text only", "", "# No heading in plain text", ()),
         ("vase", "Vase", "Blue.", (root / "vase.jpg",)),
         ("sub/v1.2", "", "Dots.", (root / "sub/v1.2.webp",)),
         ("sub/deep/bowl", "", "Bowl.", (root / "sub/deep/bowl.JPG", root / "sub/deep/bowl.tif")),
+        ("alone", "", "", (root / "alone.png",)),
     ]
     assert {(record.line, record.folder) for record in records} == {(None, root)}
 
@@ -71,9 +81,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     make(
         inside,
         **{
-            "bad utf8.txt": b"caf\xe9",
+            "binary.txt": bytes(range(1, 32)) + b"\xff",
             "nul.txt": b"x\0",
-            "utf16.txt": "text".encode("utf-16"),
             "big.txt": b"x" * (16 * 2**20 + 1),
             "two.md": "One.",
             "two.txt": "Two.",
@@ -96,9 +105,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     reasons = {r.reason.split(": ")[0].strip("'"): r.reason for r in rejected}
     assert len(reasons) == len(rejected)
     expected = {
-        "bad utf8.txt": "not UTF-8: byte 0xe9 at 3",
+        "binary.txt": "binary data",
         "nul": "NUL",
-        "utf16.txt": "UTF-16",
         "big.txt": "over 16 MB",
         "two.md": "'two.md' and 'two.txt' are texts of one name",
         "front.md": "is not `key: value`",
@@ -114,7 +122,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for place, reason in expected.items():
         assert reason in reasons[place]
     assert all(r.reason.isprintable() for r in rejected)
-    with pytest.raises(BadInput, match=r"in, 'bad utf8.txt': not UTF-8"):
+    with pytest.raises(BadInput, match=r"in, 'big.txt': the text is over 16 MB"):
         list(read_records(contents(inside).items(), inside, inside))
 
 
@@ -157,10 +165,12 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="does not exist"):
         contents(tmp_path / "none")
-    make(tmp_path, **{"a.pdf": b"x"})
-    with pytest.raises(BadInput, match="is not a folder"):
-        contents(tmp_path / "a.pdf")
     with pytest.raises(BadInput, match="contains no documents: it is empty"):
+        read(tmp_path)
+    make(tmp_path, **{"a.mov": b"x"})
+    with pytest.raises(BadInput, match="is not a folder"):
+        contents(tmp_path / "a.mov")
+    with pytest.raises(BadInput, match=r"contains no documents\. left out, .*: \.mov\."):
         read(tmp_path)
 
 

@@ -11,11 +11,13 @@ import pytest
 from source_files import WRITERS, lines
 
 from rag_vqa.errors import BadInput, Missing, RagVqaError, UsageError
+from rag_vqa.formats.detection import format_names
 from rag_vqa.formats.document import Rejected
+from rag_vqa.formats.document_reader import DOCUMENT_READERS
 from rag_vqa.formats.mapping import parse_mapping
-from rag_vqa.formats.source import Source, format_names, open_source
+from rag_vqa.formats.source import Source, open_source
 
-KINDS = format_names()
+KINDS = [name for name in format_names() if DOCUMENT_READERS.find(name) is None]
 ODD = {
     "right to left": "\u202eright to left",
     "zero width": "zero\u200bwidth",
