@@ -14,6 +14,7 @@ from rag_vqa.errors import BadInput, UsageError
 from rag_vqa.formats import parquet
 from rag_vqa.formats.benchmark import BENCHMARKS
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
+from rag_vqa.formats.documents.foreign_files import describe_foreign_suffix
 from rag_vqa.formats.json_stream import read_members
 from rag_vqa.formats.jsonl import read_objects
 from rag_vqa.formats.line_reader import unpacked_suffix
@@ -68,6 +69,8 @@ def detect_format(path: Path) -> DocumentFormat:
         if known.recognises(sample):
             return known
     if isinstance(sample.first_object, BadInput) and suffix not in LINE_SUFFIXES:
+        if foreign := describe_foreign_suffix(suffix):
+            raise BadInput(f"{path} is {foreign}.")
         raise BadInput(
             f"{path} is of no known format: its first line is {sample.first_object} "
             f"Known: {', '.join(format_names())}. If it is one of them, give its name."

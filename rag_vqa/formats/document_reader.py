@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rag_vqa.errors import Missing
+from rag_vqa.errors import BadInput, Missing
 from rag_vqa.formats.document import FIELDS, Contents, Item
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.sections import ParsedDocument, section_items
@@ -88,7 +88,10 @@ def find_reader(suffix: str) -> DocumentReader | None:
 
 def _contents(reader: DocumentReader, path: Path) -> Contents:
     """What a file contains. Its beginning is read; the first reading goes on from there."""
-    opened = [reader.read(path)]
+    try:
+        opened = [reader.read(path)]
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
     metadata = ("file", *opened[0].metadata)
     columns = tuple(name for name in FIELDS if name not in ("image", "retrieval_text"))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from rag_vqa.formats.documents.foreign_files import describe_foreign_suffix
 from rag_vqa.formatting import one_line
 
 _SUFFIXES_SHOWN: Final = 12
@@ -63,8 +64,11 @@ class FolderFindings:
             yield self._pairing_line()
         if self.unshown:
             yield f"left out: {_count(self.unshown, 'picture')} of saved pages that no page shows"
-        if self.others:
-            listed = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
+        others = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
+        foreign = [pair for pair in others if describe_foreign_suffix(pair[0])]
+        for suffix, count in foreign:
+            yield f"left out: {_count(count, f'{suffix} file')}: {describe_foreign_suffix(suffix)}"
+        if listed := [pair for pair in others if pair not in foreign]:
             names = ", ".join(
                 one_line(name) if count == 1 else f"{count:,} {one_line(name)}"
                 for name, count in listed[:_SUFFIXES_SHOWN]

@@ -191,6 +191,7 @@ def test_other_columns_are_listed_as_metadata(tmp_path: Path) -> None:
 
 NO_KIND: dict[str, tuple[str, bytes]] = {
     "pdf": ("a.pdf", b"%PDF-1.7\n"),
+    "doc": ("a.doc", b"\xd0\xcf\x11\xe0\n"),
     "xlsx": ("a.xlsx", b"PK\x03\x04\0\0\n"),
     "prose": ("a.txt", b"Some text.\n"),
     "array": ("a.json", b'[{"id": "a"}]'),
@@ -201,7 +202,9 @@ NO_KIND: dict[str, tuple[str, bytes]] = {
 @pytest.mark.parametrize(("name", "data"), NO_KIND.values(), ids=NO_KIND)
 def test_what_is_no_source(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(BadInput, match=r"of no known format|JSON array|it is empty"):
+    with pytest.raises(
+        BadInput, match=rf"{name}.* (of no known format|JSON array|it is empty|is damaged|Word 97)"
+    ):
         read(open_source(tmp_path / name))
     with pytest.raises(Missing, match="does not exist: check the path"):
         open_source(tmp_path / "none")
