@@ -80,7 +80,7 @@ def _add_pictures(contents: Contents, images: Path) -> Iterator[Item]:
         fields: Any = item.fields
         name = None if isinstance(fields, BadInput) else _page_picture(fields["id"])
         if name is not None and (images / name).is_file():
-            item = replace(item, fields={**fields, "image": name})
+            item = item._replace(fields={**fields, "image": name})
         yield item
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rag_vqa.data_address import is_data_address
 from rag_vqa.errors import BadInput
@@ -47,6 +47,7 @@ class Rejected:
     reason: str
 
 
+_Parsed = TypeVar("_Parsed")
 RejectHandler: TypeAlias = Callable[[Rejected], None]
 
 
@@ -88,7 +89,7 @@ def parse_document_with_losses(
     """As `parse_document`, with the metadata that could not be kept: name → reason."""
     if isinstance(record, Document):
         record = {name: getattr(record, name) for name in FIELDS if name != "image"}
-    fields, left_out = _document_fields(record)
+    fields, left_out = check_fields(record)
     return Document(**fields), left_out
 
 
@@ -110,9 +111,9 @@ def parse_record(
     Raises:
         BadInput: the id is missing, or a field is not of its type.
     """
-    fields, left_out = _document_fields(record)
+    fields, left_out = check_fields(record)
     named_in = base or folder
-    fields["images"] = tuple(_record_picture(source, named_in) for source in fields["images"])
+    fields["images"] = tuple(record_picture(source, named_in) for source in fields["images"])
     return Record(**fields, line=line, folder=folder, left_out=left_out, remark=remark)
 
 
@@ -133,23 +134,34 @@ def check_content(document: Document) -> None:
         )
 
 
-def _document_fields(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Arguments of a Document, and the metadata that could not be kept: name → reason."""
+def check_fields(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arguments of a Document, and the metadata that could not be kept: name → reason.
+
+    Its pictures are as they were given; see `record_picture`.
+
+    Raises:
+        BadInput: as `parse_record` does.
+    """
     fields: dict[str, Any] = {"id": _document_id(record.get("id"))}
-    for name in _TEXTS:
-        value = record.get(name)
-        text = value if type(value) is str else field_text(name, value)
-        if problem := text_problem(text):
+    for name in _TEXTS:  # this function runs for each document of a source
+        text = record.get(name, "")
+        if type(text) is not str:
+            text = field_text(name, text)
+        if ("\0" in text or not text.isascii()) and (problem := text_problem(text)):
             raise BadInput(f"{name} contains {problem}: it is not text.")
         fields[name] = text
-    pictures = [*picture_list(record.get("image")), *picture_list(record.get("images"))]
+    image, images = record.get("image"), record.get("images")
+    pictures = [] if image is None else picture_list(image)
+    if images is not None:
+        pictures += picture_list(images)
     fields["images"] = _distinct(pictures) if len(pictures) > 1 else tuple(pictures)
     given = record.get("metadata")
     if given is not None and not isinstance(given, Mapping):
         raise BadInput(f"metadata is {quote_value(given)}, not an object of names and values.")
-    others = {name: record[name] for name in record if name not in _FIELD_SET}
-    kept, left_out = _metadata({**(given or {}), **others} if others else given or {})
-    fields["metadata"] = kept
+    if not _FIELD_SET.issuperset(record):
+        others = {name: record[name] for name in record if name not in _FIELD_SET}
+        given = {**(given or {}), **others}
+    fields["metadata"], left_out = _metadata(given) if given else ({}, {})
     return fields, left_out
 
 
@@ -159,7 +171,7 @@ def _metadata(given: Mapping[str, Any]) -> tuple[dict[str, MetadataValue], dict[
     for key, value in given.items():
         name = key if isinstance(key, str) else str(key)
         try:
-            if text_problem(name):
+            if ("\0" in name or not name.isascii()) and text_problem(name):
                 raise UnusableValue("a name that is not text")
             kept_value = metadata_value(value)
         except UnusableValue as error:
@@ -183,7 +195,7 @@ def _distinct(pictures: list[Any]) -> tuple[Any, ...]:
 
 
 def _document_id(value: object) -> str:
-    identity = id_text(value)
+    identity = value if type(value) is str else id_text(value)
     if identity is None:
         raise BadInput('the id is missing: give each document its own "id".')
     if problem := text_problem(identity):
@@ -193,7 +205,7 @@ def _document_id(value: object) -> str:
     return identity
 
 
-def _record_picture(source: Any, folder: Path) -> ImageSource:
+def record_picture(source: Any, folder: Path) -> ImageSource:
     """A picture of a file: its bytes; its path; or what it is called, if it is no file's name."""
     if isinstance(source, bytes):
         return source
@@ -211,8 +223,7 @@ def is_address(name: str) -> bool:
     return bool(_ADDRESS.match(name)) or is_data_address(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One document of a source: its fields, or the reason why it was refused.
 
     Attributes:
@@ -278,12 +289,40 @@ def read_records(
     Raises:
         BadInput: there are no documents; under `strict` the first refused item.
     """
+
+    def parse(item: Item) -> Record | None:
+        fields = item.fields
+        assert not isinstance(fields, BadInput)
+        record = parse_record(fields, item.line, folder, item.remark, base)
+        names = (record.id, record.parent, record.url, record.title)
+        return record if wanted is None or not wanted.isdisjoint(names) else None
+
+    return parse_items(items, path, parse, on_reject, strict, wanted)
+
+
+def parse_items(
+    items: Iterable[Item],
+    path: Path,
+    parse: Callable[[Item], _Parsed | None],
+    on_reject: RejectHandler | None = None,
+    strict: bool = False,
+    wanted: frozenset[str] | None = None,
+) -> Iterator[_Parsed]:
+    """What `parse` makes of the items of `path`, one by one.
+
+    Args:
+        parse: gets an item that has fields; returns None for a document that is not wanted, and
+            raises BadInput for one that is refused.
+
+    Raises:
+        BadInput: as `read_records` does.
+    """
     read, first = 0, ""
     for item in items:
         try:
             if isinstance(item.fields, BadInput):
                 raise item.fields
-            record = parse_record(item.fields, item.line, folder, item.remark, base)
+            parsed = parse(item)
         except BadInput as error:
             if strict or on_reject is None:
                 raise BadInput(f"{path}, {item.location}: {error}") from error
@@ -291,11 +330,9 @@ def read_records(
             first = first or f"{item.location} was refused: {error}"
             on_reject(Rejected(item.line, _item_id(item), reason))
         else:
-            if wanted is None or not wanted.isdisjoint(
-                (record.id, record.parent, record.url, record.title)
-            ):
+            if parsed is not None:
                 read += 1
-                yield record
+                yield parsed
     if not read:
         nothing = (
             "it is empty."

@@ -23,7 +23,6 @@ from rag_vqa.errors import UsageError
 from rag_vqa.formats.document import FIELDS
 from rag_vqa.formats.plain_values import (
     field_text,
-    is_absent,
     names_in_cell,
     picture_list,
     texts_of_list,
@@ -109,6 +108,8 @@ class FieldMapping:
     template: TextTemplate | None = None
     written: bool = False
     _roles: dict[str, tuple[_Role, ...]] = field(default_factory=dict)
+    # Columns that are the only one of their field, or metadata → that field.
+    _single: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def resolve(
@@ -153,7 +154,13 @@ class FieldMapping:
         metadata = tuple(name for name in columns if name not in roles and name != _METADATA)
         used = template.columns if template is not None else ()
         remarks += _near_fields(fields, [name for name in metadata if name not in used])
-        return cls(fields, metadata, remarks, template, written, roles)
+        single = {
+            names[0]: key
+            for key, names in fields.items()
+            if len(names) == len(roles[names[0]]) == 1 and key != "images"
+        }
+        single |= {name: _METADATA for name in metadata if normal_name(name) != _METADATA}
+        return cls(fields, metadata, remarks, template, written, roles, single)
 
     def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row as fields of document.py, without empty cells; values are not converted yet.
@@ -161,31 +168,58 @@ class FieldMapping:
         Raises:
             BadInput: one of several columns of a text is no text.
         """
-        parts: dict[str, list[tuple[int, Any]]] = {}
+        fields: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
-        given: Mapping[str, Any] = {}
-        for name, cell in row.items():
-            if is_absent(cell):
+        others: list[tuple[str, Any]] = []
+        single = self._single
+        for name, cell in row.items():  # runs for each cell of a source: is_absent, written out
+            kind = type(cell)
+            if not cell if kind is str else cell is None or (kind is float and cell != cell):
                 continue
+            field_name = single.get(name)
+            if field_name is None:
+                others.append((name, cell))
+            elif field_name is not _METADATA:
+                fields[field_name] = cell
+            elif kind is not str:
+                metadata[name.strip()] = cell
+            elif len(cell) <= SHORT_TEXT or normal_name(name) not in _COULD_BE_TEXT:
+                metadata[name.strip()] = self._metadata_text(cell)
+        if others:
+            self._read_others(others, fields, metadata)
+        if self.template is not None:
+            fields["text"] = self.template.fill(row)
+        fields[_METADATA] = metadata
+        return fields
+
+    def _read_others(
+        self, cells: list[tuple[str, Any]], fields: dict[str, Any], metadata: dict[str, Any]
+    ) -> None:
+        """Read cells whose columns are not the only one of a field, nor known as metadata."""
+        parts: dict[str, list[tuple[int, Any]]] = {}
+        for name, cell in cells:
             roles = self._roles.get(name)
             if roles is None:
                 roles = self._roles[name] = (self._late_role(name),)
             if roles[0].field != _METADATA:
                 for role in roles:
-                    parts.setdefault(role.field, []).append((role.order, cell))
+                    single = [(0, fields[role.field])] if role.field in fields else []
+                    parts.setdefault(role.field, single).append((role.order, cell))
             elif roles[0].order:  # the column called metadata, an object of names and values
                 found = cell if isinstance(cell, dict) else _parse_object(cell)
                 if found is None:
                     metadata[name] = cell
                 else:
-                    given = found
-            elif not self._is_other_text(name, cell):
-                metadata[name.strip()] = self._metadata_cell(cell)
-        fields = {name: _join_cells(name, sorted_cells(cells)) for name, cells in parts.items()}
-        if self.template is not None:
-            fields["text"] = self.template.fill(row)
-        fields[_METADATA] = {**given, **metadata}
-        return fields
+                    for key, value in found.items():
+                        metadata.setdefault(key, value)
+            else:
+                self._single[name] = _METADATA
+                if not isinstance(cell, str):
+                    metadata[name.strip()] = cell
+                elif len(cell) <= SHORT_TEXT or normal_name(name) not in _COULD_BE_TEXT:
+                    metadata[name.strip()] = self._metadata_text(cell)
+        for name, listed in parts.items():
+            fields[name] = _join_cells(name, sorted_cells(listed))
 
     def _late_role(self, name: str) -> _Role:
         """The role of a name that the beginning of the source did not have, or has as metadata."""
@@ -204,17 +238,9 @@ class FieldMapping:
                 return _Role(own, -1)  # before a well-known name
         return _Role(_METADATA)
 
-    def _metadata_cell(self, cell: Any) -> Any:
-        if not isinstance(cell, str):
-            return cell
-        listed = texts_of_list(cell)
+    def _metadata_text(self, cell: str) -> Any:
+        listed = texts_of_list(cell) if cell[0] == "[" else None
         return listed if listed is not None else parse_scalar(cell) if self.written else cell
-
-    def _is_other_text(self, name: str, cell: Any) -> bool:
-        """Whether a cell is a long text that another column is the text instead of."""
-        return (
-            isinstance(cell, str) and len(cell) > SHORT_TEXT and normal_name(name) in _COULD_BE_TEXT
-        )
 
 
 def sorted_cells(cells: list[tuple[int, Any]]) -> list[Any]:

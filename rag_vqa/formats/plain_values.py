@@ -14,6 +14,7 @@ import io
 import math
 import numbers
 import re
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -34,10 +35,12 @@ _ADDRESS: Final = re.compile(r"(?:^|[\s|;])(?:data:|[a-z][a-z0-9+.-]*://)", re.I
 _BEFORE_ADDRESS: Final = re.compile(
     r"\||[;\n](?=\s*(?:data:|[a-z][a-z0-9+.-]*://))|;\s+", re.IGNORECASE
 )
+_ONE_NAME: Final = re.compile(r"[^\s|;:,\[]+")  # there may be millions
 _BETWEEN_NAMES: Final = re.compile(r"[;\n]")
 _PICTURE_NAME: Final = re.compile(
     r"[^.]\.(?:avif|bmp|gif|hei[cf]|jfif|jpe?g?|jxl|mpo|png|tiff?|webp)\s*$", re.IGNORECASE
 )
+_BIG: Final = sys.float_info.max
 _LONGEST_LIST: Final = 20_000  # characters of a cell
 
 
@@ -114,6 +117,11 @@ def metadata_value(value: Any) -> MetadataValue:
     >>> metadata_value(["fern", None, "shade"]), metadata_value([]), metadata_value(12.5)
     (('fern', 'shade'), None, 12.5)
     """
+    kind = type(value)  # most values are of these kinds, and there may be millions
+    if kind is str and value and value.isascii() and "\0" not in value:
+        return value  # type: ignore[no-any-return]
+    if (kind is int and -(2**63) <= value < 2**63) or (kind is float and -_BIG < value < _BIG):
+        return value  # type: ignore[no-any-return]
     value = plain_value(value)
     if isinstance(value, list | tuple | set | frozenset):
         return _metadata_list(value)
@@ -221,6 +229,8 @@ def picture_list(value: Any) -> list[Any]:
     >>> picture_list("a.jpg"), picture_list(["a.jpg", None, ""]), picture_list(None)
     (['a.jpg'], ['a.jpg'], [])
     """
+    if type(value) is list and len(value) == 1 and type(value[0]) is str:
+        return [name] if (name := value[0].strip()) else []
     if isinstance(value, list | tuple):
         return [picture for part in value for picture in picture_list(part)]
     if _is_object_array(value):
@@ -291,6 +301,8 @@ def names_in_cell(cell: str) -> Sequence[str]:
     >>> names_in_cell("a.jpg; b.jpg"), names_in_cell("a;1.jpg|b.jpg"), names_in_cell('["a.jpg"]')
     (['a.jpg', 'b.jpg'], ['a;1.jpg', 'b.jpg'], ['a.jpg'])
     """
+    if _ONE_NAME.fullmatch(cell):
+        return [cell.strip()]
     listed = texts_of_list(cell)
     if listed is not None:
         return listed

@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.detection import all_formats, detect_format, find_format
-from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
+from rag_vqa.formats.document import (
+    Contents,
+    Item,
+    Record,
+    RejectHandler,
+    check_fields,
+    parse_items,
+    read_records,
+)
 from rag_vqa.formats.document_format import DocumentFormat, Option, SourceOptions
 from rag_vqa.formats.folder import contents as open_folder
 from rag_vqa.formats.hub_cache import find_repository, find_snapshot
@@ -25,6 +34,10 @@ _OPTION_NAMES: Mapping[Option, str] = {
     "images": "a folder of images", "mapping": "a mapping", "text": "a template of the text",
     "encoding": "an encoding", "unit": "a unit",
 }  # fmt: skip
+
+
+# Fields as `check_fields` returns them, metadata that cannot be kept, and the item's remark.
+CheckedFields: TypeAlias = tuple[dict[str, Any], dict[str, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +87,20 @@ class Source:
             self.wanted,
             self.base,
         )
+
+    def checked_fields(self) -> Iterator[CheckedFields]:
+        """As `records`, but the fields of each document alone, which takes half the time."""
+
+        def parse(item: Item) -> CheckedFields | None:
+            assert not isinstance(item.fields, BadInput)
+            fields, left_out = check_fields(item.fields)
+            if self.wanted is not None:
+                names = (fields[name] for name in ("id", "parent", "url", "title"))
+                if self.wanted.isdisjoint(names):
+                    return None
+            return fields, left_out, item.remark
+
+        return parse_items(self.items(), self.path, parse, self.on_reject, self.strict, self.wanted)
 
 
 def open_source(

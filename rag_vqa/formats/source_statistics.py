@@ -3,14 +3,15 @@
 Knows how to count and how to guess at English. Does not open pictures (it only asks whether the
 file exists) and changes nothing. Memory is about twenty bytes a document.
 
-The guess is cheap and rough. A text looks non-English if over a fifth of its letters are not A to
-Z, as in other scripts, or if under 8% of its first words are common English words that other
-languages in Latin letters do not share. The second rule needs MIN_WORDS words: a name is the same
-in all languages.
+The guess is cheap and rough, and in a large source only every SAMPLE_STEP-th text is guessed at. A
+text looks non-English if over a fifth of its letters are not A to Z, as in other scripts, or if
+under 8% of its first words are common English words that other languages in Latin letters do not
+share. The second rule needs MIN_WORDS words: a name is the same in all languages.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections import Counter
@@ -21,12 +22,14 @@ from typing import Final
 
 import numpy as np
 
-from rag_vqa.formats.document import Rejected, searchable_text
-from rag_vqa.formats.picture_files import is_picture_there
+from rag_vqa.formats.document import Rejected, record_picture
+from rag_vqa.formats.picture_files import ListedFolders, is_picture_there
 from rag_vqa.formats.short_texts import ShortTexts
 from rag_vqa.formats.source import Source
 
 MIN_WORDS: Final = 20
+WHOLE_SAMPLE: Final = 10_000  # documents of which each text is guessed at
+SAMPLE_STEP: Final = 20  # of those that follow, one in so many
 _HEAD: Final = 2_000  # characters of a document that are used to guess its language
 EXAMPLES_SHOWN: Final = 5  # names kept of each kind of problem
 _WORD: Final = re.compile(r"[^\W\d_]+")
@@ -58,7 +61,8 @@ class SourceStatistics:
         duplicates: documents whose id came before.
         characters: of all texts that are searched.
         longest: characters of the longest text, which belongs to `longest_id`.
-        judged: documents with enough text to guess their language.
+        judged: documents with enough text to guess their language; of a sample, if there are more
+            than WHOLE_SAMPLE.
         foreign: judged documents that look non-English; `foreign_ids` are the first.
     """
 
@@ -81,6 +85,11 @@ class SourceStatistics:
     remarks: Mapping[str, int]
     short_names: tuple[str, ...] = ()
     metadata_names: tuple[str, ...] = ()
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the language of only some texts was guessed."""
+        return self.documents > WHOLE_SAMPLE
 
     @property
     def foreign_share(self) -> float:
@@ -113,28 +122,40 @@ def collect_statistics(source: Source) -> SourceStatistics:
     remarks: Counter[str] = Counter()
     longest_id = ""
     short = ShortTexts()
+    folders = ListedFolders()
+    named_in = source.base or source.folder
+    root = f"{named_in}{os.sep}"
     counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
-    for record in counting.records():
-        hashes.append(hash(record.id))
-        text = searchable_text(record)
-        empty += not (text or record.images)
-        characters += len(text)
-        if len(text) > longest:
-            longest, longest_id = len(text), record.id
-        with_image += bool(record.images)
-        for image in record.images:
-            if isinstance(image, Path):
-                pictures += 1
-                if not is_picture_there(image, record.folder):
-                    missing.add(str(image))
-        left_out.update(record.left_out.items())
-        if record.remark:
-            remarks[record.remark] += 1
-        short.add(record.metadata)
-        looks = looks_foreign(f"{record.title}\n{text[:_HEAD]}")
-        judged += looks is not None
-        if looks:
-            foreign.add(record.id)
+    for number, (fields, lost, remark) in enumerate(counting.checked_fields()):
+        hashes.append(hash(fields["id"]))
+        text = fields["retrieval_text"].strip() or fields["text"].strip()
+        length = len(text)
+        characters += length
+        if length > longest:
+            longest, longest_id = length, fields["id"]
+        if fields["images"]:
+            with_image += 1
+            for image in fields["images"]:
+                if type(image) is str and ":" not in image and root + image in folders:
+                    pictures += 1
+                    continue
+                path = record_picture(image, named_in)
+                if isinstance(path, Path):
+                    pictures += 1
+                    if not is_picture_there(path, source.folder):
+                        missing.add(str(path))
+        elif not text:
+            empty += 1
+        if lost:
+            left_out.update(lost.items())
+        if remark:
+            remarks[remark] += 1
+        short.add(fields["metadata"])
+        if number < WHOLE_SAMPLE or not number % SAMPLE_STEP:
+            looks = looks_foreign(f"{fields['title']}\n{text[:_HEAD]}")
+            judged += looks is not None
+            if looks:
+                foreign.add(fields["id"])
     return SourceStatistics(
         documents=len(hashes),
         empty=empty,

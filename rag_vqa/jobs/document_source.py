@@ -231,8 +231,9 @@ def describe_source(
     if found.duplicates:
         yield f"{found.duplicates:,} documents repeat an earlier id: the first one stays"
     if found.foreign_share > _MANY_FOREIGN_TEXTS:
+        sampled = "sampled " if found.is_sampled else ""
         yield (
-            f"{found.foreign:,} of {found.judged:,} texts look non-English, for instance "
+            f"{found.foreign:,} of {found.judged:,} {sampled}texts look non-English, for instance "
             f"{one_line(found.foreign_ids[0])}: if the retriever reads English, give them an "
             "English `retrieval_text`"
         )

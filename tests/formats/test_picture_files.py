@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rag_vqa.formats.picture_files import find_picture, is_picture_there
+from rag_vqa.formats import picture_files
+from rag_vqa.formats.picture_files import ListedFolders, find_picture, is_picture_there
 
 
 @pytest.fixture
@@ -40,3 +41,32 @@ def test_a_file_that_comes_later_is_found(folder: Path) -> None:
     assert not is_picture_there(folder / "Fotos/jar.png", folder)
     (folder / "Fotos" / "JAR.png").write_bytes(b"x")
     assert is_picture_there(folder / "Fotos/jar.png", folder)
+
+
+def test_listed_folders_contain_files_and_links_to_files(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "broken.jpg").symlink_to("no.jpg")
+    folders = ListedFolders()
+    found = [
+        name
+        for name in ("a", "folder", "link", "broken", "no")
+        if f"{tmp_path}/{name}.jpg" in folders
+    ]
+    assert found == ["a", "link"]
+    assert f"{tmp_path}/no/a.jpg" not in folders and f"{tmp_path}/\0/a" not in folders
+
+
+def test_of_a_very_large_folder_not_all_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_files, "_MOST_NAMES", 2)
+    monkeypatch.setattr(picture_files, "_MOST_FOLDERS", 2)
+    for folder in "abc":
+        (tmp_path / folder).mkdir()
+        for name in "xyz":
+            (tmp_path / folder / name).write_bytes(b"")
+    folders = ListedFolders()
+    for folder in "abca":
+        assert sum(f"{tmp_path}/{folder}/{name}" in folders for name in "xyz") == 2

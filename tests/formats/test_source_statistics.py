@@ -138,3 +138,14 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * 2**20  # the ids have 6 MB
+
+
+def test_the_language_of_a_large_source_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_vqa.formats.source_statistics.WHOLE_SAMPLE", 10)
+    german = {"text": "Die Vase ist aus Porzellan und steht im Museum. " * 5}
+    path = write(tmp_path, *({"id": str(n), **german} for n in range(110)))
+    found = collect_statistics(open_source(path))
+    # The first ten, then those that 20 divides: 20, 40, 60, 80, 100.
+    assert (found.documents, found.judged, found.foreign, found.is_sampled) == (110, 15, 15, True)
