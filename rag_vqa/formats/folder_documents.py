@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import posixpath
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +126,7 @@ class FolderDocument:
         for item in items:
             if pictures and not isinstance(item.fields, BadInput):
                 images = [*pictures, *(item.fields.get("images") or ())]
-                item = replace(item, fields={**item.fields, "images": images})
+                item = item._replace(fields={**item.fields, "images": images})
                 pictures = []
             yield item
 
@@ -150,7 +150,7 @@ def _plain_note(item: Item, place: str) -> Item:
         del fields["title"]
     metadata = dict(fields.get("metadata") or {})
     metadata.pop("file", None)
-    return replace(item, fields={**fields, "metadata": metadata})
+    return item._replace(fields={**fields, "metadata": metadata})
 
 
 def _find_site_pictures(item: Item, root: Path, inside: str) -> Item:
@@ -161,7 +161,7 @@ def _find_site_pictures(item: Item, root: Path, inside: str) -> Item:
     if not any(isinstance(name, str) and name.startswith("/") for name in images):
         return item
     found = [_find_in_site(name, root, inside) for name in images]
-    return replace(item, fields={**item.fields, "images": found})
+    return item._replace(fields={**item.fields, "images": found})
 
 
 def _find_in_site(name: Any, root: Path, inside: str) -> Any:

@@ -123,7 +123,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
     longest_id = ""
     short = ShortTexts()
     folders = ListedFolders()
-    named_in = source.base or source.folder
+    named_in = source.base
     root = f"{named_in}{os.sep}"
     counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
     for number, (fields, lost, remark) in enumerate(counting.checked_fields()):

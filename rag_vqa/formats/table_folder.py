@@ -12,7 +12,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -151,7 +151,7 @@ def _items(parts: Sequence[_Part], root: Path, move_names: bool) -> Iterator[Ite
                     fields = _move_names(fields, folder, root)
                 if partition:
                     fields = {**fields, "metadata": {**partition, **(fields["metadata"] or {})}}
-            yield replace(item, fields=fields, place=place)
+            yield item._replace(fields=fields, place=place)
 
 
 def _move_names(fields: Mapping[str, Any], folder: str, root: Path) -> Mapping[str, Any]:
