@@ -146,9 +146,9 @@ def format_bytes(count: float) -> str:
     return f"{count / GB:.1f} GB" if count >= 0.05 * GB else f"{count / 1e6:.0f} MB"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'text'?`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), 1)
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """` Did you mean 'text'?`, or nothing if no known name is as like it, between 0 and 1."""
+    near = difflib.get_close_matches(name, list(known), 1, likeness)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -45,6 +45,7 @@ _COULD_BE_TEXT: Final = ("text", *WELL_KNOWN["text"])
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 _METADATA: Final = "metadata"
+_NEARLY: Final = 0.8  # of a name that is mistyped, between 0 and 1
 _TYPED: Final = ("text", "retrieval_text", "title", "section")  # fields that people mistype
 
 
@@ -342,7 +343,7 @@ def _near_fields(fields: Mapping[str, tuple[str, ...]], metadata: Sequence[str])
     return tuple(
         f"{quote_value(name)} becomes metadata.{near}"
         for name in metadata
-        if (near := did_you_mean(normal_name(name), absent))
+        if (near := did_you_mean(normal_name(name), absent, _NEARLY))
     )
 
 

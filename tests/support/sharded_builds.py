@@ -27,6 +27,7 @@ def source(tmp_path: Path) -> Path:
     for number in range(0, 23, 3):
         rows[number]["image"] = f"{number % 5}.png"
     rows.insert(5, {"id": [7], "text": "a"})
+    rows.append({"text": "without an id"})
     rows[20] = {"id": "d19", "text": "nest", "image": "0.png"}
     (tmp_path / "0.png").write_bytes(images.encode(Image.new("RGB", (9, 9)))[:40])
     path = tmp_path / "docs.jsonl"
