@@ -268,6 +268,15 @@ _SOURCE_OPTIONS: Mapping[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "encoding": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="NAME", help="Encoding of a table or JSON, if it is not found out rightly."
+            ),
+        ],
+        None,
+    ),
     "unit": (
         Annotated[
             str | None, typer.Option(metavar="page|section", help="E-VQA: what becomes a document.")

@@ -1,32 +1,82 @@
 """CSV and TSV: a header, then one document a row; quoted cells may contain line breaks.
 
-Knows dialects, quotes and the number of cells. Does not know fields (mapping.py) or files
-(line_reader.py).
+Knows which file is a table, and what becomes of rows that are shorter or longer than the header.
+Does not know separators (csv_dialect.py), quotes (csv_rows.py), headers (table_header.py), fields
+(mapping.py) or encodings (file_encoding.py).
 
-The separator is a tab in .tsv and .tab. Otherwise it is whichever of comma, semicolon and tab
-occurs most in the header. Inside quotes, quotes are doubled, as in spreadsheets and RFC 4180. The
-text is UTF-8, with or without a byte order mark.
+The separator is whichever of comma, semicolon, tab and `|` makes the rows as wide as the header.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from rag_vqa.errors import BadInput
+from rag_vqa.formats.csv_dialect import (
+    SAMPLE_LINES,
+    SAMPLE_SIZE,
+    find_dialect,
+    is_table,
+    separator_of_line,
+)
+from rag_vqa.formats.csv_rows import CsvRows, Dialect
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
-from rag_vqa.formats.line_reader import LINE_LIMIT, read_lines, unpacked_suffix
+from rag_vqa.formats.file_encoding import FileEncoding, find_file_encoding
+from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formats.mapping import FieldMapping
-from rag_vqa.formatting import quote_value
+from rag_vqa.formats.packed_file import unpacked_suffix
+from rag_vqa.formats.table_header import TableHeader, find_header, id_names, is_blank
 
-SUFFIXES = (".csv", ".tsv", ".tab")
-_SEPARATORS = ",;\t"
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
-# A text cell may have hundreds of lines; a quote that is never closed takes the rest of the file.
-_MAX_LINES_OF_ROW = 10_000
+SUFFIXES: Final = (".csv", ".tsv", ".tab")
+_TAB_SUFFIXES: Final = (".tsv", ".tab")
+_NAME_SIZE: Final = 300  # characters of a cell that are looked at, to find the header
+# Of files that are tables if their lines look like one.
+_PERHAPS: Final = (".txt", ".text", ".dat", ".asc", ".xls", "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A file whose header was read.
+
+    Attributes:
+        skip: lines before the rows, as Excel's `sep=;`.
+        line: number of the header's first line.
+    """
+
+    path: Path
+    encoding: FileEncoding
+    dialect: Dialect
+    skip: int
+    header: TableHeader
+    line: int
+
+    def rows(self) -> Iterator[tuple[int, Sequence[str] | BadInput]]:
+        """The rows below the header that are not empty, with the numbers of their first lines."""
+        width = len(self.header.names)
+        rows = CsvRows(_lines(self.path, self.encoding, self.skip), self.dialect, width)
+        header: list[str] | BadInput = []
+        for row in rows:
+            if isinstance(row, BadInput):
+                yield rows.begin, row
+            elif rows.begin <= self.line:
+                header = row
+            elif any(not is_blank(cell) for cell in row) and row != header:
+                yield rows.begin, self._fit_row(row)
+
+    def _fit_row(self, row: list[str]) -> list[str] | BadInput:
+        """A row without the empty cells behind the last column."""
+        width = len(self.header.names)
+        if len(row) > width and not all(map(is_blank, row[width:])):
+            return BadInput(
+                f"{len(row)} cells, but the header has {width}: a separator inside a cell needs "
+                "quotes around the cell."
+            )
+        return row[:width]
 
 
 def contents(path: Path, options: SourceOptions) -> Contents:
@@ -34,19 +84,18 @@ def contents(path: Path, options: SourceOptions) -> Contents:
 
     Raises:
         Missing: no such file.
-        BadInput: no header, two columns of one name, or text that is not UTF-8.
-        UsageError: the mapping does not fit the columns.
+        BadInput: no header, an encoding that has to be given, or a binary file.
+        UsageError: the mapping does not fit the columns, or no such encoding.
     """
-    lines = _Lines(path)
-    separator = "\t" if unpacked_suffix(path) in (".tsv", ".tab") else None
-    header, separator = _read_header(path, lines, separator)
-    mapping = FieldMapping.resolve(header, options.mapping, options.text, written=True)
+    table = _open_table(path, options.mapping, options.encoding)
+    header = table.header
+    mapping = FieldMapping.resolve(header.columns, header.mapping, options.text, written=True)
     return Contents(
-        header,
+        header.columns,
         mapping.metadata,
         (),
-        lambda: _items(path, header, mapping, separator),
-        mapping.remarks,
+        lambda: _items(table, mapping),
+        (*table.encoding.remarks, *header.remarks, *mapping.remarks),
         mapping.fields,
     )
 
@@ -58,130 +107,91 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | BadInput]]:
         Missing: no such file.
         BadInput: the header cannot be read.
     """
-    lines = _Lines(path)
-    header, separator = _read_header(
-        path, lines, "\t" if unpacked_suffix(path) in (".tsv", ".tab") else None
-    )
-    for row in _parse_rows(lines, separator):
+    table = _open_table(path)
+    names = table.header.names
+    for line, row in table.rows():
         if isinstance(row, BadInput):
-            yield lines.begin, row
-        elif any(cell and not cell.isspace() for cell in row):
-            yield lines.begin, _row_cells(row, header)
+            yield line, row
+        else:
+            cells = (*row, *[""] * (len(names) - len(row)))
+            yield line, {name: cell for name, cell in zip(names, cells, strict=True) if name}
 
 
-class _BadLine(BadInput):
-    """One line cannot be read; those after it can."""
-
-
-class _Lines(Iterator[str]):
-    """Lines of a file for the csv module. After a line that raised, the next one is read.
-
-    Attributes:
-        number: of the current line, from 1.
-        begin: of the first line of the current row.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lines = read_lines(path)
-        self.number = self.begin = self._size = 0
-
-    def begin_row(self) -> None:
-        self.begin, self._size = self.number + 1, 0
-
-    def __next__(self) -> str:
-        self.number, line = next(self._lines)
-        if isinstance(line, BadInput):
-            raise _BadLine(str(line))
-        self._size += len(line)
-        lines = self.number - self.begin
-        if lines and (lines >= _MAX_LINES_OF_ROW or self._size > LINE_LIMIT):
-            raise _BadLine(
-                f"a quote opens in line {self.begin} and is not closed by line {self.number}: "
-                "close it there. The lines between them are lost."
-            )
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            raise _BadLine(
-                f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start} of line "
-                f"{self.number}. Save the file as UTF-8."
-            ) from error
-
-
-def _parse_rows(lines: _Lines, separator: str) -> Iterator[list[str] | BadInput]:
-    # The module's limit of a cell is 128 kB, for the whole process: raise it, never lower it.
-    csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    while True:
-        lines.begin_row()
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadInput(f"not CSV: {error}. Inside quotes, write a quote twice.")
-        except _BadLine as error:
-            yield error
-
-
-def _read_header(path: Path, lines: _Lines, separator: str | None) -> tuple[tuple[str, ...], str]:
-    """Names of the columns, and the separator."""
+def is_csv(path: Path) -> bool:
+    """Whether a file that is not called a table is one: a header, and rows of the same width."""
+    if not path.is_file() or unpacked_suffix(path) not in _PERHAPS:
+        return False
     try:
-        first = next((line for line in lines if line.strip()), "")
-    except _BadLine as error:
-        raise BadInput(f"{path}, line {lines.number}: {error}") from error
-    if not first:
+        encoding = find_file_encoding(path)
+        return is_table(_sample(path, encoding))
+    except BadInput:
+        return False
+
+
+def _open_table(
+    path: Path,
+    mapping: Mapping[str, Sequence[str]] | None = None,
+    given_encoding: str | None = None,
+) -> _Table:
+    encoding = find_file_encoding(path, given_encoding)
+    sample = _sample(path, encoding)
+    separator = separator_of_line(sample[0]) if sample else None
+    skip = int(separator is not None)
+    preferred = "\t" if unpacked_suffix(path) in _TAB_SUFFIXES else ""
+    dialect = find_dialect(sample[skip:], id_names(mapping), separator or preferred)
+    numbers: list[int] = []
+    rows = CsvRows(_lines(path, encoding, skip), dialect)
+
+    def numbered_rows() -> Iterator[Sequence[str]]:
+        for row in rows:
+            numbers.append(rows.begin)
+            yield [] if isinstance(row, BadInput) else [cell[:_NAME_SIZE] for cell in row]
+
+    header = find_header(numbered_rows(), mapping)
+    if header is None:
         raise BadInput(f"{path} contains no documents: it is empty.")
-    bare = _QUOTED.sub("", first)
-    separator = separator or max(_SEPARATORS, key=bare.count)
-    try:
-        (row,) = csv.reader([first], delimiter=separator, strict=True)
-    except (csv.Error, ValueError) as error:
-        raise BadInput(f"{path}, line {lines.number}: the header is not CSV: {error}.") from error
-    names = tuple(name.strip() for name in row)
-    for place, name in enumerate(names, 1):
-        if not name:
-            raise BadInput(f"{path}: column {place} has no name: give it one in the header.")
-        if names.index(name) + 1 < place:
-            raise BadInput(
-                f"{path}: two columns are called {quote_value(name)}: rename one of them."
-            )
-    return names, separator
+    return _Table(path, encoding, dialect, skip, header, numbers[header.row])
 
 
-def _items(
-    path: Path, header: tuple[str, ...], mapping: FieldMapping, separator: str
-) -> Iterator[Item]:
-    lines = _Lines(path)
-    _read_header(path, lines, separator)
-    for row in _parse_rows(lines, separator):
-        if isinstance(row, BadInput):
-            yield Item(lines.begin, row)
-        elif any(cell and not cell.isspace() for cell in row):
-            yield Item(lines.begin, _row_fields(row, header, mapping))
+def _sample(path: Path, encoding: FileEncoding) -> list[str]:
+    """The first lines, as far as they can be read."""
+    lines: list[str] = []
+    size = 0
+    for _, line in islice(read_lines(path, encoding, breaks=""), SAMPLE_LINES):
+        if isinstance(line, str):
+            lines.append(line)
+            size += len(line)
+        if size > SAMPLE_SIZE:
+            break
+    return lines
 
 
-def _row_fields(
-    row: list[str], header: tuple[str, ...], mapping: FieldMapping
-) -> dict[str, object] | BadInput:
-    cells = _row_cells(row, header)
-    if isinstance(cells, BadInput):
-        return cells
-    return mapping.read(cells)
+def _lines(path: Path, encoding: FileEncoding, skip: int) -> Iterator[tuple[int, str | BadInput]]:
+    return islice(read_lines(path, encoding, breaks=""), skip, None)
 
 
-def _row_cells(row: list[str], header: tuple[str, ...]) -> dict[str, str] | BadInput:
-    if len(row) != len(header):
-        why = f"{len(row)} cells, but the header has {len(header)}"
-        return BadInput(f"{why}: a separator inside a cell needs quotes around the cell.")
-    return dict(zip(header, row, strict=True))
+def _items(table: _Table, mapping: FieldMapping) -> Iterator[Item]:
+    names = table.header.names
+    for line, row in table.rows():
+        try:
+            if isinstance(row, BadInput):
+                raise row
+            filled = {
+                name: cell
+                for name, cell in zip(names, row, strict=False)
+                if name and not is_blank(cell)
+            }
+            yield Item(line, mapping.read(filled))
+        except BadInput as error:
+            yield Item(line, error)
 
 
 DOCUMENT_FORMATS.register(
     DocumentFormat(
         name="csv",
         suffixes=SUFFIXES,
-        options=frozenset({"images", "mapping", "text"}),
+        claims=is_csv,
+        options=frozenset({"images", "mapping", "text", "encoding"}),
         open=contents,
     )
 )

@@ -17,7 +17,7 @@ from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.documents.foreign_files import describe_foreign_suffix
 from rag_vqa.formats.json_stream import read_members
 from rag_vqa.formats.jsonl import read_objects
-from rag_vqa.formats.line_reader import unpacked_suffix
+from rag_vqa.formats.packed_file import unpacked_suffix
 from rag_vqa.formatting import did_you_mean
 
 LINE_SUFFIXES: Final = (".jsonl", ".ndjson")

@@ -72,9 +72,10 @@ class DocumentFormat:
     Attributes:
         name: what `--kind` takes.
         open: reads the beginning of a source and returns its Contents, which read the rest.
-        claims: whether a file is of this format by its content, whatever its suffix; asked first.
         suffixes: of files that are of this format whatever they contain, as ".csv".
         recognises: whether a source without such a suffix is of this format.
+        claims: whether a file is of this format although its suffix says otherwise: a table that
+            is called .txt. It is asked first, and only looks into files that it may mean.
         options: the options that the format takes; `open_source` refuses the others.
         units: values of the option `unit`; the first is the default.
         refusals: option that the format refuses → the reason, for the error message.
@@ -82,9 +83,9 @@ class DocumentFormat:
 
     name: str
     open: Callable[[Path, SourceOptions], Contents]
-    claims: Callable[[Path], bool] = _claim_nothing
     suffixes: tuple[str, ...] = ()
     recognises: Callable[[SourceSample], bool] = _recognise_nothing
+    claims: Callable[[Path], bool] = _claim_nothing
     options: frozenset[Option] = frozenset({"images"})
     units: tuple[str, ...] = ()
     refusals: Mapping[str, str] = field(default_factory=dict)

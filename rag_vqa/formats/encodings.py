@@ -29,7 +29,6 @@ _NAMES = {  # as people write them
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
     "utf-32": "UTF-32",
-    "cp1252": "Windows-1252",
     "iso8859-1": "Latin-1",
 }
 # What browsers understand by a declared name: the superset that people really used.
@@ -118,6 +117,8 @@ def name_encoding(name: str) -> str:
     >>> name_encoding("cp1252")
     'Windows-1252'
     """
+    if name.startswith("cp125"):
+        return f"Windows-{name[2:]}"
     return _NAMES.get(name, name.upper().replace("_", "-"))
 
 

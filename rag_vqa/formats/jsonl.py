@@ -1,4 +1,4 @@
-"""JSONL: one JSON object a line, plain or gzipped, with our field names or with others.
+"""JSONL: one JSON object a line, plain or packed, with our field names or with others.
 
 Knows JSON and its odd corners (NaN and infinity are read, as Python and pandas write them), and how
 a benchmark's fields are renamed. Does not know what a
@@ -8,7 +8,7 @@ record means (document.py), nor any benchmark: those say which of their fields i
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import Contents, Item, Record, RejectHandler, read_records
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
+from rag_vqa.formats.file_encoding import FileEncoding, find_file_encoding
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formats.mapping import FieldMapping, normal_name
 from rag_vqa.formatting import quote_value
@@ -59,29 +60,33 @@ def contents(path: Path, options: SourceOptions) -> Contents:
         UsageError: the mapping does not fit the fields, or no field is the id.
     """
     wanted = {name for names in (options.mapping or {}).values() for name in names}
-    columns = field_names(path, wanted)
+    encoding = find_file_encoding(path, options.encoding)
+    columns = field_names(read_objects(path, encoding), wanted)
     if not columns:  # no line can be read: reading tells why
-        return Contents((), (), (), lambda: _items(path, None))
+        return Contents((), (), (), lambda: _items(path, None, encoding), encoding.remarks)
     mapping = FieldMapping.resolve(columns, options.mapping, options.text)
+    remarks = (*encoding.remarks, *mapping.remarks)
     return Contents(
         columns,
         mapping.metadata,
         (),
-        lambda: _items(path, mapping),
-        mapping.remarks,
+        lambda: _items(path, mapping, encoding),
+        remarks,
         mapping.fields,
     )
 
 
-def field_names(path: Path, wanted: Collection[str] = ()) -> tuple[str, ...]:
-    """Names of the fields of the first lines, in order of appearance.
+def field_names(
+    objects: Iterable[tuple[int, dict[str, Any] | BadInput]], wanted: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Names of the fields of the first objects, in order of appearance.
 
     Args:
-        wanted: names that may come later: lines are read until all of them have been seen.
+        wanted: names that may come later: objects are read until all of them have been seen.
     """
     names: dict[str, None] = {}
     missing = {normal_name(name) for name in wanted}
-    for number, (_, record) in enumerate(read_objects(path)):
+    for number, (_, record) in enumerate(objects):
         if number >= SAMPLE_LINES and not missing:
             break
         if not isinstance(record, BadInput):
@@ -90,15 +95,20 @@ def field_names(path: Path, wanted: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
+def read_objects(
+    path: Path, encoding: FileEncoding | None = None
+) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
     """The object of each line with its number, or why there is none. Blank lines are skipped.
+
+    Args:
+        encoding: by default it is found out.
 
     Raises:
         Missing: no such file.
-        BadInput: not a regular file, UTF-16 or UTF-32, or a gzip bomb.
+        BadInput: not a regular file, no text, or a bomb.
     """
-    for number, line in read_lines(path):
-        if isinstance(line, bytes) and not line.strip():
+    for number, line in read_lines(path, encoding):
+        if isinstance(line, str) and (line.isspace() or not line):
             continue
         try:
             yield number, _parse_line(line)
@@ -127,8 +137,8 @@ def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     return value, end
 
 
-def _items(path: Path, mapping: FieldMapping | None) -> Iterator[Item]:
-    for number, record in read_objects(path):
+def _items(path: Path, mapping: FieldMapping | None, encoding: FileEncoding) -> Iterator[Item]:
+    for number, record in read_objects(path, encoding):
         yield Item(number, map_object(record, mapping))
 
 
@@ -144,20 +154,16 @@ def map_object(
         return error
 
 
-def _parse_line(line: bytes | BadInput) -> dict[str, Any]:
+def _parse_line(line: str | BadInput) -> dict[str, Any]:
     """The object of a line; a line that could not be read comes as its error."""
     if isinstance(line, BadInput):
         raise line
     try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start}.") from error
-    try:
-        record, end = decode_json(text, len(text) - len(text.lstrip(_SPACE)))
-        if rest := text[end:].strip(_SPACE):
-            raise json.JSONDecodeError("Extra data", text, text.index(rest[0], end))
+        record, end = decode_json(line, len(line) - len(line.lstrip(_SPACE)))
+        if rest := line[end:].strip(_SPACE):
+            raise json.JSONDecodeError("Extra data", line, line.index(rest[0], end))
     except json.JSONDecodeError as error:
-        cut = "" if line.endswith(b"\n") else " The file's last line is cut."
+        cut = "" if line.endswith("\n") else " The file's last line is cut."
         raise BadInput(f"not JSON: {error.msg} at column {error.colno}.{cut}") from error
     if not isinstance(record, dict):
         raise BadInput(f"{quote_value(record)} is not an object of fields.")
@@ -207,15 +213,18 @@ class FieldNames:
 
     def contents(self, path: Path) -> Contents:
         """What a file of such records contains."""
-        columns = field_names(path)
+        encoding = find_file_encoding(path)
+        columns = field_names(read_objects(path, encoding))
         taken = {name for theirs in self.fields.values() for name in theirs}
         metadata = tuple(name for name in columns if name in self.metadata)
         known = {*taken, *metadata, *self.left_out}
         unknown = tuple(name for name in columns if name not in known)
-        return Contents(columns, metadata, unknown, lambda: self._items(path))
+        return Contents(
+            columns, metadata, unknown, lambda: self._items(path, encoding), encoding.remarks
+        )
 
-    def _items(self, path: Path) -> Iterator[Item]:
-        for number, record in read_objects(path):
+    def _items(self, path: Path, encoding: FileEncoding) -> Iterator[Item]:
+        for number, record in read_objects(path, encoding):
             fields: Mapping[str, Any] | BadInput
             try:
                 fields = record if isinstance(record, BadInput) else self.read(record)
@@ -229,5 +238,7 @@ def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 DOCUMENT_FORMATS.register(
-    DocumentFormat(name="jsonl", options=frozenset({"images", "mapping", "text"}), open=contents)
+    DocumentFormat(
+        name="jsonl", options=frozenset({"images", "mapping", "text", "encoding"}), open=contents
+    )
 )

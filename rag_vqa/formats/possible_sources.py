@@ -25,8 +25,8 @@ from rag_vqa.formats.detection import LINE_SUFFIXES, all_formats, detect_format,
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.document_reader import DOCUMENT_READERS
 from rag_vqa.formats.folder_walk import PICTURES, TEXTS, WalkedFolder, list_folder, split_name
-from rag_vqa.formats.line_reader import unpacked_suffix
 from rag_vqa.formats.name_pairs import group_names
+from rag_vqa.formats.packed_file import unpacked_suffix
 
 FOLDER: Final = "folder"
 _PARQUET: Final = "parquet"

@@ -217,12 +217,9 @@ def _read_subset(path: Path) -> frozenset[str]:
     """The lines of a subset's file."""
     wanted = set()
     for number, line in read_lines(path):
-        try:
-            if isinstance(line, BadInput):
-                raise line
-            wanted.add(line.decode().strip())
-        except (BadInput, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}, line {number}: {error}") from error
+        if isinstance(line, BadInput):
+            raise BadInput(f"{path}, line {number}: {line}")
+        wanted.add(line.strip())
     wanted.discard("")
     if not wanted:
         raise BadInput(f"{path} is empty: it lists what is read of the source, one a line.")

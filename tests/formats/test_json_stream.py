@@ -53,10 +53,10 @@ def test_equal_to_json_wherever_blocks_end(
 
 def test_a_zip_of_one_object(tmp_path: Path) -> None:
     assert dict(read_members(zipped(tmp_path, "kb.json", "__MACOSX/kb.json", "README"))) == {"a": 1}
-    for names in ((), ("a.json", "b.json")):
-        with pytest.raises(BadInput, match=f"contains {len(names)} JSON files, not one"):
+    for names in (("a.json", "b.json"), ("a.json", "b.csv")):
+        with pytest.raises(BadInput, match=f"contains {len(names)} files of data, not one"):
             dict(read_members(zipped(tmp_path, *names)))
-    for data in (b"", b"PK\x03\x04", zipped(tmp_path, "kb.json").read_bytes()[:60]):
+    for data in (b"PK\x03\x04", zipped(tmp_path, "kb.json").read_bytes()[:60]):
         with pytest.raises(BadInput, match="is not a readable ZIP"):
             dict(read_members(write(tmp_path, data, "bad.zip")))
 
@@ -71,7 +71,7 @@ def test_damage_of_a_zip_is_found(tmp_path: Path, packing: int) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 20] = b"0" * 20  # stored: 20 digits of a text
     *read, (_, last) = read_members(write(tmp_path, bytes(data), "bad.zip"))
-    assert isinstance(last, BadInput) and "damaged here or before" in str(last)
+    assert isinstance(last, BadInput) and "damaged or cut here" in str(last)
     assert len(read) > 10_000 and sum(whole[name] != text for name, text in read) < 100
 
 
@@ -161,12 +161,12 @@ def test_memory_of_a_member_that_is_too_long(tmp_path: Path) -> None:
 def test_what_is_no_object(tmp_path: Path) -> None:
     assert list(read_members(write(tmp_path, b"{}"))) == []
     assert list(read_members(write(tmp_path, b" \n"))) == []
-    with pytest.raises(BadInput, match=r"not a JSON object.*Write one object a line"):
+    with pytest.raises(BadInput, match="not a JSON object"):
         list(read_members(write(tmp_path, b"[1]")))
     with pytest.raises(BadInput, match="not a JSON object"):
         list(read_members(write(tmp_path, b"text")))
-    with pytest.raises(BadInput, match="is UTF-16"):
-        list(read_members(write(tmp_path, '{"a": 1}'.encode("utf-16"))))
+    for codec in ("utf-16", "utf-16-le", "utf-8-sig", "utf-32"):
+        assert list(read_members(write(tmp_path, '{"é": 1}'.encode(codec)))) == [("é", 1)]
     with pytest.raises(Missing, match="does not exist"):
         list(read_members(tmp_path / "none.json"))
     with pytest.raises(BadInput, match="not a regular file"):

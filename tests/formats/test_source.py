@@ -18,6 +18,7 @@ from rag_vqa.formats.mapping import parse_mapping
 from rag_vqa.formats.source import Source, open_source
 
 KINDS = [name for name in format_names() if DOCUMENT_READERS.find(name) is None]
+TEXTS = [kind for kind in KINDS if kind not in ("folder", "parquet")]
 ODD = {
     "right to left": "\u202eright to left",
     "zero width": "zero\u200bwidth",
@@ -91,22 +92,33 @@ def test_a_lone_surrogate_is_refused(tmp_path: Path, kind: str) -> None:
     assert "lone surrogate" in rejected[0].reason
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("folder", "parquet")])
+@pytest.mark.parametrize("kind", TEXTS)
 def test_bytes_that_are_no_utf_8(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One."), ("b", "cafQ"), ("c", "Three.")])
     path.write_bytes(path.read_bytes().replace(b"cafQ", b"caf\xe9"))
+    source = open_source(path, on_reject=lambda _: None)
+    assert read(source) == [("a", "One."), ("b", "café"), ("c", "Three.")]
+    assert kind == "evqa" or "Windows-1252" in "".join(source.remarks)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_few_bad_bytes_of_utf_8(tmp_path: Path, kind: str) -> None:
+    path = WRITERS[kind](tmp_path, [("a", "éééQ"), ("b", "cafQQ"), ("c", "Three.")])
+    data = path.read_bytes().replace(b"\\u00e9", "é".encode()).replace(b"cafQQ", b"caf\xe9")
+    path.write_bytes(data)
     rejected: list[Rejected] = []
     source = open_source(path, on_reject=rejected.append)
     assert [identity for identity, _ in read(source)] == ["a", "c"]
     assert len(rejected) == 1 and rejected[0].reason.isprintable()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("folder", "parquet")])
-def test_utf_16_is_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", TEXTS)
+def test_utf_16(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One.")])
     path.write_bytes(path.read_text("utf-8").encode("utf-16"))
-    with pytest.raises(BadInput, match="is UTF-16: save it as UTF-8"):
-        read(open_source(path, kind))
+    source = open_source(path, kind)
+    assert read(source) == [("a", "One.")]
+    assert kind == "evqa" or "UTF-16" in "".join(source.remarks)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
@@ -145,7 +157,7 @@ def test_a_subset_names_ids_parents_addresses_or_titles(tmp_path: Path) -> None:
     path, subset = lines(tmp_path / "kb.jsonl", records), tmp_path / "subset"
     subset.write_text("Vase\nhttps://u\nP\n")
     assert [i for i, _ in read(open_source(path, subset=subset))] == ["1", "2", "3"]
-    for data, said in ((b"\n", "is empty"), (b"\xff\n", "line 1: ")):
+    for data, said in ((b"\n", "is empty"), ("é".encode() * 9 + b"\xff\n", "line 1: ")):
         subset.write_bytes(data)
         with pytest.raises(BadInput, match=said):
             open_source(path, subset=subset)
