@@ -71,6 +71,8 @@ def detect_format(path: Path) -> DocumentFormat:
     if isinstance(sample.first_object, BadInput) and suffix not in LINE_SUFFIXES:
         if foreign := describe_foreign_suffix(suffix):
             raise BadInput(f"{path} is {foreign}.")
+        if str(sample.first_object).startswith(str(path)):
+            raise sample.first_object
         raise BadInput(
             f"{path} is of no known format: its first line is {sample.first_object} "
             f"Known: {', '.join(format_names())}. If it is one of them, give its name."
@@ -119,4 +121,7 @@ class _Sample:
     @cached_property
     def first_object(self) -> dict[str, Any] | BadInput | None:
         """The first line's JSON object, or why it is none; None of an empty file."""
-        return next((record for _, record in read_objects(self.path)), None)
+        try:
+            return next((record for _, record in read_objects(self.path)), None)
+        except BadInput as error:  # of the file as a whole: it begins with its path
+            return error
