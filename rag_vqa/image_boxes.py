@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from typing import Final
 
+from rag_vqa.errors import BadImage
 from rag_vqa.image_metadata import BareFile, exif_orientation
 
 _META: Final = 256 * 2**10  # photographs have under 20 kB; one profile goes to each picture
@@ -65,6 +66,7 @@ def strip_jxl(data: bytes) -> BareFile:
     says nothing: some programs write only that.
 
     Raises:
+        BadImage: an animation, of which the decoder gives the last picture.
         ValueError: boxes leave the file, or the header is damaged.
     """
     parts, turn = [data], 1
@@ -94,18 +96,23 @@ def _read_jxl_header(codestream: bytes) -> tuple[tuple[int, int], int]:
         value, rest = rest & (1 << count) - 1, rest >> count
         return value
 
-    def side() -> int:
-        return 1 + bits((9, 13, 18, 30)[bits(2)])
+    def side(small: int) -> int:
+        return 8 + 8 * bits(5) if small else 1 + bits((9, 13, 18, 30)[bits(2)])
 
-    small = bits(1)
-    height = 8 + 8 * bits(5) if small else side()
-    if ratio := bits(3):
+    def size() -> tuple[int, int]:
+        small = bits(1)
+        height, ratio = side(small), bits(3)
         wide, high = _RATIOS[ratio - 1]
-        width = height * wide // high
-    else:
-        width = 8 + 8 * bits(5) if small else side()
-    extra = not bits(1) and bits(1)  # everything else is not as usual, and there are extra fields
-    return (width, height), 1 + bits(3) if extra else 1
+        return (height * wide // high if ratio else side(small)), height
+
+    found, orientation = size(), 1
+    if not bits(1) and bits(1):  # not everything is as usual, and there are extra fields
+        orientation = 1 + bits(3)
+        if bits(1):
+            size()  # for display
+        if not bits(1) and bits(1):  # no preview
+            raise BadImage("an animation in JPEG XL is not supported: save it as GIF, WebP or PNG")
+    return found, orientation
 
 
 def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -25,6 +25,7 @@ from rag_vqa.errors import BadImage
 from rag_vqa.image_boxes import read_brands, strip_heif, strip_jxl
 from rag_vqa.image_metadata import BareFile, strip_jpeg, strip_png, strip_tiff
 from rag_vqa.image_signatures import UNKNOWN, describe_file, name_picture_format
+from rag_vqa.jxl_process import decode_jxl, has_jxl
 
 Opener = Callable[[io.BytesIO], Image.Image]
 SUPPORTED: Final = "PNG, JPEG, WebP, GIF, BMP and TIFF are supported, AVIF, HEIC and JPEG XL too"
@@ -148,23 +149,9 @@ def _find_heic() -> Opener:
 
 
 def _find_jxl() -> Opener:
-    try:
-        import pillow_jxl  # registers itself in Pillow, whose registry is not asked here
-    except ImportError as error:
-        extra = "JPEG XL needs an extra: pip install 'rag-vqa[jxl]', or save it as JPEG"
-        raise BadImage(extra) from error
-
-    def decode(file: io.BytesIO) -> Image.Image:
-        try:
-            _, found, pixels, *_ = pillow_jxl.Decoder(num_threads=0)(file.getvalue())
-        except BaseException as error:
-            if type(error).__name__ == "PanicException":  # of Rust, and no Exception
-                raise ValueError(str(error)) from error
-            raise
-        mode = "F" if found.mode.startswith("F") else found.mode
-        return Image.frombytes(mode, (found.width, found.height), pixels)
-
-    return decode
+    if not has_jxl():
+        raise BadImage("JPEG XL needs an extra: pip install 'rag-vqa[jxl]', or save it as JPEG")
+    return lambda file: decode_jxl(file.getvalue())
 
 
 def _magic(signature: bytes) -> re.Pattern[bytes]:

@@ -92,27 +92,18 @@ def load(
         Missing: there is no such file.
     """
     name = _printable_line(name) or _source_name(source)
-    if isinstance(source, Image.Image):
-        return _decode_rgb(source, name, _orientation(source) if exif else 1)
-    data = read_bytes(source, root, name)
+    data = source if isinstance(source, Image.Image) else read_bytes(source, root, name)
     try:
-        file_format = find_format(data)
-        opener = file_format.find_opener()
+        if isinstance(data, Image.Image):
+            return _decode_rgb(data, _orientation(data) if exif else 1)
+        return _decode_file(data, exif)
     except BadImage as error:
         raise _bad_image(name, str(error)) from error
-    try:
-        bare = file_format.strip(data)
-        if bare.size is not None:
-            _check_size(*bare.size, name)
-        image = opener(_MeteredFile(bare.data))
     except _DECODER_ERRORS as error:
-        raise _bad_image(name, f"damaged ({_error_reason(error)})") from error
-    if isinstance(image, JpegImageFile):
-        _prepare_jpeg(image, bare, name)
-    turn = bare.turn if file_format.orientation == "file" else _orientation(image)
-    return _decode_rgb(
-        image, name, turn if exif or file_format.orientation == "header" else 1, True
-    )
+        reason = _error_reason(error)
+        cut = reason.startswith("image file is truncated")
+        reason = "truncated: copy it again" if cut else f"damaged or truncated ({reason})"
+        raise _bad_image(name, reason) from error
 
 
 def read_bytes(source: str | Path | bytes, root: Path | None = None, name: str = "") -> bytes:
@@ -229,6 +220,19 @@ def _resolve_path(source: str | Path, name: str, root: Path | None) -> Path:
     return path
 
 
+def _decode_file(data: bytes, exif: bool) -> Image.Image:
+    file_format = find_format(data)
+    opener = file_format.find_opener()
+    bare = file_format.strip(data)
+    if bare.size is not None:
+        _check_size(*bare.size)
+    image = opener(_MeteredFile(bare.data))
+    if isinstance(image, JpegImageFile):
+        _prepare_jpeg(image, bare)
+    turn = bare.turn if file_format.orientation == "file" else _orientation(image)
+    return _decode_rgb(image, turn if exif or file_format.orientation == "header" else 1, True)
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation of an image fresh from its file.
 
@@ -240,54 +244,43 @@ def _orientation(image: Image.Image) -> int:
     return exif_orientation(exif) if exif and isinstance(exif, bytes) else 1
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
-        raise _bad_image(name, f"{width}x{height} pixels")
+        raise BadImage(f"{width}x{height} pixels")
     if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS // 10**6} million"
-        raise _bad_image(name, f"{width}x{height} pixels, over {limit}; make it smaller")
+        limit = f"{width}x{height} pixels, over {MAX_PIXELS // 10**6} million"
+        raise BadImage(f"{limit}; make it smaller, or save it as JPEG")
 
 
-def _prepare_jpeg(image: JpegImageFile, bare: BareFile, name: str) -> None:
+def _prepare_jpeg(image: JpegImageFile, bare: BareFile) -> None:
     """Checks passes and completeness; a photograph over MAX_PIXELS will be decoded smaller."""
     width, height = image.size
-    pixels = width * height
-    if bare.scans == 1 and MAX_PIXELS < pixels <= MAX_JPEG_PIXELS:
+    pixels, limit = width * height, f"{width}x{height} pixels, over"
+    if pixels > MAX_JPEG_PIXELS:
+        raise BadImage(f"{limit} {MAX_JPEG_PIXELS // 10**6} million; make it smaller")
+    if pixels > MAX_PIXELS and bare.scans > 1:
+        raise BadImage(
+            f"{limit} {MAX_PIXELS // 10**6} million in {bare.scans} scans: a progressive JPEG of "
+            "this size takes gigabytes; save it as a plain (baseline) one"
+        )
+    if bare.scans > MAX_SCANS or bare.scans * pixels > MAX_SCANNED_PIXELS:
+        raise BadImage(f"JPEG of {bare.scans} scans; save it again as a plain one")
+    if not bare.whole and (share := measure_jpeg(bare.data, bare.scans)) < MIN_JPEG_SHARE:
+        raise BadImage(f"truncated: {int(100 * share)}% of the JPEG is there; copy it again")
+    if pixels > MAX_PIXELS:
         by = next(by for by in (2, 4, 8) if pixels <= by * by * MAX_REDUCED_PIXELS)
         image.draft(None, (max(1, width // by), max(1, height // by)))
-    elif pixels > MAX_PIXELS and bare.scans > 1:
-        reason = (
-            f"a progressive JPEG of {width}x{height} pixels, over {MAX_PIXELS // 10**6} million"
-        )
-        raise _bad_image(name, f"{reason}; save it as a plain (baseline) one, or make it smaller")
-    else:
-        _check_size(width, height, name)
-    if bare.scans > MAX_SCANS or bare.scans * pixels > MAX_SCANNED_PIXELS:
-        raise _bad_image(name, f"JPEG of {bare.scans} scans; save it again as a plain one")
-    if bare.whole:
-        return
-    try:
-        share = measure_jpeg(bare.data, bare.scans)
-    except _DECODER_ERRORS as error:
-        raise _bad_image(name, f"damaged or truncated ({_error_reason(error)})") from error
-    if share < MIN_JPEG_SHARE:
-        raise _bad_image(
-            name, f"truncated: {int(100 * share)}% of the JPEG is there; copy it again"
-        )
 
 
-def _decode_rgb(image: Image.Image, name: str, turn: int, ours: bool = False) -> Image.Image:
+def _decode_rgb(image: Image.Image, turn: int, ours: bool = False) -> Image.Image:
     """`ours`: nobody else has the image, so its pixels may be taken."""
-    _check_size(*image.size, name)
-    try:
-        image.load()
-        rgb = _convert_to_rgb(image, name, ours)
-        return rgb.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else rgb
-    except _DECODER_ERRORS as error:
-        raise _bad_image(name, f"damaged or truncated ({_error_reason(error)})") from error
+    _check_size(*image.size)
+    image.load()
+    rgb = _convert_to_rgb(image, ours)
+    return rgb.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else rgb
 
 
-def _convert_to_rgb(image: Image.Image, name: str, ours: bool) -> Image.Image:
+def _convert_to_rgb(image: Image.Image, ours: bool) -> Image.Image:
     """A new RGB image without metadata; the source is not changed."""
     if ours and image.mode == "RGB":
         rgb = image._new(image.im)  # without a copy of 256 MB
@@ -300,7 +293,7 @@ def _convert_to_rgb(image: Image.Image, name: str, ours: bool) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         reason = f"32-bit samples ({image.mode}) have no agreed white; save it with 8 or 16 bits"
-        raise _bad_image(name, reason)
+        raise BadImage(reason)
     elif image.mode in ("RGBa", "La"):  # premultiplied: Pillow converts these only in this way
         image = image.convert(image.mode.upper())
     elif "transparency" in image.info:  # dropped like alpha; converting it would warn

@@ -37,7 +37,7 @@ LAYERS = """
     retriever | prompts | readers
     formats images settings settings_schema presets checkpoints serialization answer_stream
     image_formats
-    image_signatures image_boxes image_metadata data_address
+    image_signatures image_boxes image_metadata jxl_process data_address
     storage
     types errors formatting progress devices memory registry
 """
