@@ -73,7 +73,7 @@ def test_every_kind_of_snippet_has_a_rule(root) -> None:
             if snippet.kind in ("json", "csv", "yaml"):
                 assert snippet.mark.startswith((FILE, NOT_RUN)), snippet.place
             if snippet.kind == "text" and file.name != "reference.md":  # docstrings
-                assert snippet.mark.startswith((RUN, NOT_RUN, OUTPUT, TREE)), (
+                assert snippet.mark.startswith((RUN, NOT_RUN, OUTPUT, TREE, FILE)), (
                     f"{snippet.place}: say who runs it, or why it is not run"
                 )
             if snippet.mark.startswith(RUN):

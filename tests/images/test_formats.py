@@ -8,6 +8,8 @@ from __future__ import annotations
 import builtins
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -20,6 +22,7 @@ from PIL import Image
 
 from rag_vqa import images
 from rag_vqa.errors import BadImage
+from rag_vqa.jxl_process import decode_jxl
 
 
 def squares() -> Image.Image:
@@ -155,6 +158,32 @@ def test_jxl_that_is_cut_or_too_large(jxl: Any) -> None:
     refused(b"\xff\x0a" + bits.to_bytes(16, "little"), "70000x70000 pixels, over 64 million")
     bits = 0 | 1 << 1 | 8_000 << 3 | 0 << 16 | 1 << 19 | 7_999 << 21
     refused(b"\xff\x0a" + bits.to_bytes(16, "little"), "8000x8001 pixels, over 64 million")
+
+
+def test_jxl_that_moves_is_refused() -> None:
+    """By libjxl: 64x48 pixels in red, green, blue, white. The decoder gives the last of them."""
+    moving = bytes.fromhex(
+        "ff0acb044d0020260804010044004b188b15805dfeff006253d50280d98e3f0804010044004b188b"
+        "15805dfeff00ce36d302c06d8c3f0804010044004b188b15805dfeff00e236d302c06d8c3f080405"
+        "0044004b188b15805dfeff0000122d001c8df903"
+    )
+    refused(moving, "an animation in JPEG XL is not supported")
+
+
+def test_jxl_under_limits(jxl: Any) -> None:
+    content = jxl[0](noise(640, 480))
+    assert decode_jxl(content).tobytes() == noise(640, 480).tobytes()
+    with pytest.raises(ValueError, match="libjxl cannot"):
+        decode_jxl(content, memory=20 * 2**20)
+    with pytest.raises(ValueError, match="decoding takes over -5 seconds"):
+        decode_jxl(content, seconds=-5)
+    for damaged in (b"", b"no picture", content[:300]):
+        with pytest.raises(ValueError, match="libjxl cannot decode it"):
+            decode_jxl(damaged)
+    assert "pillow_jxl.JpegXLImagePlugin" not in subprocess.run(
+        [sys.executable, "-c", "import sys; from rag_vqa import images; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
 
 
 # Several pictures in a file
