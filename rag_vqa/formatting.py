@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 # Joiners of emoji and of several scripts, the only invisible characters that are let through.
 _JOINERS = "\u200c\u200d"
 GB = 1e9
+_ISO_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII
+)
 
 
 def escape_invisible(text: str, keep: str = "\n\t") -> str:
@@ -59,7 +63,8 @@ def format_duration(seconds: float) -> str:
 def format_value(value: Any) -> str:
     """A value of a table or of metadata as text for people; "" if it is absent.
 
-    Lists are joined by commas. What is neither a scalar nor a list of scalars counts as absent.
+    Lists are joined by commas. A time of ISO 8601 loses its T, and midnight is only a date. What is
+    neither a scalar nor a list of scalars counts as absent.
 
     >>> format_value(1650.0), format_value(["oil", "canvas"]), format_value(None)
     ('1650', 'oil, canvas', '')
@@ -70,13 +75,25 @@ def format_value(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        return _format_time(value.strip())
     if isinstance(value, float):
         if not math.isfinite(value):
             return ""
         if value.is_integer() and abs(value) < 1e15:
             return str(int(value))
         return repr(value) if len(repr(value)) <= 16 else f"{value:.12g}"
-    return (value.isoformat() if hasattr(value, "isoformat") else str(value)).strip()
+    return _format_time(value.isoformat() if hasattr(value, "isoformat") else str(value).strip())
+
+
+def _format_time(text: str) -> str:
+    found = _ISO_TIME.fullmatch(text)
+    if found is None:
+        return text
+    day, time, fraction, zone = found.groups("")
+    fraction = fraction.rstrip("0").rstrip(".")
+    is_midnight = time in ("00:00", "00:00:00") and not fraction and zone in ("", "Z", "+00:00")
+    return day if is_midnight else f"{day} {time}{fraction}{zone}"
 
 
 def format_table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -7,6 +7,7 @@ not know prompts, pages or terminals: they find names and texts in `Hit.shown`.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,13 +73,23 @@ def resolve_names(asked: Iterable[str], known: Sequence[str]) -> tuple[list[str]
     spelled = {_fold_name(name): name for name in reversed([*known, *_FIELDS, *_ALWAYS])}
     found: dict[str, None] = {}
     unknown = []
-    for name in asked:
+    for name in _join_names(list(asked), spelled):
         match = name if name in known else spelled.get(_fold_name(name))
         if match is None:
             unknown.append(name)
         elif match not in _ALWAYS or match in known:
             found[match] = None
     return list(found), unknown
+
+
+def _join_names(asked: list[str], spelled: Mapping[str, str]) -> Iterator[str]:
+    """The names, those with commas of their own in one piece again."""
+    start = 0
+    while start < len(asked):
+        runs = (asked[start:end] for end in range(len(asked), start + 1, -1))
+        run = next((run for run in runs if _fold_name(",".join(run)) in spelled), [asked[start]])
+        yield ", ".join(run)
+        start += len(run)
 
 
 def describe_unknown(unknown: Iterable[str], known: Sequence[str]) -> Iterator[str]:
@@ -107,4 +118,5 @@ def _shown_values(document: Document, names: Sequence[str]) -> Iterable[tuple[st
 
 
 def _fold_name(name: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
+    plain = re.sub(r"\s*,\s*", ",", " ".join(name.split()))
+    return unicodedata.normalize("NFC", plain).casefold()

@@ -52,3 +52,22 @@ def test_values_are_written_as_people_write_them() -> None:
     assert format_value(["oil", None, "canvas"]) == "oil, canvas"
     absent: tuple[object, ...] = (None, float("nan"), "", "  ", [], {"a": 1}, b"bytes")
     assert [format_value(value) for value in absent] == [""] * len(absent)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("1998-05-01T00:00:00", "1998-05-01"),
+        ("1998-05-01T00:00:00.000Z", "1998-05-01"),
+        ("1998-05-01T00:00:00+02:00", "1998-05-01 00:00:00+02:00"),
+        ("1998-05-01T06:45:00.500", "1998-05-01 06:45:00.5"),
+        ("1998-05-01 06:45", "1998-05-01 06:45"),
+        ("on 1998-05-01T00:00:00", "on 1998-05-01T00:00:00"),
+        ("06:45:00", "06:45:00"),
+        (1234567.25, "1234567.25"),
+        (0.1 + 0.2, "0.3"),
+        (2**60, "1152921504606846976"),
+    ],
+)
+def test_times_and_numbers_are_written_for_people(value: object, text: str) -> None:
+    assert format_value(value) == text

@@ -87,8 +87,8 @@ def build(
         if dry_run:
             from rag_vqa.jobs.build_preview import preview_build
 
-            width = shutil.get_terminal_size().columns - 1
-            print("\n".join(preview_build(asked, settings, context, width)))
+            lines = preview_build(asked, settings, context, shutil.get_terminal_size().columns - 1)
+            print_json({"preview": lines}) if context.json else print("\n".join(lines))
             return
         if engine == "ray":
             from rag_vqa.jobs.ray_cluster import build_on_cluster

@@ -19,6 +19,7 @@ from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, So
 from rag_vqa.formats.file_encoding import FileEncoding, find_file_encoding
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formats.mapping import FieldMapping, normal_name
+from rag_vqa.formats.text_template import names_in_template
 from rag_vqa.formatting import quote_value
 
 SAMPLE_LINES = 100  # read when a file is opened, for the names of their fields
@@ -60,6 +61,7 @@ def contents(path: Path, options: SourceOptions) -> Contents:
         UsageError: the mapping does not fit the fields, or no field is the id.
     """
     wanted = {name for names in (options.mapping or {}).values() for name in names}
+    wanted.update(names_in_template(options.text or ""))
     encoding = find_file_encoding(path, options.encoding)
     columns = field_names(read_objects(path, encoding), wanted)
     if not columns:  # no line can be read: reading tells why

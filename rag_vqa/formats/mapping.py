@@ -189,7 +189,7 @@ class FieldMapping:
         if others:
             self._read_others(others, fields, metadata)
         if self.template is not None:
-            fields["text"] = self.template.fill(row)
+            fields["text"] = self.template.fill(row, self.written)
         fields[_METADATA] = metadata
         return fields
 

@@ -41,6 +41,7 @@ from rag_vqa.formatting import did_you_mean, format_value, quote_value
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _ESCAPE = re.compile(r"\\([nt\\])")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}\.0", re.ASCII)
 # While a line is parsed, a field is one character of a private plane, a pair of brackets another.
 _FIRST_FIELD, _FIRST_NOTE = 0xF0000, 0x100000
 _FIELD, _NOTE = "[\U000f0000-\U000ffffd]", "[\U00100000-\U0010fffd]"
@@ -105,14 +106,20 @@ class TextTemplate:
         names = tuple(used)
         return cls(names, tuple(_parse_line(line, names) for line in encoded.split("\n")))
 
-    def fill(self, row: Mapping[str, Any]) -> str:
-        """The text of a row; "" if it fills no field. A missing column is an absent field."""
+    def fill(self, row: Mapping[str, Any], written: bool = False) -> str:
+        """The text of a row; "" if it fills no field. A missing column is an absent field.
+
+        Args:
+            written: cells are text as a program wrote it: 1650.0, True and [] are taken as what
+                other formats have.
+        """
         if any(
             name not in row for name in self.columns
         ):  # rows of JSON may spell names in two ways
             row = {_fold_name(name): value for name, value in row.items()} | dict(row)
         texts = {
-            name: _value_text(row.get(name, row.get(_fold_name(name)))) for name in self.columns
+            name: _value_text(row.get(name, row.get(_fold_name(name))), written)
+            for name in self.columns
         }
         if not any(texts.values()):
             return ""
@@ -134,16 +141,36 @@ class TextTemplate:
         return ends and below > place + 1
 
 
-def _value_text(value: Any) -> str:
+def names_in_template(text: str) -> list[str]:
+    """The names that a template uses, whether a table has them or not.
+
+    >>> names_in_template("{{x}} {Title} in { Year }")
+    ['Title', 'Year']
+    """
+    return [found[1].strip() for found in _TOKEN.finditer(text) if found[1]]
+
+
+def _value_text(value: Any, written: bool) -> str:
     """A cell of any library as text for people; "" if it is absent or cannot be written."""
     plain = plain_value(value)
     if isinstance(plain, str):
         listed = texts_of_list(plain)
-        return plain.strip() if listed is None else format_value(listed)
+        if listed is not None:
+            return format_value(listed)
+        return _unwritten_text(plain.strip()) if written else format_value(plain)
     if isinstance(plain, list | tuple | set | frozenset):
         parts = [plain_value(part) for part in plain]
         return format_value([part for part in parts if isinstance(part, str | int | float)])
     return format_value(plain) if isinstance(plain, int | float) else ""
+
+
+def _unwritten_text(cell: str) -> str:
+    """A cell as the same value of another format would be written."""
+    if cell in ("[]", "{}"):
+        return ""
+    if cell in ("True", "False"):
+        return cell.lower()
+    return cell[:-2] if _WHOLE_NUMBER.fullmatch(cell) else format_value(cell)
 
 
 def _encode_fields(text: str, columns: Sequence[str], used: dict[str, int]) -> str:

@@ -84,6 +84,11 @@ def test_a_dry_run_prints_at_most_40_lines(cli, tmp_path) -> None:
     assert "20 documents repeat" not in done.err and "shown to readers: column 1" in done.err
 
 
+def test_a_dry_run_as_json(cli, table, tmp_path) -> None:
+    done = cli("kb", "build", table, "--out", tmp_path / "m.kb", *MAPPED, "--dry-run", "--json")
+    assert done.json["preview"][1] == "A1 · Vase"
+
+
 def test_a_dry_run_describes_pictures_and_what_would_be_refused(cli, tmp_path) -> None:
     Image.new("RGB", (8, 6), "red").save(tmp_path / "p.png")
     rows = [{"id": "a", "text": "Alpha.", "image": "p.png"}, {"id": "b", "title": "Nothing"}]

@@ -176,7 +176,7 @@ def test_values_of_other_libraries_are_written_as_in_a_csv() -> None:
     template = TextTemplate.parse("{a}; {b}; {c}; {d}", ["a", "b", "c", "d"])
     day = datetime.datetime(1998, 5, 1, 6, 45)
     row = {"a": np.float64(1650.0), "b": pd.Timestamp(day), "c": Decimal("12.50"), "d": np.bool_(1)}
-    assert template.fill(row) == "1650; 1998-05-01T06:45:00; 12.50; true"
+    assert template.fill(row) == "1650; 1998-05-01 06:45:00; 12.50; true"
     row = {"a": pd.NA, "b": pd.NaT, "c": float("nan"), "d": np.array(["oil", "canvas"])}
     assert template.fill(row) == "oil, canvas"
     assert template.fill({"a": "['oil', 'canvas']", "b": {"x": 1}, "c": b"x"}) == "oil, canvas"
@@ -185,3 +185,12 @@ def test_values_of_other_libraries_are_written_as_in_a_csv() -> None:
 def test_rows_of_json_may_spell_names_in_other_capitals() -> None:
     template = TextTemplate.parse("{Title} by {Artist}", ["Title", "Artist"])
     assert template.fill({"title": "Vase", "ARTIST ": "Li"}) == "Vase by Li"
+
+
+def test_a_cell_of_a_csv_gives_the_text_that_the_value_gives() -> None:
+    template = TextTemplate.parse("{a}; {b}; {c}; {d}", ["a", "b", "c", "d"])
+    typed = {"a": 1650.0, "b": True, "c": datetime.datetime(1998, 5, 1), "d": []}
+    cells = {"a": "1650.0", "b": "True", "c": "1998-05-01 00:00:00", "d": "[]"}
+    assert template.fill(typed) == template.fill(cells, written=True) == "1650; true; 1998-05-01"
+    assert template.fill({"a": "12.10", "b": "007", "c": "1.0.0"}, True) == "12.10; 007; 1.0.0"
+    assert template.fill({"a": "1650.0"}) == "1650.0"  # a text of JSON stays as it is

@@ -98,3 +98,8 @@ def test_names_are_found_whatever_their_capitals_blanks_and_accents() -> None:
     assert resolve_names(["title", "Section"], known) == ([], [])  # shown in any case
     assert resolve_names(["Text", "artist", "artist"], known) == (["text", "Artist"], [])
     assert resolve_names(["nothing"], []) == ([], ["nothing"])
+    sized = ["Size, cm", "Size", "a, b,c", "b"]
+    assert resolve_names(["size", "cm", "b", "a", "b", "c"], sized) == (
+        ["Size, cm", "b", "a, b,c"],
+        [],
+    )
