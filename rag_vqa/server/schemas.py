@@ -22,14 +22,20 @@ _FiniteNumber: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 _ShortText: TypeAlias = Annotated[str, Field(max_length=1_000)]
 _MetadataValue: TypeAlias = bool | _Integer | _FiniteNumber | _ShortText | None
 _MetadataValues: TypeAlias = _MetadataValue | Annotated[list[_MetadataValue], Field(max_length=100)]
-_Sign: TypeAlias = Literal["=", ">", ">=", "<", "<="]
+_Conditions: TypeAlias = Annotated[
+    dict[Literal["=", ">", ">=", "<", "<="], _MetadataValues], Field(min_length=1)
+]
 # {"year": {">=": 1780}, "kind": ["cup", "plate"]}, or conditions as for --where.
-_Conditions: TypeAlias = Annotated[dict[_Sign, _MetadataValues], Field(min_length=1)]
-MetadataFilter: TypeAlias = (
-    Annotated[dict[_ShortText, _MetadataValues | _Conditions], Field(max_length=16)]
-    | _ShortText
-    | Annotated[list[_ShortText], Field(max_length=32)]
-)
+_FilterValue: TypeAlias = Annotated[
+    Annotated[_Conditions, Tag("conditions")] | Annotated[_MetadataValues, Tag("value")],
+    Discriminator(lambda value: "conditions" if isinstance(value, dict) else "value"),
+]
+MetadataFilter: TypeAlias = Annotated[
+    Annotated[dict[_ShortText, _FilterValue], Field(max_length=16), Tag("names")]
+    | Annotated[list[_ShortText], Field(max_length=32), Tag("list")]
+    | Annotated[_ShortText, Tag("text")],
+    Discriminator(lambda value: {dict: "names", list: "list"}.get(type(value), "text")),
+]
 QuestionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_QUESTION)]
 InstructionText: TypeAlias = Annotated[str, Field(max_length=request_limits.MAX_INSTRUCTION)]
 DocumentCount: TypeAlias = Annotated[int, Field(ge=0, le=request_limits.MAX_K)]

@@ -30,7 +30,7 @@ from rag_vqa.retriever.index import (
 )
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search.bm25 import WordIndex
-from rag_vqa.retriever.search.filters import matching_rows
+from rag_vqa.retriever.search.filters import FilteredRows
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import Block, SegmentGone, join_blocks, read_blocks
 from rag_vqa.types import Document, Hit, Passage, Query, Where
@@ -125,7 +125,8 @@ class Retriever:
             raise UsageError(f"k is {k}: ask for at least 1.")
         if isinstance(queries, str | Query):
             raise UsageError("Queries come in a list: give [Query(text, image)].")
-        if where and not len(matching_rows(self._store, where)):  # before any model loads
+        passing = FilteredRows(self._store, where) if where else None
+        if passing is not None and not len(passing.read()):  # before any model loads
             return [[] for _ in queries]
         if not queries or not len(self._kb):
             return [[] for _ in queries]
@@ -134,7 +135,7 @@ class Retriever:
             while True:
                 commits = self._store.db.number("commits")
                 try:
-                    return self._search(queries, tokens, k, where, hybrid, sections)
+                    return self._search(queries, tokens, k, passing, hybrid, sections)
                 except SegmentGone:  # compacted away after the snapshot was begun
                     if self._store.db.number("commits") == commits:
                         raise
@@ -161,14 +162,16 @@ class Retriever:
         queries: Sequence[Query],
         tokens: NDArray[np.float32],
         k: int,
-        where: Where | None,
+        passing: FilteredRows | None,
         hybrid: bool,
         sections: bool,
     ) -> list[list[Hit]]:
         """The whole search, on one commit."""
         with self._store.db.snapshot():
             self._refresh()
-            among = self._filtered_keys(where) if where else None
+            among = None
+            if passing is not None:
+                among = self._keys[np.isin(self._rows, passing.read())]
             depth = max(k, FUSION_DEPTH) if hybrid else k
             by_tokens = partial(self._index.search, tokens)
             ranked = self._best_documents(by_tokens, len(queries), depth, among, sections)
@@ -228,10 +231,6 @@ class Retriever:
         self._index.delete(removed)
         remaining = ~np.isin(self._keys, removed)
         self._keys, self._rows = self._keys[remaining], self._rows[remaining]
-
-    def _filtered_keys(self, where: Where) -> Keys:
-        """Keys of the passages whose documents pass the filter."""
-        return self._keys[np.isin(self._rows, matching_rows(self._store, where))]
 
     def _best_documents(
         self, search: PassageSearch, queries: int, k: int, among: Keys | None, sections: bool

@@ -10,6 +10,7 @@ order, and a test of what lies in them, so that few values are tested and no doc
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -18,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from rag_vqa.retriever.store.metadata_table import NUMBERS, TEXTS, Span
+from rag_vqa.retriever.store.metadata_table import LAST_CHARACTER, NUMBERS, TEXTS, Span
 from rag_vqa.types import Scalar
 
 Operator: TypeAlias = Literal["=", ">", ">=", "<", "<="]
@@ -33,8 +34,10 @@ _PLAIN_NUMERAL = re.compile(
 )
 _ZERO_FIRST = re.compile(r"[+-]?0\d", re.ASCII)  # a code, not a number: 007, 02134
 _LONGEST_NUMERAL = 400  # int() takes quadratic time
-_LAST = "\U0010ffff"
 _NUMERALS = Span("+", ":", high_open=True)  # texts that begin with a sign, a point or a digit
+_DAY = timedelta(days=1)
+_NEAR = 2 * _DAY
+DAY_LENGTH = len("1998-05-01")
 _NOTHING = Span(0, 0, low_open=True)
 _ISO = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
@@ -43,8 +46,7 @@ _ISO = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """A year, month, day, minute or second: from `start` until before `end`.
 
     Attributes:
@@ -72,9 +74,7 @@ class Period:
         if self.offset is None or other.offset is None:
             return self
         shift = other.offset - self.offset
-        return replace(
-            self, start=_shift_moment(self.start, shift), end=_shift_moment(self.end, shift)
-        )
+        return Period(_shift_moment(self.start, shift), _shift_moment(self.end, shift), self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Value:
             yield Span.single_value(_storable(self.number))
             yield from _numeral_spans(self.number)
             if not self.number:
-                yield Span("-0", f"-0{_LAST}")
+                yield Span("-0", f"-0{LAST_CHARACTER}")
 
     def period_spans(self) -> Iterator[Span]:
         """Where stored dates may lie that are within the period."""
@@ -133,10 +133,10 @@ class Value:
             return
         day, length = start.date().isoformat(), end - start
         head = day[: 4 if length.days > 31 else 7 if length.days > 1 else 10]
-        yield Span(head, head + _LAST)
+        yield Span(head, head + LAST_CHARACTER)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RangeBound:
     """One end of a range: `>= 1780`.
 
@@ -153,7 +153,7 @@ class RangeBound:
         if isinstance(stored, str):
             if number is not None and (found := read_number(stored)) is not None:
                 return _compare(found, self.operator, number)
-            if period is not None and (date := read_period(stored)) is not None:
+            if period is not None and (date := read_stored_period(stored)) is not None:
                 return date.compare(self.operator, period)
             if number is None and period is None:
                 return _compare(_sort_key(stored), self.operator, _sort_key(self.value.texts[0]))
@@ -164,6 +164,21 @@ class RangeBound:
             return _compare(stored, self.operator, number)
         year = read_period(str(stored)) if period is not None else None
         return year is not None and period is not None and year.compare(self.operator, period)
+
+    def holds_all_day(self, day: Period) -> bool | None:
+        """Whether all times on a day lie on the right side; None: it depends on the time."""
+        if self.value.period is None:
+            return None
+        first, last = self._uncertain_days
+        return None if first <= day.start <= last else day.compare(self.operator, self.value.period)
+
+    @functools.cached_property
+    def _uncertain_days(self) -> tuple[datetime, datetime]:
+        """Between these a day may lie on either side, in some time zone."""
+        period = self.value.period
+        if period is None:
+            return datetime.max, datetime.min
+        return _shift_moment(period.start, -_NEAR), _shift_moment(period.end, _NEAR)
 
     @property
     def numbers(self) -> Span:
@@ -191,13 +206,12 @@ class RangeBound:
         return TEXTS
 
 
-def range_spans(bounds: Sequence[RangeBound]) -> Iterator[tuple[Span, bool]]:
-    """Where stored values may lie that pass all bounds, and whether all values there do."""
+def range_spans(bounds: Sequence[RangeBound]) -> tuple[Span, Span, bool]:
+    """Where numbers and where texts may lie that pass all bounds; whether all numbers there do."""
     numbers, texts = NUMBERS, TEXTS
     for bound in bounds:
         numbers, texts = numbers.overlap(bound.numbers), texts.overlap(bound.texts)
-    yield numbers, all(bound.value.number is not None for bound in bounds)
-    yield texts, False
+    return numbers, texts, all(bound.value.number is not None for bound in bounds)
 
 
 def read_value(text: str) -> Value:
@@ -245,6 +259,8 @@ def read_period(text: str) -> Period | None:
     >>> read_period("1998-05").end.isoformat(), read_period("May 1998")
     ('1998-06-01T00:00:00', None)
     """
+    if len(text) == DAY_LENGTH and text[4] == text[7] == "-":
+        return _read_day(text)
     if len(text) < 4 or not (match := _ISO.fullmatch(text)):
         return None
     year, month, day, hour, minute, second, fraction, zone = match.groups()
@@ -269,6 +285,26 @@ def read_period(text: str) -> Period | None:
     else:
         length = timedelta(seconds=1) if fraction is None else timedelta(microseconds=1)
     return Period(start, _shift_moment(start, length), offset)
+
+
+def _read_day(text: str) -> Period | None:
+    """A day, by far the most frequent form, fast."""
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return Period(start, _shift_moment(start, _DAY))
+
+
+def read_stored_period(text: str) -> Period | None:
+    """The time that a stored text means: further words after a day do not matter.
+
+    >>> read_stored_period("1998-05-01 (gift)") == read_period("1998-05-01")
+    True
+    """
+    if (period := read_period(text)) is not None or len(text) <= DAY_LENGTH:
+        return period
+    return read_period(text[:DAY_LENGTH])
 
 
 def _shift_moment(moment: datetime, by: timedelta) -> datetime:
@@ -310,7 +346,7 @@ def _compose(text: str) -> str:
 
 def _sort_key(text: str) -> str:
     """Texts in alphabetical order: letters with accents after their own, capitals as small."""
-    return unicodedata.normalize("NFD", text).casefold()
+    return (text if text.isascii() else unicodedata.normalize("NFD", text)).casefold()
 
 
 def _text_spans(text: str) -> Iterator[Span]:
@@ -332,7 +368,7 @@ def _text_spans(text: str) -> Iterator[Span]:
     for start in sorted(starts):
         # A letter that is decomposed is followed by its accent, which is no ASCII.
         low = "" if start == text[same] else "\u0080"
-        yield Span(text[:same] + start + low, text[:same] + start + _LAST)
+        yield Span(text[:same] + start + low, text[:same] + start + LAST_CHARACTER)
 
 
 def _numeral_spans(number: Number) -> Iterator[Span]:
@@ -354,9 +390,9 @@ def _numeral_spans(number: Number) -> Iterator[Span]:
     starts += [
         f"{digits}{more}" for more in ("e", "E", *("0" if "." in digits else (".e", ".E", ".0")))
     ]
-    yield from (Span(start, start + _LAST) for start in starts)
+    yield from (Span(start, start + LAST_CHARACTER) for start in starts)
 
 
 def _year_span(first: int, last: int) -> Span:
     """Texts that begin with one of these years."""
-    return Span(f"{max(first, 0):04}", f"{min(last, 9999):04}{_LAST}")
+    return Span(f"{max(first, 0):04}", f"{min(last, 9999):04}{LAST_CHARACTER}")

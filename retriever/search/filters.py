@@ -7,6 +7,7 @@ or scores.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,11 +16,20 @@ from numpy.typing import NDArray
 from rag_vqa.errors import UsageError
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.search.filter_language import Choice, NameFilter, read_where
-from rag_vqa.retriever.search.filter_values import Value, range_spans, read_period
+from rag_vqa.retriever.search.filter_values import (
+    DAY_LENGTH,
+    Value,
+    range_spans,
+    read_period,
+    read_stored_period,
+)
 from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.metadata_table import (
+    LAST_CHARACTER,
     Span,
+    first_texts,
+    join_rows,
     metadata_values,
     rows_with_values,
     rows_without_value,
@@ -39,8 +49,24 @@ def matching_rows(store: Store, where: Where) -> Rows:
     rows: Rows | None = None
     for wanted in read_filter(store, where):
         passing = rows_of_name(store, wanted)
-        rows = passing if rows is None else np.intersect1d(rows, passing, assume_unique=True)
+        rows = passing if rows is None else rows[np.isin(rows, passing, assume_unique=True)]
     return np.empty(0, np.int64) if rows is None else rows
+
+
+class FilteredRows:
+    """The documents that pass a filter, looked up once for each commit."""
+
+    def __init__(self, store: Store, where: Where) -> None:
+        self._store, self._where = store, where
+        self._commit, self._rows = -1, np.empty(0, np.int64)
+
+    def read(self) -> Rows:
+        """Ascending rows (n,) at the commit that the store shows now. Raises as `matching_rows`."""
+        commit = self._store.db.number("commits")
+        if commit != self._commit:
+            self._rows = matching_rows(self._store, self._where)
+            self._commit = commit  # of before: a commit in between is noticed the next time
+        return self._rows
 
 
 def read_filter(store: Store, where: Where) -> list[NameFilter]:
@@ -52,19 +78,51 @@ def rows_of_name(store: Store, wanted: NameFilter) -> Rows:
     """Ascending rows (n,) of the documents that have what is asked of one name."""
     db, name = store.db, wanted.name
     if wanted.choices is None:
-        spans = [
-            passing
-            for span, exact in range_spans(wanted.bounds)
-            for passing in ([span] if exact else _passing_spans(db, name, span, wanted.in_range))
-        ]
-        return rows_with_values(db, name, spans)
+        return rows_with_values(db, name, _range_spans(db, wanted))
     spans = [span for choice in wanted.choices for span in _chosen_spans(db, name, choice)]
     if wanted.bounds:
         spans = [s for span in spans for s in _passing_spans(db, name, span, wanted.in_range)]
     rows = rows_with_values(db, name, spans)
     if any(value.null for choice in wanted.choices for value in choice.values):
-        rows = np.union1d(rows, rows_without_value(db, name))
+        rows = join_rows([rows, rows_without_value(db, name)])
     return rows
+
+
+def _range_spans(db: Database, wanted: NameFilter) -> Iterator[Span]:
+    """Stored values that pass all bounds."""
+    numbers, texts, all_numbers_pass = range_spans(wanted.bounds)
+    if all_numbers_pass:
+        yield numbers
+    else:
+        yield from _passing_spans(db, wanted.name, numbers, wanted.in_range)
+    if all(bound.value.period is not None for bound in wanted.bounds):
+        yield from _passing_dates(db, wanted, texts)
+    else:
+        yield from _passing_spans(db, wanted.name, texts, wanted.in_range)
+
+
+def _passing_dates(db: Database, wanted: NameFilter, texts: Span) -> Iterator[Span]:
+    """Stored texts that pass bounds that are dates. Of most days only the day is tested."""
+
+    def judge(first: str) -> tuple[Span, bool | None]:
+        """The texts of one day, and whether they pass; None: each needs a test of its own."""
+        if len(first) < DAY_LENGTH:
+            return Span.single_value(first), wanted.in_range(first)
+        name = first[:DAY_LENGTH]
+        day, texts = read_period(name), Span(name, name + LAST_CHARACTER)
+        if day is None:
+            return texts, None
+        found = {bound.holds_all_day(day) for bound in wanted.bounds}
+        return texts, False if False in found else None if None in found else True
+
+    judged = map(judge, first_texts(db, wanted.name, texts, DAY_LENGTH))
+    for passes, run in itertools.groupby(judged, key=lambda pair: pair[1]):
+        spans = [span for span, _ in run]
+        joined = Span(spans[0].low, spans[-1].high).overlap(texts)
+        if passes is None:
+            yield from _passing_spans(db, wanted.name, joined, wanted.in_range)
+        elif passes:
+            yield joined
 
 
 def _chosen_spans(db: Database, name: str, choice: Choice) -> list[Span]:
@@ -82,7 +140,7 @@ def _meant_spans(db: Database, name: str, value: Value) -> list[Span]:
         return found
 
     def is_within(stored: Scalar) -> bool:
-        date = read_period(stored) if isinstance(stored, str) else None
+        date = read_stored_period(stored) if isinstance(stored, str) else None
         return date is not None and date.is_within(period)
 
     return [s for span in value.period_spans() for s in _passing_spans(db, name, span, is_within)]

@@ -19,6 +19,7 @@ from rag_vqa.types import Scalar
 
 _FEW_VALUES = 4096  # so many are looked up one by one, which is faster than reading all rows
 _MOST_BITS = 10**9
+LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,29 @@ def metadata_values(db: Database, name: str, span: Span, limit: int | None = Non
     return [value for (value,) in db.rows(query, [*bounds, -1 if limit is None else limit])]
 
 
+def first_texts(db: Database, name: str, span: Span, length: int) -> list[str]:
+    """Of the texts in a span that begin with the same `length` characters the first one, in order.
+
+    Shorter texts are all returned. One look-up each: a million times may lie on few days.
+    """
+    query = f"""WITH RECURSIVE found(value) AS (
+        SELECT min(value) FROM metadata WHERE name = ? AND {span.condition} UNION ALL
+        SELECT (SELECT min(value) FROM metadata WHERE name = ?
+                AND value > CASE WHEN length(found.value) < ? THEN found.value
+                            ELSE substr(found.value, 1, ?) || ? END
+                AND value {"<" if span.high_open else "<="} ?)
+        FROM found WHERE found.value IS NOT NULL
+        ) SELECT value FROM found WHERE value IS NOT NULL"""
+    bounds = [name, span.low, span.high]
+    return [
+        v for (v,) in db.rows(query, [*bounds, name, length, length, LAST_CHARACTER, span.high])
+    ]
+
+
 def rows_with_values(db: Database, name: str, spans: Iterable[Span]) -> Keys:
     """Rows (n,), ascending, of documents whose metadata `name` has a value in one of the spans."""
     head = "FROM metadata WHERE name = ? AND"
-    return _distinct_rows(
+    return join_rows(
         part
         for span in spans
         for part in _read_rows(
@@ -107,17 +127,11 @@ def rows_with_values(db: Database, name: str, spans: Iterable[Span]) -> Keys:
 
 def rows_without_value(db: Database, name: str) -> Keys:
     """Rows (n,), ascending, of documents whose metadata `name` is null or not there."""
-    everything = _distinct_rows(_read_rows(db, "row", "FROM documents", []))
-    having = _distinct_rows(
+    everything = join_rows(_read_rows(db, "row", "FROM documents", []))
+    having = join_rows(
         _read_rows(db, "document", "FROM metadata WHERE name = ? AND value IS NOT NULL", [name])
     )
-    return np.setdiff1d(everything, having, assume_unique=True)
-
-
-def has_value(db: Database, name: str, spans: Iterable[Span]) -> bool:
-    """Whether metadata `name` of any document has a value in one of the spans."""
-    query = "SELECT 1 FROM metadata WHERE name = ? AND {} LIMIT 1"
-    return any(db.rows(query.format(span.condition), [name, span.low, span.high]) for span in spans)
+    return everything[~np.isin(everything, having, assume_unique=True)]
 
 
 def count_values(db: Database, name: str, values: Iterable[Scalar]) -> list[int]:
@@ -136,9 +150,9 @@ def _read_rows(db: Database, column: str, tail: str, values: list[Any]) -> Itera
         yield np.fromstring(joined, np.int64, sep=",")
 
 
-def _distinct_rows(parts: Iterable[Keys]) -> Keys:
+def join_rows(parts: Iterable[Keys]) -> Keys:
     """All rows once, ascending: by a bit for each, because sorting a million takes longer."""
-    listed = list(parts)
+    listed = [part for part in parts if len(part)]
     last = max((int(part.max()) for part in listed), default=-1)
     if last > _MOST_BITS or any(int(part.min()) < 0 for part in listed):  # a forged file
         return np.unique(np.concatenate(listed))

@@ -19,7 +19,7 @@ from rag_vqa.errors import NoMatch, UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search.filter_language import Choice, NameFilter, read_where
-from rag_vqa.retriever.search.filter_values import Value, read_period
+from rag_vqa.retriever.search.filter_values import Value, read_stored_period
 from rag_vqa.retriever.search.filters import matching_rows
 from rag_vqa.types import Query, Scalar
 
@@ -188,7 +188,8 @@ CELLS: list[Scalar] = [
     *("12", "12.0", "12.50", "012", "+12", "-3", ".5", "0.50", "1e-07", "2.5e17", "2.50E+17"),
     *("12 cm", "true", "FALSE", "null", "1998", "1998-05", "1998-05-01", "1998-05-01T10:00:00"),
     *("1998-05-01 10:00:00.250", "1998-04-30T23:30:00-02:00", "1998-05-31T12:00Z", "1998-13-01"),
-    *("0001-01-01T00:00:00+05:00", "9999-12-31", "06:45:00", "a,b", "日本", "z" * 300),
+    *("0001-01-01T00:00:00+05:00", "9999-12-31", "1998-05-01 (gift)"),
+    *("06:45:00", "a,b", "日本", "z" * 300),
 ]  # fmt: skip
 CONDITIONS = [
     f"n{sign}{cell}" for cell in CELLS if cell not in ("", "a,b") for sign in ("=", "<", ">=", ">")
@@ -203,7 +204,7 @@ def passes(wanted: NameFilter, stored: Scalar, everything: list[Scalar]) -> bool
             return True
         if value.period is None or any(value.equals(each) for each in everything):
             return value.equals(stored)
-        date = read_period(stored) if isinstance(stored, str) else None
+        date = read_stored_period(stored) if isinstance(stored, str) else None
         return date is not None and date.is_within(value.period)
 
     chosen: tuple[Choice, ...] | None = wanted.choices
