@@ -97,6 +97,13 @@ def _contents(reader: DocumentReader, path: Path) -> Contents:
 
     def items() -> Iterator[Item]:
         parsed = opened.pop() if opened else reader.read(path)
-        yield from section_items(path.stem, parsed, path.name)
+        given = False
+        for item in section_items(path.stem, parsed, path.name):
+            given = True
+            yield item
+        if not given and parsed.nothing:
+            yield Item(None, BadInput(parsed.nothing), path.name)
 
-    return Contents(columns, metadata, (), items)
+    encoding = opened[0].encoding
+    remarks = (f"{path.name} is read as {encoding}.",) if encoding not in ("", "UTF-8") else ()
+    return Contents(columns, metadata, (), items, remarks)

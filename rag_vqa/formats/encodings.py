@@ -47,7 +47,7 @@ _SUPERSETS = {
     "utf-7": "cp1252",
 }
 _NO_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
-_CONTROLS = bytes((*range(9), *range(14, 27), *range(28, 32)))  # no tab, line break, escape
+_CONTROLS = dict.fromkeys((*range(9), *range(14, 27), *range(28, 32), 0x7F))  # not tab, escape
 
 
 def find_encoding(sample: bytes, is_whole: bool = True) -> str:
@@ -106,9 +106,19 @@ def decode_text(data: bytes) -> tuple[str, str]:
         ) from error
     if "\0" in text:
         raise BadInput("the text contains a NUL character: it is not text.")
-    if name in ("cp1252", "iso8859-1") and len(data.translate(None, _CONTROLS)) < 0.98 * len(data):
+    if is_binary(text):
         raise BadInput("the file is binary data under a text's name.")
     return text, name_encoding(name)
+
+
+def is_binary(text: str) -> bool:
+    """Whether the text is none: many control characters are in it.
+
+    >>> is_binary("\x01\x02\x03 PK")
+    True
+    """
+    sample = text[:65_536]
+    return len(sample.translate(_CONTROLS)) < 0.98 * len(sample)
 
 
 def name_encoding(name: str) -> str:

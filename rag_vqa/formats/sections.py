@@ -13,7 +13,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rag_vqa.errors import BadInput
@@ -57,12 +57,19 @@ class ParsedDocument:
         sections: read once, one at a time. A part that cannot be read comes as the reason why.
         metadata: what the file says about itself: author, date, language.
         url: the canonical address that the document gives itself.
+        fields: other fields of a document that the file gives itself: `parent` holds for all its
+            sections, `section` and `retrieval_text` if there is only one.
+        encoding: how its text was written, for people; "" where that is not a question.
+        nothing: why there is nothing in it, if there is nothing.
     """
 
     sections: Iterable[Section | BadInput]
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    encoding: str = ""
+    nothing: str = ""
 
 
 def section_items(
@@ -94,7 +101,9 @@ def section_items(
                 first = None
             yield whole.item(_new_id(identity, section, ids), section)
     if first is not None:
-        yield whole.item(identity, first)
+        item = whole.item(identity, first)
+        assert not isinstance(item.fields, BadInput)
+        yield replace(item, fields={**item.fields, **parsed.fields})
 
 
 def slug(heading: str) -> str:
@@ -132,7 +141,7 @@ class _WholeDocument:
         anchor = f"#{section.anchor}" if section.anchor else ""
         fields = {
             "id": identity,
-            "parent": self.identity,
+            "parent": self.parsed.fields.get("parent") or self.identity,
             "title": self.parsed.title or posixpath.splitext(posixpath.basename(self.place))[0],
             "section": " · ".join(section.headings),
             "text": section.text.strip(),
