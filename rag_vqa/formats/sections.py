@@ -13,7 +13,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag_vqa.errors import BadInput
@@ -101,9 +101,7 @@ def section_items(
                 first = None
             yield whole.item(_new_id(identity, section, ids), section)
     if first is not None:
-        item = whole.item(identity, first)
-        assert not isinstance(item.fields, BadInput)
-        yield replace(item, fields={**item.fields, **parsed.fields})
+        yield whole.item(identity, first, is_only=True)
 
 
 def slug(heading: str) -> str:
@@ -136,7 +134,7 @@ class _WholeDocument:
     place: str
     folder: str
 
-    def item(self, identity: str, section: Section) -> Item:
+    def item(self, identity: str, section: Section, *, is_only: bool = False) -> Item:
         page = {} if section.page is None else {"page": section.page}
         anchor = f"#{section.anchor}" if section.anchor else ""
         fields = {
@@ -148,6 +146,7 @@ class _WholeDocument:
             "url": (self.parsed.url or self.place) + anchor,
             "images": [_image_source(image, self.folder) for image in section.images],
             "metadata": {**self.parsed.metadata, "file": self.place, **page},
+            **(self.parsed.fields if is_only else {}),
         }
         return Item(None, fields, quote_value(identity, 200), remark=section.remark)
 
