@@ -137,7 +137,7 @@ class _WholeDocument:
     def item(self, identity: str, section: Section, *, is_only: bool = False) -> Item:
         page = {} if section.page is None else {"page": section.page}
         anchor = f"#{section.anchor}" if section.anchor else ""
-        fields = {
+        fields: dict[str, Any] = {
             "id": identity,
             "parent": self.parsed.fields.get("parent") or self.identity,
             "title": self.parsed.title or posixpath.splitext(posixpath.basename(self.place))[0],
@@ -146,8 +146,9 @@ class _WholeDocument:
             "url": (self.parsed.url or self.place) + anchor,
             "images": [_image_source(image, self.folder) for image in section.images],
             "metadata": {**self.parsed.metadata, "file": self.place, **page},
-            **(self.parsed.fields if is_only else {}),
         }
+        if is_only:
+            fields |= self.parsed.fields
         return Item(None, fields, quote_value(identity, 200), remark=section.remark)
 
 
