@@ -144,13 +144,13 @@ def _passage_line(passage: Passage, count: CountTokens) -> str:
 
 
 def _bounded_lines(text: str, most: int) -> Iterator[str]:
-    """The text, indented; on a terminal its first lines as wide as that."""
+    """The text, indented; on a terminal its first lines, as wide as that, without blank ones."""
     if not _is_terminal():
         yield indent(escape_invisible(text), "  ")
         return
     width = max(20, shutil.get_terminal_size().columns - 2)
     head = escape_invisible(text[: most * width + 1])
-    lines = [line for each in head.split("\n") for line in (wrap(each, width) or [""])]
+    lines = [line for each in head.split("\n") for line in wrap(each, width)]
     yield from (f"  {line}" for line in lines[:most])
     if len(lines) > most or len(head) < len(text):
         yield f"  … ({len(text):,} characters)"

@@ -38,7 +38,7 @@ _SIGNS: Mapping[FilterOperator, str] = {
     FilterOperator.GT: ">", FilterOperator.GTE: ">=",
     FilterOperator.LT: "<", FilterOperator.LTE: "<=",
 }  # fmt: skip
-_VISIBLE_METADATA = ("title", "section")  # metadata that a model which reads nodes may see
+_VISIBLE_METADATA = ("title", "section")  # what a model that reads nodes sees, and shown metadata
 
 
 class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
@@ -46,7 +46,7 @@ class ReTRetriever(BaseRetriever):  # type: ignore[misc]  # untyped library
 
     A document with pictures becomes an ImageNode with its first picture and its text; others become
     TextNodes. A node has the document's id, and as metadata the fields of
-    `serialization.hit_fields`.
+    `serialization.hit_fields` and the metadata that is shown, by name.
     """
 
     def __init__(
@@ -109,12 +109,14 @@ def to_where(filters: MetadataFilters) -> Where:
 def to_node(hit: Hit) -> TextNode:
     """A hit as a LlamaIndex node."""
     fields = hit_fields(hit)
+    shown = {name: value for name, value in hit.shown if name not in fields}
+    hidden = [name for name in fields if name not in _VISIBLE_METADATA]
     arguments: dict[str, Any] = {
         "id_": hit.document.id,
         "text": hit.document.text,
-        "metadata": fields,
-        "excluded_llm_metadata_keys": [name for name in fields if name not in _VISIBLE_METADATA],
-        "excluded_embed_metadata_keys": [name for name in fields if name not in _VISIBLE_METADATA],
+        "metadata": fields | shown,
+        "excluded_llm_metadata_keys": hidden,
+        "excluded_embed_metadata_keys": [*hidden, *shown],
     }
     images = fields["images"]
     return ImageNode(image_path=images[0], **arguments) if images else TextNode(**arguments)

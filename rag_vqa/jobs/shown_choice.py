@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rag_vqa.retriever.shown_metadata import ShownNames
     from rag_vqa.settings_schema import Settings
 
+_OF_FILES = {"author", "date", "language"}
 MOST_CHOSEN = 8  # names that a build chooses by itself
 
 
@@ -59,7 +60,11 @@ def choose_shown(
             return None
         earlier = before.names if before is not None else ()
         within = _columns_of_text(reader)  # they stand in the text already
-        new = (name for name in found.short_names if name not in within)
+        if not source.fields:  # no table: these are of the files, not of what they are about
+            within |= _OF_FILES
+        columns = {name.strip(): place for place, name in enumerate(source.columns)}
+        in_order = sorted(found.short_names, key=lambda name: columns.get(name, len(columns)))
+        new = (name for name in in_order if name not in within)
         every = list(dict.fromkeys([*earlier, *new]))
         chosen = ShownNames(tuple(every[:MOST_CHOSEN]))
     if chosen.names and chosen != before:

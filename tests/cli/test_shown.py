@@ -64,6 +64,13 @@ def test_a_table_shows_its_short_texts_unless_others_are_named(cli, museum) -> N
     assert shown(cli, kb, "--set", "metadata.show=Year")["A2"] == {"Year": "1700"}
 
 
+def test_names_come_in_the_order_of_the_columns(cli, museum, table) -> None:
+    first = "A0,Jar,A jar.,,,CC0,https://m.example/0\n"  # without an artist
+    table.write_text(MUSEUM.replace("\n", f"\n{first}", 1))
+    kb, _ = museum(*MAPPED)
+    assert cli("kb", "stats", kb, "--json").json["shown"] == ["Artist", "Licence"]
+
+
 def test_what_a_build_names_is_remembered(cli, museum, table, tmp_path) -> None:
     kb, said = museum(*MAPPED, "--show", "artist, year,colour,title")
     assert "shown to readers: Artist, Year, colour\n" in said
@@ -130,3 +137,14 @@ def test_a_sync_follows_its_source(cli, museum, table) -> None:
     done = cli("kb", "sync", table, "--out", kb, *MAPPED)
     assert done.code == 0
     assert cli("kb", "stats", kb, "--json").json["shown"] == ["Artist", "Licence", "Room"]
+
+
+def test_a_document_does_not_show_the_author_of_its_file(cli, museum, tmp_path) -> None:
+    docx = pytest.importorskip("docx")
+    report = docx.Document()
+    report.core_properties.author = "A. Writer"
+    report.add_paragraph("Oak panel with a painted border.")
+    report.save(tmp_path / "report.docx")
+    kb, said = museum(source=tmp_path / "report.docx")
+    assert "shown to readers" not in said
+    assert shown(cli, kb, "--show", "author")["report"] == {"author": "A. Writer"}

@@ -34,6 +34,15 @@ def test_nodes_are_the_hits(kb) -> None:
     )
 
 
+def test_a_model_that_reads_nodes_sees_shown_metadata(kb) -> None:
+    kb.show_names = ["lang", "url"]
+    first = ReTRetriever(kb, k=1).retrieve("puffins nest in burrows")[0].node
+    assert first.get_content(MetadataMode.LLM).startswith(
+        "title: Atlantic puffin\nsection: Breeding\nlang: en\n\n"
+    )
+    assert "lang" not in first.get_content(MetadataMode.EMBED)
+
+
 def test_no_documents_are_no_search(kb) -> None:
     with pytest.raises(UsageError, match="k = 0"):
         ReTRetriever(kb, k=0).retrieve("nest")
