@@ -145,7 +145,8 @@ def _retrieval_line(retrieval: Mapping[str, Any]) -> str:
     if retrieval["instruction"]:
         parts.append(f"instruction: {retrieval['instruction']}")
     if retrieval["where"]:
-        parts.append(f"where {retrieval['where']}")
+        where = retrieval["where"]
+        parts.append(f"where {', '.join(where) if isinstance(where, list) else where}")
     return " · ".join(parts)
 
 

@@ -32,7 +32,7 @@ _FilterValue: TypeAlias = Annotated[
 ]
 MetadataFilter: TypeAlias = Annotated[
     Annotated[dict[_ShortText, _FilterValue], Field(max_length=16), Tag("names")]
-    | Annotated[list[_ShortText], Field(max_length=32), Tag("list")]
+    | Annotated[list[_ShortText], Field(max_length=16), Tag("list")]
     | Annotated[_ShortText, Tag("text")],
     Discriminator(lambda value: {dict: "names", list: "list"}.get(type(value), "text")),
 ]

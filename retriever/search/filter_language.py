@@ -20,13 +20,13 @@ from rag_vqa.errors import UsageError
 from rag_vqa.formats.plain_values import plain_value
 from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.retriever.search.filter_values import (
-    Operator,
     RangeBound,
     Value,
     exact_text,
     read_bound,
     read_value,
 )
+from rag_vqa.retriever.search.periods import Operator
 from rag_vqa.types import Scalar, Where
 
 _SIGN = re.compile(r"[<>]=|==|[=<>≥≤]")
@@ -186,10 +186,12 @@ def _read_text(name: str, sign: Operator, text: str, condition: str) -> NameFilt
         whole = exact_text(text) if len(parts) > 1 else None
         return NameFilter(name, (Choice(values, whole),), texts=(condition,))
     if len(parts) != 1 or not parts[0][0]:
-        why = "has no value" if not parts[0][0] else "has several values, and a range has one"
+        example = f"{name}{sign}1780"
+        if not parts[0][0]:
+            raise UsageError(f"{quote_value(condition)} has no value. Give one: {example}")
         raise UsageError(
-            f"{quote_value(condition)} {why}. Write decimals with a point, and a text "
-            f"with a comma in quotes: {name}{sign}'Family, Given'"
+            f"{quote_value(condition)} has several values, and a range has one: {example}. Write "
+            f"decimals with a point, and a text with a comma in quotes: {name}{sign}'Family, Given'"
         )
     return NameFilter(name, bounds=(RangeBound(sign, read_bound(parts[0][0])),), texts=(condition,))
 

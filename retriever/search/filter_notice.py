@@ -13,8 +13,9 @@ import numpy as np
 
 from rag_vqa.formatting import one_line
 from rag_vqa.retriever.search.filter_language import NameFilter
-from rag_vqa.retriever.search.filter_values import Period, read_number, read_period
+from rag_vqa.retriever.search.filter_values import read_number
 from rag_vqa.retriever.search.filters import read_filter, rows_of_name
+from rag_vqa.retriever.search.periods import Period, read_period
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.metadata_table import (
     NUMBERS,
@@ -97,7 +98,8 @@ def _show(store: Store, name: str, value: Scalar) -> str:
     """A value as a filter takes it."""
     if isinstance(value, str):
         text = _shorten(value)
-        return repr(text) if "," in text or text != text.strip() or not text else text
+        needs_quotes = "," in text or text != text.strip() or text[:1] in ("", *"'\"<>=")
+        return repr(text) if needs_quotes else text
     if value in (0, 1) and _is_boolean(store, name, value):
         return "true" if value else "false"
     return str(value)

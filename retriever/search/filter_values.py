@@ -17,14 +17,20 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import MAXYEAR, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from rag_vqa.retriever.search.periods import (
+    Operator,
+    Period,
+    read_period,
+    read_stored_period,
+    shift_moment,
+)
 from rag_vqa.retriever.store.metadata_table import LAST_CHARACTER, NUMBERS, TEXTS, Span
 from rag_vqa.types import Scalar
 
-Operator: TypeAlias = Literal["=", ">", ">=", "<", "<="]
 Number: TypeAlias = int | float
 
 _NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -35,46 +41,8 @@ _PLAIN_NUMERAL = re.compile(
 _ZERO_FIRST = re.compile(r"[+-]?0\d", re.ASCII)  # a code, not a number: 007, 02134
 _LONGEST_NUMERAL = 400  # int() takes quadratic time
 _NUMERALS = Span("+", ":", high_open=True)  # texts that begin with a sign, a point or a digit
-_DAY = timedelta(days=1)
-_NEAR = 2 * _DAY
-DAY_LENGTH = len("1998-05-01")
+_NEAR = timedelta(days=2)
 _NOTHING = Span(0, 0, low_open=True)
-_ISO = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
-    r" ?(Z|[+-]\d\d(?::?\d\d)?)?)?)?)?",
-    re.ASCII,
-)
-
-
-class Period(NamedTuple):
-    """A year, month, day, minute or second: from `start` until before `end`.
-
-    Attributes:
-        offset: difference to UTC, if it is stated; the other two are local time.
-    """
-
-    start: datetime
-    end: datetime
-    offset: timedelta | None = None
-
-    def is_within(self, other: Period) -> bool:
-        """Whether all of it lies in the other one."""
-        own = self._as_seen_from(other)
-        return other.start <= own.start and own.end <= other.end
-
-    def compare(self, operator: Operator, bound: Period) -> bool:
-        """Whether it begins after (">"), in or after (">="), … the bound."""
-        start = self._as_seen_from(bound).start
-        if operator in (">=", "<"):
-            return (start >= bound.start) == (operator == ">=")
-        return (start >= bound.end) == (operator == ">")
-
-    def _as_seen_from(self, other: Period) -> Period:
-        """In the other's local time, if both say how far theirs is from UTC."""
-        if self.offset is None or other.offset is None:
-            return self
-        shift = other.offset - self.offset
-        return Period(_shift_moment(self.start, shift), _shift_moment(self.end, shift), self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +53,7 @@ class Value:
         texts: texts that it equals, composed (NFC).
         number: numbers of this value, and texts that write it.
         boolean: this boolean, and texts that write it in any capitals.
-        period: dates and times in it, if nothing equals the value itself.
+        period: dates and times in it; of a year or a month, if nothing equals the value itself.
         null: documents without a value.
     """
 
@@ -178,7 +146,7 @@ class RangeBound:
         period = self.value.period
         if period is None:
             return datetime.max, datetime.min
-        return _shift_moment(period.start, -_NEAR), _shift_moment(period.end, _NEAR)
+        return shift_moment(period.start, -_NEAR), shift_moment(period.end, _NEAR)
 
     @property
     def numbers(self) -> Span:
@@ -253,68 +221,6 @@ def read_number(text: str) -> Number | None:
     return number if math.isfinite(number) else None
 
 
-def read_period(text: str) -> Period | None:
-    """The time that a text in ISO's form means; None if it is none.
-
-    >>> read_period("1998-05").end.isoformat(), read_period("May 1998")
-    ('1998-06-01T00:00:00', None)
-    """
-    if len(text) == DAY_LENGTH and text[4] == text[7] == "-":
-        return _read_day(text)
-    if len(text) < 4 or not (match := _ISO.fullmatch(text)):
-        return None
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
-    try:
-        start = datetime(
-            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0),
-            int(second or 0), int((fraction or "")[:6].ljust(6, "0")),
-        )  # fmt: skip
-        offset = _read_offset(zone)
-    except ValueError:  # the 31st of April
-        return None
-    if day is None:
-        months = start.month - 1 + (12 if month is None else 1)
-        if start.year + months // 12 > MAXYEAR:
-            return Period(start, datetime.max, offset)
-        end = start.replace(year=start.year + months // 12, month=months % 12 + 1)
-        return Period(start, end, offset)
-    if hour is None:
-        length = timedelta(days=1)
-    elif second is None:
-        length = timedelta(minutes=1)
-    else:
-        length = timedelta(seconds=1) if fraction is None else timedelta(microseconds=1)
-    return Period(start, _shift_moment(start, length), offset)
-
-
-def _read_day(text: str) -> Period | None:
-    """A day, by far the most frequent form, fast."""
-    try:
-        start = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return Period(start, _shift_moment(start, _DAY))
-
-
-def read_stored_period(text: str) -> Period | None:
-    """The time that a stored text means: further words after a day do not matter.
-
-    >>> read_stored_period("1998-05-01 (gift)") == read_period("1998-05-01")
-    True
-    """
-    if (period := read_period(text)) is not None or len(text) <= DAY_LENGTH:
-        return period
-    return read_period(text[:DAY_LENGTH])
-
-
-def _shift_moment(moment: datetime, by: timedelta) -> datetime:
-    """The moment after that time; the first or last one there is, if it would be beyond."""
-    try:
-        return moment + by
-    except OverflowError:
-        return datetime.max if by > timedelta(0) else datetime.min
-
-
 def _storable(number: Number) -> Number:
     """The number, or the nearest of floating point if SQLite has no such integer."""
     if isinstance(number, float) or -(2**63) <= number < 2**63:
@@ -323,15 +229,6 @@ def _storable(number: Number) -> Number:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
-
-
-def _read_offset(zone: str | None) -> timedelta | None:
-    if zone is None or zone == "Z":
-        return None if zone is None else timedelta(0)
-    digits = zone[1:].replace(":", "").ljust(4, "0")
-    ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    timezone(ahead)  # refuses a day or more
-    return -ahead if zone[0] == "-" else ahead
 
 
 def _compare(left: Number | str, operator: Operator, right: Number | str) -> bool:

@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from rag_vqa.errors import UsageError
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.search.filter_language import Choice, NameFilter, read_where
-from rag_vqa.retriever.search.filter_values import (
-    DAY_LENGTH,
-    Value,
-    range_spans,
-    read_period,
-    read_stored_period,
-)
+from rag_vqa.retriever.search.filter_values import Value, range_spans
+from rag_vqa.retriever.search.periods import DAY_LENGTH, read_period, read_stored_period
 from rag_vqa.retriever.store.database import Database
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.metadata_table import (
@@ -133,17 +128,22 @@ def _chosen_spans(db: Database, name: str, choice: Choice) -> list[Span]:
 
 
 def _meant_spans(db: Database, name: str, value: Value) -> list[Span]:
-    """Stored values that equal this one; if there are none, dates in its year, month or day."""
+    """Stored values that equal this one, and times on its day; if there are none, dates in its
+    year or month."""
     found = _equal_spans(db, name, value)
     period = value.period
-    if found or period is None:
+    if period is None or (found and period.is_longer_than_a_day):
         return found
 
     def is_within(stored: Scalar) -> bool:
         date = read_stored_period(stored) if isinstance(stored, str) else None
         return date is not None and date.is_within(period)
 
-    return [s for span in value.period_spans() for s in _passing_spans(db, name, span, is_within)]
+    return found + [
+        passing
+        for span in value.period_spans()
+        for passing in _passing_spans(db, name, span, is_within)
+    ]
 
 
 def _equal_spans(db: Database, name: str, value: Value) -> list[Span]:

@@ -19,8 +19,9 @@ from rag_vqa.errors import NoMatch, UsageError
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.retriever.modeling import TokenEncoder
 from rag_vqa.retriever.search.filter_language import Choice, NameFilter, read_where
-from rag_vqa.retriever.search.filter_values import Value, read_stored_period
+from rag_vqa.retriever.search.filter_values import Value
 from rag_vqa.retriever.search.filters import matching_rows
+from rag_vqa.retriever.search.periods import read_stored_period
 from rag_vqa.types import Query, Scalar
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Antonín Dvořák") for form in ("NFC", "NFD"))
@@ -28,12 +29,13 @@ MIXED = DECOMPOSED[:10] + COMPOSED[9:]
 METADATA: dict[str, dict[str, Any]] = {
     "a": {"kind": "boat", "year": 1780, "price": 12.5, "zip": "02134", "ok": True,
           "tag": ["red", "blue"], "maker": "Family, Given", "Acquired On": "1998-05-01",
-          "by": COMPOSED, "a>b": 5, "url": "https://a/b?c=d", "mixed": "1780"},
+          "by": COMPOSED, "a>b": 5, "got": "2001-02-03", "url": "https://a/b?c=d", "mixed": "1780"},
     "b": {"kind": "cup", "year": 1650, "price": "12.50", "zip": 10001, "ok": False,
           "tag": ["blue", "green, pale"], "maker": "Given", "Acquired On": "1998-05-17T10:30:00",
-          "by": DECOMPOSED, "mixed": 1780},
+          "by": DECOMPOSED, "mixed": 1780, "got": "2001-02-03 10:00:00"},
     "c": {"kind": "plate", "year": 1801, "price": "9", "zip": "2134", "ok": "TRUE", "tag": "red",
-          "maker": "Family", "Acquired On": "1998", "by": MIXED, "mixed": "1780.0"},
+          "maker": "Family", "Acquired On": "1998", "by": MIXED, "mixed": "1780.0",
+          "got": "2001-02"},
     "d": {"kind": "Boat", "year": "about 1700", "price": 200, "ok": "no", "years": [1700, 1900],
           "Acquired On": "1997-12-31T23:30:00+00:00", "by": "Dvořák", "mixed": "01780"},
     "e": {"year": 1780.0, "price": "1e3", "Acquired On": 1999, "tag": ["7", 8], "by": "Émile"},
@@ -108,7 +110,9 @@ def found(kb: KnowledgeBase, where: Any) -> str:
         ("Acquired On<1998-01-01T00:00:00+00:30", ""), ("Acquired On<1998-01-01T00:00-00:30", "d"),
         ("Acquired On<1998-01-01T01:00+01:00", "cd"), ("Acquired On<=1997-12-31T23:30Z", "d"),
         ("Acquired On=1998-05-01", "a"), ("Acquired On=1998-05", "ab"),
-        ("Acquired On=1998-05-17", "b"), ("Acquired On=1998-05-17 10:30:00", "b"),
+        ("Acquired On=1998-05-17", "b"), ("got=2001-02-03", "ab"), ("got=2001-02", "c"),
+        ("got=2001-02-03T10:00", "b"), ("got=2001", "abc"),
+        ("Acquired On=1998-05-17 10:30:00", "b"),
         ("Acquired On=1998", "c"), ("Acquired On=1997", "d"), ("Acquired On='1998-05'", ""),
         # accents
         (f"by={COMPOSED}", "abc"), (f"by={DECOMPOSED}", "abc"), (f"by='{MIXED}'", "abc"),
@@ -202,8 +206,11 @@ def passes(wanted: NameFilter, stored: Scalar, everything: list[Scalar]) -> bool
     def is_meant(value: Value) -> bool:
         if value.null and stored is None:
             return True
-        if value.period is None or any(value.equals(each) for each in everything):
+        if value.equals(stored) or value.period is None:
             return value.equals(stored)
+        is_long = value.period.end - value.period.start > datetime.timedelta(days=1)
+        if is_long and any(value.equals(each) for each in everything):
+            return False
         date = read_stored_period(stored) if isinstance(stored, str) else None
         return date is not None and date.is_within(value.period)
 
@@ -229,6 +236,26 @@ def test_no_value_is_missed_where_few_are_tested(tmp_path: Path, encoder: TokenE
             (wanted,) = read_where(where, ["n"])
             due = [n for n, cell in enumerate(stored, 1) if passes(wanted, cell, stored)]  # type: ignore[arg-type]
             assert matching_rows(kb.store, where).tolist() == due, where
+
+
+def test_any_text_is_read_or_refused(kb: KnowledgeBase) -> None:
+    rng = random.Random(7)
+    letters = ["kind", "year", "boat", "1780", *"=<>!'\",. -\0é\u0301", "true", "1998-05", "\ud800"]
+    done = 0
+    kb.warns = False
+    for _ in range(1500):
+        text = rng.choice(["", "kind=", "year>"]) + "".join(
+            rng.choices(letters, k=rng.randrange(6))
+        )
+        if not text:
+            continue
+        try:
+            matching_rows(kb.store, [text])
+            kb.describe_no_match(text)
+            done += 1
+        except UsageError as error:
+            assert len(str(error)) < 500
+    assert done > 200
 
 
 def test_many_values_are_found_as_few_are(tmp_path: Path, encoder: TokenEncoder) -> None:
