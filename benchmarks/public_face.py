@@ -163,7 +163,7 @@ def record_errors() -> dict[str, Any]:
     return {
         kind.__name__: {"base": kind.__base__.__name__, "exit_code": kind.exit_code}
         for kind in kinds
-        if kind.__module__ == "rag_vqa.errors"
+        if issubclass(kind, errors.RagVqaError)  # not the warning
     }
 
 
