@@ -60,7 +60,7 @@ def detect_format(path: Path) -> DocumentFormat:
     for known in formats:
         if known.claims(path):
             return known
-    suffix = unpacked_suffix(path)
+    suffix = "" if parquet.begins_as_parquet(path) else unpacked_suffix(path)
     for known in formats:
         if suffix in known.suffixes:
             return known

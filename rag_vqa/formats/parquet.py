@@ -4,12 +4,14 @@ Knows files, batches of Arrow, types of columns and what a cell becomes. Does no
 is which field (mapping.py), and decodes no picture: those are bytes or names here. Memory is that
 of one row group, as the writer of the file cut them.
 
-An integer id becomes its digits. Numbers and dates become texts in text fields, and so do lists of
-texts. Elsewhere lists, structures and bytes are left out, because metadata is flat.
+A file is Parquet by its suffix, in any capitals, or because it begins with PAR1. Files of one
+source may have their columns in any order, and some more than others. An index that pandas wrote
+without a name numbers rows, and is left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.errors import BadInput, Missing
+from rag_vqa.formats.arrow_cells import column_cells
 from rag_vqa.formats.document import Contents, Item
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, SourceOptions
 from rag_vqa.formats.mapping import FieldMapping
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIX = ".parquet"
+SUFFIXES = (SUFFIX, ".pq", ".parq")
+_MAGIC = b"PAR1"
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 _ROWS = 4  # of a batch: a cell may have megabytes, and a small file a million rows
 _DATASET = ("state.json", "dataset_dict.json")
 
@@ -42,8 +48,17 @@ class _Part:
 def contains_parquet(path: Path) -> bool:
     """Whether this is a Parquet file, a folder of them, or saved by `datasets`."""
     if not path.is_dir():
-        return path.suffix.lower() == SUFFIX
+        return path.suffix.lower() in SUFFIXES or begins_as_parquet(path)
     return is_dataset(path) or is_parquet_folder(path)
+
+
+def begins_as_parquet(path: Path) -> bool:
+    """Whether a file's first bytes are those of Parquet."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def is_dataset(path: Path) -> bool:
@@ -53,7 +68,7 @@ def is_dataset(path: Path) -> bool:
 
 def is_parquet_folder(path: Path) -> bool:
     """Whether a folder contains Parquet files."""
-    return any(not file.name.startswith(".") for file in path.glob(f"*{SUFFIX}"))
+    return bool(_parquet_files(path))
 
 
 def contents(path: Path, options: SourceOptions) -> Contents:
@@ -61,20 +76,14 @@ def contents(path: Path, options: SourceOptions) -> Contents:
 
     Raises:
         Missing: no such file.
-        BadInput: not Parquet, a damaged file, or files whose columns differ.
+        BadInput: not Parquet, or a damaged file.
         UsageError: the mapping does not fit the columns.
     """
     parts = _open_parts(path)
-    schema = parts[0].schema
-    for part in parts[1:]:
-        if part.schema.names != schema.names:
-            raise BadInput(
-                f"{path}: {part.name} has other columns than {parts[0].name}: "
-                f"{', '.join(part.schema.names)}. Give one of them at a time."
-            )
-    mapping = FieldMapping.resolve(schema.names, options.mapping, options.text)
+    columns = tuple(dict.fromkeys(name for part in parts for name in _named_columns(part.schema)))
+    mapping = FieldMapping.resolve(columns, options.mapping, options.text)
     return Contents(
-        tuple(schema.names),
+        columns,
         mapping.metadata,
         (),
         lambda: _items(path, parts, mapping),
@@ -96,10 +105,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
     number = 1
     try:
         for batch in part.batches():
-            for row in batch.to_pylist():
+            for row in _batch_rows(batch, part.schema.names):
                 yield number, row
                 number += 1
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         yield number, BadInput(f"damaged here: {quote_value(str(error))}")
 
 
@@ -112,8 +121,7 @@ def _open_parts(path: Path) -> list[_Part]:
 def _parquet_parts(path: Path) -> list[_Part]:
     from pyarrow import parquet
 
-    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
-    files = [file for file in files if not file.name.startswith(".")]
+    files = _parquet_files(path) if path.is_dir() else [path]
     if not files:
         raise BadInput(f"{path} contains no documents: it has no {SUFFIX} file.")
     parts = []
@@ -177,37 +185,49 @@ def _items(path: Path, parts: Sequence[_Part], mapping: FieldMapping) -> Iterato
         place = part.name if len(parts) > 1 else ""
         number = 1
         try:
+            names = _named_columns(part.schema)
             for batch in part.batches():
-                for fields in _batch_fields(batch, mapping):
-                    yield Item(number, fields, place, "row")
+                for row in _batch_rows(batch, names):
+                    yield Item(number, _row_fields(row, mapping), place, "row")
                     number += 1
         except (pyarrow.ArrowException, OSError) as error:
             why = f"damaged here, the rest is not read: {quote_value(str(error))}"
             yield Item(number, BadInput(why), place, "row")
 
 
-def _batch_fields(
-    batch: pyarrow.RecordBatch, mapping: FieldMapping
-) -> Iterator[Mapping[str, Any] | BadInput]:
-    """Rows one by one, so that text that is not UTF-8 costs only its own row."""
-    for at in range(batch.num_rows):
-        try:
-            (row,) = batch.slice(at, 1).to_pylist()
-            yield mapping.read(row)
-        except UnicodeDecodeError as error:
-            yield BadInput(f"not UTF-8: byte 0x{error.object[error.start]:02x}.")
-        except BadInput as error:
-            yield error
-
-
-def is_flat(kind: pyarrow.DataType) -> bool:
-    """Whether a column of this type can be metadata."""
+def _named_columns(schema: pyarrow.Schema) -> tuple[str, ...]:
+    """Names of the columns without an index that pandas wrote, which only numbers the rows."""
     from pyarrow import types
 
-    binary = (
-        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return tuple(
+        field.name
+        for field in schema
+        if not (types.is_integer(field.type) and _INDEX.fullmatch(field.name))
     )
-    return not (types.is_nested(kind) or binary)
+
+
+def _batch_rows(batch: pyarrow.RecordBatch, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows with the cells of these columns."""
+    positions = [batch.schema.names.index(name) for name in names]
+    columns = [column_cells(batch.column(at)) for at in positions]
+    for cells in zip(*columns, strict=True):
+        yield dict(zip(names, cells, strict=True))
+
+
+def _row_fields(row: Mapping[str, Any], mapping: FieldMapping) -> Mapping[str, Any] | BadInput:
+    try:
+        return mapping.read(row)
+    except BadInput as error:
+        return error
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """Its Parquet files in order of their names, without hidden ones."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
 
 
 DOCUMENT_FORMATS.register(

@@ -45,7 +45,10 @@ _LONGEST_LIST: Final = 20_000  # characters of a cell
 
 
 class UnusableValue(BadInput):
-    """A value that costs itself, not its document. Its text is the reason, a few words."""
+    """A value that costs itself, not its document. Its text is the reason, a few words.
+
+    A reader whose library cannot hold a value puts this in its place.
+    """
 
 
 def plain_value(value: Any) -> Any:
@@ -138,6 +141,8 @@ def _metadata_list(values: _List) -> MetadataValue:
 
 
 def _metadata_scalar(value: Any) -> Scalar:
+    if isinstance(value, UnusableValue):
+        raise value
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -192,6 +197,8 @@ def id_text(value: Any) -> str | None:
         return str(int(plain)) if plain.is_integer() else repr(plain)
     if isinstance(plain, int) and not isinstance(plain, bool):
         return str(plain)
+    if isinstance(plain, UnusableValue):
+        raise BadInput(f"the id is {plain}.")
     raise BadInput(f"the id is {quote_value(plain)}, not a text or a number.")
 
 
@@ -217,6 +224,8 @@ def field_text(name: str, value: Any) -> str:
         parts = [plain_value(part) for part in plain]
         if all(part is None or isinstance(part, str) for part in parts):
             return "\n".join(part for part in parts if part)
+    if isinstance(plain, UnusableValue):
+        raise BadInput(f"{name} is {plain}.")
     raise BadInput(f"{name} is {quote_value(plain)}, not text.")
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -15,7 +16,8 @@ from rag_vqa import images
 from rag_vqa.errors import BadInput, Missing, UsageError
 from rag_vqa.formats.document import Record, Rejected, read_records
 from rag_vqa.formats.document_format import SourceOptions
-from rag_vqa.formats.parquet import contents, is_dataset, is_parquet_folder
+from rag_vqa.formats.parquet import contains_parquet, contents, is_dataset, is_parquet_folder
+from rag_vqa.formats.source import open_source
 
 RED = images.encode(Image.new("RGB", (3, 2), "red"))
 
@@ -93,9 +95,43 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     assert is_parquet_folder(tmp_path) and not is_dataset(tmp_path)
     records, _ = read(tmp_path)
     assert [(record.id, record.line) for record in records] == [("1", 1), ("2", 2), ("3", 1)]
-    write(tmp_path / "c.parquet", {"id": ["4"], "txt": ["t"]})
-    with pytest.raises(BadInput, match=r"c\.parquet has other columns than a\.parquet: id, txt"):
-        read(tmp_path)
+    write(tmp_path / "c.PQ", {"year": [5], "text": ["t"], "id": ["4"]})
+    records, _ = read(tmp_path)
+    assert [(record.id, record.metadata) for record in records][2:] == [
+        ("4", {"year": 5}), ("3", {}),
+    ]  # fmt: skip
+
+
+def test_what_begins_as_parquet_is_parquet(tmp_path: Path) -> None:
+    for name in ("kb.parquet", "KB.PARQUET", "kb.pq", "kb", "kb.csv"):
+        write(tmp_path / name, {"id": ["1"], "text": ["t"]})
+        assert contains_parquet(tmp_path / name) and open_source(tmp_path / name).kind == "parquet"
+    (tmp_path / "text").write_text("PAR")
+    assert not contains_parquet(tmp_path / "text")
+
+
+def test_an_index_of_pandas_that_numbers_rows_is_left_out(tmp_path: Path) -> None:
+    rows = {"id": ["a", "b"], "text": ["x", "y"]}
+    pd.DataFrame(rows, index=[4, 9]).to_parquet(tmp_path / "numbered.parquet")
+    pd.DataFrame(rows, index=["p", "q"]).to_parquet(tmp_path / "named.parquet")
+    write(tmp_path / "own.parquet", {**rows, "Unnamed: 0": [0, 1], "index": [3, 4]})
+    found = {
+        name: contents(tmp_path / f"{name}.parquet", SourceOptions()).metadata
+        for name in ("numbered", "named", "own")
+    }
+    assert found == {"numbered": (), "named": ("__index_level_0__",), "own": ("index",)}
+    pd.DataFrame({"text": ["x"]}, index=pd.Index(["a"], name="id")).to_parquet(tmp_path / "i.pq")
+    (record,), _ = read(tmp_path / "i.pq")
+    assert (record.id, record.text) == ("a", "x")
+
+
+def test_a_time_that_python_cannot_hold_costs_itself(tmp_path: Path) -> None:
+    until = pa.array([2**62, 0], pa.int64()).view(pa.timestamp("us"))
+    path = tmp_path / "kb.parquet"
+    parquet.write_table(pa.table({"id": ["a", "b"], "text": ["x", "y"], "until": until}), path)
+    (far, near), rejected = read(path)
+    assert not rejected and not far.metadata and "dates" in far.left_out["until"]
+    assert near.metadata == {"until": "1970-01-01T00:00:00"}
 
 
 def test_the_place_of_a_refused_row(tmp_path: Path) -> None:
@@ -117,7 +153,7 @@ def test_text_that_is_not_utf_8_costs_its_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", pa.table({"id": ["1", "2", "3"], "text": raw}))
     records, (rejected,) = read(path)
     assert [record.id for record in records] == ["1", "3"]
-    assert (rejected.line, rejected.reason) == (2, "not UTF-8: byte 0xe9.")
+    assert (rejected.line, rejected.reason) == (2, "text is not UTF-8: byte 0xe9.")
 
 
 def test_metadata_as_our_own_records_have_it(tmp_path: Path) -> None:
