@@ -233,8 +233,8 @@ _SOURCE_OPTIONS: Mapping[str, tuple[Any, Any]] = {
             Path,
             typer.Argument(
                 metavar="SOURCE",
-                help="A table (CSV, Excel, JSON, Parquet), a document (PDF, Word, HTML …), a folder "
-                "of documents and pictures, or a benchmark's own file.",
+                help="A table (CSV, Excel, JSON, Parquet), a document (PDF, Word, HTML …), a "
+                "folder of documents and pictures, or a benchmark's own file.",
             ),
         ],
         inspect.Parameter.empty,

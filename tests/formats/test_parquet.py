@@ -98,7 +98,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     write(tmp_path / "c.PQ", {"year": [5], "text": ["t"], "id": ["4"]})
     records, _ = read(tmp_path)
     assert [(record.id, record.metadata) for record in records][2:] == [
-        ("4", {"year": 5}), ("3", {}),
+        ("3", {}), ("4", {"year": 5}),
     ]  # fmt: skip
 
 
