@@ -12,11 +12,13 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
+from rag_vqa.formats.documents.writing_direction import is_leftward, reading_order
+
 COLUMN_ROWS: Final = 3  # a column of running text has so many lines
 _COLUMN_CHARACTERS: Final = 22  # on an average line: shorter ones are cells of a table
 _SPACE: Final = 0.13  # of a line's height: a narrower gap is none between words
+_CLOSING: Final = frozenset(".,;:!?،؛؟")
 RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_RIGHT_TO_LEFT: Final = (("\u0590", "\u08ff"), ("\ufb1d", "\ufdff"), ("\ufe70", "\ufefc"))
 
 
 @dataclass(slots=True)
@@ -51,10 +53,12 @@ class Run(Box):
 
     Attributes:
         tag: identifies the tagged content that it belongs to; -1 if there is none.
+        is_fixed: its letters are equally wide.
     """
 
     text: str = ""
     tag: int = -1
+    is_fixed: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Row(Box):
         level: of a heading, from 1, if the file says so.
         image: number of the picture on this page.
         starts: it begins a paragraph, if the file says so.
+        is_fixed: its letters are equally wide.
     """
 
     text: str = ""
@@ -76,6 +81,7 @@ class Row(Box):
     level: int | None = None
     image: int | None = None
     starts: bool = False
+    is_fixed: bool = False
 
 
 @dataclass(slots=True)
@@ -107,13 +113,14 @@ def group_lines(boxes: Iterable[Box]) -> list[list[Box]]:
 
 def join_runs(runs: Sequence[Run]) -> str:
     """The text of pieces on one line; those of scripts that run leftwards come in their order."""
-    if sum(map(_runs_leftwards, runs)) * 2 > len(runs):
-        runs = runs[::-1]
+    if any(is_leftward(letter) for run in runs for letter in run.text):
+        runs = [runs[at] for at in reading_order([run.text for run in runs])]
     text, before = "", None
     for run in runs:
         if before is not None:
             gap = max(run.left - before.right, before.left - run.right)
             touching = gap < _SPACE * min(run.height, before.height)
+            touching = touching or run.text[:1] in _CLOSING
             text += "" if touching or text.endswith(" ") or run.text.startswith(" ") else " "
             is_small = run.height < 0.85 * before.height
             is_raised = is_small and touching and run.bottom > before.bottom + 0.2 * before.height
@@ -171,7 +178,8 @@ def is_column(boxes: Sequence[Box]) -> bool:
 def text_row(runs: Sequence[Run]) -> Row:
     """One row of pieces that stand on one line."""
     size = max(runs, key=lambda run: len(run.text)).height
-    return Row(*surround(runs), text=join_runs(runs), size=size)
+    is_fixed = all(run.is_fixed for run in runs)
+    return Row(*surround(runs), text=join_runs(runs), size=size, is_fixed=is_fixed)
 
 
 def surround(boxes: Sequence[Box]) -> tuple[float, float, float, float]:
@@ -187,9 +195,3 @@ def _on_one_line(first: Box, box: Box) -> bool:
         return False
     shared = min(first.top, box.top) - max(first.bottom, box.bottom)
     return shared > 0.5 * min(first.height, box.height)
-
-
-def _runs_leftwards(run: Run) -> bool:
-    letters = [c for c in run.text if c.isalpha()]
-    leftwards = sum(low <= c <= high for c in letters for low, high in _RIGHT_TO_LEFT)
-    return leftwards * 2 > len(letters)

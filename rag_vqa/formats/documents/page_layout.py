@@ -50,7 +50,7 @@ def _split(boxes: Sequence[Box], blocks: list[list[Row]], depth: int) -> None:
     """Append the blocks of a region in reading order."""
     for slabs in _group_slabs(boxes) if depth else [_SlabGroup(list(boxes), None)]:
         if slabs.gutter is None:
-            _append_rows(slabs.boxes, blocks)
+            _append_beside_heads(slabs.boxes, blocks)
         else:
             _split_columns(slabs.boxes, slabs.gutter, blocks, depth)
 
@@ -73,6 +73,35 @@ def _split_columns(boxes: list[Box], gutter: Gap, blocks: list[list[Row]], depth
                 _split(side, blocks, depth - 1)
         if divider is not None:
             _append_rows([divider], blocks, joined=not band)
+
+
+def _append_beside_heads(boxes: Sequence[Box], blocks: list[list[Row]]) -> None:
+    """Append a region without columns; a heading in the margin comes before the text beside it."""
+    waiting: list[Box] = []
+    for slab in _cut_slabs(boxes):
+        margin = _find_margin(slab)
+        if margin is None:
+            waiting += slab
+            continue
+        if waiting:
+            _append_rows(waiting, blocks)
+            waiting = []
+        _append_rows([box for box in slab if box.right <= margin], blocks)
+        _append_rows([box for box in slab if box.right > margin], blocks)
+    if waiting:
+        _append_rows(waiting, blocks)
+
+
+def _find_margin(slab: Sequence[Box]) -> float | None:
+    """The right edge of a few words in the margin of running text; None if there are none."""
+    runs = [box for box in slab if isinstance(box, Run)]
+    gaps = find_gaps(runs, 0.6 * line_height(runs), 0.0)
+    if len(gaps) != 1 or len(runs) < len(slab):
+        return None
+    left = [run for run in runs if run.right <= gaps[0][0] + 1]
+    right = [run for run in runs if run.left >= gaps[0][1] - 1]
+    few = len(group_lines(left)) * 2 <= len(group_lines(right))
+    return gaps[0][0] + 1 if few and is_column(right) and not is_column(left) else None
 
 
 @dataclass(slots=True)

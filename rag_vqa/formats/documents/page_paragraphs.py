@@ -60,12 +60,15 @@ def build_text(rows: Sequence[Row], vocabulary: Vocabulary) -> str:
     text = ""
     before: Row | None = None
     ends = _block_edges(rows)
+    listings = sum(row.is_fixed for row in rows) * 2 < len(rows)  # else it was typewritten
     for row in rows:
         if row.image is not None or not row.text.strip():
             continue
         line = _LEADERS.sub(" … ", row.text).strip()
         if before is None:
             text = line
+        elif listings and row.is_fixed and before.is_fixed and row.block == before.block:
+            text = f"{text}\n{_indent(row, ends[row.block][0])}{line}"
         else:
             text = _append(text, line, _separator(before, row, ends, text), vocabulary)
         before = row
@@ -114,6 +117,12 @@ def _separator(before: Row, row: Row, ends: dict[int, tuple[float, float]], text
     if row.left > before.left + 0.8 * height and row.left > left + 0.8 * height:
         return "\n\n" if not _LIST_MARK.match(before.text) else " "  # an indented first line
     return "\n" if is_short and not row.text[:1].islower() else " "
+
+
+def _indent(row: Row, left: float) -> str:
+    """The blanks before a line of a program."""
+    width = row.width / max(1, len(row.text))
+    return " " * min(80, round((row.left - left) / max(width, 1.0)))
 
 
 def _are_near(before: Row, row: Row) -> bool:

@@ -102,7 +102,10 @@ def _lines_of_cells(lines: Sequence[Sequence[Box]]) -> list[list[Run]]:
             break
         if taken:
             gap = (taken[-1][0].bottom - runs[0].top) / runs[0].height
-            aligned = any(abs(runs[0].left - run.left) < 2 for run in taken[-1])
+            aligned = any(
+                abs(runs[0].left - run.left) < 2 and abs(runs[0].height - run.height) < 1
+                for run in taken[-1]
+            )
             if gap > _APART or (len(runs) == 1 and not (aligned and gap < _TIGHT)):
                 break
         taken.append(runs)
@@ -121,9 +124,11 @@ def _fill_cells(line: Sequence[Run], gaps: Sequence[tuple[float, float]]) -> lis
 def _merge_wrapped(lines: list[list[Run]], filled: list[list[str]]) -> list[Row]:
     """Rows of an aligned table; a line whose first cell is empty goes on with the row before."""
     rows: list[tuple[list[str], list[Run]]] = []
+    within = _gap_within_rows(lines, filled)
     for runs, cells in zip(lines, filled, strict=True):
-        tight = bool(rows) and rows[-1][1][-1].bottom - runs[0].top < _TIGHT * runs[0].height
-        if tight and not cells[0] and sum(map(bool, cells)) < len(cells):
+        gap = _line_gap(rows[-1][1], runs) if rows else float("inf")
+        goes_on = gap < _TIGHT * runs[0].height and not cells[0]
+        if rows and (gap <= within or (goes_on and sum(map(bool, cells)) < len(cells))):
             before = rows[-1][0]
             rows[-1] = (
                 [" ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)],
@@ -132,6 +137,27 @@ def _merge_wrapped(lines: list[list[Run]], filled: list[list[str]]) -> list[Row]
         else:
             rows.append((cells, list(runs)))
     return [_table_row(cells, Box(*surround(runs)), runs) for cells, runs in rows]
+
+
+def _gap_within_rows(lines: list[list[Run]], filled: list[list[str]]) -> float:
+    """The widest gap between lines of one row; below all gaps if each line is a row.
+
+    Cells are wrapped if lines stand in groups, and most lines within the groups begin in the middle
+    of a sentence.
+    """
+    gaps = [_line_gap(line, following) for line, following in pairwise(lines)]
+    low, high = min(gaps), max(gaps)
+    middle = (low + high) / 2
+    if high - low < 0.25 * lines[0][0].height:
+        return float("-inf")
+    inside = [cell for gap, cells in zip(gaps, filled[1:], strict=True) if gap <= middle
+              for cell in cells if cell]  # fmt: skip
+    small = sum(cell[0].islower() for cell in inside)
+    return middle if inside and small >= 0.6 * len(inside) else float("-inf")
+
+
+def _line_gap(line: Sequence[Run], following: Sequence[Run]) -> float:
+    return min(run.bottom for run in line) - max(run.top for run in following)
 
 
 def _table_row(cells: Sequence[str], area: Box, runs: Sequence[Run]) -> Row:

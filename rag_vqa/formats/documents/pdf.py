@@ -39,11 +39,12 @@ _ERRORS: Final = {  # by PDFium's number
 }
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?")
 _NO_TITLE = re.compile(
-    r"(?:untitled|unbenannt|sans titre|sin título|document|dokument|slide|presentation|powerpoint)"
-    r"[\W\d]*(?:presentation)?|[\W\d]*|"
+    r"\W*(?:untitled|unnamed|unspecified|anonymous|about:blank|unbenannt|sans titre|sin título|"
+    r"document|dokument|slide|presentation|powerpoint)[\W\d]*(?:presentation)?|[\W\d]*|"
     r".*\.(?:docx?|pptx?|xlsx?|indd|qxp|qxd|pmd|fm|tex|dvi|pdf|odt|rtf|cdr|ai|html?|tiff?|jpe?g)",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"\d+(?:\.\d+)*\.?\s")  # a heading
 _PREFIX = re.compile(r"microsoft (?:word|powerpoint|excel) - ", re.IGNORECASE)
 
 
@@ -73,7 +74,9 @@ def parse_pdf(path: Path, pages: PageLog) -> ParsedDocument:
         outline_title, marks = read_outline(document.raw, count)
         title = _title(document) or outline_title
         if not title and isinstance(first, PdfPage):
-            title = large_title(first)
+            guess = large_title(first)
+            is_heading = _NUMBERED.match(guess) or any(mark.path[-1] == guess for mark in marks)
+            title = "" if is_heading else guess
         assembler = SectionAssembler(title, marks)
         sections = _sections(reader, first, assembler, count, stack.pop_all())
     return ParsedDocument(sections, title, _metadata(document))
@@ -191,6 +194,8 @@ def _metadata(document: Any) -> dict[str, str]:
     date = next(("-".join(part for part in found.groups() if part) for found in dates if found), "")
     author = clean_text(" ".join(document.get_metadata_value("Author").split()))
     found = {"author": author, "date": date, "language": clean_text(language).strip("\0 ")}
+    if _NO_TITLE.fullmatch(author):
+        del found["author"]
     return {name: value for name, value in found.items() if value}
 
 

@@ -148,7 +148,7 @@ class SectionAssembler:
             part = self._picture_part(page)
         if part is None or not (part.text or part.images):
             return
-        heading = large_title(page)
+        heading = large_title(page, first=True)
         headings = () if not heading or heading.casefold() == self._title else (heading,)
         number = page.number
         yield Section(headings, part.text, tuple(dict.fromkeys(part.images))[:MAX_SECTION_PICTURES],
@@ -168,15 +168,20 @@ class SectionAssembler:
         return None if image is None else _Part(page.number, "", [image], SCANNED)
 
 
-def large_title(page: PdfPage) -> str:
-    """The first large lines in the upper part of a page; "" if there are none."""
+def large_title(page: PdfPage, *, first: bool = False) -> str:
+    """The first large lines in the upper part of a page; "" if there are none.
+
+    Args:
+        first: only if no text stands above them.
+    """
     rows = [row for row in page.kept or page.rows if row.image is None and row.text.strip()]
     lowest = page.area.bottom + page.area.height / 3
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows[:1] if first else rows):
         if row.size >= _LARGE * page.size and not row.is_table and row.top > lowest:
             lines = [row]
             for below in rows[number + 1 : number + 3]:
-                if abs(below.size - row.size) > 0.1 * row.size or below.block != row.block:
+                gap = lines[-1].bottom - below.top
+                if abs(below.size - row.size) > 0.1 * row.size or gap > 0.5 * row.size:
                     break
                 lines.append(below)
             title = " ".join(each.text for each in lines)

@@ -9,6 +9,7 @@ sees them. Most characters decide what is upright; what is written in other dire
 
 from __future__ import annotations
 
+import ctypes
 import math
 import unicodedata
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from rag_vqa.formats.documents.page_boxes import RAISED, Box, Run
+from rag_vqa.formats.documents.writing_direction import Letter, is_leftward, order_letters
 
 MAX_CHARACTERS: Final = 200_000  # of a page: a newspaper page has 40,000
 LINE_END_HYPHEN: Final = "\u00ad"  # of a word that goes on in the next line
@@ -56,7 +58,10 @@ def read_text(text_page: Any, area: Box, tag_of_object: Callable[[Any], int] | N
     import pypdfium2.raw as pdfium
 
     count = min(pdfium.FPDFText_CountChars(text_page), MAX_CHARACTERS)
-    builder = _RunBuilder(lambda index: pdfium.FPDFText_GetCharAngle(text_page, index))
+    builder = _RunBuilder(
+        lambda index: pdfium.FPDFText_GetCharAngle(text_page, index),
+        lambda index: _is_fixed_pitch(text_page, index),
+    )
     rect = pdfium.FS_RECTF()
     unicode, place = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
     object_of, unmapped = pdfium.FPDFText_GetTextObject, pdfium.FPDFText_HasUnicodeMapError
@@ -121,13 +126,14 @@ def clean_text(text: str) -> str:
 class _RunBuilder:
     """Puts characters together to runs, in each direction by itself."""
 
-    def __init__(self, angle_of: Callable[[int], float]) -> None:
-        self._angle_of = angle_of
+    def __init__(self, angle_of: Callable[[int], float], is_fixed: Callable[[int], bool]) -> None:
+        self._angle_of, self._is_fixed = angle_of, is_fixed
         self._runs: list[list[Run]] = [[], [], [], []]
         self._run: Run | None = None
         self._quarter: int | None = 0  # None: slanted, as a stamp across the page
         self._box: Place = (0.0, 0.0, 0.0, 0.0)  # of the last character
         self._space = False
+        self._letters: list[Letter] = []  # of the run, if one of them belongs to the left
 
     def add_space(self) -> None:
         self._space = True
@@ -138,37 +144,49 @@ class _RunBuilder:
         self.end_run()
 
     def end_run(self) -> None:
+        if self._run is not None and self._letters:
+            self._run.text = order_letters(self._letters)
+            self._letters = []
         self._run, self._space = None, False
 
     def add(self, index: int, code: int, box: Place, tag: int) -> None:
         place = turn_box(box, self._quarter) if self._quarter else box
-        run = self._run
-        if run is None or tag != run.tag or not self._goes_on(place):
+        run, text = self._run, clean_text(chr(code)) if code < 0x110000 else ""
+        if run is None or tag != run.tag or not self._goes_on(place, text):
             turns = -self._angle_of(index) / (math.pi / 2)  # PDFium counts clockwise
             self._quarter = round(turns) % 4 if abs(turns - round(turns)) < _SLANT else None
             place = turn_box(box, self._quarter or 0)
-            run = self._run = Run(*place, "", tag)
+            self.end_run()
+            run = self._run = Run(*place, "", tag, self._is_fixed(index))
             if self._quarter is not None:
                 self._runs[self._quarter].append(run)
         elif self._space:
             run.text += " "
         left, bottom, right, top = place
-        run.text += _character(code, run, bottom, top)
+        if self._letters or (code > 0x589 and is_leftward(text)):
+            self._letters.append((left, right, text))
+        run.text += _raise_digit(text, run, bottom, top)
         run.left, run.right = min(run.left, left), max(run.right, right)
         if top - bottom < 2 * run.height:
             run.bottom, run.top = min(run.bottom, bottom), max(run.top, top)
         self._box, self._space = place, False
 
-    def _goes_on(self, place: Place) -> bool:
-        """Whether a character stands beside the last one, on its line."""
+    def _goes_on(self, place: Place, text: str) -> bool:
+        """Whether a character stands beside the last one, on its line, in its direction."""
         before = self._box
         height = min(place[3] - place[1], before[3] - before[1])
         shared = min(place[3], before[3]) - max(place[1], before[1])
         gap = max(place[0] - before[2], before[0] - place[2])
-        return shared > 0.4 * height and gap < _WIDE_GAP * max(height, 1.0)
+        if shared <= 0.4 * height or gap >= _WIDE_GAP * max(height, 1.0):
+            return False
+        if self._letters:
+            return not (text.isalnum() and not is_leftward(text))
+        goes_back = place[2] < before[0] + 0.2 * height
+        return not goes_back and not (text > "\u0589" and is_leftward(text))
 
     def finish(self, area: Box) -> PageText:
         """The text that lies in an area of the page."""
+        self.end_run()
         kept: list[list[Run]] = []
         for quarter, runs in enumerate(self._runs):
             shown = Box(*turn_box((area.left, area.bottom, area.right, area.top), quarter))
@@ -179,10 +197,16 @@ class _RunBuilder:
         return PageText(kept[quarter], others, quarter)
 
 
-def _character(code: int, run: Run, bottom: float, top: float) -> str:
-    """A character as text; a small digit above the line is a raised one."""
-    if code > 0x10FFFF:
-        return ""
-    text = clean_text(chr(code))
+def _is_fixed_pitch(text_page: Any, index: int) -> bool:
+    """Whether all letters of a font are equally wide, as in listings of programs."""
+    import pypdfium2.raw as pdfium
+
+    flags = ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(text_page, index, None, 0, flags)
+    return bool(flags.value & 1)
+
+
+def _raise_digit(text: str, run: Run, bottom: float, top: float) -> str:
+    """A small digit above the line as a raised one; any other text as it is."""
     is_small = top - bottom < 0.85 * run.height and bottom > run.bottom + 0.2 * run.height
     return text.translate(RAISED) if is_small and run.text and text.isdecimal() else text
