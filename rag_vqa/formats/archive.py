@@ -159,7 +159,7 @@ def _check_members(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]
     files: dict[str, zipfile.ZipInfo] = {}
     for member in members:
         is_link = stat.S_ISLNK(member.external_attr >> 16)
-        if not member.is_dir() and not is_link:
+        if member.filename and not member.filename.endswith("/") and not is_link:
             files.setdefault(_key(member.filename), member)
     return files
 

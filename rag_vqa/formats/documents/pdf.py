@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document_reader import DocumentReader, register_reader
@@ -32,6 +32,7 @@ from rag_vqa.formats.sections import ParsedDocument, Section
 
 MAX_FILE_BYTES: Final = 2 * 2**30
 MAX_PAGES: Final = 5_000
+_REOPEN_PAGES: Final = 32
 _MOST_DAMAGED: Final = 20  # pages in a row: the others are not tried
 _ERRORS: Final = {  # by PDFium's number
     4: "it is encrypted with a password: save it without one.",
@@ -54,50 +55,77 @@ def parse_pdf(path: Path, pages: PageLog) -> ParsedDocument:
     Raises:
         BadInput: it is damaged, encrypted, empty or over a limit.
     """
-    import pypdfium2
-    import pypdfium2.raw as pdfium
-
     _check_file(path)
     with ExitStack() as stack:
-        try:
-            document = stack.enter_context(pypdfium2.PdfDocument(path))
-        except pypdfium2.PdfiumError as error:
-            reason = _ERRORS.get(pdfium.FPDF_GetLastError(), f"it is damaged ({error}).")
-            raise BadInput(reason) from error
-        count = len(document)
-        if not count:
+        reader = stack.enter_context(_PageReader(path, pages))
+        if not reader.pages:
             raise BadInput("it is damaged: it has no pages.")
-        if document.get_formtype():
-            document.init_forms()
-        reader = _PageReader(document, pages, min(count, MAX_PAGES))
         first = reader.read(1)
-        outline_title, marks = read_outline(document.raw, count)
-        title = _title(document) or outline_title
+        outline_title, marks = read_outline(reader.document.raw, reader.pages)
+        title = _title(reader.document) or outline_title
         if not title and isinstance(first, PdfPage):
             guess = large_title(first)
             is_heading = _NUMBERED.match(guess) or any(mark.path[-1] == guess for mark in marks)
             title = "" if is_heading else guess
-        assembler = SectionAssembler(title, marks)
-        sections = _sections(reader, first, assembler, count, stack.pop_all())
-    return ParsedDocument(sections, title, _metadata(document))
+        metadata = _metadata(reader.document)
+        sections = _sections(reader, first, SectionAssembler(title, marks), stack.pop_all())
+    return ParsedDocument(sections, title, metadata)
+
+
+def _open_document(path: Path) -> Any:
+    """
+    Raises:
+        BadInput: it is damaged or encrypted.
+    """
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        reason = _ERRORS.get(pdfium.FPDF_GetLastError(), f"it is damaged ({error}).")
+        raise BadInput(reason) from error
+    if document.get_formtype():
+        document.init_forms()
+    return document
 
 
 class _PageReader:
-    """Reads the pages of a document; those that killed an earlier process are skipped."""
+    """Reads the pages of a document; those that killed an earlier process are skipped.
 
-    def __init__(self, document: Any, log: PageLog, count: int) -> None:
+    PDFium keeps in memory what it has read of a file. So the file is opened anew after some pages.
+    """
+
+    def __init__(self, path: Path, log: PageLog) -> None:
+        """Open the document. Raises BadInput."""
         import pypdfium2.raw as pdfium
 
-        self._document, self._log, self.count = document.raw, log, count
-        self._form = document.formenv.raw if document.formenv else None
-        self._tagged = bool(pdfium.FPDFCatalog_IsTagged(document.raw))
+        self._path, self._log = path, log
+        self.document = _open_document(path)
+        self._outdated: list[Any] = []
+        self._begun = 0  # pages that were read since it was opened
+        self.pages = len(self.document)
+        self.count = min(self.pages, MAX_PAGES)
+        self._tagged = bool(pdfium.FPDFCatalog_IsTagged(self.document.raw))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for document in (*self._outdated, self.document):
+            document.close()
 
     def read(self, number: int) -> PdfPage | BadInput | None:
         """A page, from 1; the reason why it cannot be read, or None if it is to be skipped."""
         if not self._log.begin(number):
             return None
+        if self._begun >= _REOPEN_PAGES:
+            self._outdated.append(self.document)
+            self.document, self._begun = _open_document(self._path), 0
+        self._begun += 1
+        form = self.document.formenv.raw if self.document.formenv else None
         try:
-            return read_page(self._document, number, self._form, self._tagged)
+            return read_page(self.document.raw, number, form, self._tagged)
         except BadInput as error:
             return error
 
@@ -105,12 +133,20 @@ class _PageReader:
         """Report that the pictures of a page are drawn now."""
         self._log.begin(number)
 
+    def release(self, page: PdfPage | BadInput | None) -> None:
+        """Close a page, and documents of which no page is open any more."""
+        if isinstance(page, PdfPage):
+            page.close()
+        if self._begun > 2 * NEIGHBOURS:
+            for document in self._outdated:
+                document.close()
+            self._outdated.clear()
+
 
 def _sections(
     reader: _PageReader,
     first: PdfPage | BadInput | None,
     assembler: SectionAssembler,
-    count: int,
     opened: ExitStack,
 ) -> Iterator[Section | BadInput]:
     """The sections of a document; each page is closed when it is done."""
@@ -127,7 +163,7 @@ def _sections(
             page = window[at]
             damaged = damaged + 1 if isinstance(page, BadInput) else 0
             if damaged > _MOST_DAMAGED:
-                yield BadInput(f"the pages from {number} to {count:,} cannot be read: {page}")
+                yield BadInput(f"the pages from {number} to {reader.count} cannot be read: {page}")
                 break
             if isinstance(page, BadInput):
                 yield page
@@ -137,14 +173,14 @@ def _sections(
                 _drop_running_lines(page, [each for each in neighbours if each is not page])
                 yield from assembler.add_page(page)
             if at == NEIGHBOURS:
-                _close(window.popleft())
+                reader.release(window.popleft())
         while window:
-            _close(window.popleft())
+            reader.release(window.popleft())
         yield from assembler.finish()
-        if count > reader.count and damaged <= _MOST_DAMAGED:
+        if reader.pages > reader.count and damaged <= _MOST_DAMAGED:
             yield BadInput(
-                f"the pages from {reader.count + 1:,} to {count:,} were left out: a PDF may have "
-                f"{MAX_PAGES:,} pages. Divide it."
+                f"the pages from {reader.count + 1:,} to {reader.pages:,} were left out: a PDF may "
+                f"have {MAX_PAGES:,} pages. Divide it."
             )
 
 
@@ -157,11 +193,6 @@ def _drop_running_lines(page: PdfPage, neighbours: Sequence[PdfPage]) -> None:
         for number, row in enumerate(page.rows)
         if number not in rows and (row.image is None or row.image not in pictures)
     ]
-
-
-def _close(page: PdfPage | BadInput | None) -> None:
-    if isinstance(page, PdfPage):
-        page.close()
 
 
 def _check_file(path: Path) -> None:
