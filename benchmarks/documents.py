@@ -78,6 +78,7 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self.own = self.children = 0
+        self.child_seconds = 0.0  # of a processor
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -97,6 +98,8 @@ class PeakMemory:
                 try:  # between fork and exec it is a copy of this process
                     if child.cmdline() != process.cmdline():
                         self.children = max(self.children, child.memory_info().rss)
+                        used = child.cpu_times()
+                        self.child_seconds = max(self.child_seconds, used.user + used.system)
                 except psutil.Error:
                     continue
 
@@ -112,7 +115,8 @@ def measure(path: Path) -> dict[str, Any]:
             characters += len(record.text)
         seconds = time.monotonic() - start
     return {
-        "seconds": round(seconds, 2), "sections": sections, "pictures": pictures,
+        "seconds": round(seconds, 2), "processor_seconds": round(memory.child_seconds, 2),
+        "sections": sections, "pictures": pictures,
         "characters": characters, "child_megabytes": round(memory.children / 1e6),
         "parent_megabytes_more": round((memory.own - before) / 1e6),
     }  # fmt: skip

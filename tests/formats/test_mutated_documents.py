@@ -63,7 +63,7 @@ def pdf_corpus() -> list[bytes]:
     return [
         make_pdf([text, columns, scan], marks, info),
         make_pdf([text, text, text], marks, info, compress=True),
-        make_pdf([form, columns], catalog="/AcroForm<</Fields[5 0 R]>>"),
+        make_pdf([form, columns], catalog="/AcroForm<</Fields[6 0 R]>>"),
         make_pdf([scan, text]), tags,
     ]  # fmt: skip
 

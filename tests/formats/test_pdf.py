@@ -382,7 +382,7 @@ def test_what_is_filled_in_stands_in_its_place(tmp_path) -> None:
         "<</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(PX-12)/Rect[180 695 300 712]/P 4 0 R>>",
         "<</Type/Annot/Subtype/FreeText/Contents(yes, twice)/Rect[180 665 300 682]>>",
     ]
-    data = make_pdf([page], catalog="/AcroForm<</Fields[5 0 R]>>")
+    data = make_pdf([page], catalog="/AcroForm<</Fields[6 0 R]>>")
     lines = only(data, tmp_path).text.split("\n")
     assert [line for line in lines if line] == ["Serial number: PX-12", "Checked: yes, twice"]
 
@@ -460,3 +460,55 @@ def test_a_child_process_reads_it(tmp_path) -> None:
 
 def test_pages_fit_to_the_hand_written_files() -> None:
     assert pdf_files.A4 == (595, 842)
+
+
+# ---- layouts of many programs --------------------------------------------------------------------
+
+
+def test_cells_that_are_wrapped_without_rules_are_joined(tmp_path) -> None:
+    page, y = Page().text(60, 780, "Troubleshooting", 16), 740
+    rows = [
+        (["Symptom"], ["Remedy"]),
+        (["The pump", "makes noise"], ["Tighten the", "four bolts of", "the flange."]),
+        (["It leaks"], ["Replace the", "seal ring."]),
+        (["It is hot", "and smells"], ["Stop it at", "once, then call", "for help."]),
+    ]
+    for row in rows:
+        for x, cell in zip((60, 200), row, strict=True):
+            page.lines(x, y, cell, 10, 11)
+        y -= 11 * max(map(len, row)) + 8
+    assert only(make_pdf([page]), tmp_path).text.split("\n\n")[1] == (
+        "Symptom | Remedy\nThe pump makes noise | Tighten the four bolts of the flange.\n"
+        "It leaks | Replace the seal ring.\n"
+        "It is hot and smells | Stop it at once, then call for help."
+    )
+
+
+def test_headings_in_the_margin_come_before_the_text_beside_them(tmp_path) -> None:
+    first, second = prose(0, 5, 60), prose(7, 5, 60)
+    page = Page().text(60, 740, "Cleaning").lines(180, 740, first)
+    page.text(60, 650, "Storage").lines(180, 650, second)
+    assert only(make_pdf([page]), tmp_path).text.split("\n\n") == [
+        "Cleaning", " ".join(first), "Storage", " ".join(second),
+    ]  # fmt: skip
+
+
+def test_listings_keep_their_lines_and_blanks(tmp_path) -> None:
+    page = Page().lines(72, 740, prose(0, 4, 80))
+    page.text(72, 660, "def f(x):", 10, font="F2").text(96, 647, "return x", 10, font="F2")
+    page.lines(72, 620, prose(4, 4, 80))
+    assert only(make_pdf([page]), tmp_path).text.split("\n\n")[1] == "def f(x):\n    return x"
+
+
+def test_a_heading_of_another_size_is_no_row(tmp_path) -> None:
+    page = Page()
+    for row, y in enumerate((700, 686, 672)):
+        page.text(72, y, f"Name {'abc'[row]}").text(200, y, "1200 rpm")
+    page.text(72, 645, "Prices", 16)
+    for row, y in enumerate((620, 606, 592)):
+        for x, cell in zip((72, 160, 260), (f"Item {'abc'[row]}", "4", "2.50"), strict=True):
+            page.text(x, y, cell)
+    assert only(make_pdf([page]), tmp_path).text.split("\n\n") == [
+        "Name a | 1200 rpm\nName b | 1200 rpm\nName c | 1200 rpm", "Prices",
+        "Item a | 4 | 2.50\nItem b | 4 | 2.50\nItem c | 4 | 2.50",
+    ]  # fmt: skip

@@ -22,10 +22,18 @@ class Page:
     images: list[bytes] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
 
-    def text(self, x: float, y: float, text: str, size: float = 11, turn: str = "1 0 0 1") -> Page:
-        """One line of text in Helvetica."""
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float = 11,
+        turn: str = "1 0 0 1",
+        font: str = "F1",
+    ) -> Page:
+        """One line of text: F1 is Helvetica, F2 Courier."""
         encoded = text.encode("cp1252").hex()
-        self.parts.append(f"BT /F1 {size} Tf {turn} {x} {y} Tm <{encoded}> Tj ET\n".encode())
+        self.parts.append(f"BT /{font} {size} Tf {turn} {x} {y} Tm <{encoded}> Tj ET\n".encode())
         return self
 
     def lines(
@@ -115,6 +123,7 @@ def make_pdf(
     """
     file = PdfFile()
     font = file.add("<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>")
+    courier = file.add("<</Type/Font/Subtype/Type1/BaseFont/Courier/Encoding/WinAnsiEncoding>>")
     numbers = []
     for page in pages:
         images = [file.add(image) for image in page.images]
@@ -130,7 +139,7 @@ def make_pdf(
             file.add(
                 f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {page.size[0]} {page.size[1]}]"
                 f"/Rotate {page.rotate}/Contents {stream} 0 R/Annots[{notes}]"
-                f"/Resources<</Font<</F1 {font} 0 R>>/XObject<<{names}>>>>>>"
+                f"/Resources<</Font<</F1 {font} 0 R/F2 {courier} 0 R>>/XObject<<{names}>>>>>>"
             )
         )
     kids = " ".join(f"{number} 0 R" for number in numbers)

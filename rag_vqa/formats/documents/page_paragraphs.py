@@ -104,7 +104,8 @@ def _separator(before: Row, row: Row, ends: dict[int, tuple[float, float]], text
         return "\n\n" if row.block != before.block or row.starts else " "
     if before.block != row.block:
         goes_on = row.text[:1].islower() and not _SENTENCE_END.search(text)
-        return " " if goes_on and abs(row.size - before.size) < 0.1 * row.size else "\n\n"
+        is_alike = abs(row.size - before.size) < 0.1 * row.size and before.width > 0.5 * row.width
+        return " " if goes_on and is_alike else "\n\n"
     height = max(row.size, 1.0)
     if abs(row.size - before.size) > 0.15 * height or not _are_near(before, row):
         return "\n\n"

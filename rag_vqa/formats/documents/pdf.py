@@ -22,7 +22,7 @@ from rag_vqa.formats.documents.isolation import parse_apart
 from rag_vqa.formats.documents.pdf_outline import read_outline
 from rag_vqa.formats.documents.pdf_page import PdfPage, read_page
 from rag_vqa.formats.documents.pdf_sections import SectionAssembler, large_title
-from rag_vqa.formats.documents.pdf_text import clean_text
+from rag_vqa.formats.documents.pdf_text import read_wide_text
 from rag_vqa.formats.documents.running_lines import (
     NEIGHBOURS,
     find_running_pictures,
@@ -62,12 +62,12 @@ def parse_pdf(path: Path, pages: PageLog) -> ParsedDocument:
             raise BadInput("it is damaged: it has no pages.")
         first = reader.read(1)
         outline_title, marks = read_outline(reader.document.raw, reader.pages)
-        title = _title(reader.document) or outline_title
+        title = _title(reader.document.raw) or outline_title
         if not title and isinstance(first, PdfPage):
             guess = large_title(first)
             is_heading = _NUMBERED.match(guess) or any(mark.path[-1] == guess for mark in marks)
             title = "" if is_heading else guess
-        metadata = _metadata(reader.document)
+        metadata = _metadata(reader.document.raw)
         sections = _sections(reader, first, SectionAssembler(title, marks), stack.pop_all())
     return ParsedDocument(sections, title, metadata)
 
@@ -211,22 +211,26 @@ def _check_file(path: Path) -> None:
 
 def _title(document: Any) -> str:
     """The title in the file's properties, unless a program put its own words there."""
-    title = _PREFIX.sub("", clean_text(" ".join(document.get_metadata_value("Title").split())))
+    title = _PREFIX.sub("", _property(document, b"Title"))
     return "" if _NO_TITLE.fullmatch(title) or len(title) < 3 else title[:400]
+
+
+def _property(document: Any, name: bytes) -> str:
+    import pypdfium2.raw as pdfium
+
+    return read_wide_text(pdfium.FPDF_GetMetaText, document, name)
 
 
 def _metadata(document: Any) -> dict[str, str]:
     import pypdfium2.raw as pdfium
 
-    buffer = (pdfium.FPDF_WCHAR * 64)()
-    length = pdfium.FPDFCatalog_GetLanguage(document.raw, buffer, 128)
-    language = bytes(buffer)[: max(0, min(length, 128) - 2)].decode("utf-16-le", "replace")
-    dates = (_DATE.match(document.get_metadata_value(name)) for name in ("ModDate", "CreationDate"))
-    date = next(("-".join(part for part in found.groups() if part) for found in dates if found), "")
-    author = clean_text(" ".join(document.get_metadata_value("Author").split()))
-    found = {"author": author, "date": date, "language": clean_text(language).strip("\0 ")}
-    if _NO_TITLE.fullmatch(author):
-        del found["author"]
+    dates = (_DATE.match(_property(document, name)) for name in (b"ModDate", b"CreationDate"))
+    author = _property(document, b"Author")
+    found = {
+        "author": "" if _NO_TITLE.fullmatch(author) else author,
+        "date": next(("-".join(filter(None, date.groups())) for date in dates if date), ""),
+        "language": read_wide_text(pdfium.FPDFCatalog_GetLanguage, document),
+    }
     return {name: value for name, value in found.items() if value}
 
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from rag_vqa.formats.documents.page_boxes import Row
-from rag_vqa.formats.documents.pdf_text import clean_text, turn_box
+from rag_vqa.formats.documents.pdf_text import read_wide_text, turn_box
 
 _MAX_BOOKMARKS: Final = 20_000
 _MAX_DEPTH: Final = 12
@@ -154,13 +154,7 @@ def _place_of(document: Any, entry: Any, path: tuple[str, ...]) -> Bookmark | No
 def _bookmark_title(entry: Any) -> str:
     import pypdfium2.raw as pdfium
 
-    length = min(pdfium.FPDFBookmark_GetTitle(entry, None, 0), 2**16)
-    if length < 4:
-        return ""
-    buffer = ctypes.create_string_buffer(length)
-    pdfium.FPDFBookmark_GetTitle(entry, buffer, length)
-    text = clean_text(buffer.raw[: length - 2].decode("utf-16-le", "replace"))
-    return " ".join(text.split())[:_MAX_TITLE]
+    return read_wide_text(pdfium.FPDFBookmark_GetTitle, entry)[:_MAX_TITLE]
 
 
 def _find_title(rows: Sequence[Row], mark: Bookmark, quarter: int) -> tuple[int, int]:

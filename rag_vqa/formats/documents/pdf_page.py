@@ -5,7 +5,6 @@ Knows how text, tags, drawing and form fields of one page come together. Does no
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,11 +21,11 @@ from rag_vqa.formats.documents.pdf_drawing import (
     turn_place,
 )
 from rag_vqa.formats.documents.pdf_tags import order_by_tags, read_tags, tag_reader
-from rag_vqa.formats.documents.pdf_text import PageText, clean_text, read_text, turn_box
+from rag_vqa.formats.documents.pdf_text import PageText, read_text, read_wide_text, turn_box
 
 _FIELD_HEIGHT: Final = 10.0  # points, of the letters in a field of a form
 _MAX_FIELDS: Final = 2_000
-_MAX_FIELD_CHARACTERS: Final = 20_000
+_MAX_FIELD_BYTES: Final = 40_000
 
 
 @dataclass(slots=True)
@@ -185,7 +184,9 @@ def _field_runs(handle: Any, form: Any, quarter: int) -> list[Run]:
         if kind == pdfium.FPDF_ANNOT_WIDGET and form:
             text = _field_value(form, note)
         elif kind == pdfium.FPDF_ANNOT_FREETEXT:
-            text = _wide_text(lambda *to: pdfium.FPDFAnnot_GetStringValue(*to), note, b"Contents")
+            text = read_wide_text(
+                pdfium.FPDFAnnot_GetStringValue, note, b"Contents", limit=_MAX_FIELD_BYTES
+            )
         rect = pdfium.FS_RECTF()
         if text.strip() and pdfium.FPDFAnnot_GetRect(note, rect):
             left, bottom, right, top = turn_box(
@@ -205,14 +206,4 @@ def _field_value(form: Any, note: Any) -> str:
         return "☒" if pdfium.FPDFAnnot_IsChecked(form, note) else "☐"
     if kind in (pdfium.FPDF_FORMFIELD_PUSHBUTTON, pdfium.FPDF_FORMFIELD_SIGNATURE):
         return ""
-    return _wide_text(lambda *to: pdfium.FPDFAnnot_GetFormFieldValue(form, *to), note)
-
-
-def _wide_text(read: Any, *arguments: Any) -> str:
-    length = min(read(*arguments, None, 0), 2 * _MAX_FIELD_CHARACTERS)
-    if length < 4:
-        return ""
-    units = (ctypes.c_ushort * (length // 2 + 1))()
-    read(*arguments, units, length)
-    text = bytes(units)[: length - 2].decode("utf-16-le", "replace")
-    return " ".join(clean_text(text.replace("\r", " ").replace("\n", " ")).split())
+    return read_wide_text(pdfium.FPDFAnnot_GetFormFieldValue, form, note, limit=_MAX_FIELD_BYTES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ _SLANT: Final = 0.1  # quarters: what is more slanted is a stamp across the page
 _LOOK_AT: Final = 4  # each fourth character tells whether the font is readable
 _MOST_UNKNOWN: Final = 0.3  # of the characters: more, and the text is no text
 _BULLETS: Final = str.maketrans("\uf0b7\uf0a7\uf0d8\uf0fc\uf076", "•▪➢✓❖")
+_TYPEWRITER = re.compile(rb"courier|mono|consol|menlo|typewriter|fixed", re.IGNORECASE)
 _LIGATURES: Final = (("\ufb00", "\ufb06"), ("\ufb50", "\ufdff"), ("\ufe70", "\ufefc"))
 
 Place: TypeAlias = tuple[float, float, float, float]  # left, bottom, right, top
@@ -123,6 +125,23 @@ def clean_text(text: str) -> str:
     return "".join(pieces)
 
 
+def read_wide_text(read: Callable[..., int], *arguments: Any, limit: int = 2**16) -> str:
+    """The text that a function of PDFium writes into a buffer, on one line.
+
+    Args:
+        read: is called with the arguments, a buffer, and the bytes of it; it returns how many bytes
+            the text takes.
+        limit: bytes that are read at most.
+    """
+    length = min(read(*arguments, None, 0), limit) & ~1
+    if length < 4:
+        return ""
+    units = (ctypes.c_ushort * (length // 2))()
+    read(*arguments, units, length)
+    text = bytes(units).decode("utf-16-le", "replace").partition("\0")[0]
+    return " ".join(clean_text(" ".join(text.split())).split())
+
+
 class _RunBuilder:
     """Puts characters together to runs, in each direction by itself."""
 
@@ -201,9 +220,9 @@ def _is_fixed_pitch(text_page: Any, index: int) -> bool:
     """Whether all letters of a font are equally wide, as in listings of programs."""
     import pypdfium2.raw as pdfium
 
-    flags = ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(text_page, index, None, 0, flags)
-    return bool(flags.value & 1)
+    flags, name = ctypes.c_int(), ctypes.create_string_buffer(128)
+    pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), flags)
+    return bool(flags.value & 1) or _TYPEWRITER.search(name.raw) is not None
 
 
 def _raise_digit(text: str, run: Run, bottom: float, top: float) -> str:
