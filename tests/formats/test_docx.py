@@ -216,12 +216,18 @@ def test_raised_digits_stay_raised(tmp_path) -> None:
     assert body(tmp_path, xml).text == "5 m² on the 1st"
 
 
-def test_formulas_are_their_characters(tmp_path) -> None:
-    fraction = (
-        "<m:f><m:num><m:r><m:t>F</m:t></m:r></m:num><m:den><m:r><m:t>A</m:t></m:r></m:den></m:f>"
-    )
-    xml = f"<w:p>{run('p = ')}<m:oMath>{fraction}</m:oMath></w:p>"
-    assert body(tmp_path, xml).text == "p = FA"
+def test_formulas_stand_on_the_line(tmp_path) -> None:
+    def part(name: str, inside: str) -> str:
+        return f"<m:{name}>{inside}</m:{name}>"
+
+    def sign(text: str) -> str:
+        return f"<m:r><m:t>{text}</m:t></m:r>"
+
+    fraction = part("f", part("num", sign("F+G")) + part("den", sign("A")))
+    power = part("sSup", part("e", sign("v")) + part("sup", sign("2")))
+    root = part("rad", part("deg", "") + part("e", sign("x")))
+    xml = f"<w:p>{run('p = ')}<m:oMath>{fraction}{power}{root}</m:oMath></w:p>"
+    assert body(tmp_path, xml).text == "p = (F+G)/Av²√x"
 
 
 def test_notes_stand_at_the_end_of_their_section(tmp_path) -> None:

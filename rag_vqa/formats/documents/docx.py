@@ -19,6 +19,7 @@ from rag_vqa.formats.document_reader import DocumentReader, register_reader
 from rag_vqa.formats.documents.isolated_child import PageLog
 from rag_vqa.formats.documents.isolation import parse_apart
 from rag_vqa.formats.documents.office_drawings import (
+    RAISED,
     choose_alternative,
     drawing_pictures,
     drawing_texts,
@@ -37,11 +38,10 @@ from rag_vqa.formats.sections import ParsedDocument, Section
 # What is around blocks, or around text, and means nothing to us.
 _WRAPPERS: Final = frozenset(
     ("sdtContent", "customXml", "smartTag", "ins", "moveTo", "hyperlink", "fldSimple", "bdo",
-     "dir", "ruby", "rubyBase", "oMath", "oMathPara", "r")
+     "dir", "ruby", "rubyBase", "r")
 )  # fmt: skip
 _SIGNS: Final = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
 _DRAWINGS: Final = frozenset(("drawing", "pict", "object"))
-_RAISED: Final = str.maketrans("0123456789+-−()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ⁿ")
 
 
 def parse_docx(path: Path, pages: PageLog) -> ParsedDocument:
@@ -222,9 +222,21 @@ class _WordBody:
             elif name == "AlternateContent":
                 chosen = choose_alternative(child)
                 pieces.append("" if chosen is None else self._text(chosen, drawings))
-            elif name == "sdt" or name in _WRAPPERS or _is_math(child):
+            elif "/math" in child.tag:
+                pieces.append(self._formula_part(name, self._text(child, drawings)))
+            elif name == "sdt" or name in _WRAPPERS:
                 pieces.append(self._text(child, drawings))
         return "".join(pieces)
+
+    @staticmethod
+    def _formula_part(name: str, text: str) -> str:
+        """A part of a formula, on the line: fractions, powers, roots."""
+        if name in ("num", "den", "sup", "sub") and len(text) > 1 and not text.isalnum():
+            text = f"({text})"
+        if name == "sup" and text.isdecimal():
+            return text.translate(RAISED)
+        sign = {"den": "/", "sup": "^", "sub": "_", "rad": "√"}.get(name, "")
+        return sign + text if text else ""
 
     def _run_text(self, run: Any, drawings: list[Any]) -> str:
         properties = child_of(run, "rPr")
@@ -236,7 +248,7 @@ class _WordBody:
             return ""
         raised = child_of(properties, "vertAlign")
         if raised is not None and attribute(raised, "val") == "superscript":
-            sign = text.translate(_RAISED)
+            sign = text.translate(RAISED)
             return sign if not set(sign) & set(text) else text
         return text
 
@@ -246,7 +258,7 @@ class _WordBody:
         if note is None:
             return ""
         self._note_count += 1
-        mark = str(self._note_count).translate(_RAISED)
+        mark = str(self._note_count).translate(RAISED)
         texts = (self._text(paragraph, []).strip() for paragraph in descendants(note, "p"))
         self._writer.add_note(f"{mark} {' '.join(filter(None, texts))}")
         return mark
@@ -263,10 +275,6 @@ def _plain_text(paragraph: Any) -> str:
 def _is_contents(block: Any) -> bool:
     gallery = child_of(block, "sdtPr", "docPartObj", "docPartGallery")
     return gallery is not None and attribute(gallery, "val") == "Table of Contents"
-
-
-def _is_math(element: Any) -> bool:
-    return "/math" in element.tag
 
 
 def _symbol(code: str | None) -> str:

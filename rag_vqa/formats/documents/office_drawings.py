@@ -21,6 +21,7 @@ from rag_vqa.formats.documents.section_writer import format_row
 
 _MAX_CHART_POINTS: Final = 1_000  # of a series: more is data, not a figure
 _OBJECT_PREVIEWS: Final = (".wmf", ".emf")  # of embedded formulas and sheets: no pictures
+RAISED: Final = str.maketrans("0123456789+-−()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ⁿ")
 _ALTERNATIVES: Final = ("Choice", "Fallback")
 
 
@@ -67,10 +68,21 @@ def drawing_paragraph(paragraph: Any) -> str:
     for each in paragraph.iter("{*}*"):
         name = tag_of(each)
         if name == "t":
-            pieces.append(each.text or "")
+            pieces.append(_raise_text(each))
         elif name == "br":
             pieces.append("\n")
     return "".join(pieces).strip()
+
+
+def _raise_text(element: Any) -> str:
+    """The text of a run; digits that are raised stay raised."""
+    text: str = element.text or ""
+    properties = child_of(element.getparent(), "rPr")
+    baseline = "" if properties is None else attribute(properties, "baseline") or ""
+    if baseline.isdecimal() and int(baseline) > 0:
+        raised = text.translate(RAISED)
+        return raised if not set(raised) & set(text) else text
+    return text
 
 
 def choose_alternative(element: Any) -> Any | None:
