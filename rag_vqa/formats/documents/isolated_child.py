@@ -122,7 +122,10 @@ def _parse(request: dict[str, Any], answers: IO[bytes]) -> None:
     except (RagVqaError, OSError) as error:
         write_frame(answers, {"error": str(error)}, [])
         return
-    head = {"title": parsed.title, "metadata": dict(parsed.metadata), "url": parsed.url}
+    head = {
+        "title": parsed.title, "metadata": dict(parsed.metadata), "url": parsed.url,
+        "fields": dict(parsed.fields), "encoding": parsed.encoding, "nothing": parsed.nothing,
+    }  # fmt: skip
     write_frame(answers, head, [])
     for section in parsed.sections:
         if isinstance(section, BadInput):

@@ -60,12 +60,7 @@ def parse_apart(parser: IsolatedParser, path: Path) -> ParsedDocument:
     """
     reading = _DocumentReading(f"{parser.__module__}:{parser.__qualname__}", path.resolve())  # type: ignore[attr-defined]
     head = reading.head()
-    return ParsedDocument(
-        title=head["title"],
-        metadata=head["metadata"],
-        url=head["url"],
-        sections=reading.sections(),
-    )
+    return ParsedDocument(reading.sections(), **head)
 
 
 class _DocumentReading:
