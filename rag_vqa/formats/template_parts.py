@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 Lookup: TypeAlias = Callable[[str], str]  # column → its text, "" if it is absent
 
+CLOSERS, STOPS = "”\"'»)", tuple(".!?…。！？")
 AND = "x|and|or|und|oder|et|ou|y|og|och"
 _LEADING = re.compile(rf"[\s,;:/&+×–—-]*(?:(?:{AND})\s+)?", re.IGNORECASE)
 _WORDS = """
@@ -108,10 +109,12 @@ class Sentence:
     """Phrases up to a full stop.
 
     Attributes:
+        opening: a pause before its first words, as of a table's row: "| ".
         gap: the blank before it.
         is_capital: its first word has a capital.
     """
 
+    opening: str
     phrases: tuple[Phrase, ...]
     stop: str
     gap: str
@@ -135,8 +138,8 @@ class Sentence:
                 text, literal = found[0].lstrip(), found[1]
                 if literal and self.is_capital:
                     text = text[:1].upper() + text[1:]
-        own_stop = self.stop == "." and text.rstrip("”\"'»)")[-1:] in tuple(".!?…。！？")
-        return text.rstrip() + ("" if own_stop else self.stop)
+        own_stop = self.stop == "." and text.rstrip(CLOSERS)[-1:] in STOPS
+        return self.opening + text.rstrip() + ("" if own_stop else self.stop)
 
 
 @dataclass(frozen=True, slots=True)

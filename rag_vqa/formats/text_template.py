@@ -30,6 +30,8 @@ from rag_vqa.errors import UsageError
 from rag_vqa.formats.plain_values import plain_value, texts_of_list
 from rag_vqa.formats.template_parts import (
     AND,
+    CLOSERS,
+    STOPS,
     Group,
     Line,
     Phrase,
@@ -41,6 +43,7 @@ from rag_vqa.formatting import did_you_mean, format_value, quote_value
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _ESCAPE = re.compile(r"\\([nt\\])")
+_REPEATED_STOP = re.compile(rf"^([{re.escape(CLOSERS)}]*)\.(?=\s|$)")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}\.0", re.ASCII)
 # While a line is parsed, a field is one character of a private plane, a pair of brackets another.
 _FIRST_FIELD, _FIRST_NOTE = 0xF0000, 0x100000
@@ -78,6 +81,7 @@ class TextTemplate:
     """
 
     columns: tuple[str, ...]
+    _encoded: str = field(repr=False)
     _lines: tuple[Line, ...] = field(repr=False)
 
     @classmethod
@@ -104,7 +108,8 @@ class TextTemplate:
                 f"text. Write columns in braces, for instance {{{next(iter(columns), 'Title')}}}."
             )
         names = tuple(used)
-        return cls(names, tuple(_parse_line(line, names) for line in encoded.split("\n")))
+        lines = tuple(_parse_line(line, names) for line in encoded.split("\n"))
+        return cls(names, encoded, lines)
 
     def fill(self, row: Mapping[str, Any], written: bool = False) -> str:
         """The text of a row; "" if it fills no field. A missing column is an absent field.
@@ -113,9 +118,7 @@ class TextTemplate:
             written: cells are text as a program wrote it: 1650.0, True and [] are taken as what
                 other formats have.
         """
-        if any(
-            name not in row for name in self.columns
-        ):  # rows of JSON may spell names in two ways
+        if any(name not in row for name in self.columns):  # JSON may spell a name in two ways
             row = {_fold_name(name): value for name, value in row.items()} | dict(row)
         texts = {
             name: _value_text(row.get(name, row.get(_fold_name(name))), written)
@@ -123,6 +126,8 @@ class TextTemplate:
         }
         if not any(texts.values()):
             return ""
+        if all(texts.values()):
+            return _fill_whole(self._encoded, list(texts.values()))
         filled = [line.fill(texts.__getitem__) for line in self._lines]
         kept: list[str] = []
         for place, (line, text) in enumerate(zip(self._lines, filled, strict=True)):
@@ -139,6 +144,18 @@ class TextTemplate:
             below += 1
         ends = below == len(filled) or not self._lines[below].has_fields
         return ends and below > place + 1
+
+
+def _fill_whole(encoded: str, texts: Sequence[str]) -> str:
+    """The template with all its fields, as typed, but no full stop after a value with its own."""
+    pieces = _UNIT.split(encoded)
+    whole = pieces[0]
+    for mark, words in zip(pieces[1::2], pieces[2::2], strict=True):
+        value = texts[ord(mark) - _FIRST_FIELD]
+        if value.rstrip(CLOSERS)[-1:] in STOPS:
+            words = _REPEATED_STOP.sub(r"\1", words)
+        whole += value + words
+    return "\n".join(line.rstrip() for line in whole.split("\n")).strip("\n")
 
 
 def names_in_template(text: str) -> list[str]:
@@ -248,16 +265,22 @@ def _parse_sentences(text: str, units: Mapping[str, Unit]) -> list[Sentence]:
 
 
 def _parse_sentence(text: str, stop: str, gap: str, units: Mapping[str, Unit]) -> Sentence:
-    phrases, start, pause = [], 0, ""
+    phrases: list[Phrase] = []
+    start, pause, opening = 0, "", ""
     for found in _PAUSE.finditer(text):
-        phrases.append(_parse_phrase(text[start : found.start()], pause, units))
+        if text[start : found.start()].strip() or phrases:
+            phrases.append(_parse_phrase(text[start : found.start()], pause, units))
+        else:
+            opening += text[start : found.end()]
         start, pause = found.end(), found[0]
     if text[start:].strip() or not phrases:
         phrases.append(_parse_phrase(text[start:], pause, units))
     else:
         stop = pause.rstrip() + stop
     begin = text.lstrip()[:1]
-    return Sentence(tuple(phrases), stop, gap, begin.isupper() or bool(stop and _UNIT.match(begin)))
+    return Sentence(
+        opening, tuple(phrases), stop, gap, begin.isupper() or bool(stop and _UNIT.match(begin))
+    )
 
 
 def _parse_phrase(text: str, pause: str, units: Mapping[str, Unit]) -> Phrase:

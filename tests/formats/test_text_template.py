@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import random
 import re
 from decimal import Decimal
 
@@ -194,3 +195,35 @@ def test_a_cell_of_a_csv_gives_the_text_that_the_value_gives() -> None:
     assert template.fill(typed) == template.fill(cells, written=True) == "1650; true; 1998-05-01"
     assert template.fill({"a": "12.10", "b": "007", "c": "1.0.0"}, True) == "12.10; 007; 1.0.0"
     assert template.fill({"a": "1650.0"}) == "1650.0"  # a text of JSON stays as it is
+
+
+PIECES = [
+    "{a}", "{b}", "{c}", "{d}", " ", ". ", ", ", "; ", " by ", " in ", "(", ")", "[", "]", '"', "'",
+    "“", "”", ": ", "\n", "- ", "# ", " × ", " x ", " and ", "/", "Made", "The", "no. ", "!", "?", "…",
+    "*", "**", "cm", " - ", "·", "|", "«", "»", "$", "€", "。", "、", "：", "  ", "\t", ".",
+]  # fmt: skip
+
+
+def test_any_template_keeps_every_value_and_invents_none() -> None:
+    chance = random.Random(5)
+    row = {"a": "Alpha", "b": "Beta", "c": "Gamma", "d": "Delta"}
+    tried = 0
+    while tried < 2_000:
+        text = "".join(chance.choices(PIECES, k=chance.randint(1, 14)))
+        try:
+            template = TextTemplate.parse(text, list(row))
+        except UsageError:
+            continue
+        tried += 1
+        literal = re.sub(r"\{(\w)\}", lambda found: row[found[1]], text)
+        assert template.fill(row).split() == literal.split(), text
+        for size in range(len(template.columns)):
+            for names in itertools.combinations(template.columns, size):
+                filled = template.fill({name: row[name] for name in names})
+                kept = {name for name in template.columns if row[name] in filled}
+                assert kept == set(names), (text, names, filled)
+
+
+def test_a_row_of_a_markdown_table_keeps_its_first_bar() -> None:
+    assert fill("| {Title} | {Year} |", "Title Year") == "| Night Watch | 1642 |"
+    assert fill("| {Title} | {Year} |", "Title") == "| Night Watch |"
