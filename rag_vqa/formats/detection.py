@@ -15,7 +15,7 @@ from rag_vqa.formats import parquet
 from rag_vqa.formats.benchmark import BENCHMARKS
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.documents.foreign_files import describe_foreign_suffix
-from rag_vqa.formats.json_stream import read_members
+from rag_vqa.formats.json_stream import open_json, read_members
 from rag_vqa.formats.jsonl import read_objects
 from rag_vqa.formats.packed_file import unpacked_suffix
 from rag_vqa.formatting import did_you_mean
@@ -109,13 +109,11 @@ class _Sample:
 
     @cached_property
     def first_member(self) -> Any:
-        if self.path.suffix.lower() != ".json":
+        if unpacked_suffix(self.path) != ".json":
             return None
-        with self.path.open("rb") as file:
-            first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        if first == b"[":
-            raise BadInput(f"{self.path} is a JSON array: write one object a line, as JSONL.")
-        _, value = next(read_members(self.path), ("", None)) if first == b"{" else ("", None)
+        with open_json(self.path) as text:
+            is_object = text.skip() == "{"
+        _, value = next(read_members(self.path), ("", None)) if is_object else ("", None)
         return value
 
     @cached_property

@@ -79,6 +79,25 @@ def iterate_members(text: JsonText) -> Iterator[tuple[str, Any | BadInput]]:
             return
 
 
+def iterate_items(text: JsonText) -> Iterator[Any | BadInput]:
+    """The items of the array that begins here.
+
+    Raises:
+        BrokenJson: what comes next is no JSON.
+        DamagedStream: the file is packed, and damaged or cut here.
+    """
+    text.take("[")
+    if text.skip() == "]":
+        text.take("]")
+        return
+    while True:
+        yield text.value()
+        if text.skip() == "]":
+            text.take("]")
+            return
+        text.take(",")
+
+
 @contextmanager
 def open_json(path: Path, encoding: FileEncoding | None = None) -> Iterator[JsonText]:
     """The text of a JSON file, unpacked.

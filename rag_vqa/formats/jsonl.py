@@ -19,6 +19,7 @@ from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, So
 from rag_vqa.formats.file_encoding import FileEncoding, find_file_encoding
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formats.mapping import FieldMapping, normal_name
+from rag_vqa.formats.record_index import describe_index, drop_fields, find_index_fields
 from rag_vqa.formats.text_template import names_in_template
 from rag_vqa.formatting import quote_value
 
@@ -63,16 +64,18 @@ def contents(path: Path, options: SourceOptions) -> Contents:
     wanted = {name for names in (options.mapping or {}).values() for name in names}
     wanted.update(names_in_template(options.text or ""))
     encoding = find_file_encoding(path, options.encoding)
-    columns = field_names(read_objects(path, encoding), wanted)
+    index = find_index_fields(record for _, record in read_objects(path, encoding))
+    names = field_names(read_objects(path, encoding), wanted)
+    columns = tuple(name for name in names if name not in index)
     if not columns:  # no line can be read: reading tells why
         return Contents((), (), (), lambda: _items(path, None, encoding), encoding.remarks)
     mapping = FieldMapping.resolve(columns, options.mapping, options.text)
-    remarks = (*encoding.remarks, *mapping.remarks)
+    remarks = (*encoding.remarks, *describe_index(index), *mapping.remarks)
     return Contents(
         columns,
         mapping.metadata,
         (),
-        lambda: _items(path, mapping, encoding),
+        lambda: _items(path, mapping, encoding, index),
         remarks,
         mapping.fields,
     )
@@ -113,7 +116,7 @@ def read_objects(
         if isinstance(line, str) and (line.isspace() or not line):
             continue
         try:
-            yield number, _parse_line(line)
+            yield number, parse_line(line)
         except BadInput as error:
             yield number, error
 
@@ -139,9 +142,14 @@ def decode_json(text: str, start: int = 0) -> tuple[Any, int]:
     return value, end
 
 
-def _items(path: Path, mapping: FieldMapping | None, encoding: FileEncoding) -> Iterator[Item]:
+def _items(
+    path: Path,
+    mapping: FieldMapping | None,
+    encoding: FileEncoding,
+    index: frozenset[str] = frozenset(),
+) -> Iterator[Item]:
     for number, record in read_objects(path, encoding):
-        yield Item(number, map_object(record, mapping))
+        yield Item(number, map_object(drop_fields(record, index), mapping))
 
 
 def map_object(
@@ -156,7 +164,7 @@ def map_object(
         return error
 
 
-def _parse_line(line: str | BadInput) -> dict[str, Any]:
+def parse_line(line: str | BadInput) -> dict[str, Any]:
     """The object of a line; a line that could not be read comes as its error."""
     if isinstance(line, BadInput):
         raise line

@@ -25,6 +25,7 @@ from rag_vqa.formats.detection import LINE_SUFFIXES, all_formats, detect_format,
 from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat
 from rag_vqa.formats.document_reader import DOCUMENT_READERS
 from rag_vqa.formats.folder_walk import PICTURES, TEXTS, WalkedFolder, list_folder, split_name
+from rag_vqa.formats.json_records import holds_records
 from rag_vqa.formats.name_pairs import group_names
 from rag_vqa.formats.packed_file import unpacked_suffix
 
@@ -253,6 +254,8 @@ def _may_be_table(file: Path, names: Sequence[str]) -> bool:
         return any(_is_table(known) and known.claims(file) for known in all_formats())
     try:
         known = detect_format(file)
+        if known.name == "json":
+            return holds_records(file)
         if known.name != "jsonl":
             return _is_table(known) or known.name not in DOCUMENT_FORMATS.names()
         with file.open("rb") as opened:  # one object is a configuration, lines of them a table

@@ -25,6 +25,12 @@ def write_csv(folder: Path, texts: Texts) -> Path:
     return folder / "kb.csv"
 
 
+def write_json(folder: Path, texts: Texts) -> Path:
+    records = [{"id": name, "text": text} for name, text in texts]
+    (folder / "array.json").write_text(json.dumps(records, indent=1), "utf-8")
+    return folder / "array.json"
+
+
 def write_folder(folder: Path, texts: Texts) -> Path:
     for name, text in texts:
         (folder / "in" / f"{name}.txt").parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +65,7 @@ def renamed(identity: str, text: str, **more: object) -> Callable[[Path, Texts],
 WRITERS: dict[str, Callable[[Path, Texts], Path]] = {
     "jsonl": renamed("id", "text"),
     "csv": write_csv,
+    "json": write_json,
     "folder": write_folder,
     "parquet": write_parquet,
     "evqa": write_evqa,
