@@ -159,8 +159,8 @@ def holds_records(path: Path) -> bool:
         file, _ = _open_file(path, find_file_encoding(path), None)
     except BadInput:
         return False
-    if file.shape.kind in ("array", "member", "split", "columns", "rows"):
-        return True
+    if file.shape.kind not in ("keys", "values"):
+        return file.shape.kind != "single"
     names = {normal_name(name) for name in field_names(file.records())}
     return not names.isdisjoint({"text", "title", *IMAGES, *WELL_KNOWN["text"]})
 
