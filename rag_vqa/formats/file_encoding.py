@@ -1,8 +1,8 @@
 """The encoding of a file of text: found out by reading it through once, or given by the user.
 
 Knows that a file with a few bad bytes among many good characters is damaged UTF-8, and how a byte
-that is no text is marked. Does not know how bytes betray an encoding (encodings.py,
-encoding_guess.py), nor lines (line_reader.py).
+that is no text is marked. Does not know how bytes betray an encoding (encodings.py),
+nor lines (line_reader.py).
 
 All of the file is looked at, because the first character beyond ASCII may be in the last line.
 """
@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.formats.encoding_guess import find_likelier
-from rag_vqa.formats.encodings import UTF_8, find_encoding, name_encoding
+from rag_vqa.formats.encodings import UTF_8, find_encoding, find_likelier, name_encoding
 from rag_vqa.formats.packed_file import DamagedStream, open_unpacked
 from rag_vqa.formatting import did_you_mean
 
