@@ -288,6 +288,11 @@ class KnowledgeBase:
         query = "SELECT id FROM documents WHERE id > ? AND id < ? ORDER BY row"
         return [one for (one,) in self.store.db.rows(query, [f"{identity}#", f"{identity}$"])]
 
+    def count_others(self, is_known: Callable[[str], bool]) -> int:
+        """Number of documents whose ids are not known."""
+        ids = self.store.db.stream("SELECT id FROM documents")
+        return sum(not is_known(identity) for (identity,) in ids)
+
     def documents(self) -> Iterator[Document]:
         """All documents, in the order in which they were first added."""
         return self.list()

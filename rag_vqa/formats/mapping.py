@@ -52,8 +52,8 @@ _TYPED: Final = ("text", "retrieval_text", "title", "section")  # fields that pe
 def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Parse the values of `--map`.
 
-    >>> parse_mapping(["id=inv_no", "text=title, description"])
-    {'id': ('inv_no',), 'text': ('title', 'description')}
+    >>> parse_mapping(["id=inv_no", "text=title, description", "images="])
+    {'id': ('inv_no',), 'text': ('title', 'description'), 'images': ()}
 
     Raises:
         UsageError: not FIELD=COLUMN, or a field that is given twice.
@@ -61,10 +61,12 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, tuple[str, ...]]:
     mapping: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
         name, equals, columns = pair.partition("=")
-        names = tuple(column.strip() for column in columns.split(","))
-        if not equals or not name.strip() or not all(names):
+        names = tuple(column.strip() for column in columns.split(",") if columns.strip())
+        is_empty = not name.strip() or (not names and name.strip() == "id")
+        if not equals or is_empty or not all(names):
             raise UsageError(
-                f"--map {quote_value(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN."
+                f"--map {quote_value(pair)}: write FIELD=COLUMN, or FIELD=COLUMN,COLUMN, "
+                "or FIELD= if no column is meant."
             )
         if name.strip() in mapping:
             raise UsageError(
@@ -235,7 +237,8 @@ class FieldMapping:
                     return _Role(key, order)
         if plain in _MAPPABLE and not (plain == "text" and self.template):
             own = "images" if plain in IMAGES else plain
-            if own not in self.fields or self.fields[own][0].strip() in WELL_KNOWN.get(own, ()):
+            taken = self.fields.get(own)
+            if taken is None or (taken and taken[0].strip() in WELL_KNOWN.get(own, ())):
                 return _Role(own, -1)  # before a well-known name
         return _Role(_METADATA)
 

@@ -16,11 +16,12 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag_vqa.formats.document import Rejected, record_picture
 from rag_vqa.formats.picture_files import ListedFolders, is_picture_there
@@ -64,6 +65,7 @@ class SourceStatistics:
         judged: documents with enough text to guess their language; of a sample, if there are more
             than WHOLE_SAMPLE.
         foreign: judged documents that look non-English; `foreign_ids` are the first.
+        id_hashes: of the ids, sorted; this process's hashes. See `has_id`.
     """
 
     documents: int
@@ -85,6 +87,15 @@ class SourceStatistics:
     remarks: Mapping[str, int]
     short_names: tuple[str, ...] = ()
     metadata_names: tuple[str, ...] = ()
+    id_hashes: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
+    )
+
+    def has_id(self, identity: str) -> bool:
+        """Whether a document of the source has this id, also if it was refused."""
+        wanted = hash(identity)
+        place = int(np.searchsorted(self.id_hashes, wanted))
+        return place < len(self.id_hashes) and int(self.id_hashes[place]) == wanted
 
     @property
     def is_sampled(self) -> bool:
@@ -125,7 +136,14 @@ def collect_statistics(source: Source) -> SourceStatistics:
     folders = ListedFolders()
     named_in = source.base
     root = f"{named_in}{os.sep}"
-    counting = replace(source, on_reject=lambda rejected: refused.add(_rejection_text(rejected)))
+    refused_ids = array("q")
+
+    def count_refused(rejected: Rejected) -> None:
+        refused.add(_rejection_text(rejected))
+        if rejected.id is not None:
+            refused_ids.append(hash(rejected.id))
+
+    counting = replace(source, on_reject=count_refused)
     for number, (fields, lost, remark) in enumerate(counting.checked_fields()):
         hashes.append(hash(fields["id"]))
         text = fields["retrieval_text"].strip() or fields["text"].strip()
@@ -156,6 +174,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
             judged += looks is not None
             if looks:
                 foreign.add(fields["id"])
+    distinct = np.unique(np.frombuffer(hashes, np.int64))
     return SourceStatistics(
         documents=len(hashes),
         empty=empty,
@@ -165,7 +184,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         pictures=pictures,
         images_missing=missing.count,
         missing=tuple(missing.names),
-        duplicates=len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64))),
+        duplicates=len(hashes) - len(distinct),
         characters=characters,
         longest=longest,
         longest_id=longest_id,
@@ -176,6 +195,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         remarks=remarks,
         short_names=tuple(short.short_names()),
         metadata_names=tuple(short.all_names()),
+        id_hashes=np.union1d(distinct, np.array(refused_ids, np.int64)),
     )
 
 

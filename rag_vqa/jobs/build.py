@@ -33,6 +33,7 @@ from rag_vqa.jobs.download_consent import ModelRevision
 from rag_vqa.jobs.models import BuiltWith
 from rag_vqa.jobs.shown_choice import choose_shown, open_existing, remember_shown
 from rag_vqa.jobs.signals import JobStopped
+from rag_vqa.jobs.source_mistakes import check_pictures, report_other_documents
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def add_documents(
     reader = SourceReader(options.source)
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         found = report_survey(reader, options.out, reporter)
+        check_pictures(reader.source, found)
         remember_shown(kb, choose_shown(reader, found, settings, kb, reporter))
         return add_records(kb, reader, options.out, settings, reporter)
 
@@ -192,7 +194,10 @@ def prepare_build(
     )
     most = MOST_SURVEY_LINES if dry_run else None
     found = report_survey(reader, None if dry_run else options.out, reporter, most)
+    check_pictures(reader.source, found)
     with open_existing(options.out) as kb:
+        if kb is not None and options.shard.count == 1:
+            report_other_documents(kb, reader.source, found, reporter)
         shown = choose_shown(reader, found, settings, kb, reporter)
     models.check_models([retriever], settings, reporter, yes=options.yes, built_with=built_with)
     return PreparedBuild(reader, settings, retriever, built_with, found, shown)

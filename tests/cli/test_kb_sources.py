@@ -66,6 +66,7 @@ def test_a_dry_run_prints_at_most_40_lines(cli, tmp_path) -> None:
         for n in range(20)
     ]
     source = jsonl(tmp_path / "docs.jsonl", [*rows, rows[0], {}, {"id": 7.5, "text": ["x", {}]}])
+    (tmp_path / "none19.png").write_bytes(b"one of the pictures is there")
     out = tmp_path / "m.kb"
     done = cli("kb", "build", source, "--out", out, "--text", "{title} {text}", "--dry-run")
     lines = done.out.splitlines()
