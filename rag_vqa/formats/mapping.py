@@ -160,7 +160,7 @@ class FieldMapping:
         single = {
             names[0]: key
             for key, names in fields.items()
-            if len(names) == len(roles[names[0]]) == 1 and key != "images"
+            if len(names) == 1 == len(roles[names[0]]) and key != "images"
         }
         single |= {name: _METADATA for name in metadata if normal_name(name) != _METADATA}
         return cls(fields, metadata, remarks, template, written, roles, single)

@@ -31,8 +31,7 @@ _MAX_DEPTH: Final = 3
 def check_pictures(source: Source, found: SourceStatistics) -> None:
     """Refuse a table that names pictures of which not one is there: they lie in another folder.
 
-    A source of one document may lack its picture, and one picture may be missing, unless it is
-    found in another folder.
+    A source of one document may lack its picture, and keeps its text.
 
     Raises:
         UsageError: it names the folder near by in which the pictures are, if there is one.
@@ -45,8 +44,6 @@ def check_pictures(source: Source, found: SourceStatistics) -> None:
         return
     names = [_relative_name(Path(path), source.base) for path in found.missing]
     nearby = _find_nearby(names, source)
-    if found.pictures == 1 and not (nearby and nearby.file == nearby.name):
-        return
     where = one_line(str(source.base))
     raise UsageError(
         f"{source.path} names pictures ({quote_value(names[0])}), but none of "

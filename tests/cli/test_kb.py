@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from PIL import Image
 
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
@@ -41,7 +42,9 @@ def test_bad_lines_and_missing_pictures_are_written_down(cli, source, tmp_path) 
     with source.open("a") as file:
         file.write(
             'not json\n{"id": [7], "text": "x"}\n{"id": "p", "text": "x", "image": "no.jpg"}\n'
+            '{"id": "q", "text": "x", "image": "q.png"}\n'
         )
+    Image.new("RGB", (8, 8)).save(source.parent / "q.png")
     out = tmp_path / "new.kb"
     done = cli("kb", "build", source, "--out", out)
     assert done.code == 4
@@ -52,7 +55,7 @@ def test_bad_lines_and_missing_pictures_are_written_down(cli, source, tmp_path) 
     [_, row] = (out / "missing.csv").read_text().splitlines()
     document, picture, reason = next(csv.reader([row]))
     assert (document, picture) == ("p", "no.jpg") and "no such file" in reason
-    assert "pictures: 0 kept · 1 unusable" in done.err
+    assert "pictures: 1 kept · 1 unusable" in done.err
 
 
 def test_what_is_written_down_goes_through_no_link(cli, source, tmp_path) -> None:
