@@ -43,8 +43,9 @@ def strip_heif(data: bytes) -> BareFile:
     Raises:
         ValueError: boxes or items leave the file or overlap, or are more than photographs have.
     """
-    parts, at = [], 0
-    for kind, start, end in _iterate_boxes(data, 0, len(data)):
+    parts, at, last = [], 0, 0
+    for kind, start, end in _iterate_boxes(data, 0, len(data), whole=False):
+        last = end
         if kind == b"meta":
             if end - start > _META:
                 raise ValueError("too much metadata")
@@ -56,7 +57,7 @@ def strip_heif(data: bytes) -> BareFile:
             bare = data[start:end].replace(b"cdsc", b"free").replace(b"mime", b"free")
             parts += [data[at:start], bare]
             at = end
-    return BareFile(b"".join((*parts, data[at:])))
+    return BareFile(b"".join((*parts, data[at:last])))
 
 
 def strip_jxl(data: bytes) -> BareFile:
@@ -72,7 +73,7 @@ def strip_jxl(data: bytes) -> BareFile:
     parts, turn = [data], 1
     if data.startswith(_JXL_SIGNATURE):
         parts = []
-        for kind, start, end in _iterate_boxes(data, 0, len(data)):
+        for kind, start, end in _iterate_boxes(data, 0, len(data), whole=False):
             if kind == b"jxlc":
                 parts.append(data[start:end])
             elif kind == b"jxlp":
@@ -115,19 +116,24 @@ def _read_jxl_header(codestream: bytes) -> tuple[tuple[int, int], int]:
     return found, orientation
 
 
-def _iterate_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of the content, end) of each box."""
+def _iterate_boxes(
+    data: bytes, at: int, end: int, whole: bool = True
+) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start of the content, end) of each box; where `whole` is False, of those that are.
+
+    Phones and programs append what is no box.
+    """
     for _ in range(_BOXES):
         if at >= end:
             return
-        if at + 8 > end:
-            raise ValueError("truncated box")
         size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
         if size == 1:
             size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
         after = at + size if size else end
-        if after < start or after > end:
-            raise ValueError("truncated box")
+        if at + 8 > end or after < start or after > end:
+            if whole:
+                raise ValueError("truncated box")
+            return
         yield kind, start, after
         at = after
     raise ValueError("too many small pieces")

@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
@@ -23,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from rag_vqa.errors import BadImage
 from rag_vqa.image_boxes import read_brands, strip_heif, strip_jxl
-from rag_vqa.image_metadata import BareFile, strip_jpeg, strip_png, strip_tiff
+from rag_vqa.image_metadata import BareFile, strip_jpeg, strip_png, strip_tiff, strip_webp
 from rag_vqa.image_signatures import UNKNOWN, describe_file, name_picture_format
 from rag_vqa.jxl_process import decode_jxl, has_jxl
 
@@ -38,16 +38,15 @@ class PictureFormat:
     Attributes:
         find_opener: gives the decoder; raises BadImage if it is not installed.
         strip: takes metadata away, before the decoder sees it.
-        orientation: where it stands. "file": in what `strip` returns. "decoder": in the EXIF block
-            that the decoder gives. "header": there too, but it is part of the format, and everybody
-            who opens the file turns the picture.
+        turned_always: the orientation is part of the format: everybody who opens the file turns the
+            picture. The decoder gives it as EXIF.
     """
 
     name: str
     magic: re.Pattern[bytes]
     find_opener: Callable[[], Opener]
     strip: Callable[[bytes], BareFile] = BareFile
-    orientation: Literal["file", "decoder", "header"] = "file"
+    turned_always: bool = False
 
 
 def find_format(data: bytes) -> PictureFormat:
@@ -162,7 +161,7 @@ _FORMATS: Final = (
     PictureFormat("PNG", _magic(rb"\x89PNG\r\n\x1a\n"), lambda: PngImageFile, strip_png),
     # Also MPO from phones and stereo cameras: its first image.
     PictureFormat("JPEG", _magic(rb"\xff\xd8\xff"), lambda: JpegImageFile, strip_jpeg),
-    PictureFormat("WebP", _magic(rb"RIFF....WEBP"), lambda: WebPImageFile, orientation="decoder"),
+    PictureFormat("WebP", _magic(rb"RIFF....WEBP"), lambda: WebPImageFile, strip_webp),
     PictureFormat("GIF", _magic(rb"GIF8[79]a"), lambda: GifImageFile),
     # A text may begin with these two letters; the size of its second header follows.
     PictureFormat("BMP", _magic(rb"BM.{12}[\x0c\x10(4@8lx|]\0\0\0"), lambda: BmpImageFile),
@@ -170,7 +169,7 @@ _FORMATS: Final = (
     PictureFormat("JPEG XL", _magic(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"), _find_jxl, strip_jxl),
 )
 # Files of boxes that begin with `ftyp`: their brands tell.
-_AVIF: Final = PictureFormat("AVIF", _magic(rb"....ftyp"), _find_avif, strip_heif, "header")
+_AVIF: Final = PictureFormat("AVIF", _magic(rb"....ftyp"), _find_avif, strip_heif, True)
 _HEIC: Final = PictureFormat("HEIC", _magic(rb"....ftyp"), _find_heic, strip_heif)
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis"}

@@ -1,9 +1,9 @@
 """Removes metadata from image files before a decoder sees them, and reads the EXIF orientation.
 
-Knows the markers of JPEG, the chunks of PNG, the directory of TIFF and one tag of EXIF. Decodes no
-pixel. Does not know formats made of boxes (image_boxes.py). Kept by hand: decoders read metadata on
-opening, where thousands of entries may each name the same megabytes, where one damaged comment
-spoils a good picture, and they turn TIFFs whether asked or not.
+Knows the markers of JPEG, the chunks of PNG and WebP, the directory of TIFF and one tag of EXIF.
+Decodes no pixel. Does not know formats made of boxes (image_boxes.py). Kept by hand: decoders read
+metadata on opening, where thousands of entries may each name the same megabytes, where one damaged
+comment spoils a good picture, and they turn TIFFs whether asked or not.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), sta
 _WHOLE_NUMBERS: Final = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}  # EXIF type -> bytes
 # "Raw profile type exif", then name, size and hexadecimal digits: ImageMagick before version 7.0.8.
 _RAW_PROFILE: Final = re.compile(rb"Raw profile type (?:exif|APP1)\0", re.IGNORECASE)
+_WEBP_FLAGS: Final = 0x12  # alpha and animation; the others say that there is metadata
 _ALL_COEFFICIENTS: Final = 2**64 - 1
 
 
@@ -165,6 +166,37 @@ def _read_raw_profile(kind: bytes, content: bytes) -> bytes:
         return block if block[:4] in (b"Exif", b"II*\0", b"MM\0*") else b""  # APP1 may be XMP
     except (ValueError, zlib.error):
         return b""
+
+
+def strip_webp(data: bytes) -> BareFile:
+    """The file with its first picture only; its sizes are written anew.
+
+    Some programs leave out the byte that fills up an odd chunk, or count it wrongly.
+
+    Raises:
+        ValueError: pixels are missing, or there are millions of chunks.
+    """
+    kept: dict[bytes, bytes] = {}
+    turn, at = 1, 12
+    for _ in range(_CHUNKS):
+        if at + 8 > len(data):
+            break
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        end = at + 8 + size
+        if kind in (b"VP8 ", b"VP8L", b"ANMF") and end > len(data):
+            raise ValueError("its end is missing")
+        if kind == b"EXIF" and turn == 1:
+            turn = exif_orientation(data[at + 8 : end])
+        elif kind == b"VP8X" and size >= 1:
+            flags = bytes([data[at + 8] & _WEBP_FLAGS]) if at + 8 < len(data) else b""
+            kept.setdefault(kind, data[at : at + 8] + flags + data[at + 9 : end])
+        elif kind in (b"VP8 ", b"VP8L", b"ANMF", b"ANIM", b"ALPH"):
+            kept.setdefault(kind, data[at:end])
+        at = end + size % 2
+    else:
+        raise ValueError("too many small pieces")
+    body = b"".join(chunk + b"\0" * (len(chunk) % 2) for chunk in kept.values())
+    return BareFile(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body, turn)
 
 
 def strip_tiff(data: bytes) -> BareFile:

@@ -92,7 +92,10 @@ def load(
         Missing: there is no such file.
     """
     name = _printable_line(name) or _source_name(source)
-    data = source if isinstance(source, Image.Image) else read_bytes(source, root, name)
+    if isinstance(source, Image.Image):
+        data = _opened_jpeg(source) or source
+    else:
+        data = read_bytes(source, root, name)
     try:
         if isinstance(data, Image.Image):
             return _decode_rgb(data, _orientation(data) if exif else 1)
@@ -220,6 +223,25 @@ def _resolve_path(source: str | Path, name: str, root: Path | None) -> Path:
     return path
 
 
+def _opened_jpeg(image: Image.Image) -> bytes | None:
+    """The file of a photograph fresh from `Image.open` that has to be decoded smaller."""
+    if not isinstance(image, JpegImageFile) or not image.tile or image.decoderconfig:
+        return None
+    if image.width * image.height <= MAX_PIXELS:
+        return None
+    file = image.fp
+    if file is None or image.tell():
+        return None
+    try:
+        at = file.tell()
+        file.seek(0)
+        data = file.read(MAX_FILE_BYTES + 1)
+        file.seek(at)
+    except (OSError, ValueError):
+        return None
+    return data if data[:2] == b"\xff\xd8" and len(data) <= MAX_FILE_BYTES else None
+
+
 def _decode_file(data: bytes, exif: bool) -> Image.Image:
     file_format = find_format(data)
     opener = file_format.find_opener()
@@ -229,8 +251,8 @@ def _decode_file(data: bytes, exif: bool) -> Image.Image:
     image = opener(_MeteredFile(bare.data))
     if isinstance(image, JpegImageFile):
         _prepare_jpeg(image, bare)
-    turn = bare.turn if file_format.orientation == "file" else _orientation(image)
-    return _decode_rgb(image, turn if exif or file_format.orientation == "header" else 1, True)
+    by_exif = bare.turn if exif else 1
+    return _decode_rgb(image, _orientation(image) if file_format.turned_always else by_exif, True)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -239,6 +261,8 @@ def _orientation(image: Image.Image) -> int:
     1 for an image that the caller prepared, and for TIFF, which Pillow turns while decoding.
     """
     if not isinstance(image, ImageFile.ImageFile) or isinstance(image, TiffImageFile):
+        return 1
+    if image.format == "JXL" and not getattr(image, "jpeg", False):  # its decoder turned it
         return 1
     exif = image.info.get("exif", b"")
     return exif_orientation(exif) if exif and isinstance(exif, bytes) else 1
@@ -310,7 +334,7 @@ def _bad_image(name: str, reason: str) -> BadImage:
 
 def _error_reason(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return _printable_line(text or type(error).__name__)
+    return _printable_line(" ".join(text.split()) or type(error).__name__)
 
 
 def _source_name(source: ImageSource) -> str:

@@ -261,6 +261,54 @@ def test_bytes_between_the_markers_of_a_jpeg() -> None:
     refused(whole[:at] + b"\0" * 100_000 + whole[at:], "")
 
 
+# WebP and what else is sloppy
+
+
+def odd_webp() -> bytes:
+    """With an odd number of bytes of pixels, which one zero fills up."""
+    content = file(noise(10, 8).resize((100, 80)), "WEBP")
+    size = int.from_bytes(content[16:20], "little") + 1
+    return content[:16] + struct.pack("<I", size) + content[20:] + b"\0\0"
+
+
+def test_webp_of_careless_programs() -> None:
+    whole = odd_webp()
+    expected = Image.open(io.BytesIO(file(noise(10, 8).resize((100, 80)), "WEBP"))).tobytes()
+    assert images.load(whole).tobytes() == expected
+    head, rest = whole[:4], whole[8:]
+    for size in (len(rest) - 10, len(rest) - 1, len(rest) + 1, 0, 2**32 - 1):
+        assert images.load(head + struct.pack("<I", size) + rest).tobytes() == expected
+    assert images.load(whole[:-1]).tobytes() == expected  # without the byte that fills it up
+    assert images.load(whole + b"trailer").tobytes() == expected
+    for cut in (2, 10, 500):
+        refused(whole[:-cut], "its end is missing")
+
+
+def test_webp_whose_metadata_is_cut_or_damaged() -> None:
+    whole = file(stored(6), "WEBP", lossless=True, exif=exif(6), icc_profile=bytes(200), xmp=b"<x>")
+    assert is_squares(images.load(whole), 0)
+    assert images.load(whole, exif=False).size == (96, 64)
+    assert images.load(whole[:-3]).size == (64, 96)  # in the XMP
+    at = whole.index(b"EXIF")
+    assert images.load(whole[: at + 10]).size == (96, 64)
+
+
+def test_what_follows_the_boxes() -> None:
+    contents = [file(squares(), "AVIF", quality=100)]
+    try:
+        import pillow_heif
+
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(squares()).save(buffer, quality=-1, chroma=444)
+        contents.append(buffer.getvalue())
+        contents.append(file(squares(), "JXL", lossless=True, use_container=True))
+    except (ImportError, KeyError):
+        pass
+    for content in contents:
+        for trailer in (b"x", b"SEFHe\0\0\0\1\2\3\4SEFT", bytes(4_096), b"junk" * 99):
+            assert is_squares(images.load(content + trailer))
+
+
 # PNG
 
 

@@ -191,3 +191,19 @@ def test_within_the_limit_it_is_what_pillow_decodes() -> None:
         content = file(photograph(333, 222), "JPEG", **options)
         plain = Image.open(io.BytesIO(content)).convert("RGB")
         assert images.load(content).tobytes() == plain.tobytes()
+
+
+def test_a_large_photograph_fresh_from_pillow_counts_as_its_file() -> None:
+    with pytest.warns(Image.DecompressionBombWarning):
+        large = Image.open(io.BytesIO(sized(12_000, 9_000)))
+    assert images.load(large).size == (6_000, 4_500)
+    assert large.size == (12_000, 9_000)  # the caller's is left as it was
+    with pytest.warns(Image.DecompressionBombWarning):
+        large = Image.open(io.BytesIO(sized(12_000, 9_000, progressive=True)))
+    refused(large, "over 64 million in 10 scans")
+    large.close()
+    refused(large, "12000x9000 pixels, over 64 million")
+    prepared = Image.open(io.BytesIO(file(photograph(120, 80), "JPEG", exif=exif(6))))
+    prepared.load()
+    prepared.paste((255, 0, 0), (0, 0, 120, 80))
+    assert images.load(prepared, exif=False).getcolors() == [(9_600, (255, 0, 0))]
