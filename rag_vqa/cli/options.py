@@ -38,7 +38,7 @@ Where = Annotated[
     list[str] | None,
     typer.Option(
         "--where",
-        metavar="CONDITION",
+        metavar="NAME=VALUE",
         help="Only documents with this metadata: lang=en, year=1780,1801, 'price<12.5', "
         "'acquired>=1998-05'. Several conditions: give it again.",
     ),
@@ -355,5 +355,8 @@ def parse_where(conditions: list[str] | None) -> list[str] | None:
     """
     from rag_vqa.retriever.search.filter_language import check_texts
 
-    check_texts(conditions or ())
+    try:
+        check_texts(conditions or ())
+    except UsageError as error:
+        raise UsageError(f"--where {error}") from error
     return conditions or None
