@@ -358,5 +358,7 @@ def parse_where(conditions: list[str] | None) -> list[str] | None:
     try:
         check_texts(conditions or ())
     except UsageError as error:
-        raise UsageError(f"--where {error}") from error
+        raise UsageError(
+            f"--where {error} A shell needs quotes around a range: --where 'year>=1780'"
+        ) from error
     return conditions or None

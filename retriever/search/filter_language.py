@@ -153,8 +153,7 @@ def _read_sign(text: str, names: Sequence[str]) -> tuple[str, Operator, str]:
     splits = [(name, sign) for name, sign in splits if name]
     if not splits:
         raise UsageError(
-            f"{quote_value(text)} is no condition: expected name=value, or name>=value. In a shell "
-            "put it in quotes: 'year>=1780'"
+            f"{quote_value(text)} is no condition: expected name=value, or name>=value."
         )
     name, sign = splits[0]
     folded = {_fold(known) for known in names}
