@@ -60,6 +60,10 @@ def test_the_answer_with_everything_open(open_page, canned, look) -> None:
     canned.info = {"feedback": True}
     canned.rest = {"dropped": {"d/2": "too long"}, "invalid_citations": [9]}
     canned.hits = [hit(1, text="Kingston. " * 90, url="https://example.org"), hit(2)]
+    canned.hits[1]["document"]["metadata"] = {"page": 12, "file": "manual.pdf"}
+    canned.hits[1]["shown"] = [
+        {"name": "artist", "value": "Li"}, {"name": "licence", "value": "https://example.org"},
+    ]  # fmt: skip
     word = {"text": "Kingston", "start": 0, "end": 8, "weight": 1.0}
     patch = {"box": [0, 0, 0.5, 1], "weight": 1.0}
     some = traced([word], [patch], [word], [patch])
