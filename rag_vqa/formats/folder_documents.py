@@ -7,7 +7,6 @@ together (name_pairs.py).
 
 from __future__ import annotations
 
-import codecs
 import posixpath
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -17,10 +16,8 @@ from typing import Any, Final
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document import Item
 from rag_vqa.formats.document_reader import find_reader
-from rag_vqa.formats.encodings import decode_text
+from rag_vqa.formats.documents.plain_text import parse_text
 from rag_vqa.formats.folder_walk import MARKDOWN, TEXTS, check_file, split_name
-from rag_vqa.formats.line_reader import LINE_LIMIT
-from rag_vqa.formats.markdown import parse_markdown
 from rag_vqa.formats.name_pairs import NameGroup, comparable_name
 from rag_vqa.formats.sections import section_items
 from rag_vqa.formatting import quote_value
@@ -89,7 +86,7 @@ class FolderDocument:
         if first is None:
             yield self._item({})
             return
-        if second is None and self.suffix in MARKDOWN:
+        if second is None and self.suffix in TEXTS:
             first = _plain_note(first, self.place)
         yield first
         if second is not None:
@@ -100,16 +97,9 @@ class FolderDocument:
         if not self.suffix:
             return
         path = self.root / self.place
-        if self.suffix in TEXTS - MARKDOWN:
-            yield self._item({"text": _read_text(path).strip()})
-            return
         reader = find_reader(self.suffix)
-        if reader is None:
-            yield self._item(parse_markdown(_read_text(path)))
-            return
-        for item in section_items(
-            self.inside + self.group.name, reader.read(path), self.place, self.inside
-        ):
+        parsed = parse_text(path) if reader is None else reader.read(path)
+        for item in section_items(self.inside + self.group.name, parsed, self.place, self.inside):
             yield _find_site_pictures(item, self.root, self.inside)
 
     def _item(self, fields: dict[str, Any]) -> Item:
@@ -173,17 +163,3 @@ def _find_in_site(name: Any, root: Path, inside: str) -> Any:
         if not tried.startswith("..") and (root / tried).is_file():
             return tried
     return name.lstrip("/")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LINE_LIMIT + 1)
-    except OSError as error:
-        raise BadInput(f"the text cannot be read ({error.strerror}).") from error
-    if len(data) > LINE_LIMIT:
-        raise BadInput(f"the text is over {LINE_LIMIT // 2**20} MB: split it.")
-    try:
-        return data.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError:
-        return decode_text(data)[0]

@@ -86,7 +86,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
             "big.txt": b"x" * (16 * 2**20 + 1),
             "two.md": "One.",
             "two.txt": "Two.",
-            "front.md": "---\nno pair\n---\n",
             "good.txt": "Good.",
         },
     )
@@ -106,10 +105,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert len(reasons) == len(rejected)
     expected = {
         "binary.txt": "binary data",
-        "nul": "NUL",
+        "nul.txt": "NUL",
         "big.txt": "over 16 MB",
         "two.md": "'two.md' and 'two.txt' are texts of one name",
-        "front.md": "is not `key: value`",
         "link.txt": "leads out of the folder",
         "pic.png": "leads out of the folder",
         "gone.png": "not a regular file",
