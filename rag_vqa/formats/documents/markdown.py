@@ -53,7 +53,7 @@ def parse_markdown(path: Path) -> ParsedDocument:
     url = str(metadata.pop("url", ""))
     builder = SectionBuilder()
     walk = _MarkdownWalk(builder, NotePictures(path), title)
-    for name in _listed(named):
+    for name in _picture_names(named):
         walk.add_picture(name, "")
     walk.read(body)
     return ParsedDocument(
@@ -66,7 +66,7 @@ def parse_markdown(path: Path) -> ParsedDocument:
     )
 
 
-def _listed(values: Sequence[Any]) -> list[str]:
+def _picture_names(values: Sequence[Any]) -> list[str]:
     """Names of pictures: one, or a list of them."""
     names: list[str] = []
     for value in values:
