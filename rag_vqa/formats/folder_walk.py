@@ -89,6 +89,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_junk(path: str) -> bool:
+    """Whether a path leads to what a system leaves behind, or is hidden.
+
+    >>> is_junk("__MACOSX/a/._b.jpg"), is_junk("a/b.jpg")
+    (True, False)
+    """
+    *folders, name = path.replace("\\", "/").rstrip("/").split("/")
+    hidden = any(part.startswith(".") and part != "." for part in (*folders, name))
+    return (
+        hidden
+        or name.startswith("~$")
+        or name.lower() in _JUNK_FILES
+        or any(folder.lower() in _JUNK_FOLDERS for folder in (*folders, name))
+    )
+
+
 def check_file(root: Path, name: str, allowed: Path) -> None:
     """Refuse what is not a regular file, and a link that leads out of the folder.
 

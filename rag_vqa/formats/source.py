@@ -27,6 +27,7 @@ from rag_vqa.formats.document_format import DocumentFormat, Option, SourceOption
 from rag_vqa.formats.folder import contents as open_folder
 from rag_vqa.formats.hub_cache import find_repository, find_snapshot
 from rag_vqa.formats.line_reader import read_lines
+from rag_vqa.formats.packed_folder import UnpackedFolder, is_packed_folder
 from rag_vqa.formats.possible_sources import PossibleSource, find_source
 from rag_vqa.formats.table_folder import open_tables
 
@@ -54,6 +55,7 @@ class Source:
         remarks: what the user should know before the build, one line each.
         fields: of a table, the columns that each field is read from.
         findings: what the last complete reading found, one line each.
+        unpacked: of a packed folder, the one with its files, which vanishes with the last Source.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Source:
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     findings: Callable[[], tuple[str, ...]] = tuple
     items: Callable[[], Iterator[Item]] = field(repr=False)
+    unpacked: UnpackedFolder | None = field(default=None, repr=False)
 
     def records(self) -> Iterator[Record]:
         """Read from the beginning, each time.
@@ -142,6 +145,10 @@ def open_source(
     if not path.is_dir() and not path.is_file():  # before it is opened: a pipe would block
         raise BadInput(f"{path} is not a regular file.")
     given, path = path, find_snapshot(path)
+    unpacked = None
+    if path.is_file() and is_packed_folder(path):
+        unpacked = UnpackedFolder(path)
+        path = unpacked.root
     found = find_source(path, kind) if path.is_dir() else _find_file(path, kind)
     home = path if path.is_dir() else path.parent
     base = (home if images is None else Path(images)).resolve()
@@ -172,6 +179,7 @@ def open_source(
         strict=strict,
         wanted=None if subset is None else _read_subset(Path(subset)),
         items=contents.items,
+        unpacked=unpacked,
     )
 
 

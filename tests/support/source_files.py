@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ def write_parquet(folder: Path, texts: Texts) -> Path:
     return folder / "kb.parquet"
 
 
+def write_webdataset(folder: Path, texts: Texts) -> Path:
+    with tarfile.open(folder / "kb.tar", "w") as archive:
+        for number, (name, text) in enumerate(texts):
+            data = json.dumps({"id": name, "text": text}).encode()
+            member = tarfile.TarInfo(f"{number}.json")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return folder / "kb.tar"
+
+
 def write_evqa(folder: Path, texts: Texts) -> Path:
     pages = {
         name: {"title": "", "section_titles": [""], "section_texts": [text], "image_urls": [],
@@ -69,6 +80,7 @@ WRITERS: dict[str, Callable[[Path, Texts], Path]] = {
     "folder": write_folder,
     "parquet": write_parquet,
     "evqa": write_evqa,
+    "webdataset": write_webdataset,
     "wiki6m": renamed("wikidata_id", "wikipedia_content", wikipedia_title=""),
     "m2kr": renamed("passage_id", "passage_text", passage_image_path=None),
     "mbeir": renamed("did", "txt", img_path=None, modality="text", src_content=None),
