@@ -56,7 +56,8 @@ def show(
         parts = (kb.show(each) for each in sections)
         pieces = [part for part in (found, *parts) if part is not None]
     if context.json and found is not None:
-        print_json({**_shown_json(found, count), "sections": sections})
+        more = {"sections": sections} if sections else {}
+        print_json({**_shown_json(found, count), **more})
     elif context.json:
         print_json({"id": identity, "documents": [_shown_json(part, count) for part in pieces]})
     else:
