@@ -18,7 +18,7 @@ from rag_vqa.formats.mapping import parse_mapping
 from rag_vqa.formats.source import Source, open_source
 
 KINDS = [name for name in format_names() if DOCUMENT_READERS.find(name) is None]
-TEXTS = [kind for kind in KINDS if kind not in ("folder", "parquet", "webdataset")]
+TEXTS = [kind for kind in KINDS if kind not in ("folder", "parquet", "webdataset", "xlsx")]
 ODD = {
     "right to left": "\u202eright to left",
     "zero width": "zero\u200bwidth",
@@ -49,6 +49,7 @@ def test_every_format_is_detected_and_read_again_and_again(tmp_path: Path, kind:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_text_is_kept_as_it_is(tmp_path: Path, kind: str, text: str) -> None:
+    text = text[:32_767] if kind == "xlsx" else text  # Excel has no longer cells
     assert read(open_source(WRITERS[kind](tmp_path, [("a", text)]))) == [("a", text)]
 
 
@@ -81,7 +82,7 @@ def test_odd_ids(tmp_path: Path, kind: str, identity: str) -> None:
     assert read(open_source(path)) == [(identity, "One.")]
 
 
-SURROGATES = [kind for kind in KINDS if kind not in ("csv", "folder", "parquet")]
+SURROGATES = [kind for kind in KINDS if kind not in ("csv", "folder", "parquet", "xlsx")]
 
 
 @pytest.mark.parametrize("kind", SURROGATES)  # the others cannot write one
@@ -125,7 +126,7 @@ def test_utf_16(tmp_path: Path, kind: str) -> None:
 def test_an_empty_file(tmp_path: Path, kind: str) -> None:
     path = WRITERS[kind](tmp_path, [("a", "One.")])
     path.write_bytes(b"")
-    with pytest.raises(BadInput, match=r"it is empty|cannot be read"):
+    with pytest.raises(BadInput, match=r"is empty|cannot be read"):
         read(open_source(path, kind))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import xlsxwriter
 from pyarrow import parquet
 
 Texts = Sequence[tuple[str, str]]
@@ -30,6 +31,16 @@ def write_json(folder: Path, texts: Texts) -> Path:
     records = [{"id": name, "text": text} for name, text in texts]
     (folder / "array.json").write_text(json.dumps(records, indent=1), "utf-8")
     return folder / "array.json"
+
+
+def write_xlsx(folder: Path, texts: Texts) -> Path:
+    with xlsxwriter.Workbook(folder / "kb.xlsx") as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate([("id", "text"), *texts]):
+            for column, cell in enumerate(row):
+                if sheet.write_string(number, column, cell) < 0:
+                    raise ValueError("a cell has at most 32,767 characters")
+    return folder / "kb.xlsx"
 
 
 def write_folder(folder: Path, texts: Texts) -> Path:
@@ -77,6 +88,7 @@ WRITERS: dict[str, Callable[[Path, Texts], Path]] = {
     "jsonl": renamed("id", "text"),
     "csv": write_csv,
     "json": write_json,
+    "xlsx": write_xlsx,
     "folder": write_folder,
     "parquet": write_parquet,
     "evqa": write_evqa,

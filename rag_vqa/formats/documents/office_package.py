@@ -42,7 +42,11 @@ class Relationship:
 
 
 class OfficePackage:
-    """The parts of a Word or PowerPoint file. `with` closes it.
+    """The parts of a Word, PowerPoint or Excel file. `with` closes it.
+
+    Attributes:
+        archive: the zip.
+        main_part: the part that names all others.
 
     Raises:
         BadInput: it is damaged, encrypted, over a limit, or another kind of file.
@@ -58,14 +62,14 @@ class OfficePackage:
             is_zip = file.read(2) == b"PK"
         if not is_zip:
             raise BadInput(describe_other_kind(path))
-        self._archive = Archive(path)
+        self.archive = Archive(path)
         main = [each.target for each in self.relationships("").values()
                 if each.kind == "officeDocument"]  # fmt: skip
         known = [name for name in (*main, f"{folder}document.xml", f"{folder}presentation.xml")
-                 if name.lower().startswith(folder) and name in self._archive]  # fmt: skip
+                 if name.lower().startswith(folder) and name in self.archive]  # fmt: skip
         if not known:
             found = self._describe_content()
-            self._archive.__exit__(None, None, None)
+            self.archive.__exit__(None, None, None)
             raise BadInput(f"it is {found}, not {what}: save it as {what}.")
         self.main_part = known[0]
 
@@ -78,7 +82,7 @@ class OfficePackage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._archive.__exit__(kind, error, trace)
+        self.archive.__exit__(kind, error, trace)
 
     def xml(self, part: str) -> Any:
         """The root element of a part.
@@ -86,7 +90,7 @@ class OfficePackage:
         Raises:
             BadInput: it is missing, damaged or over a limit.
         """
-        return parse_xml(self._archive.read(part), part)
+        return parse_xml(self.archive.read(part), part)
 
     def xml_or_none(self, part: str) -> Any | None:
         """The root element of a part that a document can do without; None if it cannot be read."""
@@ -113,16 +117,16 @@ class OfficePackage:
         """The first part of a kind that a part is linked to."""
         targets = (
             each.target for each in self.relationships(part).values()
-            if each.kind == kind and not each.external and each.target in self._archive
+            if each.kind == kind and not each.external and each.target in self.archive
         )  # fmt: skip
         return next(targets, None)
 
     def picture(self, link: Relationship) -> bytes | str:
         """The bytes of a picture; its name or address if they cannot be had: it is then missing."""
-        if link.external or link.target not in self._archive:
+        if link.external or link.target not in self.archive:
             return link.target
         try:
-            return self._archive.read(link.target, MAX_FILE_BYTES)
+            return self.archive.read(link.target, MAX_FILE_BYTES)
         except BadInput:
             return link.target
 
@@ -142,7 +146,7 @@ class OfficePackage:
         return {name: value for name, value in found.items() if value}
 
     def _describe_content(self) -> str:
-        names = [name.lower() for name in self._archive.names()]
+        names = [name.lower() for name in self.archive.names()]
         for beginning, what in _MAIN_PARTS.items():
             if any(name.startswith(beginning) for name in names):
                 return what
