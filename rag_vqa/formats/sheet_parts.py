@@ -81,10 +81,10 @@ def read_sheet_parts(package: OfficePackage, part: str) -> SheetParts:
     for identity in _DRAWING.findall(tail):
         link = links.get(identity.decode("ascii", "replace"))
         if link is not None and link.kind == "drawing":
-            for row, column, picture in _anchored(package, link.target, heights):
+            for row, column, picture in _drawing_pictures(package, link.target, heights):
                 pictures[row].append((column, picture))
     if picture_cells:
-        for row, column, picture in _in_cells(package, picture_cells):
+        for row, column, picture in _cell_pictures(package, picture_cells):
             pictures[row].append((column, picture))
     return SheetParts(
         merged=_merged_cells(tail),
@@ -195,7 +195,7 @@ def _addresses(tail: bytes, targets: Mapping[str, str]) -> dict[tuple[int, int],
     return found
 
 
-def _anchored(
+def _drawing_pictures(
     package: OfficePackage, part: str, heights: Mapping[int, float]
 ) -> Iterator[tuple[int, int, bytes | str]]:
     """Row, column and bytes of each picture of a drawing."""
@@ -240,7 +240,7 @@ def _number(element: Any, name: str) -> int:
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
 
 
-def _in_cells(
+def _cell_pictures(
     package: OfficePackage, cells: Mapping[tuple[int, int], int]
 ) -> Iterator[tuple[int, int, bytes | str]]:
     """Pictures that Excel placed in cells: cell → metadata → rich value → relationship."""

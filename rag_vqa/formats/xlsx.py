@@ -80,7 +80,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
         if not sheets:
             raise BadInput(f"{path} is empty.")
         for number, cells, _ in _rows(book, sheets[0]):
-            yield number, cells if isinstance(cells, BadInput) else _named(cells, sheets[0].header)
+            yield number, cells if isinstance(cells, BadInput) else _name_cells(cells, sheets[0].header)
 
 
 def _find_sheets(book: Workbook, mapping: Mapping[str, Sequence[str]] | None) -> list[_Sheet]:
@@ -205,7 +205,7 @@ def _fill_merged(
             cells[at] = merged.get((top, at + 1))
 
 
-def _named(cells: Sequence[Any], header: TableHeader) -> dict[str, Any]:
+def _name_cells(cells: Sequence[Any], header: TableHeader) -> dict[str, Any]:
     names = header.names
     return {
         name: cell
@@ -227,15 +227,15 @@ def _items(path: Path, tables: Sequence[_Sheet], mapping: FieldMapping) -> Itera
                         raise cells
                     pictures = beside.pictures_of_row(number, cells)
                     _follow_link(cells, linked, beside.links.get((number, linked + 1)))
-                    fields = mapping.read(_named(cells, sheet.header))
+                    fields = mapping.read(_name_cells(cells, sheet.header))
                     if pictures:
-                        fields["images"] = [*_listed(fields.get("images")), *pictures]
+                        fields["images"] = [*_as_list(fields.get("images")), *pictures]
                     yield Item(number, fields, place, "row")
                 except BadInput as error:
                     yield Item(number, error, place, "row")
 
 
-def _listed(images: Any) -> list[Any]:
+def _as_list(images: Any) -> list[Any]:
     return [] if images is None else images if isinstance(images, list) else [images]
 
 
