@@ -80,7 +80,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
         if not sheets:
             raise BadInput(f"{path} is empty.")
         for number, cells, _ in _rows(book, sheets[0]):
-            yield number, cells if isinstance(cells, BadInput) else _name_cells(cells, sheets[0].header)
+            yield (
+                number,
+                cells if isinstance(cells, BadInput) else _name_cells(cells, sheets[0].header),
+            )
 
 
 def _find_sheets(book: Workbook, mapping: Mapping[str, Sequence[str]] | None) -> list[_Sheet]:
