@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rag_vqa.formats.document_format import DOCUMENT_FORMATS, DocumentFormat, So
 from rag_vqa.formats.file_encoding import FileEncoding, find_file_encoding
 from rag_vqa.formats.line_reader import read_lines
 from rag_vqa.formats.mapping import FieldMapping, normal_name
+from rag_vqa.formats.packed_file import read_head, unpacked_suffix
 from rag_vqa.formats.record_index import describe_index, drop_fields, find_index_fields
 from rag_vqa.formats.text_template import names_in_template
 from rag_vqa.formatting import quote_value
@@ -247,8 +249,19 @@ def _first_value(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((v for name in names if (v := record.get(name)) not in (None, "")), None)
 
 
+def is_jsonl_text(path: Path) -> bool:
+    """Whether a file that is called a text has JSON objects as its first lines."""
+    if unpacked_suffix(path) != ".txt" or not path.is_file() or read_head(path, 1) != b"{":
+        return False
+    first = [record for _, record in islice(read_objects(path), 2)]
+    return bool(first) and all(isinstance(record, dict) for record in first)
+
+
 DOCUMENT_FORMATS.register(
     DocumentFormat(
-        name="jsonl", options=frozenset({"images", "mapping", "text", "encoding"}), open=contents
+        name="jsonl",
+        claims=is_jsonl_text,
+        options=frozenset({"images", "mapping", "text", "encoding"}),
+        open=contents,
     )
 )
