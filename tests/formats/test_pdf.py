@@ -298,6 +298,31 @@ def test_headers_footers_and_page_numbers_are_left_out(tmp_path) -> None:
     assert not any(s.images for s in found)
 
 
+def test_first_lines_that_differ_by_a_number_are_no_headers(tmp_path) -> None:
+    pages = [Page().text(72, 800, f"This is page {n}.") for n in range(1, 4)]
+    assert [s.text for s in sections(make_pdf(pages), tmp_path)] == [
+        "This is page 1.", "This is page 2.", "This is page 3.",
+    ]  # fmt: skip
+    pages = [Page().lines(72, 800, [f"Step {n}", *prose(n, 4, 60)]) for n in range(1, 6)]
+    assert all(s.text.startswith("Step") for s in sections(make_pdf(pages), tmp_path))
+
+
+def test_one_picture_on_many_pages_is_kept_unless_it_lies_in_a_margin(tmp_path) -> None:
+    pages = []
+    for number in range(5):
+        page = Page().lines(72, 700, prose(number, 4, 60)).image(100, 300, 200, 150, PHOTO)
+        pages.append(page.image(480, 790, 80, 40, PHOTO))
+    assert [len(s.images) for s in sections(make_pdf(pages), tmp_path)] == [1] * 5
+
+
+def test_a_coloured_page_is_no_table(tmp_path) -> None:
+    page = Page((960, 540)).draw("0.9 0.9 1 rg 0 0 960 540 re f 0 g").text(60, 460, "Overview", 36)
+    page.lines(80, 380, ["First point", "Second point"], 20, 40).image(600, 150, 250, 170, PHOTO)
+    section = only(make_pdf([page]), tmp_path)
+    assert section.text.split() == ["Overview", "First", "point", "Second", "point"]
+    assert len(section.images) == 1
+
+
 def test_what_is_equal_in_the_middle_of_pages_stays(tmp_path) -> None:
     pages = [Page().text(72, 500, "Wear gloves.").lines(72, 400, prose(n, 3)) for n in range(4)]
     assert all("Wear gloves." in s.text for s in sections(make_pdf(pages), tmp_path))

@@ -71,6 +71,7 @@ class Row(Box):
         level: of a heading, from 1, if the file says so.
         image: number of the picture on this page.
         starts: it begins a paragraph, if the file says so.
+        goes_on: it goes on with the paragraph of the row before, if the file says so.
         is_fixed: its letters are equally wide.
     """
 
@@ -81,6 +82,7 @@ class Row(Box):
     level: int | None = None
     image: int | None = None
     starts: bool = False
+    goes_on: bool = False
     is_fixed: bool = False
 
 

@@ -20,6 +20,7 @@ _LIST_MARK = re.compile(r"(?:[•▪‣◦●○■□➢✓❖–—*·-]|\(?(?
 _SENTENCE_END = re.compile(r"[.!?:;。！？।][\"'”’»)\]]*$")
 _LEADERS = re.compile(r"(?:\s?[.·…_]){5,}\s?")
 _HYPHENS: Final = ("-", "\u2010", LINE_END_HYPHEN)
+_BROKEN: Final = 0.5  # of a paragraph's width: after a shorter line its writer broke it
 _SHORT: Final = 0.75  # of the block's width: a shorter line ends a paragraph or is one of a list
 
 
@@ -60,17 +61,22 @@ def build_text(rows: Sequence[Row], vocabulary: Vocabulary) -> str:
     text = ""
     before: Row | None = None
     ends = _block_edges(rows)
-    listings = sum(row.is_fixed for row in rows) * 2 < len(rows)  # else it was typewritten
+    widest: dict[int, float] = {}
+    for row in rows:
+        widest[row.block] = max(widest.get(row.block, 0.0), row.width)
+    fixed = [row for row in rows if row.is_fixed]
+    listings = len(fixed) * 2 < len(rows)  # else it was typewritten
+    margin = min((row.left for row in fixed), default=0.0)
     for row in rows:
         if row.image is not None or not row.text.strip():
             continue
         line = _LEADERS.sub(" … ", row.text).strip()
         if before is None:
             text = line
-        elif listings and row.is_fixed and before.is_fixed and row.block == before.block:
-            text = f"{text}\n{_indent(row, ends[row.block][0])}{line}"
+        elif listings and row.is_fixed and before.is_fixed and _are_near(before, row):
+            text = f"{text}\n{_indent(row, margin)}{line}"
         else:
-            text = _append(text, line, _separator(before, row, ends, text), vocabulary)
+            text = _append(text, line, _separator(before, row, ends, widest, text), vocabulary)
         before = row
     return text.replace(LINE_END_HYPHEN, "")
 
@@ -93,13 +99,19 @@ def _append(text: str, line: str, separator: str, vocabulary: Vocabulary) -> str
     return f"{text}{separator}{line}"
 
 
-def _separator(before: Row, row: Row, ends: dict[int, tuple[float, float]], text: str) -> str:
+def _separator(
+    before: Row, row: Row, ends: dict[int, tuple[float, float]], widest: dict[int, float], text: str
+) -> str:
     """What stands between two rows: a blank, a line's end, or an empty line."""
     if before.is_table or row.is_table:
         is_next = before.is_table and row.is_table and before.block == row.block
         return "\n" if is_next else "\n\n"
     if _LIST_MARK.match(row.text):
         return "\n" if _are_near(before, row) else "\n\n"
+    if row.goes_on:
+        is_broken = before.width < _BROKEN * widest.get(row.block, 0.0)
+        is_cut = row.text[:1].islower() or text.endswith(_HYPHENS)
+        return "\n" if is_broken and not is_cut else " "
     if row.starts or before.level is not None or row.level is not None:
         return "\n\n" if row.block != before.block or row.starts else " "
     if before.block != row.block:

@@ -170,6 +170,8 @@ def _ruled_table(
     area: Box, runs: Sequence[Run], lying: list[float], standing: list[float]
 ) -> Figure | None:
     """The table in an area; None if it is a frame, or two columns of text between lines."""
+    if len(lying) < 3 and len(standing) < 3:
+        return None
     if len(standing) > 2:
         inner = standing[1:-1]
     else:

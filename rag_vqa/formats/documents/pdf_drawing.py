@@ -31,6 +31,7 @@ _RULE: Final = 2.5  # points: a rule is thinner
 _RULE_LENGTH: Final = 8.0  # points: a rule is longer
 _PIXELS_PER_POINT: Final = (1.0, 4.0)  # least and most of a picture
 _FIGURE_STROKES: Final = 24  # curves and slanted lines of a vector figure
+_BACKGROUND: Final = 0.9  # of the page's width and height
 _MAX_CLUSTERS: Final = 200
 _FIGURE_SIDE: Final = 72.0  # points: the least width and height of a vector figure
 
@@ -230,7 +231,8 @@ def _read_path(each: Any, matrix: Matrix | None, found: PageDrawing, area: Box) 
     import pypdfium2.raw as pdfium
 
     place = _bounds(each, matrix)
-    if place is None or _intersect(Box(*place), area) is None:
+    shown = None if place is None else _intersect(Box(*place), area)
+    if shown is None or min(shown.width / area.width, shown.height / area.height) > _BACKGROUND:
         return
     count = pdfium.FPDFPath_CountSegments(each)
     found.segments += max(count, 0)

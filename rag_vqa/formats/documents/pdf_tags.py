@@ -24,10 +24,17 @@ _MAX_ELEMENTS: Final = 50_000
 _MAX_DEPTH: Final = 64
 _COVERAGE: Final = 0.9  # of the letters
 _HEADING = re.compile(r"H([1-6])?|Title")
-_BLOCKS: Final = frozenset(
-    ("P", "LI", "Caption", "BlockQuote", "Note", "Figure", "Formula", "TOCI", "Div", "Sect", "Part",
-     "Art", "Index", "Form", "Aside", "FENote")
-)  # fmt: skip
+_PARAGRAPHS: Final = frozenset(("P", "LI", "Caption", "Note", "FENote", "Figure", "TOCI"))
+_BLOCKS: Final = _PARAGRAPHS | {
+    "BlockQuote",
+    "Div",
+    "Sect",
+    "Part",
+    "Art",
+    "Index",
+    "Form",
+    "Aside",
+}
 _IN_ITEMS: Final = frozenset(("P", "Div", "Sect"))
 _CELLS: Final = frozenset(("TD", "TH"))
 
@@ -40,6 +47,7 @@ class TaggedBlock:
         cells: tags by cell; a block that is no row of a table has one.
         level: of a heading, from 1.
         table: number of the table that a row belongs to, from 1.
+        is_container: it consists of other blocks.
     """
 
     cells: list[list[int]] = field(default_factory=lambda: [[]])
@@ -47,6 +55,7 @@ class TaggedBlock:
     is_row: bool = False
     table: int = 0
     is_item: bool = False
+    is_container: bool = False
     is_contents: bool = False
 
 
@@ -112,7 +121,7 @@ def order_by_tags(runs: Sequence[Run], blocks: Sequence[TaggedBlock]) -> list[Ro
             lines = _lines(found)
             rows += lines
             for row in lines:
-                row.level, row.block = block.level, number + 1
+                row.level, row.block, row.goes_on = block.level, number + 1, row is not lines[0]
             lines[0].starts = True
     return rows
 
@@ -149,14 +158,26 @@ class _TreeReader:
                 row.cells.append([])
         elif heading is not None:
             block = self._begin(TaggedBlock(level=int(heading[1] or 1)))
-        elif block is None or (kind in _BLOCKS and not (block.is_item and kind in _IN_ITEMS)):
-            block = self._begin(TaggedBlock(is_item=kind == "LI", is_contents=kind == "TOCI"))
+        elif (
+            block is None
+            or (kind == "Formula" and block.is_container)
+            or (kind in _BLOCKS and not (block.is_item and kind in _IN_ITEMS))
+        ):
+            block = self._begin(
+                TaggedBlock(
+                    is_item=kind == "LI",
+                    is_contents=kind == "TOCI",
+                    is_container=kind not in _PARAGRAPHS,
+                )
+            )
         for number in range(max(0, pdfium.FPDF_StructElement_CountChildren(element))):
             child = pdfium.FPDF_StructElement_GetChildAtIndex(element, number)
             tag = pdfium.FPDF_StructElement_GetChildMarkedContentID(element, number)
             if child:
                 self.read(child, depth + 1, block, row)
             elif tag >= 0:
+                if block.is_container and block is not self.blocks[-1]:
+                    block = self._begin(TaggedBlock(is_container=True))
                 block.cells = block.cells or [[]]
                 block.cells[-1].append(tag)
 

@@ -28,7 +28,9 @@ _LOOK_AT: Final = 4  # each fourth character tells whether the font is readable
 _MOST_UNKNOWN: Final = 0.3  # of the characters: more, and the text is no text
 _BULLETS: Final = str.maketrans("\uf0b7\uf0a7\uf0d8\uf0fc\uf076", "•▪➢✓❖")
 _TYPEWRITER = re.compile(rb"courier|mono|consol|menlo|typewriter|fixed", re.IGNORECASE)
-_LIGATURES: Final = (("\ufb00", "\ufb06"), ("\ufb50", "\ufdff"), ("\ufe70", "\ufefc"))
+_COMPOSED: Final = (  # ligatures, Arabic forms, letters of formulas
+    ("\ufb00", "\ufb06"), ("\ufb50", "\ufdff"), ("\ufe70", "\ufefc"), ("\U0001d400", "\U0001d7ff"),
+)  # fmt: skip
 
 Place: TypeAlias = tuple[float, float, float, float]  # left, bottom, right, top
 
@@ -68,9 +70,15 @@ def read_text(text_page: Any, area: Box, tag_of_object: Callable[[Any], int] | N
     unicode, place = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
     object_of, unmapped = pdfium.FPDFText_GetTextObject, pdfium.FPDFText_HasUnicodeMapError
     unknown = looked_at = 0
-    tag = -1
+    tag, high = -1, 0
     for index in range(count):
         code = unicode(text_page, index)
+        if 0xD800 <= code < 0xE000:  # the halves of a character beyond 16 bits
+            if code < 0xDC00:
+                high = code
+                continue
+            code = 0x10000 + (high - 0xD800 << 10) + (code - 0xDC00) if high else 0xFFFD
+        high = 0
         if code <= 32 or code == 0xA0:
             if code == 2:  # PDFium's sign for a hyphen at the end of a line
                 builder.add_hyphen()
@@ -118,7 +126,7 @@ def clean_text(text: str) -> str:
         return text
     text = text.translate(_BULLETS)
     pieces = (
-        unicodedata.normalize("NFKC", c) if any(a <= c <= b for a, b in _LIGATURES) else c
+        unicodedata.normalize("NFKC", c) if any(a <= c <= b for a, b in _COMPOSED) else c
         for c in text
         if not 0xE000 <= ord(c) <= 0xF8FF and unicodedata.category(c) not in ("Cc", "Cs", "Cn")
     )

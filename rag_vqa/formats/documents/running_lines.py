@@ -17,6 +17,9 @@ from rag_vqa.formats.documents.pdf_drawing import Picture
 NEIGHBOURS: Final = 4  # pages on each side
 _MARGIN: Final = 0.12  # of the page's height, at its top and at its bottom
 _ROWS: Final = 4  # that a header or a footer takes at most
+_APART: Final = 0.9  # of its height, between a header and the text
+_PICTURE_MARGIN: Final = 0.18  # of the page
+_BACKGROUND: Final = 0.85
 _SAME_PLACE: Final = 4.0  # points
 _LARGER: Final = 1.25  # times the usual letters: a title, as on each slide of a talk
 _ROMAN = re.compile(r"\b[ivxlc]+\b")
@@ -58,11 +61,17 @@ def find_running_rows(page: PageOfRows, neighbours: Sequence[PageOfRows]) -> set
         )
         if agree >= needed:
             found.add(number)
-    return found
+    text = [number for number, row in enumerate(page.rows) if row.text.strip()]
+    while close := {number for number in found if not _is_apart(number, found, page.rows)}:
+        found -= close
+    return found if len(found) < len(text) else set()
 
 
 def find_running_pictures(page: PageOfRows, neighbours: Sequence[PageOfRows]) -> set[int]:
-    """Numbers of the pictures of a page that its neighbours show at the same place."""
+    """Numbers of the pictures in a page's margins that its neighbours show at the same place.
+
+    A picture behind all of its text counts as well.
+    """
     needed = _least_agreement(neighbours)
     if not needed:
         return set()
@@ -70,8 +79,34 @@ def find_running_pictures(page: PageOfRows, neighbours: Sequence[PageOfRows]) ->
     return {
         number
         for number, picture in enumerate(page.pictures)
-        if picture.key and sum(picture.key in keys for keys in others) >= needed
+        if picture.key
+        and sum(picture.key in keys for keys in others) >= needed
+        and _is_decoration(picture, page.area)
     }
+
+
+def _is_decoration(picture: Picture, area: Box) -> bool:
+    """Whether a picture lies in a margin, or behind the whole page."""
+    if picture.width * picture.height > _BACKGROUND * area.width * area.height:
+        return True
+    high, wide = _PICTURE_MARGIN * area.height, _PICTURE_MARGIN * area.width
+    return (
+        picture.bottom > area.top - high or picture.top < area.bottom + high
+        or picture.left > area.right - wide or picture.right < area.left + wide
+    )  # fmt: skip
+
+
+def _is_apart(number: int, running: set[int], rows: Sequence[Row]) -> bool:
+    """Whether a row keeps a distance from the text of its page: a first line does not."""
+    row = rows[number]
+    return not any(
+        other not in running
+        and each.text.strip()
+        and each.left < row.right
+        and row.left < each.right
+        and -row.height < max(row.bottom - each.top, each.bottom - row.top) < _APART * row.height
+        for other, each in enumerate(rows)
+    )
 
 
 def _least_agreement(neighbours: Sequence[PageOfRows]) -> int:
