@@ -23,6 +23,7 @@ from rag_vqa.formats.documents.writing_direction import Letter, is_leftward, ord
 MAX_CHARACTERS: Final = 200_000  # of a page: a newspaper page has 40,000
 LINE_END_HYPHEN: Final = "\u00ad"  # of a word that goes on in the next line
 _WIDE_GAP: Final = 1.0  # line heights: a wider gap parts columns or cells
+_LEAST_HEIGHT: Final = 0.5  # points: smaller letters are no text for people
 _SLANT: Final = 0.1  # quarters: what is more slanted is a stamp across the page
 _LOOK_AT: Final = 4  # each fourth character tells whether the font is readable
 _MOST_UNKNOWN: Final = 0.3  # of the characters: more, and the text is no text
@@ -217,7 +218,13 @@ class _RunBuilder:
         kept: list[list[Run]] = []
         for quarter, runs in enumerate(self._runs):
             shown = Box(*turn_box((area.left, area.bottom, area.right, area.top), quarter))
-            kept.append([run for run in runs if run.text.strip() and shown.contains(run)])
+            kept.append(
+                [
+                    run for run in runs
+                    if run.text.strip() and shown.contains(run)
+                    and run.height > _LEAST_HEIGHT and math.isfinite(run.width * run.height)
+                ]
+            )  # fmt: skip
         sizes = [sum(len(run.text) for run in runs) for runs in kept]
         quarter = sizes.index(max(sizes))
         others = [runs for number, runs in enumerate(kept) if runs and number != quarter]
