@@ -57,12 +57,12 @@ class AddReport:
     replaced: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[UnusableImage] = field(default_factory=list)
-    images: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
     held: int = 0
     encoded: int = 0
     tokens: int = 0
     cut: int = 0
+    images: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def without_images(self) -> int:

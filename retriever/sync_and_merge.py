@@ -53,9 +53,9 @@ class SyncReport:
     encoded: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[UnusableImage] = field(default_factory=list)
-    images: int = 0
     held: int = 0
     rash: bool = False
+    images: int = 0
 
 
 def sync_documents(
@@ -91,7 +91,7 @@ def sync_documents(
             store.delete(missing[start : start + _DELETE_DOCUMENTS])
     return SyncReport(
         report.added, report.replaced, len(missing), report.unchanged, kept, report.encoded,
-        rejected, report.missing_images, report.images, report.held, rash,
+        rejected, report.missing_images, report.held, rash, report.images,
     )  # fmt: skip
 
 

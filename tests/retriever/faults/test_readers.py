@@ -88,6 +88,7 @@ def test_a_compaction_between_snapshot_and_mapping(tmp_path, motions, monkeypatc
     path = tmp_path / "x.kb"
     with motions.open_or_create(path) as kb, KnowledgeBase.open(path, motions.Encoder()) as reader:
         kb.add([motions.document(n, 1) for n in range(12)])
+        gone = sum(len(kb.show(name).passages) for name in ("d10", "d11"))
         kb.delete(["d10", "d11"])
         real, compacted = reader.store.segments.read, []
 
@@ -98,7 +99,7 @@ def test_a_compaction_between_snapshot_and_mapping(tmp_path, motions, monkeypatc
 
         monkeypatch.setattr(reader.store.segments, "read", slow)
         assert answered(reader, motions) == 1
-        assert compacted[0].rows == 6  # five of d10, one of d11
+        assert compacted[0].rows == gone > 2
 
 
 def test_a_mapping_outlives_the_file(tmp_path, motions) -> None:
