@@ -37,22 +37,29 @@ def parse_html(path: Path) -> ParsedDocument:
 
 
 def read_page(
-    data: bytes, find_pictures: Callable[[PageFacts], PictureFinder], builder: SectionBuilder
+    data: bytes,
+    find_pictures: Callable[[PageFacts], PictureFinder],
+    builder: SectionBuilder,
+    label: str = "",
+    *,
+    is_part: bool = False,
 ) -> ParsedDocument:
     """A page, given its bytes.
 
     Args:
         find_pictures: where the page's pictures are, given what it says about itself.
+        label: its encoding as its server or its archive says.
+        is_part: whether it is a chapter of a book: then its title is a heading like others.
 
     Raises:
         BadInput: it is over a limit, or no text.
     """
-    tree, encoding = parse_page(data)
+    tree, encoding = parse_page(data, label)
     body = tree.body
     parts = PageParts([]) if body is None else find_parts(body)
     heads = [] if body is None else _main_headings(body, parts)
     facts = read_facts(tree, heads[0] if heads else "", len(heads) == 1)
-    read_sections(parts, builder, find_pictures(facts), facts.title)
+    read_sections(parts, builder, find_pictures(facts), "" if is_part else facts.title)
     sections = builder.finish()
     if not sections and heads:  # nothing but its title
         sections = [Section(text=heads[0])]

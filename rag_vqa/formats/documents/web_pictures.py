@@ -12,7 +12,7 @@ import binascii
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -61,7 +61,9 @@ class PictureFinder(Protocol):
 
 def list_addresses(node: Node, attributes: Attributes) -> list[str]:
     """Addresses of the picture that an element shows, the best first."""
-    source = (attributes.get("src") or attributes.get("xlink:href") or "").strip()
+    source = (
+        attributes.get("src") or attributes.get("xlink:href") or attributes.get("href") or ""
+    ).strip()
     sets = [*_read_set(attributes.get("srcset"))]
     lazy = [(attributes.get(name) or "").strip() for name in _LAZY]
     for name in _LAZY_SETS:
@@ -150,6 +152,38 @@ def is_blank_picture(start: bytes) -> bool:
     else:
         return False
     return max(sides) <= _TRACKER_SIDE
+
+
+class PackedPictures:
+    """Pictures in one file with their page: an archive of the web, a book.
+
+    Args:
+        read: the bytes of a part by its address without fragment; None if there is none.
+        base: address of the page; those of its pictures are relative to it.
+    """
+
+    def __init__(self, read: Callable[[str], bytes | None], base: str) -> None:
+        self._read = read
+        self._base = base
+
+    def find(self, addresses: Sequence[str]) -> bytes | str | None:
+        missing = ""
+        for address in addresses:
+            if address[:5].lower() == "data:":
+                if not is_blank_address(address):
+                    return address
+                continue
+            whole = join_address(self._base, address).partition("#")[0]
+            data = self._read(whole)
+            if data is None and unquote(whole) != whole:
+                data = self._read(unquote(whole))
+            if data is None:
+                missing = missing or (whole if _WEB.match(whole) else address)
+            elif is_blank_picture(data[:24]):
+                return None
+            else:
+                return data
+        return missing or None
 
 
 class SavedPictures:

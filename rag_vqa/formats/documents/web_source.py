@@ -46,8 +46,11 @@ _STYLES: Final = frozenset(b"a b big code em font i nobr s small strike strong t
 _RAW: Final = frozenset(b"script style textarea title xmp noframes iframe".split())
 
 
-def parse_page(data: bytes) -> tuple[Any, str]:
+def parse_page(data: bytes, label: str = "") -> tuple[Any, str]:
     """The tree of a page, and the name of its encoding for people.
+
+    Args:
+        label: its encoding as its server or its archive says.
 
     Raises:
         BadInput: it is too large, or no text.
@@ -56,7 +59,7 @@ def parse_page(data: bytes) -> tuple[Any, str]:
 
     if len(data) > MAX_PAGE_BYTES:
         raise BadInput(f"the page is over {MAX_PAGE_BYTES // 2**20} MB: divide it.")
-    source, name = decode_page(_unpack(data))
+    source, name = decode_page(_unpack(data), label)
     if _XHTML.search(source[:_HEAD_BYTES]):
         source = _escape_cdata(_EMPTY_TAG.sub(_close_tag, source))
     if b"shadowroot" in source:
@@ -78,7 +81,7 @@ def _unpack(data: bytes) -> bytes:
     return page
 
 
-def decode_page(data: bytes) -> tuple[bytes, str]:
+def decode_page(data: bytes, label: str = "") -> tuple[bytes, str]:
     """A page as UTF-8, and the name of the encoding that it had.
 
     A byte order mark goes before everything, and what is valid UTF-8 is UTF-8, whatever the page
@@ -89,13 +92,14 @@ def decode_page(data: bytes) -> tuple[bytes, str]:
     """
     found = find_encoding(data)
     declared = _DECLARED.search(data[:_HEAD_BYTES])
+    if declared and not label:
+        label = (declared[1] or declared[2]).decode("ascii")
     if found == "utf-8":
-        codec = find_declared((declared[1] or declared[2]).decode("ascii")) if declared else None
+        codec = find_declared(label) if label else None
         if codec in ("iso2022_jp", "hz"):  # their bytes are all ASCII
             return _recode(data, codec)
         return data.replace(b"\0", b""), "UTF-8"
-    if found in ("cp1252", "iso8859-1") and declared:
-        label = (declared[1] or declared[2]).decode("ascii")
+    if found in ("cp1252", "iso8859-1") and label:
         codec = find_declared(label) or found
         if codec == "utf-8" and not _is_broken_utf_8(data):
             return data.decode("utf-8", "replace").encode(), "UTF-8"

@@ -44,6 +44,7 @@ _LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
 _CODE: Final = frozenset(("pre", "listing", "xmp", "plaintext"))
 _PICTURES: Final = frozenset(("img", "amp-img", "image"))
 _SUPERSCRIPTS: Final = str.maketrans("0123456789+-−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻ⁿ")
+_MAX_DRAWN_PICTURES: Final = 20  # in one drawing
 _POWER: Final = re.compile(r"\s*[0-9+−n-]{1,5}\s*")
 _FOOTNOTE: Final = re.compile(r"\s*[\[(]?\s*(?:[\w*†‡§]{1,4}|note \d+)\s*[\])]?\s*")
 _NOTE_CLASSES: Final = frozenset(("footnote-ref", "footnote-reference", "footnote-back", "noteref"))
@@ -109,6 +110,9 @@ class _PageWalk:
     _labels: int = 0  # open summaries and terms, in which buttons are text
 
     def is_left_out(self, node: Node, tag: str, attributes: Attributes) -> bool:
+        if tag == "svg":
+            for image in node.css("image")[:_MAX_DRAWN_PICTURES]:
+                self._take_picture(image, image.attributes)
         if self.parts.is_left_out(node, tag, attributes):
             self.builder.keep_heading_silent()
             return True
@@ -213,7 +217,9 @@ class _PageWalk:
         if not heading and held:
             heading = held[0][1]  # a picture of its words
         level = _heading_level(step)
-        is_title = heading.casefold() == self.title.casefold() and (level == 1 or self._is_first)
+        is_title = heading.casefold() == self.title.casefold() != "" and (
+            level == 1 or self._is_first
+        )
         if heading:
             self._is_first = False
         if is_title:
