@@ -35,7 +35,8 @@ NCX = """<?xml version="1.0"?><!DOCTYPE ncx PUBLIC "-//NISO//DTD ncx 2005-1//EN"
 "http://www.daisy.org/z3986/2005/ncx-2005-1.dtd"><ncx xmlns="http://www.daisy.org/z3986/2005/ncx/">
 <navMap><navPoint id="a"><navLabel><text>Firing</text></navLabel><content src="text/ch%202.xhtml"/>
 </navPoint><navPoint id="b"><navLabel><text>Part II</text></navLabel><content src="x.xhtml"/>
-<navPoint id="d"><navLabel><text>Glazes</text></navLabel><content src="text/one.xhtml#g"/></navPoint>
+<navPoint id="d"><navLabel><text>Glazes</text></navLabel>
+<content src="text/one.xhtml#g"/></navPoint>
 </navPoint></navMap></ncx>"""
 
 
