@@ -14,10 +14,11 @@ from rag_vqa.errors import BadInput
 from rag_vqa.formats.document_reader import DocumentReader, register_reader
 from rag_vqa.formats.documents.section_builder import SectionBuilder, collapse_blanks
 from rag_vqa.formats.documents.web_furniture import PageParts, find_parts
+from rag_vqa.formats.documents.web_headings import heading_text
 from rag_vqa.formats.documents.web_metadata import PageFacts, read_facts
 from rag_vqa.formats.documents.web_pictures import PictureFinder, SavedPictures
 from rag_vqa.formats.documents.web_source import MAX_PAGE_BYTES, parse_page
-from rag_vqa.formats.documents.web_text import heading_text, read_sections
+from rag_vqa.formats.documents.web_text import read_sections
 from rag_vqa.formats.documents.web_tree import Node
 from rag_vqa.formats.sections import ParsedDocument, Section
 

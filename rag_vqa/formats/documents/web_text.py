@@ -12,10 +12,10 @@ from typing import Final
 
 from rag_vqa.formats.documents.section_builder import (
     SectionBuilder,
-    collapse_blanks,
     fence_code,
 )
 from rag_vqa.formats.documents.web_furniture import PageParts
+from rag_vqa.formats.documents.web_headings import anchor_of, heading_level, is_heading
 from rag_vqa.formats.documents.web_pictures import (
     PictureFinder,
     caption_of,
@@ -72,17 +72,6 @@ def read_sections(
         builder.end_paragraph()
 
 
-def heading_text(node: Node, parts: PageParts) -> str:
-    """The words of a heading, without the signs of links to it."""
-    words = []
-    for step in walk_tree(node, parts.is_left_out):
-        if step.tag == TEXT:
-            words.append(step.node.text_content)
-        elif step.begins and step.tag in ("br", "img"):
-            words.append(f" {step.attributes.get('alt') or ''}")
-    return collapse_blanks("".join(words)).strip()
-
-
 @dataclass(slots=True)
 class _List:
     """A list that is open; `number` of the next item, None without numbers."""
@@ -135,7 +124,7 @@ class _PageWalk:
         """The next text, or the next beginning or end of an element."""
         if step.tag == TEXT:
             self._add_text(step.node.text_content)
-        elif step.tag in HEADINGS or _is_heading(step):
+        elif step.tag in HEADINGS or is_heading(step):
             self._take_heading(step)
         elif step.tag in _CODE:
             self._take_code(step)
@@ -216,7 +205,7 @@ class _PageWalk:
         held, self._held = self._held, []
         if not heading and held:
             heading = held[0][1]  # a picture of its words
-        level = _heading_level(step)
+        level = heading_level(step)
         is_title = heading.casefold() == self.title.casefold() != "" and (
             level == 1 or self._is_first
         )
@@ -225,7 +214,7 @@ class _PageWalk:
         if is_title:
             self.builder.end_paragraph()
         else:
-            self.builder.begin_section(level, heading, _anchor_of(step))
+            self.builder.begin_section(level, heading, anchor_of(step))
         for image, caption in held:
             self.builder.add_picture(image, "" if caption == heading else caption)
 
@@ -354,39 +343,6 @@ class _PageWalk:
         if text:
             self.builder.buffer.add_text(re.sub(r"^\{\\(?:display|text)style (.*)\}$", r"\1", text))
         return bool(text)
-
-
-def _is_heading(step: Step) -> bool:
-    role = step.attributes.get("role")
-    return (role is not None and role.strip().lower() == "heading") or (
-        step.tag == "p" and "msotitle" in words_of(step.attributes.get("class"))
-    )
-
-
-def _heading_level(step: Step) -> int:
-    level = (step.attributes.get("aria-level") or "").strip()
-    if level in ("1", "2", "3", "4", "5", "6"):
-        return int(level)
-    return HEADINGS.get(step.tag, 1 if step.tag == "p" else 2)
-
-
-def _anchor_of(step: Step) -> str:
-    """What a link to a heading has after its `#`."""
-    own = step.attributes.get("id")
-    if own:
-        return own.strip()
-    for inner in step.node.iter():
-        name = inner.attributes.get("id") or inner.attributes.get("name")
-        if name:
-            return str(name).strip()
-    parent = step.node.parent
-    if parent is not None and parent.child is not None and parent.tag in ("section", "div"):
-        first = parent.child
-        while first is not None and first.tag == TEXT and not first.text_content.strip():
-            first = first.next
-        if first is not None and first.mem_id == step.node.mem_id:
-            return (parent.attributes.get("id") or "").strip()
-    return ""
 
 
 def _is_note_mark(node: Node, tag: str, attributes: Attributes) -> bool:
