@@ -483,10 +483,6 @@ def test_a_child_process_reads_it(tmp_path) -> None:
     assert (record.id, record.text) == ("pump", "Words.")
 
 
-def test_pages_fit_to_the_hand_written_files() -> None:
-    assert pdf_files.A4 == (595, 842)
-
-
 # ---- layouts of many programs --------------------------------------------------------------------
 
 
@@ -537,3 +533,16 @@ def test_a_heading_of_another_size_is_no_row(tmp_path) -> None:
         "Name a | 1200 rpm\nName b | 1200 rpm\nName c | 1200 rpm", "Prices",
         "Item a | 4 | 2.50\nItem b | 4 | 2.50\nItem c | 4 | 2.50",
     ]  # fmt: skip
+
+
+def test_a_drawing_with_a_few_labels_is_kept_as_a_picture(tmp_path) -> None:
+    page = Page().rule(100, 200, 100, 500).rule(100, 200, 500, 200).text(90, 180, "0")
+    page.draw("100 200 m 200 250 l 300 350 l 400 300 l 500 480 l S").text(250, 520, "Visitors")
+    section = only(make_pdf([page]), tmp_path)
+    assert "Visitors" in section.text and len(section.images) == 1
+
+
+def test_a_scan_of_one_colour_is_kept_and_a_white_page_is_not(tmp_path) -> None:
+    red, white = (Image.new("RGB", (60, 80), colour) for colour in ("red", "white"))
+    pages = [Page().image(0, 0, *pdf_files.A4, red), Page().image(0, 0, *pdf_files.A4, white)]
+    assert [s.page for s in sections(make_pdf(pages), tmp_path)] == [1]

@@ -31,6 +31,7 @@ _RULE: Final = 2.5  # points: a rule is thinner
 _RULE_LENGTH: Final = 8.0  # points: a rule is longer
 _PIXELS_PER_POINT: Final = (1.0, 4.0)  # least and most of a picture
 _FIGURE_STROKES: Final = 24  # curves and slanted lines of a vector figure
+_WHITE: Final = 250  # of 255
 _BACKGROUND: Final = 0.9  # of the page's width and height
 _MAX_CLUSTERS: Final = 200
 _FIGURE_SIDE: Final = 72.0  # points: the least width and height of a vector figure
@@ -97,7 +98,7 @@ def render_page(page: Any) -> bytes | None:
     scale = min(PAGE_PIXELS / max(width, height), _PIXELS_PER_POINT[1])
     size = max(1, round(width * scale)), max(1, round(height * scale))
     image = _render(page, size, (0, 0), size)
-    if image is None or len(image.getcolors(2) or (0, 0)) < 2:
+    if image is None or not any(image.convert("L").histogram()[:_WHITE]):
         return None
     return images.encode(image, images.choose_format(image))
 
@@ -137,8 +138,18 @@ def render_picture(page: Any, picture: Box, scale: float, quarter: int) -> bytes
     return images.encode(image, images.choose_format(image))
 
 
-def find_figures(strokes: list[Box], tables: list[Box], area: Box) -> list[Picture]:
-    """Vector figures: places with many curves and slanted lines that are near one another."""
+def find_figures(
+    drawing: PageDrawing, tables: list[Box], area: Box, has_text: bool
+) -> list[Picture]:
+    """Vector figures: places with many curves and slanted lines that are near one another.
+
+    Args:
+        has_text: it is a page of text; else a few lines make a figure, such as a curve in its axes.
+    """
+    strokes = [stroke for stroke in drawing.strokes if area.contains(stroke)]
+    if not has_text and strokes:
+        strokes += [rule for rule in drawing.rules if area.contains(rule)]
+    least = _FIGURE_STROKES if has_text else 3
     clusters: list[tuple[Box, int]] = []
     for stroke in strokes:
         if any(table.contains(stroke) for table in tables):
@@ -155,7 +166,7 @@ def find_figures(strokes: list[Box], tables: list[Box], area: Box) -> list[Pictu
     return [
         Picture(box.left, box.bottom, box.right, box.top, scale=2.0)
         for box, count in clusters
-        if count >= _FIGURE_STROKES and min(box.width, box.height) >= _FIGURE_SIDE
+        if count >= least and min(box.width, box.height) >= _FIGURE_SIDE
         and box.width * box.height < 0.95 * area.width * area.height
     ]  # fmt: skip
 

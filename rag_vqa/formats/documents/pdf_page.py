@@ -23,6 +23,7 @@ from rag_vqa.formats.documents.pdf_drawing import (
 from rag_vqa.formats.documents.pdf_tags import order_by_tags, read_tags, tag_reader
 from rag_vqa.formats.documents.pdf_text import PageText, read_text, read_wide_text, turn_box
 
+_FEW_LETTERS: Final = 300  # on a page that is a drawing with its labels
 _FIELD_HEIGHT: Final = 10.0  # points, of the letters in a field of a form
 _MAX_FIELDS: Final = 2_000
 _MAX_FIELD_BYTES: Final = 40_000
@@ -110,11 +111,9 @@ def _fill(page: PdfPage, text_page: Any, form: Any, tagged: bool) -> None:
     blocks = read_tags(page.handle) if tagged else []
     rows = order_by_tags(text.runs, blocks) if blocks else None
     page.has_tags = rows is not None
-    strokes = [Box(*turn_place(stroke, text.quarter)) for stroke in drawing.strokes]
-    vectors = find_figures(strokes, list(tables), page.area)
-    page.places += [
-        Picture(*turn_place(each, -text.quarter % 4), key=(), scale=each.scale) for each in vectors
-    ]
+    has_text = sum(len(run.text) for run in text.runs) > _FEW_LETTERS
+    own_tables = [Box(*turn_place(table, -text.quarter % 4)) for table in tables]
+    page.places += find_figures(drawing, own_tables, own, has_text)
     page.pictures = [
         Picture(*turn_place(place, text.quarter), key=place.key, scale=place.scale)
         for place in page.places
