@@ -9,7 +9,7 @@ the documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -70,14 +70,16 @@ def sync_documents(
     """See `KnowledgeBase.sync`. Deletions come last: an interruption before them loses nothing."""
     before, _ = store.count()
     if not (isinstance(records, Iterator) or dry_run or force):
-        ids = {document_id(record) for record in records} | {one.id for one in rejected_records}
-        if None not in ids:  # otherwise nothing will be deleted
-            _check_deletions(len(_missing_ids(store, ids)), before, "nothing was changed")
+        ids = {document_id(record) for record in records}
+        refused = {one.id for one in rejected_records}
+        if None not in ids | refused:  # otherwise nothing will be deleted
+            lost = _missing_ids(store, ids, refused)
+            _check_deletions(len(lost), before, "nothing was changed")
     ingest.keep_pictures = True
     ingest.add_all(records, on_progress)
     report = ingest.report
     rejected = [*rejected_records, *report.rejected]
-    missing = _missing_ids(store, {*ingest.seen, *(one.id for one in rejected)})
+    missing = _missing_ids(store, set(ingest.seen), {one.id for one in rejected})
     kept = 0
     if any(one.id is None for one in rejected):
         missing, kept = [], len(missing)
@@ -95,10 +97,16 @@ def sync_documents(
     )  # fmt: skip
 
 
-def _missing_ids(store: Store, ids: set[str | None]) -> list[str]:
-    """Ids of stored documents that are not among `ids`."""
+def _missing_ids(store: Store, ids: Set[str | None], refused: Set[str | None]) -> list[str]:
+    """Ids of stored documents that are neither among `ids` nor sections of refused documents."""
     stored = store.db.stream("SELECT id FROM documents ORDER BY row")
-    return [identity for (identity,) in stored if identity not in ids]
+    return [
+        identity
+        for (identity,) in stored
+        if identity not in ids
+        and identity not in refused
+        and identity.partition("#")[0] not in refused
+    ]
 
 
 def _check_deletions(missing: int, before: int, outcome: str) -> None:

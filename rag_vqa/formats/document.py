@@ -231,6 +231,8 @@ class Item(NamedTuple):
         place: its file if there are several, or its key.
         unit: what `line` counts.
         remark: what its format had to do to it; a survey counts equal ones.
+        identity: of a refused item, its id, or that of the document it is a section of; "" if that
+            is not known.
     """
 
     line: int | None
@@ -238,6 +240,7 @@ class Item(NamedTuple):
     place: str = ""
     unit: str = "line"
     remark: str = ""
+    identity: str = ""
 
     @property
     def location(self) -> str:
@@ -345,7 +348,7 @@ def parse_items(
 def _item_id(item: Item) -> str | None:
     """The id of a refused item; None if it has none that can be read."""
     if isinstance(item.fields, BadInput):
-        return None
+        return item.identity or None
     try:
         return id_text(item.fields.get("id"))
     except BadInput:

@@ -102,7 +102,7 @@ def _contents(reader: DocumentReader, path: Path) -> Contents:
             given = True
             yield item
         if not given and parsed.nothing:
-            yield Item(None, BadInput(parsed.nothing), path.name)
+            yield Item(None, BadInput(parsed.nothing), path.name, identity=path.stem)
 
     encoding = opened[0].encoding
     remarks = (f"{path.name} is read as {encoding}.",) if encoding not in ("", "UTF-8") else ()

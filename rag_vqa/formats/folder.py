@@ -27,6 +27,7 @@ from rag_vqa.formats.documents.foreign_files import describe_foreign_suffix
 from rag_vqa.formats.folder_documents import PAGES, FolderDocument, shown_names
 from rag_vqa.formats.folder_walk import PICTURES, TEXTS, WalkedFolder, split_name, walk_folder
 from rag_vqa.formats.name_pairs import comparable_name, group_names
+from rag_vqa.formats.sections import ParsedDocument
 from rag_vqa.formatting import one_line, quote_value
 
 _START_PAGES: Final = frozenset(("index", "default", "home"))
@@ -70,7 +71,9 @@ class FolderFindings:
         others: files that are not read, by suffix, or by name if they have none.
         texts, pictures: number of those alone; `text` and `picture` are the first of them.
         pairs: texts with a picture of their name.
-        documents: files that are documents, refused ones too.
+        files: that are documents, refused ones too.
+        encodings: of texts that are not UTF-8, for people.
+        nothing: documents without any content, by the reason; `empty` is the first of each.
         shown: pictures that documents show, as comparable paths.
         is_site: whether there is a saved web site, or a part of one.
         unshown: pictures of saved pages that no page shows.
@@ -83,11 +86,22 @@ class FolderFindings:
     pictures: int = 0
     picture: str = ""
     pairs: int = 0
-    documents: int = 0
+    files: int = 0
+    encodings: Counter[str] = field(default_factory=Counter)
+    nothing: Counter[str] = field(default_factory=Counter)
+    empty: dict[str, str] = field(default_factory=dict)
     shown: set[str] = field(default_factory=set)
     is_site: bool = False
     unshown: int = 0
     installs: dict[str, None] = field(default_factory=dict)
+
+    def note_document(self, place: str, parsed: ParsedDocument) -> None:
+        """Note what is unusual about a document that was opened."""
+        if parsed.encoding not in ("", "UTF-8"):
+            self.encodings[parsed.encoding] += 1
+        if parsed.nothing:
+            self.nothing[parsed.nothing] += 1
+            self.empty.setdefault(parsed.nothing, place)
 
     def note_text(self, name: str, has_picture: bool) -> None:
         """Count a text; `has_picture`: it has one of its name, or shows one."""
@@ -107,6 +121,10 @@ class FolderFindings:
         yield from self.installs
         if (self.pictures and self.texts) or (self.pairs and (self.pictures or self.texts)):
             yield self._pairing_line()
+        for encoding, count in sorted(self.encodings.items()):
+            yield f"{_count(count, 'text')} read as {encoding}"
+        for reason, count in sorted(self.nothing.items()):
+            yield f"left out: {_count(count, 'page')} ({one_line(self.empty[reason])}): {reason}"
         if self.unshown:
             yield f"left out: {_count(self.unshown, 'picture')} of saved pages that no page shows"
         others = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -166,13 +184,14 @@ class _FolderReader:
                 else:
                     has_pictures = True
             for name, why in walked.refused:
-                yield Item(None, why, quote_value(name, 200))
+                known = name if name != walked.inside else ""  # nobody knows what is in it
+                yield Item(None, why, quote_value(name, 200), identity=known)
         if has_pictures and self._only is None:
             for walked in walk_folder(self._root):
                 for document in self._documents(walked):
                     if not document.group.document:
                         yield from self._read_pictures(document, found)
-        if not (found.documents or found.pictures) and found.others:
+        if not (found.files or found.pictures) and found.others:
             raise BadInput(f"{self._root} contains no documents. {' '.join(found.lines())}.")
 
     def _documents(self, walked: WalkedFolder) -> Iterator[FolderDocument]:
@@ -180,7 +199,8 @@ class _FolderReader:
         if self._belongs_to_page(walked.inside):  # frames and advertisements: no pages of their own
             names = tuple(name for name in names if split_name(name)[1] in PICTURES)
         for group in group_names(names, self._suffixes):
-            yield FolderDocument(self._root, self._links, walked.inside, group)
+            note = self._found.note_document
+            yield FolderDocument(self._root, self._links, walked.inside, group, note)
 
     def _belongs_to_page(self, inside: str) -> bool:
         """Whether a folder contains what a browser saved with a page beside it."""
@@ -200,14 +220,14 @@ class _FolderReader:
 
     def _read_document(self, document: FolderDocument) -> Iterator[Item]:
         found, shown = self._found, set[str]()
-        found.documents += 1
+        found.files += 1
         try:
             for item in document.items():
                 shown.update(map(comparable_name, shown_names(item)))
                 yield item
         except Missing as error:
             found.installs.setdefault(str(error))
-            yield Item(None, BadInput(str(error)), quote_value(document.place, 200))
+            yield document.refuse(BadInput(str(error)))
         found.shown |= shown
         if document.suffix in TEXTS and document.group.refused is None:
             found.note_text(document.place, bool(shown))

@@ -7,8 +7,9 @@ together (name_pairs.py).
 
 from __future__ import annotations
 
+import itertools
 import posixpath
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from rag_vqa.formats.document_reader import find_reader
 from rag_vqa.formats.documents.plain_text import parse_text
 from rag_vqa.formats.folder_walk import MARKDOWN, TEXTS, check_file, split_name
 from rag_vqa.formats.name_pairs import NameGroup, comparable_name
-from rag_vqa.formats.sections import section_items
+from rag_vqa.formats.sections import ParsedDocument, section_items
 from rag_vqa.formatting import quote_value
 
 PAGES: Final = frozenset((".html", ".htm", ".xhtml", ".shtml"))
@@ -34,12 +35,14 @@ class FolderDocument:
         root: folder of the source.
         links: folder that links may lead into.
         inside: path of their folder within `root`, with a slash at the end.
+        on_parsed: is called with the path of a document that was opened, and with that.
     """
 
     root: Path
     links: Path
     inside: str
     group: NameGroup
+    on_parsed: Callable[[str, ParsedDocument], None] = lambda place, parsed: None
 
     @property
     def place(self) -> str:
@@ -60,6 +63,15 @@ class FolderDocument:
         names = (f"{self.inside}{name}" for name in self.group.pictures)
         return [name for name in names if comparable_name(name) not in without]
 
+    @property
+    def identity(self) -> str:
+        """Its id; sections have `#` and a name after it."""
+        return f"{self.inside}{self.group.name}"
+
+    def refuse(self, error: BadInput) -> Item:
+        """The item of a document that is refused."""
+        return Item(None, error, quote_value(self.place, 200), identity=self.identity)
+
     def items(self, without: Collection[str] = ()) -> Iterator[Item]:
         """One item a section; what cannot be read is an item with the reason.
 
@@ -74,37 +86,37 @@ class FolderDocument:
                 raise self.group.refused
             for name in filter(None, (self.group.document, *self.group.pictures)):
                 check_file(self.root, self.inside + name, self.links)
-            yield from self._add_own_pictures(self._sections(), self.pictures(without))
+            pictures = self.pictures(without)
+            yield from self._add_own_pictures(self._sections(bool(pictures)), pictures)
         except BadInput as error:
-            yield Item(None, error, quote_value(self.place, 200))
+            yield self.refuse(error)
 
-    def _sections(self) -> Iterator[Item]:
+    def _sections(self, has_pictures: bool) -> Iterator[Item]:
         """Items of the document; at least one, so that an empty one is refused and counted."""
-        found = self._read_document()
-        first = next(found, None)
-        second = next(found, None)
-        if first is None:
-            yield self._item({})
-            return
-        if second is None and self.suffix in TEXTS:
-            first = _plain_note(first, self.place)
-        yield first
-        if second is not None:
-            yield second
-            yield from found
-
-    def _read_document(self) -> Iterator[Item]:
         if not self.suffix:
+            yield self._item({})
             return
         path = self.root / self.place
         reader = find_reader(self.suffix)
         parsed = parse_text(path) if reader is None else reader.read(path)
-        for item in section_items(self.inside + self.group.name, parsed, self.place, self.inside):
-            yield _find_site_pictures(item, self.root, self.inside)
+        self.on_parsed(self.place, parsed)
+        found = section_items(self.identity, parsed, self.place, self.inside)
+        first = next(found, None)
+        second = next(found, None)
+        if first is None:
+            if has_pictures or not parsed.nothing:
+                yield self._item({})
+            return
+        if second is None and self.suffix in TEXTS:
+            first = _plain_note(first, self.place)
+        yield _find_site_pictures(first, self.root, self.inside)
+        if second is not None:
+            for item in itertools.chain([second], found):
+                yield _find_site_pictures(item, self.root, self.inside)
 
     def _item(self, fields: dict[str, Any]) -> Item:
-        identity = f"{self.inside}{self.group.name}"
-        return Item(None, {"id": identity, "images": [], **fields}, quote_value(identity, 200))
+        shown = quote_value(self.identity, 200)
+        return Item(None, {"id": self.identity, "images": [], **fields}, shown)
 
     def _add_own_pictures(self, items: Iterator[Item], pictures: list[str]) -> Iterator[Item]:
         """The pictures of its name go to the first section, unless another section shows them."""

@@ -90,7 +90,7 @@ def section_items(
     first: Section | None = None  # held back until it is known whether there are more
     for section in parsed.sections:
         if isinstance(section, BadInput):
-            yield Item(None, section, quote_value(place, 200))
+            yield Item(None, section, quote_value(place, 200), identity=identity)
         elif not section.text.strip() and not section.images:
             continue
         elif first is None and not ids:

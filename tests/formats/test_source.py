@@ -206,7 +206,7 @@ NO_KIND: dict[str, tuple[str, bytes]] = {
     "pdf": ("a.pdf", b"%PDF-1.7\n"),
     "doc": ("a.doc", b"\xd0\xcf\x11\xe0\n"),
     "xlsx": ("a.xlsx", b"PK\x03\x04\0\0\n"),
-    "prose": ("a.txt", b"Some text.\n"),
+    "prose": ("a.log", b"Some text.\n"),
     "empty": ("a.bin", b""),
 }
 
