@@ -21,7 +21,6 @@ from rag_vqa.formats.packed_file import unpacked_suffix
 from rag_vqa.formatting import did_you_mean
 
 LINE_SUFFIXES: Final = (".jsonl", ".ndjson")
-_LOOSE_SUFFIXES: Final = (".txt", ".text")  # of prose, and of lines of JSON
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
@@ -63,10 +62,9 @@ def detect_format(path: Path) -> DocumentFormat:
             return known
     suffix = "" if parquet.begins_as_parquet(path) else unpacked_suffix(path)
     sample = _Sample(path)
-    if suffix not in _LOOSE_SUFFIXES or not isinstance(sample.first_object, dict):
-        for known in formats:
-            if suffix in known.suffixes:
-                return known
+    for known in formats:
+        if suffix in known.suffixes:
+            return known
     for known in formats:
         if known.recognises(sample):
             return known

@@ -251,17 +251,23 @@ def _may_be_table(file: Path, names: Sequence[str]) -> bool:
     ):
         return False  # what a program notes beside a picture
     if file.suffix.lower() != ".json":
-        return any(_is_table(known) and known.claims(file) for known in all_formats())
+        known = next((one for one in all_formats() if _is_table(one) and one.claims(file)), None)
+        return known is not None and (not known.name.startswith("json") or _has_lines(file))
     try:
         known = detect_format(file)
         if known.name == "json":
             return holds_records(file)
         if known.name != "jsonl":
             return _is_table(known) or known.name not in DOCUMENT_FORMATS.names()
-        with file.open("rb") as opened:  # one object is a configuration, lines of them a table
-            return len(opened.read(2**20).strip().splitlines()) > 1
+        return _has_lines(file)
     except (BadInput, OSError):
         return False
+
+
+def _has_lines(file: Path) -> bool:
+    """Whether a file has several lines: one object is a configuration, lines of them a table."""
+    with file.open("rb") as opened:
+        return len(opened.read(2**20).strip().splitlines()) > 1
 
 
 def _group_tables(folder: Path, tables: Sequence[str]) -> list[PossibleSource]:
