@@ -118,7 +118,9 @@ def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys, sh
             missing = [line for line in snippet.body.splitlines() if line not in printed]
             assert not missing, f"{snippet.place}: {missing} is not in {printed}"
         elif snippet.mark.startswith(FILE):
-            Path(snippet.mark.removeprefix(FILE)).write_text(snippet.body, "utf-8")
+            file = Path(snippet.mark.removeprefix(FILE))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(snippet.body, "utf-8")
         elif snippet.kind == "python":
             code = compile(snippet.body, snippet.place, "exec")
             if snippet.mark == DOWNLOAD:
