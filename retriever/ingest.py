@@ -14,22 +14,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL.Image import Image
 
-from rag_vqa import images
-from rag_vqa.errors import BadImage, BadInput, Missing, RagVqaError, UsageError
+from rag_vqa.errors import BadImage, BadInput, UsageError
 from rag_vqa.formats.document import (
     Record,
     Rejected,
     check_content,
-    parse_document_with_losses,
 )
-from rag_vqa.formats.plain_values import mapping_of_row, rows_of_table
+from rag_vqa.formats.plain_values import rows_of_table
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever import ingest_batch
-from rag_vqa.retriever import passages as splitting
+from rag_vqa.retriever.document_encoder import DocumentEncoder
 from rag_vqa.retriever.image_workers import ImageOpener
 from rag_vqa.retriever.ingest_batch import (
     AddReport,
@@ -42,9 +38,11 @@ from rag_vqa.retriever.ingest_batch import (
     attach_tokens,
 )
 from rag_vqa.retriever.modeling import HasImageOpener, TokenEncoder
-from rag_vqa.retriever.store.document_content import make_content
+from rag_vqa.retriever.picture_reader import PictureReader, check_picture, unreadable_pictures
+from rag_vqa.retriever.store.document_content import Content, make_content
 from rag_vqa.retriever.store.document_store import Store
-from rag_vqa.types import Document, Passage
+from rag_vqa.retriever.stored_copies import StoredCopies, content_key
+from rag_vqa.types import Document
 
 _FIRST_PASSAGES = 32  # at most in the first commit, which shows how fast the encoder is
 _QUICK_SECONDS = 2.5  # a quicker commit doubles the size of the next
@@ -63,8 +61,9 @@ class Ingest:
 
     Attributes:
         seen: id → hash of the content, for all documents of this run.
-        keep_pictures: leave a stored document unchanged, if it would lose a picture whose file is
-            missing now.
+        added: id → `content_key` of each document that was not stored before, in a sync.
+        syncs: leave a stored document unchanged, if it would lose a picture whose file is missing
+            now; give a new document the tokens of a stored one with the same content.
     """
 
     def __init__(
@@ -79,9 +78,12 @@ class Ingest:
             raise UsageError(f"batch_size is {batch_size}: give at least 1.")
         self.report = AddReport()
         self.seen: dict[str, bytes] = {}
-        self.keep_pictures = False
-        self._store, self._encoder = store, encoder
+        self.added: dict[str, bytes] = {}
+        self.syncs = False
+        self._store, self._encoder = store, DocumentEncoder(encoder, store.manifest, batch_size)
         self._batch_size, self._strict, self._dry = batch_size, strict, dry_run
+        self._pictures = PictureReader(store.pictures, dry_run)
+        self._copies = StoredCopies(store)
         self._limit = min(batch_size, _FIRST_PASSAGES)
         self._filling, self._full = IngestBatch(), deque[IngestBatch]()
         # By id: documents whose pictures are not open yet.
@@ -108,9 +110,22 @@ class Ingest:
             self._close_batch()
             while self._full:
                 advance(self._commit(self._full.popleft()))
+            self._pictures.close(complete=self.syncs)
         finally:
-            if self._opener is not None:
-                self._opener.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop the workers and close the files of this run."""
+        self._pictures.close()
+        self._copies.close()
+        if self._opener is not None:
+            self._opener.close()
+
+    def trial(self) -> Ingest:
+        """An ingest of the same kind that writes nothing."""
+        trial = Ingest(self._store, self._encoder.load, self._batch_size, self._strict, True)
+        trial.syncs = self.syncs
+        return trial
 
     @property
     def _batches_ahead(self) -> int:
@@ -121,26 +136,31 @@ class Ingest:
     def _add(self, item: Document | Mapping[str, Any]) -> None:
         """Add one document to the batch, without the pictures that cannot be used."""
         line, root = (item.line, item.folder) if isinstance(item, Record) else (None, None)
+        if isinstance(item, Record) and self.is_unchanged(item):
+            return
         try:
-            missing = len(self.report.missing_images)
-            document, pictures = self._read_pictures(item, root, line)
-            lost = len(self.report.missing_images) > missing
-            if self.keep_pictures and lost and self._keep_stored(document):
+            parsed, left_out = ingest_batch.parse_item(item)
+            self.report.left_out.update(left_out)
+            document, pictures, problems = self._pictures.read_all(parsed, root)
+            for problem in problems:
+                self._report_picture(document.id, problem, line)
+            if self.syncs and problems and self._keep_stored(document):
                 return
             again = document.id in self.seen
+            document, regains = self._check_returned(document, pictures, line)
             new = self._prepare(document)
             if new is None:
                 for picture in () if self._dry or again else pictures.values():
-                    self._store.pictures.keep(picture.data)  # the stored one may be damaged
+                    self._pictures.store(picture)  # the stored one may be damaged
                 self._count_unchanged(document)
                 return
         except BadInput as error:
             self._reject(line, ingest_batch.document_id(item), error)
             return
-        new.line = line
+        new.line, new.regains = line, regains
         self.seen[new.document.id] = new.content.hash
         if self._dry:
-            self._drop_pictures(new, _unreadable_pictures(pictures))
+            self._drop_pictures(new, unreadable_pictures(pictures))
             if not new.dropped:
                 self._count(new)
             return
@@ -149,6 +169,25 @@ class Ingest:
         self._filling.size += max(1, len(new.passages or ()))
         if self._filling.size >= self._limit or self._filling.bytes >= _BATCH_BYTES:
             self._close_batch()
+
+    def is_unchanged(self, record: Record) -> bool:
+        """Count a record that is stored like this, if no picture has to be read to tell."""
+        if record.id in self.seen:
+            return False
+        document = record
+        if record.images:
+            images = self._pictures.find_unchanged(record.images, record.folder)
+            if images is None:
+                return False
+            document = replace(record, images=images)
+        content = make_content(document)
+        stored = self._store.stored_hashes(record.id)
+        if stored is None or stored[0] != content.hash:
+            return False
+        self.report.left_out.update(record.left_out.keys())
+        self.seen[record.id] = content.hash
+        self._count_unchanged(document)
+        return True
 
     def _keep_stored(self, document: Document) -> bool:
         """Keep the stored document if it has more pictures: its disk may be missing just now."""
@@ -160,26 +199,46 @@ class Ingest:
         self.report.held += 1
         return True
 
+    def _check_returned(
+        self, document: Document, pictures: dict[Path, PictureFile], line: int | None
+    ) -> tuple[Document, bool]:
+        """A document that was stored without some of its pictures, without the unreadable ones.
+
+        Checking them here spares a source that did not change the
+        encoder. Returns the document, and whether any of them can be opened now.
+        """
+        stored = self._store.stored_hashes(document.id) if pictures else None
+        if stored is None or document.id in self.seen or stored[0] == make_content(document).hash:
+            return document, False
+        found = self._store.document(document.id)
+        images = () if found is None else found[1].images
+        more = {path: file for path, file in pictures.items() if path not in images}
+        if not more or make_content(replace(document, images=images)).hash != stored[0]:
+            return document, False
+        for path, unreadable in unreadable_pictures(more).items():
+            self._report_picture(document.id, unreadable, line)
+            del pictures[path], more[path]
+        return replace(document, images=tuple(pictures)), bool(more)
+
     def _start_opening(self, new: PendingDocument, pictures: Mapping[Path, PictureFile]) -> None:
         """Start to open its pictures; `_resolve` waits for them."""
         batch, started = self._filling, dict[Path, PendingPicture]()
-        for path, (data, name) in pictures.items():
+        for path, file in pictures.items():
             if path not in batch.pictures:
-                unused = new.passages is None
-                opened = _no_picture if unused else self._open_picture(data, name)
-                started[path] = PendingPicture(data, name, opened)
+                opened = self._open_picture(file) if new.to_encode else _no_picture
+                started[path] = PendingPicture(file, opened)
         batch.pictures |= started
         if pictures:
             self._unresolved[new.document.id] = new, batch
 
-    def _open_picture(self, data: bytes, name: str) -> Callable[[], Image | None]:
-        encoder = self._encoder()
+    def _open_picture(self, file: PictureFile) -> Callable[[], Image | None]:
+        encoder = self._encoder.load()
         if not isinstance(encoder, HasImageOpener):
-            return partial(_check_picture, data, name)
+            return partial(check_picture, file)
         if self._opener is None:
             self._opener = encoder.opener()
         try:
-            return self._opener.start(data, name)
+            return self._opener.start(file.data, file.name)
         except BadImage as error:
             return partial(_raise, error)
 
@@ -194,7 +253,7 @@ class Ingest:
             try:
                 picture.wait()
             except BadInput as error:
-                bad[path] = UnreadablePicture(picture.name, error)
+                bad[path] = UnreadablePicture(picture.file.name, error)
         self._drop_pictures(new, bad)
 
     def _drop_pictures(self, new: PendingDocument, bad: Mapping[Path, UnreadablePicture]) -> None:
@@ -206,9 +265,10 @@ class Ingest:
             if (unreadable := bad.get(Path(str(image)))) is None:
                 kept.append(image)
             else:
-                self._report_picture(identity, unreadable.name, unreadable.error, new.line)
+                self._report_picture(identity, unreadable, new.line)
         try:
-            remade = self._compare(replace(new.document, images=tuple(kept)))
+            document = replace(new.document, images=tuple(kept))
+            remade = self._compare(document, make_content(document))
         except BadInput as error:
             new.dropped = True
             del self.seen[identity]  # a later document of its id may be good
@@ -216,12 +276,15 @@ class Ingest:
             return
         if remade is None:
             new.dropped = True
-            self._count_unchanged(replace(new.document, images=tuple(kept)))
+            self._count_unchanged(document)
         else:
             new.take(remade)
 
-    def _report_picture(self, identity: str, name: str, error: Exception, line: int | None) -> None:
+    def _report_picture(
+        self, identity: str, unreadable: UnreadablePicture, line: int | None
+    ) -> None:
         """Note a picture that cannot be used; under `strict`, raise."""
+        name, error = unreadable
         reason = str(error).removeprefix(f"{name}: ")
         if self._strict:
             place = f"line {line}: " if line is not None else ""
@@ -249,9 +312,9 @@ class Ingest:
         documents = [new for new in batch.documents if not new.dropped]
         for new in documents:
             for image in new.document.images:
-                self._store.pictures.keep(batch.pictures[Path(str(image))].data)
-        passages = [batch.open_passage(p) for new in documents for p in new.passages or ()]
-        self._store.put([*attach_tokens(documents, self._encode(passages))])
+                self._pictures.store(batch.pictures[Path(str(image))].file)
+        passages = [batch.open_passage(p) for new in documents for p in new.to_encode]
+        self._store.put([*attach_tokens(documents, self._encoder.encode(passages))])
         for new in documents:
             self._count(new)
         self._adjust_limit(monotonic() - start)
@@ -277,39 +340,38 @@ class Ingest:
             )
         if identity in self.seen:
             return None
-        new = self._compare(document)
+        new = self._compare(document, content)
         if new is None:
             self.seen[identity] = content.hash
         return new
 
-    def _compare(self, document: Document) -> PendingDocument | None:
+    def _compare(self, document: Document, content: Content) -> PendingDocument | None:
         """Split a document, unless it is stored like this; None if it is.
 
         Raises:
             BadInput: it has neither text nor image.
         """
-        content = make_content(document)
         stored = self._store.stored_hashes(document.id)
         if stored is not None and stored[0] == content.hash:
             return None
         if stored is not None and stored[1] == content.shape:
             return PendingDocument(document, content, None, replaces=True)
+        new = PendingDocument(document, content, None, stored is not None)
         if self._dry:
             check_content(document)
-            return PendingDocument(document, content, None, replaces=stored is not None)
-        passages, length, cut = self._split(document)
-        return PendingDocument(document, content, passages, stored is not None, length, cut)
+        elif not (self.syncs and stored is None and self._copy_tokens(new)):
+            new.passages, new.length, new.cut = self._encoder.split(document)
+        return new
 
-    def _split(self, document: Document) -> tuple[list[Passage], int, int]:
-        """Passages; for a text that is not split, its tokens and how many of them are cut off."""
-        encoder = self._encoder()
-        count, window = encoder.count_tokens, encoder.window
-        rules = self._store.manifest.splitting
-        if rules != splitting.SPLITTINGS["none"]:
-            return splitting.split_document(document, count, window, rules), 0, 0
-        passage = splitting.whole_document_passage(document)
-        length = splitting.count_long_text(passage.text, count)
-        return [passage], length, max(0, length - (window - count("")))
+    def _copy_tokens(self, new: PendingDocument) -> bool:
+        """Give a document the tokens of a stored one with the same content; False without one."""
+        shape = new.content.shape
+        same = self._copies.find(shape)
+        found = None if same is None else self._copies.copy(same, shape, new.document)
+        if found is None:
+            return False
+        new.passages, new.copied, new.length, new.cut = found
+        return True
 
     def _count_unchanged(self, document: Document) -> None:
         self.report.unchanged += 1
@@ -319,76 +381,16 @@ class Ingest:
         self.report.images += len(new.document.images)
         self.report.replaced += new.replaces
         self.report.added += not new.replaces
-        self.report.encoded += len(new.passages or ())
+        if self.syncs and not new.replaces:
+            self.added[new.document.id] = content_key(new.document)
+        self.report.regained += new.regains
+        self.report.encoded += len(new.to_encode)
         self.report.tokens += new.length
         self.report.cut += new.cut
-
-    def _read_pictures(
-        self, item: Document | Mapping[str, Any], root: Path | None, line: int | None
-    ) -> tuple[Document, dict[Path, PictureFile]]:
-        """The document with the paths its pictures will get, and their files by these paths.
-
-        Leaves out pictures that cannot be read, and reports them; of equal ones it keeps one.
-        """
-        document = self._parse(item)
-        pictures = dict[Path, PictureFile]()
-        for source in document.images:
-            try:
-                read = ingest_batch.read_picture_source(source, root)
-            except (Missing, BadImage) as error:
-                name = ingest_batch.describe_picture(source, root)
-                self._report_picture(document.id, name, error, line)
-                continue
-            pictures.setdefault(self._store.pictures.path_of(read.data), read)
-        return replace(document, images=tuple(pictures)), pictures
-
-    def _parse(self, item: Document | Mapping[str, Any]) -> Document:
-        """A checked document of what a source or a caller gives."""
-        if isinstance(item, Record):
-            self.report.left_out.update(item.left_out.keys())
-            return item
-        item = mapping_of_row(item)
-        if not isinstance(item, Mapping | Document):
-            raise BadInput(
-                f"{quote_value(item)} is neither a Document nor a mapping of its fields."
-            )
-        document, left_out = parse_document_with_losses(item)
-        self.report.left_out.update(left_out.keys())
-        return document
-
-    def _encode(self, passages: list[Passage]) -> NDArray[np.float16]:
-        """Tokens (N, K, D), checked: a broken encoder must not damage what is stored."""
-        K, D = self._store.manifest.K, self._store.manifest.D
-        tokens = np.empty((len(passages), K, D), np.float16)
-        for start in range(0, len(passages), self._batch_size):
-            part = passages[start : start + self._batch_size]
-            found = self._encoder().encode_passages(part)
-            if found.shape != (len(part), K, D) or not np.isfinite(found).all():
-                raise RagVqaError(
-                    f"The retriever gave tokens of shape {found.shape}, or not all of them "
-                    f"finite; expected {(len(part), K, D)}. Is its checkpoint damaged?"
-                )
-            tokens[start : start + len(part)] = found
-        return tokens
 
 
 def _raise(error: BadImage) -> None:
     raise error
-
-
-def _check_picture(data: bytes, name: str) -> None:
-    """Raises BadImage if a picture cannot be opened; for encoders that open it later."""
-    images.load(data, name=name)
-
-
-def _unreadable_pictures(pictures: Mapping[Path, PictureFile]) -> dict[Path, UnreadablePicture]:
-    bad: dict[Path, UnreadablePicture] = {}
-    for path, (data, name) in pictures.items():
-        try:
-            images.load(data, name=name)
-        except BadInput as error:
-            bad[path] = UnreadablePicture(name, error)
-    return bad
 
 
 def _no_picture() -> None:

@@ -7,10 +7,10 @@ know encoders, processes or the store's files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,19 @@ from PIL.Image import Image
 
 from rag_vqa import images
 from rag_vqa.data_address import decode_data_address, describe_data_address, is_data_address
-from rag_vqa.errors import BadImage, BadInput
-from rag_vqa.formats.document import Rejected, is_address
+from rag_vqa.errors import BadImage, BadInput, Missing
+from rag_vqa.formats.document import (
+    Record,
+    Rejected,
+    is_address,
+    parse_document_with_losses,
+)
 from rag_vqa.formats.picture_files import find_picture
-from rag_vqa.formats.plain_values import id_text
+from rag_vqa.formats.plain_values import id_text, mapping_of_row
 from rag_vqa.formatting import quote_value
+from rag_vqa.retriever.index import Codes
 from rag_vqa.retriever.store.document_content import Content, EncodedDocument
+from rag_vqa.retriever.store.segments import Tokens
 from rag_vqa.types import Document, ImageSource, Passage
 
 _ADDRESS: Final = "no name of a file: addresses are not fetched, save the picture and name it"
@@ -47,6 +54,7 @@ class AddReport:
         images: pictures of the documents that were kept.
         left_out: metadata that could not be kept: name → number of values.
         held: how many of `unchanged` would have lost a picture whose file is missing (in a sync).
+        regained: how many of `replaced` only got a picture that was missing before.
         encoded: passages that were encoded.
         tokens, cut: for documents that were not split: tokens of their texts, and how many of
             them are beyond the encoder's window.
@@ -58,6 +66,7 @@ class AddReport:
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[UnusableImage] = field(default_factory=list)
     held: int = 0
+    regained: int = 0
     encoded: int = 0
     tokens: int = 0
     cut: int = 0
@@ -72,10 +81,15 @@ class AddReport:
 
 
 class PictureFile(NamedTuple):
-    """The bytes of a picture file, and its name for error messages."""
+    """The bytes of a picture file, and its name for error messages.
+
+    Attributes:
+        stamp: path, stamp and root of a file that can be recognised (picture_stamps.py).
+    """
 
     data: bytes
     name: str
+    stamp: tuple[str, str, str] | None = None
 
 
 def read_picture_source(source: ImageSource, root: Path | None) -> PictureFile:
@@ -141,6 +155,21 @@ def describe_picture(source: object, root: Path | None = None) -> str:
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else "<image>"
 
 
+def parse_item(item: Document | Mapping[str, Any]) -> tuple[Document, Collection[str]]:
+    """A checked document of what a source or a caller gives, and names of metadata left out.
+
+    Raises:
+        BadInput: it is no document, or not a good one.
+    """
+    if isinstance(item, Record):
+        return item, item.left_out.keys()
+    row = mapping_of_row(item)
+    if not isinstance(row, Mapping | Document):
+        raise BadInput(f"{quote_value(row)} is neither a Document nor a mapping of its fields.")
+    document, left_out = parse_document_with_losses(row)
+    return document, left_out.keys()
+
+
 def document_id(item: object) -> str | None:
     """The id of a document or mapping; None if it has none."""
     found = item.get("id") if isinstance(item, Mapping) else getattr(item, "id", None)
@@ -151,10 +180,14 @@ def document_id(item: object) -> str | None:
 
 
 class UnreadablePicture(NamedTuple):
-    """A picture that could be read but not opened: its name, and the error."""
+    """A picture that could not be read or opened: its name, and the error."""
 
     name: str
-    error: BadInput
+    error: BadInput | Missing
+
+
+# Tokens (n, K, D), if they are kept, and codes (n,) of n passages.
+CopiedRows: TypeAlias = tuple[Tokens | None, Codes]
 
 
 @dataclass(slots=True)
@@ -165,6 +198,8 @@ class PendingDocument:
         passages: None if the stored ones stay.
         replaces: whether a document of its id is stored already.
         length, cut: see `EncodedDocument`.
+        copied: tokens and codes of its passages, if they are those of another document.
+        regains: whether all that it gains is a picture that was missing before.
         line: its line in the source file.
         dropped: True once it turns out that nothing of it is to be written.
     """
@@ -175,14 +210,21 @@ class PendingDocument:
     replaces: bool
     length: int = 0
     cut: int = 0
+    copied: CopiedRows | None = None
+    regains: bool = False
     line: int | None = None
     dropped: bool = False
+
+    @property
+    def to_encode(self) -> list[Passage]:
+        """Its passages whose tokens have to be computed."""
+        return (self.passages or []) if self.copied is None else []
 
     def take(self, remade: PendingDocument) -> None:
         """Become a document of the same id and line that was prepared with fewer pictures."""
         self.document, self.content = remade.document, remade.content
         self.passages, self.replaces = remade.passages, remade.replaces
-        self.length, self.cut = remade.length, remade.cut
+        self.length, self.cut, self.copied = remade.length, remade.cut, remade.copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +234,7 @@ class PendingPicture:
     The function returns None if the encoder opens pictures itself.
     """
 
-    data: bytes
-    name: str
+    file: PictureFile
     wait: Callable[[], Image | None]
 
 
@@ -215,7 +256,7 @@ class IngestBatch:
     @property
     def bytes(self) -> int:
         """Total size of its picture files."""
-        return sum(len(picture.data) for picture in self.pictures.values())
+        return sum(len(picture.file.data) for picture in self.pictures.values())
 
     def open_passage(self, passage: Passage) -> Passage:
         """The passage with its picture opened, unless the encoder opens pictures itself."""
@@ -230,9 +271,11 @@ def attach_tokens(
     """Documents for the store; `tokens` (N, K, D) belong to their passages, in order."""
     start = 0
     for new in documents:
-        end = start + len(new.passages or ())
-        part = None if new.passages is None else tokens[start:end]
+        end = start + len(new.to_encode)
+        part, codes = None if new.passages is None else tokens[start:end], None
+        if new.copied is not None:
+            part, codes = new.copied
         yield EncodedDocument(
-            new.document, new.content, new.passages, part, None, new.length, new.cut
+            new.document, new.content, new.passages, part, codes, new.length, new.cut
         )
         start = end

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from rag_vqa.errors import Mismatch, UsageError
-from rag_vqa.formats.document import Rejected
+from rag_vqa.formats.document import Record, Rejected
 from rag_vqa.formatting import quote_value
 from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport, UnusableImage, document_id
 from rag_vqa.retriever.store.document_content import EncodedDocument, make_content
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import RowReader
+from rag_vqa.retriever.stored_copies import match_renamed
 from rag_vqa.types import Document
 
 _SUSPICIOUS_SHARE = 0.05  # of the documents; a truncated source would delete more than this
@@ -38,6 +39,11 @@ class SyncReport:
 
     Attributes:
         changed: documents with new content; `encoded` counts the passages encoded for them.
+        renamed: old and new ids of documents that have the same text and pictures under another
+            id; they are neither added nor deleted ones, and keep their tokens, unless their title
+            changed, too.
+        regained: how many of `changed` only got back a picture that was missing before.
+        stayed: how many rejected records have the id of a stored document, which stays as it was.
         kept: documents that are not in the source but were not deleted, because a rejected record
             has no id and may be any of them.
         rejected: rejected records, with reasons. Documents stored under their ids stay.
@@ -56,6 +62,9 @@ class SyncReport:
     held: int = 0
     rash: bool = False
     images: int = 0
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    regained: int = 0
+    stayed: int = 0
 
 
 def sync_documents(
@@ -69,32 +78,84 @@ def sync_documents(
 ) -> SyncReport:
     """See `KnowledgeBase.sync`. Deletions come last: an interruption before them loses nothing."""
     before, _ = store.count()
-    if not (isinstance(records, Iterator) or dry_run or force):
-        ids = {document_id(record) for record in records}
-        refused = {one.id for one in rejected_records}
-        if None not in ids | refused:  # otherwise nothing will be deleted
-            lost = _missing_ids(store, ids, refused)
+    ingest.syncs = True
+    if not isinstance(records, Iterator):
+        scanned = ingest.trial()
+        same, all_named = _scan(scanned, records)
+        lost, _ = _lost_documents(store, scanned, rejected_records)
+        if same and not lost and not rejected_records:
+            if on_progress is not None:
+                on_progress(len(scanned.seen))
+            return SyncReport(0, 0, 0, scanned.report.unchanged, images=scanned.report.images)
+        all_named = all_named and all(one.id is not None for one in rejected_records)
+        if _is_rash(len(lost), before) and all_named and not (dry_run or force):
+            trial = ingest.trial()  # with the contents, which tell renamed documents
+            trial.add_all(records, None)
+            lost, _ = _lost_documents(store, trial, rejected_records)
             _check_deletions(len(lost), before, "nothing was changed")
-    ingest.keep_pictures = True
     ingest.add_all(records, on_progress)
     report = ingest.report
     rejected = [*rejected_records, *report.rejected]
-    missing = _missing_ids(store, set(ingest.seen), {one.id for one in rejected})
+    lost, renamed = _lost_documents(store, ingest, rejected_records)
     kept = 0
     if any(one.id is None for one in rejected):
-        missing, kept = [], len(missing)
-    rash = len(missing) > _SUSPICIOUS_SHARE * before
+        lost, renamed, kept = [], [], len(lost) + len(renamed)
+    rash = _is_rash(len(lost), before)
     if not dry_run:
         if not force:
             _check_deletions(
-                len(missing), before, "none was deleted; what was added and changed is kept"
+                len(lost), before, "none was deleted; what was added and changed is kept"
             )
-        for start in range(0, len(missing), _DELETE_DOCUMENTS):
-            store.delete(missing[start : start + _DELETE_DOCUMENTS])
+        gone = [*lost, *(old for old, _ in renamed)]
+        for start in range(0, len(gone), _DELETE_DOCUMENTS):
+            store.delete(gone[start : start + _DELETE_DOCUMENTS])
     return SyncReport(
-        report.added, report.replaced, len(missing), report.unchanged, kept, report.encoded,
-        rejected, report.missing_images, report.held, rash, report.images,
-    )  # fmt: skip
+        added=report.added - len(renamed),
+        changed=report.replaced,
+        deleted=len(lost),
+        unchanged=report.unchanged,
+        kept=kept,
+        encoded=report.encoded,
+        rejected=rejected,
+        missing_images=report.missing_images,
+        images=report.images,
+        held=report.held,
+        rash=rash,
+        renamed=renamed,
+        regained=report.regained,
+        stayed=sum(store.stored_hashes(one.id) is not None for one in rejected if one.id),
+    )
+
+
+def _scan(trial: Ingest, records: Iterable[Document | Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Read a source without its pictures, for ids, and for a report if nothing has changed.
+
+    Returns whether all documents are stored as they are, as far as that shows without reading
+    pictures whose files have changed; and whether all have ids.
+    """
+    same = all_named = True
+    for record in records:
+        if isinstance(record, Record) and trial.is_unchanged(record):
+            continue
+        same, identity = False, document_id(record)
+        if identity is None:
+            all_named = False
+        else:
+            trial.seen.setdefault(identity, b"")
+    trial.close()
+    return same, all_named
+
+
+def _lost_documents(
+    store: Store, ingest: Ingest, rejected: Sequence[Rejected]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Ids of stored documents whose content the source no longer has, and renamed documents."""
+    refused = {one.id for one in (*rejected, *ingest.report.rejected)}
+    missing = _missing_ids(store, set(ingest.seen), refused)
+    documents = (found[1] for identity in missing if (found := store.document(identity)))
+    renamed = match_renamed(ingest.added, documents) if ingest.added else []
+    moved = {old for old, _ in renamed}
+    return [identity for identity in missing if identity not in moved], renamed
 
 
 def _missing_ids(store: Store, ids: Set[str | None], refused: Set[str | None]) -> list[str]:
@@ -109,8 +170,12 @@ def _missing_ids(store: Store, ids: Set[str | None], refused: Set[str | None]) -
     ]
 
 
+def _is_rash(missing: int, before: int) -> bool:
+    return missing > _SUSPICIOUS_SHARE * before
+
+
 def _check_deletions(missing: int, before: int, outcome: str) -> None:
-    if missing > _SUSPICIOUS_SHARE * before:
+    if _is_rash(missing, before):
         raise UsageError(
             f"{missing:,} of {before:,} documents are not in the source, over "
             f"{_SUSPICIOUS_SHARE:.0%}: {outcome}. To delete them, add --force."

@@ -141,8 +141,8 @@ def sync(
     with _job_signals(context):
         asked = SyncOptions(source, out, dry_run, force, yes)
         found = asdict(sync_knowledge_base(asked, settings, context))
-    names = ("added", "changed", "deleted", "unchanged", "refused")
-    counts = {name: found[name] for name in names}
+    names = ("added", "changed", "renamed", "deleted", "unchanged", "refused")
+    counts = {name: found[name] for name in names if found[name] or name != "renamed"}
     if context.json:
         print_json(found)
     else:

@@ -8,6 +8,7 @@ that of the names in one folder.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,15 +116,26 @@ def check_file(root: Path, name: str, allowed: Path) -> None:
     Raises:
         BadInput: why it is refused.
     """
+    if _is_plain_file(f"{root}/{name}") and not split_name(name)[1].startswith(".sqlite"):
+        return  # most are; folders on the way are no links
     path = root / name
     if not path.is_file():
         raise BadInput(f"{quote_value(name)} is not a regular file, or a broken link.")
-    if path.is_symlink() and not path.resolve().is_relative_to(allowed):
+    target = path.resolve()
+    if path.is_symlink() and not target.is_relative_to(allowed):
         raise BadInput(
             f"{quote_value(name)} is a link that leads out of the folder: copy its file here."
         )
-    if path.resolve().suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
+    if target.suffix.startswith(".sqlite"):  # as in images.py: our locks would be dropped
         raise BadInput(f"{quote_value(name)} is a link to a database: databases are not read.")
+
+
+def _is_plain_file(path: str) -> bool:
+    """Whether it is a regular file and no link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -132,5 +144,7 @@ def split_name(name: str) -> tuple[str, str]:
     >>> split_name("Vase.v1.JPG"), split_name("LICENSE")
     (('Vase.v1', '.jpg'), ('LICENSE', ''))
     """
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
-    return stem, suffix.lower()
+    begin, dot = name.rfind("/") + 1, name.rfind(".")  # as os.path.splitext, which takes longer
+    if dot <= begin or not name[begin:dot].strip("."):
+        return name, ""
+    return name[:dot], name[dot:].lower()

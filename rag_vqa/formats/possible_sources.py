@@ -221,6 +221,7 @@ def _count_names(
     inside = walked.inside
     rest: list[str] = []
     doubtful = 0
+    pictured: frozenset[str] | None = None
     for name in walked.names:
         suffix = unpacked_suffix(Path(name))
         if name.startswith("_") or name.lower() in _NO_TABLES or _NOTICES.match(name):
@@ -229,7 +230,9 @@ def _count_names(
             found.tables.append(f"{inside}{name}")
         elif suffix in (".json", ".txt", "") and not inside and doubtful < _FILES_LOOKED_AT:
             doubtful += 1
-            (found.tables if _may_be_table(folder / name, walked.names) else rest).append(name)
+            pictured = pictured if pictured is not None else _picture_stems(walked.names)
+            is_table = split_name(name)[0] not in pictured and _may_be_table(folder / name)
+            (found.tables if is_table else rest).append(name)
         else:
             rest.append(name)
             if suffix == ".zip":
@@ -243,13 +246,14 @@ def _count_names(
             found.texts += not group.pictures
 
 
-def _may_be_table(file: Path, names: Sequence[str]) -> bool:
+def _picture_stems(names: Sequence[str]) -> frozenset[str]:
+    """Names of pictures, with and without suffix: programs write notes of these names beside."""
+    split = ((name, *split_name(name)) for name in names)
+    return frozenset(part for *parts, suffix in split if suffix in PICTURES for part in parts)
+
+
+def _may_be_table(file: Path) -> bool:
     """Whether a file whose suffix says too little is a table by its content."""
-    stem = split_name(file.name)[0]
-    if any(
-        split_name(name)[1] in PICTURES and stem in (name, split_name(name)[0]) for name in names
-    ):
-        return False  # what a program notes beside a picture
     if file.suffix.lower() != ".json":
         known = next((one for one in all_formats() if _is_table(one) and one.claims(file)), None)
         return known is not None and (not known.name.startswith("json") or _has_lines(file))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.formatting import one_line
 from rag_vqa.jobs import models
 from rag_vqa.jobs.build import (
     COMMIT_BATCHES,
@@ -52,6 +53,9 @@ class SyncSummary:
     Attributes:
         documents: number of documents in the knowledge base now.
         encoded: number of passages that were encoded.
+        renamed: documents whose text and pictures have another id now; not encoded again.
+        regained: how many of `changed` only got back a picture that was missing before.
+        stayed: how many refused records have the id of a document here, which stays as it was.
         held: documents that stay as they were, because their pictures are missing.
         images: pictures of the documents that the source holds.
         missing_images: pictures that could not be used; missing.csv has the reasons.
@@ -66,6 +70,9 @@ class SyncSummary:
     refused: int
     documents: int
     encoded: int
+    renamed: int
+    regained: int
+    stayed: int
     held: int
     images: int
     missing_images: int
@@ -119,6 +126,17 @@ def _finish_sync(
             f"{report.kept:,} documents are not in the source and were kept: records without "
             "an id were refused, and may be these"
         )
+    if report.renamed:
+        old, new = map(one_line, report.renamed[0])
+        others = f", and {len(report.renamed) - 1:,} more" if len(report.renamed) > 1 else ""
+        reporter.note(f"renamed, with the same text and pictures: {old} → {new}{others}")
+    if report.regained:
+        reporter.note(f"{report.regained:,} changed documents got back a picture that was missing")
+    if report.stayed:
+        reporter.note(
+            f"{report.stayed:,} refused documents stay as they are stored: delete them with "
+            "rag-vqa kb delete, or mend their records"
+        )
     if report.held:
         reporter.note(
             f"{report.held:,} documents stay as they were: their pictures are missing "
@@ -135,6 +153,9 @@ def _finish_sync(
         len(report.rejected),
         len(kb),
         report.encoded,
+        len(report.renamed),
+        report.regained,
+        report.stayed,
         report.held,
         report.images,
         len(report.missing_images),

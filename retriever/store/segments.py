@@ -282,6 +282,10 @@ class RowReader:
         order = np.argsort(self._keys)
         self._keys, self._run, self._row = (a[order] for a in (self._keys, self._run, self._row))
 
+    def has(self, keys: Keys) -> bool:
+        """Whether all these keys exist in the snapshot."""
+        return bool(np.isin(keys, self._keys).all())
+
     def rows(self, keys: Keys) -> tuple[Tokens | None, Codes]:
         """Tokens (n, K, D), if they are kept, and codes (n,) of existing keys (n,), n > 0."""
         at = np.searchsorted(self._keys, keys)

@@ -1,5 +1,6 @@
 """A source against what is stored: what is encoded, deleted, refused, and what a dry run says."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,63 @@ def test_progress_counts_what_is_safe(kb: KnowledgeBase) -> None:
     told: list[int] = []
     kb.sync(source(d9={"text": "New."}), on_progress=told.append)
     assert told == [*range(1, 10), 40]
+
+
+def test_a_row_that_became_empty_is_refused_and_stays(kb: KnowledgeBase) -> None:
+    report = kb.sync(source(d0={"text": ""}, d1={"text": None}))
+    assert [one.id for one in report.rejected] == ["d0", "d1"]
+    assert (counts(report), report.stayed) == ((0, 0, 0, 38), 2)
+    assert texts(kb)["d0"] == "Text 0."
+    new = kb.sync([*source(), {"id": "new", "text": ""}])
+    assert (len(new.rejected), new.stayed) == (1, 0)  # it was never here
+
+
+def test_a_picture_that_came_back_is_told(kb: KnowledgeBase, tmp_path: Path) -> None:
+    records = source(d0={"image": str(tmp_path / "p.png")})
+    first = kb.sync(records)  # its file is missing: the document stays without
+    assert (first.unchanged, first.changed, len(first.missing_images)) == (40, 0, 1)
+    (tmp_path / "p.png").write_bytes(png("red"))
+    report = kb.sync(records)
+    assert (counts(report), report.regained, report.encoded) == ((0, 1, 0, 39), 1, 1)
+    other = kb.sync(source(d0={"image": str(tmp_path / "p.png"), "text": "New."}))
+    assert (other.changed, other.regained) == (1, 0)
+
+
+def test_an_unreadable_picture_loads_no_encoder_again(
+    tmp_path: Path, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.png").write_bytes(png("red"))
+    (tmp_path / "bad.png").write_bytes(png("blue")[:40])
+    lines = [
+        {"id": "a", "text": "Blue.", "images": ["good.png", "bad.png"]},
+        {"id": "b", "text": "Red.", "image": "bad.png"},
+        {"id": "c", "text": "Green.", "image": "gone.png"},
+    ]
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with KnowledgeBase.create(tmp_path / "y.kb", encoder) as kb:
+        assert kb.add(read_jsonl(path)).added == 3
+        monkeypatch.setattr(KnowledgeBase, "encoder", property(lambda self: 1 / 0))
+        for _ in range(2):
+            report = kb.sync(list(read_jsonl(path)))
+            assert (counts(report), len(report.missing_images)) == ((0, 0, 0, 3), 3)
+
+
+def test_unchanged_pictures_are_not_read_again(
+    tmp_path: Path, encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_vqa.retriever.picture_reader.is_settled", lambda path: True)
+    (tmp_path / "p.png").write_bytes(png("red"))
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"id": "a", "text": "Vase.", "image": "p.png"}\n')
+    with KnowledgeBase.create(tmp_path / "y.kb", encoder) as kb:
+        kb.add(read_jsonl(path))
+        with monkeypatch.context() as patch:
+            patch.setattr("rag_vqa.images.read_bytes", lambda *_: 1 / 0)
+            assert counts(kb.sync(list(read_jsonl(path)))) == (0, 0, 0, 1)
+        stored = next((kb.path / "images").iterdir())
+        stored.write_bytes(b"damaged")  # by hand: it is repaired
+        assert counts(kb.sync(list(read_jsonl(path)))) == (0, 0, 0, 1)
+        assert kb.verify() == ()
+        (tmp_path / "p.png").write_bytes(png("blue"))
+        assert counts(kb.sync(list(read_jsonl(path)))) == (0, 1, 0, 0)

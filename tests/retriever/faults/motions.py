@@ -21,6 +21,7 @@ from rag_vqa.types import Passage, Query
 
 Versions = dict[str, int]  # id → version: what a knowledge base holds
 Document = dict[str, object]
+LONGER = " Word" + " word" * 59
 
 
 class Encoder:
@@ -54,7 +55,7 @@ def document(number: int, version: int) -> Document:
     """Every fifth is long enough for five passages; every third has a picture."""
     made: Document = {
         "id": f"d{number}",
-        "text": f"Document {number}, version {version}." + " word" * (60 * (number % 5 == 0)),
+        "text": f"Document {number}, version {version}." + LONGER * (number % 5 == 0),
         "metadata": {"version": version, "quarter": number % 4},
     }
     return made | ({"image": picture((number + version) % 6)} if number % 3 == 0 else {})
