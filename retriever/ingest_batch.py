@@ -66,12 +66,12 @@ class AddReport:
     rejected: list[Rejected] = field(default_factory=list)
     missing_images: list[UnusableImage] = field(default_factory=list)
     held: int = 0
-    regained: int = 0
     encoded: int = 0
     tokens: int = 0
     cut: int = 0
     images: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    regained: int = 0
 
     @property
     def without_images(self) -> int:
