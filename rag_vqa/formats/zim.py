@@ -60,6 +60,8 @@ def _open_archive(path: Path) -> Any:
             f"{error.name} is not installed: ZIM files cannot be read. "
             "Install it: pip install 'rag-vqa[zim]'"
         ) from error
+    if not path.is_file():
+        raise BadInput(f"{path} is not a regular file.")
     try:
         return Archive(path)
     except (RuntimeError, ValueError, OSError) as error:

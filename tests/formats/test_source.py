@@ -17,7 +17,12 @@ from rag_vqa.formats.document_reader import DOCUMENT_READERS
 from rag_vqa.formats.mapping import parse_mapping
 from rag_vqa.formats.source import Source, open_source
 
-KINDS = [name for name in format_names() if DOCUMENT_READERS.find(name) is None]
+NOT_FROM_FIELDS = {"zim"}  # archives of pages: test_zim.py
+KINDS = [
+    name
+    for name in format_names()
+    if DOCUMENT_READERS.find(name) is None and name not in NOT_FROM_FIELDS
+]
 TEXTS = [kind for kind in KINDS if kind not in ("folder", "parquet", "webdataset", "xlsx")]
 ODD = {
     "right to left": "\u202eright to left",
