@@ -1,4 +1,4 @@
-"""Your own questions, and your own pairs to train on: one JSON object a line.
+"""Your own questions, as a table or one JSON object a line, and your own pairs to train on.
 
 Knows the fields of a question (id, question, image, answers, document_ids, unanswerable, group) and
 how its answer is scored; and the fields of a pair, which are those of a question and `instruction`,
@@ -44,6 +44,7 @@ from rag_vqa.formats.question_rows import (
     required_text,
     text_list,
 )
+from rag_vqa.formats.question_table import QUESTION_SUFFIXES, read_question_table, row_unit
 from rag_vqa.formatting import did_you_mean, quote_value
 from rag_vqa.types import Document, Example, Query
 
@@ -55,22 +56,26 @@ _ABSTENTIONS = ("unknown", "not known", "do not know", "don't know", "cannot tel
 def find_questions(
     path: Path, split: str | None, images: Path | None, task: str | None
 ) -> QuestionFiles:
-    """A JSONL file, or SPLIT.jsonl in a folder ("test" by default).
+    """A file of QUESTION_SUFFIXES, or one called SPLIT in a folder ("test" by default).
 
     Raises:
         Missing: the file does not exist.
         UsageError: a split is given for a file.
     """
-    file = locate_file(path, split, "test", "questions")
+    found = [path / f"{split or 'test'}{suffix}" for suffix in QUESTION_SUFFIXES]
+    file = next((one for one in found if one.is_file()), None) if path.is_dir() else None
+    file = file or locate_file(path, split, "test", "questions")
     return QuestionFiles(
         name="own",
-        split=file.name.removesuffix(".gz").removesuffix(".jsonl"),
+        split=Path(file.name.removesuffix(".gz")).stem,
         files={"questions": file},
         home=file.parent,
         images=images or file.parent,
         location=file,
         takes_split=False,
-        rows=lambda _: read_question_rows(read_objects(file), file, _question_row),
+        rows=lambda _: read_question_rows(
+            read_question_table(file, QUESTION_FIELDS), file, _question_row, row_unit(file)
+        ),
     )
 
 
@@ -85,11 +90,10 @@ def locate_file(home: Path, split: str | None, usual: str, description: str) -> 
 
 
 def _question_row(row: Row, place: int) -> QuestionRow:
-    for name in row:
-        if name not in QUESTION_FIELDS:
-            raise BadInput(
-                f"unknown field {quote_value(name)}.{did_you_mean(name, QUESTION_FIELDS)}"
-            )
+    others = [name for name in row if name not in QUESTION_FIELDS]
+    for name in others:
+        if near := did_you_mean(name, QUESTION_FIELDS):
+            raise BadInput(f"unknown field {quote_value(name)}.{near}")
     image, unanswerable = optional_text(row, "image"), row.get("unanswerable")
     if unanswerable is not None and not isinstance(unanswerable, bool):
         raise BadInput(f"unanswerable is {quote_value(unanswerable)}, not true or false.")
@@ -109,7 +113,8 @@ def _question_row(row: Row, place: int) -> QuestionRow:
         group=optional_text(row, "group") or image or identity,
         unanswerable=bool(unanswerable),
     )
-    return QuestionRow(example, (image,) if image else ())
+    remark = f"left out, no field of a question: {', '.join(map(quote_value, others))}"
+    return QuestionRow(example, (image,) if image else (), remark if others else "")
 
 
 def find_pairs(

@@ -128,6 +128,16 @@ def contents(path: Path, options: SourceOptions) -> Contents:
     )
 
 
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadInput]]:
+    """The number and the object of each record of a JSON file, or why it has none.
+
+    Raises:
+        BadInput: no JSON, or several arrays that could be meant.
+    """
+    file, _ = _open_file(path, find_file_encoding(path), None)
+    yield from file.records()
+
+
 def is_json(sample: SourceSample) -> bool:
     """Whether a file is JSON, but not one object a line."""
     path = sample.path
