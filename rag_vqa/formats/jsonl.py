@@ -170,6 +170,12 @@ def parse_line(line: str | BadInput) -> dict[str, Any]:
     """The object of a line; a line that could not be read comes as its error."""
     if isinstance(line, BadInput):
         raise line
+    try:  # as nearly all lines are; whatever is wrong is found again below, and named
+        record, end = _DECODER.scan_once(line, 0)
+        if type(record) is dict and line[end:] in ("\n", ""):
+            return record
+    except (StopIteration, ValueError, RecursionError, BadInput):
+        pass
     try:
         record, end = decode_json(line, len(line) - len(line.lstrip(_SPACE)))
         if rest := line[end:].strip(_SPACE):
