@@ -171,7 +171,7 @@ def parse_line(line: str | BadInput) -> dict[str, Any]:
     if isinstance(line, BadInput):
         raise line
     try:  # as nearly all lines are; whatever is wrong is found again below, and named
-        record, end = _DECODER.scan_once(line, 0)
+        record, end = _DECODER.scan_once(line, 0)  # type: ignore[attr-defined]
         if type(record) is dict and line[end:] in ("\n", ""):
             return record
     except (StopIteration, ValueError, RecursionError, BadInput):
