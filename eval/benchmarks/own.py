@@ -113,7 +113,7 @@ def _question_row(row: Row, place: int) -> QuestionRow:
         group=optional_text(row, "group") or image or identity,
         unanswerable=bool(unanswerable),
     )
-    remark = f"left out, no field of a question: {', '.join(map(quote_value, others))}"
+    remark = f"read without {', '.join(map(quote_value, others))}: no field of a question"
     return QuestionRow(example, (image,) if image else (), remark if others else "")
 
 
