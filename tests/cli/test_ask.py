@@ -213,7 +213,7 @@ def test_json_has_all_of_a_document(cli, birds, encoder) -> None:
         kb.add([robin])
     shown = cli("kb", "show", birds, "robin", "--json").json
     [passage] = shown.pop("passages")
-    del shown["retrieval_text"], shown["sections"]
+    del shown["retrieval_text"]
     [hit] = cli("search", birds, "robins sing", "-k", 1, "--json").json
     assert {name: hit[name] for name in shown} == shown and shown["images"]
     assert hit["passage"] == {"text": passage["text"], "position": 0}

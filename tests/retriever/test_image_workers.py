@@ -110,9 +110,9 @@ def test_workers_give_what_this_process_gives(opener: ImageOpener) -> None:
     for data, wait in zip(files, waiting, strict=True):
         assert wait().tobytes() == here.start(data, "x")().tobytes()
     bad = opener.start(files[0][:50], "cut.png")  # refused when waited for, by the file's name
-    with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
+    with pytest.raises(BadImage, match=r"^cut\.png: truncated"):
         bad()
-    with pytest.raises(BadImage, match=r"^cut\.png: damaged"):
+    with pytest.raises(BadImage, match=r"^cut\.png: truncated"):
         here.start(files[0][:50], "cut.png")
 
 
