@@ -58,6 +58,9 @@ def documents(root: Path) -> list[Path]:
     return [root / "README.md", *documents_not_run(root), *docs(root)]
 
 
+WRITTEN = ("json", "csv", "yaml", "html", "markdown")  # kinds of files that a page writes
+
+
 @pytest.fixture
 def readme(root: Path) -> Path:
     return root / "README.md"
@@ -66,11 +69,9 @@ def readme(root: Path) -> Path:
 def test_every_kind_of_snippet_has_a_rule(root) -> None:
     for file in documents(root):
         for snippet in snippets(file):
-            assert snippet.kind in ("console", "python", "json", "csv", "yaml", "text"), (
-                snippet.place
-            )
+            assert snippet.kind in ("console", "python", "text", *WRITTEN), snippet.place
             assert snippet.kind != "console" or snippet.commands, f"{snippet.place}: no `$ ` line"
-            if snippet.kind in ("json", "csv", "yaml"):
+            if snippet.kind in WRITTEN:
                 assert snippet.mark.startswith((FILE, NOT_RUN)), snippet.place
             if snippet.kind == "text" and file.name != "reference.md":  # docstrings
                 assert snippet.mark.startswith((RUN, NOT_RUN, OUTPUT, TREE, FILE)), (
