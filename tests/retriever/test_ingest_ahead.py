@@ -86,7 +86,9 @@ def test_refused_is_what_was_refused(tmp_path: Path, checkpoint: Path, workers: 
         report = kb.add(documents)
         assert counts(report) == (4, 2, 0, 3)
         assert sorted(str(r.id) for r in report.rejected) == ["x", "x", "z"]
-        unusable = sorted((one.document, "truncated" in one.reason) for one in report.missing_images)
+        unusable = sorted(
+            (one.document, "truncated" in one.reason) for one in report.missing_images
+        )
         assert unusable == [("x", True), ("y", False), ("z", True), ("z", True)]
         assert {d.id: len(d.images) for d in kb.documents()} == {"d0": 1, "x": 1, "y": 1, "z": 0}
         assert kb.stats().images == 3  # none of a refused document was kept
