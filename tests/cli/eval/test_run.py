@@ -115,7 +115,7 @@ def test_data_that_are_not_there(go, loads, tmp_path) -> None:
 
 def test_a_bad_question_is_named_with_its_line(go, tmp_path) -> None:
     path = write_questions(tmp_path / "bad.jsonl", 2)
-    path.write_text(path.read_text() + '{"id": "q9", "question": "?", "answer": ["x"]}\n')
+    path.write_text(path.read_text() + '{"id": "q9", "question": "?", "answers": [""]}\n')
     done = go(data=path)
     assert done.code == 1 and "line 3" in done.err and "answers" in done.err
 
