@@ -130,3 +130,15 @@ def test_encodings_are_counted(tmp_path: Path) -> None:
     source, found, _ = read(tmp_path)
     assert found["a"].text == "café"
     assert "2 texts read as Windows-1252" in source.findings()
+
+
+def test_only_a_page_with_nothing_in_it_is_said_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "kettle.html").write_text("<title>Kettle</title><h1>Kettle</h1><p>Boil.</p>")
+    found, records, _ = read(tmp_path)
+    assert records["kettle"].text == "Boil." and not found.findings()
+    (tmp_path / "script.html").write_text("<title></title><body><script>draw()</script></body>")
+    found, records, _ = read(tmp_path)
+    assert "kettle" in records and "script" not in records
+    assert [("1 page" in remark, "script.html" in remark) for remark in found.findings()] == [
+        (True, True)
+    ]

@@ -70,7 +70,7 @@ def read_page(
         metadata=facts.metadata,
         url=facts.url,
         encoding=encoding,
-        nothing=_reason_of_nothing(facts),
+        nothing="" if sections else _reason_of_nothing(facts),
     )
 
 
