@@ -5,36 +5,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from web_documents import FRONT
 
 from rag_vqa.formats.document_reader import find_reader
 from rag_vqa.formats.documents.front_matter import split_front_matter
 from rag_vqa.formats.sections import ParsedDocument, Section
-
-FRONT = """---
-title: "A vase: blue"
-url: https://example.org/vase
-year: 1750
-inv: 007
-code: "12"
-tags:
-  - china
-  - 'blue'
-alias: [a, "b, c"]
-note: |
-  Two
-  lines.
-long: >
-  Folded
-  lines.
-maker: O'Neill # the younger
-# a comment
-empty:
----
-
-# A heading that stays
-
-Text.
-"""
 
 
 def read(tmp_path: Path, source: str | bytes, name: str = "note.md") -> ParsedDocument:
@@ -222,3 +197,19 @@ def test_hostile_lengths_cost_no_time(tmp_path: Path) -> None:
         "[" * 50_000, "*a " * 30_000, "---\na: [" + "[" * 9_000 + "\n---\n", "![a](b " * 20_000,
     ):  # fmt: skip
         text(tmp_path, source)
+
+
+def test_a_vault_without_its_hidden_folder_has_attachments(tmp_path: Path) -> None:
+    for name in ("attachments/vase.png", "notes/Attachments/vase.png", "attachments/in/cup.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    source = "![[vase.png]] ![[Cup.png|300]] ![[gone.png]]"
+    near = read(tmp_path, source, "notes/note.md")
+    assert [one.images for one in near.sections] == [
+        ("Attachments/vase.png", "../attachments/in/cup.png", "gone.png")
+    ]
+    deep = read(tmp_path, source, "a/b/note.md")
+    assert [one.images for one in deep.sections] == [
+        ("../../attachments/vase.png", "../../attachments/in/cup.png", "gone.png")
+    ]

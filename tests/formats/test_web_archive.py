@@ -1,24 +1,14 @@
 """Pages that are packed with their pictures: MHTML of browsers, Safari's archives."""
 
 import plistlib
-from email.mime.image import MIMEImage
-from email.mime.multipart import MIMEMultipart
-from email.mime.text import MIMEText
 from pathlib import Path
 
 import pytest
-from picture_files import file, noise
+from web_documents import ARCHIVED_PAGE, KILN, OTHER, web_archive
 
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.document_reader import find_reader
 from rag_vqa.formats.sections import ParsedDocument, Section
-
-KILN = file(noise(64, 48), "PNG")
-OTHER = file(noise(32, 48), "PNG")
-PAGE = (
-    "<html><head><title>Vase – Museum</title></head><body><h1>Vase</h1><p>Bläue.</p>"
-    "<h2>Foot</h2><img src='img/a%20b.png'><img src='cid:two@x'><img src='gone.png'></body></html>"
-)
 
 
 def read(path: Path) -> tuple[ParsedDocument, list[Section]]:
@@ -28,24 +18,9 @@ def read(path: Path) -> tuple[ParsedDocument, list[Section]]:
     return document, [one for one in document.sections if isinstance(one, Section)]
 
 
-def mhtml(encoding: str) -> bytes:
-    message = MIMEMultipart("related")
-    message["Snapshot-Content-Location"] = "https://museum.example/vase?id=1"
-    page = MIMEText(PAGE, "html", encoding)
-    page["Content-Location"] = "https://museum.example/vase?id=1"
-    message.attach(page)
-    first = MIMEImage(KILN)
-    first["Content-Location"] = "https://museum.example/img/a%20b.png"
-    second = MIMEImage(OTHER)
-    second["Content-ID"] = "<two@x>"
-    message.attach(first)
-    message.attach(second)
-    return message.as_bytes()
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
 def test_mhtml(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "vase.mhtml").write_bytes(mhtml(encoding))
+    (tmp_path / "vase.mhtml").write_bytes(web_archive(encoding))
     document, (lead, foot) = read(tmp_path / "vase.mhtml")
     assert (document.title, document.url) == ("Vase", "https://museum.example/vase?id=1")
     assert lead.text == "Bläue." and foot.headings == ("Foot",)
@@ -56,7 +31,7 @@ def test_mhtml(tmp_path: Path, encoding: str) -> None:
 
 def test_webarchive(tmp_path: Path) -> None:
     main = {
-        "WebResourceData": PAGE.encode(),
+        "WebResourceData": ARCHIVED_PAGE.encode(),
         "WebResourceURL": "https://museum.example/vase",
         "WebResourceTextEncodingName": "UTF-8",
     }

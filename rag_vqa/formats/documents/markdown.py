@@ -10,6 +10,8 @@ url, parent, section and retrieval_text are those fields, and all other keys are
 
 from __future__ import annotations
 
+import itertools
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -90,34 +92,65 @@ class NotePictures:
         return found if isinstance(found, str) else None
 
     def _vault_places(self) -> dict[str, str]:
-        """Where files of a name are in the note's vault: the folder above it with `.obsidian`."""
+        """Where files of a name are in the note's vault."""
         if self._places is None:
             self._places = find_vault_files(self._note)
         return self._places
 
 
 _VAULTS: dict[Path, dict[str, Path]] = {}
+_MAX_VAULTS: Final = 50  # whose files are kept
 _MAX_VAULT_FILES: Final = 200_000
+# Where vaults keep pictures. Looked through if a vault was copied without its hidden `.obsidian`.
+_ATTACHMENTS: Final = ("attachments", "assets", "files", "images", "media", "_resources")
+_MAX_FOLDERS_ABOVE: Final = 4
 
 
 def find_vault_files(note: Path) -> dict[str, str]:
-    """Files of the vault by name, as paths relative to the note's folder."""
+    """Files of the vault by name in lower case, as paths relative to the note's folder.
+
+    A vault is the folder above the note with `.obsidian`. Without one, the files are those in the
+    folders for attachments beside the note and above it; the nearest one goes first.
+    """
     folder = note.absolute().parent
     vault = next((f for f in (folder, *folder.parents) if (f / ".obsidian").is_dir()), None)
-    if vault is None:
-        return {}
-    if vault not in _VAULTS:
-        _VAULTS.clear()
+    if vault is not None:
+        return _relative_places(_files_below(vault), folder)
+    places: dict[str, Path] = {}
+    for above in (folder, *folder.parents[:_MAX_FOLDERS_ABOVE]):
+        for attachments in _attachment_folders(above):
+            places = _files_below(attachments) | places
+    return _relative_places(places, folder)
+
+
+def _attachment_folders(folder: Path) -> list[Path]:
+    if not os.access(folder, os.R_OK):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            Path(entry) for entry in entries
+            if entry.name.casefold() in _ATTACHMENTS and entry.is_dir(follow_symlinks=False)
+        )  # fmt: skip
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    """Files other than notes in a folder by name; of one name, the first path."""
+    if folder not in _VAULTS:
+        if len(_VAULTS) >= _MAX_VAULTS:
+            _VAULTS.clear()
         places: dict[str, Path] = {}
-        for count, path in enumerate(sorted(vault.rglob("*"))):
-            if count > _MAX_VAULT_FILES:
-                break
-            if path.suffix.lower() not in (".md", "") and "/." not in path.as_posix():
+        for path in sorted(itertools.islice(folder.rglob("*"), _MAX_VAULT_FILES)):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if path.suffix.lower() not in (".md", "") and not hidden:
                 places.setdefault(path.name.casefold(), path)
-        _VAULTS[vault] = places
+        _VAULTS[folder] = places
+    return _VAULTS[folder]
+
+
+def _relative_places(places: dict[str, Path], folder: Path) -> dict[str, str]:
     return {
         name: posixpath.relpath(path.as_posix(), folder.as_posix())
-        for name, path in _VAULTS[vault].items()
+        for name, path in places.items()
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from rag_vqa.errors import BadInput
 from rag_vqa.formats.encodings import find_declared, find_encoding, is_binary, name_encoding
 
-MAX_PAGE_BYTES: Final = 64 * 2**20
+MAX_PAGE_BYTES: Final = 48 * 2**20  # a hostile one of this size takes a gigabyte of memory
 MAX_ELEMENTS: Final = 1_000_000  # Wikipedia's longest pages have 100,000
 MAX_DEPTH: Final = 500  # Chromium stops at 512
 _MAX_OPEN_STYLES: Final = 16
