@@ -149,8 +149,7 @@ def _files_below(folder: Path) -> dict[str, Path]:
 
 def _relative_places(places: dict[str, Path], folder: Path) -> dict[str, str]:
     return {
-        name: posixpath.relpath(path.as_posix(), folder.as_posix())
-        for name, path in places.items()
+        name: posixpath.relpath(path.as_posix(), folder.as_posix()) for name, path in places.items()
     }
 
 
