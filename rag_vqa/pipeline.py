@@ -293,6 +293,8 @@ def _make_answer(
         seconds=seconds,
         error=completion.error,
         model=completion.model,
+        reasoning=completion.reasoning,
+        reasoning_tokens=completion.reasoning_tokens,
     )
 
 

@@ -140,6 +140,8 @@ class Completion:
     Attributes:
         finish: why it ended; "failed": a server gave no answer for this row, and `error` says why.
         model: the model that a server names in its response; "" for a local reader.
+        reasoning: what the model wrote as its thoughts; no part of `text`, never scored or cited.
+        reasoning_tokens: how many of `tokens_out` are reasoning; 0 if that is not known.
     """
 
     text: str
@@ -148,6 +150,8 @@ class Completion:
     finish: Finish = "stop"
     error: str = ""
     model: str = ""
+    reasoning: str = ""
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class Answer:
         invalid_citations: numbers [n] in the text that do not exist in the prompt.
         seconds: by stage: "retrieve", "select", "read".
         error: why there is no answer, if `finish` is "failed".
-        model: see `Completion`.
+        model, reasoning, reasoning_tokens: see `Completion`.
     """
 
     text: str
@@ -176,6 +180,8 @@ class Answer:
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     model: str = ""
+    reasoning: str = ""
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ PARTICIPLE = re.compile(r"[a-z]{2,}(ed|ing)")  # unless a noun of the field:
 NOUNS = """
     bed embed feed need seed speed
     batching chunking drawing embedding encoding finding formatting heading listing logging mapping
-    mining modeling padding pooling ranking ring routing sampling scoring setting spelling
+    mining modeling padding pooling ranking reasoning ring routing sampling scoring setting spelling
     streaming string thing training
 """
 # Public names that stay, and names that other libraries ask for.
