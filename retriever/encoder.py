@@ -3,6 +3,7 @@
 Apart because users import from here.
 """
 
-from rag_vqa.retriever.modeling.encoder import INSTRUCTION_FILE, Encoder
+from rag_vqa.retriever.modeling import INSTRUCTION_FILE
+from rag_vqa.retriever.modeling.encoder import Encoder
 
 __all__ = ["INSTRUCTION_FILE", "Encoder"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 Tokens = NDArray[np.float32]
+INSTRUCTION_FILE = "instructions.json"  # our extension: {"default": "…"}, beside a checkpoint
 ENCODER_OPTIONS = ("dtype", "parity", "tokenizer", "image_processor")
 
 
@@ -155,7 +156,10 @@ class RetrieverProcessor(Protocol):
     def update_digest(self, digest: Any) -> None:
         """Feed everything that shapes an input to a hashlib digest."""
 
-    def __call__(self, texts: Sequence[str], images: Sequence[ImageSource | None]) -> Any:
+    def save_pretrained(self, folder: Path, /) -> Any:
+        """Write everything that `load` needs into the folder of a checkpoint."""
+
+    def __call__(self, text: Sequence[str], images: Sequence[ImageSource | None], /) -> Any:
         """Texts ("" = absent) and images (None or "" = absent) of B items → inputs."""
 
 

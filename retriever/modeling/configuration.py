@@ -212,6 +212,20 @@ def load_config(source: str | Path, **location: Any) -> RetrieverConfig:
         ) from error
 
 
+def load_sides(source: str | Path, **location: Any) -> tuple[RetConfig, RetConfig]:
+    """The configurations of query and passage side, of a retriever or of one side of it.
+
+    Raises:
+        UsageError, RagVqaError, OSError: as `load_config`.
+    """
+    raw = read_config(source, **location)
+    if raw.get("model_type") == RetConfig.model_type:
+        side = RetConfig.from_dict(raw)
+        return side, side
+    config = load_config(source, **location)
+    return config.query, config.passage
+
+
 def _as_ret_config(config: dict[str, Any] | RetConfig | None) -> RetConfig:
     return config if isinstance(config, RetConfig) else RetConfig(**_drop_model_type(config or {}))
 

@@ -1,7 +1,8 @@
 """Encoder: queries and passages to (N, K, D) unit tokens on the CPU, as numpy.
 
 Knows batching, devices and dtypes. Groups items by what they have, so that an item without an
-image (or text) does not run that tower. Several threads may use one encoder. Does not know indexes
+image (or text) does not run that tower. Several threads may use one encoder. `encode_query`,
+`encode_document` and `similarity` are what sentence-transformers calls them. Does not know indexes
 or storage.
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from torch.nn import functional as F
 
@@ -26,8 +28,10 @@ from rag_vqa.checkpoints import model_source
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.retriever.image_workers import ImageOpener
+from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling import (
     FAMILIES,
+    INSTRUCTION_FILE,
     RetrieverFamily,
     RetrieverNetwork,
     RetrieverProcessor,
@@ -35,10 +39,11 @@ from rag_vqa.retriever.modeling import (
     find_family,
 )
 from rag_vqa.retriever.modeling.configuration import read_config
+from rag_vqa.retriever.scoring import late_interaction
 from rag_vqa.types import ImageSource, Passage, Query
 
-INSTRUCTION_FILE = "instructions.json"  # our extension: {"default": "…"}, beside a checkpoint
 Item = tuple[str, ImageSource | None]
+QueryInput = str | Path | bytes | Image.Image | Mapping[str, Any] | Query | Passage
 _log = logging.getLogger("rag_vqa.retriever")
 _SURROGATES = re.compile("[\ud800-\udfff]")  # tokenizers take Unicode only
 
@@ -183,6 +188,72 @@ class Encoder:
             self._warn_of_truncation([text for text, _ in items])
         return self._encode(self.model.get_query_model(), items)
 
+    def encode_query(self, inputs: QueryInput | Sequence[QueryInput]) -> NDArray[np.float32]:
+        """Tokens of one query, (K, D), or of a list of them, (Q, K, D); unit rows.
+
+        Args:
+            inputs: a text, a picture (path or PIL image), {"text": …, "image": …} with one or both,
+                or a Query.
+        """
+        found = [_as_query(one) for one in _as_list(inputs)]
+        tokens = self.encode_queries(found)
+        return tokens if _is_list(inputs) else tokens[0]
+
+    def encode_document(self, inputs: QueryInput | Sequence[QueryInput]) -> NDArray[np.float32]:
+        """Tokens of one document, (K, D), or of a list of them, (N, K, D); unit rows.
+
+        Args:
+            inputs: as for `encode_query`, or a Passage. The tower reads the first `window` tokens
+                of a text: a KnowledgeBase divides longer ones.
+        """
+        found = [_as_passage(one) for one in _as_list(inputs)]
+        tokens = self.encode_passages(found)
+        return tokens if _is_list(inputs) else tokens[0]
+
+    @staticmethod
+    def similarity(queries: Any, documents: Any) -> torch.Tensor:
+        """(Q, N) late interaction scores of queries (Q, K, D) or (K, D), documents alike."""
+        first, second = (torch.as_tensor(tokens).float() for tokens in (queries, documents))
+        first, second = (x[None] if x.ndim == 2 else x for x in (first, second))
+        return late_interaction(first, second)
+
+    def save_pretrained(
+        self, folder: str | Path, card: ModelCard | None = None, name: str = ""
+    ) -> None:
+        """Write model, processor, instruction and card; `Encoder.load` and AutoModel load it.
+
+        Replaces `folder`. `name`: hub id in the card's examples, if not the folder's name.
+        """
+        from rag_vqa.retriever.export import export_checkpoint
+
+        export_checkpoint(
+            self.model,
+            self.processor,
+            Path(folder),
+            instruction=self.instruction,
+            scale=self.model.config.logit_scale,
+            dtype=str(self.options.get("dtype", "float32")),
+            card=card,
+            name=name,
+        )
+
+    def push_to_hub(self, repo: str, card: ModelCard | None = None, **options: Any) -> str:
+        """Upload it to the hub in one commit; returns the address of the commit.
+
+        Args:
+            repo: "name" or "owner/name"; made if it does not exist.
+            card: replaces the README.md there; None: one is written if there is none.
+            options: `private` and `token` as huggingface_hub takes them.
+        """
+        from rag_vqa.retriever.export import push_checkpoint
+
+        return push_checkpoint(
+            lambda folder, name: self.save_pretrained(folder, card, name),
+            repo,
+            keep_card=card is None,
+            **options,
+        )
+
     def query_text(self, query: Query) -> str:
         """The text that is encoded for a query: its instruction, then its question."""
         instruction = self.instruction if query.instruction is None else query.instruction
@@ -251,6 +322,40 @@ class Encoder:
         side.update_digest(digest)
         self.processor.update_digest(digest)
         return digest.hexdigest()
+
+
+def _is_list(inputs: Any) -> bool:
+    return not isinstance(inputs, str | bytes | Path | Image.Image | Mapping | Query | Passage)
+
+
+def _as_list(inputs: Any) -> list[Any]:
+    return list(inputs) if _is_list(inputs) else [inputs]
+
+
+def _as_query(given: QueryInput) -> Query:
+    if isinstance(given, Query):
+        return given
+    text, image = _text_and_image(given)
+    return Query(text, image)
+
+
+def _as_passage(given: QueryInput) -> Passage:
+    if isinstance(given, Passage):
+        return given
+    text, image = _text_and_image(given)
+    return Passage("", 0, text, image)
+
+
+def _text_and_image(given: Any) -> Item:
+    if isinstance(given, Mapping):
+        if not given or set(given) - {"text", "image"}:
+            raise UsageError(f"{sorted(given)}: give 'text', 'image', or both")
+        return str(given.get("text") or ""), given.get("image")
+    if isinstance(given, Path | bytes | Image.Image):
+        return "", given
+    if not isinstance(given, str):
+        raise UsageError(f"{type(given).__name__}: give a text, a picture, or a dict of them")
+    return given, None
 
 
 def _load_model(

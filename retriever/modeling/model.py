@@ -6,6 +6,7 @@ text or images (processor.py), batching (encoder.py) or search. Load one with
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AutoModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPVisionConfig,
@@ -23,6 +25,7 @@ from transformers.utils import ModelOutput
 
 from rag_vqa.errors import RagVqaError
 from rag_vqa.retriever.losses import contrastive_loss
+from rag_vqa.retriever.model_card import CARD_FILE, ModelCard
 from rag_vqa.retriever.modeling.cell import RetCell
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig, load_config
 from rag_vqa.retriever.modeling.processor import RetInputs
@@ -80,6 +83,21 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
                 f"Is it a whole checkpoint of {cls.__name__}?"
             )
         return model  # type: ignore[no-any-return]
+
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Upload configuration and weights, as transformers does, and a model card if none is there.
+
+        `Encoder.push_to_hub` uploads the processor with them.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=options.get("token"))
+        repo = api.create_repo(repo_id, private=options.get("private"), exist_ok=True).repo_id
+        if not api.file_exists(repo, CARD_FILE):
+            card = ModelCard().render(self.config, repo).encode()
+            api.upload_file(path_or_fileobj=card, path_in_repo=CARD_FILE, repo_id=repo)
+        return super().push_to_hub(repo, **options)
 
 
 class RetModel(_RetPreTrained):
@@ -282,13 +300,14 @@ class RetrieverModel(_RetPreTrained):
         return self.passage_model
 
     def forward(
-        self, query: dict[str, Tensor], passage: dict[str, Tensor], labels: list[Any]
+        self, query: Mapping[str, Any], passage: Mapping[str, Any], labels: list[Any]
     ) -> RetrieverOutput:
         """Loss over a batch of B pairs; equal labels (B) mark the same passage.
 
         As in the release, the query side gets no text_mask: a query without text reads the
         tokenizer's marks, in every batch.
         """
+        query = {**query}  # of a RetInputs, too
         if query.get("input_ids") is None:
             raise ValueError("the query side needs input_ids: the marks alone for an absent text")
         inputs = {name: value for name, value in query.items() if name != "text_mask"}
@@ -310,3 +329,8 @@ def _any_present(mask: Tensor | None) -> bool:
 
 def _select_rows(shared: Tensor, index: Tensor | None) -> Tensor:
     return shared if index is None else shared[index]
+
+
+# So that AutoModel knows our checkpoints: a retriever, and one side of it.
+AutoModel.register(RetConfig, RetModel, exist_ok=True)
+AutoModel.register(RetrieverConfig, RetrieverModel, exist_ok=True)

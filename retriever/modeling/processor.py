@@ -1,11 +1,12 @@
 """ReT's preprocessing: text and images to tensors, as the release does it, or with EXIF applied.
 
-Knows the tokenizer, the image processor, and what stands for an absent text or image. Does not
-decode files itself (images.py) and does not know instructions or batching.
+Knows the tokenizer, the image processor, and what stands for an absent text or image. It is a
+processor of transformers: AutoProcessor loads it. Does not decode files itself (images.py) and does
+not know instructions or batching.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,12 +16,13 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from PIL import Image
 from torch import Tensor
+from transformers import AutoProcessor, ProcessorMixin
 
 from rag_vqa.checkpoints import processor_source
-from rag_vqa.errors import Missing
+from rag_vqa.errors import Missing, UsageError
 from rag_vqa.images import load
 from rag_vqa.retriever.image_workers import ImageTransform
-from rag_vqa.retriever.modeling.configuration import RetConfig
+from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig, load_sides
 from rag_vqa.types import ImageSource
 
 BLANK_IMAGE_SIZE = (336, 336)  # of the black image that the release puts for an absent one
@@ -36,6 +38,8 @@ class RetInputs:
         pixel_values: (U, 3, S, S) float32, each picture once; None if all are absent.
         image_index: (B) int64, which picture an item has; None if all are absent.
         text_mask, image_mask: (B) float32, 0 = absent.
+
+    `model(**inputs)` takes it as it is, like the inputs of any processor of transformers.
     """
 
     input_ids: Tensor
@@ -45,7 +49,21 @@ class RetInputs:
     image_mask: Tensor
     image_index: Tensor | None = None
 
-    def to_device(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor | None]:
+    def keys(self) -> KeysView[str]:
+        """Names of the arguments of RetModel.forward."""
+        return vars(self).keys()
+
+    def __getitem__(self, name: str) -> Tensor | None:
+        value: Tensor | None = vars(self)[name]
+        return value
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """The same on a device; pixels and masks in `dtype`."""
+        return type(self)(**self.to_device(torch.device(device), dtype))  # type: ignore[arg-type]
+
+    def to_device(
+        self, device: torch.device, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor | None]:
         """Keyword arguments of RetModel.forward; pixels and masks in the model's dtype."""
         moved: dict[str, Tensor | None] = {}
         for name, value in vars(self).items():
@@ -54,15 +72,51 @@ class RetInputs:
         return moved
 
 
-class RetProcessor:
+class RetProcessor(ProcessorMixin):  # type: ignore[misc]
     """Makes RetInputs. `parity` ignores EXIF orientation, to follow the release to the pixel."""
 
     def __init__(
         self, tokenizer: Any, image_processor: Any, *, window: int = 77, parity: bool = False
     ) -> None:
         """`window`: number of text tokens that the tower reads, start and end marks included."""
-        self.tokenizer, self.image_processor = tokenizer, image_processor
+        # Not by ProcessorMixin, which needs both: pictures alone can be prepared without a tokenizer.
+        self.tokenizer, self.image_processor, self.chat_template = tokenizer, image_processor, None
         self.window, self.parity = window, parity
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> Self:
+        """The processor of a checkpoint, as AutoProcessor loads it.
+
+        Args:
+            source: folder or hub id of a retriever, or of one side of it.
+            options: `revision`, `local_files_only`; and `tokenizer`, `image_processor` and `parity`
+                as for `load`. Other options of transformers change nothing here.
+
+        Raises Missing as `load`, UsageError if the checkpoint is no retriever.
+        """
+        location = {name: options[name] for name in ("revision", "local_files_only")
+                    if options.get(name) is not None}  # fmt: skip
+        own = {name: options[name] for name in ("tokenizer", "image_processor", "parity")
+               if name in options}  # fmt: skip
+        return cls.load(
+            source,
+            load_sides(source, **location)[0],
+            revision=location.get("revision"),
+            offline=bool(location.get("local_files_only", False)),
+            **own,
+        )
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> list[str]:
+        """Write tokenizer and image processor where every version of transformers looks for them.
+
+        `options` as transformers takes them, `push_to_hub` among them.
+        """
+        self.tokenizer.backend_tokenizer.no_truncation()  # left from the last call, no property
+        self.tokenizer.backend_tokenizer.no_padding()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.image_processor.save_pretrained(folder)
+        written: list[str] = super().save_pretrained(str(folder), **options)
+        return written
 
     @classmethod
     def load(
@@ -118,8 +172,24 @@ class RetProcessor:
         """Tokens of a text, start and end marks included, not truncated."""
         return len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
-    def __call__(self, texts: Sequence[str], images: Sequence[ImageSource | None]) -> RetInputs:
-        """Texts ("" = absent) and images (None or "" = absent) of B items → Inputs."""
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        images: ImageSource | Sequence[ImageSource | None] | None = None,
+        **options: Any,
+    ) -> RetInputs:
+        """The inputs of B items.
+
+        Args:
+            text: of each item, "" if it has none; a single text is one item; None: no item has any.
+            images: as `text`; None or "" for an item without one. Paths, bytes or PIL images.
+            options: `return_tensors="pt"`, which is how it returns them anyway.
+
+        Raises UsageError for another option, or for lists of different lengths.
+        """
+        if set(options) - {"return_tensors"} or options.get("return_tensors", "pt") != "pt":
+            raise UsageError(f"RetProcessor: {options}: only return_tensors='pt' is known")
+        texts, images = _match_items(text, images)
         text_mask = torch.tensor([float(bool(text)) for text in texts])
         absent = [image is None or image == "" for image in images]
         image_mask = torch.tensor([float(not missing) for missing in absent])
@@ -170,6 +240,24 @@ class RetProcessor:
         return out
 
 
+def _match_items(
+    text: str | Sequence[str] | None, images: ImageSource | Sequence[ImageSource | None] | None
+) -> tuple[list[str], list[ImageSource | None]]:
+    """A text and an image for each item."""
+    texts = [text] if isinstance(text, str) else None if text is None else list(text)
+    one = isinstance(images, str | Path | bytes | Image.Image)
+    pictures: list[Any] | None = [images] if one else None if images is None else list(images)  # type: ignore[arg-type]
+    count = len(texts if texts is not None else pictures or ())
+    texts = [""] * count if texts is None else texts
+    pictures = [None] * count if pictures is None else pictures
+    if len(texts) != len(pictures) or not count:
+        raise UsageError(
+            f"RetProcessor: {len(texts)} texts and {len(pictures)} images: give one of each for "
+            "every item, and '' or None where it has none"
+        )
+    return texts, pictures
+
+
 def _find_source(requested: str | Path | None, checkpoint: str, marker: str, tower: Any) -> str:
     """Where to load a tokenizer or an image processor from: a folder or a hub id.
 
@@ -195,3 +283,8 @@ def _is_hub_id(name: str) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+# So that AutoProcessor knows our checkpoints, with a processor_config.json or without.
+for _config in (RetConfig, RetrieverConfig):
+    AutoProcessor.register(_config, RetProcessor, exist_ok=True)

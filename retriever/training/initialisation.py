@@ -27,6 +27,7 @@ from transformers import (
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
+from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 from rag_vqa.retriever.modeling.processor import RetProcessor
@@ -53,7 +54,14 @@ class InitialModel:
     instruction: str = ""
     digest: str = ""  # of all of it, as loaded: a resumed run needs the same
 
-    def export(self, folder: Path, *, scale: float = 1.0, dtype: str = "float32") -> None:
+    def export(
+        self,
+        folder: Path,
+        *,
+        scale: float = 1.0,
+        dtype: str = "float32",
+        card: ModelCard | None = None,
+    ) -> None:
         """Write it as a checkpoint, in place of `folder`; see `export_checkpoint`."""
         export_checkpoint(
             self.model,
@@ -62,6 +70,7 @@ class InitialModel:
             instruction=self.instruction,
             scale=scale,
             dtype=dtype,
+            card=card,
         )
 
 

@@ -5,13 +5,16 @@ Knows which part does what, and in which order. Does not know how any of them do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from torch import nn
 
 from rag_vqa.errors import RagVqaError, UsageError
+from rag_vqa.retriever.export import write_card
+from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.batch_loader import load_batches
 from rag_vqa.retriever.training.dual_encoder import DualEncoder
@@ -35,7 +38,7 @@ from rag_vqa.retriever.training.training_loop import (
     Validation,
     fit,
 )
-from rag_vqa.retriever.training.training_pairs import Batch, to_device
+from rag_vqa.retriever.training.training_pairs import Batch, PairSource, to_device
 from rag_vqa.retriever.training.training_settings import TrainSettings
 from rag_vqa.retriever.training.training_state import completed_steps
 from rag_vqa.retriever.training.validation import ValidationSet
@@ -93,9 +96,11 @@ def train_retriever(
     module = DualEncoder(found.model, scale=scale, learn_scale=settings.loss.learn_scale)
     freeze_eval_mode(found.model, settings)
 
+    card = _describe_training(settings, mixture)
+
     def keep(name: str) -> None:
         scale = float(module.scale.detach())
-        found.export(settings.out / name, scale=scale, dtype=settings.dtype)
+        found.export(settings.out / name, scale=scale, dtype=settings.dtype, card=card)
 
     validation = None
     if source is not None:
@@ -122,7 +127,34 @@ def train_retriever(
             f"{fitted.best['step']:,.0f}, was removed. {LAST_FOLDER} exists; to get "
             f"{BEST_FOLDER} again, train in another folder."
         )
+    if fitted.best and source is not None and accelerator.is_main_process:
+        write_card(settings.out / BEST_FOLDER, _with_figures(card, fitted.best, settings, source))
     return fitted
+
+
+def _describe_training(settings: TrainSettings, mixture: Mixture) -> ModelCard:
+    """The card of a model in training; folders are named without the paths of this machine."""
+    base = settings.start or "scratch"
+    data = (
+        f"{source.name}: {len(source):,} pairs" if isinstance(source, PackedSource) else source.name
+        for source in mixture.sources
+    )
+    return ModelCard(
+        base=Path(base).name if Path(base).is_dir() else base,
+        data=tuple(data),
+        licence=settings.licence or "",
+    )
+
+
+def _with_figures(
+    card: ModelCard, best: Mapping[str, float], settings: TrainSettings, held_out: PairSource
+) -> ModelCard:
+    figures = {name: value for name, value in best.items() if name != "step"}
+    count = settings.data.validation_pairs
+    count = min(count, len(held_out)) if isinstance(held_out, PackedSource) else count
+    pairs = f"the first {count:,} pairs of {held_out.name}"
+    where = f"{pairs}, at step {best['step']:,.0f}, among the passages of those pairs"
+    return replace(card, figures=figures, measured_on=where)
 
 
 class _GradientSteps:

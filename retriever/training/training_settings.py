@@ -19,7 +19,7 @@ OnBad: TypeAlias = Literal["stop", "skip"]
 Tower: TypeAlias = Literal["frozen", "trained", "lora"]
 MAX_WARMUP_STEPS = 50  # of the default
 # Settings that may change when a training resumes: no weight depends on them.
-CHANGEABLE = ("out", "save_every", "log_every", "tensorboard", "data.workers")
+CHANGEABLE = ("out", "save_every", "log_every", "tensorboard", "data.workers", "licence")
 # Draws validation pairs. No training may use it, or endless sources would draw the same pairs.
 VALIDATION_SEED = 1_000_003
 
@@ -146,6 +146,7 @@ class TrainSettings(Section):
         warmup: steps; None: a tenth of all steps, at most 50.
         clip: maximal norm of all gradients together.
         dtype: of the weights in best/ and last/.
+        licence: identifier for the model card, for instance "apache-2.0".
     """
 
     out: Path
@@ -175,6 +176,7 @@ class TrainSettings(Section):
     image_processor: str | None = None
     instruction: str | None = None
     dtype: Dtype = "float32"
+    licence: str | None = None
 
     def check_consistency(self) -> TrainSettings:
         """Check which settings go together; returns itself. Raises UsageError."""

@@ -49,6 +49,20 @@ def test_it_trains_by_a_file_and_says_where(home: Path, cli: Cli) -> None:
     assert other.code == 2 and "rate was 0.001, is 0.5" in other.err
 
 
+def test_the_checkpoint_has_a_card_without_paths_of_this_machine(home: Path, cli: Cli) -> None:
+    config = file(home, steps=2, validate_every=2, licence="cc0-1.0")
+    done = cli("train", "--config", config, "--json")
+    card = (home / "out" / "best" / "README.md").read_text("utf-8")
+    recall = done.json["best"]["recall@1"]
+    for line in (f"| recall@1 | {recall:.3f} |", "- pairs.jsonl: 40 pairs", "license: cc0-1.0",
+                 "Trained from: start", "Measured on the first", "at step 2"):  # fmt: skip
+        assert line in card
+    assert str(home) not in card
+    assert "Not stated." in (home / "out" / "last" / "README.md").read_text("utf-8")
+    # No weight depends on the licence: the same run goes on with another one.
+    assert cli("train", "--config", file(home, steps=2, validate_every=2)).code == 0
+
+
 def test_a_checkpoint_is_read_by_whom_its_folder_is_and_missed_where_it_is_gone(
     home: Path, cli: Cli
 ) -> None:
