@@ -7,6 +7,7 @@ and here, `modeling/model.py` and `modeling/processor.py` register when they are
 
 import multiprocessing
 import sys
+from importlib import import_module
 
 if "rag_vqa.cli" not in sys.modules and multiprocessing.parent_process() is None:
-    import rag_vqa.retriever.modeling.model
+    import_module("rag_vqa.retriever.modeling.model")

@@ -77,9 +77,9 @@ def _is_hub_id(name: str) -> bool:
 _TEMPLATE = """# {name}
 
 A ReT retriever (Caffagni et al., *Recurrence-Enhanced Vision-and-Language Transformers for Robust
-Multimodal Document Retrieval*, CVPR 2025). It encodes a query or a document, each of text, a picture,
-or both, into {tokens} tokens of width {width}. A document's score is the sum, over the query's tokens, of
-the best dot product among the document's tokens.
+Multimodal Document Retrieval*, CVPR 2025). It encodes a query or a document, each of text, a
+picture, or both, into {tokens} tokens of width {width}. A document's score is the sum, over the
+query's tokens, of the best dot product among the document's tokens.
 
 ## Use it
 

@@ -84,9 +84,8 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
             )
         return model  # type: ignore[no-any-return]
 
-
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Upload configuration and weights, as transformers does, and a model card if none is there.
+        """Upload configuration and weights, as transformers does, and a card if none is there.
 
         `Encoder.push_to_hub` uploads the processor with them.
         """

@@ -79,7 +79,7 @@ class RetProcessor(ProcessorMixin):  # type: ignore[misc]
         self, tokenizer: Any, image_processor: Any, *, window: int = 77, parity: bool = False
     ) -> None:
         """`window`: number of text tokens that the tower reads, start and end marks included."""
-        # Not by ProcessorMixin, which needs both: pictures alone can be prepared without a tokenizer.
+        # Not by ProcessorMixin, which needs both: pictures alone need no tokenizer.
         self.tokenizer, self.image_processor, self.chat_template = tokenizer, image_processor, None
         self.window, self.parity = window, parity
 

@@ -26,8 +26,8 @@ from transformers import (
 
 from rag_vqa.errors import Missing, UsageError
 from rag_vqa.retriever.export import export_checkpoint
-from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.model_card import ModelCard
+from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 from rag_vqa.retriever.modeling.processor import RetProcessor

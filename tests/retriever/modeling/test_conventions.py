@@ -1,4 +1,4 @@
-"""Hugging Face's conventions: Auto classes, save_pretrained, push_to_hub; sentence-transformers' names."""
+"""Hugging Face's conventions (Auto classes, push_to_hub), and sentence-transformers' names."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def test_the_package_itself_imports_no_torch() -> None:
 def test_model_and_processor_give_what_the_encoder_gives(
     checkpoint: Path, encoder: Encoder
 ) -> None:
-    model, processor = AutoModel.from_pretrained(checkpoint), AutoProcessor.from_pretrained(checkpoint)
+    model, processor = (
+        AutoModel.from_pretrained(checkpoint),
+        AutoProcessor.from_pretrained(checkpoint),
+    )
     assert isinstance(model, RetrieverModel) and isinstance(processor, RetProcessor)
     inputs = processor(text=["red bird", ""], images=[RED, RED], return_tensors="pt").to("cpu")
     with torch.no_grad():
@@ -267,7 +270,7 @@ def test_push_to_hub_uploads_everything_with_a_card(
         (tmp_path / name).write_bytes(data)
     assert Encoder.load(tmp_path, device="cpu").fingerprint == encoder.fingerprint
     card = files[CARD_FILE].decode()
-    assert '--retriever me/ret' in card and front_matter(card)["library_name"] == "transformers"
+    assert "--retriever me/ret" in card and front_matter(card)["library_name"] == "transformers"
     files[CARD_FILE] = b"---\ntags: []\n---\nMy own words."
     push(address, load + "e.push_to_hub('me/ret')")
     assert files[CARD_FILE].endswith(b"My own words.")
