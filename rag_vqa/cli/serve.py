@@ -64,6 +64,9 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="JSON lines of questions that the page offers."),
     ] = None,
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="Title of the page, such as your museum's name.")
+    ] = "",
     yes: options.Yes = False,
 ) -> None:
     """Serve a knowledge base as a web page and an OpenAI-compatible HTTP API.
@@ -89,6 +92,7 @@ def serve(
             log_questions=log_questions,
             keep_days=keep_days,
             gallery=gallery,
+            title=title,
             command=write_ask_command(path, settings, public),
             log_requests=not run.quiet,
             yes=yes,

@@ -46,6 +46,7 @@ class ServeOptions:
         log_questions: folder to write questions to; None: questions are not written.
         keep_days: days to keep logged questions, 30 if None.
         gallery: file of own questions that the page offers; None: `default_gallery` decides.
+        title: title of the page, on one line; "" shows the program's name.
         command: beginning of a command line that asks the same way, for the page.
         log_requests: log one line a request to stderr.
         yes: download missing models without asking.
@@ -62,6 +63,7 @@ class ServeOptions:
     log_questions: Path | None = None
     keep_days: int | None = None
     gallery: Path | None = None
+    title: str = ""
     command: str = "rag-vqa ask KB"
     log_requests: bool = True
     yes: bool = False
@@ -123,6 +125,7 @@ def serve_knowledge_base(
             gallery=default_gallery(rag.kb) if gallery is None else gallery,
             command=options.command,
             fetcher=fetcher,
+            title=one_line(options.title.strip()),
         )
         _report_privacy(service, reporter)
         reporter.note(f"{browser_url(listener, root_path)}  ^C ends it.")

@@ -70,7 +70,7 @@ def create_app(service: Service) -> FastAPI:
     ):
         app.include_router(routes(service), dependencies=ready)
     app.include_router(status_routes.health_routes(service))
-    app.include_router(status_routes.page_routes())
+    app.include_router(status_routes.page_routes(service.title))
     for kind in (ApiError, RagVqaError, HTTPException):
         app.add_exception_handler(kind, handle_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)

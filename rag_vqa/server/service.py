@@ -46,6 +46,7 @@ class Service:
         gallery: questions that the page offers.
         command: the beginning of a command line that asks the same way.
         fetcher: fetches the pictures of questions by address; None: addresses are refused.
+        title: the page's title; "" shows the program's name.
     """
 
     engine: Engine
@@ -55,6 +56,7 @@ class Service:
     gallery: Sequence[GalleryQuestion] = ()
     command: str = "rag-vqa ask KB"
     fetcher: ImageFetcher | None = None
+    title: str = ""
 
     @property
     def k(self) -> int:
@@ -82,6 +84,7 @@ class Service:
         kb = self.engine.rag.kb
         return {
             "name": kb.path.name,
+            "title": self.title,
             "version": __version__,
             "documents": len(kb),
             # Only the last part of a folder: the rest would reveal the layout of this machine.

@@ -4,8 +4,9 @@
 import { element, find, untrustedText } from "./dom.js";
 
 export function showInfo(info) {
-  find("about").replaceChildren(untrustedText(info.name), ` · ${info.documents.toLocaleString("en")} documents`);
-  document.title = `${info.name} · rag-vqa`;
+  const name = info.title ? [] : [untrustedText(info.name), " · "];
+  find("about").replaceChildren(...name, `${info.documents.toLocaleString("en")} documents`);
+  document.title = info.title || `${info.name} · rag-vqa`;
   const notices = [];
   if (info.log_questions) {
     const days = info.log_questions.days === 1 ? "1 day" : `${info.log_questions.days} days`;

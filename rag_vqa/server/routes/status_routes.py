@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -91,11 +92,17 @@ def info_routes(service: Service) -> APIRouter:
     return routes
 
 
-def page_routes() -> APIRouter:
-    """The web page and its files, all read once: no request can name a path on disk."""
+def page_routes(title: str = "") -> APIRouter:
+    """The web page and its files, all read once: no request can name a path on disk.
+
+    Args:
+        title: stands on the page and its tab in place of the program's name.
+    """
     routes = APIRouter(include_in_schema=False)
     files = {file.name: file for file in PAGE_FOLDER.iterdir() if file.suffix in _MEDIA_TYPES}
     contents = {name: file.read_bytes() for name, file in files.items()}
+    if title:
+        contents["index.html"] = write_title(contents["index.html"], title)
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in contents.items()}
 
     def page_file(name: str, request: Request) -> Response:
@@ -115,6 +122,14 @@ def page_routes() -> APIRouter:
         return page_file(name, request)
 
     return routes
+
+
+def write_title(page: bytes, title: str) -> bytes:
+    """The page with this title in its tab and its header."""
+    shown = html.escape(title).encode()
+    for tag in (b"title", b"span"):
+        page = page.replace(b"<%b>rag-vqa</%b>" % (tag, tag), b"<%b>%b</%b>" % (tag, shown, tag))
+    return page
 
 
 def metrics_text(engine: Engine) -> tuple[bytes, str]:

@@ -1,5 +1,6 @@
 """The page with the real server, and fake models."""
 
+import httpx
 from page_steps import ask, choose
 from served import QUESTION, TOKEN, guarded, picture, running
 
@@ -34,3 +35,17 @@ def test_with_the_token_of_a_guarded_server(make, page) -> None:
         page.wait_for_selector("#about:not(:empty)")
         ask(page, QUESTION)
         assert page.inner_text(".said") == "In burrows [1]."
+
+
+def test_the_page_shows_the_operator_s_title(make, page, wrong) -> None:
+    title = 'Museum "Am See" <b>& friends'
+    with running(make(title=title)) as address:
+        markup = httpx.get(address).text
+        assert "<title>Museum &quot;Am See&quot; &lt;b&gt;&amp; friends</title>" in markup
+        page.goto(address)
+        page.wait_for_selector("#about:not(:empty)")
+        assert page.title() == title
+        assert page.inner_text(".brand") == title
+        assert page.locator("header b").count() == 0
+        assert page.inner_text("#about").endswith("documents")
+    assert wrong == []
