@@ -224,7 +224,7 @@ class Encoder:
 
         Replaces `folder`. `name`: hub id in the card's examples, if not the folder's name.
         """
-        from rag_vqa.retriever.export import export_checkpoint
+        from rag_vqa.retriever.modeling.export import export_checkpoint
 
         export_checkpoint(
             self.model,
@@ -245,7 +245,7 @@ class Encoder:
             card: replaces the README.md there; None: one is written if there is none.
             options: `private` and `token` as huggingface_hub takes them.
         """
-        from rag_vqa.retriever.export import push_checkpoint
+        from rag_vqa.retriever.modeling.export import push_checkpoint
 
         return push_checkpoint(
             lambda folder, name: self.save_pretrained(folder, card, name),

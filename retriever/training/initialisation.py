@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.export import export_checkpoint
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.training_settings import (

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from rag_vqa.errors import RagVqaError, UsageError
-from rag_vqa.retriever.export import write_card
 from rag_vqa.retriever.model_card import ModelCard
+from rag_vqa.retriever.modeling.export import write_card
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.retriever.training.batch_loader import load_batches
 from rag_vqa.retriever.training.dual_encoder import DualEncoder

@@ -21,9 +21,9 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, CLIPImageProcessorPil
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.retriever.export import export_checkpoint
 from rag_vqa.retriever.model_card import CARD_FILE, ModelCard
 from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.export import export_checkpoint
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
 from rag_vqa.retriever.modeling.processor import RetProcessor
 from rag_vqa.types import Passage, Query

@@ -10,8 +10,8 @@ from tiny_training import TOWER, checkpoint, configuration, pairs, settings
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from rag_vqa.errors import Missing, UsageError
-from rag_vqa.retriever.export import merge_lora
 from rag_vqa.retriever.modeling.encoder import Encoder
+from rag_vqa.retriever.modeling.export import merge_lora
 from rag_vqa.retriever.training.initialisation import add_lora, initialise
 from rag_vqa.retriever.training.training_settings import TrainSettings
 from rag_vqa.types import Query
