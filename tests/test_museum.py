@@ -1,5 +1,6 @@
 """The museum of benchmarks/: its questions have answers in its texts, and its pictures differ."""
 
+import csv
 import runpy
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,16 @@ def test_pictures_of_two_objects_differ_and_come_out_the_same_again(
     first, second = (load(tmp_path / name) for name in ("cer-01.png", "cer-02.png"))
     assert first.tobytes() == draw("cer-01").tobytes() != second.tobytes()
     assert len(list(tmp_path.glob("*.png"))) == 200
+
+
+def test_the_table_holds_the_same_objects_under_headings_of_a_museum(
+    museum: dict[str, Any], tmp_path: Path
+) -> None:
+    museum["write_museum"](tmp_path)
+    with (tmp_path / "catalogue.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    objects = museum["read_documents"]()
+    assert [row["Description"] for row in rows] == [each["text"] for each in objects]
+    assert len({row["Inventory no."] for row in rows}) == 200
+    assert rows[0]["Photo"] == "cer-01.png"
+    assert rows[0]["Place"] == "Harne"
