@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rag_vqa.errors import NoMatch, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever import sync_and_merge
+from rag_vqa.retriever.flag_world import SAMPLE_DOCUMENTS, are_flag_texts
 from rag_vqa.retriever.ingest import Ingest
 from rag_vqa.retriever.ingest_batch import AddReport
 from rag_vqa.retriever.modeling import TokenEncoder
@@ -363,6 +364,11 @@ class KnowledgeBase:
 
             self._retriever = Retriever(self, self.engine)
         return self._retriever
+
+    @property
+    def is_flag_world(self) -> bool:
+        """True if its documents are those of the demo, which the embedded models know."""
+        return are_flag_texts(self.store.sample_texts(SAMPLE_DOCUMENTS))
 
     def stats(self) -> Stats:
         """Counts and sizes."""

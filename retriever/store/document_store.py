@@ -148,6 +148,16 @@ class Store:
             yield from ((values[0], self._document(values)) for values in chunk)
             after = chunk[-1][0]
 
+    def sample_texts(self, most: int) -> list[str]:
+        """Texts of at most that many documents, evenly spaced over all rows."""
+        ((first, last),) = self.db.rows("SELECT min(row), max(row) FROM documents")
+        if first is None:
+            return []
+        step = -(-(last - first + 1) // most)
+        query = "SELECT min(row) FROM documents WHERE row >= ?"
+        found = {self.db.rows(query, [row])[0][0] for row in range(first, last + 1, step)}
+        return [document.text for document in self.documents(sorted(found)).values()]
+
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
         """Document ids by row, for rows that passages name."""
         query = "SELECT row, id FROM documents WHERE typeof(id) = 'text' AND row IN ({})"
