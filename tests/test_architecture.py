@@ -35,7 +35,7 @@ LAYERS = """
     pipeline
     critic
     retriever | prompts | readers
-    formats images settings settings_schema presets checkpoints serialization answer_stream
+    formats images settings settings_schema presets checkpoints hub serialization answer_stream
     image_formats
     image_signatures image_boxes image_metadata jxl_process data_address
     storage
