@@ -26,6 +26,7 @@ from rag_vqa.cli import (  # fmt: skip
     eval,
     kb,
     mcp,
+    models,
     search,
     serve,
     train,
@@ -67,7 +68,7 @@ def hoist_options(args: Sequence[str], flags: set[str], valued: set[str]) -> lis
 class _Program(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         names = ["demo", "kb", "search", "ask", "chat", "prompt", "eval", "data", "train"]
-        return [*names, "serve", "mcp", "doctor", "config"]
+        return [*names, "serve", "mcp", "models", "doctor", "config"]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = [p for p in self.params if p.param_type_name == "option"]
@@ -145,6 +146,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command()(serve.serve)
 app.command()(mcp.mcp)
+app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.cli.progress import progress
-from rag_vqa.jobs.download_consent import show_download_bars
 from rag_vqa.progress import Advance, LineNote, no_note
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class CommandContext:
                 section, _, name = key.rpartition(".")
                 (tree.setdefault(section, {}) if section else tree)[name] = value
         settings = load_settings(tree, self.assignments, file=self.file)
-        _prepare_hub(settings, self.quiet)
+        _prepare_hub(settings)
         return settings
 
     def note(self, message: str) -> None:
@@ -79,13 +78,15 @@ class CommandContext:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _prepare_hub(settings: Settings, quiet: bool) -> None:
+def _prepare_hub(settings: Settings) -> None:
     # huggingface_hub reads these when it is first imported, hence before any model is touched.
     if settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if settings.cache_dir is not None:
         os.environ["HF_HUB_CACHE"] = str(settings.cache_dir)
-    if quiet or not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    show_download_bars(False)
+    # Bars of weights that load. Downloads have a bar of ours (hub/download.py).
+    if os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1") == "1":
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()

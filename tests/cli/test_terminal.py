@@ -23,12 +23,3 @@ def test_no_bar_says_that_weights_load(checkpoint: Path, tmp_path: Path) -> None
     os.close(ours), os.close(theirs)
     assert (done.returncode, said) == (0, "end")
     assert done.stdout.startswith(b"[1] 1 ")
-
-
-def test_quiet_shows_no_bar_of_a_download_either(cli, birds, monkeypatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    for more, shown in (([], False), (["--quiet"], True)):
-        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "")  # put back afterwards
-        monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS")
-        assert cli("search", birds, "nest", *more).code == 0
-        assert ("HF_HUB_DISABLE_PROGRESS_BARS" in os.environ) == shown
