@@ -60,8 +60,8 @@ def load_settings(
     sources = [
         _read_file(file) if file else {},
         _from_environment(os.environ if environment is None else environment),
-        _from_assignments(assignments),
-        flags or {},
+        # Both are of one command line: a model there does not drop what is set beside it.
+        _merge(_without_nulls(_from_assignments(assignments)), _without_nulls(flags or {})),
     ]
     layers = [_without_nulls(layer) for layer in sources]
     preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)

@@ -124,6 +124,17 @@ def test_what_one_layer_says_stands_together_in_any_order() -> None:
     assert load(assignments=assignments).retriever.instruction == "hi"
 
 
+def test_an_assignment_holds_for_the_model_that_a_flag_beside_it_names() -> None:
+    assignments = ["retriever.tokenizer=words", "retriever.image_processor=null"]
+    for preset in (None, "laptop"):
+        flags = {"preset": preset, "retriever": {"model": "a/b"}}
+        assert load(assignments=assignments, flags=flags).retriever.tokenizer == "words"
+    below = {"RAG_VQA_RETRIEVER__TOKENIZER": "its own", "RAG_VQA_RETRIEVER__MODEL": "x/y"}
+    assert (
+        load(environment=below, flags={"retriever": {"model": "a/b"}}).retriever.tokenizer is None
+    )
+
+
 def test_servers_come_as_a_list_or_with_commas_and_stay_with_another_model(tmp_path: Path) -> None:
     two = ("http://a:8000/v1", "https://b/v1")
     file = tmp_path / "run.yaml"
