@@ -61,10 +61,14 @@ class Bem:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         from rag_vqa.devices import resolve_device
+        from rag_vqa.hub.model_files import ensure_available
 
         model, revision = split_revision(bem)
-        where = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
         try:
+            where = {
+                **ensure_available(model, revision, offline=offline),
+                "trust_remote_code": False,
+            }
             config = AutoConfig.from_pretrained(model, **where)
             _check_classifier(model, config)
             tokenizer = AutoTokenizer.from_pretrained(model, **where)
@@ -76,6 +80,8 @@ class Bem:
                 output_loading_info=True,
                 **where,
             )
+        except Missing as error:
+            raise Missing(f"{error} {_CONVERT_HINT}") from error
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Missing(f"BEM cannot be loaded from {model}: {reason} {_CONVERT_HINT}") from error

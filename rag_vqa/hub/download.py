@@ -17,16 +17,9 @@ from typing import Any
 
 from rag_vqa.errors import Locked, Missing, RagVqaError
 from rag_vqa.formatting import format_bytes, one_line
-from rag_vqa.hub.failures import describe_failure, is_network_off, translate_hub_errors
-from rag_vqa.hub.model_cache import PARTIAL, cache_folder, is_available, model_folder
-from rag_vqa.hub.repository import (
-    INDEX,
-    Repository,
-    RepositoryFile,
-    look_up,
-    needed_files,
-    shard_names,
-)
+from rag_vqa.hub.failures import describe_failure, not_a_hub, translate_hub_errors
+from rag_vqa.hub.model_cache import PARTIAL, cache_folder, model_folder
+from rag_vqa.hub.repository import INDEX, Repository, RepositoryFile, shard_names
 from rag_vqa.progress import LOG, Reporter
 from rag_vqa.storage import atomic
 
@@ -36,49 +29,6 @@ _TRIES = 5  # in a row, without a byte
 _SILENT_SECONDS = 20.0  # without a byte, until a connection counts as broken
 _LONGEST_WAIT = 60  # seconds that the hub may ask us to wait before we stop instead
 Count = Callable[[int], None]  # called with the number of bytes that came
-
-
-def ensure_available(
-    model: str, revision: str | None, *, offline: bool = False, weights: bool = True
-) -> dict[str, Any]:
-    """Download a model unless it is here; returns where transformers finds it, without the hub.
-
-    Args:
-        model: a folder, or a hub id.
-        weights: False: only configuration, tokenizer and processor are needed.
-
-    Returns: `revision` and `local_files_only`, as `from_pretrained` takes them.
-
-    Raises:
-        Missing: it is not on this machine, and the network is off or the hub does not give it.
-    """
-    where = {"revision": revision, "local_files_only": True}
-    if Path(model).is_dir() or is_available(model, revision):
-        return where
-    if not weights and _has_small_files(model, revision):
-        return where
-    if offline or is_network_off():
-        raise network_off_error(one_line(model))
-    repository = look_up(model, revision)
-    files = needed_files(repository, weights=weights)
-    LOG.note(f"Downloading {model}, {format_bytes(sum(file.size for file in files))}")
-    download_files(repository, files)
-    return where
-
-
-def _has_small_files(model: str, revision: str | None) -> bool:
-    from rag_vqa.hub.model_cache import find_snapshot, is_hub_id
-
-    folder = find_snapshot(model, revision) if is_hub_id(model) else None
-    return folder is not None and (folder / "tokenizer_config.json").is_file()
-
-
-def network_off_error(names: str) -> Missing:
-    """The error for models that are not here while the network is turned off."""
-    return Missing(
-        f"{names}: not on this machine, and the network is off. Leave out --offline (and "
-        "HF_HUB_OFFLINE), or give a folder that holds the model."
-    )
 
 
 def missing_bytes(repository: Repository, files: Sequence[RepositoryFile]) -> int:
@@ -336,8 +286,6 @@ def _too_long_error(
 ) -> RagVqaError:
     atomic.remove_file(part)
     if piece.lstrip()[:1] == b"<":
-        from rag_vqa.hub.failures import not_a_hub
-
         return not_a_hub("it sends a web page instead of a file")
     return RagVqaError(
         f"{one_line(file.name)} of {one_line(repository.model)} came longer than the hub says. It "

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rag_vqa.checkpoints import EMBEDDED, embedded_model, known_revision, model_source
+from rag_vqa.checkpoints import embedded_model, known_revision, model_source
 from rag_vqa.devices import available_memory
 from rag_vqa.errors import Missing
+from rag_vqa.hub.model_files import ensure_available
 
 _CHECKED_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "datasets", "evaluate")
 _LOW_DISK, _MIN_DISK = 5e9, 1e9  # below _LOW_DISK a note, below _MIN_DISK a failure
@@ -227,10 +228,8 @@ def check_reader(model: str, revision: str | None, offline: bool) -> list[Findin
 
     source = model_source(model, "reader")
     check_model_folder(source)
-    where = {
-        "revision": known_revision(model, revision) or "main",
-        "local_files_only": offline or model == EMBEDDED,
-    }
+    commit = known_revision(model, revision) or "main"
+    where = ensure_available(source, commit, offline=offline, marker="tokenizer_config.json")
     with translate_loading_errors(source, offline):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
         processor = load_processor(source, config, **where)

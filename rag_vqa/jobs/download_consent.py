@@ -14,9 +14,10 @@ from pathlib import Path
 from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, known_revision, processor_source
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.formatting import did_you_mean, format_bytes, format_table, one_line
-from rag_vqa.hub.download import download_files, missing_bytes, network_off_error
+from rag_vqa.hub.download import download_files, missing_bytes
 from rag_vqa.hub.failures import is_network_off
 from rag_vqa.hub.model_cache import cache_folder, find_snapshot, is_available, is_hub_id
+from rag_vqa.hub.model_files import network_off_error
 from rag_vqa.hub.repository import Repository, RepositoryFile, look_up, needed_files
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.presets import PRESETS

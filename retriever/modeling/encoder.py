@@ -27,6 +27,8 @@ from torch.nn import functional as F
 from rag_vqa.checkpoints import model_source
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import Missing, RagVqaError, UsageError
+from rag_vqa.hub.model_cache import find_snapshot
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.retriever.image_workers import ImageOpener
 from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling import (
@@ -114,16 +116,15 @@ class Encoder:
             workers: number of processes that open pictures while documents are added; 0 opens them
                 in this one. A script that uses some needs `if __name__ == "__main__":`.
 
-        Raises Missing (no such checkpoint), UsageError (of no known family, unknown device or
-        dtype), RagVqaError (damaged).
+        Raises Missing (no such folder, or the hub does not give it), UsageError (of no known
+        family, unknown device or dtype), RagVqaError (damaged).
         """
         name, source = str(source), model_source(str(source), "retriever")
-        location = {"revision": revision, "local_files_only": offline}
         torch_dtype = getattr(torch, dtype, None)
         if torch_dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
         torch_device = torch.device(resolve_device(device))
-        family, model = _load_model(source, torch_dtype, location)
+        family, model = _load_model(source, torch_dtype, revision, offline)
         processor = family.load("processor").load(
             source,
             model.config.query,
@@ -146,7 +147,7 @@ class Encoder:
                 for key, value in options.items()
                 if value not in (None, False, "float32")
             },
-            instruction=_read_instruction(source) if instruction is None else instruction,
+            instruction=_read_instruction(source, revision) if instruction is None else instruction,
             batch_size=batch_size,
             workers=workers,
         )
@@ -359,32 +360,30 @@ def _text_and_image(given: Any) -> Item:
 
 
 def _load_model(
-    source: str | Path, dtype: torch.dtype, location: Mapping[str, Any]
+    source: str, dtype: torch.dtype, revision: str | None, offline: bool
 ) -> tuple[RetrieverFamily, Any]:
-    """The family of a checkpoint, and its model.
-
-    Args:
-        location: `revision` and `local_files_only`, as `from_pretrained` takes them.
-    """
+    """The family of a checkpoint, and its model. Downloads no weights of another family."""
     try:
+        location = ensure_available(source, revision, offline=offline, marker="config.json")
         family = find_family(source, read_config(source, **location))
+        ensure_available(source, revision, offline=offline)
         config = family.load("configuration")(source, **location)
         network = family.load("model")
         return family, network.from_pretrained(str(source), config=config, dtype=dtype, **location)
     except OSError as error:
         raise Missing(
-            f"{source}: no such retriever ({str(error).splitlines()[0]}). Give a folder with "
-            "config.json and model.safetensors, or a hub id while online."
+            f"{source} has no retriever ({str(error).splitlines()[0]}). Give a folder with "
+            "config.json and model.safetensors, or a hub id."
         ) from error
     except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RagVqaError(f"{source} is damaged, or no whole checkpoint: {reason}") from error
 
 
-def _read_instruction(source: str | Path) -> str:
+def _read_instruction(source: str, revision: str | None) -> str:
     """The default instruction beside a checkpoint, "" if it has none."""
-    file = Path(source) / INSTRUCTION_FILE
-    if not file.is_file():
+    folder = Path(source) if Path(source).is_dir() else find_snapshot(source, revision)
+    if folder is None or not (file := folder / INSTRUCTION_FILE).is_file():
         return ""
     try:
         content = json.loads(file.read_text("utf-8"))

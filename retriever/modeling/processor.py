@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, ProcessorMixin
 
 from rag_vqa.checkpoints import processor_source
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.hub.model_cache import find_snapshot, is_hub_id
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.images import load
 from rag_vqa.retriever.image_workers import ImageTransform
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig, load_sides
@@ -143,15 +143,22 @@ class RetProcessor(ProcessorMixin):  # type: ignore[misc]
 
         own = str(source)
         positions: int = getattr(config.text_config, "max_position_embeddings", 77)
-        text = _find_source(tokenizer, own, "tokenizer_config.json", config.text_config)
-        vision = _find_source(
-            image_processor, own, "preprocessor_config.json", config.vision_config
-        )
+        files = ("tokenizer_config.json", "preprocessor_config.json")
+        text = _find_source(tokenizer, own, revision, files[0], config.text_config)
+        vision = _find_source(image_processor, own, revision, files[1], config.vision_config)
         # A revision pins the checkpoint's repository, never another one.
-        options = [
-            {"local_files_only": offline, "revision": revision if place == own else None}
-            for place in (text, vision)
-        ]
+        commits = [revision if place == own else None for place in (text, vision)]
+        hint = "--set retriever.tokenizer=… and --set retriever.image_processor=…"
+        try:
+            options = [
+                ensure_available(place, commit, offline=offline, marker=file)
+                for place, commit, file in zip((text, vision), commits, files, strict=True)
+            ]
+        except Missing as error:
+            raise Missing(
+                f"{error} {source} needs its tokenizer ({text!r}) or image processor ({vision!r}). "
+                f"Others can be named with {hint}"
+            ) from error
         try:
             words = AutoTokenizer.from_pretrained(text, trust_remote_code=False, **options[0])
             return cls(
@@ -164,8 +171,7 @@ class RetProcessor(ProcessorMixin):  # type: ignore[misc]
         except (OSError, ValueError) as error:
             raise Missing(
                 f"{source}: its tokenizer ({text!r}) or image processor ({vision!r}) does not "
-                f"load ({str(error).splitlines()[0]}). Name others with --set "
-                "retriever.tokenizer=… and --set retriever.image_processor=…"
+                f"load ({str(error).splitlines()[0]}). Name others with {hint}"
             ) from error
 
     def count_tokens(self, text: str) -> int:
@@ -258,7 +264,9 @@ def _match_items(
     return texts, pictures
 
 
-def _find_source(requested: str | Path | None, checkpoint: str, marker: str, tower: Any) -> str:
+def _find_source(
+    requested: str | Path | None, checkpoint: str, revision: str | None, marker: str, tower: Any
+) -> str:
     """Where to load a tokenizer or an image processor from: a folder or a hub id.
 
     Args:
@@ -268,21 +276,13 @@ def _find_source(requested: str | Path | None, checkpoint: str, marker: str, tow
     """
     if requested is not None:
         return str(requested)
-    folder = Path(checkpoint)
-    if (folder / marker).exists():
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else find_snapshot(checkpoint, revision)
+    if folder is not None and (folder / marker).exists():
         return checkpoint
     named = str(getattr(tower, "_name_or_path", "") or getattr(tower, "name_or_path", ""))
-    if named and (Path(named).is_dir() or _is_hub_id(named)):
+    if named and (Path(named).is_dir() or is_hub_id(named)):
         return named
     return processor_source(checkpoint) or named or checkpoint
-
-
-def _is_hub_id(name: str) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 # So that AutoProcessor knows our checkpoints, with a processor_config.json or without.

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.retriever.model_card import ModelCard
 from rag_vqa.retriever.modeling.configuration import RetConfig, RetrieverConfig
 from rag_vqa.retriever.modeling.encoder import Encoder
@@ -117,7 +118,8 @@ def _with_vocabulary(settings: ModelSettings, tokenizer: str | None) -> ModelSet
     text = query.get("text_config")
     if text is None or "vocab_size" in text or tokenizer is None:
         return settings
-    rows = len(AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False))
+    where = ensure_available(tokenizer, marker="tokenizer_config.json")
+    rows = len(AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, **where))
     query = {**query, "text_config": {**text, "vocab_size": rows}}
     return settings.model_copy(update={"config": {**settings.config, "query_config": query}})
 
@@ -202,18 +204,20 @@ def _build_model(model_settings: ModelSettings, settings: TrainSettings) -> Retr
 
 def _tower_config(name: str, folder: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = _TOWER_CLASSES[name][0].from_pretrained(folder).to_dict()
-    except OSError as error:
+        where = ensure_available(folder, marker="config.json")
+        found: dict[str, Any] = _TOWER_CLASSES[name][0].from_pretrained(folder, **where).to_dict()
+    except (OSError, Missing) as error:
         raise _missing_tower(name, folder, error) from error
     return found | {"_name_or_path": folder}
 
 
 def _load_tower(model: RetrieverModel, name: str, attribute: str, folder: str) -> None:
     try:
+        where = ensure_available(folder)
         loaded = _TOWER_CLASSES[name][1].from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
+            folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, **where
         )
-    except OSError as error:
+    except (OSError, Missing) as error:
         raise _missing_tower(name, folder, error) from error
     sides: list[RetModel] = [model.get_query_model(), model.get_passage_model()]
     for side in sides:
@@ -225,10 +229,12 @@ def _load_tower(model: RetrieverModel, name: str, attribute: str, folder: str) -
             ) from error
 
 
-def _missing_tower(name: str, folder: str, error: OSError) -> Missing:
+def _missing_tower(name: str, folder: str, error: OSError | Missing) -> Missing:
+    if isinstance(error, Missing):
+        return Missing(f"model.{name}: {error}")
     return Missing(
         f"model.{name}: {folder}: no CLIP checkpoint ({str(error).splitlines()[0]}). Give a folder "
-        "with config.json and model.safetensors, or a hub id while online."
+        "with config.json and model.safetensors, or a hub id."
     )
 
 

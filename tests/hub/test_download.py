@@ -14,8 +14,9 @@ from model_hub import Fault, Hub, running, use_hub, write_model
 
 from rag_vqa.errors import Locked, Missing, RagVqaError
 from rag_vqa.hub import download as downloads
-from rag_vqa.hub.download import download_files, ensure_available, missing_bytes
+from rag_vqa.hub.download import download_files, missing_bytes
 from rag_vqa.hub.model_cache import find_snapshot, is_available
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.hub.repository import Repository, look_up, needed_files
 
 ID = "owner/model"

@@ -13,6 +13,7 @@ from model_hub import Fault, Hub, running, use_hub, write_model
 
 from rag_vqa.errors import Missing, RagVqaError
 from rag_vqa.hub.failures import call_with_deadline, describe_failure
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.hub.repository import look_up, needed_files
 
 ID = "owner/model"
@@ -141,8 +142,6 @@ def test_a_token_that_is_not_valid(hub: Hub, tmp_path, monkeypatch) -> None:
 
 
 def test_gated_models_name_the_page_of_their_terms(hub: Hub, tmp_path, monkeypatch) -> None:
-    from rag_vqa.hub.download import ensure_available
-
     hub.add(ID, tmp_path / "served" / ID, gated=True)
     with pytest.raises(Missing, match=f"is gated.*Accept the terms at .*/{ID}, then log in"):
         ensure_available(ID, None)

@@ -19,6 +19,7 @@ from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.readers.base import check_choice, check_positive, count_images, prompt_limits
 from rag_vqa.readers.local.choice_scoring import ChoiceScorer
 from rag_vqa.readers.local.generation import LengthBatcher, ModelPool, RowStreamer, is_out_of_memory
@@ -89,7 +90,7 @@ class LocalReader:
         check_choice("quantization", quantization, get_args(Quantization))
         check_choice("dtype", dtype, DTYPES)
         check_model_folder(model)
-        where = {"revision": revision or "main", "local_files_only": offline}
+        where = ensure_available(model, revision or "main", offline=offline)
         device = resolve_device(device)
         default = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._dtype: torch.dtype = default if dtype == "auto" else getattr(torch, dtype)

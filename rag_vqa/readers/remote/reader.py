@@ -223,9 +223,10 @@ def _public_model_name(model: str) -> str:
 def _load_processor(model: str, offline: bool) -> Any:
     from transformers import AutoConfig
 
+    from rag_vqa.hub.model_files import ensure_available
     from rag_vqa.readers.model_loading import load_processor, translate_loading_errors
 
-    where = {"local_files_only": offline}
+    where = ensure_available(model, offline=offline, marker="tokenizer_config.json")
     with translate_loading_errors(model, offline):
         config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
         return load_processor(model, config, **where)

@@ -22,7 +22,7 @@ PROMPTS = [
 
 
 def test_a_model_that_is_not_here() -> None:
-    with pytest.raises(Missing, match="hf download nobody/nothing"):
+    with pytest.raises(Missing, match=r"nobody/nothing: not on this machine, and the network"):
         LocalReader("nobody/nothing", offline=True)
 
 

@@ -199,7 +199,7 @@ def test_invalid_options_are_refused(
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match="no such retriever"):
+    with pytest.raises(Missing, match="there is no such folder"):
         Encoder.load(tmp_path / "nowhere", offline=True)
 
 
