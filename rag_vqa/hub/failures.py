@@ -17,7 +17,7 @@ from typing import TypeVar
 from rag_vqa.errors import Missing, RagVqaError
 from rag_vqa.formatting import one_line
 
-FIRST_ANSWER_SECONDS = 6.0  # so that an unreachable hub is reported within ten, with Python's start
+FIRST_ANSWER_SECONDS = 5.0  # so that an unreachable hub is reported within ten, with Python's start
 OFFLINE = ("1", "ON", "YES", "TRUE")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_NETWORK = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
@@ -116,6 +116,8 @@ def hub_address() -> str:
     from huggingface_hub import constants
 
     parts = urlsplit(constants.ENDPOINT)
+    if not parts.scheme:
+        return one_line(constants.ENDPOINT)
     port = f":{parts.port}" if parts.port else ""
     return one_line(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}")
 
@@ -151,13 +153,30 @@ def _unreachable(error: BaseException, name: str, revision: str | None) -> RagVq
     if isinstance(error, httpx2.ProxyError):
         return Missing(f"The proxy refuses: {_text(error)}. {_MENDS['proxy']}.")
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        return Missing(f"{hub_address()} is no address: {_text(error)}. {_MENDS['mirror']}.")
+        return Missing(
+            f"HF_ENDPOINT={hub_address()} is no address of a hub. It reads https://HOST, as "
+            "https://huggingface.co does; leave it out to use that one."
+        )
     if isinstance(error, NoAnswer | httpx2.TransportError | httpx2.TooManyRedirects):
         return Missing(
-            f"The hub cannot be reached ({hub_address()}: {_network_cause(error)}). "
+            f"The hub cannot be reached ({hub_address()}{_proxy_in_use()}: "
+            f"{_network_cause(error)}). "
             f"{_mend_for(error)}."
         )
     return None
+
+
+def _proxy_in_use() -> str:
+    """ ", through the proxy ADDRESS" if the environment names one for the hub."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(hub_address())
+    proxy = urlsplit(getproxies().get(parts.scheme, ""))
+    if not proxy.hostname or proxy_bypass(parts.hostname or ""):
+        return ""
+    port = f":{proxy.port}" if proxy.port else ""
+    return one_line(f", through the proxy {proxy.hostname}{port}")
 
 
 def _network_cause(error: BaseException) -> str:
@@ -202,9 +221,12 @@ def _mend_for(error: BaseException) -> str:
             "If a proxy of your network signs again, name its certificates: "
             "SSL_CERT_FILE=/path/to/ca.pem"
         )
+    longer = ". To wait longer: HF_HUB_ETAG_TIMEOUT=30" if isinstance(error, NoAnswer) else ""
+    if _proxy_in_use():
+        return _MENDS["proxy"] + longer
     if "huggingface.co" in constants.ENDPOINT:
-        return _MENDS["network"]
-    return f"{_MENDS['mirror']}, and HTTPS_PROXY"
+        return _MENDS["network"] + longer
+    return f"{_MENDS['mirror']}, and HTTPS_PROXY{longer}"
 
 
 def _refusal(error: BaseException, name: str, revision: str | None) -> RagVqaError | None:
@@ -254,9 +276,12 @@ def _unauthorised_error(name: str, status: int, message: str) -> RagVqaError:
     if status == 401 and "credential" in message.lower():
         return Missing("The hub refuses your token (401). Log in anew: hf auth login")
     if status in (401, 404):
+        from huggingface_hub import constants
+
+        also = "" if "huggingface.co" in constants.ENDPOINT else " and HF_ENDPOINT"
         return Missing(
-            f"The hub knows no {name} that it would show you. Check the spelling; if it is "
-            f"private, log in: hf auth login. Its page: {_page(name)}"
+            f"The hub knows no {name} that it would show you ({status}). Check the spelling{also}; "
+            f"if it is private, log in: hf auth login. Its page: {_page(name)}"
         )
     if status == 403:
         return Missing(

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -50,6 +51,23 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@contextmanager
+def http_answer(answer: bytes) -> Iterator[str]:
+    """Address of a server that answers every connection with these bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(65_536)
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
 def test_a_refused_connection(hub: Hub, monkeypatch) -> None:
     point_at(monkeypatch, f"http://127.0.0.1:{free_port()}")
     text = message()
@@ -88,11 +106,34 @@ def test_a_proxy_that_refuses(hub: Hub, monkeypatch) -> None:
 
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    proxy = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@{proxy}")
     _http.close_session()
     text = message()
     _http.close_session()
-    assert "HTTPS_PROXY" in text
+    assert f"through the proxy {proxy}: the connection is refused" in text
+    assert "Check HTTPS_PROXY" in text
+
+
+def test_a_proxy_that_wants_a_login(hub: Hub, monkeypatch) -> None:
+    from huggingface_hub.utils import _http
+
+    with http_answer(
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    ) as at:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{at}")
+        point_at(monkeypatch, "https://hub.invalid")
+        _http.close_session()
+        text = message()
+        _http.close_session()
+    assert "The proxy refuses: 407" in text
+
+
+def test_what_is_no_address(hub: Hub, monkeypatch) -> None:
+    point_at(monkeypatch, "nonsense")
+    assert message().startswith("HF_ENDPOINT=nonsense is no address")
 
 
 def test_a_certificate_that_is_not_accepted() -> None:
