@@ -26,6 +26,8 @@ Finish: TypeAlias = Literal["stop", "length", "cancelled", "failed"]
 # (row, piece) → False cancels that row.
 OnText = Callable[[int, str], bool | None]
 Quantization = Literal["nf4", "int8", "none"]
+# How much a reader thinks before it answers; "on" leaves the amount to the model.
+Thinking = Literal["off", "on", "low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Completion:
         model: the model that a server names in its response; "" for a local reader.
         reasoning: what the model wrote as its thoughts; no part of `text`, never scored or cited.
         reasoning_tokens: how many of `tokens_out` are reasoning; 0 if that is not known.
+        note: what people should know about this text, for instance why it is empty; "" if nothing.
     """
 
     text: str
@@ -152,6 +155,7 @@ class Completion:
     model: str = ""
     reasoning: str = ""
     reasoning_tokens: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ class Answer:
         seconds: by stage: "retrieve", "select", "read".
         error: why there is no answer, if `finish` is "failed".
         model, reasoning, reasoning_tokens: see `Completion`.
+        notes: what people should know about this answer, for instance why it is empty.
     """
 
     text: str
@@ -182,6 +187,7 @@ class Answer:
     model: str = ""
     reasoning: str = ""
     reasoning_tokens: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from rag_vqa.errors import ReaderError, UsageError
-from rag_vqa.types import Completion, ImagePart, OnText, Prompt, PromptLimits, Scalar
+from rag_vqa.types import Completion, ImagePart, OnText, Prompt, PromptLimits, Scalar, Thinking
+
+ANSWER_TOKENS = 128  # longest answer, if nothing else is said
+# Longest thoughts and answer together, by how much the reader should think.
+_THINKING_TOKENS: Mapping[Thinking, int] = {
+    "low": 1024, "on": 2048, "medium": 2048, "high": 4096,
+}  # fmt: skip
 
 
 class Reader(Protocol):
@@ -61,7 +67,7 @@ class Reader(Protocol):
 
         Args:
             on_text: called with (row, piece) while text is generated. It streams any number of
-                rows, and cancels a row by returning False.
+                rows, and cancels a row by returning False. A piece is "" while the model thinks.
             max_tokens: longest answer of each row in tokens, at least 1. None, or more than the
                 reader's own `max_new_tokens`, means the reader's own.
 
@@ -100,6 +106,23 @@ def check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value}: give 1 or more")
+
+
+def answer_length(max_new_tokens: int | None, thinks: Thinking, max_context: int) -> int:
+    """Most tokens of thoughts and answer together; `max_new_tokens` itself, if it is given.
+
+    A reader that thinks gets room for it, but at most half of the context.
+
+    >>> answer_length(None, "off", 8192), answer_length(None, "on", 8192)
+    (128, 2048)
+    >>> answer_length(None, "high", 2048), answer_length(50, "high", 2048)
+    (1024, 50)
+    """
+    if max_new_tokens is not None:
+        return max_new_tokens
+    if thinks == "off":
+        return ANSWER_TOKENS
+    return max(ANSWER_TOKENS, min(_THINKING_TOKENS[thinks], max_context // 2))
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ servers. Both back ends use it, the remote one only where a tokenizer is named.
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from PIL import Image
 
 from rag_vqa import images
 from rag_vqa.errors import ReaderError
+from rag_vqa.readers.chat_template import ChatTemplate
 from rag_vqa.readers.neutralise import Neutraliser, chat_messages, neutralise_parts, untrusted_role
-from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart
+from rag_vqa.types import ImagePart, ImageSource, Part, Prompt, TextPart, Thinking
 
 ImageSize = tuple[int, int]  # width, height
 MAX_ASPECT_RATIO = 100  # long side : short side; Qwen's processors refuse 200
@@ -36,15 +37,29 @@ class PromptEncoder:
         max_pixels: pixels of one image; larger ones are scaled down. None leaves that to the
             processor.
         context: longest prompt in tokens. `count` need not be exact beyond it.
+        thinking: how much the model should think, where its chat template can say that.
+
+    Attributes:
+        template: the chat template.
+        answer_begin: text after the template's own; not empty only in `for_choices`.
     """
 
     def __init__(
-        self, processor: Any, max_pixels: int | None = None, context: int = sys.maxsize
+        self,
+        processor: Any,
+        max_pixels: int | None = None,
+        context: int = sys.maxsize,
+        thinking: Thinking = "off",
     ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        token = processor.image_token
+        self.template = ChatTemplate(
+            self.tokenizer, processor.chat_template, _image_mark(processor), token, thinking
+        )
+        self.answer_begin = ""
         self.opener = ImageOpener(max_pixels)
-        self._context = context
+        self.context = context
         self._longest_token = max(map(len, self.tokenizer.get_vocab()))  # in characters
         self._placeholders = ImagePlaceholders(self._process, processor.image_token)
         # Tokens that stand for an image's features; Gemma's processor writes another one before.
@@ -59,11 +74,15 @@ class PromptEncoder:
     def _turn_frames(self) -> list[str]:
         """Texts that the chat template writes around the turns of user and system."""
         system, user = TextPart("\0", role="system"), TextPart("\0")
-        frames = self.render([user], raw=True).split("\0")
-        try:
-            return frames + self.render([system, user], raw=True).split("\0")
-        except ReaderError:  # a template without a system turn writes no header for one
-            return frames
+        alone = self.render([user], raw=True).split("\0")
+        return alone + self.render([system, user], raw=True).split("\0")
+
+    def for_choices(self) -> PromptEncoder:
+        """Encodes prompts whose next token is the first one of an answer, without any thoughts."""
+        other = copy.copy(self)
+        other.template = self.template.without_thinking()
+        other.answer_begin = other.template.answer_begin
+        return other
 
     def count(self, prompt: Prompt) -> int:
         """Number of tokens of a prompt, including those of its images.
@@ -73,7 +92,7 @@ class PromptEncoder:
         """
         texts = (part.text for part in prompt.parts if isinstance(part, TextPart))
         lower_bound = sum(map(len, texts)) // self._longest_token
-        if lower_bound > self._context:
+        if lower_bound > self.context:
             return lower_bound
         return len(self.ids([prompt])[0])
 
@@ -186,25 +205,7 @@ class PromptEncoder:
     def render(self, parts: Sequence[Part], raw: bool = False) -> str:
         """The chat as one string, with a placeholder for each image. `raw`: not neutralised."""
         neutral = parts if raw else neutralise_parts(parts, self.neutralise)
-        chat = [
-            {"role": role, "content": [_template_content(each) for each in contents]}
-            for role, contents in chat_messages(neutral)
-        ]
-        try:
-            return str(
-                # The tokenizer's method: SmolVLM's processor would use its video part first.
-                self.tokenizer.apply_chat_template(
-                    chat,
-                    chat_template=self.processor.chat_template,
-                    add_generation_prompt=True,
-                    tokenize=False,
-                )
-            )
-        except (TemplateError, TypeError) as error:
-            raise ReaderError(
-                f"the reader's chat template does not take this prompt: {error}; "
-                "name a model that takes images in its messages"
-            ) from error
+        return self.template.render(chat_messages(neutral)) + self.answer_begin
 
     def _ids(self, text: str) -> list[int]:
         # Not verbose: the budget checks the length.
@@ -255,8 +256,10 @@ def _image_identity(image: ImageSource) -> str | bytes | Path:
     return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
 
 
-def _template_content(content: str | ImagePart) -> dict[str, str]:
-    return {"type": "text", "text": content} if isinstance(content, str) else {"type": "image"}
+def _image_mark(processor: Any) -> str:
+    """An image in a template that takes texts alone: the placeholder, in the marks around it."""
+    names = ("vision_start_token", "image_token", "vision_end_token")
+    return "".join(str(getattr(processor, name, "")) for name in names)
 
 
 class ImagePlaceholders:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-# <think>, <THINKING>, <seed:think>, <thought>; [THINK]; ◁think▷; Gemma's and gpt-oss' channels.
+# <think>, <THINKING>, <seed:think>, <thought>; [THINK]; ◁think▷; <|START_THINKING|>,
+# <|begin_of_thought|>; Gemma's and gpt-oss' channels.
 _TAG = r"(?:[a-z][\w.-]{0,31}[:_])?(?:think(?:ing)?|thought)"
 _MARK = re.compile(
-    rf"(?P<open_tag><{_TAG}>|[\[◁]think[\]▷])|(?P<close_tag></{_TAG}>|[\[◁]/think[\]▷])"
+    rf"(?P<open_tag><{_TAG}>|[\[◁]think[\]▷]|<\|(?:start_thinking|begin_of_thought)\|>)"
+    rf"|(?P<close_tag></{_TAG}>|[\[◁]/think[\]▷]|<\|(?:end_thinking|end_of_thought)\|>)"
     r"|(?P<open_channel><\|channel>)|(?P<close_channel><channel\|>)"
     r"|(?P<header><\|start\|>|<\|channel\|>)|(?P<message><\|message\|>)",
     re.IGNORECASE,
@@ -160,6 +162,8 @@ class ThoughtSplitter:
             self._end_thoughts()
         elif kind == "open" and self._family is None:
             self._begin_thoughts("tag" if family == "tag" else "channel", mark[0])
+        elif kind == "message" and self._family is None and not self._has_answer:
+            self._end_thoughts()  # the prompt began the header
         else:
             self._take_text(mark[0])
 
@@ -187,6 +191,68 @@ class ThoughtSplitter:
         self._thoughts.append(_clean_thoughts(self._raw))
         self._family, self._raw, self._inside_answer = None, "", False
         self._after_thoughts, self.held = True, False
+
+
+def is_thought_mark(token: str) -> bool:
+    """True for a token that begins or ends thoughts, or a part of a channel's header.
+
+    Where such a token is special, decoding leaves it out, and the thoughts would look like answer.
+
+    >>> is_thought_mark("[THINK]"), is_thought_mark("<|message|>"), is_thought_mark("<|im_end|>")
+    (True, True, False)
+    """
+    return _MARK.fullmatch(token) is not None
+
+
+def has_thought_mark(text: str) -> bool:
+    """True if a mark of thoughts or channels is in the text."""
+    return _MARK.search(text) is not None
+
+
+def opens_thoughts(prompt: str) -> bool:
+    """True if a prompt with this end begins the model's thoughts itself.
+
+    >>> opens_thoughts("<|im_start|>assistant\n<think>\n"), opens_thoughts("<think></think>\n")
+    (True, False)
+    """
+    splitter = ThoughtSplitter()
+    splitter.feed(prompt)
+    return splitter._family is not None
+
+
+def thought_end(prompt: str) -> str:
+    """The text after which a prompt with this end goes on with the answer, without thoughts.
+
+    It closes thoughts that the prompt opened, and completes the header of a channel; "" if the
+    prompt ends with neither.
+
+    >>> thought_end("assistant\n<think>\n"), thought_end("<|start|>assistant")
+    ('\n</think>\n\n', '<|channel|>final<|message|>')
+    """
+    splitter = ThoughtSplitter()
+    splitter.feed(prompt)
+    if splitter._header is not None:
+        channel = "" if "<|channel|>" in splitter._header.lower() else "<|channel|>"
+        return f"{channel}final<|message|>"
+    if splitter._family == "messages":
+        return "<|end|><|start|>assistant<|channel|>final<|message|>"
+    mark = _MARK.match(splitter._raw)
+    if splitter._family is None or mark is None:
+        return ""
+    if splitter._family == "channel":
+        return "<channel|>"
+    end = _closing_mark(mark[0])
+    if not mark[0].startswith("<") or mark[0].startswith("<|"):
+        return end
+    return f"\n{end}\n\n" if splitter._raw.endswith("\n") else f"\n\n{end}\n\n"
+
+
+def _closing_mark(mark: str) -> str:
+    """The end mark of a tag: `</think>` for `<think>`, `[/THINK]` for `[THINK]`."""
+    for begin, end in (("START_", "END_"), ("begin_of_", "end_of_")):
+        if begin in mark:
+            return mark.replace(begin, end)
+    return f"{mark[0]}/{mark[1:]}"
 
 
 def _clean_thoughts(raw: str) -> str:

@@ -1,7 +1,7 @@
 """Generates text in batches: similar lengths together, streamed row by row, from several threads.
 
-Knows lengths, token ids, out-of-memory errors, modules and CPU cores. Does not know prompts, or how
-a model is loaded.
+Knows lengths, token ids, out-of-memory errors, modules and CPU cores. Does not know prompts, how a
+model is loaded, or how thoughts are marked (thoughts.py).
 
 `ModelPool` gives each thread its own modules on shared weights, because some families keep per-call
 state in their modules (the image positions of Qwen-VL). `RowStreamer` streams a whole batch;
@@ -23,13 +23,23 @@ from typing import Any, Literal, TypeVar
 import torch
 from transformers import StoppingCriteria
 
-from rag_vqa.types import Completion, OnText
+from rag_vqa.readers.thoughts import ThoughtSplitter, is_thought_mark
+from rag_vqa.types import Completion, Finish, OnText
 
 T = TypeVar("T")
 _log = logging.getLogger("rag_vqa")
 _REPLACEMENT = "\ufffd"
 # A UTF-8 character has at most 4 bytes, so at most 4 tokens. Longer runs are damaged for good.
 _MAX_CHARACTER_TOKENS = 4
+_LATE_THOUGHTS = (
+    "the model's text turned out to be its thoughts after it had been streamed as the answer: "
+    "ask again without streaming, or use --thinking on"
+)
+_NO_ROOM = (
+    "the model was still thinking when its tokens ran out, so there is no answer: "
+    "raise --max-new-tokens, or use --thinking off if it was on"
+)
+_NO_ANSWER = "the model wrote only thoughts, and no answer: see them with --show-thinking"
 
 
 class LengthBatcher:
@@ -129,6 +139,8 @@ def _copy_modules(model: Any) -> Any:
 class Detokenizer:
     """Turns tokens into pieces of text, without half characters. The pieces join to the whole text.
 
+    Special tokens are text here; leave out those that should not be seen (`hidden_token_ids`).
+
     Attributes:
         emitted: number of tokens whose text was returned.
         context: where the last piece began. Decoding starts there, because a tokenizer may write a
@@ -161,16 +173,28 @@ class Detokenizer:
 
     def _decode(self, ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return str(text)
 
 
+def hidden_token_ids(tokenizer: Any) -> frozenset[int]:
+    """Special tokens that are no part of a text: all but the marks of thoughts and channels."""
+    added = tokenizer.added_tokens_decoder
+    special = {number: token.content for number, token in added.items() if token.special}
+    special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return frozenset(i for i, text in special.items() if not is_thought_mark(text))
+
+
 @dataclass(slots=True)
 class _Row:
+    """One text in the making. `text`: its answer so far; `reasoning`: tokens of its thoughts."""
+
     detokenizer: Detokenizer
+    splitter: ThoughtSplitter
     text: str = ""
     tokens: int = 0
+    reasoning: int = 0
     max_tokens: int | None = None
     finish: Literal["", "stop", "length", "cancelled"] = ""
 
@@ -178,13 +202,17 @@ class _Row:
 class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
     """Reports the text of each new token of a batch, and stops rows that end or are cancelled.
 
+    Thoughts are split off, and never reported. While a row thinks, `on_text` is called with "".
+
     Args:
         tokenizer: the reader's tokenizer.
         rows: numbers of the batch's rows, for `on_text`.
         end_ids: token ids that end a row.
         on_text: called with (row, piece); returning False cancels the row.
-        one_line: a row ends before the first newline after a word.
+        one_line: a row ends before the first newline after a word of its answer.
         max_tokens: longest text of each row in tokens; None means no limit of its own.
+        hidden_ids: token ids that are no text, see `hidden_token_ids`.
+        make_splitter: makes the splitter of one row, which knows how the prompt ended.
     """
 
     def __init__(
@@ -195,15 +223,18 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
         on_text: OnText | None,
         one_line: bool = False,
         max_tokens: Sequence[int | None] | None = None,
+        hidden_ids: frozenset[int] = frozenset(),
+        make_splitter: Callable[[], ThoughtSplitter] = ThoughtSplitter,
     ) -> None:
         self.rows = [
-            _Row(Detokenizer(tokenizer), max_tokens=limit)
+            _Row(Detokenizer(tokenizer), make_splitter(), max_tokens=limit)
             for _, limit in zip(rows, max_tokens or [None] * len(rows), strict=True)
         ]
         self._numbers = rows
         self._end_ids = end_ids
         self._on_text = on_text
         self._one_line = one_line
+        self._hidden_ids = hidden_ids
 
     @property
     def has_text(self) -> bool:
@@ -218,41 +249,75 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
             if row.finish:
                 continue  # finished rows get padding
             if token in self._end_ids:
-                row.finish = "stop"
-                self._report(number, row, row.detokenizer.flush())
+                self._end(number, row, "stop")
             else:
-                row.tokens += 1
-                self._report(number, row, row.detokenizer.push(token))
+                self._take_token(number, row, token)
                 if row.tokens == row.max_tokens:
-                    self._end_at_limit(number, row)
+                    self._end(number, row, "length")
         return torch.tensor([bool(row.finish) for row in self.rows], device=input_ids.device)
 
     def close(self) -> None:
         """Call this after the last token: rows that have not ended ran into the limit."""
         for number, row in zip(self._numbers, self.rows, strict=True):
-            self._end_at_limit(number, row)
+            self._end(number, row, "length")
 
-    def _end_at_limit(self, number: int, row: _Row) -> None:
-        """Ends a row with finish "length", unless it ended before."""
+    def _take_token(self, number: int, row: _Row, token: int) -> None:
+        row.tokens += 1
+        thinking = row.splitter.unclosed
+        piece = "" if token in self._hidden_ids else row.detokenizer.push(token)
+        self._report(number, row, row.splitter.feed(piece))
+        thinking |= row.splitter.unclosed
+        row.reasoning += thinking
+        if thinking and not row.finish and self._tell(number, "") is False:
+            row.finish = "cancelled"
+
+    def _end(self, number: int, row: _Row, finish: Literal["stop", "length"]) -> None:
+        """Ends a row, unless it ended before."""
         if not row.finish:
-            row.finish = "length"
-            self._report(number, row, row.detokenizer.flush())
+            row.finish = finish
+            rest = row.splitter.feed(row.detokenizer.flush())
+            self._report(number, row, rest + row.splitter.finish())
 
     def _report(self, number: int, row: _Row, piece: str) -> None:
+        if row.splitter.late_end and self._on_text is None:
+            row.text = ""  # it was thought; what follows is the answer
+            row.splitter.late_end = False
         if self._one_line and (end := _first_line_end(row.text + piece)) is not None:
             row.finish, piece = "stop", piece[: end - len(row.text)]
         if not piece:
             return
         row.text += piece
-        if self._on_text is not None and self._on_text(number, piece) is False and not row.finish:
+        if self._tell(number, piece) is False and not row.finish:
             row.finish = "cancelled"
+
+    def _tell(self, number: int, piece: str) -> bool | None:
+        return None if self._on_text is None else self._on_text(number, piece)
 
     def completions(self, tokens_in: Sequence[int]) -> list[Completion]:
         """Completions of all rows, after `close`. `tokens_in`: prompt tokens of each row."""
         return [
-            Completion(row.text, prompt_tokens, row.tokens, row.finish or "length")
+            _completion(row, prompt_tokens)
             for row, prompt_tokens in zip(self.rows, tokens_in, strict=True)
         ]
+
+
+def _completion(row: _Row, tokens_in: int) -> Completion:
+    finish: Finish = row.finish or "length"
+    reasoning, error, note = row.splitter.reasoning, "", ""
+    if row.splitter.late_end:
+        finish, error = "failed", _LATE_THOUGHTS
+    elif reasoning and not row.text.strip():
+        note = _NO_ROOM if finish == "length" else _NO_ANSWER
+    return Completion(
+        row.text,
+        tokens_in,
+        row.tokens,
+        finish,
+        error=error,
+        reasoning=reasoning,
+        reasoning_tokens=row.reasoning if reasoning else 0,
+        note=note if finish != "cancelled" else "",
+    )
 
 
 def _first_line_end(text: str) -> int | None:

@@ -7,6 +7,7 @@ Knows how prompts become answers and probabilities of choices. Does not know how
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,22 @@ from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.hub.model_files import ensure_available
-from rag_vqa.readers.base import check_choice, check_positive, count_images, prompt_limits
+from rag_vqa.readers.base import (
+    answer_length,
+    check_choice,
+    check_positive,
+    count_images,
+    prompt_limits,
+)
+from rag_vqa.readers.chat_template import ChatTemplate
 from rag_vqa.readers.local.choice_scoring import ChoiceScorer
-from rag_vqa.readers.local.generation import LengthBatcher, ModelPool, RowStreamer, is_out_of_memory
+from rag_vqa.readers.local.generation import (
+    LengthBatcher,
+    ModelPool,
+    RowStreamer,
+    hidden_token_ids,
+    is_out_of_memory,
+)
 from rag_vqa.readers.model_loading import (
     DTYPES,
     check_model_folder,
@@ -33,8 +47,10 @@ from rag_vqa.readers.model_loading import (
     unquantised_layers,
 )
 from rag_vqa.readers.prompt_encoder import PromptEncoder
-from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar
+from rag_vqa.readers.thoughts import ThoughtSplitter
+from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar, Thinking
 
+_log = logging.getLogger("rag_vqa")
 _FEWER_PIXELS = 640 * 28**2  # advised when memory runs out; such an image is still legible
 
 
@@ -50,7 +66,8 @@ class LocalReader:
             quantised.
         device: "auto", "cpu", "cuda" (all GPUs), "cuda:1", "mps".
         dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
-        max_new_tokens: longest answer in tokens.
+        max_new_tokens: longest answer in tokens, thoughts included. None: 128, or more where the
+            model thinks (`answer_length`).
         max_pixels: pixels of one image; larger ones are scaled down. None leaves that to the
             processor.
         max_images: images in one prompt. None means 1: most models were trained with one image,
@@ -60,6 +77,8 @@ class LocalReader:
         batch_size: prompts read at once; prompts of similar length share a batch. After the first
             out-of-memory error it is halved, with a warning in the log.
         stop_at_newline: an answer ends with its first line, for benchmarks of short answers.
+        thinking: how much the model thinks before it answers, where its chat template can say
+            that. Thoughts are no part of an answer (`Completion.reasoning`).
         offline: use only files in the cache.
 
     Raises:
@@ -76,12 +95,13 @@ class LocalReader:
         quantization: Quantization = "none",
         device: str = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
         max_pixels: int | None = None,
         max_images: int | None = None,
         max_context: int = 8192,
         batch_size: int = 16,
         stop_at_newline: bool = False,
+        thinking: Thinking = "off",
         offline: bool = False,
     ) -> None:
         model = str(model)
@@ -89,6 +109,7 @@ class LocalReader:
         check_positive(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
         check_choice("quantization", quantization, get_args(Quantization))
         check_choice("dtype", dtype, DTYPES)
+        check_choice("thinking", thinking, get_args(Thinking))
         check_model_folder(model)
         where = ensure_available(model, revision or "main", offline=offline)
         device = resolve_device(device)
@@ -100,22 +121,22 @@ class LocalReader:
         ):
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
             processor = load_processor(model, config, **where)
+            self.encoder = PromptEncoder(processor, max_pixels, thinking=thinking)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
         commit = getattr(config, "_commit_hash", None) or revision
         self.name = model_record_name(model, commit, quantization)
-        self.settings: dict[str, Scalar] = {
-            "max_new_tokens": max_new_tokens,
-            "max_pixels": max_pixels,
-            "stop_at_newline": stop_at_newline,
-            "dtype": str(self._dtype).removeprefix("torch."),
-            "device": torch.device(device).type,
-        }
         self.tokenizer = processor.tokenizer
         self._quantization = quantization
         self._max_pixels = max_pixels
         self.batcher = LengthBatcher(batch_size)
         self._one_line = stop_at_newline
         self.end_ids = _end_token_ids(self.model, self.tokenizer)
+        self._hidden_ids = hidden_token_ids(self.tokenizer)
+        thinks = _amount_of_thinking(self.name, self.encoder.template, thinking)
+        context = min(config.get_text_config().max_position_embeddings, max_context)
+        max_new_tokens = answer_length(max_new_tokens, thinks, context)
+        self.limits = prompt_limits(max_images, context, max_new_tokens)
+        self.encoder.context = self.limits.context
         # Only the end tokens of the model's own settings are kept: decoding is greedy.
         self.model.generation_config = GenerationConfig(
             max_new_tokens=max_new_tokens,
@@ -123,9 +144,14 @@ class LocalReader:
             eos_token_id=sorted(self.end_ids),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        context = min(config.get_text_config().max_position_embeddings, max_context)
-        self.limits = prompt_limits(max_images, context, max_new_tokens)
-        self.encoder = PromptEncoder(processor, max_pixels, self.limits.context)
+        self.settings: dict[str, Scalar] = {
+            "max_new_tokens": max_new_tokens,
+            "max_pixels": max_pixels,
+            "stop_at_newline": stop_at_newline,
+            "thinking": thinking,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": torch.device(device).type,
+        }
         # With a small model, two parallel batches use two cores better than one batch does. A GPU
         # needs only one.
         on_cpu = torch.device(device).type == "cpu"
@@ -177,7 +203,14 @@ class LocalReader:
         """Completions of one batch; `rows` are the numbers of its prompts, for `on_text`."""
         inputs = self.encode(prompts)
         streamer = RowStreamer(
-            self.tokenizer, rows, self.end_ids, on_text, self._one_line, max_tokens
+            self.tokenizer,
+            rows,
+            self.end_ids,
+            on_text,
+            self._one_line,
+            max_tokens,
+            self._hidden_ids,
+            self._make_splitter,
         )
         try:
             with self.pool.acquire() as model:
@@ -197,7 +230,8 @@ class LocalReader:
         A choice's probability is that of all its tokens as given, plus those of its other spellings
         that are one token: "yes" also counts " yes", "Yes" and " Yes". There is no correction for
         length. A prefix that neighbouring prompts share, images included, is read once (see
-        `ChoiceScorer`), so put the parts that differ last.
+        `ChoiceScorer`), so put the parts that differ last. The model does not think before: it is
+        switched off, or thoughts that its chat template begins are ended at once.
         """
         ids = [self._choice_ids(choice) for choice in choices]
         all_spellings = [spelling for spellings in ids for spelling in spellings]
@@ -211,7 +245,13 @@ class LocalReader:
     @cached_property
     def _choice_scorer(self) -> ChoiceScorer:
         pad = self.tokenizer.pad_token_id
-        return ChoiceScorer(self.model, self.encoder, self.encode, self.batcher, pad)
+        encoder = self.encoder.for_choices()
+        encode = partial(self._encode, encoder)
+        return ChoiceScorer(self.model, encoder, encode, self.batcher, pad)
+
+    def _make_splitter(self) -> ThoughtSplitter:
+        template = self.encoder.template
+        return ThoughtSplitter(opened=template.opens_thoughts, held=template.may_think)
 
     def _choice_ids(self, choice: str) -> tuple[tuple[int, ...], ...]:
         """Token ids of the choice, then those of its other spellings that are one token.
@@ -248,17 +288,35 @@ class LocalReader:
         Raises:
             ReaderError: a prompt over the limits.
         """
+        return self._encode(self.encoder, prompts)
+
+    def _encode(self, encoder: PromptEncoder, prompts: Sequence[Prompt]) -> Any:
         for prompt in prompts:
             count_images(prompt, self.limits)
         with self._tokenizer_lock:
-            inputs = self.encoder.encode(prompts)
+            inputs = encoder.encode(prompts)
         longest = inputs["input_ids"].shape[1]
-        if longest > self.limits.context:
+        # The marks that end thoughts before a choice take some of the room of an answer.
+        if longest - len(encoder.answer_begin) > self.limits.context:
             raise ReaderError(
                 f"the prompt has {longest} tokens and the reader takes {self.limits.context}: "
                 "use a lower -k or --max-pixels"
             )
         return inputs.to(self.model.device, dtype=self._dtype)
+
+
+def _amount_of_thinking(name: str, template: ChatTemplate, asked: Thinking) -> Thinking:
+    """How much the model is going to think; warns where the chat template leaves no choice."""
+    if asked == "off" and template.opens_thoughts:
+        _log.warning(
+            "%s thinks before every answer: its chat template begins the thoughts, and has no "
+            "switch. Answers take longer, and more tokens",
+            name,
+        )
+        return "on"
+    if asked != "off" and not template.is_switchable and not template.opens_thoughts:
+        _log.warning("%s has a chat template without a switch for thinking", name)
+    return asked
 
 
 def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
