@@ -89,8 +89,8 @@ class StopSequenceFilter:
         self.has_text = self.stopped = False
 
     def feed(self, piece: str) -> bool:
-        """Take a piece as the reader wrote it. False: the answer has ended."""
-        self.has_text = True
+        """Take a piece as the reader wrote it, "" too. False: the answer has ended."""
+        self.has_text = self.has_text or bool(piece)
         if self.stopped:
             return False
         text = self._held_back + piece

@@ -295,6 +295,7 @@ def _make_answer(
         model=completion.model,
         reasoning=completion.reasoning,
         reasoning_tokens=completion.reasoning_tokens,
+        notes=(completion.note,) if completion.note else (),
     )
 
 

@@ -18,7 +18,6 @@ from rag_vqa.formatting import GB
 from rag_vqa.types import Quantization
 
 CONTEXT = 8192  # tokens of prompt and answer, the default of LocalReader
-_NEW_TOKENS = 128  # longest answer of a reader without limits of its own
 _EMBEDDED_MEMORY = 0.1 * GB  # embedded models, without the process itself; measured
 _L, _H, _G = (f"aimagelab/ReT-{name}" for name in ("CLIP-ViT-L-14", "OpenCLIP-ViT-H-14",
                                                    "OpenCLIP-ViT-G-14"))  # fmt: skip
@@ -142,8 +141,8 @@ def preset_layer(name: str | None) -> dict[str, Any]:
 
 
 def reader_limits(model: str) -> dict[str, Any]:
-    """Default options of the reader for this model."""
+    """Default options of the reader for this model; none for most, which take the reader's own."""
     if model != EMBEDDED:
-        return {"max_new_tokens": _NEW_TOKENS}
+        return {}
     demo = find_preset(EMBEDDED)
     return {"max_images": demo.max_images, "max_new_tokens": demo.max_new_tokens}

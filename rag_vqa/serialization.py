@@ -82,6 +82,8 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "invalid_citations": list(answer.invalid_citations),
         "prompt": answer.prompt.text,
         "finish": answer.finish,
+        "reasoning": answer.reasoning,
+        "notes": list(answer.notes),
         "seconds": dict(answer.seconds),
     }
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rag_vqa.errors import UsageError
+from rag_vqa.types import Thinking
 
 Device: TypeAlias = str
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -102,9 +103,11 @@ class ReaderSettings(Section):
 
     Attributes:
         max_pixels: pixels of one image.
+        max_new_tokens: longest answer in tokens, thoughts included.
         max_images, max_new_tokens, max_context: None takes the limits of a known model
             (`presets.reader_limits`), else the reader's own.
         stop_at_newline: an answer ends with its first line, for benchmarks of short answers.
+        thinking: how much the model thinks before it answers, if it can.
         servers: addresses of OpenAI-compatible servers that run the model; none: it runs here.
         tokenizer, concurrency, requests_per_minute, timeout: for servers only; None takes the
             default of `RemoteReader`.
@@ -120,6 +123,7 @@ class ReaderSettings(Section):
     max_images: int | None = Field(default=None, ge=1)
     max_context: int | None = Field(default=None, ge=1)
     stop_at_newline: bool = False
+    thinking: Thinking = "off"
     servers: Annotated[tuple[str, ...], BeforeValidator(parse_server_addresses)] = ()
     tokenizer: str | None = None
     concurrency: int | None = Field(default=None, ge=1)

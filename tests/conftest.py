@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class FakeReader:
 
     def __init__(self, says: str = "In burrows [1]."):
         self.says = says
+        self.thinks, self.note = "", ""  # what it thought, and a note about its answer
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
         self.weighed: list[Prompt] = []
@@ -103,7 +105,9 @@ class FakeReader:
         self.prompts += prompts
         self.batches.append(len(prompts))
         most = max_tokens or [None] * len(prompts)
-        return [self._write(row, prompt, on_text, most[row]) for row, prompt in enumerate(prompts)]
+        made = [self._write(row, prompt, on_text, most[row]) for row, prompt in enumerate(prompts)]
+        thoughts = {"reasoning": self.thinks, "reasoning_tokens": len(self.thinks.split())}
+        return [replace(each, **thoughts, note=self.note) for each in made]
 
     def choice_probability(
         self, prompts: Sequence[Prompt], choices: Sequence[str]

@@ -98,6 +98,9 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
     if answer.model:
         stored["model"] = answer.model
+    if answer.reasoning:
+        stored["reasoning"] = _replace_surrogates(answer.reasoning)
+        stored["reasoning_tokens"] = answer.reasoning_tokens
     scores = [dict(hit.scores) for hit in answer.hits]
     if any(set(stages) - {"retrieve"} for stages in scores):
         stored["scores"] = scores

@@ -28,6 +28,7 @@ def ask(
     text: options.Question,
     image: options.Image = None,
     where: options.Where = None,
+    show_thinking: options.ShowThinking = False,
     yes: options.Yes = False,
 ) -> None:
     """Answer a question, with numbered evidence."""
@@ -44,7 +45,7 @@ def ask(
             print_no_hits(rag, only, NO_EVIDENCE)
         print_json(answer_json(answer))
     else:
-        print_answer(rag, query, where=only, quiet=context.quiet)
+        print_answer(rag, query, where=only, quiet=context.quiet, show_thinking=show_thinking)
 
 
 @options.with_settings(options.RETRIEVAL, options.READING)
@@ -53,6 +54,7 @@ def chat(
     path: options.KnowledgeBasePath,
     image: options.Image = None,
     where: options.Where = None,
+    show_thinking: options.ShowThinking = False,
     yes: options.Yes = False,
 ) -> None:
     """Ask question after question; the models stay loaded.
@@ -76,7 +78,9 @@ def chat(
                 context.note(_CHAT_HELP)
             elif line:
                 query = make_query(settings, line, picture)
-                print_answer(rag, query, where=only, quiet=context.quiet)
+                print_answer(
+                    rag, query, where=only, quiet=context.quiet, show_thinking=show_thinking
+                )
         except RagVqaError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
 

@@ -43,6 +43,9 @@ Where = Annotated[
         "'acquired>=1998-05'. Several conditions: give it again.",
     ),
 ]
+ShowThinking = Annotated[
+    bool, typer.Option("--show-thinking", help="Print the reader's thoughts too, on stderr.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Download models without asking.")]
 
 
@@ -118,8 +121,18 @@ SETTING_OPTIONS: Mapping[str, SettingOption] = {
     "workers": SettingOption(
         ("retriever.workers",), "--workers", "Processes that open pictures; 0: none.", "N", int
     ),
+    "thinking": SettingOption(
+        ("reader.thinking",),
+        "--thinking",
+        "How much the reader thinks before it answers, if it can.",
+        "off|on|low|medium|high",
+    ),
     "max_new_tokens": SettingOption(
-        ("reader.max_new_tokens",), "--max-new-tokens", "Longest answer, in tokens.", "N", int
+        ("reader.max_new_tokens",),
+        "--max-new-tokens",
+        "Longest answer in tokens, thoughts included.",
+        "N",
+        int,
     ),
     "max_pixels": SettingOption(
         ("reader.max_pixels",), "--max-pixels", "Most pixels of an image.", "N", int
@@ -153,7 +166,7 @@ SETTING_OPTIONS: Mapping[str, SettingOption] = {
 RETRIEVAL = ("k", "instruction", "retriever", "device", "index", "hybrid", "sections", "show")
 READING = (
     "template", "language", "filter", "reader", "server", "quantization", "device",
-    "max_new_tokens", "max_pixels", "max_images",
+    "thinking", "max_new_tokens", "max_pixels", "max_images",
 )  # fmt: skip
 ENCODING = ("device", "batch_size", "workers")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from textwrap import wrap
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.formatting import escape_invisible, format_duration, is_invisible, one_line
@@ -105,12 +105,21 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "text": answer.text,
         **answer_fields(answer),
         "model": answer.model,
-        "tokens": {"in": answer.tokens_in, "out": answer.tokens_out},
+        "tokens": {
+            "in": answer.tokens_in,
+            "out": answer.tokens_out,
+            "reasoning": answer.reasoning_tokens,
+        },
     }
 
 
 def print_answer(
-    rag: RagVqa, query: Query, *, where: Where | None = None, quiet: bool = False
+    rag: RagVqa,
+    query: Query,
+    *,
+    where: Where | None = None,
+    quiet: bool = False,
+    show_thinking: bool = False,
 ) -> Answer:
     """Print evidence, text and seconds of an answer as they come, and return the answer."""
     answer: Answer | None = None
@@ -127,6 +136,8 @@ def print_answer(
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
     _print_times(answer, quiet)
+    if show_thinking and answer.reasoning:
+        _print_thoughts(answer)
     return answer
 
 
@@ -155,8 +166,17 @@ def _print_times(answer: Answer, quiet: bool) -> None:
     if not quiet:
         gap = "       " if same_line else ""
         print(gap + style(times, "faint", sys.stderr), file=sys.stderr, flush=True)
+        for note in answer.notes:
+            print(one_line(note), file=sys.stderr)
         _print_dropped(answer)
         _print_citation_problems(answer)
+
+
+def _print_thoughts(answer: Answer) -> None:
+    """Print what the reader thought, indented."""
+    print(f"thoughts ({answer.reasoning_tokens} tokens):", file=sys.stderr)
+    text = indent(escape_invisible(answer.reasoning), _INDENT)
+    print(style(text, "faint", sys.stderr), file=sys.stderr, flush=True)
 
 
 def _print_dropped(answer: Answer) -> None:

@@ -207,10 +207,12 @@ class ChatTemplate:
     def _effort(self, thinking: Thinking, values: Mapping[str, Any]) -> dict[str, str]:
         """The value of `reasoning_effort`; {} leaves it to the template.
 
-        Templates that know "none" or "minimal" name them; gpt-oss has "low" as its least. "on" is
+        Templates that know "none" or "minimal" name them; gpt-oss has "low" as its least. Where
+        another variable switches thinking, only an amount that was asked for is given. "on" is
         the first amount that is accepted and changes the prompt.
         """
-        least = [*(name for name in ("none", "minimal") if name in self._efforts), "low"]
+        named = [name for name in ("none", "minimal") if name in self._efforts]
+        least = named if values else [*named, "low"]
         off = next(
             (
                 {"reasoning_effort": each}
@@ -223,6 +225,8 @@ class ChatTemplate:
             return off
         if thinking != "on":
             return {"reasoning_effort": thinking}
+        if values:
+            return {}
         without = self._generation_text({**values, **off})
         for each in ("medium", "high"):
             given = {**values, "reasoning_effort": each}

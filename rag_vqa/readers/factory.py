@@ -20,14 +20,15 @@ from rag_vqa.errors import Missing, UsageError
 from rag_vqa.formatting import did_you_mean
 from rag_vqa.readers.base import check_choice
 from rag_vqa.registry import Registry
-from rag_vqa.types import Quantization
+from rag_vqa.types import Quantization, Thinking
 
 if TYPE_CHECKING:
     from rag_vqa.readers.base import Reader
 
 # Options that each reader of ours takes; a back end names those that it takes itself.
 COMMON_OPTIONS = (
-    "max_new_tokens", "max_pixels", "max_images", "max_context", "stop_at_newline", "offline",
+    "max_new_tokens", "max_pixels", "max_images", "max_context", "stop_at_newline", "thinking",
+    "offline",
 )  # fmt: skip
 _log = logging.getLogger("rag_vqa")
 
@@ -109,7 +110,7 @@ def check_reader_options(
 
     Raises:
         UsageError: an unknown option, one of another back end, one for an open reader, or an
-            unknown quantization.
+            unknown quantization or amount of thinking.
     """
     known = list(dict.fromkeys(name for each in READER_BACKENDS.entries() for name in each.options))
     for name in options:
@@ -124,6 +125,8 @@ def check_reader_options(
     find_backend(None if reader is None else str(reader), servers).check_options(given)
     if "quantization" in given:
         check_choice("quantization", given["quantization"], get_args(Quantization))
+    if "thinking" in given:
+        check_choice("thinking", given["thinking"], get_args(Thinking))
     return given
 
 

@@ -212,7 +212,7 @@ def has_thought_mark(text: str) -> bool:
 def opens_thoughts(prompt: str) -> bool:
     """True if a prompt with this end begins the model's thoughts itself.
 
-    >>> opens_thoughts("<|im_start|>assistant\n<think>\n"), opens_thoughts("<think></think>\n")
+    >>> opens_thoughts("<|assistant|><think>"), opens_thoughts("<|assistant|><think></think>")
     (True, False)
     """
     splitter = ThoughtSplitter()
@@ -226,8 +226,8 @@ def thought_end(prompt: str) -> str:
     It closes thoughts that the prompt opened, and completes the header of a channel; "" if the
     prompt ends with neither.
 
-    >>> thought_end("assistant\n<think>\n"), thought_end("<|start|>assistant")
-    ('\n</think>\n\n', '<|channel|>final<|message|>')
+    >>> thought_end("<|assistant|>[THINK]"), thought_end("<|start|>assistant")
+    ('[/THINK]', '<|channel|>final<|message|>')
     """
     splitter = ThoughtSplitter()
     splitter.feed(prompt)

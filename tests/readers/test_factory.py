@@ -30,13 +30,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_a_local_reader_is_in_nf4_by_default(opened: list[Any]) -> None:
     open_reader("a/b")
     open_reader("a/b", quantization="none", max_new_tokens=9, device=None)
-    assert opened[0] == ("a/b", {"quantization": "nf4", "max_new_tokens": 128, "revision": None})
+    assert opened[0] == ("a/b", {"quantization": "nf4", "revision": None})
     assert opened[1][1] == {"quantization": "none", "max_new_tokens": 9, "revision": None}
 
 
 def test_servers_make_it_a_remote_one(opened: list[Any], caplog: Any) -> None:
     open_reader("a/b", servers=SERVERS, concurrency=3, quantization=None)
-    assert opened == [("a/b", SERVERS, {"max_new_tokens": 128, "concurrency": 3})]
+    assert opened == [("a/b", SERVERS, {"concurrency": 3})]
     assert caplog.text == ""  # nothing is downloaded, hence no terms
 
 

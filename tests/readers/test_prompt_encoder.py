@@ -211,11 +211,11 @@ def test_an_image_that_the_processor_refuses_is_named_in_one_line(qwen_folder: P
 @pytest.mark.parametrize(
     "chat",
     [
-        "{{ messages[0].content + '!' }}",
+        "{{ messages[0].role + '!' }}",
         "{{ raise_exception('no images here') }}",
     ],
 )
-def test_a_chat_template_that_takes_no_parts(qwen_folder: Path, chat: str) -> None:
+def test_a_chat_template_that_shows_no_texts(qwen_folder: Path, chat: str) -> None:
     processor = load_processor(str(qwen_folder), AutoConfig.from_pretrained(qwen_folder))
     processor.chat_template = chat
     with pytest.raises(ReaderError, match="chat template does not take"):

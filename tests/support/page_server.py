@@ -76,6 +76,7 @@ class Canned:
     hits: list[dict[str, Any]] = field(default_factory=lambda: [hit(1), hit(2), hit(3)])
     says: str = "Kingston [1], not [9]."
     guess: str = "Montego Bay."  # without documents
+    thinks: str = ""
     rest: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     explanation: dict[str, Any] = field(default_factory=dict)
@@ -129,6 +130,8 @@ class Canned:
                     finished = True
                     return
                 yield event({"delta": {"content": f" {word}" if place else word}})
+            if self.thinks:
+                yield event({"delta": {"reasoning_content": self.thinks}})
             rest: dict[str, Any] = {
                 "citations": [1] if retrieval else [], "invalid_citations": [], "finish": "stop",
                 "seconds": {"retrieve": 0.038, "read": 1.94}, "dropped": {}, "id": "a1",

@@ -267,6 +267,8 @@ class RowStreamer(StoppingCriteria):  # type: ignore[misc]  # untyped library
         piece = "" if token in self._hidden_ids else row.detokenizer.push(token)
         self._report(number, row, row.splitter.feed(piece))
         thinking |= row.splitter.unclosed
+        if row.splitter.reasoning and not (thinking or row.reasoning):
+            row.reasoning = row.tokens  # all of it was thought, as an end mark now says
         row.reasoning += thinking
         if thinking and not row.finish and self._tell(number, "") is False:
             row.finish = "cancelled"

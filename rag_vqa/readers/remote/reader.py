@@ -10,10 +10,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
-from rag_vqa.readers.base import check_positive, count_images, prompt_limits
+from rag_vqa.readers.base import (
+    answer_length,
+    check_choice,
+    check_positive,
+    count_images,
+    prompt_limits,
+)
 from rag_vqa.readers.remote.completion_request import (
     DEFAULT_MAX_PIXELS,
     MessageEncoder,
@@ -32,7 +38,7 @@ from rag_vqa.readers.remote.responses import (
 )
 from rag_vqa.readers.remote.retrying_client import RetryingClient, run_coroutine
 from rag_vqa.settings_schema import parse_server_addresses
-from rag_vqa.types import Completion, OnText, Prompt, Scalar
+from rag_vqa.types import Completion, OnText, Prompt, Scalar, Thinking
 
 Result = TypeVar("Result")
 # From client, request and its description to the result.
@@ -52,7 +58,7 @@ class RemoteReader:
         servers: addresses such as "http://host:8000/v1". All of them serve the same model.
         api_key: None takes RAG_VQA_API_KEY from the environment; OPENAI_API_KEY is used for
             api.openai.com only. The key is in no setting, message or log, and follows no redirect.
-        max_new_tokens, max_images, max_context: see `LocalReader`.
+        max_new_tokens, max_images, max_context, thinking: see `LocalReader`.
         max_pixels: pixels of one image; larger ones are scaled down before they are sent.
         tokenizer: folder or hub id of the served model. Its tokenizer and processor make token
             counts and the neutralising of control tokens exact; no weights are loaded.
@@ -75,7 +81,7 @@ class RemoteReader:
         servers: Sequence[str],
         *,
         api_key: str | None = None,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
         max_pixels: int | None = None,
         max_images: int | None = None,
         max_context: int = 8192,
@@ -85,6 +91,7 @@ class RemoteReader:
         timeout: float = 300.0,
         retries: int = 5,
         stop_at_newline: bool = False,
+        thinking: Thinking = "off",
         offline: bool = False,
     ) -> None:
         check_positive(max_new_tokens=max_new_tokens, max_pixels=max_pixels, timeout=timeout)
@@ -93,6 +100,8 @@ class RemoteReader:
         self.servers = parse_server_addresses(servers)
         if not self.servers or not model:
             raise UsageError("name a model and a server, such as http://localhost:8000/v1")
+        check_choice("thinking", thinking, get_args(Thinking))
+        max_new_tokens = answer_length(max_new_tokens, thinking, max_context)
         self.limits = prompt_limits(max_images, max_context, max_new_tokens)
         # Without the servers' number and addresses, which change no answer.
         self.name = f"{_public_model_name(model)}@server"
@@ -101,6 +110,7 @@ class RemoteReader:
             "max_pixels": max_pixels or DEFAULT_MAX_PIXELS,
             "tokenizer": tokenizer and _public_model_name(tokenizer),
             "stop_at_newline": stop_at_newline,
+            "thinking": thinking,
         }
         processor = _load_processor(tokenizer, offline) if tokenizer else None
         self._messages = MessageEncoder(max_pixels or DEFAULT_MAX_PIXELS, processor)

@@ -13,6 +13,7 @@ export function answerPlace(title) {
   const state = element("p", { class: "state soft" });
   const root = element("article", { class: "answer", "aria-busy": "true" }, heading, text, state);
   let written = "";
+  let thoughts = "";
   let cited = null; // a function: number → rank of its document, or null
 
   const draw = () => text.replaceChildren(...withCitations(written, cited));
@@ -32,13 +33,16 @@ export function answerPlace(title) {
       written += piece;
       draw();
     },
+    think(piece) {
+      thoughts += piece;
+    },
     end(rest, retrieval) {
       written = written.trim();
       const valid = rest.citations ?? [];
       const before = cited;
       cited = (number) => (valid.includes(number) ? (before?.(number) ?? null) : null);
       draw();
-      finish(root, [...endings(written, rest, retrieval), times(rest.seconds ?? {})]);
+      finish(root, [...shownThoughts(thoughts), ...endings(written, thoughts, rest, retrieval), times(rest.seconds ?? {})]);
     },
     fail(message, again) {
       const problem = written ? `${message} The text above is incomplete.` : message;
@@ -76,11 +80,18 @@ function withCitations(text, cited) {
   return [element("bdi", {}, ...pieces, text.slice(at))];
 }
 
-function endings(text, rest, retrieval) {
+// What the reader thought, closed until somebody opens it.
+function shownThoughts(thoughts) {
+  if (thoughts === "") return [];
+  const text = element("bdi", { class: "thoughts" }, thoughts);
+  return [element("details", { class: "soft" }, element("summary", {}, "Thoughts"), text)];
+}
+
+function endings(text, thoughts, rest, retrieval) {
   const notes = [];
   const note = (message) => notes.push(element("p", { class: "soft" }, message));
   if (/^unknown[.!]?$/i.test(text)) note(`The reader found no answer ${retrieval ? "in these" : "without"} documents.`);
-  if (text === "") note("The reader wrote nothing.");
+  if (text === "") note(thoughts ? "The reader thought, but wrote no answer." : "The reader wrote nothing.");
   if (rest.finish === "length") note("Cut off: the answer reached its greatest length.");
   if (rest.finish === "cancelled") note("Stopped: the answer is incomplete.");
   if (rest.invalid_citations?.length) {

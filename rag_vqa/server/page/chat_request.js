@@ -22,6 +22,7 @@ export async function sendQuestion(question, options, place, signal, onHits) {
     }
     const choice = event.choices?.[0];
     if (choice?.delta?.content) place.add(choice.delta.content);
+    if (choice?.delta?.reasoning_content) place.think(choice.delta.reasoning_content);
     if (choice?.finish_reason) rest = extension;
   }
   // Documents that did not fit have no number: the others' ranks, in the order of their numbers.

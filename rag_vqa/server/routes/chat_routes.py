@@ -146,7 +146,7 @@ class _ChatResponse:
             "hits": [hit_response(hit) for hit in answer.hits],
             **await self._answer_details(answer),
         }
-        message = {"role": "assistant", "content": answer.text}
+        message = {"role": "assistant", "content": answer.text, **_reasoning(answer)}
         choice = {"index": 0, "message": message, "finish_reason": _FINISH_REASONS[answer.finish]}
         head = self._head | {"object": "chat.completion"}
         return json_response(
@@ -176,6 +176,8 @@ class _ChatResponse:
                     yield self._chunk({"content": event})
                 else:
                     answer = _final_answer([event])
+                    if thoughts := _reasoning(answer):
+                        yield self._chunk(thoughts)
                     details = await self._answer_details(answer)
                     yield self._chunk({}, _FINISH_REASONS[answer.finish], rag_vqa=details)
                     if self._body.stream_options and self._body.stream_options.include_usage:
@@ -214,6 +216,7 @@ class _ChatResponse:
             "seconds": dict(answer.seconds),
             "finish": answer.finish,
             "dropped": dict(answer.prompt.dropped),
+            "notes": list(answer.notes),
             **prompt,
             **notice,
         }
@@ -242,10 +245,17 @@ def _final_answer(events: list[AnswerEvent]) -> Answer:
     raise ApiError(502, "The reader gave no answer to this question.", "reader_failed")
 
 
-def _token_usage(answer: Answer) -> dict[str, int]:
+def _reasoning(answer: Answer) -> dict[str, str]:
+    """The reader's thoughts as other servers name them; {} without any."""
+    return {"reasoning_content": answer.reasoning} if answer.reasoning else {}
+
+
+def _token_usage(answer: Answer) -> dict[str, Any]:
     tokens = (answer.tokens_in, answer.tokens_out)
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return dict(zip(names, (*tokens, sum(tokens)), strict=True))
+    details = {"reasoning_tokens": answer.reasoning_tokens}
+    usage = dict(zip(names, (*tokens, sum(tokens)), strict=True))
+    return {**usage, "completion_tokens_details": details}
 
 
 def _sse_event(content: Any) -> bytes:

@@ -112,3 +112,28 @@ def test_a_row_at_its_token_limit_is_cut_and_streamed_whole() -> None:
         ("a\ufffd", 2, "length"), ("aé", 3, "length"), ("aé", 3, "length"),
     ]  # fmt: skip
     assert "".join(piece for row, piece in told if row == 0) == "a\ufffd"
+
+
+def test_thoughts_are_not_told_and_a_thinking_row_can_be_cancelled() -> None:
+    heard: dict[int, list[str]] = {7: [], 8: []}
+
+    def on_text(row: int, piece: str) -> bool:
+        heard[row].append(piece)
+        return row == 7 or len(heard[8]) < 3
+
+    rows = [b"<think>a</think>b", b"<think>abcdefghijk</think>l"]
+    done = run(rows, on_text, steps=30).completions([1, 1])
+    assert (done[0].text, done[0].reasoning, done[0].finish) == ("b", "a", "stop")
+    assert done[0].reasoning_tokens == len("<think>a</think>") - len("<think")
+    assert "".join(heard[7]) == "b" and heard[7].count("") > 0
+    assert (done[1].text, done[1].finish, done[1].note) == ("", "cancelled", "")
+    assert heard[8] == ["", "", ""]
+
+
+def test_a_lone_end_mark_fails_a_row_that_was_streamed_and_no_other() -> None:
+    """Nobody said that the text begins with thoughts, so it was told as the answer."""
+    data = b"A bridge.</think>Porto"
+    streamed = run([data], lambda row, piece: None, steps=30).completions([1])[0]
+    assert streamed.finish == "failed" and "thoughts" in streamed.error
+    whole = run([data], None, steps=30).completions([1])[0]
+    assert (whole.text, whole.reasoning, whole.finish) == ("Porto", "A bridge.", "stop")

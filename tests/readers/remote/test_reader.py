@@ -48,7 +48,7 @@ def test_what_the_answers_depend_on_names_no_server_and_no_path(server: OpenAiSe
     two = RemoteReader("/data/models/qwen", [server.address, "http://other:1/v1"], concurrency=2)
     assert (one.name, one.settings) == (two.name, two.settings)
     assert one.name == "qwen@server"
-    assert one.settings["max_new_tokens"] == 64
+    assert one.settings["max_new_tokens"] == 128
 
 
 def _noted(waits: list[float]) -> Any:

@@ -104,6 +104,16 @@ def test_how_an_answer_ended_is_said(open_page, canned, says, rest, note) -> Non
     assert page.inner_text(".times").split() == ["retrieve", "38", "ms", "read", "1.9", "s"]
 
 
+def test_thoughts_are_shown_when_somebody_opens_them(open_page, canned) -> None:
+    canned.says, canned.thinks = "", "Cliffs,\n<b>so</b> it burrows."
+    page = open_page()
+    ask(page)
+    assert page.is_visible("text=The reader thought, but wrote no answer.")
+    assert not page.is_visible(".thoughts")
+    page.click("summary >> text=Thoughts")
+    assert page.inner_text(".thoughts") == canned.thinks
+
+
 def test_who_keeps_and_who_reads_is_said_before_a_question(open_page, canned) -> None:
     canned.info = {
         "log_questions": {"days": 30},

@@ -167,3 +167,27 @@ def test_length_and_stops_end_an_answer(make) -> None:
         sent = asking.post("/v1/chat/completions", json=chat(max_tokens=1)).json()
         assert sent["choices"][0]["message"]["content"] == "In"
         assert sent["choices"][0]["finish_reason"] == "length"
+
+
+def test_thoughts_are_told_apart_from_the_answer(make, reader) -> None:
+    reader.thinks = "Cliffs, so it burrows."
+    with client(make()) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat()).json()
+        asked = chat(stream=True, stream_options={"include_usage": True})
+        streamed = events(asking.post("/v1/chat/completions", json=asked))
+    message = sent["choices"][0]["message"]
+    assert message["content"] == "In burrows [1]."
+    assert message["reasoning_content"] == reader.thinks
+    assert sent["usage"]["completion_tokens_details"] == {"reasoning_tokens": 4}
+    deltas = [event["choices"][0]["delta"] for event in streamed if event["choices"]]
+    assert "".join(delta.get("content", "") for delta in deltas) == "In burrows [1]."
+    assert [x["reasoning_content"] for x in deltas if "reasoning_content" in x] == [reader.thinks]
+    assert streamed[-1]["usage"]["completion_tokens_details"] == {"reasoning_tokens": 4}
+
+
+def test_a_note_about_an_answer_is_sent(make, reader) -> None:
+    reader.says, reader.thinks, reader.note = "", "Cliffs", "only thoughts: --max-new-tokens"
+    with client(make()) as asking:
+        sent = asking.post("/v1/chat/completions", json=chat()).json()
+    assert sent["choices"][0]["message"]["content"] == ""
+    assert sent["rag_vqa"]["notes"] == [reader.note]
