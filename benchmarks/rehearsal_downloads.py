@@ -7,7 +7,7 @@ models are for (rehearsal.py).
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,11 +81,12 @@ class Downloads:
 
     def pull(self) -> dict[str, Any]:
         """The preset: cut at 30% of the reader, killed at 60%, and run once more."""
-        hub, path = self.hub, f"*/{READER}/*.safetensors"
+        hub, path = self.hub, f"/cdn/{READER}/*.safetensors"
         size = hub.models[READER].files["model.safetensors"].size
         third = int(0.3 * size)
         hub.faults = [Fault(kind, path, times=1, after=third, methods=("GET",))
                       for kind in ("cut", "stall")]  # fmt: skip
+        shutil.rmtree(self.home, ignore_errors=True)
         before = hub.sent(), hub.sent(path), hub.sent(f"*/{TOWERS}/*model*")
         killed = self._pull("laptop", kill_when=lambda: hub.sent(path) - before[1] >= 2 * third)
         hub.faults = []
@@ -95,13 +96,13 @@ class Downloads:
         check(resumed, 0)
         check(once_more, 0)
         return {
-            "killed": killed.code, "seconds": round(killed.seconds + resumed.seconds, 1),
+            "killed": killed.code, "seconds_until_killed": round(killed.seconds, 1),
+            "seconds_of_the_rest": round(resumed.seconds, 1),
             "bytes_sent": again - before[0], "reader_bytes": size,
             "reader_bytes_sent_again": hub.sent(path) - before[1] - size,
             "unwanted_bytes": hub.sent(f"*/{TOWERS}/*model*") - before[2],
             "bytes_of_a_pull_when_all_is_there": hub.sent() - again,
             "peak_bytes": max(killed.peak, resumed.peak),
-            "says": (resumed.out + resumed.err).strip().splitlines()[-1:],
         }  # fmt: skip
 
     def mirror(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class Downloads:
         def attempt(name: str, model: str = READER, token: str = "", **more: Any) -> None:
             home = self.work / "refused-home"
             shutil.rmtree(home, ignore_errors=True)
-            said[name] = _describe(self._pull(model, home=home, token=token, **more))
+            said[name] = self._describe(self._pull(model, home=home, token=token, **more))
             hub.faults, reader.gated = [], False
 
         reader.gated = True
@@ -158,14 +159,28 @@ class Downloads:
         return said
 
     def full_disk(self) -> dict[str, Any]:
-        """Disks of 1 MB, too small from the beginning, and one that fills on the way."""
+        """A disk that is too small from the beginning, and one that fills on the way."""
         said: dict[str, Any] = {}
         with _small_disk(self.work / "disk", "1m") as disk:
             if disk is None:
                 return {"not tried": "mounting a small disk needs root"}
             before = self.hub.sent("/cdn/*")
-            said["too small"] = _describe(self._pull(RETRIEVER, home=disk))
+            said["too small"] = self._describe(self._pull(RETRIEVER, home=disk))
             said["too small"]["bytes_of_weights_sent"] = self.hub.sent("/cdn/*") - before
+        with _small_disk(self.work / "disk", "300m") as disk:
+            files, sizes = f"*resolve-cache*{TOWERS}*", self.hub.models[TOWERS].files
+            before, whole = self.hub.sent(files), sizes["vocab.json"].size
+            self.hub.faults = [Fault("slow", files, rate=whole / 2)]
+
+            def fill() -> bool:
+                if disk is not None and self.hub.sent(files) > before:
+                    with suppress(OSError), (disk / "others").open("ab", 0) as stream:
+                        while stream.write(b"0" * 10**6):
+                            pass
+                return False
+
+            said["fills"] = self._describe(self._pull(TOWERS, home=disk, kill_when=fill))
+            self.hub.faults = []
         return said
 
     def _pull(
@@ -176,16 +191,16 @@ class Downloads:
         command = [*self.rag_vqa, "models", "pull", model, "--yes"]
         return measure(command, seen | dict(variables), **more)
 
+    def _describe(self, cost: Cost) -> dict[str, Any]:
+        says = cost.last_line.replace(str(self.work), "WORK")
+        return {"code": cost.code, "seconds": round(cost.seconds, 1), "says": says}
+
 
 def check(cost: Cost, code: int) -> Cost:
     """The cost, if the command ended as it should."""
     if cost.code != code:
         raise RuntimeError(f"exit code {cost.code}, expected {code}: {cost.err[-2000:]}")
     return cost
-
-
-def _describe(cost: Cost) -> dict[str, Any]:
-    return {"code": cost.code, "seconds": round(cost.seconds, 1), "says": cost.last_line}
 
 
 def _folder_bytes(folder: Path) -> int:
