@@ -115,6 +115,39 @@ def test_memory_of_a_command_and_its_children_is_seen() -> None:
     assert killed.code == -9 and killed.seconds < 30
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.timeout(900)
+def test_the_rehearsal_with_tiny_models(tmp_path: Path) -> None:
+    script = [sys.executable, str(BENCHMARKS / "rehearsal.py"), "--work", str(tmp_path / "work")]
+    cost = measure([*script, "--small", "--objects", "6", "--tokens", "3"])
+    assert cost.code == 0, cost.err
+    found = json.loads((tmp_path / "work" / "figures.json").read_text())
+    steps = found["steps"]
+    pulled = steps["pull"]
+    assert pulled["killed"] == -9 and pulled["unwanted_bytes"] == 0
+    assert 0 <= pulled["reader_bytes_sent_again"] <= 2 * 2**20  # one piece for each break
+    both = steps["write"][models.READER] + steps["write"][models.RETRIEVER]
+    assert both < pulled["bytes_sent"] < 1.1 * both
+    assert pulled["bytes_of_a_pull_when_all_is_there"] < 20_000
+    assert steps["mirror"]["shards"] > 2 and steps["mirror"]["same_model_as_in_one_file"]
+    for said in steps["refusals"].values():
+        if isinstance(said, dict) and "code" in said:
+            assert said["code"] == 3 and said["seconds"] < 30
+            assert said["says"].startswith("error: ") and str(tmp_path) not in said["says"]
+    assert (steps["build"]["code"], steps["search"]["hits"]) == (0, 3)
+    assert steps["ask"]["tokens"]["out"] <= 3 < steps["ask"]["tokens"]["in"]
+    assert steps["ask_longest"]["tokens"]["in"] >= steps["ask"]["tokens"]["in"]
+    assert [each["finish"] for each in steps["serve"]["answers"]] == ["length"] * 2
+    assert set(found["memory"]) == {"build", "ask", "ask_longest", "serve"}
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    refused = measure([*script[:-1], str(foreign), "--small", "--clean"])
+    assert refused.code == 1 and "other files" in refused.err
+    assert (foreign / "thesis.txt").read_text() == "mine"
+
+
 def strings(count: int) -> list[str]:
     """Texts of the museum, pieces of them in capitals, and random letters of many scripts."""
     rng = random.Random(0)
