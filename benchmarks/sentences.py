@@ -1,6 +1,6 @@
 """Measures how well the ends of sentences are found, in 24 languages, and compares four ways.
 
-- `rules`: rag_vqa.retriever.sentences, which knowledge bases are cut with.
+- `rules`: rag_vqa.formats.sentences, which knowledge bases are cut with.
 - `window-1`: the expression that knowledge bases of earlier versions were cut with.
 - `uax29`: the sentence breaks of Unicode's UAX #29, without a language's own exceptions.
 - `pysbd`: the library pysbd, which must be told the language; English if it does not know it.
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag_vqa.retriever.sentences import split_sentences
+from rag_vqa.formats.sentences import split_sentences
 from rag_vqa.retriever.window_1 import SENTENCE_END
 
 OWN_TEXTS = Path(__file__).with_suffix(".jsonl")

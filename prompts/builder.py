@@ -103,7 +103,8 @@ def build_prompt(
             "language": language,
         }
         kept = tuple(each.hit for each in packed)
-        return Prompt(render_template(source, values), template, kept, numbered=".number" in source)
+        parts, numbered = render_template(source, values), ".number" in source
+        return Prompt(parts, template, kept, numbered=numbered, question=query.text)
 
     if "documents" in names:
         return budget.pack_prompt(draw, hits, limits, count)

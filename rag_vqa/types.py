@@ -118,6 +118,7 @@ class Prompt:
         dropped: from the id of each hit or image that is not shown, or not whole, to the reason. A
             hit that is in `kept` as well is shown by its passage only.
         numbered: the documents have numbers, which an answer should cite.
+        question: the question alone; "" if whoever made the prompt did not say.
     """
 
     parts: tuple[Part, ...]
@@ -125,6 +126,7 @@ class Prompt:
     kept: tuple[Hit, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     numbered: bool = False
+    question: str = ""
 
     @property
     def text(self) -> str:

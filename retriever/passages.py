@@ -11,8 +11,8 @@ from collections.abc import Callable
 from itertools import zip_longest
 
 from rag_vqa.formats.document import check_content, searchable_text
+from rag_vqa.formats.text_pieces import split_pieces
 from rag_vqa.retriever import window_1
-from rag_vqa.retriever.text_pieces import split_pieces
 from rag_vqa.retriever.window_packing import WIDEST_TOKEN, pack_pieces
 from rag_vqa.types import Document, Passage
 

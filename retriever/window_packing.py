@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from rag_vqa.retriever.text_pieces import Piece
+from rag_vqa.formats.text_pieces import Piece
 
 # No tokenizer packs more characters into a token on average, so longer texts need no counting.
 # Counting a word of a megabyte would take minutes.

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rag_vqa.retriever.text_pieces import split_pieces
+from rag_vqa.formats.text_pieces import split_pieces
 from rag_vqa.retriever.window_packing import pack_pieces, split_clusters
 
 

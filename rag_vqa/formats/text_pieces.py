@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from rag_vqa.retriever.sentences import split_sentences
+from rag_vqa.formats.sentences import split_sentences
 
 _LINE_BREAK = re.compile(r"\r\n?|[\n\v\f\x85\u2028\u2029]")
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})(.*)")

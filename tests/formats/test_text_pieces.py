@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_vqa.retriever.text_pieces import split_pieces
+from rag_vqa.formats.text_pieces import split_pieces
 
 
 def pieces(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_vqa.retriever.sentences import split_sentences
+from rag_vqa.formats.sentences import split_sentences
 
 
 def sentences(text: str) -> list[str]:
