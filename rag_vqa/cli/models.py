@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from rag_vqa.checkpoints import CHECKPOINTS
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.output import print_json
+from rag_vqa.errors import UsageError
 from rag_vqa.formatting import format_bytes, format_table, one_line
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Download models, list them, find them, delete them, check them."
 )
 Names = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="PRESET|MODEL…", help="A preset, a hub id, or MODEL@REVISION."),
 ]
 
@@ -38,7 +40,15 @@ def _models() -> None:
 @app.command()
 def pull(
     ctx: typer.Context,
-    names: Names,
+    names: Names = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Copy them to DIR for a machine without network."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take them from DIR, which --to wrote."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print sizes and licences; download nothing.")
     ] = False,
@@ -48,16 +58,28 @@ def pull(
 
     A download that was cut goes on where it stopped: run the same command again.
     HF_HOME is the folder of models, HF_ENDPOINT a mirror, HF_TOKEN or `hf auth
-    login` a token, HTTPS_PROXY a proxy.
+    login` a token, HTTPS_PROXY a proxy. MODEL@REVISION pins a commit or a tag.
+    Without network: `--to DIR` where there is one, `--from DIR` on the other machine.
     """
     from rag_vqa.jobs import download_consent
 
     context: CommandContext = ctx.obj
     settings = context.settings()
-    if dry_run:
+    names = names or []
+    if source is not None:
+        if to is not None or dry_run:
+            raise UsageError("--from copies into the cache. Leave out --to and --dry-run.")
+        pulled = download_consent.read_models(names, source, context)
+    elif dry_run:
         _print_plan(context, names)
         return
-    pulled = download_consent.pull_models(names, context, offline=settings.offline, yes=yes)
+    elif to is not None:
+        pulled = download_consent.write_models(
+            names, to, context, offline=settings.offline, yes=yes
+        )
+        context.note(f"On the other machine: rag-vqa models pull --from {one_line(str(to))}")
+    else:
+        pulled = download_consent.pull_models(names, context, offline=settings.offline, yes=yes)
     _print_pulled(context, pulled)
 
 

@@ -29,6 +29,8 @@ _TRIES = 5  # in a row, without a byte
 _SILENT_SECONDS = 20.0  # without a byte, until a connection counts as broken
 _LONGEST_WAIT = 60  # seconds that the hub may ask us to wait before we stop instead
 Count = Callable[[int], None]  # called with the number of bytes that came
+# Writes a file's content to a partial file, and returns its hash.
+Fetch = Callable[[Repository, RepositoryFile, Path, Count, Reporter], str]
 
 
 def missing_bytes(repository: Repository, files: Sequence[RepositoryFile]) -> int:
@@ -62,11 +64,13 @@ def download_files(
     repository: Repository,
     files: Sequence[RepositoryFile],
     reporter: Reporter = LOG,
+    fetch: Fetch | None = None,
 ) -> Path:
     """Download files into the cache, and return the folder of the snapshot.
 
     Args:
         files: one after the other in this order, so that a cut leaves one unfinished file at most.
+        fetch: where the bytes of a file come from; default: the hub.
 
     Raises:
         Missing: the hub cannot be reached, or refuses.
@@ -82,7 +86,7 @@ def download_files(
         with _count_progress(repository, pending, reporter) as count:
             while pending:
                 file = pending.pop(0)
-                _place_file(repository, file, count, reporter)
+                _place_file(repository, file, fetch or _download_whole, count, reporter)
                 if file.name == INDEX:
                     pending += _unplanned_shards(repository, files, snapshot)
         _write_ref(repository, folder)
@@ -96,6 +100,9 @@ def _count_progress(
     """Show how many MB (of small downloads: kB) are here, of all that are needed."""
     total = sum(file.size for file in files)
     done = total - missing_bytes(repository, files)
+    if done == total:
+        yield lambda size: None
+        return
     unit, name = (1_000_000, "MB") if total > 20_000_000 else (1_000, "kB")
     label = f"{repository.model.rpartition('/')[2]} ({name})"
     with reporter.progress(label, -(-total // unit), first=done // unit) as advance:
@@ -103,9 +110,10 @@ def _count_progress(
         def count(size: int) -> None:
             nonlocal done
             done += size
-            advance(-(-done // unit) if done >= total else done // unit)
+            advance(done // unit)
 
         yield count
+        advance(-(-total // unit))  # files of the same content came once
 
 
 def _unplanned_shards(
@@ -137,16 +145,16 @@ def _link_path(repository: Repository, file: RepositoryFile) -> Path:
 
 
 def _place_file(
-    repository: Repository, file: RepositoryFile, count: Count, reporter: Reporter
+    repository: Repository, file: RepositoryFile, fetch: Fetch, count: Count, reporter: Reporter
 ) -> None:
-    """Give the snapshot a file: from the cache if its content is there, else from the hub."""
+    """Give the snapshot a file: from the cache if its content is there, else by `fetch`."""
     place, blob = _link_path(repository, file), _blob_path(repository, file)
     if place.is_file():
         return
     if not (blob.is_file() and blob.stat().st_size == file.size):
         with _hold_file_lock(repository, file):
-            digest = _download_whole(repository, file, count, reporter)
             part = _partial_path(repository, file)
+            digest = fetch(repository, file, part, count, reporter)
             if digest != file.digest:
                 atomic.remove_file(part)
                 raise RagVqaError(
@@ -196,14 +204,13 @@ def _hold_file_lock(repository: Repository, file: RepositoryFile) -> Iterator[No
 
 
 def _download_whole(
-    repository: Repository, file: RepositoryFile, count: Count, reporter: Reporter
+    repository: Repository, file: RepositoryFile, part: Path, count: Count, reporter: Reporter
 ) -> str:
     """Download until the partial file is whole; returns the hash of its content."""
-    part = _partial_path(repository, file)
     tries, restarts, here = 0, 0, _partial_size(repository, file)
     if part.exists() and not here:
         atomic.remove_file(part)
-    digest = _hash_so_far(file, part)
+    digest = hash_so_far(file, part)
     while here < file.size or not part.exists():
         try:
             here = _append(repository, file, part, digest, count)
@@ -217,7 +224,7 @@ def _download_whole(
                     "HF_ENDPOINT"
                 ) from None
             count(-restart.size)
-            digest = _hash_so_far(file, part)
+            digest = hash_so_far(file, part)
         except Exception as error:
             size = _partial_size(repository, file)
             tries = tries + 1 if size == here else 1
@@ -293,8 +300,8 @@ def _too_long_error(
     )
 
 
-def _hash_so_far(file: RepositoryFile, part: Path) -> Any:
-    """The hash of what is here, to go on with: SHA-256, or git's SHA-1 of a small file."""
+def hash_so_far(file: RepositoryFile, part: Path) -> Any:
+    """The hash of what is in `part`, to go on with: SHA-256, or git's SHA-1 of a small file."""
     if file.large:
         digest = hashlib.sha256()
     else:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, known_revision, processor_source
 from rag_vqa.errors import Missing, RagVqaError, UsageError
 from rag_vqa.formatting import did_you_mean, format_bytes, format_table, one_line
-from rag_vqa.hub.download import download_files, missing_bytes
+from rag_vqa.hub.download import Fetch, download_files, missing_bytes
 from rag_vqa.hub.failures import is_network_off
 from rag_vqa.hub.model_cache import cache_folder, find_snapshot, is_available, is_hub_id
 from rag_vqa.hub.model_files import network_off_error
+from rag_vqa.hub.plain_folder import (
+    FolderSource,
+    cached_repository,
+    read_folder,
+    write_folder,
+)
 from rag_vqa.hub.repository import Repository, RepositoryFile, look_up, needed_files
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.presets import PRESETS
@@ -136,9 +142,70 @@ def pull_models(
         if absent:
             raise network_off_error(", ".join(absent))
         return [_pulled_before(model, revision) for model, revision in models]
-    planned = plan_downloads(models)
+    try:
+        planned = plan_downloads(models)
+    except Missing as error:
+        if not all(is_available(model, revision) for model, revision in models):
+            raise
+        reporter.warn(f"{error} Every model is on this machine already.")
+        return [_pulled_before(model, revision) for model, revision in models]
     ask_for_consent([each for each in planned if each.missing], reporter, yes=yes)
     return _download_all(planned, reporter)
+
+
+def write_models(
+    names: Sequence[str],
+    target: Path,
+    reporter: Reporter = LOG,
+    *,
+    offline: bool = False,
+    yes: bool = False,
+) -> list[PulledModel]:
+    """Pull models, and copy them into a plain folder for a machine without network.
+
+    Raises as `pull_models`.
+    """
+    pulled = pull_models(names, reporter, offline=offline, yes=yes)
+    revisions = dict(resolve_names(names))
+    found = [cached_repository(each.model, revisions[each.model]) for each in pulled]
+    size = sum(each.size for each in pulled)
+    check_room(size, target, free_bytes(target) + _bytes_below(target))
+    write_folder(found, target, reporter)
+    return [replace(each, folder=target.joinpath(*each.model.split("/"))) for each in pulled]
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def read_models(names: Sequence[str], source: Path, reporter: Reporter = LOG) -> list[PulledModel]:
+    """Copy models of a plain folder into this machine's cache, and check every byte.
+
+    Args:
+        names: those of the folder to copy; none: all.
+
+    Raises:
+        UsageError: a name is none.
+        Missing: the folder has no models.json, or lacks a model or a file.
+        RagVqaError: a file is damaged, or the disk has no room.
+    """
+    found = read_folder(source)
+    if names:
+        wanted = [model for model, _ in resolve_names(names)]
+        if absent := set(wanted) - {each.model for each in found}:
+            raise Missing(
+                f"{one_line(str(source))} has no {', '.join(sorted(map(one_line, absent)))}. "
+                f"It holds: {', '.join(each.model for each in found) or 'nothing'}"
+            )
+        found = [each for each in found if each.model in wanted]
+    planned = [
+        PlannedModel(each, each.files, sum(file.size for file in each.files),
+                     missing_bytes(each, each.files))
+        for each in found
+    ]  # fmt: skip
+    place = cache_folder()
+    check_room(sum(each.missing for each in planned), place, free_bytes(place))
+    return _download_all(planned, reporter, FolderSource(source))
 
 
 def _pulled_before(model: str, revision: str | None) -> PulledModel:
@@ -147,12 +214,14 @@ def _pulled_before(model: str, revision: str | None) -> PulledModel:
     return PulledModel(model, folder.name, folder, size, 0)
 
 
-def _download_all(planned: Sequence[PlannedModel], reporter: Reporter) -> list[PulledModel]:
+def _download_all(
+    planned: Sequence[PlannedModel], reporter: Reporter, fetch: Fetch | None = None
+) -> list[PulledModel]:
     """Download models one after the other. Raises JobStopped at ^C."""
     pulled = []
     try:
         for each in planned:
-            folder = download_files(each.repository, each.files, reporter)
+            folder = download_files(each.repository, each.files, reporter, fetch)
             commit = each.repository.commit
             pulled.append(PulledModel(each.model, commit, folder, each.size, each.missing))
     except (KeyboardInterrupt, JobStopped) as stop:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_hub import Hub, running, use_hub, write_model
+from model_hub import Fault, Hub, running, use_hub, write_model
 
 from rag_vqa.hub.model_cache import is_available
 
@@ -87,3 +87,22 @@ def test_the_embedded_models_need_no_download(cli, hub: Hub) -> None:
     assert "nothing to download" in cli("models", "pull", "demo").out
     assert len(cli("models", "path", "demo").out.splitlines()) == 2
     assert hub.log == []
+
+
+def test_a_folder_for_a_machine_without_network(cli, hub: Hub, tmp_path: Path) -> None:
+    done = cli("models", "pull", ID, "--yes", "--to", tmp_path / "stick")
+    assert done.code == 0, done.err
+    assert f"rag-vqa models pull --from {tmp_path / 'stick'}" in done.err
+    cli("models", "rm", ID, "--yes")
+    (copied,) = json.loads(cli("models", "pull", "--from", tmp_path / "stick", "--json").out)
+    assert copied["model"] == ID
+    assert cli("models", "path", ID).code == 0
+    assert cli("models", "pull", "--from", tmp_path / "stick", "--dry-run").code == 2
+    assert cli("models", "pull").code == 2
+
+
+def test_a_hub_that_is_gone_is_a_warning_where_everything_is_here(cli, hub: Hub) -> None:
+    cli("models", "pull", ID, "--yes")
+    hub.faults.append(Fault("status", status=429))
+    done = cli("models", "pull", ID)
+    assert (done.code, "Every model is on this machine already" in done.err) == (0, True)

@@ -1,11 +1,14 @@
 """A cut download goes on where it stopped; whatever goes wrong is one line with its cause."""
 
 import errno
-import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import huggingface_hub
@@ -65,7 +68,7 @@ def test_huggingface_hub_finds_what_was_downloaded(hub: Hub) -> None:
     repository = next(iter(huggingface_hub.scan_cache_dir(os.environ["HF_HUB_CACHE"]).repos))
     assert repository.repo_id == ID
     assert {ref for revision in repository.revisions for ref in revision.refs} == {"main"}
-    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    digest = sha256(WEIGHTS).hexdigest()
     assert (folder / "model.safetensors").resolve().name == digest
 
 
@@ -92,6 +95,25 @@ def test_another_process_goes_on_where_the_first_was_cut(hub: Hub, monkeypatch) 
     starts = [each.start for each in hub.log if each.path.startswith("/cdn")]
     assert starts == [0, 900_000]
     assert hub.sent("/cdn/*") == len(WEIGHTS)  # not a byte twice
+
+
+def test_a_killed_process_loses_no_more_than_a_chunk(hub: Hub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("slow", path="/cdn/*", rate=2e6))
+    environment = {**os.environ, **hub.environment(tmp_path / "home")}
+    command = [sys.executable, "-m", "rag_vqa", "models", "pull", ID, "--yes", "--quiet"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as pull:
+        part = hub_cache().parents[1] / "blobs" / f"{sha256(WEIGHTS).hexdigest()}.incomplete"
+        deadline = monotonic() + 60
+        while not part.exists() or part.stat().st_size < 900_000:
+            assert monotonic() < deadline
+            assert pull.poll() is None
+        pull.kill()
+    kept = part.stat().st_size
+    assert 900_000 <= kept < len(WEIGHTS)
+    hub.faults.clear()
+    assert (fetch() / "model.safetensors").read_bytes() == WEIGHTS
+    starts = [each.start for each in hub.log if each.path.startswith("/cdn")]
+    assert starts == [0, kept]
 
 
 def hub_cache() -> Path:
@@ -178,7 +200,7 @@ def test_a_full_disk_keeps_what_came(hub: Hub, monkeypatch) -> None:
 def test_two_downloads_of_one_file_do_not_mix(hub: Hub, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    digest = sha256(WEIGHTS).hexdigest()
     folder = Path(os.environ["HF_HUB_CACHE"]) / ".locks" / "models--owner--model"
     folder.mkdir(parents=True)
     with FileLock(folder / f"{digest}.lock"), pytest.raises(Locked, match="Another process"):
