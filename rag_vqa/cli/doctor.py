@@ -58,7 +58,7 @@ def doctor(
         raise typer.Exit(EXIT_DONE if found.fits else EXIT_FAILED)
     _refuse_without_fit(ctx)
     findings = _run_checks(context, ctx.params["reader"])
-    _print_findings(findings, context.json)
+    print_findings(findings, context.json)
     raise typer.Exit(EXIT_DONE if all(each.good for each in findings) else EXIT_FAILED)
 
 
@@ -83,7 +83,8 @@ def _refuse_without_fit(ctx: typer.Context) -> None:
         raise UsageError(f"{flags} needs a preset. Name one: rag-vqa doctor --fit PRESET")
 
 
-def _print_findings(findings: Sequence[Finding], as_json: bool) -> None:
+def print_findings(findings: Sequence[Finding], as_json: bool) -> None:
+    """Print what was checked, a line each, with the command that mends it."""
     if as_json:
         print_json([asdict(finding) for finding in findings])
         return

@@ -15,8 +15,9 @@ import typer
 from rag_vqa.checkpoints import CHECKPOINTS
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
+from rag_vqa.cli.doctor import print_findings
 from rag_vqa.cli.output import print_json
-from rag_vqa.errors import UsageError
+from rag_vqa.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from rag_vqa.formatting import format_bytes, format_table, one_line
 
 if TYPE_CHECKING:
@@ -220,3 +221,30 @@ def rm(
         return
     for model, size in removed.items():
         print(f"deleted {one_line(model)}, {format_bytes(size)}")
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL|DIR", help="A hub id, MODEL@REVISION, DIR, or a preset.")
+    ],
+) -> None:
+    """Say whether this version can read a model, from its small files and its weights' headers.
+
+    Downloads kilobytes, not the weights. The exit code is 1 if the model cannot be read.
+    """
+    from rag_vqa.jobs.model_check import check_models
+
+    context: CommandContext = ctx.obj
+    settings = context.settings()
+    checks = check_models(name, context, offline=settings.offline)
+    if context.json:
+        print_json([{**asdict(each), "good": each.good} for each in checks])
+    else:
+        for each in checks:
+            print(f"{one_line(each.model)} · {each.role} · {format_bytes(each.size)}")
+            print_findings(each.findings, False)
+            use = f"--{each.role} {one_line(each.model)}"
+            print(f"It can be read: {use}" if each.good else "It cannot be read by this version.")
+    raise typer.Exit(EXIT_DONE if all(each.good for each in checks) else EXIT_FAILED)

@@ -176,7 +176,7 @@ def needed_files(repository: Repository, *, weights: bool = True) -> list[Reposi
         return small
     names = weight_names([file.name for file in repository.files])
     if not names:
-        raise _no_weights_error(repository)
+        raise no_weights_error(repository.model, [file.name for file in repository.files])
     return [*small, *_with_shards(repository, names)]
 
 
@@ -196,20 +196,19 @@ def _with_shards(repository: Repository, names: list[str]) -> Iterator[Repositor
             yield file
 
 
-def _no_weights_error(repository: Repository) -> Missing:
-    pickled = [
-        file.name for file in repository.files if any(fnmatch(file.name, p) for p in _PICKLED)
-    ]
-    gguf = [file.name for file in repository.files if file.name.endswith(".gguf")]
-    name = one_line(repository.model)
+def no_weights_error(model: str, names: Collection[str]) -> Missing:
+    """The error for a model without safetensors, by what it has instead."""
+    pickled = [name for name in names if any(fnmatch(name, pattern) for pattern in _PICKLED)]
+    gguf = [name for name in names if name.endswith(".gguf")]
+    model = one_line(model)
     if gguf:
         return Missing(
-            f"{name} has its weights as GGUF ({one_line(gguf[0])}), not in safetensors. Run it "
+            f"{model} has its weights as GGUF ({one_line(gguf[0])}), not in safetensors. Run it "
             "behind a server such as llama.cpp: --server URL"
         )
     if pickled:
         return Missing(
-            f"{name} has no weights in safetensors, only pickled ones ({one_line(pickled[0])}), "
+            f"{model} has no weights in safetensors, only pickled ones ({one_line(pickled[0])}), "
             "which can run code. Use a revision that has them (MODEL@REVISION), such as refs/pr/1"
         )
-    return Missing(f"{name} has no weights in safetensors, so there is nothing to load.")
+    return Missing(f"{model} has no weights in safetensors, so there is nothing to load.")

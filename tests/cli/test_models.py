@@ -106,3 +106,14 @@ def test_a_hub_that_is_gone_is_a_warning_where_everything_is_here(cli, hub: Hub)
     hub.faults.append(Fault("status", status=429))
     done = cli("models", "pull", ID)
     assert (done.code, "Every model is on this machine already" in done.err) == (0, True)
+
+
+def test_check_says_what_can_be_read_and_exits_by_it(cli, hub: Hub) -> None:
+    checks = json.loads(cli("models", "check", "demo", "--json").out)
+    assert [(each["role"], each["good"]) for each in checks] == [
+        ("retriever", True),
+        ("reader", True),
+    ]
+    done = cli("models", "check", ID)  # its weights are no weights
+    assert done.code == 1
+    assert "no safetensors file" in done.err
