@@ -31,6 +31,10 @@ class NoMatch(UserWarning):
     """Python's warning that no document passes a filter; it says which values there are."""
 
 
+class DemoLimits(UserWarning):
+    """Python's warning that the built-in models do not know these documents."""
+
+
 class UsageError(RagVqaError):
     """Invalid options or settings, or an invalid combination; found before any model loads."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rag_vqa import checkpoints
 from rag_vqa.answer_stream import stream_call
 from rag_vqa.critic import Critic, Filter
+from rag_vqa.demo_limits import ModelPair, explain_unknown, is_unknown_to_demo, warn_once
 from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
 from rag_vqa.readers.factory import check_reader_options, open_reader
 from rag_vqa.types import (
@@ -48,6 +49,8 @@ class RagVqa:
         quantization: of a reader given by name.
         servers: addresses of OpenAI-compatible servers that run the reader; none: it runs here.
         k: number of documents to retrieve; 0 asks the reader without retrieval.
+        retriever: names the retriever that the knowledge base was built with. Only needed to
+            combine "demo", the embedded one, with another reader, which is refused otherwise.
         template: a template of `rag_vqa.prompts`; questions without hits use "closed-book".
         language: language of the answers, e.g. "German"; "" leaves it to the reader.
         filter: chooses among the retrieved documents: "critic" (`rag_vqa.critic`, with this
@@ -57,7 +60,11 @@ class RagVqa:
             `servers` of `RemoteReader`. None counts as not given; for defaults see `open_reader`.
 
     Raises:
-        UsageError: k is negative, the filter is unknown, or the reader does not take an option.
+        UsageError: k is negative, the filter is unknown, the reader does not take an option, or
+            only one of retriever and reader is embedded.
+        Mismatch: the knowledge base was built with another retriever than `retriever`.
+
+    If an embedded model works on documents other than the demo's, it warns (DemoLimits) once.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class RagVqa:
         quantization: Literal["nf4", "int8", "none"] | None = None,
         servers: Sequence[str] = (),
         k: int = 5,
+        retriever: str | None = None,
         template: str = "answer",
         language: str = "",
         filter: Filter | Literal["critic"] | None = None,
@@ -84,6 +92,11 @@ class RagVqa:
         options = {"quantization": quantization, **reader_options}
         given = check_reader_options(reader, servers, options)
         self._reader_options = {"servers": servers, **given}
+        self._named_retriever = retriever
+        if not isinstance(kb, str | Path):
+            self._check_models()
+        elif (reader is not None or servers or retriever) and self._has_kb:
+            self.kb  # noqa: B018  opens it
 
     def retrieve(
         self, queries: Sequence[Query], k: int | None = None, where: Where | None = None
@@ -92,6 +105,8 @@ class RagVqa:
         k = _check_k(self.k if k is None else k)
         if k == 0:
             return [[] for _ in queries]
+        if not self.k:  # else checked when the knowledge base was opened
+            self._models().check()
         return self.kb.search([self._add_instruction(query) for query in queries], k, where)
 
     def select(self, queries: Sequence[Query], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
@@ -129,7 +144,7 @@ class RagVqa:
         completions = self.reader.generate(prompts, on_text, max_tokens)
         seconds = {"read": time.perf_counter() - start}
         return [
-            _make_answer(query, found, prompt, completion, seconds)
+            _make_answer(query, found, prompt, self._add_note(completion), seconds)
             for query, found, prompt, completion in zip(
                 queries, hits, prompts, completions, strict=True
             )
@@ -242,15 +257,48 @@ class RagVqa:
             from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
             self._kb = KnowledgeBase.open(self._kb)
+            self._check_models()
         return self._kb
+
+    @property
+    def limits(self) -> str:
+        """What the embedded models do not know of these documents, in one line; "" if nothing."""
+        limits = self._models().describe_limits()
+        return limits if limits and len(self.kb) and not self.kb.is_flag_world else ""
 
     @property
     def reader(self) -> Reader:
         """The reader, loaded when first needed."""
         if isinstance(self._reader, str | Path | None):
+            if self.k and self._has_kb:
+                self._models().check(reads=True)
             named = None if self._reader is None else str(self._reader)
             self._reader = open_reader(named, **self._reader_options)
         return self._reader
+
+    def _models(self) -> ModelPair:
+        return ModelPair.of(
+            self.kb, self._reader, self._named_retriever, bool(self._reader_options["servers"])
+        )
+
+    def _check_models(self) -> None:
+        """Refuse models that do not go together, and warn of the limits of embedded ones."""
+        self._models().check_named(self._named_retriever)
+        if self.k:
+            self._models().check()
+        if self.kb.warns and self.limits:
+            warn_once(self.limits)
+
+    @property
+    def _has_kb(self) -> bool:
+        """False for a path without a knowledge base, which k = 0 never opens."""
+        return not isinstance(self._kb, str | Path) or Path(self._kb).exists()
+
+    def _add_note(self, completion: Completion) -> Completion:
+        """The completion, with the reason if the embedded reader found no answer."""
+        if not is_unknown_to_demo(completion.text, self.reader.name):
+            return completion
+        return replace(completion, note=explain_unknown(not self._has_kb or self.kb.is_flag_world))
 
     def _add_instruction(self, query: Query) -> Query:
         """The query with its task's instruction, if one is known for the retriever."""

@@ -20,6 +20,7 @@ from rag_vqa.jobs.models import (
     check_models,
     check_template,
     load_encoder,
+    make_pair,
     make_pipeline,
     make_query,
     reader_models,
@@ -70,6 +71,7 @@ def open_demo(
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
     check_filter(settings)
+    make_pair(settings, EMBEDDED).check(reads=True)
     check_models(reader_models(settings), settings, reporter)
     picture = options.image or gallery.sample_photo(COUNTRY, settings.seed)
     query = make_query(settings, options.question, picture)

@@ -32,6 +32,7 @@ MIN_WORDS: Final = 20
 WHOLE_SAMPLE: Final = 10_000  # documents of which each text is guessed at
 SAMPLE_STEP: Final = 20  # of those that follow, one in so many
 _HEAD: Final = 2_000  # characters of a document that are used to guess its language
+_FIRST_TEXTS: Final = 200  # of which the beginnings are kept
 EXAMPLES_SHOWN: Final = 5  # names kept of each kind of problem
 _WORD: Final = re.compile(r"[^\W\d_]+")
 # Common English words, without those that are common in a neighbour too (in, on, was, as, an, for).
@@ -65,6 +66,7 @@ class SourceStatistics:
         judged: documents with enough text to guess their language; of a sample, if there are more
             than WHOLE_SAMPLE.
         foreign: judged documents that look non-English; `foreign_ids` are the first.
+        texts: beginnings of the first texts that are searched.
         id_hashes: of the ids, sorted; this process's hashes. See `has_id`.
     """
 
@@ -87,6 +89,7 @@ class SourceStatistics:
     remarks: Mapping[str, int]
     short_names: tuple[str, ...] = ()
     metadata_names: tuple[str, ...] = ()
+    texts: tuple[str, ...] = field(default=(), repr=False, compare=False)
     id_hashes: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )
@@ -133,6 +136,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
     remarks: Counter[str] = Counter()
     longest_id = ""
     short = ShortTexts()
+    texts: list[str] = []
     folders = ListedFolders()
     named_in = source.base
     root = f"{named_in}{os.sep}"
@@ -148,6 +152,8 @@ def collect_statistics(source: Source) -> SourceStatistics:
         hashes.append(hash(fields["id"]))
         text = fields["retrieval_text"].strip() or fields["text"].strip()
         length = len(text)
+        if text and len(texts) < _FIRST_TEXTS:
+            texts.append(text[:_HEAD])
         characters += length
         if length > longest:
             longest, longest_id = length, fields["id"]
@@ -195,6 +201,7 @@ def collect_statistics(source: Source) -> SourceStatistics:
         remarks=remarks,
         short_names=tuple(short.short_names()),
         metadata_names=tuple(short.all_names()),
+        texts=tuple(texts),
         id_hashes=np.union1d(distinct, np.array(refused_ids, np.int64)),
     )
 

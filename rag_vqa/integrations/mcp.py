@@ -59,6 +59,8 @@ MetadataFilter = Annotated[
 ]
 _NOTICE = Field(description="Why nothing was found: values that the metadata has.")
 
+_NOTES = Field(description="What people should know about the answer, such as why it is unknown.")
+
 
 class ShownValue(BaseModel):
     """A value of the metadata, written for people."""
@@ -96,6 +98,7 @@ class AskResult(BaseModel):
     citations: list[int]
     documents: list[Source]
     notice: Annotated[str, _NOTICE] = ""
+    notes: Annotated[list[str], _NOTES] = []
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Tools:
             citations=list(answer.citations),
             documents=_sources(answer.hits, answer.prompt.kept),
             notice=self._notice(answer.hits, where),
+            notes=list(answer.notes),
         )
 
     def _notice(self, hits: Sequence[Hit], where: Where | None) -> str:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.checkpoints import EMBEDDED, known_revision, model_source, processor_source
+from rag_vqa.demo_limits import ModelPair, is_built_in
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs.download_consent import ModelRevision, ask_before_download
+from rag_vqa.jobs.shown_choice import resolve_show
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -66,8 +68,7 @@ def open_pipeline(
         wanted.append(_retriever_of(kb.manifest, settings, path, reporter))
     if read:
         wanted += reader_models(settings)
-        if settings.reader.model is None:
-            reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
+    check_pair(settings, kb, reporter, read)
     check_models(wanted, settings, reporter, yes=yes, built_with=kb.manifest.options)
     if settings.k:
         kb.close()
@@ -81,19 +82,71 @@ def open_pipeline(
         choice = kb.retriever.choice
         if choice.engine != "exact" or "slow" in choice.reason:
             reporter.note(choice.reason)
-    return make_pipeline(settings, kb)
+    return make_pipeline(settings, kb, read)
 
 
-def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
-    """A pipeline over an open knowledge base, or over its path, according to the settings."""
+def check_pair(
+    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG, read: bool = True
+) -> None:
+    """Refuse models that do not go together, and report the limits of the embedded ones.
+
+    Args:
+        read: False: no reader is needed.
+
+    Raises:
+        UsageError: retriever and reader do not go together, see `ModelPair.check`.
+    """
+    pair = make_pair(settings, kb.manifest.source, read)
+    if settings.k and read:
+        pair.check(reads=True)
+    limits = pair.describe_limits() if settings.k or read else ""
+    if limits and len(kb) and not kb.is_flag_world:
+        reporter.note(limits)
+    elif read and settings.reader.model is None:
+        reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
+
+
+def make_pair(settings: Settings, retriever: str, read: bool = True) -> ModelPair:
+    """The reader of the settings, beside the retriever of a knowledge base."""
+    return ModelPair(
+        retriever=retriever,
+        reader=settings.reader.model if read else EMBEDDED,
+        is_remote=read and bool(settings.reader.servers),
+        names_retriever=names_retriever(settings),
+    )
+
+
+def report_retriever_limits(model: str, texts: Sequence[str], reporter: Reporter = LOG) -> None:
+    """Report what the retriever cannot do with the first texts of a source, if it is embedded."""
+    from rag_vqa.retriever.flag_world import are_flag_texts
+
+    if is_built_in(model, "retriever"):
+        limits = ModelPair(retriever=model, reader=EMBEDDED).describe_limits()
+        own = "Encoding with the embedded retriever. Choose another: --retriever, or --preset"
+        reporter.note(own if are_flag_texts(texts) else limits)
+
+
+def names_retriever(settings: Settings) -> bool:
+    """True if the user named the retriever, and not only a preset."""
+    return "model" in settings.retriever.model_fields_set
+
+
+def make_pipeline(settings: Settings, kb: KnowledgeBase | Path, read: bool = True) -> RagVqa:
+    """A pipeline over an open knowledge base, or over its path, according to the settings.
+
+    `read`: False: it only searches, with any retriever.
+    """
     from rag_vqa.critic import Critic
     from rag_vqa.pipeline import RagVqa
 
     reader, chosen = settings.reader, settings.filter
+    is_free = names_retriever(settings) or not read
+    named = kb.manifest.source if is_free and not isinstance(kb, Path) else None
     rag = RagVqa(
         kb,
         reader.model if reader.servers else reader.model or EMBEDDED,
         k=settings.k,
+        retriever=named,
         template=settings.prompt.template,
         language=settings.prompt.language,
         **reader_options(settings),
@@ -101,24 +154,6 @@ def make_pipeline(settings: Settings, kb: KnowledgeBase | Path) -> RagVqa:
     if chosen.name == "critic":
         rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
     return rag
-
-
-def resolve_show(
-    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG
-) -> list[str] | None:
-    """The metadata that the settings ask to show; None if they leave it to the knowledge base.
-
-    Reports names that no document has.
-    """
-    from rag_vqa.retriever.shown_metadata import describe_unknown, resolve_names
-
-    if settings.metadata.show is None:
-        return None
-    known = kb.store.metadata_names()
-    names, unknown = resolve_names(settings.metadata.show, known)
-    for line in describe_unknown(unknown, known):
-        reporter.note(line)
-    return names
 
 
 def open_knowledge_base(
@@ -199,10 +234,6 @@ def choose_retriever(
             return _retriever_of(kb.manifest, settings, out, reporter), kb.manifest.options
     asked = settings.retriever
     _check_revision(settings)
-    if asked.model is None:
-        reporter.note(
-            "Encoding with the embedded retriever. Choose another: --retriever, or --preset"
-        )
     return (asked.model or EMBEDDED, known_revision(asked.model, asked.revision)), {}
 
 

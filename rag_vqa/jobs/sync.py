@@ -96,6 +96,7 @@ def sync_knowledge_base(
     reader = SourceReader(options.source)
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         found = report_survey(reader, None if options.dry_run else options.out, reporter)
+        models.report_retriever_limits(kb.manifest.source, found.texts, reporter)
         shown = choose_shown(reader, found, settings, kb, reporter)
         if not options.dry_run:
             remember_shown(kb, shown)

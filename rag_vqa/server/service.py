@@ -90,6 +90,7 @@ class Service:
             # Only the last part of a folder: the rest would reveal the layout of this machine.
             "retriever": kb.manifest.source if trusted else Path(kb.manifest.source).name,
             "reader": {"name": self.reader_name, "servers": list(self.servers)},
+            "limits": self.engine.rag.limits,
             "k": self.k,
             "public": self.access.public,
             "needs_token": bool(self.access.token),

@@ -1,4 +1,4 @@
-// Notices before asking: what is stored of questions, where photos are sent, which models answer.
+// Notices before asking: what the models cannot do, what is stored, where photos are sent.
 // Knows /v1/info; does not know the form.
 
 import { element, find, untrustedText } from "./dom.js";
@@ -7,7 +7,7 @@ export function showInfo(info) {
   const name = info.title ? [] : [untrustedText(info.name), " · "];
   find("about").replaceChildren(...name, `${info.documents.toLocaleString("en")} documents`);
   document.title = info.title || `${info.name} · rag-vqa`;
-  const notices = [];
+  const notices = info.limits ? [limitsNotice(info.limits)] : [];
   if (info.log_questions) {
     const days = info.log_questions.days === 1 ? "1 day" : `${info.log_questions.days} days`;
     notices.push(element("p", { class: "notice" }, storageNotice(info, days)));
@@ -24,6 +24,12 @@ export function showInfo(info) {
     "Retriever: ", untrustedText(info.retriever), ". Reader: ", untrustedText(info.reader.name), ".",
     info.log_questions ? "" : home, ` rag-vqa ${info.version}.`,
   );
+}
+
+// A region with a name, which screen readers list. The server writes the sentences.
+function limitsNotice(limits) {
+  const heading = element("strong", {}, "Not for these documents. ");
+  return element("p", { class: "notice warn", role: "note", "aria-label": "Limits of the models" }, heading, limits);
 }
 
 // All that the server stores. An answer without feedback is not stored.

@@ -1,0 +1,187 @@
+"""Limits of the built-in models: when to warn, what not to combine, and why an answer is unknown.
+
+Knows that they only know national flags, and which command helps. Does not know how documents are
+recognised (retriever/flag_world.py), nor how models load.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from rag_vqa.checkpoints import EMBEDDED, model_source
+from rag_vqa.errors import DemoLimits, Mismatch, UsageError
+from rag_vqa.formatting import format_bytes, one_line
+from rag_vqa.presets import find_preset
+
+if TYPE_CHECKING:
+    from rag_vqa.readers.base import Reader
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+PRESET = "laptop"  # for other documents; the smallest one of real models
+_NO_MODEL = "quote"  # a reader without a model works with any retriever
+_UNKNOWN = re.compile(r"(?:\[\d+\]\s*)*unknown\.?", re.I)  # how the built-in reader says it
+_REBUILD = f"rag-vqa kb build SOURCE --out NEW.kb --preset {PRESET}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPair:
+    """The models of a pipeline.
+
+    Attributes:
+        retriever: the model that the knowledge base was built with.
+        reader: folder, hub id or name; None: nobody chose one, so the built-in reader answers.
+        is_remote: the reader runs on servers, which may call it as they like.
+        names_retriever: the user named the retriever with this command or call, not by a preset.
+    """
+
+    retriever: str
+    reader: str | None
+    is_remote: bool = False
+    names_retriever: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        kb: KnowledgeBase,
+        reader: Reader | str | Path | None,
+        retriever: str | None = None,
+        is_remote: bool = False,
+    ) -> Self:
+        """The models of a pipeline. One given as an open reader was chosen for this retriever.
+
+        Args:
+            retriever: what the user calls the retriever, if he does.
+        """
+        is_open = not isinstance(reader, str | Path | None)
+        if isinstance(reader, str | Path | None):
+            name = None if reader is None else str(reader)
+        else:
+            name = EMBEDDED if _is_built_in_name(reader.name) else reader.name
+        return cls(
+            retriever=kb.manifest.source,
+            reader=name,
+            is_remote=is_remote,
+            names_retriever=is_open or retriever is not None,
+        )
+
+    @property
+    def has_demo_retriever(self) -> bool:
+        """The knowledge base was built with the built-in retriever."""
+        return is_built_in(self.retriever, "retriever")
+
+    @property
+    def has_demo_reader(self) -> bool:
+        """The built-in reader answers."""
+        return not self.is_remote and is_built_in(self.reader, "reader")
+
+    @property
+    def _has_default_reader(self) -> bool:
+        return self.reader is None and not self.is_remote
+
+    def check(self, reads: bool = False) -> None:
+        """Refuse to combine a built-in model with a real one, unless the user named both.
+
+        A knowledge base of another retriever was built with one that the user named.
+
+        Args:
+            reads: the reader is needed now; otherwise nobody may ever need it, if none is named.
+
+        Raises:
+            UsageError: with the command that helps, and the one that combines them anyway.
+        """
+        shown = one_line(self.reader or EMBEDDED)
+        if reads and self._has_default_reader and not self.has_demo_retriever:
+            raise UsageError(
+                "The built-in reader only understands questions about flags, and this knowledge "
+                f"base was built with another retriever. Name a reader: --preset {PRESET}, or "
+                f"--reader MODEL. To combine them anyway, name it: --reader {EMBEDDED}"
+            )
+        is_other = not self.has_demo_reader and self.reader != _NO_MODEL
+        if self.has_demo_retriever and is_other and not self.names_retriever:
+            raise UsageError(
+                "This knowledge base was built with the built-in retriever, which only knows "
+                f"national flags, so {shown} would read the wrong documents. Build it with a real "
+                f"one ({download_size()} download): {_REBUILD}. To combine them anyway, name both: "
+                f"--retriever {EMBEDDED} --reader {shown}"
+            )
+
+    def check_named(self, retriever: str | None) -> None:
+        """Raise Mismatch if the user calls the retriever by another name than it has."""
+        if retriever is None:
+            return
+        if model_source(retriever, "retriever") != model_source(self.retriever, "retriever"):
+            raise Mismatch(
+                f"The knowledge base was built with {one_line(self.retriever)}, but "
+                f"retriever={retriever!r}. Leave it out, or rebuild: rag-vqa kb build SOURCE "
+                f"--out NEW.kb --retriever {one_line(retriever)}"
+            )
+
+    def describe_limits(self) -> str:
+        """One line on what these models do not know, for documents other than flags; "" if none."""
+        if self.has_demo_retriever:
+            both = self.has_demo_reader
+            subject = (
+                "The built-in models only know" if both else "The built-in retriever only knows"
+            )
+        elif self.has_demo_reader and not self._has_default_reader:
+            subject = "The built-in reader only knows"
+        else:
+            return ""
+        works = "Searching by words (--hybrid) and by the same picture works meanwhile."
+        return (
+            f"{subject} national flags. For these documents use --preset {PRESET} "
+            f"({download_size()} download): {_REBUILD}. {works if self.has_demo_retriever else ''}"
+        ).rstrip()
+
+
+def is_built_in(model: str | None, role: Literal["retriever", "reader"]) -> bool:
+    """True for the model in this package, by name, by its folder, or because none is named."""
+    if model in (None, EMBEDDED):
+        return True
+    return (
+        Path(model).is_dir() and Path(model).resolve() == Path(model_source(None, role)).resolve()
+    )
+
+
+def _is_built_in_name(name: str) -> bool:
+    """True for the name in the records of the built-in reader: "demo@…+nf4"."""
+    return name.partition("+")[0].partition("@")[0] == EMBEDDED
+
+
+def is_unknown_to_demo(text: str, reader: str) -> bool:
+    """True if the reader with this name in records is the built-in one, and found no answer.
+
+    >>> is_unknown_to_demo("unknown", "demo@0f+nf4"), is_unknown_to_demo("unknown", "Qwen/X+nf4")
+    (True, False)
+    """
+    return _UNKNOWN.fullmatch(text.strip()) is not None and _is_built_in_name(reader)
+
+
+def explain_unknown(is_flag_world: bool) -> str:
+    """Why the built-in reader answers "unknown", for people."""
+    if not is_flag_world:
+        return (
+            "No answer found. The built-in demo reader only understands questions about flags; "
+            f"use --preset {PRESET} for these documents."
+        )
+    return (
+        "No answer found. The built-in demo reader knows questions about the country of a flag: "
+        "its geography, people, government, economy, travel and flag, for instance "
+        '"What is the currency of this country?"'
+    )
+
+
+def download_size() -> str:
+    """Size of the download of the preset for other documents, as "6.3 GB"."""
+    return format_bytes(find_preset(PRESET).download)
+
+
+@cache
+def warn_once(limits: str) -> None:
+    """Give the Python warning DemoLimits, once a process."""
+    warnings.warn(limits, DemoLimits, stacklevel=5)
