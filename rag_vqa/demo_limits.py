@@ -80,7 +80,8 @@ class ModelPair:
         return not self.is_remote and is_built_in(self.reader, "reader")
 
     @property
-    def _has_default_reader(self) -> bool:
+    def has_default_reader(self) -> bool:
+        """Nobody chose a reader."""
         return self.reader is None and not self.is_remote
 
     def check(self, reads: bool = False) -> None:
@@ -95,7 +96,7 @@ class ModelPair:
             UsageError: with the command that helps, and the one that combines them anyway.
         """
         shown = one_line(self.reader or EMBEDDED)
-        if reads and self._has_default_reader and not self.has_demo_retriever:
+        if reads and self.has_default_reader and not self.has_demo_retriever:
             raise UsageError(
                 "The built-in reader only understands questions about flags, and this knowledge "
                 f"base was built with another retriever. Name a reader: --preset {PRESET}, or "
@@ -123,20 +124,20 @@ class ModelPair:
 
     def describe_limits(self) -> str:
         """One line on what these models do not know, for documents other than flags; "" if none."""
-        if self.has_demo_retriever:
-            both = self.has_demo_reader
-            subject = (
-                "The built-in models only know" if both else "The built-in retriever only knows"
+        preset = f"--preset {PRESET} ({download_size()} download)"
+        if not self.has_demo_retriever:
+            if not self.has_demo_reader or self.has_default_reader:
+                return ""
+            return (
+                "The built-in reader only knows national flags. For these documents use "
+                f"--reader MODEL, or {preset}."
             )
-        elif self.has_demo_reader and not self._has_default_reader:
-            subject = "The built-in reader only knows"
-        else:
-            return ""
-        works = "Searching by words (--hybrid) and by the same picture works meanwhile."
+        both = self.has_demo_reader
+        subject = "The built-in models only know" if both else "The built-in retriever only knows"
         return (
-            f"{subject} national flags. For these documents use --preset {PRESET} "
-            f"({download_size()} download): {_REBUILD}. {works if self.has_demo_retriever else ''}"
-        ).rstrip()
+            f"{subject} national flags. For these documents use {preset}: {_REBUILD}. Searching by "
+            "words (--hybrid) and by the same picture works meanwhile."
+        )
 
 
 def is_built_in(model: str | None, role: Literal["retriever", "reader"]) -> bool:
@@ -184,4 +185,4 @@ def download_size() -> str:
 @cache
 def warn_once(limits: str) -> None:
     """Give the Python warning DemoLimits, once a process."""
-    warnings.warn(limits, DemoLimits, stacklevel=5)
+    warnings.warn(limits, DemoLimits, stacklevel=4)

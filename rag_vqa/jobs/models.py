@@ -90,11 +90,7 @@ def check_pair(
 ) -> None:
     """Refuse models that do not go together, and report the limits of the embedded ones.
 
-    Args:
-        read: False: no reader is needed.
-
-    Raises:
-        UsageError: retriever and reader do not go together, see `ModelPair.check`.
+    Raises UsageError, see `ModelPair.check`. `read`: False: no reader is needed.
     """
     pair = make_pair(settings, kb.manifest.source, read)
     if settings.k and read:
@@ -107,10 +103,10 @@ def check_pair(
 
 
 def make_pair(settings: Settings, retriever: str, read: bool = True) -> ModelPair:
-    """The reader of the settings, beside the retriever of a knowledge base."""
+    """The retriever of a knowledge base and the settings' reader; `read`: False: without one."""
     return ModelPair(
         retriever=retriever,
-        reader=settings.reader.model if read else EMBEDDED,
+        reader=settings.reader.model if read else None,
         is_remote=read and bool(settings.reader.servers),
         names_retriever=names_retriever(settings),
     )

@@ -16,7 +16,7 @@ def test_ask_prints_evidence_then_the_answer_and_seconds_apart(cli, birds) -> No
     assert lines[1].startswith("[2] ")
     assert lines[2:] == ["In burrows [1]."]
     assert "read" in done.err
-    assert "embedded" in done.err
+    assert "built-in reader" in done.err
 
 
 def test_quiet_says_nothing_on_stderr(cli, birds) -> None:

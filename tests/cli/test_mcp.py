@@ -41,7 +41,8 @@ def test_a_signal_ends_it_while_its_client_is_silent(checkpoint, tmp_path, numbe
     """Its standard input stays open, as a terminal's does."""
     with KnowledgeBase.create(tmp_path / "birds.kb", Encoder.load(checkpoint, device="cpu")) as kb:
         kb.add([{"id": "1", "text": "a red bird"}])
-    command = [sys.executable, "-m", "rag_vqa", "mcp", str(tmp_path / "birds.kb"), "--quiet"]
+    command = [sys.executable, "-m", "rag_vqa", "mcp", str(tmp_path / "birds.kb"), "--quiet",
+               "--reader", "demo"]  # fmt: skip
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as server:
         assert server.stdin is not None and server.stdout is not None and server.stderr is not None

@@ -63,6 +63,8 @@ def cli(
         "rag_vqa.jobs.download_consent.is_available", lambda m, r=None: m in ("demo", "fake")
     )
     monkeypatch.setattr("rag_vqa.readers.local.reader.LocalReader", load_reader)
+    # The fake retriever is no built-in one, and these tests let the built-in reader read for it.
+    monkeypatch.setattr("rag_vqa.demo_limits.ModelPair.has_default_reader", False)
 
     def call(*args: object) -> Done:
         capsys.readouterr()

@@ -43,6 +43,7 @@ def watched(page: Page) -> Page:
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_form(open_page, canned, look) -> None:
     canned.info = {
+        "limits": "The built-in models only know national flags.",
         "log_questions": {"days": 1},
         "reader": {"name": "Qwen", "servers": ["https://gpu.example.org"]},
     }

@@ -132,6 +132,28 @@ def test_who_keeps_and_who_reads_is_said_before_a_question(open_page, canned) ->
     )
 
 
+def test_the_limits_of_the_models_stand_above_the_form(open_page, canned) -> None:
+    page = open_page()
+    page.wait_for_selector(".offer")
+    assert page.locator(".notice").count() == 0
+    canned.info = {"limits": "The built-in models only know <b>national flags</b>."}
+    page.reload()
+    banner = page.get_by_role("note", name="Limits of the models")
+    banner.wait_for()
+    assert banner.inner_text() == (
+        "Not for these documents. The built-in models only know <b>national flags</b>."
+    )
+
+
+def test_the_readers_note_explains_its_answer(open_page, canned) -> None:
+    canned.says, canned.rest = "unknown", {"note": "The built-in reader only understands flags."}
+    page = open_page()
+    ask(page)
+    assert page.is_visible("text=The built-in reader only understands flags.")
+    assert not page.is_visible("text=The reader found no answer")
+    page.wait_for_selector("#live >> text=unknown. The built-in reader", state="attached")
+
+
 def test_the_answer_without_documents_stands_beside(open_page, canned) -> None:
     page = open_page()
     ask(page)

@@ -36,6 +36,18 @@ def test_documents_are_added_found_and_deleted(make) -> None:
         assert asking.get("/v1/documents/wren").status_code == 404
 
 
+def test_the_limits_of_the_models_are_told(make, encoder, monkeypatch) -> None:
+    with client(make()) as asking:
+        assert asking.get("/v1/info").json()["limits"] == ""
+    monkeypatch.setattr(encoder, "source", "demo", raising=False)
+    monkeypatch.setattr("rag_vqa.demo_limits.is_built_in", lambda *_: True)
+    monkeypatch.setattr("rag_vqa.pipeline.warn_once", lambda _: None)
+    with client(make()) as asking:
+        limits = asking.get("/v1/info").json()["limits"]
+        assert limits.startswith("The built-in models only know national flags.")
+        assert "--preset laptop (6.3 GB download)" in limits
+
+
 def test_what_is_refused_is_named_and_the_rest_is_added(make) -> None:
     bad = [{"id": " ", "text": "x"}, {"id": "nul", "text": "a\0b"},
            {"id": "picture", "images": [data_url(b"<html>")]},
