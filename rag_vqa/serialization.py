@@ -80,7 +80,6 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "dropped": dict(answer.prompt.dropped),
         "citations": list(answer.citations),
         "invalid_citations": list(answer.invalid_citations),
-        "notes": list(answer.notes),
         "prompt": answer.prompt.text,
         "finish": answer.finish,
         "reasoning": answer.reasoning,

@@ -166,30 +166,30 @@ def test_unknown_is_explained_beside_the_text(
     museum: KnowledgeBase, flags: KnowledgeBase, reader: Any
 ) -> None:
     reader.says = "unknown"
-    assert RagVqa(museum, reader).ask("Where?").note == ""  # not the built-in reader
+    assert RagVqa(museum, reader).ask("Where?").notes == ()  # not the built-in reader
     reader.name = "demo@0123+nf4"
     answer = RagVqa(museum, reader).ask("Where was the vase made?")
-    assert (answer.text, answer.note) == (
+    assert (answer.text, *answer.notes) == (
         "unknown",
         "No answer found. The built-in demo reader only understands questions about flags; use "
         "--preset laptop for these documents.",
     )
     other = RagVqa(flags, reader).ask("Who wrote Hamlet?")
     assert other.text == "unknown"
-    assert all(section in other.note for section in SECTIONS)
+    assert all(section in other.notes[0] for section in SECTIONS)
     *_, last = RagVqa(flags, reader).stream("Who wrote Hamlet?")
-    assert isinstance(last, Answer) and last.note == other.note
-    assert other.note in repr(other)
+    assert isinstance(last, Answer) and last.notes == other.notes
+    assert other.notes[0] in repr(other)
 
 
 @pytest.mark.parametrize("says", ["unknown", "unknown.", "[1] unknown", "Kingston [1]"])
 def test_only_unknown_is_explained(flags: KnowledgeBase, reader: Any, says: str) -> None:
     reader.says, reader.name = says, "demo@0123+nf4"
-    note = RagVqa(flags, reader).ask("What is the capital?").note
-    assert (note == explain_unknown(True)) == ("unknown" in says)
+    notes = RagVqa(flags, reader).ask("What is the capital?").notes
+    assert notes == ((explain_unknown(True),) if "unknown" in says else ())
 
 
 def test_without_a_knowledge_base_unknown_is_explained_too(tmp_path: Path, reader: Any) -> None:
     reader.says, reader.name = "unknown", "demo@0123+nf4"
     rag = RagVqa(tmp_path / "none", reader, k=0)
-    assert rag.ask("Who wrote Hamlet?").note == explain_unknown(True)
+    assert rag.ask("Who wrote Hamlet?").notes == (explain_unknown(True),)

@@ -182,7 +182,8 @@ def test_the_embedded_reader_is_announced(
     kb: KnowledgeBase, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    monkeypatch.setattr("rag_vqa.demo_limits.is_built_in", lambda model, role: model != "other")
+    monkeypatch.setattr("rag_vqa.demo_limits.is_built_in", lambda *_: True)
+    kb.warns = False
     monkeypatch.setattr(
         "rag_vqa.readers.local.reader.LocalReader", lambda *a, **k: loaded.append((a, k))
     )

@@ -1,4 +1,4 @@
-"""The built-in models state their limits on the command line, once, and are not mixed with others."""
+"""The built-in models state their limits on the command line once, and are mixed with no others."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -160,5 +160,5 @@ def test_unknown_is_explained_on_stderr(cli, museum, flags, reader) -> None:
     )
     assert "geography, people, government" in cli("ask", flags, "Who wrote Hamlet?").err
     spoken = cli("ask", museum, "Where was the vase made?", "--json").json
-    assert spoken["text"] == "unknown" and spoken["note"].startswith("No answer found.")
+    assert spoken["text"] == "unknown" and spoken["notes"][0].startswith("No answer found.")
     assert cli("--quiet", "ask", museum, "Where was the vase made?").err == ""

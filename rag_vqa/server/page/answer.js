@@ -92,7 +92,7 @@ function endings(text, thoughts, rest, retrieval) {
   const note = (message) => notes.push(element("p", { class: "soft" }, message));
   for (const each of rest.notes ?? []) note(each);
   if (!rest.notes?.length && /^unknown[.!]?$/i.test(text)) note(`The reader found no answer ${retrieval ? "in these" : "without"} documents.`);
-  if (text === "") note(thoughts ? "The reader thought, but wrote no answer." : "The reader wrote nothing.");
+  if (text === "" && !rest.notes?.length) note(thoughts ? "The reader thought, but wrote no answer." : "The reader wrote nothing.");
   if (rest.finish === "length") note("Cut off: the answer reached its greatest length.");
   if (rest.finish === "cancelled") note("Stopped: the answer is incomplete.");
   if (rest.invalid_citations?.length) {

@@ -115,7 +115,7 @@ async function follow(place, again, run) {
   busy(mine);
   try {
     const rest = await run(mine.signal);
-    announce(rest.note ? `The answer: ${place.text()}. ${rest.note}` : `The answer: ${place.text()}`);
+    announce([`The answer: ${place.text()}`, ...(rest.notes ?? [])].join(". "));
     return rest;
   } catch (error) {
     if (mine.signal.aborted) {

@@ -211,7 +211,6 @@ class _ChatResponse:
             "id": identity,
             "citations": list(answer.citations),
             "invalid_citations": list(answer.invalid_citations),
-            "notes": list(answer.notes),
             # Evidence [n] is the n-th of these ranks; documents that did not fit have no number.
             "kept": [hit.rank for hit in answer.prompt.kept],
             "seconds": dict(answer.seconds),

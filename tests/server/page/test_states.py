@@ -146,7 +146,7 @@ def test_the_limits_of_the_models_stand_above_the_form(open_page, canned) -> Non
 
 
 def test_the_readers_note_explains_its_answer(open_page, canned) -> None:
-    canned.says, canned.rest = "unknown", {"note": "The built-in reader only understands flags."}
+    canned.says, canned.rest = "unknown", {"notes": ["The built-in reader only understands flags."]}
     page = open_page()
     ask(page)
     assert page.is_visible("text=The built-in reader only understands flags.")
