@@ -1,13 +1,14 @@
 """Limits of the built-in models: when to warn, what not to combine, and why an answer is unknown.
 
-Knows that they only know national flags, and which command helps. Does not know how documents are
-recognised (retriever/flag_world.py), nor how models load.
+Knows that they only know national flags, which models of the settings are they, and which command
+helps. Does not know how documents are recognised (retriever/flag_world.py), nor how models load.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,12 @@ from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import DemoLimits, Mismatch, UsageError
 from rag_vqa.formatting import format_bytes, one_line
 from rag_vqa.presets import find_preset
+from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.readers.base import Reader
     from rag_vqa.retriever.knowledge_base import KnowledgeBase
+    from rag_vqa.settings_schema import Settings
 
 PRESET = "laptop"  # for other documents; the smallest one of real models
 _NO_MODEL = "quote"  # a reader without a model works with any retriever
@@ -45,7 +48,7 @@ class ModelPair:
     names_retriever: bool = False
 
     @classmethod
-    def of(
+    def from_parts(
         cls,
         kb: KnowledgeBase,
         reader: Reader | str | Path | None,
@@ -186,3 +189,45 @@ def download_size() -> str:
 def warn_once(limits: str) -> None:
     """Give the Python warning DemoLimits, once a process."""
     warnings.warn(limits, DemoLimits, stacklevel=4)
+
+
+def check_pair(
+    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG, read: bool = True
+) -> None:
+    """Refuse models that do not go together, and report the limits of the embedded ones.
+
+    Raises UsageError, see `ModelPair.check`. `read`: False: no reader is needed.
+    """
+    pair = make_pair(settings, kb.manifest.source, read)
+    if settings.k and read:
+        pair.check(reads=True)
+    limits = pair.describe_limits() if settings.k or read else ""
+    if limits and len(kb) and not kb.is_flag_world:
+        reporter.note(limits)
+    elif read and settings.reader.model is None:
+        reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
+
+
+def make_pair(settings: Settings, retriever: str, read: bool = True) -> ModelPair:
+    """The retriever of a knowledge base and the settings' reader; `read`: False: without one."""
+    return ModelPair(
+        retriever=retriever,
+        reader=settings.reader.model if read else None,
+        is_remote=read and bool(settings.reader.servers),
+        names_retriever=names_retriever(settings),
+    )
+
+
+def report_retriever_limits(model: str, texts: Sequence[str], reporter: Reporter = LOG) -> None:
+    """Report what the retriever cannot do with the first texts of a source, if it is embedded."""
+    from rag_vqa.retriever.flag_world import are_flag_texts
+
+    if is_built_in(model, "retriever"):
+        limits = ModelPair(retriever=model, reader=EMBEDDED).describe_limits()
+        own = "Encoding with the embedded retriever. Choose another: --retriever, or --preset"
+        reporter.note(own if are_flag_texts(texts) else limits)
+
+
+def names_retriever(settings: Settings) -> bool:
+    """True if the user named the retriever, and not only a preset."""
+    return "model" in settings.retriever.model_fields_set

@@ -277,7 +277,7 @@ class RagVqa:
         return self._reader
 
     def _models(self) -> ModelPair:
-        return ModelPair.of(
+        return ModelPair.from_parts(
             self.kb, self._reader, self._named_retriever, bool(self._reader_options["servers"])
         )
 

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rag_vqa.checkpoints import EMBEDDED
+from rag_vqa.demo_limits import make_pair
 from rag_vqa.errors import UsageError
 from rag_vqa.jobs.models import (
     check_filter,
     check_models,
     check_template,
     load_encoder,
-    make_pair,
     make_pipeline,
     make_query,
     reader_models,

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.demo_limits import report_retriever_limits
 from rag_vqa.errors import UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.formatting import shorten_line
@@ -163,7 +164,7 @@ def add_documents(
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         found = report_survey(reader, options.out, reporter)
         check_pictures(reader.source, found)
-        models.report_retriever_limits(kb.manifest.source, found.texts, reporter)
+        report_retriever_limits(kb.manifest.source, found.texts, reporter)
         remember_shown(kb, choose_shown(reader, found, settings, kb, reporter))
         return add_records(kb, reader, options.out, settings, reporter)
 
@@ -196,7 +197,7 @@ def prepare_build(
     most = MOST_SURVEY_LINES if dry_run else None
     found = report_survey(reader, None if dry_run else options.out, reporter, most)
     check_pictures(reader.source, found)
-    models.report_retriever_limits(retriever[0], found.texts, reporter)
+    report_retriever_limits(retriever[0], found.texts, reporter)
     with open_existing(options.out) as kb:
         if kb is not None and options.shard.count == 1:
             report_other_documents(kb, reader.source, found, reporter)

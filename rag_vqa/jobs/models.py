@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.checkpoints import EMBEDDED, known_revision, model_source, processor_source
-from rag_vqa.demo_limits import ModelPair, is_built_in
+from rag_vqa.demo_limits import check_pair, names_retriever
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs.download_consent import ModelRevision, ask_before_download
-from rag_vqa.jobs.shown_choice import resolve_show
 from rag_vqa.progress import LOG, Reporter
 
 if TYPE_CHECKING:
@@ -85,48 +84,6 @@ def open_pipeline(
     return make_pipeline(settings, kb, read)
 
 
-def check_pair(
-    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG, read: bool = True
-) -> None:
-    """Refuse models that do not go together, and report the limits of the embedded ones.
-
-    Raises UsageError, see `ModelPair.check`. `read`: False: no reader is needed.
-    """
-    pair = make_pair(settings, kb.manifest.source, read)
-    if settings.k and read:
-        pair.check(reads=True)
-    limits = pair.describe_limits() if settings.k or read else ""
-    if limits and len(kb) and not kb.is_flag_world:
-        reporter.note(limits)
-    elif read and settings.reader.model is None:
-        reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
-
-
-def make_pair(settings: Settings, retriever: str, read: bool = True) -> ModelPair:
-    """The retriever of a knowledge base and the settings' reader; `read`: False: without one."""
-    return ModelPair(
-        retriever=retriever,
-        reader=settings.reader.model if read else None,
-        is_remote=read and bool(settings.reader.servers),
-        names_retriever=names_retriever(settings),
-    )
-
-
-def report_retriever_limits(model: str, texts: Sequence[str], reporter: Reporter = LOG) -> None:
-    """Report what the retriever cannot do with the first texts of a source, if it is embedded."""
-    from rag_vqa.retriever.flag_world import are_flag_texts
-
-    if is_built_in(model, "retriever"):
-        limits = ModelPair(retriever=model, reader=EMBEDDED).describe_limits()
-        own = "Encoding with the embedded retriever. Choose another: --retriever, or --preset"
-        reporter.note(own if are_flag_texts(texts) else limits)
-
-
-def names_retriever(settings: Settings) -> bool:
-    """True if the user named the retriever, and not only a preset."""
-    return "model" in settings.retriever.model_fields_set
-
-
 def make_pipeline(settings: Settings, kb: KnowledgeBase | Path, read: bool = True) -> RagVqa:
     """A pipeline over an open knowledge base, or over its path, according to the settings.
 
@@ -150,6 +107,24 @@ def make_pipeline(settings: Settings, kb: KnowledgeBase | Path, read: bool = Tru
     if chosen.name == "critic":
         rag.filter = Critic(lambda: rag.reader, threshold=chosen.threshold, top=chosen.top)
     return rag
+
+
+def resolve_show(
+    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG
+) -> list[str] | None:
+    """The metadata that the settings ask to show; None if they leave it to the knowledge base.
+
+    Reports names that no document has.
+    """
+    from rag_vqa.retriever.shown_metadata import describe_unknown, resolve_names
+
+    if settings.metadata.show is None:
+        return None
+    known = kb.store.metadata_names()
+    names, unknown = resolve_names(settings.metadata.show, known)
+    for line in describe_unknown(unknown, known):
+        reporter.note(line)
+    return names
 
 
 def open_knowledge_base(

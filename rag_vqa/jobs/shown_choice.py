@@ -1,4 +1,4 @@
-"""The choice of shown metadata: what --show names, in a build else the source's short texts.
+"""The choice of shown metadata in a build: what --show names, else the source's short texts.
 
 Knows when a knowledge base gets such names: not those of benchmarks, whose prompts are as their
 papers have them, nor older ones. Does not know how names are recorded (retriever/).
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs.document_source import SourceReader
-from rag_vqa.progress import LOG, Reporter
+from rag_vqa.progress import Reporter
 
 if TYPE_CHECKING:
     from rag_vqa.formats.source_statistics import SourceStatistics
@@ -95,21 +95,3 @@ def open_existing(out: Path) -> AbstractContextManager[KnowledgeBase | None]:
     from rag_vqa.retriever.store.database import DATABASE_FILE
 
     return open_knowledge_base(out) if (out / DATABASE_FILE).exists() else nullcontext()
-
-
-def resolve_show(
-    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG
-) -> list[str] | None:
-    """The metadata that the settings ask to show; None if they leave it to the knowledge base.
-
-    Reports names that no document has.
-    """
-    from rag_vqa.retriever.shown_metadata import describe_unknown, resolve_names
-
-    if settings.metadata.show is None:
-        return None
-    known = kb.store.metadata_names()
-    names, unknown = resolve_names(settings.metadata.show, known)
-    for line in describe_unknown(unknown, known):
-        reporter.note(line)
-    return names

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_vqa.demo_limits import report_retriever_limits
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs import models
 from rag_vqa.jobs.build import (
@@ -96,7 +97,7 @@ def sync_knowledge_base(
     reader = SourceReader(options.source)
     with models.open_for_writing(settings, options.out, reporter, yes=options.yes) as kb:
         found = report_survey(reader, None if options.dry_run else options.out, reporter)
-        models.report_retriever_limits(kb.manifest.source, found.texts, reporter)
+        report_retriever_limits(kb.manifest.source, found.texts, reporter)
         shown = choose_shown(reader, found, settings, kb, reporter)
         if not options.dry_run:
             remember_shown(kb, shown)
