@@ -82,17 +82,20 @@ class MemoryWatch:
 
 
 def tree_memory(pid: int) -> tuple[int, int]:
-    """Bytes of a process and its children: their own, and mapped from files."""
+    """Bytes of a process and its children: their own, and mapped from files.
+
+    Of files, the largest share of one process counts: its children map the same ones.
+    """
     own = mapped = 0
     for each in [pid, *children(pid)]:
         try:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it has ended
-        found = dict(line.split(":", 1) for line in text.splitlines() if line.startswith("Pss"))
-        sizes = {name: 1024 * int(size.split()[0]) for name, size in found.items()}
-        own += sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0)
-        mapped += sizes.get("Pss_File", 0)
+        found = (line.split(":", 1) for line in text.splitlines() if line.endswith("kB"))
+        size = {name: 1024 * int(count.split()[0]) for name, count in found}
+        own += size["Pss_Anon"] + size["Pss_Shmem"]
+        mapped = max(mapped, size["Rss"] - size["Anonymous"])
     return own, mapped
 
 

@@ -71,6 +71,21 @@ class RetInputs:
             moved[name] = None if value is None else value.to(device, None if is_integer else dtype)
         return moved
 
+    def take(self, rows: Tensor) -> Self:
+        """These items, with the pictures that they have."""
+        taken = {
+            name: None if value is None else value[rows]
+            for name, value in vars(self).items()
+            if name != "pixel_values"
+        }
+        pixels = self.pixel_values
+        if pixels is not None and self.image_index is not None:
+            rows, taken["image_index"] = torch.unique(self.image_index[rows], return_inverse=True)
+        return type(self)(
+            pixel_values=None if pixels is None else pixels[rows],
+            **taken,  # type: ignore[arg-type]
+        )
+
 
 class RetProcessor(ProcessorMixin):  # type: ignore[misc]
     """Makes RetInputs. `parity` ignores EXIF orientation, to follow the release to the pixel."""

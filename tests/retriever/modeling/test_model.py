@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from rag_vqa.errors import RagVqaError, UsageError
 from rag_vqa.retriever.export import export_released
 from rag_vqa.retriever.modeling.model import RetModel, RetrieverModel
+from rag_vqa.retriever.modeling.processor import RetInputs
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SHARED = GOLDEN / "a_vit_b_shared_backbones"
@@ -71,6 +72,35 @@ def test_gradients_reach_cell_and_adapters_but_not_frozen_towers(model: Retrieve
     assert cell.query_hidden_states.grad is not None and cell.query_hidden_states.grad.any()
     assert model.passage_model.text_adapter[0].weight.grad is not None
     assert all(p.grad is None for p in model.query_model.vision_model.parameters())
+
+
+def test_a_cpu_encodes_a_batch_in_parts_with_each_picture_once(
+    model: RetrieverModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = model.get_passage_model()
+    size = side.config.vision_config.image_size
+    inputs = RetInputs(
+        torch.randint(3, 50, (5, 7)), torch.ones(5, 7, dtype=torch.int64),
+        torch.rand(3, 3, size, size), torch.tensor([1.0, 1, 0, 1, 1]), torch.ones(5),
+        torch.tensor([2, 0, 2, 1, 2]),
+    )  # fmt: skip
+    pictures: list[int] = []
+    tower = side.vision_model
+    tower.register_forward_hook(
+        lambda _, args, given, out: pictures.append(len(given["pixel_values"])), with_kwargs=True
+    )
+    with torch.inference_mode():
+        whole = side.encode(inputs)
+        assert pictures == [3]
+        monkeypatch.setattr("rag_vqa.retriever.modeling.model._CPU_ACTIVATIONS", 1)
+        single = side.encode(inputs)
+    assert pictures == [3, 1, 1, 1, 1, 1]
+    torch.testing.assert_close(single, whole, atol=1e-5, rtol=1e-5)
+    bare = RetInputs(inputs.input_ids, inputs.attention_mask, None, torch.ones(5), torch.zeros(5))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            side.encode(bare)[3:4], side.encode(bare.take(torch.tensor([3])))
+        )
 
 
 def test_forward_needs_something(model: RetrieverModel) -> None:
