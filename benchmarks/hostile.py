@@ -29,7 +29,7 @@ from rag_vqa.demo.gallery import build_knowledge_base, embedded_models_dir, exam
 from rag_vqa.eval.answers import exact_match
 from rag_vqa.pipeline import RagVqa
 from rag_vqa.readers.injection_cases import InjectionCase, find_failed_cases
-from rag_vqa.readers.model_loading import load_processor
+from rag_vqa.readers.processor_loading import load_processor
 from rag_vqa.retriever.modeling.encoder import Encoder
 from rag_vqa.types import Document, Example, Hit, Passage
 

@@ -220,11 +220,8 @@ def check_reader(model: str, revision: str | None, offline: bool) -> list[Findin
         find_failed_cases,
         load_injection_cases,
     )
-    from rag_vqa.readers.model_loading import (
-        check_model_folder,
-        load_processor,
-        translate_loading_errors,
-    )
+    from rag_vqa.readers.model_loading import check_model_folder, translate_loading_errors
+    from rag_vqa.readers.processor_loading import load_processor
 
     source = model_source(model, "reader")
     check_model_folder(source)

@@ -1,8 +1,8 @@
-"""Loads a reader's processor and weights from a folder or the hub: safetensors only, quantised.
+"""Loads a reader's weights from a folder or the hub: safetensors only, quantised.
 
-Knows model folders, hub ids, bitsandbytes, and how processors are built without torchvision. Names
-a model for records, and translates errors of transformers into messages with a next command. Does
-not know prompts. Never runs code from a checkpoint. The remote back end uses it for tokenizers.
+Knows model folders, hub ids and bitsandbytes. Names a model for records, and translates errors of
+transformers into messages with a next command. Does not know prompts or processors
+(processor_loading.py). Never runs code from a checkpoint.
 """
 
 from __future__ import annotations
@@ -28,67 +28,6 @@ _LANGUAGE_MODULES = ("language_model", "text_model")  # its names in the familie
 # array takes time (benchmarks/README.md): the embedded reader's batches would take twice as long.
 _LARGE_MODEL = 100_000_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-def load_processor(model: str, config: Any, **where: Any) -> Any:
-    """A processor for text and images, padding on the left, with a chat template.
-
-    Args:
-        model: folder or hub id.
-        config: the model's configuration, which states what older processors leave out.
-        where: `revision`, `local_files_only`.
-
-    Raises:
-        ReaderError: the model has no processor, or no chat template.
-        OSError: from transformers, if files are missing.
-    """
-    from transformers import AutoProcessor
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-
-    if type(config) not in PROCESSOR_MAPPING:
-        raise ReaderError(
-            f"{model} is a {config.model_type} model, which has no processor for images and text: "
-            "name an image-text-to-text model"
-        )
-    kind = PROCESSOR_MAPPING[type(config)]
-    if "video_processor" in kind.get_attributes():  # the same with and without torchvision
-        kind = _without_video_processor(kind)
-        # Some classes have no default for it.
-        where = {**where, "video_processor": None}
-        processor = kind.from_pretrained(model, trust_remote_code=False, **where)
-    else:
-        processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, **where)
-    if not getattr(processor, "chat_template", None):
-        raise ReaderError(
-            f"{model} has no chat template: add chat_template.jinja to its folder, "
-            "or name a model that was trained to follow instructions"
-        )
-    _fill_missing_settings(processor, config)
-    return processor
-
-
-def _without_video_processor(kind: type[Any]) -> type[Any]:
-    """The same processor class without its video part, the only one that needs torchvision."""
-
-    class WithoutVideo(kind):  # type: ignore[misc]
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
-
-    WithoutVideo.__name__ = kind.__name__
-    return WithoutVideo
-
-
-def _fill_missing_settings(processor: Any, config: Any) -> None:
-    """Copies settings that older LLaVA checkpoints keep in the model's configuration."""
-    if getattr(processor, "patch_size", 0) is None:
-        processor.patch_size = config.vision_config.patch_size
-    if getattr(processor, "vision_feature_select_strategy", "") is None:
-        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
-    tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"  # new tokens are appended on the right of every row
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
 
 
 def model_record_name(model: str, commit: str | None, quantization: str) -> str:

@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from rag_vqa.checkpoints import embedded_model
 from rag_vqa.readers import injection_cases, prompt_encoder
-from rag_vqa.readers.model_loading import load_processor
+from rag_vqa.readers.processor_loading import load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 
 

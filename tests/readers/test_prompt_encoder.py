@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from rag_vqa import images
 from rag_vqa.errors import Missing, ReaderError
 from rag_vqa.images import scale_down
-from rag_vqa.readers.model_loading import load_processor
+from rag_vqa.readers.processor_loading import load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.types import ImagePart, Part, Prompt, TextPart
 

@@ -315,6 +315,61 @@ def gemma3(folder: Path) -> None:
     _save(Gemma3ForConditionalGeneration, config, folder)
 
 
+def gemma4(folder: Path) -> None:
+    """With the parts for sound and video that its processor hands on by keyword."""
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+
+    names = ["boi", "eoi", "image", "boa", "eoa", "audio"]
+    marks = ["<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>"]
+    extra = dict(zip((f"{name}_token" for name in names), marks, strict=True))
+    tokenizer = tokenizer_of(
+        [PAD, "<bos>", "<eos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|video|>"],
+        ["capital"],
+        pad_token=PAD,
+        bos_token="<bos>",
+        eos_token="<turn|>",
+        extra_special_tokens=extra,
+    )
+    chat = GEMMA_CHAT.replace("<start_of_turn>", "<|turn>").replace("<end_of_turn>", "<turn|>")
+    tokenizer.chat_template = chat.replace("<start_of_image>", "<|image|>")
+    tokenizer.save_pretrained(folder)
+    images = {"image_processor_type": "Gemma4ImageProcessor", "patch_size": 16}
+    _write_processor(
+        folder,
+        processor_class="Gemma4Processor",
+        feature_extractor={"feature_extractor_type": "Gemma4AudioFeatureExtractor"},
+        image_processor={**images, "max_soft_tokens": 70, "pooling_kernel_size": 2},
+        video_processor={"video_processor_type": "Gemma4VideoProcessor"},
+    )
+    token = tokenizer.convert_tokens_to_ids
+    config = Gemma4Config(
+        text_config={
+            **_sizes(tokenizer),
+            "head_dim": 16,
+            "sliding_window": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "vocab_size_per_layer_input": len(tokenizer),
+            "hidden_size_per_layer_input": 16,
+            "tie_word_embeddings": False,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 64,
+        },
+        audio_config=None,
+        tie_word_embeddings=False,
+        **{f"{name}_token_id": token(mark) for name, mark in zip(names, marks, strict=True)},
+        video_token_id=token("<|video|>"),
+    )
+    _save(Gemma4ForConditionalGeneration, config, folder)
+
+
 FAMILIES: dict[str, Callable[[Path], None]] = {
     make.__name__: make
     for make in (
@@ -328,6 +383,7 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
         idefics3,
         internvl,
         gemma3,
+        gemma4,
     )
 }
 _IDEFICS_IMAGES = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}

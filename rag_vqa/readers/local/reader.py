@@ -41,11 +41,11 @@ from rag_vqa.readers.model_loading import (
     DTYPES,
     check_model_folder,
     load_model,
-    load_processor,
     model_record_name,
     translate_loading_errors,
     unquantised_layers,
 )
+from rag_vqa.readers.processor_loading import load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.readers.thoughts import ThoughtSplitter
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar, Thinking
