@@ -243,7 +243,7 @@ class _ReaderCheck:
 
     def processor(self) -> str:
         """Load tokenizer, image processor and chat template."""
-        from rag_vqa.readers.model_loading import load_processor
+        from rag_vqa.readers.processor_loading import load_processor
 
         with self._translate():
             processor = load_processor(str(self.folder), self.config, local_files_only=True)
