@@ -40,12 +40,14 @@ class ModelPair:
         reader: folder, hub id or name; None: nobody chose one, so the built-in reader answers.
         is_remote: the reader runs on servers, which may call it as they like.
         names_retriever: the user named the retriever with this command or call, not by a preset.
+        called: by which name, if that is still to be checked.
     """
 
     retriever: str
     reader: str | None
     is_remote: bool = False
     names_retriever: bool = False
+    called: str | None = None
 
     @classmethod
     def from_parts(
@@ -70,6 +72,7 @@ class ModelPair:
             reader=name,
             is_remote=is_remote,
             names_retriever=is_open or retriever is not None,
+            called=retriever,
         )
 
     @property
@@ -87,17 +90,22 @@ class ModelPair:
         """Nobody chose a reader."""
         return self.reader is None and not self.is_remote
 
-    def check(self, reads: bool = False) -> None:
+    def check(self, reads: bool = False, retrieves: bool = True) -> None:
         """Refuse to combine a built-in model with a real one, unless the user named both.
 
         A knowledge base of another retriever was built with one that the user named.
 
         Args:
             reads: the reader is needed now; otherwise nobody may ever need it, if none is named.
+            retrieves: False: nothing is retrieved, so any reader may answer.
 
         Raises:
             UsageError: with the command that helps, and the one that combines them anyway.
+            Mismatch: the user calls the retriever by another name than it has.
         """
+        self._check_name()
+        if not retrieves:
+            return
         shown = one_line(self.reader or EMBEDDED)
         if reads and self.has_default_reader and not self.has_demo_retriever:
             raise UsageError(
@@ -114,9 +122,8 @@ class ModelPair:
                 f"--retriever {EMBEDDED} --reader {shown}"
             )
 
-    def check_named(self, retriever: str | None) -> None:
-        """Raise Mismatch if the user calls the retriever by another name than it has."""
-        if retriever is None:
+    def _check_name(self) -> None:
+        if (retriever := self.called) is None:
             return
         if model_source(retriever, "retriever") != model_source(self.retriever, "retriever"):
             raise Mismatch(

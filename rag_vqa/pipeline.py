@@ -283,16 +283,16 @@ class RagVqa:
 
     def _check_models(self) -> None:
         """Refuse models that do not go together, and warn of the limits of embedded ones."""
-        self._models().check_named(self._named_retriever)
-        if self.k:
-            self._models().check()
+        self._models().check(retrieves=self.k > 0)
         if self.kb.warns and self.limits:
             warn_once(self.limits)
 
     @property
     def _has_kb(self) -> bool:
         """False for a path without a knowledge base, which k = 0 never opens."""
-        return not isinstance(self._kb, str | Path) or Path(self._kb).exists()
+        from rag_vqa.retriever.store.database import DATABASE_FILE
+
+        return not isinstance(self._kb, str | Path) or (Path(self._kb) / DATABASE_FILE).is_file()
 
     def _add_note(self, completion: Completion) -> Completion:
         """The completion, with the reason if the embedded reader found no answer."""

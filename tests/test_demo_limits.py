@@ -191,5 +191,5 @@ def test_only_unknown_is_explained(flags: KnowledgeBase, reader: Any, says: str)
 
 def test_without_a_knowledge_base_unknown_is_explained_too(tmp_path: Path, reader: Any) -> None:
     reader.says, reader.name = "unknown", "demo@0123+nf4"
-    rag = RagVqa(tmp_path / "none", reader, k=0)
+    rag = RagVqa(tmp_path, reader, k=0)
     assert rag.ask("Who wrote Hamlet?").notes == (explain_unknown(True),)
