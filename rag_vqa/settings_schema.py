@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rag_vqa.errors import UsageError
-from rag_vqa.types import Thinking
+from rag_vqa.types import Hybrid, Thinking
 
 Device: TypeAlias = str
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -79,7 +79,8 @@ class RetrieverSettings(Section):
     Attributes:
         model: None takes the embedded one, with a note.
         workers: processes that open images of documents; None: as many as the cores allow.
-        hybrid: searches keywords as well, and fuses the two rankings.
+        hybrid: searches words as well, and fuses the two rankings; "auto": where the embedded
+            retriever needs that. Evaluations and mining do so only if a setting asks for it.
         sections: ranks pages (`parent`), then returns the best document of each page.
     """
 
@@ -94,7 +95,7 @@ class RetrieverSettings(Section):
     parity: bool = False
     instruction: str | None = None
     index: str = "auto"  # or a name of `retriever.index.ENGINES`, checked before a model loads
-    hybrid: bool = False
+    hybrid: Hybrid = "auto"
     sections: bool = False
 
 

@@ -28,6 +28,7 @@ OnText = Callable[[int, str], bool | None]
 Quantization = Literal["nf4", "int8", "none"]
 # How much a reader thinks before it answers; "on" leaves the amount to the model.
 Thinking = Literal["off", "on", "low", "medium", "high"]
+Hybrid = bool | Literal["auto"]  # whether a search ranks by words too; see `Retriever.search`
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Hit:
     """A retrieved document: `rank` from 1, `score` of the last stage, `scores` by stage.
 
     Attributes:
+        scores: "retrieve", "lexical", "fused"; see `Retriever.search` for their scales.
         shown: (name, value) of the metadata that the reader and people see, written for people.
     """
 

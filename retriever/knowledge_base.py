@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.errors import NoMatch, RagVqaError, UsageError
 from rag_vqa.formats.document import Rejected
 from rag_vqa.retriever import sync_and_merge
@@ -37,7 +38,7 @@ from rag_vqa.retriever.store.kb_manifest import Manifest
 from rag_vqa.retriever.store.maintenance import CompactReport
 from rag_vqa.retriever.store.verify import Damage
 from rag_vqa.retriever.sync_and_merge import SyncReport
-from rag_vqa.types import Document, Hit, Query, Where
+from rag_vqa.types import Document, Hit, Hybrid, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.search import Retriever
@@ -77,7 +78,8 @@ class KnowledgeBase:
     """
 
     engine = "auto"
-    hybrid = sections = False
+    hybrid: Hybrid = "auto"
+    sections = False
     show_names: Sequence[str] | None = None
     warns = True
 
@@ -354,7 +356,9 @@ class KnowledgeBase:
     @property
     def method(self) -> str:
         """Name of the search method, as runs record it: "ret", "ret+bm25", "ret, sections", …"""
-        return f"ret{'+bm25' * self.hybrid}{', sections' * self.sections}"
+        is_automatic = self.hybrid == "auto" and self.manifest.source == EMBEDDED
+        words = "+words" if is_automatic else "+bm25" if self.hybrid is True else ""
+        return f"ret{words}{', sections' * self.sections}"
 
     @property
     def retriever(self) -> Retriever:

@@ -146,7 +146,7 @@ SETTING_OPTIONS: Mapping[str, SettingOption] = {
     "hybrid": SettingOption(
         ("retriever.hybrid",),
         "--hybrid/--no-hybrid",
-        "Search words too, and fuse both rankings.",
+        "Search words too, always or never. [default: as needed]",
         kind=bool,
     ),
     "sections": SettingOption(

@@ -77,14 +77,29 @@ def sample_photo(code: str, seed: int = 0) -> Image.Image:
 
 def draw_questions(half: Half, seed: int = 0) -> Iterator[tuple[str, Question, Image.Image]]:
     """Country code, question and photo: one question a section, for each country of a half."""
+    for code, number, question in _choose_questions(half, seed):
+        yield code, question, sample_photo(code, seed * len(SECTIONS) + number)
+
+
+def named_questions(half: Half) -> dict[str, str]:
+    """The questions of `draw_questions` without photos, so that they name the country, by id."""
+    return {
+        f"{code}/{question.section}": question.text
+        for code, _, question in _choose_questions(half, named=True)
+    }
+
+
+def _choose_questions(
+    half: Half, seed: int = 0, named: bool = False
+) -> Iterator[tuple[str, int, Question]]:
+    """Country code, number of the section, and question."""
     for code in (code for code in country_codes() if split_of(code) == half):
         entity, rng = real_entities()[code], np.random.default_rng([seed, *code.encode()])
-        choices = questions(entity, rng)
+        choices = questions(entity, rng, named)
         for number, section in enumerate(SECTIONS):
             matching = [question for question in choices if question.section == section]
             if matching:
-                question = matching[int(rng.integers(len(matching)))]
-                yield code, question, sample_photo(code, seed * len(SECTIONS) + number)
+                yield code, number, matching[int(rng.integers(len(matching)))]
 
 
 def example_questions(half: Half, seed: int = 0) -> list[Example]:

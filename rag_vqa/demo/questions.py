@@ -1,7 +1,8 @@
-"""Questions on a country that is never named: its flag is in the photo, the answer in a document.
+"""Questions on a country whose flag is in the photo; the answer is in a document.
 
-It knows phrasings, canonical and varied, and questions that no document answers. It does not know
-photos, retrieval, or what the reader says where it knows nothing.
+The country is not named, unless there is no photo. It knows phrasings, canonical and varied, and
+questions that no document answers. It does not know photos, retrieval, or what the reader says
+where it knows nothing.
 """
 
 from __future__ import annotations
@@ -124,15 +125,18 @@ class Question:
     answers: tuple[str, ...]
 
 
-def questions(entity: Entity, rng: np.random.Generator | None = None) -> list[Question]:
+def questions(
+    entity: Entity, rng: np.random.Generator | None = None, named: bool = False
+) -> list[Question]:
     """A question on each fact but the flag's description, in the entity's order.
 
-    Without `rng` in canonical words, with it in one of several phrasings each.
+    Without `rng` in canonical words, with it in one of several phrasings each. `named`: the same
+    questions without a photo, so that they name the country.
     """
     quick = Random(int(rng.integers(2**63))) if rng is not None else None
     return [
         Question(
-            _phrase_question(attribute, quick),
+            _phrase_question(attribute, quick, entity.name if named else ""),
             section_of(attribute),
             attribute,
             (fact.value, *fact.aliases),
@@ -156,12 +160,14 @@ def unanswerable_question(rng: np.random.Generator, held_out: bool = False) -> Q
     return Question(_phrase_question(f":{noun}", quick), "", noun, ())
 
 
-def _phrase_question(attribute: str, rng: Random | None) -> str:
+def _phrase_question(attribute: str, rng: Random | None, name: str = "") -> str:
     noun = attribute.partition(":")[2]
     free = _WHO if noun in PERSON_NOUNS else _FREE
     choices = free if noun else _QUESTIONS[attribute]
     text = rng.choice(choices) if rng else choices[0]
     country, flag = (rng.choice(_COUNTRY), rng.choice(_FLAGS)) if rng else (_COUNTRY[0], _FLAGS[0])
+    if name:
+        country, flag = name, f"the flag of {name}"
     return text.replace("{n}", noun).replace("{c}", country).replace("{f}", flag)
 
 

@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.devices import parse_devices
 from rag_vqa.errors import EXIT_FAILED, EXIT_PARTIAL, RagVqaError, UsageError
 from rag_vqa.jobs.document_source import Shard
 from rag_vqa.jobs.local_processes import exit_of, run_processes
-from rag_vqa.jobs.models import make_pipeline, open_pipeline
+from rag_vqa.jobs.models import make_pipeline, open_pipeline, without_automatic_words
 from rag_vqa.jobs.score import RunScores, open_scorer, score_ledger
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
@@ -171,6 +172,7 @@ def prepare_run(
     from rag_vqa.eval.run.spec import BATCH_SIZE, SERVED_BATCH_SIZE
 
     questions = open_question_set(options)
+    settings = without_automatic_words(settings)
     cells = _make_cells(options, settings, questions.scorer)
     _check_options(options, settings, cells)
     scorer = None
@@ -267,6 +269,9 @@ def _open_pipeline(
     )
     if notice := rag.kb.describe_no_match(options.where):
         reporter.note(notice)
+    kb = rag.kb
+    if kb.manifest.source == EMBEDDED and not kb.hybrid and not kb.is_flag_world:
+        reporter.note("Searching without words; ask does with: --set retriever.hybrid=auto")
     return rag
 
 

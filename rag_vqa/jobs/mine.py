@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rag_vqa.errors import BadInput, UsageError
-from rag_vqa.jobs.models import open_knowledge_base, open_pipeline
+from rag_vqa.jobs.models import (
+    open_knowledge_base,
+    open_pipeline,
+    without_automatic_words,
+)
 from rag_vqa.jobs.signals import JobStopped
 from rag_vqa.progress import LOG, Reporter
 from rag_vqa.types import Example
@@ -106,6 +110,7 @@ def run_mining(
                 f"--skip-top {options.skip} leaves out all {len(kb):,} documents of {options.kb}. "
                 "Give a smaller number."
             )
+    settings = without_automatic_words(settings)
     settings = settings if settings.k else settings.model_copy(update={"k": 1})
     rag = open_pipeline(settings, options.kb, reporter, yes=options.yes, read=False)
     return _mine_rows(rag, questions, total, digest, options, reporter)

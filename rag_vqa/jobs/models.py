@@ -84,6 +84,18 @@ def open_pipeline(
     return make_pipeline(settings, kb, read)
 
 
+def without_automatic_words(settings: Settings) -> Settings:
+    """The settings for figures: words are searched only if a setting says so.
+
+    Figures measured before searches used words by themselves stay comparable, and runs resume.
+    """
+    asked = settings.retriever
+    if "hybrid" in asked.model_fields_set:
+        return settings
+    plain = asked.model_copy(update={"hybrid": False})
+    return settings.model_copy(update={"retriever": plain})
+
+
 def make_pipeline(settings: Settings, kb: KnowledgeBase | Path, read: bool = True) -> RagVqa:
     """A pipeline over an open knowledge base, or over its path, according to the settings.
 

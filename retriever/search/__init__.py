@@ -1,21 +1,22 @@
 """Search: queries to the best documents of a knowledge base, by late interaction, and by words.
 
-Knows how passages become documents and pages, ties, filters, how the rankings of tokens and words
-are fused, and when its index is out of date. Does not know how scores are computed (index/,
-bm25.py) nor what is on disk (store/).
+Knows how passages become documents and pages, ties, filters, which queries are searched by words
+too, and when its index is out of date. Does not know how scores are computed (index/, bm25.py) or
+fused (fusion.py), nor what is on disk (store/).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.errors import UsageError
 from rag_vqa.retriever.index import (
     NO_KEY,
@@ -29,22 +30,27 @@ from rag_vqa.retriever.index import (
     save_cache,
 )
 from rag_vqa.retriever.modeling import TokenEncoder
-from rag_vqa.retriever.search.bm25 import WordIndex
+from rag_vqa.retriever.search.bm25 import WordIndex, subject_words
 from rag_vqa.retriever.search.filters import FilteredRows
+from rag_vqa.retriever.search.fusion import (
+    FUSION_DEPTH,
+    RARE_WORDS,
+    RARE_WORDS_WITH_PICTURE,
+    SAMPLED_PASSAGES,
+    SCORED_DOCUMENTS,
+    Candidate,
+    Scales,
+    fuse_rankings,
+    fuse_scores,
+)
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import Block, SegmentGone, join_blocks, read_blocks
-from rag_vqa.types import Document, Hit, Passage, Query, Where
+from rag_vqa.types import Document, Hit, Hybrid, Passage, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.explain import Explanation
 
 PassageSearch = Callable[[int, Keys | None], tuple[Keys, Scores]]  # the best k among those keys
-# Documents of each ranking that are fused, or k if that is more. Where one of the two knows
-# nothing, the documents that both rank low by chance outweigh the other's best ones. So this is
-# small; it was chosen on the demo's development half, in English and in German.
-FUSION_DEPTH = 10
-RRF_CONSTANT = 60  # as published: the larger, the less the first ranks stand out
-T = TypeVar("T", bound=Hashable)
 
 
 class Searchable(Protocol):
@@ -54,6 +60,8 @@ class Searchable(Protocol):
     def store(self) -> Store: ...
     @property
     def encoder(self) -> TokenEncoder: ...
+    @property
+    def is_flag_world(self) -> bool: ...
     def __len__(self) -> int: ...
 
 
@@ -72,7 +80,8 @@ class Retriever:
         count, manifest = kb.store.count()[1], kb.store.manifest
         self.choice: EngineChoice = choose_engine(engine, count, manifest.K, manifest.D)
         self._lock = threading.Lock()
-        self._words: WordIndex | None = None  # made by the first hybrid search
+        self._words: dict[bool, WordIndex] = {}  # by `weighted`, made by the first search of words
+        self._flag_world: tuple[int, bool] | None = None  # of a commit
         self._reset_index(generation=-1)
 
     @property
@@ -97,7 +106,7 @@ class Retriever:
         queries: Sequence[Query],
         k: int,
         where: Where | None = None,
-        hybrid: bool = False,
+        hybrid: Hybrid = False,
         sections: bool = False,
     ) -> list[list[Hit]]:
         """The k best documents of each query, each with the passage that matched best.
@@ -107,15 +116,19 @@ class Retriever:
             where: a filter on metadata: values by name, of a list any value, bounds of a range
                 ({"year": {">=": 1780, "<": 1850}, "kind": ["cup", "plate"]}), or texts as for
                 `--where` (["year>=1780", "kind=cup,plate"]).
-            hybrid: fuse a second ranking, of passages that share words with the query's text
+            hybrid: True: fuse a second ranking, of passages that share words with the query's text
                 (BM25), with late interaction's by reciprocal rank. It finds documents in a
-                language that the retriever does not read. An image alone has no words.
+                language that the retriever does not read. An image alone has no words. "auto": only
+                with the embedded retriever, and then by score (`fuse_scores`): for a query without
+                a picture, and for any query with words if the documents are not the flag world.
             sections: rank pages (`parent`) first, then return the best document of each of the k
                 best pages. A document without a parent is a page of its own.
 
         Returns: for each query hits by falling score, equal scores by document id. `scores` has
-            "retrieve", late interaction's; under `hybrid` also "lexical" (each if its ranking
-            reached the document) and "fused", which is then the score.
+            "retrieve", late interaction's; where words are searched also "lexical", BM25's (each if
+            its ranking reached the document) and "fused", which is then the score: by rank at most
+            2 / 61, by score 1 for the best picture or more if words agree, below 0 for documents
+            less alike than an unrelated one. Compare scores within one query only.
 
         Raises:
             UsageError: k < 1, or a name in `where` that no document has.
@@ -157,13 +170,28 @@ class Retriever:
             )
         return explain(encoder, query, passage, pairs)
 
+    def adds_words(self, query: Query) -> bool:
+        """Whether `hybrid` "auto" searches words for this query."""
+        has_picture = query.image not in (None, "")
+        return (
+            self._store.manifest.source == EMBEDDED
+            and bool(subject_words(query.text))
+            and not (has_picture and self._is_flag_world())
+        )
+
+    def _is_flag_world(self) -> bool:
+        commit = self._store.db.number("commits")
+        if self._flag_world is None or self._flag_world[0] != commit:
+            self._flag_world = commit, self._kb.is_flag_world
+        return self._flag_world[1]
+
     def _search(
         self,
         queries: Sequence[Query],
         tokens: NDArray[np.float32],
         k: int,
         passing: FilteredRows | None,
-        hybrid: bool,
+        hybrid: Hybrid,
         sections: bool,
     ) -> list[list[Hit]]:
         """The whole search, on one commit."""
@@ -172,26 +200,88 @@ class Retriever:
             among = None
             if passing is not None:
                 among = self._keys[np.isin(self._rows, passing.read())]
-            depth = max(k, FUSION_DEPTH) if hybrid else k
-            by_tokens = partial(self._index.search, tokens)
-            ranked = self._best_documents(by_tokens, len(queries), depth, among, sections)
-            if hybrid:
-                by_words = partial(self._current_words().search, [query.text for query in queries])
-                lexical = self._best_documents(by_words, len(queries), depth, among, sections)
-                ranked = [fuse_rankings(*pair)[:k] for pair in zip(ranked, lexical, strict=True)]
-            passages = self._store.passages([found.key for row in ranked for found in row])
+            ranked: dict[int, list[Candidate]] = {}
+            if hybrid == "auto":
+                chosen = [at for at, query in enumerate(queries) if self.adds_words(query)]
+                for at in chosen:
+                    ranked[at] = self._fuse_scores(queries[at], tokens[[at]], k, among, sections)
+            rest = [at for at in range(len(queries)) if at not in ranked]
+            found = self._rank(
+                [queries[at].text for at in rest], tokens[rest], k, among, hybrid is True, sections
+            )
+            ranked |= dict(zip(rest, found, strict=True))
+            in_order = [ranked[at] for at in range(len(queries))]
+            passages = self._store.passages([found.key for row in in_order for found in row])
             documents = self._store.documents(sorted({row for row, _ in passages.values()}))
-        return [to_hits(row, passages, documents) for row in ranked]
+        return [to_hits(row, passages, documents) for row in in_order]
 
-    def _current_words(self) -> WordIndex:
+    def _rank(
+        self,
+        texts: Sequence[str],
+        tokens: NDArray[np.float32],
+        k: int,
+        among: Keys | None,
+        hybrid: bool,
+        sections: bool,
+    ) -> list[list[Candidate]]:
+        """The k best of each query by late interaction; `hybrid`: fused with words, by rank."""
+        if not texts:
+            return []
+        depth = max(k, FUSION_DEPTH) if hybrid else k
+        by_tokens = partial(self._index.search, tokens)
+        ranked = self._best_documents(by_tokens, len(texts), depth, among, sections)
+        if not hybrid:
+            return ranked
+        by_words = partial(self._current_words().search, texts)
+        lexical = self._best_documents(by_words, len(texts), depth, among, sections)
+        return [fuse_rankings(*pair)[:k] for pair in zip(ranked, lexical, strict=True)]
+
+    def _fuse_scores(
+        self,
+        query: Query,
+        tokens: NDArray[np.float32],
+        k: int,
+        among: Keys | None,
+        sections: bool,
+    ) -> list[Candidate]:
+        """The k best of one query by both scores, which all candidates of either ranking get."""
+        by_tokens = partial(self._index.search, tokens)
+        words = self._current_words(weighted=True)
+        by_words = partial(words.search, [query.text])
+        total = len(self._keys) if among is None else len(among)
+        depth = max(k, SCORED_DOCUMENTS)
+        sample = self._keys[:: -(-len(self._keys) // SAMPLED_PASSAGES)]
+        counted = RARE_WORDS if query.image in (None, "") else RARE_WORDS_WITH_PICTURE
+        scales = Scales(
+            unrelated=float(by_tokens(len(sample), sample)[1].mean()),
+            best=float(by_tokens(1, None)[1][0, 0]),
+            words=counted * words.rare_word_idf,
+        )
+        while True:
+            seen = self._best_documents(by_tokens, 1, depth, among, False)[0]
+            named = self._best_documents(by_words, 1, depth, among, False)[0]
+            rows = {found.row for found in (*seen, *named)}
+            keys = self._keys[np.isin(self._rows, list(rows))]
+            keys = keys if among is None else np.intersect1d(keys, among)
+            seen, named = (
+                self._best_documents(search, 1, len(rows), keys, False)[0]
+                for search in (by_tokens, by_words)
+            )
+            fused = fuse_scores(seen, named, scales)
+            pages = self._group_by_page(fused) if sections else fused
+            if len(pages) >= k or depth >= total:
+                return pages[:k]
+            depth *= 4  # many documents of few pages
+
+    def _current_words(self, weighted: bool = False) -> WordIndex:
         """The word index of this snapshot's passages. A key stands for the same text for ever."""
-        if self._words is None:
-            self._words = WordIndex()
-        if not np.array_equal(self._words.keys, self._keys):
-            new = np.setdiff1d(self._keys, self._words.keys, assume_unique=True)
-            removed = np.setdiff1d(self._words.keys, self._keys, assume_unique=True)
-            self._words.update(removed, self._store.passage_texts(new.tolist()))
-        return self._words
+        words = self._words.get(weighted) or WordIndex(weighted)
+        self._words[weighted] = words
+        if not np.array_equal(words.keys, self._keys):
+            new = np.setdiff1d(self._keys, words.keys, assume_unique=True)
+            removed = np.setdiff1d(words.keys, self._keys, assume_unique=True)
+            words.update(removed, self._store.passage_texts(new.tolist()))
+        return words
 
     def _reset_index(self, generation: int) -> None:
         """Start with an empty index for the rows of one generation of segments."""
@@ -285,59 +375,6 @@ class Retriever:
         new = [row for row in rows if row not in self._parent]
         self._parent |= {r: document.parent for r, document in self._store.documents(new).items()}
         return self._parent
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A document that a search found, before it is read from the store.
-
-    Attributes:
-        score: of its best passage.
-        row, key: the document's row, and the key of its best passage.
-        page: the row again, or the document's parent if pages are ranked.
-        scores: by stage, if there was more than one.
-    """
-
-    score: float
-    id: str
-    row: int
-    key: int
-    page: int | str
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
-def reciprocal_rank_fusion(rankings: Iterable[Iterable[T]]) -> dict[T, float]:
-    """Σ 1 / (60 + rank) of each item over the rankings that have it, ranks from 1.
-
-    Source: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
-    individual Rank Learning Methods", SIGIR 2009.
-
-    >>> reciprocal_rank_fusion([["a", "b"], ["b"]]) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61}
-    True
-    """
-    fused: dict[T, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, 1):
-            fused[item] = fused.get(item, 0.0) + 1 / (RRF_CONSTANT + rank)
-    return fused
-
-
-def fuse_rankings(by_tokens: Sequence[Candidate], by_words: Sequence[Candidate]) -> list[Candidate]:
-    """One ranking of two, equal scores by id.
-
-    A document in both keeps the passage that late interaction found.
-    """
-    stages = {"lexical": by_words, "retrieve": by_tokens}
-    scores: dict[int | str, dict[str, float]] = {}
-    best: dict[int | str, Candidate] = {}
-    for stage, ranking in stages.items():
-        for found in ranking:
-            scores.setdefault(found.page, {})[stage] = found.score
-            best[found.page] = found
-    pages = ([found.page for found in ranking] for ranking in stages.values())
-    for page, score in reciprocal_rank_fusion(pages).items():
-        best[page] = replace(best[page], score=score, scores={**scores[page], "fused": score})
-    return sorted(best.values(), key=lambda found: (-found.score, found.id))
 
 
 def to_hits(

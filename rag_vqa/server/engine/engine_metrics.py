@@ -21,7 +21,7 @@ STAGES = ("wait", "retrieve", "select", "read")
 _SECONDS_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 # Late interaction sums K dot products of unit vectors: at most 32 for the released retrievers.
-# Fused scores are below 1.
+# Scores fused with words are smaller, see `Retriever.search`.
 _SCORE_BOUNDS = (0.0, 0.5, 1.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 32.0)
 _AVERAGE_WEIGHT = 0.2  # of the last batch, in the moving average of seconds per question
 
