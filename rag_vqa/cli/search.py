@@ -96,6 +96,8 @@ def print_explanations(text: str, hits: Sequence[Hit], explanations: Sequence[Ex
     for number, explanation in enumerate(explanations, 1):
         question_start = len(explanation.query_text) - len(text.strip())
         lines = _match_lines("all tokens", explanation, question_start)
+        if (words := hits[number - 1].scores.get("lexical")) is not None:
+            lines.append(f"{'shared words (BM25)':<20} {words:6.2f}")
         for pair in explanation.pairs:
             name = f"token {pair.query_token} with {pair.document_token}"
             lines += _match_lines(name, pair, question_start)

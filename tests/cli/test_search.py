@@ -38,6 +38,14 @@ def test_hybrid_is_off_unless_it_is_asked_for(cli, birds) -> None:
     assert cli("search", birds, "puffins", *setting, "--no-hybrid", "--json").json == plain
 
 
+def test_as_needed_is_a_third_value(cli, birds) -> None:
+    """The birds' retriever is not the embedded one: as needed is off."""
+    plain = cli("search", birds, "puffins", "--no-hybrid", "--json").json
+    assert cli("search", birds, "puffins", "--set", "retriever.hybrid=auto", "--json").json == plain
+    wrong = cli("search", birds, "puffins", "--set", "retriever.hybrid=often")
+    assert wrong.code == 2 and "retriever.hybrid" in wrong.err
+
+
 def test_fused_scores_are_printed_so_that_they_differ(cli, birds) -> None:
     out = cli("search", birds, "puffins", "--hybrid").out
     scores = re.findall(r"0\.\d+", out)

@@ -51,7 +51,7 @@ def measured(
     monkeypatch.setattr(measuring, "load_demo_reader", lambda *given: reader)
     told: list[int] = []
     result = measuring.evaluate_demo(told.append)
-    assert told == sorted(told) and told[-1] == 12 * (5 + 2 * 6) + 24 * 2
+    assert told == sorted(told) and told[-1] == 12 * (6 + 2 * 6) + 24 * 2
     return result
 
 
@@ -71,6 +71,9 @@ def test_every_figure_by_hand(
         assert retrieval[name]["recall@1"] == near(recall(1, **how))
         assert retrieval[name]["recall@5"] == near(recall(5, **how))
     assert 0 < recall(1) < recall(3) <= 1
+    named = retrieval["text, country named"]
+    assert named["n"] == 12
+    assert named["recall@1"] > retrieval["text"]["recall@1"]
     for rows in measured["answers"].values():
         assert {name: row["n"] for name, row in rows.items()} == dict.fromkeys(rows, 12)
         assert rows["k=0"]["accuracy"] == rows["filtered k=3"]["accuracy"] == 0

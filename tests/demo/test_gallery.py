@@ -17,6 +17,7 @@ from rag_vqa.demo.gallery import (
     country_codes,
     embedded_models_dir,
     example_questions,
+    named_questions,
     real_documents,
 )
 from rag_vqa.eval.answers import exact_match
@@ -70,6 +71,36 @@ def test_there_are_enough_countries_and_sections() -> None:
         sections.setdefault(document.parent, set()).add(document.section)
     assert all(len(found) >= 5 for found in sections.values())
     assert {"dev", "test"} == {split_of(code) for code in country_codes()}
+
+
+def test_a_question_that_names_its_country_needs_no_photo(kb: KnowledgeBase) -> None:
+    """Measured over all of them: docs/figures.md."""
+    named = random.Random(0).sample(sorted(named_questions("test").items()), 60)
+    examples = {example.id: example for example in example_questions("test")}
+    found = kb.search([Query(text) for _, text in named], 1)
+    right = [
+        row[0].document.id == examples[identity].relevant[0]
+        for (identity, _), row in zip(named, found, strict=True)
+    ]
+    assert sum(right) / len(right) >= 0.9
+
+
+def test_a_photo_finds_what_it_found_before(kb: KnowledgeBase, asked: list[Example]) -> None:
+    queries = [example.query for example in asked]
+    assert kb.hybrid == "auto"
+    assert kb.search(queries, 5) == kb.retriever.search(queries, 5)
+
+
+def test_the_capital_of_jamaica(rag: RagVqa) -> None:
+    answer = rag.ask("What is the capital of Jamaica?")
+    assert (answer.text, answer.citations) == ("[1] Kingston", (1,))
+    assert answer.hits[0].document.id == "jamaica/government"
+
+
+def test_named_questions_are_the_questions_with_photos() -> None:
+    named = named_questions("dev")
+    assert named.keys() == {example.id for example in example_questions("dev")}
+    assert all("this" not in text for text in named.values())
 
 
 def test_both_photo_and_text_are_needed(kb: KnowledgeBase, asked: list[Example]) -> None:
