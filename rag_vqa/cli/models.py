@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rag_vqa.checkpoints import CHECKPOINTS
+from rag_vqa.checkpoints import CHECKPOINTS, embedded_model
 from rag_vqa.cli import options
 from rag_vqa.cli.context import CommandContext
 from rag_vqa.cli.doctor import print_findings
@@ -151,9 +151,10 @@ def list_command(ctx: typer.Context) -> None:
         print_json({"folder": cache_folder(), "models": [asdict(each) for each in models],
                     "presets": presets})  # fmt: skip
         return
-    if models:
-        print(format_table([_model_row(each) for each in models]))
-        print()
+    rows = [_model_row(each) for each in models]
+    rows += [_embedded_row(role) for role in ("retriever", "reader")]
+    print(format_table(rows))
+    print()
     print("preset demo: in the package")
     for name, missing in presets.items():
         count = f"{len(missing)} of {len(PRESETS[name].models)} models missing"
@@ -177,9 +178,18 @@ def _model_row(found: ModelOnDisk) -> dict[str, str]:
     return {
         "model": one_line(found.model),
         "commit": found.commit[:8] or "-",
+        "kind": one_line(found.kind) or "-",
         "size": format_bytes(found.size),
+        "last used": found.last_used or "-",
         "state": states[found.state],
     }
+
+
+def _embedded_row(role: Literal["retriever", "reader"]) -> dict[str, str]:
+    files = [path for path in embedded_model(role).iterdir() if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return {"model": f"demo ({role})", "commit": "-", "kind": "embedded",
+            "size": format_bytes(size), "last used": "-", "state": "in the package"}  # fmt: skip
 
 
 @app.command()

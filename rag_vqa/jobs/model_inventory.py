@@ -6,8 +6,10 @@ repositories of the hub's cache, by huggingface_hub's own deletion.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +41,9 @@ class ModelOnDisk:
             "unfinished": a download was cut; "partial": configuration or other files alone.
         size: bytes of the repository on the disk, all revisions together.
         presets: names of the presets that use the model.
+        kind: the `model_type` of its configuration, "" without one; `rag-vqa models check` says
+            whether this version reads it.
+        last_used: day of the last read or download, as the file system keeps it: "2026-01-31".
     """
 
     model: str
@@ -48,6 +53,8 @@ class ModelOnDisk:
     size: int
     folder: Path
     presets: tuple[str, ...]
+    kind: str = ""
+    last_used: str = ""
 
 
 def list_models() -> list[ModelOnDisk]:
@@ -66,7 +73,26 @@ def _revisions(cached: CachedModel) -> Iterator[ModelOnDisk]:
     for commit, folder in cached.snapshots.items():
         names = tuple(name for name, target in cached.refs.items() if target == commit)
         state = _state(cached, folder)
-        yield ModelOnDisk(cached.model, commit, names, state, cached.size, folder, users)
+        yield ModelOnDisk(
+            cached.model, commit, names, state, cached.size, folder, users,
+            _model_type(folder), _last_use(folder),
+        )  # fmt: skip
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("model_type") or "") if isinstance(config, dict) else ""
+
+
+def _last_use(folder: Path) -> str:
+    # The list itself reads config.json.
+    paths = (path for path in folder.iterdir() if path.is_file() and path.name != "config.json")
+    stats = [path.stat() for path in paths]
+    latest = max((max(each.st_atime, each.st_mtime) for each in stats), default=None)
+    return "" if latest is None else date.fromtimestamp(latest).isoformat()
 
 
 def _state(cached: CachedModel, folder: Path) -> State:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ def test_list_path_and_rm_in_json(cli, hub: Hub) -> None:
     listed = json.loads(cli("models", "list", "--json").out)
     (only,) = listed["models"]
     assert (only["model"], only["state"], only["refs"]) == (ID, "complete", ["main"])
+    assert date.fromisoformat(only["last_used"]) >= date.today() - timedelta(1)
+    assert "demo (reader)" in cli("models", "list").out
     (folder,) = json.loads(cli("models", "path", ID, "--json").out)
     assert folder == only["folder"]
     assert (Path(folder) / "config.json").is_file()
