@@ -25,7 +25,7 @@ import numpy as np
 from openai import OpenAI
 from PIL import Image
 
-from rag_vqa.readers.remote.completion_request import MessageEncoder
+from rag_vqa.readers.remote.message_encoder import MessageEncoder
 from rag_vqa.readers.remote.reader import RemoteReader
 from rag_vqa.types import ImagePart, Prompt, TextPart
 

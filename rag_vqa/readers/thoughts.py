@@ -67,12 +67,13 @@ class ThoughtSplitter:
         held: see above; may be set to False between two pieces.
         unclosed: the text so far ends inside of thoughts. If the tokens ran out there (finish
             "length"), there is no answer.
-        late_end: thoughts ended after their text had been returned as the answer.
+        lone_end: the chat template began thoughts, which ended.
+        late_end: so they did after their text had been returned as the answer.
     """
 
     def __init__(self, opened: bool = False, held: bool = False) -> None:
         self.held = held
-        self.unclosed, self.late_end = opened, False
+        self.unclosed, self.lone_end, self.late_end = opened, False, False
         self._family: _Family | None = "template" if opened else None  # None: in the answer
         self._header: str | None = None  # of a channel, from its first mark on
         self._pending = ""  # read, but perhaps the beginning of a mark
@@ -185,6 +186,8 @@ class ThoughtSplitter:
         self._family, self._raw = family, mark
 
     def _end_thoughts(self) -> None:
+        if self._family in (None, "template"):
+            self.lone_end = True
         if self._family is None:  # the template began them
             self.late_end = self.late_end or bool(self._told)
             self._raw, self._untold, self._told = self._told + self._untold, "", ""

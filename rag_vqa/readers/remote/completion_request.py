@@ -1,59 +1,65 @@
-"""One chat-completions request: from a prompt to a Completion, whole or streamed.
+"""One chat-completions request: from its body to a Completion, whole or streamed.
 
-Knows OpenAI's message format, how images travel (data URLs), and how to estimate tokens without a
-tokenizer. Does not retry and does not choose a server (retrying_client.py).
+Knows the fields of a request, how it is sent, and who listens to a stream. Does not know how
+prompts become messages (message_encoder.py), does not retry, and does not choose a server
+(retrying_client.py).
 """
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from rag_vqa import images
-from rag_vqa.readers.neutralise import chat_messages, neutralise_by_shape, neutralise_parts
-from rag_vqa.readers.prompt_encoder import ImageOpener, PromptEncoder
-from rag_vqa.readers.remote.responses import (
-    LOGPROBS_SUPPORT,
-    TOP_LOGPROBS,
+import httpx2
+import openai
+
+from rag_vqa.readers.remote.answer import AnswerInProgress, LateThoughts
+from rag_vqa.readers.remote.choice_shares import LOGPROBS_SUPPORT, TOP_LOGPROBS, parse_first_tokens
+from rag_vqa.readers.remote.event_stream import ResponseObject, iterate_objects
+from rag_vqa.readers.remote.request_failures import (
     RequestFailure,
     RequestInfo,
-    extract_answer,
-    malformed_response,
-    message_text,
-    parse_top_logprobs,
-    token_count,
+    broken_answer,
+    interpret_exception,
 )
-from rag_vqa.types import Completion, Finish, ImagePart, OnText, Prompt, TextPart
+from rag_vqa.readers.remote.responses import first_choice, parse_part
+from rag_vqa.readers.remote.server_traits import RequestBody
+from rag_vqa.types import Completion, OnText, Thinking
 
-RequestBody = dict[str, Any]
-# Raised by the openai package for JSON that ends too early or has another structure.
-_MALFORMED_RESPONSE = (ValueError, TypeError, AttributeError, RecursionError)
-DEFAULT_MAX_PIXELS = 1024 * 1024  # pixels of one image, the largest of the presets
-# A token is about 4 characters of English, or 1 to 2 characters (3 bytes each) of Chinese.
-_BYTES_PER_TOKEN = 3
-_TOKENS_PER_MESSAGE = 8  # written by the chat template around a message
-# Qwen2.5-VL: a token for 28 × 28 pixels, Qwen3-VL: for 32 × 32; LLaVA-1.5: 576 for any image.
-_PIXELS_PER_TOKEN = 28 * 28
-_MIN_IMAGE_TOKENS = 576
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+FIRST_TOKENS = {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+_LINGER = 5.0  # seconds: how long token counts are waited for behind the answer's end
 
 
 def make_request_body(
-    model: str, messages: list[dict[str, Any]], max_new_tokens: int
+    model: str,
+    messages: list[dict[str, Any]],
+    max_new_tokens: int,
+    thinking: Thinking = "off",
+    streamed: bool = False,
 ) -> RequestBody:
     """The body of a request, with greedy decoding as in the local reader.
 
-    It says `max_tokens`, the name that every server knows. It sets no `stop`, because an answer
-    that begins with a newline would be empty.
+    It says `max_tokens`, the name that most servers know. It sets no `stop`, because an answer that
+    begins with a newline would be empty. Templates call thinking `enable_thinking` (Qwen, GLM,
+    Gemma) or `thinking` (DeepSeek, Granite); OpenAI and Ollama take a `reasoning_effort`.
+
+    Args:
+        thinking: "off", "on", or how much.
     """
-    return {
+    on = thinking != "off"
+    body = {
         "model": model,
         "messages": messages,
         "max_tokens": max_new_tokens,
         "temperature": 0,
+        "chat_template_kwargs": {"enable_thinking": on, "thinking": on},
     }
+    if thinking != "on":
+        body["reasoning_effort"] = thinking if on else "none"
+    return body | _STREAMED if streamed else body
 
 
 class StreamedRow:
@@ -91,205 +97,97 @@ class StreamedRow:
         )
 
 
-async def send_request(client: Any, request: RequestBody, info: RequestInfo) -> Any:
-    """The response as the openai package parses it. Raises RequestFailure if it cannot."""
+@asynccontextmanager
+async def _open_response(
+    client: Any, body: RequestBody, info: RequestInfo
+) -> AsyncIterator[AsyncGenerator[ResponseObject | None]]:
+    """The objects of the response to a request, which is closed in any case.
+
+    The openai package sends it; its own reading of responses is too strict for many servers.
+
+    Raises:
+        RequestFailure: no response, or an error in place of one.
+    """
+    rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    request = client.chat.completions.with_streaming_response.create(
+        model=body["model"], messages=body["messages"], extra_body=rest
+    )
     try:
-        return await client.chat.completions.create(**request)
-    except _MALFORMED_RESPONSE as error:
-        raise malformed_response(str(error), info) from None
+        async with (
+            request as response,
+            aclosing(iterate_objects(response.iter_bytes(), info)) as objects,
+        ):
+            yield objects
+    except (openai.APIError, httpx2.HTTPError) as error:
+        # Without the cause: its request holds the key, which traceback tools would print.
+        raise interpret_exception(error, info) from None
 
 
 async def fetch_completion(
-    client: Any, request: RequestBody, info: RequestInfo, one_line: bool
+    client: Any,
+    body: RequestBody,
+    info: RequestInfo,
+    one_line: bool,
+    row: StreamedRow | None = None,
 ) -> Completion:
-    """The answer in one piece. Raises RequestFailure without one."""
-    answer = await send_request(client, request, info)
-    [choice] = response_choices(answer, info) or [None]
-    text, complete = extract_answer(_read_text(getattr(choice, "message", None), info), one_line)
-    finish = getattr(choice, "finish_reason", None) or "stop"
-    usage, model = getattr(answer, "usage", None), getattr(answer, "model", None)
-    return _make_completion(text, "stop" if complete else finish, usage, model, info)
-
-
-async def stream_completion(
-    client: Any, request: RequestBody, info: RequestInfo, one_line: bool, row: StreamedRow
-) -> Completion:
-    """The answer, streamed to `row`. Raises RequestFailure without one.
+    """The answer, streamed to `row` if there is one. Raises RequestFailure without an answer.
 
     With `one_line` the stream is closed after its first line; most servers then report no token
     counts (0).
     """
-    options = {"stream": True, "stream_options": {"include_usage": True}}
-    raw, finish, usage, model, complete = "", "", None, "", False
-    chunks = _iterate_chunks(await send_request(client, request | options, info), info)
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            model = getattr(chunk, "model", None) or model
-            usage = getattr(chunk, "usage", None) or usage
-            for choice in response_choices(chunk, info):
-                raw += _read_text(getattr(choice, "delta", None), info)
-                finish = getattr(choice, "finish_reason", None) or finish
-            text, complete = extract_answer(raw, one_line, ended=False)
-            if not row.update(text):
-                return Completion(text, 0, 0, "cancelled", model=_read_model_name(model))
-            if complete:
-                break
-    if not complete and not finish:
-        raise malformed_response("it has no end", info)
-    text, _ = extract_answer(raw, one_line)
-    completion = _make_completion(text, "stop" if complete else finish, usage, model, info)
-    if not row.update(text):
-        return Completion(text, 0, 0, "cancelled", model=completion.model)
-    row.finish(text)
+    answer = AnswerInProgress(one_line, streamed=row is not None, info=info)
+    stated_end = False
+    patience = asyncio.timeout(None)  # for what comes behind the end
+    try:
+        async with _open_response(client, body, info) as objects, patience:
+            async for found in objects:
+                if found is None:
+                    stated_end = True
+                    break
+                answer.add(parse_part(found, info))
+                if row and not row.update(answer.text):
+                    return answer.cancel()
+                if answer.complete:
+                    break
+                if answer.finish and patience.when() is None:
+                    patience.reschedule(asyncio.get_running_loop().time() + _LINGER)
+    except TimeoutError:
+        if not patience.expired():
+            raise
+    except RequestFailure as failure:
+        if not answer.finish or failure.error or failure.action != "retry":
+            raise  # else only the counts of tokens are lost
+    if not (answer.complete or answer.finish or stated_end):
+        raise broken_answer("it has no end", info)
+    return _end_answer(answer, row)
+
+
+def _end_answer(answer: AnswerInProgress, row: StreamedRow | None) -> Completion:
+    try:
+        completion = answer.end()
+    except LateThoughts:
+        if row:
+            row.text = ""  # thoughts do not stand for an answer, not even for half of one
+        raise
+    if row and not row.update(answer.text):
+        return answer.cancel()
+    if row:
+        row.finish(answer.text)
     return completion
 
 
-def _read_text(message: Any, info: RequestInfo) -> str:
-    try:
-        return message_text(getattr(message, "content", None))
-    except ValueError as error:
-        raise RequestFailure(
-            f"{info.server} gave a response that is not OpenAI's format: {error}"
-        ) from None
-
-
-async def _iterate_chunks(stream: Any, info: RequestInfo) -> AsyncGenerator[Any]:
-    """The chunks of the stream, which is closed in any case."""
-    async with stream:
-        events = aiter(stream)
-        while True:
-            try:
-                chunk = await anext(events)
-            except StopAsyncIteration:
-                return
-            except _MALFORMED_RESPONSE as error:
-                raise malformed_response(str(error), info) from None
-            yield chunk
-
-
-def response_choices(answer: Any, info: RequestInfo) -> list[Any]:
-    """At most one choice. Raises RequestFailure for a response in another format."""
-    if not hasattr(answer, "choices"):  # a web page: text, not JSON
-        advice = "is the address right (it ends in /v1)?"
-        raise RequestFailure(
-            f"{info.server} gave a response that is not OpenAI's format: {advice}", "drop server"
-        )
-    if not isinstance(answer.choices, list):
-        raise malformed_response("it has no choices", info)
-    return answer.choices[:1]
-
-
-def _make_completion(
-    text: str, finish: str, usage: Any, model: Any, info: RequestInfo
-) -> Completion:
-    if finish == "content_filter":
-        raise RequestFailure(f"{info.server} stopped the answer by its content filter")
-    tokens_out = token_count(usage, "completion_tokens")
-    if not text.strip():
-        raise _empty_answer(finish, tokens_out, info)
-    ended: Finish = "length" if finish == "length" else "stop"
-    tokens_in = token_count(usage, "prompt_tokens")
-    return Completion(text, tokens_in, tokens_out, ended, model=_read_model_name(model))
-
-
-def _read_model_name(model: Any) -> str:
-    return message_text(model) if isinstance(model, str) else ""
-
-
-def _empty_answer(finish: str, tokens: int, info: RequestInfo) -> RequestFailure:
-    if finish == "length":
-        advice = " The model spent them on thinking: raise --max-new-tokens"
-        return RequestFailure(f"{info.server} gave an empty answer of {tokens} tokens.{advice}")
-    return RequestFailure(f"{info.server} gave an empty answer of {tokens} tokens.", "retry")
-
-
-class MessageEncoder:
-    """Encodes prompts as chat messages, and counts their tokens.
-
-    Args:
-        max_pixels: pixels of one image; larger ones are scaled down.
-        processor: the served model's, from `load_processor`; None if it is not on this machine.
-    """
-
-    def __init__(self, max_pixels: int = DEFAULT_MAX_PIXELS, processor: Any = None) -> None:
-        self._opener = ImageOpener(max_pixels)
-        self._encoder = PromptEncoder(processor, max_pixels) if processor is not None else None
-        self._neutralise = self._encoder.neutralise if self._encoder else neutralise_by_shape
-
-    def encode(self, prompt: Prompt) -> list[dict[str, Any]]:
-        """The `messages` of a request. Decodes, scales and packs images: milliseconds each.
-
-        Raises:
-            BadImage, Missing: an image that cannot be opened.
-        """
-        parts = neutralise_parts(prompt.parts, self._neutralise)
-        return [
-            {"role": role, "content": self._content(contents)}
-            for role, contents in chat_messages(parts)
-        ]
-
-    def _content(self, contents: list[str | ImagePart]) -> str | list[dict[str, Any]]:
-        if len(contents) == 1 and isinstance(contents[0], str):
-            return contents[0]  # some servers take a system message only in this form
-        return [
-            {"type": "text", "text": each}
-            if isinstance(each, str)
-            else {"type": "image_url", "image_url": {"url": self._data_url(each)}}
-            for each in contents
-        ]
-
-    def _data_url(self, part: ImagePart) -> str:
-        image = self._opener.open(part.image)
-        file_format = images.choose_format(image)
-        encoded = base64.b64encode(images.encode(image, file_format)).decode("ascii")
-        return f"data:image/{file_format.lower()};base64,{encoded}"
-
-    def render(self, prompt: Prompt) -> str:
-        """The messages for people to read, with `<image>` for each image; see `Reader.render`."""
-        if self._encoder is not None:
-            return self._encoder.render(prompt.parts)
-        parts = neutralise_parts(prompt.parts, self._neutralise)
-        return "\n".join(
-            f"{role}: " + "".join(e if isinstance(e, str) else "<image>\n" for e in contents)
-            for role, contents in chat_messages(parts)
-        )
-
-    def count(self, prompt: Prompt) -> int:
-        """Number of tokens of a prompt: exact with the processor, else a high estimate.
-
-        The estimate counts a token for every 3 bytes of text and every 28 × 28 pixels, at least 576
-        for an image. Models that read an image in tiles (LLaVA-NeXT, InternVL) take more, and so
-        does text that is all digits.
-        """
-        if self._encoder is not None:
-            return self._encoder.count(prompt)
-        total = 2 * _TOKENS_PER_MESSAGE
-        for part in prompt.parts:
-            if isinstance(part, TextPart):
-                size = len(part.text.encode("utf-8", "surrogatepass"))
-                total += math.ceil(size / _BYTES_PER_TOKEN)
-            else:
-                width, height = self._opener.size(part.image)
-                tokens = math.ceil(width * height / _PIXELS_PER_TOKEN)
-                total += max(tokens, _MIN_IMAGE_TOKENS) + _TOKENS_PER_MESSAGE
-        return total
-
-
 async def fetch_first_tokens(
-    client: Any, request: RequestBody, info: RequestInfo
+    client: Any, body: RequestBody, info: RequestInfo
 ) -> list[tuple[str, float]]:
     """(token, log probability) of the likeliest first tokens.
 
     Raises:
         RequestFailure: the server reports none.
     """
-    options = {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-    answer = await send_request(client, request | options, info)
-    for choice in response_choices(answer, info):
-        positions = getattr(getattr(choice, "logprobs", None), "content", None)
-        for position in positions if isinstance(positions, list) else ():
-            if reported := parse_top_logprobs(getattr(position, "top_logprobs", None)):
-                return reported
+    async with _open_response(client, body, info) as objects:
+        async for found in objects:
+            if found and (tokens := parse_first_tokens(first_choice(found, info))):
+                return tokens
     raise RequestFailure(
         f"{info.server} reports no log probabilities, which choices need: {LOGPROBS_SUPPORT}"
     )

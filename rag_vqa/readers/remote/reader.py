@@ -1,8 +1,8 @@
 """RemoteReader: a model behind OpenAI-compatible servers (vLLM, SGLang, Ollama, llama.cpp, …).
 
 Knows how a batch of prompts becomes parallel requests, and when to stop sending. Does not know what
-a request looks like (completion_request.py), what a response means (responses.py), or when to retry
-and which server to use (retrying_client.py).
+a request looks like (completion_request.py), what a response means (responses.py,
+request_failures.py), or when to retry and which server to use (retrying_client.py).
 """
 
 from __future__ import annotations
@@ -20,29 +20,22 @@ from rag_vqa.readers.base import (
     count_images,
     prompt_limits,
 )
+from rag_vqa.readers.remote.choice_shares import check_choice_names, choice_shares
 from rag_vqa.readers.remote.completion_request import (
-    DEFAULT_MAX_PIXELS,
-    MessageEncoder,
-    RequestBody,
+    FIRST_TOKENS,
     StreamedRow,
     fetch_completion,
     fetch_first_tokens,
     make_request_body,
-    stream_completion,
 )
-from rag_vqa.readers.remote.responses import (
-    RequestFailure,
-    RequestInfo,
-    check_choice_names,
-    choice_shares,
-)
-from rag_vqa.readers.remote.retrying_client import RetryingClient, run_coroutine
+from rag_vqa.readers.remote.message_encoder import DEFAULT_MAX_PIXELS, MessageEncoder
+from rag_vqa.readers.remote.request_failures import RequestFailure, RequestInfo
+from rag_vqa.readers.remote.retrying_client import RetryingClient, SendRequest, run_coroutine
+from rag_vqa.readers.remote.server_traits import RequestBody
 from rag_vqa.settings_schema import parse_server_addresses
 from rag_vqa.types import Completion, OnText, Prompt, Scalar, Thinking
 
 Result = TypeVar("Result")
-# From client, request and its description to the result.
-_Fetch = Callable[[Any, RequestBody, RequestInfo], Awaitable[Result]]
 
 
 class RemoteReader:
@@ -51,14 +44,14 @@ class RemoteReader:
     A row that fails for good is a Completion with `finish` "failed". A server that refuses the key
     or does not serve the model is left out. Once no server is left, no further request is sent and
     the remaining rows are failed; `generate` raises Missing if every row failed. A cancelled row
-    reports 0 tokens. A leading `<think>…</think>` is no part of an answer, but its tokens count.
+    reports 0 tokens. What the model thinks is no part of an answer, but its tokens count.
 
     Args:
         model: its name on the servers.
         servers: addresses such as "http://host:8000/v1". All of them serve the same model.
         api_key: None takes RAG_VQA_API_KEY from the environment; OPENAI_API_KEY is used for
             api.openai.com only. The key is in no setting, message or log, and follows no redirect.
-        max_new_tokens, max_images, max_context, thinking: see `LocalReader`.
+        max_new_tokens, max_images, max_context: see `LocalReader`.
         max_pixels: pixels of one image; larger ones are scaled down before they are sent.
         tokenizer: folder or hub id of the served model. Its tokenizer and processor make token
             counts and the neutralising of control tokens exact; no weights are loaded.
@@ -68,6 +61,8 @@ class RemoteReader:
         retries: further tries of a request after a temporary failure.
         stop_at_newline: an answer ends with its first line. The request does not say so: the
             server may continue to the end of its answer, or of that line where it streams.
+        thinking: how much the model thinks, see `LocalReader`. A server that does not take the
+            request's fields for it does not get them, with a warning.
         offline: use `tokenizer` from the cache only.
 
     Raises:
@@ -115,7 +110,7 @@ class RemoteReader:
         processor = _load_processor(tokenizer, offline) if tokenizer else None
         self._messages = MessageEncoder(max_pixels or DEFAULT_MAX_PIXELS, processor)
         self._model, self._max_new_tokens = model, max_new_tokens
-        self._one_line = stop_at_newline
+        self._one_line, self._thinking = stop_at_newline, thinking
         self._parallel_requests = concurrency * len(self.servers)
         self._client = RetryingClient(
             model, self.servers, api_key, requests_per_minute, timeout, retries
@@ -146,14 +141,13 @@ class RemoteReader:
             streamed = None if on_text is None else StreamedRow(row, on_text)
 
             async def fetch(client: Any, request: RequestBody, info: RequestInfo) -> Completion:
-                if streamed is None:
-                    return await fetch_completion(client, request, info, self._one_line)
-                return await stream_completion(client, request, info, self._one_line, streamed)
+                return await fetch_completion(client, request, info, self._one_line, streamed)
 
             try:
                 if final_failures:
                     raise final_failures[0]
-                return await self._request(prompt, fetch, limits[row])
+                body = await self._make_body(prompt, limits[row], on_text is not None)
+                return await self._send(prompt, body, fetch)
             except (BadInput, Missing, RequestFailure) as error:
                 if isinstance(error, RequestFailure) and error.action == "stop":
                     final_failures.append(error)
@@ -177,7 +171,8 @@ class RemoteReader:
 
         async def score(row: int, prompt: Prompt) -> list[float]:
             try:
-                return choice_shares(await self._request(prompt, fetch_first_tokens), choices)
+                body = await self._make_body(prompt) | FIRST_TOKENS
+                return choice_shares(await self._send(prompt, body, fetch_first_tokens), choices)
             except Missing as error:  # this prompt's image is missing; the server is not
                 raise ReaderError(str(error)) from error
 
@@ -213,16 +208,16 @@ class RemoteReader:
             kind = Missing if error.action == "stop" else ReaderError
             raise kind(str(error)) from None
 
-    async def _request(
-        self, prompt: Prompt, fetch: _Fetch[Result], max_tokens: int | None = None
-    ) -> Result:
-        """The result of `fetch`; the client retries until it succeeds or gives up."""
+    async def _make_body(
+        self, prompt: Prompt, max_tokens: int | None = None, streamed: bool = False
+    ) -> RequestBody:
         messages = await asyncio.to_thread(self._messages.encode, prompt)
-        request = make_request_body(
-            self._model, messages, min(max_tokens or sys.maxsize, self._max_new_tokens)
-        )
-        images = count_images(prompt, self.limits)
-        return await self._client.send(images, lambda client, info: fetch(client, request, info))
+        most = min(max_tokens or sys.maxsize, self._max_new_tokens)
+        return make_request_body(self._model, messages, most, self._thinking, streamed)
+
+    async def _send(self, prompt: Prompt, body: RequestBody, fetch: SendRequest[Result]) -> Result:
+        """The result of `fetch`; the client retries until it succeeds or gives up."""
+        return await self._client.send(body, count_images(prompt, self.limits), fetch)
 
 
 def _public_model_name(model: str) -> str:

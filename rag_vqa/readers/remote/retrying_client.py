@@ -16,19 +16,26 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 
-from rag_vqa.readers.remote.responses import RequestFailure, RequestInfo, interpret_error
+from rag_vqa.readers.remote.request_failures import RequestFailure, RequestInfo, interpret_exception
+from rag_vqa.readers.remote.server_traits import (
+    RequestBody,
+    ServerTraits,
+    adapt,
+    refused_parameters,
+)
 
 Result = TypeVar("Result")
-# From the client of the openai package and a description of the request to the result.
-SendRequest = Callable[[Any, RequestInfo], Awaitable[Result]]
+# From the client of the openai package, a request and its description to the result.
+SendRequest = Callable[[Any, RequestBody, RequestInfo], Awaitable[Result]]
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds before the second try, and at most
 _CONNECTION_TRIES = 2  # if no server ever answered: the address is probably wrong
 _CONNECT_TIMEOUT = 10.0  # seconds to connect
@@ -68,10 +75,11 @@ class RetryingClient:
         )
         weakref.finalize(self, _close_client, http).atexit = False
 
-    async def send(self, images: int, send_once: SendRequest[Result]) -> Result:
-        """The result of `send_once`, retried where that may help.
+    async def send(self, body: RequestBody, images: int, fetch: SendRequest[Result]) -> Result:
+        """The result of `fetch`, retried where that may help.
 
         Args:
+            body: the request; a server gets it without parameters that it refuses.
             images: number of images in the request, for error messages.
 
         Raises:
@@ -84,7 +92,7 @@ class RetryingClient:
             # Picked and counted without a wait between, or all rows would pick the same server.
             endpoint = self._endpoints.pick(failed)
             try:
-                return await self._try_once(endpoint, images, send_once)
+                return await self._try_once(endpoint, body, images, fetch)
             except RequestFailure as error:
                 alone = self._endpoints.pick(endpoint) is endpoint
                 if not self._may_retry(error, tries, moved or alone):
@@ -110,39 +118,36 @@ class RetryingClient:
         return error.action == "retry" and tries <= self._retries
 
     async def _try_once(
-        self, endpoint: Endpoint, images: int, send_once: SendRequest[Result]
+        self, endpoint: Endpoint, body: RequestBody, images: int, fetch: SendRequest[Result]
     ) -> Result:
         key = self._keys[endpoint.address] or ""
-        info = RequestInfo(endpoint.host, self._model, images, self._timeout, key)
+        info = RequestInfo(endpoint.host, self._model, images, self._timeout, key, endpoint.traits)
         endpoint.open_requests += 1
         endpoint.requests += 1
         try:
             async with asyncio.timeout(self._timeout):
-                result = await send_once(endpoint.client, info)
-        except (openai.APIError, TimeoutError) as error:
-            failure = interpret_error(error, info)
-            if isinstance(error, openai.NotFoundError):
-                failure = RequestFailure(
-                    f"{failure}{await _served_models(endpoint)}", failure.action
-                )
-            self._record_failure(endpoint, failure, isinstance(error, openai.APIStatusError))
-            # Without the cause: its request holds the key, which traceback tools would print.
+                result = await _send_adapted(endpoint, body, info, fetch)
+        except (RequestFailure, TimeoutError) as error:
+            failure = (
+                error if isinstance(error, RequestFailure) else interpret_exception(error, info)
+            )
+            self._record_failure(endpoint, failure)
+            if failure.error and failure.error.status == 404 and failure.action == "drop server":
+                listed = await _served_models(endpoint)
+                failure = RequestFailure(f"{failure}{listed}", failure.action, error=failure.error)
             raise failure from None
-        except RequestFailure as failure:  # the server responded, but not with an answer
-            self._record_failure(endpoint, failure, True)
-            raise
         finally:
             endpoint.open_requests -= 1
         self._endpoints.record_response(endpoint)
         return result
 
-    def _record_failure(self, endpoint: Endpoint, failure: RequestFailure, responded: bool) -> None:
+    def _record_failure(self, endpoint: Endpoint, failure: RequestFailure) -> None:
         """Records what a failure means for the server."""
         if failure.unreachable:
             self._endpoints.record_refusal(endpoint, str(failure))
         elif failure.action == "drop server":
             self._endpoints.leave_out(endpoint, str(failure))
-        elif responded:
+        elif failure.responded:
             self._endpoints.record_response(endpoint)
 
     def _final_failure(self, error: RequestFailure, tries: int) -> RequestFailure:
@@ -155,11 +160,32 @@ class RetryingClient:
         return RequestFailure(f"{error}{times}", "stop" if none_left else error.action)
 
 
+async def _send_adapted(
+    endpoint: Endpoint, body: RequestBody, info: RequestInfo, fetch: SendRequest[Result]
+) -> Result:
+    """The result of `fetch`, put again at once without the parameters that the server refuses."""
+    refused = endpoint.traits.refused
+    while True:
+        adapted = adapt(body, refused)
+        try:
+            result = await fetch(endpoint.client, adapted, info)
+        except RequestFailure as failure:
+            error = failure.error
+            if error and (names := refused_parameters(error, adapted)):
+                refused += names
+                continue
+            if error is None or error.status not in (400, 422):  # it took what was left
+                endpoint.traits.remember(refused, endpoint.host)
+            raise
+        endpoint.traits.remember(refused, endpoint.host)
+        return result
+
+
 async def _served_models(endpoint: Endpoint) -> str:
     """The models that the server lists, for the message that it does not have this one."""
     try:
         models = await endpoint.client.models.list()
-    except openai.APIError:
+    except (openai.APIError, httpx2.HTTPError, ValueError):
         return ""
     listed = getattr(models, "data", None)
     names = [str(getattr(m, "id", "")) for m in listed[:5]] if isinstance(listed, list) else []
@@ -205,6 +231,7 @@ class Endpoint:
         requests: number of requests so far.
         refusals: refused connections in a row.
         rests_until: end of the time that it is left out, on the clock of `EndpointPool`.
+        traits: what its responses have shown.
     """
 
     address: str
@@ -213,6 +240,7 @@ class Endpoint:
     requests: int = 0
     refusals: int = 0
     rests_until: float = 0.0
+    traits: ServerTraits = field(default_factory=ServerTraits)
 
     @property
     def host(self) -> str:

@@ -8,8 +8,8 @@ import pytest
 from openai_server import OpenAiServer, question
 
 from rag_vqa.errors import ReaderError, UsageError
+from rag_vqa.readers.remote.choice_shares import choice_shares
 from rag_vqa.readers.remote.reader import RemoteReader
-from rag_vqa.readers.remote.responses import choice_shares
 from rag_vqa.types import ImagePart, Prompt, TextPart
 
 

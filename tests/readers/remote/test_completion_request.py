@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from openai_server import OpenAiServer, answer, question
 
+from rag_vqa.readers.remote.answer import AnswerInProgress
 from rag_vqa.readers.remote.reader import RemoteReader
-from rag_vqa.readers.remote.responses import extract_answer
+from rag_vqa.readers.remote.request_failures import RequestInfo
+from rag_vqa.readers.remote.responses import AnswerPart
+from rag_vqa.readers.remote.server_traits import ServerTraits
 from rag_vqa.types import Completion, Prompt, TextPart
 
 
@@ -96,11 +99,18 @@ def test_a_leading_thought_is_no_part_of_the_answer(
 @pytest.mark.parametrize("written", [*(w for w, _ in THOUGHTS), *(w for w, _ in LINES)])
 def test_streamed_text_is_never_taken_back(written: str, one_line: bool) -> None:
     """Letter by letter, as the slowest stream comes."""
-    final, _ = extract_answer(written, one_line)
-    for end in range(len(written) + 1):
-        shown, complete = extract_answer(written[:end], one_line, ended=False)
-        assert final.startswith(shown)
-        assert not complete or shown == final
+    [whole, pieces] = [
+        AnswerInProgress(one_line, True, RequestInfo("a", "m", 0, 1, "", ServerTraits()))
+        for _ in range(2)
+    ]
+    whole.add(AnswerPart(written))
+    final = whole.end().text
+    for letter in written:
+        before, complete = pieces.text, pieces.complete
+        pieces.add(AnswerPart(letter))
+        assert pieces.text.startswith(before)
+        assert not complete or pieces.text == before
+    assert pieces.end().text == final
 
 
 def test_thoughts_without_an_end_are_no_answer(server: OpenAiServer) -> None:
@@ -113,7 +123,7 @@ def test_thoughts_without_an_end_are_no_answer(server: OpenAiServer) -> None:
 
 PARTS = [{"type": "thinking", "text": "Hm"}, {"type": "text", "text": "Vess"}, {"text": "!"}]
 READ = [
-    (saying(PARTS), Completion("Vess!", 7, 9, model="served")),
+    (saying(PARTS), Completion("Vess!", 7, 9, model="served", reasoning="Hm")),
     (saying("a\ud800b"), Completion("a\ufffdb", 7, 9, model="served")),
     (
         saying("x", usage={"prompt_tokens": "7", "completion_tokens": []}),
@@ -160,7 +170,9 @@ def test_odd_pieces_of_a_stream_fail_its_row(
     real = json.dumps
     monkeypatch.setattr(
         "openai_server.json.dumps",
-        lambda sent: real(sent).replace('"delta": {"content": "odd"}', f'"delta": {delta}'),
+        lambda sent, **how: real(sent, **how).replace(
+            '"delta": {"content": "odd"}', f'"delta": {delta}'
+        ),
     )
     monkeypatch.setattr("openai_server.answer", lambda text: "odd")
     completion, pieces = stream_answer(server)

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from rag_vqa.readers.remote.responses import retry_after
 from rag_vqa.readers.remote.retrying_client import (
     MAX_REFUSALS,
     REST_SECONDS,
@@ -12,6 +11,7 @@ from rag_vqa.readers.remote.retrying_client import (
     EndpointPool,
     RequestPacer,
 )
+from rag_vqa.readers.remote.server_error import parse_retry_after
 
 
 class Clock:
@@ -93,5 +93,5 @@ def test_no_pace_is_no_wait() -> None:
 )  # fmt: skip
 def test_retry_after(stated: str | None, seconds: float | None, monkeypatch: Any) -> None:
     # 1234567890 is Friday, 13 February 2009, 23:31:30 UTC.
-    monkeypatch.setattr("rag_vqa.readers.remote.responses.time", lambda: 1234567890.0)
-    assert retry_after({} if stated is None else {"retry-after": stated}) == seconds
+    monkeypatch.setattr("rag_vqa.readers.remote.server_error.time", lambda: 1234567890.0)
+    assert parse_retry_after({} if stated is None else {"retry-after": stated}) == seconds

@@ -141,8 +141,9 @@ ERRORS = [
      "The reader's server takes 1 image a request, the prompt holds 2. Use --max-images 1, or "
      "start vLLM with --limit-mm-per-prompt '{\"image\":2}'."),
     (400, "This model's maximum context length is 4096 tokens.", "Lower -k or --max-pixels"),
-    (400, "model does not support image input", "does served take images?"),
-    (400, "At most 0 image(s) may be provided in one prompt.", "2; does served take images?"),
+    (400, "model does not support image input", "served does not see the prompt's pictures (2)"),
+    (400, "At most 0 image(s) may be provided in one prompt.",
+     "vLLM --limit-mm-per-prompt '{\"image\":2}'"),
     (413, "too large", "Lower --max-images or --max-pixels"),
     (422, "Unexpected fields", "refuses (HTTP 422): Unexpected fields"),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rag_vqa.readers.neutralise import neutralise_by_shape
 from rag_vqa.readers.processor_loading import load_processor
-from rag_vqa.readers.remote.completion_request import DEFAULT_MAX_PIXELS, MessageEncoder
+from rag_vqa.readers.remote.message_encoder import DEFAULT_MAX_PIXELS, MessageEncoder
 from rag_vqa.types import ImagePart, Prompt, TextPart
 
 

@@ -28,7 +28,8 @@ def test_it_is_a_reader(server: OpenAiServer) -> None:
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == "Bearer none"
     assert body == {
-        "model": "served", "max_tokens": 9, "temperature": 0,
+        "model": "served", "max_tokens": 9, "temperature": 0, "reasoning_effort": "none",
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
         "messages": [
             {"role": "system", "content": "Answer."}, {"role": "user", "content": "where?"}
         ],
