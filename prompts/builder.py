@@ -26,6 +26,8 @@ from rag_vqa.prompts.template import (
 )
 from rag_vqa.types import Document, Hit, ImagePart, Passage, Prompt, PromptLimits, Query, TextPart
 
+QUESTION_IMAGE = "question"  # key of the question's image in `Prompt.dropped`
+_HIDDEN_IMAGE = "the reader reads text alone, so the picture only helped to find documents"
 _MAX_LANGUAGE_LENGTH = 40
 # A longer number is no document, and int() refuses very long ones.
 _NUMBER = "[0-9]{1,6}"
@@ -73,7 +75,8 @@ def build_prompt(
         limits: those of the reader (`Reader.limits`).
         count: number of tokens of a prompt (`Reader.count`).
         template: "answer", "short", "closed-book", or the path of a template file. Its variables
-            are `question`, `image`, `documents` (see `Evidence`), `fence` and `language`.
+            are `question`, `image`, `hidden_image` (there is one that the reader does not see),
+            `documents` (see `Evidence`), `fence` and `language`.
         language: language of the answer, e.g. "German"; "" leaves it to the reader.
 
     Returns:
@@ -94,10 +97,14 @@ def build_prompt(
             "or leave out --language"
         )
 
+    is_hidden = query.image is not None and limits.images == 0
+    shown = None if is_hidden else query.image
+
     def draw(packed: Sequence[PackedDocument]) -> Prompt:
         values = {
             "question": _placeholder(query.text),
-            "image": "" if query.image is None else Placeholder(ImagePart(query.image)),
+            "image": "" if shown is None else Placeholder(ImagePart(shown)),
+            "hidden_image": is_hidden,
             "documents": [_make_evidence(number, each) for number, each in enumerate(packed, 1)],
             "fence": _fence(query, packed),
             "language": language,
@@ -106,10 +113,12 @@ def build_prompt(
         parts, numbered = render_template(source, values), ".number" in source
         return Prompt(parts, template, kept, numbered=numbered, question=query.text)
 
+    hidden = {QUESTION_IMAGE: _HIDDEN_IMAGE} if is_hidden else {}
     if "documents" in names:
-        return budget.pack_prompt(draw, hits, limits, count)
+        prompt = budget.pack_prompt(draw, hits, limits, count)
+        return replace(prompt, dropped={**hidden, **prompt.dropped})
     dropped = {hit.document.id: f"the template {template} shows no documents" for hit in hits}
-    return replace(budget.pack_prompt(draw, (), limits, count), dropped=dropped)
+    return replace(budget.pack_prompt(draw, (), limits, count), dropped={**hidden, **dropped})
 
 
 def check_template(template: str, language: str = "") -> None:

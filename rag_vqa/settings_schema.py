@@ -121,7 +121,7 @@ class ReaderSettings(Section):
     dtype: Dtype | Literal["auto"] = "auto"
     max_new_tokens: int | None = Field(default=None, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
-    max_images: int | None = Field(default=None, ge=1)
+    max_images: int | None = Field(default=None, ge=0)
     max_context: int | None = Field(default=None, ge=1)
     stop_at_newline: bool = False
     thinking: Thinking = "off"

@@ -138,7 +138,7 @@ SETTING_OPTIONS: Mapping[str, SettingOption] = {
         ("reader.max_pixels",), "--max-pixels", "Most pixels of an image.", "N", int
     ),
     "max_images": SettingOption(
-        ("reader.max_images",), "--max-images", "Most images in a prompt.", "N", int
+        ("reader.max_images",), "--max-images", "Most images in a prompt; 0: text alone.", "N", int
     ),
     "index": SettingOption(
         ("retriever.index",), "--index", "Search engine of passages.", "auto|exact|faiss|triton"

@@ -125,6 +125,12 @@ def answer_length(max_new_tokens: int | None, thinks: Thinking, max_context: int
     return max(ANSWER_TOKENS, min(_THINKING_TOKENS[thinks], max_context // 2))
 
 
+def check_max_images(value: int | None) -> None:
+    """Raises UsageError for a negative number; 0 means text alone."""
+    if value is not None and value < 0:
+        raise UsageError(f"max_images = {value}: give 0 (text alone) or more")
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raises UsageError for a value that is not one of the choices."""
     if value not in choices:
@@ -135,14 +141,14 @@ def prompt_limits(max_images: int | None, context: int, max_new_tokens: int) -> 
     """The limits of a prompt, from a context of `context` tokens shared by prompt and answer.
 
     `max_images` None means 1: most models were trained with one image, and no configuration states
-    it. Raises UsageError if the answer leaves no room for a prompt.
+    it; 0 means that the reader reads text alone. Raises UsageError if the answer leaves no room.
     """
     if context <= max_new_tokens:
         raise UsageError(
             f"max_new_tokens = {max_new_tokens}: leaves no room for a prompt, because both share "
             f"{context} tokens; lower it, or raise max_context if the model takes more"
         )
-    return PromptLimits(max_images or 1, context - max_new_tokens)
+    return PromptLimits(1 if max_images is None else max_images, context - max_new_tokens)
 
 
 def count_images(prompt: Prompt, limits: PromptLimits) -> int:

@@ -11,12 +11,14 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.checkpoints import EMBEDDED, model_source
-from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.errors import Missing, ReaderError, UsageError
 from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
+from rag_vqa.readers.processor_loading import is_text_only
 from rag_vqa.types import Quantization
 
 _DIGEST_BYTES = 2**20  # read from each end of a file, so that gigabytes of weights stay quick
@@ -53,7 +55,7 @@ def checkpoint_digest(folder: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=6)
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"),
-                        *folder.glob("*.jinja")]):  # fmt: skip
+                        *folder.glob("*.jinja"), *folder.glob("*.gguf")]):  # fmt: skip
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\0".encode())
         with file.open("rb") as opened:
@@ -73,6 +75,8 @@ def check_model_folder(model: str) -> None:
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
             raise Missing(f"there is no folder {model}: check the path given as --reader")
+        return
+    if gguf_file(model):
         return
     if not (folder / "config.json").is_file():
         raise Missing(f"{model} has no config.json, so it is no model: check the path of --reader")
@@ -132,20 +136,24 @@ def load_model(
         dtype: torch dtype of the unquantised weights and of the computation.
         where: `revision`, `local_files_only`.
     """
-    from transformers import AutoModelForImageTextToText
-
     if device == "cpu" and _model_without_weights(config).num_parameters() >= _LARGE_MODEL:
         return_freed_memory(ARRAY_BYTES)
-    return AutoModelForImageTextToText.from_pretrained(
-        model,
-        config=config,
-        dtype=dtype,
-        device_map="auto" if device == "cuda" else {"": device},
-        quantization_config=_quantization_config(config, quantization, dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-        **where,
-    ).eval()
+    if "gguf_file" in where:  # its numbers are unpacked while it loads
+        quantization = "none"
+    return (
+        _model_class(config)
+        .from_pretrained(
+            model,
+            config=config,
+            dtype=dtype,
+            device_map="auto" if device == "cuda" else {"": device},
+            quantization_config=_quantization_config(config, quantization, dtype),
+            use_safetensors="gguf_file" not in where,
+            trust_remote_code=False,
+            **where,
+        )
+        .eval()
+    )
 
 
 def _quantization_config(config: Any, quantization: Quantization, dtype: Any) -> Any:
@@ -172,6 +180,8 @@ def _unquantised_modules(config: Any) -> list[str]:
 
     lm_head is named because a list replaces the library's default.
     """
+    if is_text_only(config):
+        return ["lm_head"]
     parts = [name for name, _ in _model_without_weights(config).model.named_children()]
     language = [name for name in parts if name in _LANGUAGE_MODULES]
     if not language:
@@ -184,10 +194,35 @@ def _unquantised_modules(config: Any) -> list[str]:
 def _model_without_weights(config: Any) -> Any:
     """The model on the meta device."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        return _model_class(config).from_config(config, trust_remote_code=False)
+
+
+def _model_class(config: Any) -> Any:
+    """The auto class that loads this configuration: with images if there is one, else text only."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForCausalLM if is_text_only(config) else AutoModelForImageTextToText
+
+
+def gguf_file(model: str) -> dict[str, str]:
+    """The option `gguf_file` of transformers, if `model` is a folder with one such file alone.
+
+    Raises:
+        Missing: the package that reads it is not installed.
+        UsageError: there are several.
+    """
+    folder = Path(model)
+    files = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+    if not files or (folder / "config.json").is_file():
+        return {}
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise UsageError(f"{model} has several GGUF files: {names}. Leave one in the folder")
+    if find_spec("gguf") is None:
+        raise Missing("readers in GGUF need gguf: install it with pip install 'rag-vqa[gguf]'")
+    return {"gguf_file": files[0].name}
 
 
 def unquantised_layers(model: Any) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ def load_processor(model: str, config: Any, **where: Any) -> Any:
     """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+    if is_text_only(config):
+        return _TextProcessor(model, **where)
     if type(config) not in PROCESSOR_MAPPING:
         raise ReaderError(
             f"{model} is a {config.model_type} model, which has no processor for images and text: "
@@ -67,6 +69,37 @@ def _translate_errors(model: str, config: Any) -> Iterator[None]:
             "installed. Install the build that fits this torch (https://pytorch.org), run the "
             "model behind a server (--server), or name another reader"
         ) from error
+
+
+def is_text_only(config: Any) -> bool:
+    """True for a language model that reads no images, by its configuration."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    )
+
+    kind = type(config)
+    sees = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and not sees
+
+
+class _TextProcessor:
+    """A tokenizer alone, called as the processor of a model that sees is called."""
+
+    image_token = ""
+    image_token_ids = ()
+
+    def __init__(self, model: str, **where: Any) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **where)
+        self.chat_template = _default_template(self, model)
+        _prepare_padding(self.tokenizer)
+
+    def __call__(self, text: list[str], images: None = None, **options: Any) -> Any:
+        from transformers import BatchFeature
+
+        return BatchFeature(dict(self.tokenizer(text, **options)))
 
 
 class _VideoStub:
@@ -125,7 +158,7 @@ def _default_template(processor: Any, model: str) -> str:
     Raises:
         ReaderError: there is none.
     """
-    template = getattr(processor, "chat_template", None)
+    template = getattr(processor, "chat_template", None)  # a tokenizer alone has its own
     template = template or getattr(processor.tokenizer, "chat_template", None)
     if isinstance(template, dict):
         if len(template) > 1 and "default" not in template:
@@ -148,7 +181,10 @@ def _fill_missing_settings(processor: Any, config: Any) -> None:
         processor.patch_size = config.vision_config.patch_size
     if getattr(processor, "vision_feature_select_strategy", "") is None:
         processor.vision_feature_select_strategy = config.vision_feature_select_strategy
-    tokenizer = processor.tokenizer
+    _prepare_padding(processor.tokenizer)
+
+
+def _prepare_padding(tokenizer: Any) -> None:
     tokenizer.padding_side = "left"  # new tokens are appended on the right of every row
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -148,6 +148,8 @@ class PromptEncoder:
         Such an image can be read apart from what stands before it. Tiles, image positions and
         bidirectional attention prevent that; all of them come with inputs of other names.
         """
+        if not self.processor.image_token:
+            return False
         blank_images = [Image.new("RGB", size) for size in ((32, 32), (96, 64))]
         inputs = self._process(
             [self.processor.image_token * 2],
@@ -284,7 +286,7 @@ class ImagePlaceholders:
         Raises:
             ReaderError: the text does not have one placeholder for each image.
         """
-        first, *others = text.split(self._token)
+        first, *others = text.split(self._token) if self._token else [text]
         if len(others) != len(sizes):
             raise ReaderError(
                 f"the prompt has {len(others)} placeholders for {len(sizes)} images: "

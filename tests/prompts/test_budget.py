@@ -105,9 +105,10 @@ def test_the_question_alone_must_fit() -> None:
         built([], images=1, context=ALONE - 1)
 
 
-def test_a_reader_without_eyes_refuses_a_picture() -> None:
-    with pytest.raises(UsageError, match="--max-images"):
-        built(THREE, images=0, context=10**6)
+def test_a_reader_of_text_alone_gets_no_picture_and_this_is_stated() -> None:
+    prompt = built(THREE, images=0, context=10**6)
+    assert sources(prompt) == []
+    assert prompt.dropped["question"].startswith("the reader reads text alone")
 
 
 def test_images_over_the_number_go_by_rank_and_texts_stay() -> None:

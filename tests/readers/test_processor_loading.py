@@ -50,11 +50,11 @@ def test_code_beside_a_model_is_not_run(
     assert not ran.exists()
 
 
-def test_a_text_only_model_has_no_processor(tmp_path: Path) -> None:
-    from transformers import LlamaConfig
+def test_a_model_without_images_and_text_has_no_processor(tmp_path: Path) -> None:
+    from transformers import ViTConfig
 
-    with pytest.raises(ReaderError, match=r"llama.*image-text-to-text"):
-        load_processor(str(tmp_path), LlamaConfig())
+    with pytest.raises(ReaderError, match=r"vit.*image-text-to-text"):
+        load_processor(str(tmp_path), ViTConfig())
 
 
 def test_a_model_without_chat_template_is_refused(qwen_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""LocalReader: a vision-language model of transformers on this machine, quantised or not.
+"""LocalReader: a model of transformers on this machine, which reads images, or text alone.
 
 Knows how prompts become answers and probabilities of choices. Does not know how prompts are encoded
 (prompt_encoder.py), how batches run and stream (generation.py) or how weights load
@@ -24,6 +24,7 @@ from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.readers.base import (
     answer_length,
     check_choice,
+    check_max_images,
     check_positive,
     count_images,
     prompt_limits,
@@ -40,12 +41,13 @@ from rag_vqa.readers.local.generation import (
 from rag_vqa.readers.model_loading import (
     DTYPES,
     check_model_folder,
+    gguf_file,
     load_model,
     model_record_name,
     translate_loading_errors,
     unquantised_layers,
 )
-from rag_vqa.readers.processor_loading import load_processor
+from rag_vqa.readers.processor_loading import is_text_only, load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.readers.thoughts import ThoughtSplitter
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar, Thinking
@@ -56,6 +58,9 @@ _FEWER_PIXELS = 640 * 28**2  # advised when memory runs out; such an image is st
 
 class LocalReader:
     """Answers with a model of `AutoModelForImageTextToText`, by greedy decoding.
+
+    A model of `AutoModelForCausalLM` reads documents without images (`limits.images` is 0); it may
+    be a folder with one GGUF file.
 
     Several threads may call `generate` at once; up to `parallel_calls` of them raise throughput.
 
@@ -106,12 +111,17 @@ class LocalReader:
     ) -> None:
         model = str(model)
         check_positive(max_new_tokens=max_new_tokens, batch_size=batch_size)
-        check_positive(max_pixels=max_pixels, max_images=max_images, max_context=max_context)
+        check_positive(max_pixels=max_pixels, max_context=max_context)
+        check_max_images(max_images)
         check_choice("quantization", quantization, get_args(Quantization))
         check_choice("dtype", dtype, DTYPES)
         check_choice("thinking", thinking, get_args(Thinking))
         check_model_folder(model)
-        where = ensure_available(model, revision or "main", offline=offline)
+        packed = gguf_file(model)
+        where = {**ensure_available(model, revision or "main", offline=offline), **packed}
+        if packed and quantization != "none":
+            _log.warning("%s: weights in GGUF are unpacked, and not quantised again", model)
+            quantization = "none"
         device = resolve_device(device)
         default = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._dtype: torch.dtype = default if dtype == "auto" else getattr(torch, dtype)
@@ -135,6 +145,8 @@ class LocalReader:
         thinks = _amount_of_thinking(self.name, self.encoder.template, thinking)
         context = min(config.get_text_config().max_position_embeddings, max_context)
         max_new_tokens = answer_length(max_new_tokens, thinks, context)
+        if is_text_only(config):
+            max_images = 0
         self.limits = prompt_limits(max_images, context, max_new_tokens)
         self.encoder.context = self.limits.context
         # Only the end tokens of the model's own settings are kept: decoding is greedy.

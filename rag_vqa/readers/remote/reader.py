@@ -16,6 +16,7 @@ from rag_vqa.errors import BadInput, Missing, ReaderError, UsageError
 from rag_vqa.readers.base import (
     answer_length,
     check_choice,
+    check_max_images,
     check_positive,
     count_images,
     prompt_limits,
@@ -90,7 +91,8 @@ class RemoteReader:
         offline: bool = False,
     ) -> None:
         check_positive(max_new_tokens=max_new_tokens, max_pixels=max_pixels, timeout=timeout)
-        check_positive(max_images=max_images, max_context=max_context, concurrency=concurrency)
+        check_positive(max_context=max_context, concurrency=concurrency)
+        check_max_images(max_images)
         check_positive(requests_per_minute=requests_per_minute)
         self.servers = parse_server_addresses(servers)
         if not self.servers or not model:

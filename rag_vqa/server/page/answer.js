@@ -93,6 +93,7 @@ function endings(text, thoughts, rest, retrieval) {
   for (const each of rest.notes ?? []) note(each);
   if (!rest.notes?.length && /^unknown[.!]?$/i.test(text)) note(`The reader found no answer ${retrieval ? "in these" : "without"} documents.`);
   if (text === "" && !rest.notes?.length) note(thoughts ? "The reader thought, but wrote no answer." : "The reader wrote nothing.");
+  if (rest.dropped?.question) note("The reader does not see pictures: yours only helped to find documents.");
   if (rest.finish === "length") note("Cut off: the answer reached its greatest length.");
   if (rest.finish === "cancelled") note("Stopped: the answer is incomplete.");
   if (rest.invalid_citations?.length) {
