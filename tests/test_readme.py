@@ -9,6 +9,8 @@
 - `<!-- run: FILE -->` before a block: that file of tests runs it; `tree:` says what wrote it.
 - `<!-- output: rag-vqa … -->` before a block: the command prints these lines.
   Text has one of these, or says why it is not run.
+- Output that a page shows is asserted: lines below the commands of a console block, comments at the
+  end of Python, and code in "This prints `…`" behind a block.
 - `make …`, `python …` and `curl …` are not run: their targets, variables, files, options and routes
   must exist.
 """
@@ -122,18 +124,17 @@ def test_the_snippets_run_in_order(page, root, tmp_path, monkeypatch, capsys, sh
             check_shown(snippet, root)
         elif snippet.mark.startswith(OUTPUT):
             assert run(shlex.split(snippet.mark.removeprefix(OUTPUT))[1:]) == 0
-            shown = capsys.readouterr()
-            printed = (shown.out + shown.err).splitlines()
-            missing = [line for line in snippet.body.splitlines() if line not in printed]
-            assert not missing, f"{snippet.place}: {missing} is not in {printed}"
+            check_printed(snippet, capsys)
         elif snippet.mark.startswith(FILE):
             file = Path(snippet.mark.removeprefix(FILE))
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(snippet.body, "utf-8")
         elif snippet.kind == "python":
             code = compile(snippet.body, snippet.place, "exec")
+            capsys.readouterr()
             with models_of(snippet, stand_ins):
                 exec(code, space)
+            check_printed(snippet, capsys)
         elif snippet.kind == "console":
             with models_of(snippet, stand_ins):
                 run_console(snippet, root, capsys, shared)
@@ -164,6 +165,24 @@ def run_console(
         if words == SHARED:
             shutil.copytree("flags.kb", shared / "flags.kb")
             shutil.copy("flag.png", shared)
+        print(shown.out, shown.err, sep="\n")
+    check_printed(snippet, capsys)
+
+
+def check_printed(snippet: Snippet, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the page shows as printed was printed, line by line."""
+    shown = capsys.readouterr()
+    printed = [line.rstrip() for line in (shown.out + shown.err).splitlines()]
+    missing = [line for line in snippet.printed if line.rstrip() not in printed]
+    assert not missing, f"{snippet.place}: {missing} is not in {printed}"
+
+
+def test_no_page_shows_output_that_nothing_asserts(root) -> None:
+    for file in documents(root):
+        for snippet in snippets(file):
+            is_run = file not in documents_not_run(root) and file.name != "reference.md"
+            if not is_run or snippet.mark.startswith(NOT_RUN):
+                assert not snippet.printed, f"{snippet.place}: {snippet.printed}"
 
 
 @pytest.mark.parametrize("page", documents_not_run(ROOT), ids=lambda page: page.name)

@@ -6,6 +6,7 @@ which block is run (tests/test_readme.py).
 
 import ast
 import importlib
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Snippet:
     kind: str
     mark: str
     body: str
+    after: str = ""  # the paragraph behind it
 
     @property
     def commands(self) -> list[list[str]]:
@@ -36,14 +38,29 @@ class Snippet:
         lines = self.body.replace("\\\n", " ").splitlines()
         return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
 
+    @property
+    def printed(self) -> list[str]:
+        """Lines that its last commands print, as the page shows them: below commands in a console,
+        in comments after the last line of Python, or as code in "This prints `…`" behind it."""
+        lines = self.body.replace("\\\n", " ").splitlines()
+        if self.kind == "console":
+            found = [line for line in lines if line.strip() and not line.startswith("$ ")]
+        elif self.kind == "python":
+            comments = list(itertools.takewhile(lambda line: line.startswith("# "), lines[::-1]))
+            found = [line[2:] for line in comments[::-1]]
+        else:
+            found = lines if self.mark.startswith("output: ") else []
+        told = re.match(r"(?:This|It|The last one) prints ((?:`[^`]+`[^`.]*)+)", self.after)
+        return found + (re.findall(r"`([^`]+)`", told[1]) if told else [])
+
 
 def snippets(file: Path) -> Iterator[Snippet]:
     text = file.read_text("utf-8")
     for found in BLOCK.finditer(text):
         line = text.count("\n", 0, found.start("kind")) + 1
-        yield Snippet(
-            f"{file.name}:{line}", found["kind"], (found["mark"] or "").strip(), found["body"]
-        )
+        after = " ".join(text[found.end() :].lstrip().partition("\n\n")[0].split())
+        mark = (found["mark"] or "").strip()
+        yield Snippet(f"{file.name}:{line}", found["kind"], mark, found["body"], after)
 
 
 def check_shown(snippet: Snippet, root: Path) -> None:
