@@ -41,17 +41,20 @@ _CANNOT_SEE = re.compile(
         rf"{_SIGHT}(?! ?(?:format|file|type|size))",
         # image input is not supported, vision is disabled
         rf"{_SIGHT}(?! ?(?:format|file|type|size))\S*\W(?:[^.;\n]{{0,40}}\W)?"
-        rf"(?:{_NOT}(?:support|accept|allow|enabl|permit)|unsupported|disabled)",
+        rf"(?:{_NOT}(?:support|accept|allow|enabl|permit|implement|available (?:for|in|on|with)\b)"
+        r"|unsupported|disabled)",
+        rf"{_NOT}(?:process|handle|view)\w* (?:\w+ )?(?:images|pictures)\b",
         rf"{_SIGHT}\S* (?:is|are) only (?:supported|accepted|allowed)",  # by certain models
         rf"unsupported {_SIGHT}_?(?:url|input|content)",
         r"unsupported (?:content|message|input)[ _-]?(?:part|block|type)",
-        r"unknown variant [`'\"]?image_url",  # expected `text`
+        r"un(?:known|expected) [\w ]+[`'\"]?image_url",  # variant `image_url`, expected `text`
         rf"(?:{_NOT}(?:an? )?|\bno |\blacks? |\bwithout )(?:\w+ )?(?:vision|multi-?modal)",
         r"no endpoints found that support image",
         r"\bmmproj\b",
-        r"\btext[- ]only\b|\bonly (?:(?:accept|take|support|allow)s? )?text\b",
-        r"content\S*(?: field)? (?:must|should) be a (?:valid )?string",
-        r"content: input should be a valid string",
+        r"\btext[- ]only\b|\bonly (?:(?:accept|take|support|allow)s? )?[`'\"]?text\b",
+        # A server or a chat template that takes texts alone, where the request holds parts.
+        r"content\b[^;\n]{0,60}(?:expected|be) (?:a )?(?:valid )?string\b(?!, got null)",
+        r"can only concatenate str \(not \"list\"\)",
     )),
     re.IGNORECASE,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 
-_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)\b|<html[\s>]", re.IGNORECASE)
+_PAGE = re.compile(r"\s*<[a-z!?]|.*<html[\s>]", re.IGNORECASE | re.DOTALL)
 _WORDS_IN = ("message", "error", "detail", "details", "msg", "title")  # the best first
 
 
@@ -63,7 +63,7 @@ def parse_error(body: Any, status: int = 200, retry_after: float | None = None) 
     if in_answer:
         status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 0
     message = " ".join(error_words(body).split())
-    message = "" if _PAGE.match(message) or _PAGE.search(message) else message
+    message = "" if _PAGE.match(message) else message
     named = tuple(_named_parameters(inner, message))
     return ServerError(status, message, named, code, in_answer, retry_after)
 
@@ -92,7 +92,7 @@ def _named_parameters(error: Mapping[str, Any], message: str) -> list[str]:
     param = error.get("param")
     found = [param] if isinstance(param, str) and param else []
     details = error.get("detail") or error.get("details")
-    for each in details if isinstance(details, list) else ():
+    for each in details if isinstance(details, list) else [details]:
         loc = each.get("loc") if isinstance(each, Mapping) else None
         parts = [str(part) for part in loc if part != "body"] if isinstance(loc, list) else []
         found += [".".join(parts)] if parts else []

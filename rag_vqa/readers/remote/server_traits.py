@@ -29,24 +29,31 @@ _log = logging.getLogger("rag_vqa")
 
 _NOT = r"(?:\bnot?\b|n't\b|\bcannot\b|\bno longer\b)"
 _TAKEN = (
-    r"(?:support|accept|allow|permit|recogni[sz]e|know|implement|expect|understand|use|valid|take"
-    r"|available)\w*"
+    r"(?:support|accept|allow|permit|recogni[sz]e|know|implement|expect|understand|use|valid|take|set"
+    r"|available|exist|specified|changed|configured)\w*"
 )
 _UNKNOWN = (
     r"(?:\b(?:un(?:supported|known|recogni[sz]ed|expected|permitted)|invalid|extra|additional"
     rf"|forbidden|disallowed|deprecated)\b|{_NOT}(?:\W+\w+)?\W+{_TAKEN})"
 )
-_KIND = r"(?:parameter|argument|field|key|option|param|value|input|property|setting|attribute)s?"
+_KIND = (
+    r"(?:parameter|argument|field|key|option|param|value|input|property|setting|attribute|name)s?"
+    r"(?:\(s\))?"
+)
 _FILLER = (
     r"(?:the|a|an|any|of|for|in|on|with|by|this|that|model|request|body|server|keyword|sampling"
     r"|supplied|provided|found|given|named|called|setting|following)"
 )
 # A name is preceded by the words that refuse it, or followed.
-_BEFORE = rf"{_UNKNOWN}\W+(?:(?:{_FILLER}|{_KIND})\W+){{0,6}}[`'\"]?"
+_BEFORE = (
+    rf"(?:{_UNKNOWN}|\bonly (?:support|accept|allow|take)s?|\binstead of)\W+"
+    rf"(?:(?:{_FILLER}|{_KIND})\W+){{0,6}}[`'\"]?"
+)
 _AFTER = (
     rf"[`'\"]?\W{{0,3}}(?:{_KIND}\W+)?(?:\[[^\]]*\]\W+)?"
-    rf"(?:(?:is|are|was|does|do|has been)\W*)?(?:{_UNKNOWN}|removed|only the default"
-    r"|(?:must|should|has to|needs to|can only)\W+(?:not\W+)?be|out of range|less than|greater than"
+    rf"(?:(?:is|are|was|does|do|has been)\W*)?(?:{_UNKNOWN}|removed|replaced|renamed"
+    r"|only the default|(?:must|should|has to|needs to|can|may)\W+(?:not\W+|only\W+)+be"
+    r"|(?:must|should|has to|needs to)\W+be|should\W+not|out of range|less than|greater than"
     r"|too (?:large|small|high|low)|input should be|field required)"
 )
 
