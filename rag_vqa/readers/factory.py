@@ -30,6 +30,7 @@ COMMON_OPTIONS = (
     "max_new_tokens", "max_pixels", "max_images", "max_context", "stop_at_newline", "thinking",
     "offline",
 )  # fmt: skip
+QUOTE = "quote"  # name of the reader that needs no model
 _log = logging.getLogger("rag_vqa")
 
 
@@ -76,8 +77,8 @@ def open_reader(model: str | None, *, servers: Sequence[str] = (), **options: An
     """Opens a reader, with its weights loaded.
 
     Args:
-        model: folder, hub id, or "demo", the embedded model. None is "demo" too, with a warning in
-            the log. With `servers`: the name that the servers use.
+        model: folder, hub id, "demo", the embedded model, or "quote", which needs no model. None is
+            "demo" too, with a warning in the log. With `servers`: the name that the servers use.
         servers: addresses of OpenAI-compatible servers. Without any, the model runs here.
         options: of `LocalReader` or `RemoteReader`; None counts as not given. Defaults come from
             `rag_vqa.presets` (revision and limits); a local reader is quantised to nf4.
@@ -157,6 +158,12 @@ def _log_licence(model: str) -> None:
         _log.log(logging.INFO if free else logging.WARNING, "%s", checkpoints.licence_line(model))
 
 
+def _open_quote(model: str, servers: Sequence[str], options: dict[str, Any]) -> Reader:
+    from rag_vqa.readers.quote.quote_reader import QuoteReader
+
+    return QuoteReader(**options)
+
+
 READER_BACKENDS: Registry[ReaderBackend] = Registry("reader back end")
 READER_BACKENDS.register(
     ReaderBackend(
@@ -180,5 +187,14 @@ READER_BACKENDS.register(
         open=_open_remote,
         refusal="its server loads the model",
         missing_model="--server: which model does it serve? Name it as it does: --reader MODEL",
+    )
+)
+READER_BACKENDS.register(
+    ReaderBackend(
+        QUOTE,
+        ("max_new_tokens", "max_context"),
+        accepts=lambda model, servers: model == QUOTE and not servers,
+        open=_open_quote,
+        refusal="it quotes documents and runs no model",
     )
 )

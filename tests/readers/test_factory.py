@@ -71,7 +71,7 @@ def test_the_options_are_those_that_the_readers_have() -> None:
     assert set(COMMON_OPTIONS) == local & remote
     assert set(READER_BACKENDS.get("local").options) == local
     assert set(READER_BACKENDS.get("remote").options) == remote
-    assert READER_BACKENDS.names() == ("local", "remote")
+    assert READER_BACKENDS.names() == ("local", "quote", "remote")
 
 
 @pytest.mark.parametrize(
