@@ -112,6 +112,9 @@ def test_late_end_of_thoughts_is_noticed() -> None:
 
     held, answer = split(["A bridge and ", "a river.</think>", "Porto"], held=True)
     assert (answer, held.late_end) == ("Porto", False)
+    assert splitter.lone_end
+    assert held.lone_end
+    assert not split(["<think>A bridge.</think>Porto"])[0].lone_end
 
 
 def test_answer_is_returned_early() -> None:

@@ -111,7 +111,7 @@ class AnswerInProgress:
         if out_of_tokens and (empty or undecided):
             raise RequestFailure(
                 f"{server} gave an empty answer of {tokens} tokens. The model spent them on "
-                "thinking: raise --max-new-tokens"
+                "thinking: raise --max-new-tokens, or use --thinking off if it was on"
             )
         if empty:
             raise RequestFailure(f"{server} gave an empty answer of {tokens} tokens", "retry")

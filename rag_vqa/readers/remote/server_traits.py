@@ -34,7 +34,7 @@ _TAKEN = (
 )
 _UNKNOWN = (
     r"(?:\b(?:un(?:supported|known|recogni[sz]ed|expected|permitted)|invalid|extra|additional"
-    rf"|forbidden|disallowed|deprecated)\b|{_NOT}(?:\W+\w+)?\W+{_TAKEN})"
+    rf"|forbidden|disallowed|deprecated)(?![a-z])|{_NOT}(?:\W+\w+)?\W+{_TAKEN})"
 )
 _KIND = (
     r"(?:parameter|argument|field|key|option|param|value|input|property|setting|attribute|name)s?"
@@ -46,11 +46,11 @@ _FILLER = (
 )
 # A name is preceded by the words that refuse it, or followed.
 _BEFORE = (
-    rf"(?:{_UNKNOWN}|\bonly (?:support|accept|allow|take)s?|\binstead of)\W+"
+    rf"(?:{_UNKNOWN}|\bonly (?:support|accept|allow|take)s?|\binstead of)[\W_]+"
     rf"(?:(?:{_FILLER}|{_KIND})\W+){{0,6}}[`'\"]?"
 )
 _AFTER = (
-    rf"[`'\"]?\W{{0,3}}(?:{_KIND}\W+)?(?:\[[^\]]*\]\W+)?"
+    rf"[`'\"]?\W{{0,3}}(?:[0-9.]+\W+)?(?:{_KIND}\W+)?(?:\[[^\]]*\]\W+)?"
     rf"(?:(?:is|are|was|does|do|has been)\W*)?(?:{_UNKNOWN}|removed|replaced|renamed"
     r"|only the default|(?:must|should|has to|needs to|can|may)\W+(?:not\W+|only\W+)+be"
     r"|(?:must|should|has to|needs to)\W+be|should\W+not|out of range|less than|greater than"
