@@ -96,6 +96,19 @@ def _shape(
     return ModelShape(parameters - embedding, embedding, layers, hidden, inner, 8 * 128, *vision)
 
 
+def _qwen35(size: str, prediction: int, shape: ModelShape) -> Checkpoint:
+    """A Qwen3.5. `prediction`: parameters of its multi-token prediction, never loaded here."""
+    parameters = shape.linear + shape.whole
+    return Checkpoint(
+        f"Qwen/Qwen3.5-{size}",
+        "apache-2.0",
+        parameters,
+        2 * (parameters + prediction),  # stored in bfloat16
+        note="revision not verified; sizes from its card and configuration of 2026",
+        shape=shape,
+    )
+
+
 CHECKPOINTS: Mapping[str, Checkpoint] = {
     model.id: model
     for model in (
@@ -137,7 +150,38 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
                 vision=(1152, 4304),
             ),
         ),
-        # In no preset; known so that its licence is shown before a download.
+        # One layer in four keeps keys and values, so `layers` counts those alone. 4B shares its
+        # embeddings with the output layer.
+        _qwen35(
+            "4B",
+            120_600_000,
+            ModelShape(3_569_090_560, 970_174_976, 8, 2560, 9216, 4 * 256, 1024, 4096),
+        ),
+        _qwen35(
+            "9B",
+            243_000_000,
+            ModelShape(6_918_504_448, 2_491_309_296, 8, 4096, 12_288, 4 * 256, 1152, 4304),
+        ),
+        _qwen35(
+            "27B",
+            424_700_000,
+            ModelShape(24_350_556_160, 3_006_172_400, 16, 5120, 17_408, 4 * 256, 1152, 4304),
+        ),
+        # In no preset; known so that their licences are shown before a download.
+        Checkpoint(
+            "google/gemma-4-E4B-it",
+            "apache-2.0",
+            8_000_000_000,
+            16e9,
+            note="size as its card rounds it; revision not verified",
+        ),
+        Checkpoint(
+            "google/gemma-4-31B-it",
+            "apache-2.0",
+            30_700_000_000,
+            61.4e9,
+            note="size as its card rounds it; revision not verified",
+        ),
         Checkpoint(
             "Qwen/Qwen2.5-VL-3B-Instruct",
             "qwen-research",

@@ -125,6 +125,18 @@ PRESETS: Mapping[str, Preset] = {
                max_pixels=1024 * 1024, max_images=4),
         Preset("80gb", "one GPU of 80 GB", _G, "Qwen/Qwen3-VL-32B-Instruct", "int8", k=10,
                max_pixels=1024 * 1024, max_images=6),
+        # Readers of 2026, from their cards and configurations of 1 December 2026; not run here.
+        Preset("8gb-2026", "one GPU of 8 GB", _L, "Qwen/Qwen3.5-4B", "nf4", k=3,
+               max_pixels=768 * 768, max_images=2, max_context=4096,
+               retriever_dtype="float16"),
+        Preset("12gb-2026", "one GPU of 12 GB", _L, "Qwen/Qwen3.5-9B", "nf4", k=3,
+               max_pixels=768 * 768, max_images=2, max_context=4096,
+               retriever_dtype="float16"),
+        Preset("24gb-2026", "one GPU of 24 GB", _L, "Qwen/Qwen3.5-27B", "nf4", k=5,
+               max_pixels=768 * 768, max_images=3, max_context=5120,
+               retriever_dtype="float16"),
+        Preset("80gb-2026", "one GPU of 80 GB", _G, "Qwen/Qwen3.5-27B", "none", k=10,
+               max_pixels=1024 * 1024, max_images=6, retriever_dtype="float16"),
     )
 }  # fmt: skip
 

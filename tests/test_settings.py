@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from rag_vqa import checkpoints, presets, settings, settings_schema
+from rag_vqa.checkpoints import CHECKPOINTS
 from rag_vqa.errors import UsageError
+from rag_vqa.memory import model_shape
 
 
 def load(**given: object) -> settings_schema.Settings:
@@ -201,13 +203,15 @@ def test_show_can_be_read_back() -> None:
 
 
 def test_unknown_preset_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match="demo, laptop, 12gb, 24gb, 80gb"):
+    with pytest.raises(UsageError, match="demo, laptop, 12gb, 24gb, 80gb, 8gb-2026"):
         load(flags={"preset": "13gb"})
 
 
 @pytest.mark.parametrize(
-    ("name", "room"), [("laptop", 8), ("12gb", 11), ("24gb", 23), ("80gb", 79)]
-)
+    ("name", "room"),
+    [("laptop", 8), ("12gb", 11), ("24gb", 23), ("80gb", 79),
+     ("8gb-2026", 7), ("12gb-2026", 11), ("24gb-2026", 23), ("80gb-2026", 79)],
+)  # fmt: skip
 def test_memory_fits_the_machine_that_the_preset_is_named_for(name: str, room: int) -> None:
     assert presets.PRESETS[name].memory < room * 1e9
 
@@ -227,6 +231,32 @@ def test_memory_by_hand() -> None:
     assert presets.PRESETS["12gb"].memory == pytest.approx(expected)
 
 
+def test_a_layer_of_linear_attention_keeps_no_keys() -> None:
+    # 8gb-2026: of the 32 layers of Qwen3.5-4B every fourth has keys and values: 4 heads of 256.
+    cache = presets.PRESETS["8gb-2026"].needs["attention cache"]
+    assert cache == 2 * 4096 * (4 * 256) * 2 * (32 // 4 + 1)
+
+
+def test_sizes_of_qwen35_are_those_of_its_classes() -> None:
+    from transformers import Qwen3_5Config
+
+    # Facts of the model card, 1 December 2026; what is not said there is the class's default.
+    vision = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 4096}
+    config = Qwen3_5Config(
+        text_config={
+            "vocab_size": 248_320, "hidden_size": 4096, "intermediate_size": 12_288,
+            "num_hidden_layers": 32, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "head_dim": 256, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+        },
+        vision_config=vision,
+    )  # fmt: skip
+    counted, known = model_shape(config), CHECKPOINTS["Qwen/Qwen3.5-9B"].shape
+    assert known is not None
+    assert (counted.linear, counted.whole) == (known.linear, known.whole)
+    assert (counted.hidden, counted.inner, counted.heads) == (4096, 12_288, 1024)
+    assert (known.hidden, known.inner, known.heads) == (4096, 12_288, 1024)
+
+
 def test_memory_on_a_cpu_by_hand() -> None:
     # laptop: the reader computes in float32 there, and takes 2,048 tokens.
     retriever = 521_101_572 * 4
@@ -241,9 +271,11 @@ def test_memory_on_a_cpu_by_hand() -> None:
     assert load(flags={"preset": "laptop"}).reader.max_context == 2048
 
 
-def test_only_one_preset_has_its_retriever_in_16_bits() -> None:
+def test_presets_of_gpus_that_are_nearly_full_have_their_retriever_in_16_bits() -> None:
     kinds = {name: load(flags={"preset": name}).retriever.dtype for name in presets.PRESETS}
-    assert [name for name, kind in kinds.items() if kind == "float16"] == ["12gb"]
+    assert [name for name, kind in kinds.items() if kind == "float16"] == [
+        "12gb", "8gb-2026", "12gb-2026", "24gb-2026", "80gb-2026",
+    ]  # fmt: skip
 
 
 def test_revisions_come_with_known_models_only() -> None:

@@ -108,7 +108,7 @@ def _print_version(asked: bool) -> None:
 def program(
     ctx: typer.Context,
     preset: Annotated[
-        str | None, typer.Option(help="Models and limits: demo, laptop, 12gb, 24gb or 80gb.")
+        str | None, typer.Option(help="Models and limits: demo, laptop, 12gb … (config presets).")
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--config", help="Read settings from a YAML file.",

@@ -47,6 +47,7 @@ def presets(ctx: typer.Context) -> None:
     models = {model.id: model for preset in PRESETS.values() for model in preset.models}
     print(format_table([_model_row(model) for model in models.values()]))
     print("\nMemory is computed, at the longest prompt. By part: rag-vqa doctor --fit PRESET")
+    print("Presets of 2026: chosen by model cards of 1 December 2026, not run with real weights.")
 
 
 def _preset_row(preset: Any) -> dict[str, str]:
