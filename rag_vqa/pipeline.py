@@ -232,7 +232,8 @@ class RagVqa:
 
     def explain(self, query: Query, passage: Passage, pairs: int | None = 5) -> Explanation:
         """Why a passage (of a hit: `hit.passage`) matches a query; see `Retriever.explain`."""
-        return self.kb.retriever.explain(self._add_instruction(query), passage, pairs)
+        asked = self.kb.retriever.encoded_query(self._add_instruction(query), self.kb.hybrid)
+        return self.kb.retriever.explain(asked, passage, pairs)
 
     def prompt(self, query: Query, hits: Sequence[Hit], template: str | None = None) -> Prompt:
         """The exact prompt for one query and its hits, within the reader's limits.

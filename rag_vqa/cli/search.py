@@ -94,7 +94,8 @@ def print_explanations(text: str, hits: Sequence[Hit], explanations: Sequence[Ex
     """
     print_hits(hits)
     for number, explanation in enumerate(explanations, 1):
-        question_start = len(explanation.query_text) - len(text.strip())
+        encoded, question = explanation.query_text, text.strip()
+        question_start = len(encoded) - len(question) * encoded.endswith(question)
         lines = _match_lines("all tokens", explanation, question_start)
         if (words := hits[number - 1].scores.get("lexical")) is not None:
             lines.append(f"{'shared words (BM25)':<20} {words:6.2f}")

@@ -42,10 +42,11 @@ from rag_vqa.retriever.search.fusion import (
     Scales,
     fuse_rankings,
     fuse_scores,
+    to_hits,
 )
 from rag_vqa.retriever.store.document_store import Store
 from rag_vqa.retriever.store.segments import Block, SegmentGone, join_blocks, read_blocks
-from rag_vqa.types import Document, Hit, Hybrid, Passage, Query, Where
+from rag_vqa.types import Hit, Hybrid, Passage, Query, Where
 
 if TYPE_CHECKING:
     from rag_vqa.retriever.explain import Explanation
@@ -143,7 +144,8 @@ class Retriever:
             return [[] for _ in queries]
         if not queries or not len(self._kb):
             return [[] for _ in queries]
-        tokens = self._kb.encoder.encode_queries(queries)
+        encoded = [self.encoded_query(query, hybrid) for query in queries]
+        tokens = self._kb.encoder.encode_queries(encoded)
         with self._lock:
             while True:
                 commits = self._store.db.number("commits")
@@ -172,12 +174,17 @@ class Retriever:
 
     def adds_words(self, query: Query) -> bool:
         """Whether `hybrid` "auto" searches words for this query."""
-        has_picture = query.image not in (None, "")
-        return (
-            self._store.manifest.source == EMBEDDED
-            and bool(subject_words(query.text))
-            and not (has_picture and self._is_flag_world())
-        )
+        is_embedded = self._store.manifest.source == EMBEDDED
+        is_known = has_picture(query) and is_embedded and self._is_flag_world()
+        return is_embedded and not is_known and bool(subject_words(query.text))
+
+    def encoded_query(self, query: Query, hybrid: Hybrid) -> Query:
+        """The query as it is encoded: under "auto" the embedded retriever gets a picture without
+        the text, unless the documents are the flag world, whose questions it knows."""
+        is_embedded = self._store.manifest.source == EMBEDDED
+        if hybrid == "auto" and is_embedded and has_picture(query) and not self._is_flag_world():
+            return replace(query, text="")
+        return query
 
     def _is_flag_world(self) -> bool:
         commit = self._store.db.number("commits")
@@ -251,7 +258,7 @@ class Retriever:
         total = len(self._keys) if among is None else len(among)
         depth = max(k, SCORED_DOCUMENTS)
         sample = self._keys[:: -(-len(self._keys) // SAMPLED_PASSAGES)]
-        counted = RARE_WORDS if query.image in (None, "") else RARE_WORDS_WITH_PICTURE
+        counted = RARE_WORDS_WITH_PICTURE if has_picture(query) else RARE_WORDS
         scales = Scales(
             unrelated=float(by_tokens(len(sample), sample)[1].mean()),
             best=float(by_tokens(1, None)[1][0, 0]),
@@ -377,19 +384,6 @@ class Retriever:
         return self._parent
 
 
-def to_hits(
-    ranked: Sequence[Candidate],
-    passages: Mapping[int, tuple[int, Passage]],
-    documents: Mapping[int, Document],
-) -> list[Hit]:
-    """Candidates as hits, ranks from 1.
-
-    Args:
-        passages: by key, each with its document's row.
-        documents: by row.
-    """
-    return [
-        Hit(documents[found.row], passages[found.key][1], rank, found.score,
-            found.scores or {"retrieve": found.score})
-        for rank, found in enumerate(ranked, 1)
-    ]  # fmt: skip
+def has_picture(query: Query) -> bool:
+    """Whether there is a picture to search with."""
+    return query.image is not None and query.image != ""

@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from rag_vqa.types import Document, Hit, Passage
+
 T = TypeVar("T", bound=Hashable)
 
 # Documents of each ranking that are fused by rank, or k if that is more. Where one of the two knows
@@ -121,3 +123,21 @@ def fuse_scores(
         key = found.key if words is None else words.key
         fused.append(replace(found, key=key, score=score, scores={**scores, "fused": score}))
     return sorted(fused, key=lambda found: (-found.score, found.id))
+
+
+def to_hits(
+    ranked: Sequence[Candidate],
+    passages: Mapping[int, tuple[int, Passage]],
+    documents: Mapping[int, Document],
+) -> list[Hit]:
+    """Candidates as hits, ranks from 1.
+
+    Args:
+        passages: by key, each with its document's row.
+        documents: by row.
+    """
+    return [
+        Hit(documents[found.row], passages[found.key][1], rank, found.score,
+            found.scores or {"retrieve": found.score})
+        for rank, found in enumerate(ranked, 1)
+    ]  # fmt: skip
