@@ -146,7 +146,7 @@ class ModelPair:
         subject = "The built-in models only know" if both else "The built-in retriever only knows"
         return (
             f"{subject} national flags. For these documents use {preset}: {_REBUILD}. Searching by "
-            "words (--hybrid) and by the same picture works meanwhile."
+            "words and by the same picture works meanwhile."
         )
 
 
