@@ -35,6 +35,7 @@ from rag_vqa.retriever.search.filters import FilteredRows
 from rag_vqa.retriever.search.fusion import (
     FUSION_DEPTH,
     RARE_WORDS,
+    RARE_WORDS_ALONE,
     RARE_WORDS_WITH_PICTURE,
     SAMPLED_PASSAGES,
     SCORED_DOCUMENTS,
@@ -128,7 +129,7 @@ class Retriever:
         Returns: for each query hits by falling score, equal scores by document id. `scores` has
             "retrieve", late interaction's; where words are searched also "lexical", BM25's (each if
             its ranking reached the document) and "fused", which is then the score: by rank at most
-            2 / 61, by score 1 for the best picture or more if words agree, below 0 for documents
+            2 / 61, by score 1 for the best match or more if words agree, below 0 for documents
             less alike than an unrelated one. Compare scores within one query only.
 
         Raises:
@@ -258,7 +259,9 @@ class Retriever:
         total = len(self._keys) if among is None else len(among)
         depth = max(k, SCORED_DOCUMENTS)
         sample = self._keys[:: -(-len(self._keys) // SAMPLED_PASSAGES)]
-        counted = RARE_WORDS_WITH_PICTURE if has_picture(query) else RARE_WORDS
+        counted = RARE_WORDS if self._is_flag_world() else RARE_WORDS_ALONE
+        if has_picture(query):
+            counted = RARE_WORDS_WITH_PICTURE
         scales = Scales(
             unrelated=float(by_tokens(len(sample), sample)[1].mean()),
             best=float(by_tokens(1, None)[1][0, 0]),

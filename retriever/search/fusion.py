@@ -22,9 +22,10 @@ FUSION_DEPTH = 10
 RRF_CONSTANT = 60  # as published: the larger, the less the first ranks stand out
 SCORED_DOCUMENTS = 100  # of each ranking that are fused by score, or k if that is more
 SAMPLED_PASSAGES = 256  # whose mean score is an unrelated passage's
-# How many words that only one passage has outweigh the best match of late interaction, without and
-# with a picture. Chosen on the development halves of the demo and of the museum.
-RARE_WORDS, RARE_WORDS_WITH_PICTURE = 1.0, 4.0
+# How many words that only one passage has outweigh the best match of late interaction: without a
+# picture in the flag world, whose sections it tells apart; without a picture elsewhere, where it
+# knows nothing; with a picture elsewhere. Chosen on the dev questions of the demo and the museum.
+RARE_WORDS, RARE_WORDS_ALONE, RARE_WORDS_WITH_PICTURE = 1.0, 0.1, 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def test_without_words_that_name_something_nothing_is_fused(build, text) -> None
     assert kb.search([Query(text, PICTURE)], 5)[0] == plain(kb, Query("", PICTURE))
 
 
-@pytest.mark.parametrize(("picture", "words"), [(None, 1.0), (PICTURE, 4.0)])
+@pytest.mark.parametrize(("picture", "words"), [(None, 0.1), (PICTURE, 4.0)])
 def test_the_score_is_the_sum_on_one_scale(build, picture, words) -> None:
     """The formula by hand: an unrelated passage is the mean of all, as there are few."""
     kb = build(OBJECTS)
@@ -113,6 +113,18 @@ def test_the_score_is_the_sum_on_one_scale(build, picture, words) -> None:
         wanted += hit.scores.get("lexical", 0.0) / (words * rare)
         assert hit.score == hit.scores["fused"] == pytest.approx(wanted, abs=1e-5)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_one_mention_is_found_whatever_the_retriever_takes_the_question_for(
+    build, encoder, monkeypatch
+) -> None:
+    kb = build(OBJECTS)
+    encode = encoder.encode_queries
+    misled = lambda queries: encode([Query("Clock It strikes every hour")] * len(queries))  # noqa: E731
+    monkeypatch.setattr(encoder, "encode_queries", misled)
+    for word, due in (("Oppermaat", "vase"), ("latrine", "jug"), ("ox", "stove")):
+        assert ids(plain(kb, Query(word), 1)) == ["clock"]
+        assert ids(kb.search([Query(word)], 1)[0]) == [due]
 
 
 def test_a_title_counts_more_than_a_mention(build) -> None:
