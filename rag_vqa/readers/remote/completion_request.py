@@ -136,11 +136,12 @@ async def fetch_completion(
     counts (0).
     """
     answer = AnswerInProgress(one_line, streamed=row is not None, info=info)
-    stated_end = False
+    stated_end = any_object = False
     patience = asyncio.timeout(None)  # for what comes behind the end
     try:
         async with _open_response(client, body, info) as objects, patience:
             async for found in objects:
+                any_object = True
                 if found is None:
                     stated_end = True
                     break
@@ -151,14 +152,17 @@ async def fetch_completion(
                     break
                 if answer.finish and patience.when() is None:
                     patience.reschedule(asyncio.get_running_loop().time() + _LINGER)
+        if not (answer.complete or answer.finish or stated_end):
+            failure = broken_answer("it has no end", info)
+            failure.silent = True
+            raise failure
     except TimeoutError:
         if not patience.expired():
             raise
     except RequestFailure as failure:
         if not answer.finish or failure.error or failure.action != "retry":
+            failure.silent &= not any_object
             raise  # else only the counts of tokens are lost
-    if not (answer.complete or answer.finish or stated_end):
-        raise broken_answer("it has no end", info)
     return _end_answer(answer, row)
 
 

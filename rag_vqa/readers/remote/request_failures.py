@@ -91,6 +91,8 @@ class RequestFailure(Exception):
         error: the server's own words; None if it did not say any.
         unreachable: no server accepted the connection.
         responded: the server sent a response, if not an answer.
+        silent: the response ended, or the connection, before anything was said. Some servers fail
+            so in a stream, and tell the reason only where no stream is asked for.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class RequestFailure(Exception):
         self.action = action
         self.wait, self.error = wait, error
         self.unreachable, self.responded = unreachable, responded
+        self.silent = False
 
 
 def interpret_exception(error: Exception, info: RequestInfo) -> RequestFailure:
@@ -125,8 +128,11 @@ def interpret_exception(error: Exception, info: RequestInfo) -> RequestFailure:
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
         message = f"{info.server} did not answer within {info.timeout:g} s: set reader.timeout"
         return RequestFailure(message, "retry", responded=False)
-    message = f"{info.server} cut the connection ({reason})"
-    return RequestFailure(message, "retry", responded=False)
+    failure = RequestFailure(
+        f"{info.server} cut the connection ({reason})", "retry", responded=False
+    )
+    failure.silent = True
+    return failure
 
 
 def broken_answer(reason: str, info: RequestInfo) -> RequestFailure:
@@ -189,7 +195,8 @@ def _picture_advice(words: str, message: str, info: RequestInfo) -> str:
     if limit or _CANNOT_SEE.search(words):
         return (
             f"{message}. The server's model {info.model} does not see the prompt's pictures "
-            f"({count}): serve one that does. llama.cpp needs --mmproj FILE for it, vLLM {vllm}"
+            f"({count}): serve one that does (llama.cpp needs --mmproj FILE for it, vLLM {vllm}), "
+            "or let it read text alone: --max-images 0"
         )
     return ""
 

@@ -174,6 +174,9 @@ async def _send_adapted(
             if error and (names := refused_parameters(error, adapted)):
                 refused += names
                 continue
+            if failure.silent and "stream" in adapted:
+                body = adapt(body, ("stream",))
+                continue
             if error is None or error.status not in (400, 422):  # it took what was left
                 endpoint.traits.remember(refused, endpoint.host)
             raise

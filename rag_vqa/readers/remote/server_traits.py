@@ -75,7 +75,12 @@ class ServerTraits:
         for name in refused:
             if self.refused.count(name) < refused.count(name):
                 self.refused += (name,)
-                _log.warning("The reader's server at %s does not take %s", host, name)
+                _log.warning(
+                    "The reader's server at %s does not take %s: further requests do without%s",
+                    host,
+                    name,
+                    ", and answers may vary" if name == "temperature" else "",
+                )
 
 
 def adapt(body: RequestBody, refused: tuple[str, ...]) -> RequestBody:
