@@ -29,6 +29,13 @@ _LANGUAGE_MODULES = ("language_model", "text_model")  # its names in the familie
 # Parameters. From this size on, memory matters more than time on a CPU. Asking the system for every
 # array takes time (benchmarks/README.md): the embedded reader's batches would take twice as long.
 _LARGE_MODEL = 100_000_000
+# What transformers raises for files that do not fit a class, and for classes that do not fit us.
+_LIBRARY_ERRORS = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError,
+    ArithmeticError,
+)  # fmt: skip
+# bitsandbytes packs 4-bit weights in blocks on a CPU; these are numbers of (inputs, outputs).
+_PACKED_BLOCK = (64, 32)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -111,11 +118,15 @@ def translate_loading_errors(model: str, offline: bool) -> Iterator[None]:
             ) from error
         how = "While online" if offline else "Check id, network and login (hf auth login), then"
         raise Missing(
-            f"the reader {model} cannot be loaded: {_first_line(error)} {how}: hf download {model}"
+            f"the reader {model} cannot be loaded: {_first_line(error)} {how}: "
+            f"rag-vqa models pull {model}"
         ) from error
-    except (ValueError, KeyError) as error:
+    except _LIBRARY_ERRORS as error:
         raise ReaderError(
-            f"{model} cannot be loaded as an image-text-to-text model: {_first_line(error)}"
+            f"{model} cannot be loaded as an image-text-to-text model: "
+            f"{_first_line(error).rstrip('.')}. Its files do not fit its class, or the class is "
+            "not supported: fetch it again, run it behind a server (--server), or name another "
+            "reader"
         ) from error
 
 
@@ -147,7 +158,7 @@ def load_model(
             config=config,
             dtype=dtype,
             device_map="auto" if device == "cuda" else {"": device},
-            quantization_config=_quantization_config(config, quantization, dtype),
+            quantization_config=_quantization_config(config, quantization, dtype, device),
             use_safetensors="gguf_file" not in where,
             trust_remote_code=False,
             **where,
@@ -156,7 +167,7 @@ def load_model(
     )
 
 
-def _quantization_config(config: Any, quantization: Quantization, dtype: Any) -> Any:
+def _quantization_config(config: Any, quantization: Quantization, dtype: Any, device: str) -> Any:
     if quantization == "none":
         return None
     for name in _NOISY_LOGGERS:
@@ -164,6 +175,8 @@ def _quantization_config(config: Any, quantization: Quantization, dtype: Any) ->
     from transformers import BitsAndBytesConfig
 
     skip = _unquantised_modules(config)
+    if quantization == "nf4" and device == "cpu":
+        skip += _unpackable_layers(config, skip)
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
     return BitsAndBytesConfig(
@@ -182,13 +195,31 @@ def _unquantised_modules(config: Any) -> list[str]:
     """
     if is_text_only(config):
         return ["lm_head"]
-    parts = [name for name, _ in _model_without_weights(config).model.named_children()]
+    inner = getattr(_model_without_weights(config), "model", None)
+    parts = [name for name, _ in inner.named_children()] if inner is not None else []
     language = [name for name in parts if name in _LANGUAGE_MODULES]
     if not language:
         raise ReaderError(
             f"{config.model_type} models cannot be quantised here yet: use --quantization none"
         )
     return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+
+
+def _unpackable_layers(config: Any, skip: list[str]) -> list[str]:
+    """Names of the linear layers whose sizes bitsandbytes cannot pack in 4 bits on a CPU.
+
+    Such layers are small, for instance the gates of linear attention.
+    """
+    from torch import nn
+
+    inputs, outputs = _PACKED_BLOCK
+    return [
+        name
+        for name, part in _model_without_weights(config).named_modules()
+        if isinstance(part, nn.Linear)
+        and not name.startswith(tuple(skip))
+        and (part.in_features % inputs or part.out_features % outputs)
+    ]
 
 
 def _model_without_weights(config: Any) -> Any:

@@ -196,6 +196,8 @@ class PromptEncoder:
         The images are grouped by text, because their number in one text matters to some families.
         """
         rows = [list(row) for row in images] if any(images) else None
+        if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):
+            options["return_mm_token_type_ids"] = True  # not every class gives them unasked
         try:
             # A copy, because the processor writes into its list of texts.
             return self.processor(text=list(texts), images=rows, **options)

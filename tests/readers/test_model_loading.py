@@ -2,8 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from rag_vqa.checkpoints import EMBEDDED, model_source
-from rag_vqa.readers.model_loading import checkpoint_digest, model_record_name
+from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.readers.model_loading import (
+    checkpoint_digest,
+    load_model,
+    model_record_name,
+    translate_loading_errors,
+)
 
 
 def test_a_hub_id_has_its_commit_and_a_folder_a_digest(tmp_path: Path) -> None:
@@ -30,3 +38,41 @@ def test_other_weights_are_another_name(tmp_path: Path) -> None:
 
 def test_the_embedded_reader_is_called_demo() -> None:
     assert model_record_name(model_source(EMBEDDED, "reader"), None, "nf4").startswith("demo@")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'str' object has no attribute 'content'"),
+        TypeError("'int' object is not iterable"),
+        AssertionError("N must be divisible by block_n."),
+        RuntimeError("size mismatch for weight"),
+        IndexError(),
+    ],
+)
+def test_no_error_of_another_library_leaves_loading(error: Exception) -> None:
+    with (
+        pytest.raises(ReaderError, match=r"org/model cannot be loaded") as found,
+        translate_loading_errors("org/model", offline=True),
+    ):
+        raise error
+    message = str(found.value)
+    assert (str(error).rstrip(".") or "IndexError") + ". Its files" in message
+    assert "--server" in message
+
+
+def test_our_own_errors_pass() -> None:
+    with (
+        pytest.raises(Missing, match="as it was"),
+        translate_loading_errors("org/model", offline=True),
+    ):
+        raise Missing("as it was")
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_class_without_a_language_model_of_its_own_is_not_quantised(quantization) -> None:
+    import torch
+    from transformers import BlipConfig
+
+    with pytest.raises(ReaderError, match=r"blip models .* --quantization none"):
+        load_model("no/folder", BlipConfig(), quantization, "cpu", torch.float32)
