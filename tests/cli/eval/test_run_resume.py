@@ -1,5 +1,6 @@
 """`rag-vqa eval run`, stopped, with failed rows, or in a folder of something else."""
 
+import json
 import os
 import signal
 import time
@@ -15,6 +16,24 @@ def test_another_run_is_not_gone_on_with(go) -> None:
     assert go("--conditions", "none", "--limit", 2).code == 0
     done = go("--conditions", "none", "--limit", 3)
     assert done.code == 2 and "was started with other options: questions.split was" in done.err
+
+
+def test_words_change_no_figure_by_themselves(go, monkeypatch, tmp_path) -> None:
+    """The embedded retriever's runs search as before words were searched as needed: they resume.
+    Whoever asks for words gets another run, which says so."""
+    for module in ("retriever.knowledge_base", "retriever.search", "jobs.evaluate"):
+        monkeypatch.setattr(f"rag_vqa.{module}.EMBEDDED", "fake")  # the birds' retriever
+    what = ("--conditions", "retrieval", "--limit", 2)
+    never = go(*what, "--no-hybrid")
+    assert never.code == 0, never.err
+    as_given = go(*what)
+    assert as_given.code == 0 and "Searching without words" in as_given.err
+    words = ("--set", "retriever.hybrid=auto")
+    refused = go(*what, *words)
+    assert refused.code == 2 and "method was" in refused.err and "ret+words" in refused.err
+    assert go(*what, *words, out="words").code == 0
+    names = [json.loads((tmp_path / run / "results.json").read_text()) for run in ("run", "words")]
+    assert [json.dumps(found).count("ret+words") for found in names] == [0, 1]
 
 
 def test_failed_rows_are_told_and_tried_again(go, reader, monkeypatch, tmp_path) -> None:
