@@ -1,12 +1,14 @@
 """Estimates how much memory models need before they load, and returns freed memory to the system.
 
-Knows arithmetic, the names that model families give to their sizes, and glibc's malloc threshold.
-Does not know devices or machines, and reads no weights. The estimate counts weights, key-value
-cache, image tokens and the activations of the layer at work. The overhead of a bare process and of
-int8 was measured on one CPU; no GPU was measured. It holds where freed arrays return to the system
-(`return_freed_memory`). benchmarks/memory.py compares it with models that it was not fitted to. Not
-counted: a retriever's activations, the attention mask of a batch of unequal prompts, and image
-tiles of models that do not list them in `image_grid_pinpoints` (InternVL, SmolVLM).
+Knows arithmetic and glibc's malloc threshold. Does not know where models keep their parts and what
+they call their sizes (model_structure.py), devices or machines, and reads no weights.
+
+The estimate counts weights, key-value cache, image tokens and the activations of the layer at work.
+The overhead of a bare process and of int8 was measured on one CPU; no GPU was measured. It holds
+where freed arrays return to the system (`return_freed_memory`). benchmarks/memory.py compares it
+with models that it was not fitted to. Not counted: a retriever's activations, the attention mask of
+a batch of unequal prompts, and image tiles of models that do not list them in
+`image_grid_pinpoints` (InternVL, SmolVLM).
 """
 
 from __future__ import annotations
@@ -55,12 +57,15 @@ class ModelShape:
     Attributes:
         linear: parameters of the language model's linear layers, which are quantised.
         whole: all other parameters: vision tower, projector, embeddings, output layer.
-        layers, hidden, inner: of the language model: number of layers, width, width of the MLP.
+        layers: layers of the language model that keep keys and values of every token.
+        hidden, inner: widths of the language model and of its MLP.
         heads: numbers of one token in the keys of one layer (as many again in its values).
         vision_hidden, vision_inner: widths of the vision tower.
         patch: side of a patch in pixels, if images keep their size.
         merged: patches that become one token.
         patches: patches of one image, if all images are resized to one size; else 0.
+        largest_layer: parameters of the largest layer that is quantised; 0 where it is the MLP's.
+        experts: those of `whole` that are experts, which cannot be quantised.
     """
 
     linear: int
@@ -74,11 +79,13 @@ class ModelShape:
     patch: int = 16
     merged: int = 4
     patches: int = 0
+    largest_layer: int = 0
+    experts: int = 0
 
     @property
     def largest(self) -> int:
         """Parameters of the largest linear layer."""
-        return self.hidden * self.inner
+        return self.largest_layer or self.hidden * self.inner
 
     def patches_of(self, pixels: int | None, tokens: int) -> int:
         """Patches of one image of `pixels` pixels; None: as many as `tokens` allow."""
@@ -148,37 +155,22 @@ def has_unlisted_tiles(config: Any) -> bool:
 
 
 def model_shape(config: Any) -> ModelShape:
-    """The shape of a model of `AutoModelForImageTextToText`, counted on the meta device.
+    """The shape of the model of a configuration, counted on the meta device.
 
-    As in `load_model`, only linear layers of the language model are quantised. Raises
-    AttributeError if the configuration uses unknown names for its sizes.
+    As in `load_model`, only linear layers of the language model are quantised.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    language = getattr(model.model, "language_model", None)
-    layers = [] if language is None else list(language.modules())
-    linear = sum(m.weight.numel() for m in layers if isinstance(m, torch.nn.Linear))
-    text, vision = config.get_text_config(), config.vision_config
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    hidden, inner = _vision_widths(vision)
-    side = _side_length(vision.patch_size)
-    return ModelShape(
-        linear=linear,
-        whole=total - linear,
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        inner=text.intermediate_size,
-        heads=text.num_key_value_heads * width,
-        vision_hidden=hidden,
-        vision_inner=inner,
-        patch=side,
-        merged=getattr(vision, "spatial_merge_size", 1) ** 2,
-        patches=_patches_per_image(config, side),
+    from rag_vqa.model_structure import (
+        language_sizes,
+        meta_model,
+        quantisable_layers,
+        vision_sizes,
     )
+
+    model = meta_model(config)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    quantised = sum(layer.weight.numel() for layer in quantisable_layers(model).values())
+    sizes = language_sizes(config, model) | vision_sizes(config)
+    return ModelShape(linear=quantised, whole=total - quantised, **sizes)
 
 
 def count_parameters(folder: Path) -> int:
@@ -205,29 +197,6 @@ def _count_in_file(file: Path) -> int:
             raise ValueError(f"{file.name} is cut short")
         header = json.loads(stream.read(length))
     return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
-
-
-def _vision_widths(vision: Any) -> tuple[int, int]:
-    """Width of the tower and of its MLP. Qwen2-VL has embed_dim and a ratio instead."""
-    hidden = getattr(vision, "embed_dim", None) or vision.hidden_size
-    inner = getattr(vision, "intermediate_size", None)
-    return hidden, int(inner or hidden * vision.mlp_ratio)
-
-
-def _patches_per_image(config: Any, side: int) -> int:
-    """Patches of an image with its tiles, in models that resize images to one size; else 0."""
-    vision = config.vision_config
-    if hasattr(vision, "spatial_merge_size"):
-        return 0
-    size = _side_length(vision.image_size)
-    pinpoints = getattr(config, "image_grid_pinpoints", None) or [[0, 0]]
-    tiles = max(math.ceil(high / size) * math.ceil(wide / size) for high, wide in pinpoints)
-    return int((1 + tiles) * ((size // side) ** 2 + 1))
-
-
-def _side_length(size: Any) -> int:
-    """The side of a square, given as one number or as two equal ones."""
-    return int(size if isinstance(size, int) else size[0])
 
 
 def return_freed_memory(least: int) -> None:

@@ -39,7 +39,7 @@ LAYERS = """
     image_formats
     image_signatures image_boxes image_metadata jxl_process data_address
     storage
-    types errors formatting progress devices memory registry
+    types errors formatting progress devices memory model_structure registry
 """
 
 # Words that are no whole name of a module, function or class: they say nothing alone.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_vqa import memory
 from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, model_source
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _CRITIC_BATCH = 16  # documents that a critic judges at once: `batch_size` of LocalReader
 _TILES_NOTE = "this model cuts a picture into tiles, and only one of them is counted: it needs more"
+_EXPERTS_NOTE = (
+    "this model is a mixture of experts, which cannot be quantised here: the figures are those of "
+    "--quantization none, without which it does not load"
+)
 # Flags that save memory, the least harmful first: flag, section and key of the setting, value.
 _SAVINGS: tuple[tuple[str, str, str, Any], ...] = (
     ("--quantization nf4", "reader", "quantization", "nf4"),
@@ -164,7 +168,11 @@ def _reader_memory(
 ) -> tuple[dict[str, float], str]:
     """Bytes by part of a reader on this machine, and a note about what is not counted."""
     reader = settings.reader
-    shape, longest, note = _reader_shape(name, reader.revision)
+    found = _find_reader(name, reader.revision)
+    note = found.note
+    quantization = "none" if found.stays_whole else reader.quantization
+    if found.shape.experts:
+        quantization, note = "none", _EXPERTS_NOTE if reader.quantization != "none" else note
     if settings.filter.name != "none":
         batch = max(batch, min(settings.k * batch, _CRITIC_BATCH))
     given = {
@@ -173,15 +181,15 @@ def _reader_memory(
     }
     dtype = ("bfloat16" if on_gpu else "float32") if reader.dtype == "auto" else reader.dtype
     load = memory.Workload(
-        reader.quantization,
-        min(given.get("max_context", CONTEXT), longest),
+        quantization,
+        min(given.get("max_context", CONTEXT), found.longest),
         given.get("max_images", 1) if settings.k else 1,
         reader.max_pixels,
         memory.BYTES[dtype],
         batch,
         on_cpu=not on_gpu,
     )
-    return memory.reader_memory(shape, load), note
+    return memory.reader_memory(found.shape, load), note
 
 
 def _retriever_memory(settings: Settings) -> float:
@@ -199,24 +207,44 @@ def _retriever_memory(settings: Settings) -> float:
     return float(count * memory.BYTES[retriever.dtype])
 
 
+class _Reader(NamedTuple):
+    """What the memory of a reader depends on.
+
+    Attributes:
+        longest: context in tokens, or a number above every limit.
+        note: what is not counted.
+        stays_whole: its weights are not quantised, whatever the settings ask for.
+    """
+
+    shape: memory.ModelShape
+    longest: int = CONTEXT**2
+    note: str = ""
+    stays_whole: bool = False
+
+
 @cache
-def _reader_shape(name: str, revision: str | None) -> tuple[memory.ModelShape, int, str]:
-    """The reader's shape, its context in tokens if it is known, and a note."""
+def _find_reader(name: str, revision: str | None) -> _Reader:
     known = CHECKPOINTS.get(name)
     if known is not None and known.shape is not None:
-        return known.shape, CONTEXT**2, ""
+        return _Reader(known.shape)
     from transformers import AutoConfig
 
     from rag_vqa.memory import has_unlisted_tiles, model_shape
+    from rag_vqa.model_structure import context_length
+    from rag_vqa.readers.model_loading import gguf_file
 
     folder = _model_folder(model_source(name, "reader"), revision)
+    packed = gguf_file(str(folder))
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        longest = int(config.get_text_config().max_position_embeddings)
-        return model_shape(config), longest, _TILES_NOTE if has_unlisted_tiles(config) else ""
-    except (OSError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"cannot compute the memory of {name}: {reason}") from error
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **packed)
+        longest = context_length(config) or CONTEXT**2
+        note = _TILES_NOTE if has_unlisted_tiles(config) else ""
+        return _Reader(model_shape(config), longest, note, stays_whole=bool(packed))
+    except Exception as error:  # a configuration can be wrong in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"cannot compute the memory of {name}: {reason}. Look with: rag-vqa models check {name}"
+        ) from error
 
 
 def _model_folder(source: str, revision: str | None) -> Path:
@@ -226,10 +254,12 @@ def _model_folder(source: str, revision: str | None) -> Path:
 
     if Path(source).is_dir():
         return Path(source)
+    if Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        raise Missing(f"there is no folder {source}: check the path of the model")
     try:
         return Path(snapshot_download(source, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise Missing(
             f"{source} is not on this machine, and rag-vqa does not know its size. "
-            f"Its configuration is enough: hf download {source} config.json"
+            f"Get it: rag-vqa models pull {source}"
         ) from error

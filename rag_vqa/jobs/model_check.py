@@ -219,10 +219,10 @@ class _ReaderCheck:
 
     def tensors(self) -> str:
         """Place every tensor of the headers in the model, on the meta device."""
-        from transformers import AutoModelForImageTextToText
+        from rag_vqa.model_structure import model_class
 
         with self._translate():
-            network, report = AutoModelForImageTextToText.from_pretrained(
+            network, report = model_class(self.config).from_pretrained(
                 self.folder,
                 config=self.config,
                 device_map={"": "meta"},

@@ -17,8 +17,9 @@ from typing import Any
 
 from rag_vqa.checkpoints import EMBEDDED, model_source
 from rag_vqa.errors import Missing, ReaderError, UsageError
+from rag_vqa.formatting import format_bytes
 from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
-from rag_vqa.readers.processor_loading import is_text_only
+from rag_vqa.model_structure import expert_weights, is_text_only, meta_model, model_class
 from rag_vqa.types import Quantization
 
 _DIGEST_BYTES = 2**20  # read from each end of a file, so that gigabytes of weights stay quick
@@ -147,12 +148,12 @@ def load_model(
         dtype: torch dtype of the unquantised weights and of the computation.
         where: `revision`, `local_files_only`.
     """
-    if device == "cpu" and _model_without_weights(config).num_parameters() >= _LARGE_MODEL:
+    if device == "cpu" and meta_model(config).num_parameters() >= _LARGE_MODEL:
         return_freed_memory(ARRAY_BYTES)
     if "gguf_file" in where:  # its numbers are unpacked while it loads
         quantization = "none"
     return (
-        _model_class(config)
+        model_class(config)
         .from_pretrained(
             model,
             config=config,
@@ -188,6 +189,27 @@ def _quantization_config(config: Any, quantization: Quantization, dtype: Any, de
     )
 
 
+def refuse_quantised_experts(model: str, config: Any, quantization: str, dtype: Any) -> None:
+    """Refuses to quantise a mixture of experts, before its weights load.
+
+    Raises:
+        ReaderError: most of its weights would stay whole, however few bits were asked for.
+    """
+    if quantization == "none":
+        return
+    network = meta_model(config)
+    experts = sum(weight.numel() for weight in expert_weights(network).values())
+    if experts:
+        size = format_bytes(network.num_parameters() * dtype.itemsize)
+        share = experts / network.num_parameters()
+        raise ReaderError(
+            f"{model} is a mixture of experts, which are {share:.0%} of its weights and cannot be "
+            f"quantised here: it takes {size} in {str(dtype).removeprefix('torch.')}. Where that "
+            "fits, add --quantization none; else name another --reader, or a server that runs it: "
+            "--server URL"
+        )
+
+
 def _unquantised_modules(config: Any) -> list[str]:
     """Names of all modules but the language model: vision tower, projector, lm_head.
 
@@ -195,7 +217,7 @@ def _unquantised_modules(config: Any) -> list[str]:
     """
     if is_text_only(config):
         return ["lm_head"]
-    inner = getattr(_model_without_weights(config), "model", None)
+    inner = getattr(meta_model(config), "model", None)
     parts = [name for name, _ in inner.named_children()] if inner is not None else []
     language = [name for name in parts if name in _LANGUAGE_MODULES]
     if not language:
@@ -215,26 +237,11 @@ def _unpackable_layers(config: Any, skip: list[str]) -> list[str]:
     inputs, outputs = _PACKED_BLOCK
     return [
         name
-        for name, part in _model_without_weights(config).named_modules()
+        for name, part in meta_model(config).named_modules()
         if isinstance(part, nn.Linear)
         and not name.startswith(tuple(skip))
         and (part.in_features % inputs or part.out_features % outputs)
     ]
-
-
-def _model_without_weights(config: Any) -> Any:
-    """The model on the meta device."""
-    import torch
-
-    with torch.device("meta"):
-        return _model_class(config).from_config(config, trust_remote_code=False)
-
-
-def _model_class(config: Any) -> Any:
-    """The auto class that loads this configuration: with images if there is one, else text only."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    return AutoModelForCausalLM if is_text_only(config) else AutoModelForImageTextToText
 
 
 def gguf_file(model: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.model_structure import is_text_only
 
 
 def load_processor(model: str, config: Any, **where: Any) -> Any:
@@ -69,18 +70,6 @@ def _translate_errors(model: str, config: Any) -> Iterator[None]:
             "installed. Install the build that fits this torch (https://pytorch.org), run the "
             "model behind a server (--server), or name another reader"
         ) from error
-
-
-def is_text_only(config: Any) -> bool:
-    """True for a language model that reads no images, by its configuration."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    )
-
-    kind = type(config)
-    sees = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and not sees
 
 
 class _TextProcessor:

@@ -13,9 +13,9 @@ from rag_vqa.settings import load_settings
 
 @pytest.fixture(autouse=True)
 def cached() -> Any:
-    memory_fit._reader_shape.cache_clear()
+    memory_fit._find_reader.cache_clear()
     yield
-    memory_fit._reader_shape.cache_clear()
+    memory_fit._find_reader.cache_clear()
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, device: str, free: float) -> None:
@@ -155,7 +155,7 @@ def test_a_model_that_is_not_here_names_the_command(cli, monkeypatch) -> None:
     machine(monkeypatch, "cpu", 4e9)
     done = cli("doctor", "--fit", "laptop", "--reader", "somebody/unheard-of")
     assert (done.code, done.out) == (3, "")
-    assert "hf download somebody/unheard-of config.json" in done.err
+    assert "rag-vqa models pull somebody/unheard-of" in done.err
 
 
 @pytest.mark.parametrize(
@@ -204,3 +204,67 @@ def test_memory_that_is_available_is_asked_of_the_system() -> None:
     free = devices.available_memory()
     assert free is not None
     assert 0 < free < 1e15
+
+
+def test_a_mixture_of_experts_is_computed_whole(cli, monkeypatch, tmp_path: Path) -> None:
+    from transformers import MixtralConfig
+
+    machine(monkeypatch, "cpu", 64e9)
+    MixtralConfig(
+        vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=4,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    asked = ["doctor", "--fit", "laptop", "--json", "--set", f"reader.model={tmp_path}"]
+    done = cli(*asked)
+    whole = cli(*asked, "--quantization", "none")
+    assert "mixture of experts" in done.json["note"]
+    assert "--quantization none" in done.json["note"]
+    assert done.json["needs"] == whole.json["needs"]
+    assert whole.json["note"] == ""
+    # Four experts of three matrices in each of two layers, in 32 bits, and the rest
+    assert whole.json["needs"]["left whole"] > 2 * 4 * 3 * 64 * 128 * 4
+
+
+def test_a_text_only_model_is_computed_from_its_configuration(cli, monkeypatch, tmp_path) -> None:
+    from transformers import LlamaConfig
+
+    machine(monkeypatch, "cpu", 64e9)
+    LlamaConfig(
+        vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    done = cli("doctor", "--fit", "laptop", "--json", "--set", f"reader.model={tmp_path}")
+    assert done.code == 0, done.err
+    # q and o, k and v, the MLP; two layers. Embeddings and output layer, five norms.
+    linear = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128)
+    assert done.json["needs"]["quantised"] == pytest.approx(linear * 4.127 / 8)
+    assert done.json["needs"]["left whole"] == (2 * 300 * 64 + 5 * 64) * 4
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ('{"model_type": "no-such-kind"}', "no-such-kind"),
+        ('{"model_type": "llama", "hidden_size": "wide"}', "cannot compute"),
+        ('{"model_type": "llama", "num_attention_heads": 0}', "cannot compute"),
+        ('{"model_type": "clip"}', "cannot compute"),
+        ("[]", "cannot compute"),
+        ("{", "cannot compute"),
+        ("", "cannot compute"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(cli, monkeypatch, tmp_path, written, says) -> None:
+    machine(monkeypatch, "cpu", 64e9)
+    (tmp_path / "config.json").write_text(written)
+    done = cli("doctor", "--fit", "laptop", "--set", f"reader.model={tmp_path}")
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert "models check" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_folder_that_is_not_there_is_no_model_to_pull(cli, monkeypatch) -> None:
+    machine(monkeypatch, "cpu", 64e9)
+    done = cli("doctor", "--fit", "laptop", "--set", "reader.model=./no/such")
+    assert (done.code, done.out) == (3, "")
+    assert "there is no folder ./no/such" in done.err

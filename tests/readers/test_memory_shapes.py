@@ -1,13 +1,24 @@
 """Shapes from configurations, against the models that these make."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as TEXT
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as IMAGES,
+)
 
 from rag_vqa.errors import Missing
 from rag_vqa.memory import count_parameters, model_shape
+from rag_vqa.model_structure import meta_model
+from rag_vqa.readers.model_loading import load_model
+from tests.support.tiny_readers import FAMILIES
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen"])
@@ -28,6 +39,70 @@ def test_parameters_are_those_of_the_loaded_model(
     # 2 heads of keys, 16 wide, as the fixtures say.
     assert (shape.layers, shape.hidden, shape.inner, shape.heads) == (2, 64, 128, 32)
     assert (shape.vision_hidden, shape.vision_inner) == (64, 64)
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "gemma3"])
+def test_what_is_counted_as_quantised_is_what_is_quantised(family: str, tmp_path: Path) -> None:
+    """Also where the language model is called text_model."""
+    from bitsandbytes.nn import Linear4bit
+
+    FAMILIES[family](tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    model = load_model(str(tmp_path), config, "nf4", "cpu", torch.float32)
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
+    quantised = sum(layer.in_features * layer.out_features for layer in layers)
+    assert model_shape(config).linear == quantised > 0
+
+
+def configurations(mapping: Mapping[str, Any]) -> Iterator[Any]:
+    """The default configuration of each class, where one can be made without a checkpoint."""
+    for kind in mapping:
+        with suppress(Exception):
+            config = CONFIG_MAPPING[kind]()
+            meta_model(config)
+            yield config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mapping", [IMAGES, TEXT], ids=["images", "text"])
+def test_every_class_of_transformers_has_a_shape(mapping: Mapping[str, Any]) -> None:
+    counted = 0
+    for config in configurations(mapping):
+        shape = model_shape(config)
+        model = meta_model(config)
+        assert shape.linear + shape.whole == sum(p.numel() for p in model.parameters())
+        assert shape.linear > 0
+        counted += 1
+    assert counted > len(mapping) * 0.7
+
+
+def test_keys_of_layers_that_differ() -> None:
+    """Gemma 4: five sliding layers of 2 heads, 8 wide, then a full one of 1 head, 16 wide."""
+    from transformers import Gemma4TextConfig
+
+    text = Gemma4TextConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=6,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, global_head_dim=16,
+        num_global_key_value_heads=1, attention_k_eq_v=True, hidden_size_per_layer_input=0,
+        vocab_size_per_layer_input=40,
+    )  # fmt: skip
+    assert text.is_heterogeneous
+    assert model_shape(text).heads == 16
+
+
+def test_a_state_that_does_not_grow_is_no_key() -> None:
+    """Qwen3-Next: three of four layers are gated delta nets."""
+    from transformers import Qwen3NextConfig
+
+    text = Qwen3NextConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, num_experts=4,
+        moe_intermediate_size=24, shared_expert_intermediate_size=24, num_experts_per_tok=2,
+    )  # fmt: skip
+    shape = model_shape(text)
+    assert text.layer_types.count("linear_attention") == 3
+    assert (shape.layers, shape.heads) == (1, 2 * 16)
+    assert shape.inner == 2 * 24
 
 
 def test_what_a_picture_takes(llava_folder: Path, qwen_folder: Path) -> None:

@@ -21,6 +21,7 @@ from transformers import AutoConfig, GenerationConfig, StoppingCriteriaList
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.hub.model_files import ensure_available
+from rag_vqa.model_structure import context_length, is_text_only
 from rag_vqa.readers.base import (
     answer_length,
     check_choice,
@@ -44,10 +45,11 @@ from rag_vqa.readers.model_loading import (
     gguf_file,
     load_model,
     model_record_name,
+    refuse_quantised_experts,
     translate_loading_errors,
     unquantised_layers,
 )
-from rag_vqa.readers.processor_loading import is_text_only, load_processor
+from rag_vqa.readers.processor_loading import load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
 from rag_vqa.readers.thoughts import ThoughtSplitter
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar, Thinking
@@ -130,6 +132,7 @@ class LocalReader:
             _translate_out_of_memory(partial(_loading_error, quantization)),
         ):
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
+            refuse_quantised_experts(model, config, quantization, self._dtype)
             processor = load_processor(model, config, **where)
             self.encoder = PromptEncoder(processor, max_pixels, thinking=thinking)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
@@ -143,7 +146,7 @@ class LocalReader:
         self.end_ids = _end_token_ids(self.model, self.tokenizer)
         self._hidden_ids = hidden_token_ids(self.tokenizer)
         thinks = _amount_of_thinking(self.name, self.encoder.template, thinking)
-        context = min(config.get_text_config().max_position_embeddings, max_context)
+        context = min(context_length(config) or max_context, max_context)
         max_new_tokens = answer_length(max_new_tokens, thinks, context)
         if is_text_only(config):
             max_images = 0
