@@ -3,13 +3,14 @@
     python benchmarks/quote.py dev
     python benchmarks/quote.py test --json benchmarks/results/quote.json
 
-Two parts, each for one half of its questions; "dev" may be looked at while something is tuned:
+Three parts, each for one half of its questions; "dev" may be looked at while something is tuned:
 
-- `flags`: a country of the demo in each question by its name, all facts, varied phrasings.
+- `flags`: a question on each fact of a country of the demo, which it names, in plain words.
+- `flags, varied`: the same in several phrasings each, "Into what is the currency divided?".
 - `museum`: 200 objects, 78 or 79 questions, of which the texts answer 50 (museum.py).
 
 `oracle` shows the reader the right document alone (for flags: all sections of the country);
-`retrieved` what a user gets from the built-in retriever fused with search by words. A quotation is
+`retrieved` what a user gets: the built-in retriever with automatic search by words. A quotation is
 right if it contains one of the answers, letter for letter but for case and punctuation. Knows these
 questions. Does not know how a sentence is chosen.
 """
@@ -27,8 +28,9 @@ from typing import Any, Literal
 import museum
 import numpy as np
 
+from rag_vqa.checkpoints import EMBEDDED
 from rag_vqa.demo.drawing.real_flags import split_of
-from rag_vqa.demo.gallery import country_codes, embedded_models_dir
+from rag_vqa.demo.gallery import country_codes
 from rag_vqa.demo.questions import _COUNTRY, _FLAGS, questions
 from rag_vqa.demo.world.entities import Entity, real_entities
 from rag_vqa.demo.world.texts import documents
@@ -67,16 +69,17 @@ def main() -> None:
 
 def measure(half: Half, show: bool = False) -> Iterator[dict[str, Any]]:
     """The figures of each part and condition."""
-    encoder = Encoder.load(str(embedded_models_dir() / "retriever"), device="cpu")
+    encoder = Encoder.load(EMBEDDED, device="cpu")
     parts = {
-        "flags": (flag_documents(), flag_items(half)),
+        "flags": (flag_documents(), flag_items(half, is_varied=False)),
+        "flags, varied": (flag_documents(), flag_items(half, is_varied=True)),
         "museum": (museum_documents(), museum_items(half)),
     }
     for part, (texts, items) in parts.items():
         with tempfile.TemporaryDirectory() as folder:
             kb = KnowledgeBase.create(Path(folder) / "kb", encoder)
             kb.add(texts)
-            kb.hybrid = True
+            kb.warns = False
             rag = RagVqa(kb, QuoteReader())
             for condition in ("oracle", "retrieved"):
                 answers = read(rag, texts, items, condition)
@@ -138,20 +141,21 @@ def flag_documents() -> list[Document]:
     return [each for code in country_codes() for each in documents(real_entities()[code])]
 
 
-def flag_items(half: Half) -> list[Item]:
+def flag_items(half: Half, is_varied: bool) -> list[Item]:
     """A question on each fact of each country of this half, which is named in it."""
     return [
         item
         for code in country_codes()
         if split_of(code) == half
-        for item in country_items(real_entities()[code], code)
+        for item in country_items(real_entities()[code], code, is_varied)
     ]
 
 
-def country_items(entity: Entity, code: str) -> Iterator[Item]:
-    """The questions on one country, in varied words; a name stands for "this country"."""
+def country_items(entity: Entity, code: str, is_varied: bool) -> Iterator[Item]:
+    """The questions on one country, with its name for "this country"."""
     sections = tuple(document.id for document in documents(entity))
-    for asked in questions(entity, np.random.default_rng([0, *code.encode()])):
+    rng = np.random.default_rng([0, *code.encode()]) if is_varied else None
+    for asked in questions(entity, rng):
         yield Item(name_country(asked.text, entity.name), asked.answers, sections)
 
 

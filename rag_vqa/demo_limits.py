@@ -19,6 +19,7 @@ from rag_vqa.errors import DemoLimits, Mismatch, UsageError
 from rag_vqa.formatting import format_bytes, one_line
 from rag_vqa.presets import find_preset
 from rag_vqa.progress import LOG, Reporter
+from rag_vqa.readers.factory import QUOTE
 
 if TYPE_CHECKING:
     from rag_vqa.readers.base import Reader
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
 
 PRESET = "laptop"  # for other documents; the smallest one of real models
-_NO_MODEL = "quote"  # a reader without a model works with any retriever
 _UNKNOWN = re.compile(r"(?:\[\d+\]\s*)*unknown\.?", re.I)  # how the built-in reader says it
 _REBUILD = f"rag-vqa kb build SOURCE --out NEW.kb --preset {PRESET}"
 
@@ -37,7 +37,7 @@ class ModelPair:
 
     Attributes:
         retriever: the model that the knowledge base was built with.
-        reader: folder, hub id or name; None: nobody chose one, so the built-in reader answers.
+        reader: folder, hub id or name; None: nobody reads.
         is_remote: the reader runs on servers, which may call it as they like.
         names_retriever: the user named the retriever with this command or call, not by a preset.
         called: by which name, if that is still to be checked.
@@ -85,18 +85,12 @@ class ModelPair:
         """The built-in reader answers."""
         return not self.is_remote and is_built_in(self.reader, "reader")
 
-    @property
-    def has_default_reader(self) -> bool:
-        """Nobody chose a reader."""
-        return self.reader is None and not self.is_remote
-
-    def check(self, reads: bool = False, retrieves: bool = True) -> None:
+    def check(self, retrieves: bool = True) -> None:
         """Refuse to combine a built-in model with a real one, unless the user named both.
 
         A knowledge base of another retriever was built with one that the user named.
 
         Args:
-            reads: the reader is needed now; otherwise nobody may ever need it, if none is named.
             retrieves: False: nothing is retrieved, so any reader may answer.
 
         Raises:
@@ -107,13 +101,7 @@ class ModelPair:
         if not retrieves:
             return
         shown = one_line(self.reader or EMBEDDED)
-        if reads and self.has_default_reader and not self.has_demo_retriever:
-            raise UsageError(
-                "The built-in reader only understands questions about flags, and this knowledge "
-                f"base was built with another retriever. Name a reader: --preset {PRESET}, or "
-                f"--reader MODEL. To combine them anyway, name it: --reader {EMBEDDED}"
-            )
-        is_other = not self.has_demo_reader and self.reader != _NO_MODEL
+        is_other = not self.has_demo_reader and self.reader != QUOTE
         if self.has_demo_retriever and is_other and not self.names_retriever:
             raise UsageError(
                 "This knowledge base was built with the built-in retriever, which only knows "
@@ -136,7 +124,7 @@ class ModelPair:
         """One line on what these models do not know, for documents other than flags; "" if none."""
         preset = f"--preset {PRESET} ({download_size()} download)"
         if not self.has_demo_retriever:
-            if not self.has_demo_reader or self.has_default_reader:
+            if not self.has_demo_reader or self.reader is None:
                 return ""
             return (
                 "The built-in reader only knows national flags. For these documents use "
@@ -146,8 +134,21 @@ class ModelPair:
         subject = "The built-in models only know" if both else "The built-in retriever only knows"
         return (
             f"{subject} national flags. For these documents use {preset}: {_REBUILD}. Searching by "
-            "words and by the same picture works meanwhile."
+            f"words, by the same picture, and quoting (--reader {QUOTE}) work meanwhile."
         )
+
+
+def default_reader(kb: KnowledgeBase | None) -> str:
+    """The reader that answers if nobody names one.
+
+    The built-in one knows the flag world alone, together with the built-in retriever. Other
+    documents are quoted. Without documents (None, or an empty knowledge base) it is the built-in
+    one, too.
+    """
+    if kb is None or not len(kb):
+        return EMBEDDED
+    is_demo = is_built_in(kb.manifest.source, "retriever") and kb.is_flag_world
+    return EMBEDDED if is_demo else QUOTE
 
 
 def is_built_in(model: str | None, role: Literal["retriever", "reader"]) -> bool:
@@ -199,20 +200,39 @@ def warn_once(limits: str) -> None:
 
 
 def check_pair(
-    settings: Settings, kb: KnowledgeBase, reporter: Reporter = LOG, read: bool = True
+    settings: Settings,
+    kb: KnowledgeBase,
+    reporter: Reporter = LOG,
+    read: bool = True,
+    is_default: bool = False,
 ) -> None:
     """Refuse models that do not go together, and report the limits of the embedded ones.
 
-    Raises UsageError, see `ModelPair.check`. `read`: False: no reader is needed.
+    Args:
+        read: False: no reader is needed.
+        is_default: the reader is the default one (`name_reader`), which is reported.
+
+    Raises:
+        UsageError: see `ModelPair.check`.
     """
     pair = make_pair(settings, kb.manifest.source, read)
     if settings.k and read:
-        pair.check(reads=True)
+        pair.check()
     limits = pair.describe_limits() if settings.k or read else ""
     if limits and len(kb) and not kb.is_flag_world:
         reporter.note(limits)
-    elif read and settings.reader.model is None:
-        reporter.note("Reading with the embedded model. Choose another: --reader, or --preset")
+    if is_default:
+        what = "embedded model" if pair.has_demo_reader else f"reader {QUOTE}: it quotes sentences"
+        reporter.note(f"Reading with the {what}. Choose another: --reader, or --preset")
+
+
+def name_reader(settings: Settings, kb: KnowledgeBase | None) -> Settings:
+    """The settings with the default reader in them, if they name none."""
+    if settings.reader.model is not None or settings.reader.servers:
+        return settings
+    name = default_reader(kb if settings.k else None)
+    reader = settings.reader.model_copy(update={"model": name})
+    return settings.model_copy(update={"reader": reader})
 
 
 def make_pair(settings: Settings, retriever: str, read: bool = True) -> ModelPair:

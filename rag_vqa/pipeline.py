@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rag_vqa import checkpoints
 from rag_vqa.answer_stream import stream_call
+from rag_vqa.cited_answers import make_answer
 from rag_vqa.critic import Critic, Filter
-from rag_vqa.demo_limits import ModelPair, explain_unknown, is_unknown_to_demo, warn_once
+from rag_vqa.demo_limits import (
+    ModelPair,
+    default_reader,
+    explain_unknown,
+    is_unknown_to_demo,
+    warn_once,
+)
 from rag_vqa.errors import BadImage, Missing, ReaderError, UsageError
 from rag_vqa.readers.factory import check_reader_options, open_reader
 from rag_vqa.types import (
@@ -45,7 +52,8 @@ class RagVqa:
     Args:
         kb: a knowledge base, or the path of one.
         reader: a Reader, a model's folder or hub id, or "demo", the embedded model. It is loaded
-            when it is first needed. None is "demo" too, with a warning in the log.
+            when it is first needed. "quote" needs no model: it quotes a sentence of the documents.
+            None is "demo" over the demo's documents, or without any, and "quote" over others.
         quantization: of a reader given by name.
         servers: addresses of OpenAI-compatible servers that run the reader; none: it runs here.
         k: number of documents to retrieve; 0 asks the reader without retrieval.
@@ -144,7 +152,7 @@ class RagVqa:
         completions = self.reader.generate(prompts, on_text, max_tokens)
         seconds = {"read": time.perf_counter() - start}
         return [
-            _make_answer(query, found, prompt, self._add_note(completion), seconds)
+            make_answer(query, found, prompt, self._add_note(completion), seconds)
             for query, found, prompt, completion in zip(
                 queries, hits, prompts, completions, strict=True
             )
@@ -272,14 +280,21 @@ class RagVqa:
         """The reader, loaded when first needed."""
         if isinstance(self._reader, str | Path | None):
             if self.k and self._has_kb:
-                self._models().check(reads=True)
-            named = None if self._reader is None else str(self._reader)
-            self._reader = open_reader(named, **self._reader_options)
+                self._models().check()
+            self._reader = open_reader(self._reader_name(), **self._reader_options)
         return self._reader
 
+    def _reader_name(self) -> str | None:
+        """Name of the reader; None: the embedded one by default, or servers without a model."""
+        if self._reader is not None or self._reader_options["servers"]:
+            return None if self._reader is None else str(self._reader)
+        name = default_reader(self.kb if self.k and self._has_kb else None)
+        return None if name == checkpoints.EMBEDDED else name
+
     def _models(self) -> ModelPair:
+        reader = self._reader_name() if self._reader is None else self._reader
         return ModelPair.from_parts(
-            self.kb, self._reader, self._named_retriever, bool(self._reader_options["servers"])
+            self.kb, reader, self._named_retriever, bool(self._reader_options["servers"])
         )
 
     def _check_models(self) -> None:
@@ -317,49 +332,6 @@ class RagVqa:
         hits = self.select(queries, hits)
         selected = time.perf_counter()
         return hits, {"retrieve": retrieved - start, "select": selected - retrieved}
-
-
-def _make_answer(
-    query: Query,
-    hits: Sequence[Hit],
-    prompt: Prompt,
-    completion: Completion,
-    seconds: Mapping[str, float],
-) -> Answer:
-    from rag_vqa.prompts.builder import parse_citations
-
-    citations = parse_citations(completion.text, len(prompt.kept))
-    return Answer(
-        text=completion.text.strip(),
-        query=query,
-        hits=tuple(hits),
-        prompt=prompt,
-        tokens_in=completion.tokens_in,
-        tokens_out=completion.tokens_out,
-        finish=completion.finish,
-        citations=citations.valid,
-        invalid_citations=citations.invalid,
-        seconds=seconds,
-        error=completion.error,
-        model=completion.model,
-        reasoning=completion.reasoning,
-        reasoning_tokens=completion.reasoning_tokens,
-        notes=(completion.note,) if completion.note else (),
-    )
-
-
-def cut_answer(answer: Answer, text: str) -> Answer:
-    """The answer with its text cut to `text`, and only the citations that are left in it."""
-    from rag_vqa.prompts.builder import parse_citations
-
-    citations = parse_citations(text, len(answer.prompt.kept))
-    return replace(
-        answer,
-        text=text.strip(),
-        finish="stop",
-        citations=citations.valid,
-        invalid_citations=citations.invalid,
-    )
 
 
 def _check_k(k: int, least: int = 0) -> int:

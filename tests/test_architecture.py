@@ -16,7 +16,7 @@ from import_graph import import_cycles, import_graph, importers, is_reexport, pr
 
 LONGEST = 400  # lines: a longer file is two ideas
 SMALL = 60  # lines: a shorter file with one importer belongs into that importer
-MOST_FILES, MOST_SMALL, MOST_WITH_ONE_IMPORTER = 392, 30, 0.28
+MOST_FILES, MOST_SMALL, MOST_WITH_ONE_IMPORTER = 393, 30, 0.28
 REASON = re.compile(r"^Apart because \S", re.M)
 
 # What is still to be mended, by rule: may only fall. None at the end.
@@ -33,7 +33,7 @@ LAYERS = """
     eval
     ""
     pipeline
-    critic demo_limits
+    critic demo_limits cited_answers
     retriever | prompts | readers
     formats images settings settings_schema presets checkpoints hub serialization answer_stream
     image_formats

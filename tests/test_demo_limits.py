@@ -11,7 +11,7 @@ import pytest
 
 from rag_vqa import RagVqa
 from rag_vqa.demo.world.facts import SECTIONS
-from rag_vqa.demo_limits import ModelPair, explain_unknown, warn_once
+from rag_vqa.demo_limits import ModelPair, default_reader, explain_unknown, warn_once
 from rag_vqa.errors import DemoLimits, Mismatch, UsageError
 from rag_vqa.presets import PRESETS
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
@@ -70,7 +70,7 @@ def test_other_documents_are_warned_of_with_the_command_that_helps(museum: Knowl
         RagVqa(museum)
     (line,) = [str(each.message) for each in given]
     assert "\n" not in line
-    assert line.startswith("The built-in models only know national flags. For these documents use")
+    assert line.startswith("The built-in retriever only knows national flags. For these documents")
     assert "--preset laptop (6.3 GB download): rag-vqa kb build SOURCE --out NEW.kb" in line
     assert f"{PRESETS['laptop'].download / 1e9:.1f} GB" in line
 
@@ -86,7 +86,7 @@ def test_the_warning_points_at_the_line_of_the_user(tmp_path: Path, museum: Know
     script = tmp_path / "mine.py"
     script.write_text(f"from rag_vqa import RagVqa\nRagVqa({str(museum.path)!r}).kb\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert done.stderr.count("The built-in models only know") == 1
+    assert done.stderr.count("The built-in retriever only knows") == 1
     assert "mine.py:2: DemoLimits: " in done.stderr and done.stdout == ""
 
 
@@ -103,7 +103,7 @@ def test_who_says_it_in_another_way_gets_no_python_warning(museum: KnowledgeBase
     museum.warns = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert RagVqa(museum).limits.startswith("The built-in models only know")
+        assert RagVqa(museum).limits.startswith("The built-in retriever only knows")
 
 
 @pytest.mark.filterwarnings("ignore::rag_vqa.errors.DemoLimits")
@@ -142,13 +142,21 @@ def test_without_retrieval_nothing_is_combined_until_something_is_retrieved(
         rag.search("vase", k=1)
 
 
-def test_nobody_named_the_demo_reader_for_another_retriever(clip: KnowledgeBase) -> None:
+def test_nobody_named_a_reader(museum: KnowledgeBase, clip: KnowledgeBase) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        rag = RagVqa(clip)
-        assert rag.search("vase")[0].document.id == "vase"
-    with pytest.raises(UsageError, match="Name a reader: --preset laptop, or --reader MODEL"):
-        rag.ask("Where was the vase made?")
+        warnings.simplefilter("ignore", DemoLimits)
+        for kb in (museum, clip):
+            answer = RagVqa(kb).ask("Where was the vase made?")
+            assert answer.text == "unknown" or answer.text.startswith("“")
+            assert "quot" in answer.notes[0].lower() or "No sentence" in answer.notes[0]
+
+
+def test_the_default_reader(
+    museum: KnowledgeBase, flags: KnowledgeBase, clip: KnowledgeBase
+) -> None:
+    assert [default_reader(kb) for kb in (flags, museum, clip, None)] == [
+        "demo", "quote", "quote", "demo",
+    ]  # fmt: skip
 
 
 def test_the_name_of_another_retriever_is_a_mismatch(museum: KnowledgeBase) -> None:
@@ -158,7 +166,7 @@ def test_the_name_of_another_retriever_is_a_mismatch(museum: KnowledgeBase) -> N
 
 @pytest.mark.parametrize("reader", ["quote", "demo", None])
 def test_a_reader_without_a_model_goes_with_any_retriever(reader: str | None) -> None:
-    ModelPair(retriever="demo", reader=reader).check(reads=True)
+    ModelPair(retriever="demo", reader=reader).check()
 
 
 @pytest.mark.filterwarnings("ignore::rag_vqa.errors.DemoLimits")

@@ -183,6 +183,7 @@ def test_the_embedded_reader_is_announced(
 ) -> None:
     loaded = []
     monkeypatch.setattr("rag_vqa.demo_limits.is_built_in", lambda *_: True)
+    monkeypatch.setattr("rag_vqa.pipeline.default_reader", lambda kb: "demo")
     kb.warns = False
     monkeypatch.setattr(
         "rag_vqa.readers.local.reader.LocalReader", lambda *a, **k: loaded.append((a, k))

@@ -71,7 +71,7 @@ def open_demo(
             raise UsageError(f"{path} exists. Give another name.")
     check_template(settings)
     check_filter(settings)
-    make_pair(settings, EMBEDDED).check(reads=True)
+    make_pair(settings, EMBEDDED).check()
     check_models(reader_models(settings), settings, reporter)
     picture = options.image or gallery.sample_photo(COUNTRY, settings.seed)
     query = make_query(settings, options.question, picture)

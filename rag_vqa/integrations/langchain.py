@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_vqa.answer_stream import StopSequenceFilter, stream_call
+from rag_vqa.cited_answers import cut_answer
 from rag_vqa.errors import Missing, ReaderError, UsageError
 from rag_vqa.integrations import MODEL_LOCK
-from rag_vqa.pipeline import RagVqa, cut_answer
+from rag_vqa.pipeline import RagVqa
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 from rag_vqa.serialization import answer_fields, decode_base64_image, hit_fields
 from rag_vqa.types import Answer, Hit, ImageSource, Query, Where

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_vqa.checkpoints import EMBEDDED, known_revision, model_source, processor_source
-from rag_vqa.demo_limits import check_pair, names_retriever
+from rag_vqa.demo_limits import check_pair, name_reader, names_retriever
 from rag_vqa.errors import Mismatch, Missing, UsageError
 from rag_vqa.formatting import one_line
 from rag_vqa.jobs.download_consent import ModelRevision, ask_before_download
@@ -60,6 +60,8 @@ def open_pipeline(
     if where and not settings.k:
         raise UsageError("--where needs retrieval, and -k 0 turns it off. Leave out one of them.")
     kb = open_knowledge_base(path)
+    asked = settings
+    settings = name_reader(asked, kb) if read else asked
     wanted: list[ModelRevision] = []
     if settings.k:
         check_engine(settings.retriever.index)
@@ -67,7 +69,7 @@ def open_pipeline(
         wanted.append(_retriever_of(kb.manifest, settings, path, reporter))
     if read:
         wanted += reader_models(settings)
-    check_pair(settings, kb, reporter, read)
+    check_pair(settings, kb, reporter, read, is_default=settings is not asked)
     check_models(wanted, settings, reporter, yes=yes, built_with=kb.manifest.options)
     if settings.k:
         kb.close()
@@ -75,8 +77,8 @@ def open_pipeline(
         kb = open_knowledge_base(path, lambda: load_encoder(settings, *wanted[0], built_with))
         if warm:
             kb.encoder  # noqa: B018  loads it
-        asked = settings.retriever
-        kb.engine, kb.hybrid, kb.sections = asked.index, asked.hybrid, asked.sections
+        search = settings.retriever
+        kb.engine, kb.hybrid, kb.sections = search.index, search.hybrid, search.sections
         kb.show_names = resolve_show(settings, kb, reporter)
         choice = kb.retriever.choice
         if choice.engine != "exact" or "slow" in choice.reason:
@@ -99,7 +101,8 @@ def without_automatic_words(settings: Settings) -> Settings:
 def make_pipeline(settings: Settings, kb: KnowledgeBase | Path, read: bool = True) -> RagVqa:
     """A pipeline over an open knowledge base, or over its path, according to the settings.
 
-    `read`: False: it only searches, with any retriever.
+    If they name no reader, it is the embedded one. `read`: False: it only searches, with any
+    retriever.
     """
     from rag_vqa.critic import Critic
     from rag_vqa.pipeline import RagVqa

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag_vqa.demo_limits import ModelPair
+from rag_vqa.demo_limits import default_reader
 from rag_vqa.retriever.knowledge_base import KnowledgeBase
 
 REAL = "Qwen/Qwen3-VL-2B-Instruct"
@@ -141,18 +141,17 @@ def test_both_named_are_combined_and_the_retriever_still_warns(cli, museum, monk
     assert line.startswith("The built-in retriever only knows national flags.")
 
 
-def test_nobody_named_the_demo_reader_for_another_retriever(cli, birds, loads, monkeypatch) -> None:
-    unnamed = property(lambda pair: pair.reader is None)
-    monkeypatch.setattr(ModelPair, "has_default_reader", unnamed)
-    done = cli("ask", birds, "where do puffins nest")
-    assert (done.code, loads) == (2, [])
-    assert "--preset laptop, or --reader MODEL" in done.err
-    assert cli("ask", birds, "where do puffins nest", "--reader", "demo").code == 0
+def test_who_names_no_reader_gets_a_quotation(cli, museum, birds, monkeypatch) -> None:
+    monkeypatch.setattr("rag_vqa.demo_limits.default_reader", default_reader)
+    for kb in (museum, birds):
+        done = cli("ask", kb, "where do puffins nest")
+        assert done.code == 0
+        assert "Reading with the reader quote" in done.err
 
 
 def test_unknown_is_explained_on_stderr(cli, museum, flags, reader) -> None:
     reader.says, reader.name = "unknown", "demo@0123+nf4"
-    done = cli("ask", museum, "Where was the vase made?")
+    done = cli("ask", museum, "Where was the vase made?", "--reader", "demo")
     assert done.out.splitlines()[-1] == "unknown"
     assert (
         "No answer found. The built-in demo reader only understands questions about flags; use "

@@ -31,7 +31,7 @@ def test_a_thread_serves_until_it_is_asked_to_exit(
     monkeypatch.setattr("rag_vqa.jobs.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr("rag_vqa.jobs.models.check_models", lambda *_, **__: None)
     monkeypatch.setattr("rag_vqa.readers.local.reader.LocalReader", lambda *_, **__: reader)
-    monkeypatch.setattr("rag_vqa.demo_limits.ModelPair.has_default_reader", False)
+    monkeypatch.setattr("rag_vqa.demo_limits.default_reader", lambda kb: "demo")
     servers, make_server = [], app.make_uvicorn_server
     monkeypatch.setattr(
         app, "make_uvicorn_server", lambda *args: servers.append(make_server(*args)) or servers[0]

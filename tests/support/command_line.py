@@ -64,7 +64,7 @@ def cli(
     )
     monkeypatch.setattr("rag_vqa.readers.local.reader.LocalReader", load_reader)
     # The fake retriever is no built-in one, and these tests let the built-in reader read for it.
-    monkeypatch.setattr("rag_vqa.demo_limits.ModelPair.has_default_reader", False)
+    monkeypatch.setattr("rag_vqa.demo_limits.default_reader", lambda kb: "demo")
     monkeypatch.setattr("rag_vqa.pipeline.warn_once", lambda limits: None)
 
     def call(*args: object) -> Done:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag_vqa.answer_stream import StopSequenceFilter
+from rag_vqa.cited_answers import cut_answer
 from rag_vqa.errors import RagVqaError, ReaderError
-from rag_vqa.pipeline import RagVqa, cut_answer
+from rag_vqa.pipeline import RagVqa
 from rag_vqa.server.engine.engine_metrics import EngineMetrics
 from rag_vqa.server.engine.request_queue import PendingQuestion
 from rag_vqa.types import Answer, Hit, Prompt, Query
