@@ -217,14 +217,16 @@ def _unquantised_modules(config: Any) -> list[str]:
     """
     if is_text_only(config):
         return ["lm_head"]
-    inner = getattr(meta_model(config), "model", None)
-    parts = [name for name, _ in inner.named_children()] if inner is not None else []
+    whole = meta_model(config)
+    # Most classes hold all parts in `model`; some (Llama 4) hold them themselves.
+    prefix = "model." if hasattr(whole, "model") else ""
+    parts = [name for name, _ in getattr(whole, "model", whole).named_children()]
     language = [name for name in parts if name in _LANGUAGE_MODULES]
     if not language:
         raise ReaderError(
             f"{config.model_type} models cannot be quantised here yet: use --quantization none"
         )
-    return ["lm_head", *(f"model.{name}" for name in parts if name not in language)]
+    return ["lm_head", *(f"{prefix}{name}" for name in parts if name not in language)]
 
 
 def _unpackable_layers(config: Any, skip: list[str]) -> list[str]:

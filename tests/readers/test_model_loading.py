@@ -76,3 +76,19 @@ def test_a_class_without_a_language_model_of_its_own_is_not_quantised(quantizati
 
     with pytest.raises(ReaderError, match=r"blip models .* --quantization none"):
         load_model("no/folder", BlipConfig(), quantization, "cpu", torch.float32)
+
+
+def test_parts_that_a_class_holds_itself_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import Llama4Config
+
+    from rag_vqa.readers import model_loading
+
+    small = {"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 1, "vocab_size": 99}
+    config = Llama4Config(text_config=small, vision_config={"num_hidden_layers": 1})
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        model_loading, "_unpackable_layers", lambda _, skip: seen.append(skip) or []
+    )
+    made = model_loading._quantization_config(config, "nf4", torch.float32, "cpu")
+    assert made.llm_int8_skip_modules == ["lm_head", "vision_model", "multi_modal_projector"]
