@@ -220,8 +220,8 @@ def check_reader(model: str, revision: str | None, offline: bool) -> list[Findin
         find_failed_cases,
         load_injection_cases,
     )
-    from rag_vqa.readers.model_loading import check_model_folder, translate_loading_errors
     from rag_vqa.readers.processor_loading import load_processor
+    from rag_vqa.readers.refusals import check_model_folder, translate_loading_errors
 
     source = model_source(model, "reader")
     check_model_folder(source)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rag_vqa import memory
 from rag_vqa.checkpoints import CHECKPOINTS, EMBEDDED, model_source
 from rag_vqa.errors import Missing, UsageError
+from rag_vqa.formatting import one_line
+from rag_vqa.hub.folder_check import read_config_file, refuse_file, refuse_quantised
 from rag_vqa.presets import CONTEXT, PRESETS, reader_limits
 
 if TYPE_CHECKING:
@@ -201,9 +203,10 @@ def _retriever_memory(settings: Settings) -> float:
     else:
         from rag_vqa.memory import count_parameters
 
-        count = count_parameters(
-            _model_folder(model_source(retriever.model, "retriever"), retriever.revision)
-        )
+        source = model_source(retriever.model, "retriever")
+        folder = _model_folder(source, retriever.revision)
+        read_config_file(source, folder)
+        count = count_parameters(folder)
     return float(count * memory.BYTES[retriever.dtype])
 
 
@@ -232,16 +235,21 @@ def _find_reader(name: str, revision: str | None) -> _Reader:
     from rag_vqa.memory import has_unlisted_tiles, model_shape
     from rag_vqa.model_structure import context_length
     from rag_vqa.readers.model_loading import gguf_file
+    from rag_vqa.readers.refusals import check_reader_class
 
     folder = _model_folder(model_source(name, "reader"), revision)
     packed = gguf_file(str(folder))
+    if not packed:
+        raw = read_config_file(name, folder)
+        check_reader_class(name, raw)
+        refuse_quantised(name, raw)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **packed)
         longest = context_length(config) or CONTEXT**2
         note = _TILES_NOTE if has_unlisted_tiles(config) else ""
         return _Reader(model_shape(config), longest, note, stays_whole=bool(packed))
     except Exception as error:  # a configuration can be wrong in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(str(error))[:150] or type(error).__name__
         raise UsageError(
             f"cannot compute the memory of {name}: {reason}. Look with: rag-vqa models check {name}"
         ) from error
@@ -252,6 +260,7 @@ def _model_folder(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    refuse_file(source)
     if Path(source).is_dir():
         return Path(source)
     if Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:

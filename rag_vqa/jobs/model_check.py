@@ -6,7 +6,6 @@ its weights: every tensor is looked for, no number is read. Does not know the hu
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,27 +15,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_vqa.checkpoints import EMBEDDED, embedded_model
-from rag_vqa.errors import Missing, RagVqaError, UsageError
+from rag_vqa.errors import Missing, RagVqaError
 from rag_vqa.formatting import format_bytes, one_line
 from rag_vqa.hub.download import download_files
 from rag_vqa.hub.failures import is_network_off
+from rag_vqa.hub.folder_check import (
+    check_model_files,
+    read_config_file,
+    read_headers,
+    refuse_file,
+    weights_of,
+)
 from rag_vqa.hub.model_cache import find_snapshot, is_available, is_hub_id
 from rag_vqa.hub.model_files import network_off_error
-from rag_vqa.hub.repository import (
-    INDEX,
-    look_up,
-    needed_files,
-    no_weights_error,
-    shard_names,
-    weight_names,
-)
-from rag_vqa.hub.weight_headers import (
-    WeightFile,
-    count_tensors,
-    fetch_starts,
-    read_starts,
-    write_hollow_file,
-)
+from rag_vqa.hub.repository import look_up, needed_files
+from rag_vqa.hub.weight_headers import count_tensors, fetch_starts, write_hollow_file
 from rag_vqa.jobs.diagnosis import Finding
 from rag_vqa.jobs.download_consent import resolve_names
 from rag_vqa.presets import PRESETS
@@ -76,6 +69,7 @@ def check_models(name: str, reporter: Reporter = LOG, *, offline: bool = False) 
                 for role in ("retriever", "reader")]  # fmt: skip
     if Path(name).is_dir():
         return [_check_folder(name, Path(name))]
+    refuse_file(name)
     if name.startswith(("/", ".", "~")):
         raise Missing(f"{one_line(name)}: there is no such folder.")
     models = resolve_names([name])
@@ -118,10 +112,14 @@ def _lacks_weights(folder: Path) -> bool:
 
 def _check_folder(model: str, folder: Path, revision: str | None = None) -> ModelCheck:
     """Check the files of a folder; each step only if the one before it succeeded."""
-    config = _read_config(model, folder)
-    names = _weights_of(model, folder)
+    from rag_vqa.readers.model_loading import gguf_file
     from rag_vqa.retriever.modeling import FAMILIES
 
+    if packed := gguf_file(str(folder)):
+        config: dict[str, Any] = {}
+        names = list(packed.values())
+    else:
+        config, names = read_config_file(model, folder), weights_of(model, folder)
     role: Role = "retriever" if config.get("model_type") in FAMILIES.names() else "reader"
     check = _RetrieverCheck if role == "retriever" else _ReaderCheck
     checks = check(model, folder, revision, config)
@@ -140,51 +138,16 @@ def _check_folder(model: str, folder: Path, revision: str | None = None) -> Mode
             break
         except Exception as error:  # noqa: BLE001  whatever the library raises is the finding
             reason = one_line(str(error).strip().partition("\n")[0])
-            findings.append(Finding(title, False, f"{type(error).__name__}: {reason}"))
+            findings.append(Finding(title, False, f"it does not load: {reason}"))
             break
     size = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
     return ModelCheck(model, role, size, tuple(findings))
 
 
-def _read_config(model: str, folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    if not file.is_file():
-        names = [path.name for path in folder.iterdir()]
-        if any(name.endswith(".gguf") for name in names):
-            raise no_weights_error(model, names)
-        raise Missing(f"{one_line(model)} has no config.json, so it is no model.")
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise RagVqaError(f"{one_line(str(file))} is damaged: {one_line(str(error))}") from error
-    if not isinstance(found, dict):
-        raise RagVqaError(f"{one_line(str(file))} is damaged: it describes no model.")
-    return found
-
-
-def _weights_of(model: str, folder: Path) -> list[str]:
-    names = [path.name for path in folder.iterdir() if path.is_file()]
-    found = weight_names(names)
-    if not found:
-        raise no_weights_error(model, names)
-    if found != [INDEX]:
-        return found
-    try:
-        found = shard_names(json.loads((folder / INDEX).read_text("utf-8")))
-    except ValueError:
-        found = []
-    if not found:
-        raise RagVqaError(f"{one_line(str(folder / INDEX))} is damaged: it names no weights.")
-    return found
-
-
 def _describe_weights(folder: Path, names: list[str]) -> str:
-    absent = [name for name in names if not (folder / name).is_file()]
-    if absent:
-        raise Missing(
-            f"{len(absent)} of {len(names)} files are missing: {one_line(', '.join(absent[:3]))}"
-        )
-    files: list[WeightFile] = read_starts(folder, names)
+    if [Path(name).suffix for name in names] == [".gguf"]:
+        return f"{format_bytes((folder / names[0]).stat().st_size)} of GGUF"
+    files = read_headers(folder, names)
     counts: Counter[str] = sum((count_tensors(file) for file in files), Counter())
     kinds = ", ".join(f"{count / 1e6:,.1f} million {kind}" for kind, count in counts.most_common())
     size = format_bytes(sum(file.size for file in files))
@@ -203,55 +166,54 @@ class _ReaderCheck:
     def configuration(self) -> str:
         """Load the configuration; says which class of transformers it is."""
         from transformers import AutoConfig
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-        kind = str(self.raw.get("model_type"))
-        if kind not in CONFIG_MAPPING_NAMES:
-            hint = "A newer version may have it."
-            if "auto_map" in self.raw:
-                hint = "It brings code of its own, which rag-vqa never runs."
-            raise UsageError(f"{kind!r} is no class of the installed transformers. {hint}")
+        from rag_vqa.readers.model_loading import gguf_file
+        from rag_vqa.readers.refusals import check_reader_class
+
+        self.where = {"local_files_only": True, **gguf_file(str(self.folder))}
+        if self.raw:
+            check_reader_class(self.model, self.raw)
+            check_model_files(self.model, self.folder)
         with self._translate():
             self.config = AutoConfig.from_pretrained(
-                self.folder, trust_remote_code=False, local_files_only=True
+                self.folder, trust_remote_code=False, **self.where
             )
-        return f"{kind} ({type(self.config).__name__})"
+        return f"{self.config.model_type} ({type(self.config).__name__})"
 
     def tensors(self) -> str:
         """Place every tensor of the headers in the model, on the meta device."""
         from rag_vqa.model_structure import model_class
+        from rag_vqa.readers.model_loading import check_loaded_tensors
 
+        if "gguf_file" in self.where:  # its numbers would have to be unpacked
+            return "weights in GGUF, not looked at"
         with self._translate():
             network, report = model_class(self.config).from_pretrained(
                 self.folder,
                 config=self.config,
                 device_map={"": "meta"},
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                local_files_only=True,
+                **self.where,
             )
-        absent = sorted(map(str, {*report["missing_keys"], *report["mismatched_keys"]}))
-        if absent:
-            raise RagVqaError(
-                f"the weights lack {len(absent)} tensors of {type(network).__name__}, or have them "
-                f"in another shape: {one_line(', '.join(absent[:3]))}"
-            )
-        rest = len(report["unexpected_keys"])
+        rest = check_loaded_tensors(self.model, network, report)
         unused = f"; {rest} are not used" if rest else ""
         return f"{type(network).__name__}, {network.num_parameters() / 1e6:,.0f} million{unused}"
 
     def processor(self) -> str:
         """Load tokenizer, image processor and chat template."""
-        from rag_vqa.readers.processor_loading import load_processor
+        from rag_vqa.readers.processor_loading import check_vocabulary, load_processor
 
         with self._translate():
-            processor = load_processor(str(self.folder), self.config, local_files_only=True)
-        return f"{type(processor).__name__}, {len(processor.tokenizer):,} tokens"
+            processor = load_processor(str(self.folder), self.config, **self.where)
+            check_vocabulary(self.model, processor.tokenizer, self.config)
+        return f"{type(processor).__name__.lstrip('_')}, {len(processor.tokenizer):,} tokens"
 
     @contextmanager
     def _translate(self) -> Iterator[None]:
-        from rag_vqa.readers.model_loading import translate_loading_errors
+        from rag_vqa.readers.refusals import translate_loading_errors
 
         with translate_loading_errors(self.model, offline=True):
             yield
@@ -264,6 +226,7 @@ class _RetrieverCheck(_ReaderCheck):
         """Load the configuration by its family."""
         from rag_vqa.retriever.modeling import find_family
 
+        check_model_files(self.model, self.folder)
         self.family = find_family(self.model, self.raw)
         self.config = self.family.load("configuration")(self.folder, local_files_only=True)
         side = self.config.passage

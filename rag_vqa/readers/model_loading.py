@@ -1,8 +1,8 @@
 """Loads a reader's weights from a folder or the hub: safetensors only, quantised.
 
-Knows model folders, hub ids and bitsandbytes. Names a model for records, and translates errors of
-transformers into messages with a next command. Does not know prompts or processors
-(processor_loading.py). Never runs code from a checkpoint.
+Knows model folders, hub ids and bitsandbytes. Names a model for records, and refuses weights that
+lack tensors. Does not know prompts, processors (processor_loading.py), or what cannot be a reader
+at all (refusals.py). Never runs code from a checkpoint.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rag_vqa.checkpoints import EMBEDDED, model_source
-from rag_vqa.errors import Missing, ReaderError, UsageError
-from rag_vqa.formatting import format_bytes
+from rag_vqa.errors import Missing, RagVqaError, ReaderError, UsageError
+from rag_vqa.formatting import format_bytes, one_line
+from rag_vqa.hub.folder_check import refuse_broken_numbers
 from rag_vqa.memory import ARRAY_BYTES, return_freed_memory
 from rag_vqa.model_structure import expert_weights, is_text_only, meta_model, model_class
 from rag_vqa.types import Quantization
@@ -30,13 +30,9 @@ _LANGUAGE_MODULES = ("language_model", "text_model")  # its names in the familie
 # Parameters. From this size on, memory matters more than time on a CPU. Asking the system for every
 # array takes time (benchmarks/README.md): the embedded reader's batches would take twice as long.
 _LARGE_MODEL = 100_000_000
-# What transformers raises for files that do not fit a class, and for classes that do not fit us.
-_LIBRARY_ERRORS = (
-    ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError,
-    ArithmeticError,
-)  # fmt: skip
 # bitsandbytes packs 4-bit weights in blocks on a CPU; these are numbers of (inputs, outputs).
 _PACKED_BLOCK = (64, 32)
+_log = logging.getLogger("rag_vqa")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -73,68 +69,6 @@ def checkpoint_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def check_model_folder(model: str) -> None:
-    """Refuses a folder without a checkpoint in safetensors; a hub id passes.
-
-    Raises:
-        Missing: there is no such folder, or it lacks a file that a checkpoint needs.
-    """
-    folder = Path(model)
-    if not folder.is_dir():
-        if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-            raise Missing(f"there is no folder {model}: check the path given as --reader")
-        return
-    if gguf_file(model):
-        return
-    if not (folder / "config.json").is_file():
-        raise Missing(f"{model} has no config.json, so it is no model: check the path of --reader")
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
-        found = "only pickled ones, which can run code" if pickled else "none at all"
-        raise Missing(
-            f"{model} has no weights in safetensors, {found}: use a revision that has them, or "
-            "convert them with save_pretrained() on a machine without valuable data"
-        )
-
-
-@contextmanager
-def translate_loading_errors(model: str, offline: bool) -> Iterator[None]:
-    """Translates errors of transformers while a model loads; the messages name the next command."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        raise ReaderError(
-            f"{model}: the weights are damaged ({error}). Fetch them again"
-        ) from error
-    except ImportError as error:
-        raise Missing(
-            f"{model} needs a package that is not installed: {_first_line(error)}"
-        ) from error
-    except OSError as error:
-        if Path(model).is_dir():
-            raise ReaderError(
-                f"{model}: a file is damaged or missing: {_first_line(error)}"
-            ) from error
-        how = "While online" if offline else "Check id, network and login (hf auth login), then"
-        raise Missing(
-            f"the reader {model} cannot be loaded: {_first_line(error)} {how}: "
-            f"rag-vqa models pull {model}"
-        ) from error
-    except _LIBRARY_ERRORS as error:
-        raise ReaderError(
-            f"{model} cannot be loaded as an image-text-to-text model: "
-            f"{_first_line(error).rstrip('.')}. Its files do not fit its class, or the class is "
-            "not supported: fetch it again, run it behind a server (--server), or name another "
-            "reader"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def load_model(
     model: str, config: Any, quantization: Quantization, device: str, dtype: Any, **where: Any
 ) -> Any:
@@ -152,20 +86,60 @@ def load_model(
         return_freed_memory(ARRAY_BYTES)
     if "gguf_file" in where:  # its numbers are unpacked while it loads
         quantization = "none"
-    return (
-        model_class(config)
-        .from_pretrained(
-            model,
-            config=config,
-            dtype=dtype,
-            device_map="auto" if device == "cuda" else {"": device},
-            quantization_config=_quantization_config(config, quantization, dtype, device),
-            use_safetensors="gguf_file" not in where,
-            trust_remote_code=False,
-            **where,
-        )
-        .eval()
+    network, report = model_class(config).from_pretrained(
+        model,
+        config=config,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else {"": device},
+        quantization_config=_quantization_config(config, quantization, dtype, device),
+        use_safetensors="gguf_file" not in where,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that the report names them; then they are refused
+        **where,
     )
+    unused = check_loaded_tensors(model, network, report)
+    if unused:
+        _log.warning("%s: %d tensors of its weights are not used", model, unused)
+    try:
+        refuse_broken_numbers(model, _numbers(network))
+    except RagVqaError as error:
+        raise ReaderError(str(error)) from error
+    return network.eval()
+
+
+def check_loaded_tensors(model: str, network: Any, report: dict[str, Any]) -> int:
+    """Refuses a model with tensors that its weights lack, which would be random; counts the unused.
+
+    Args:
+        report: what `from_pretrained` tells with `output_loading_info`.
+
+    Raises:
+        ReaderError: tensors are missing, or have another shape.
+    """
+    absent = sorted(map(_tensor_name, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if absent:
+        raise ReaderError(
+            f"{model}: the weights lack {len(absent)} tensors of {type(network).__name__}, or have "
+            f"them in another shape: {one_line(', '.join(absent[:3]))}. Fetch the model again, or "
+            "name another"
+        )
+    return len(report["unexpected_keys"])
+
+
+def _tensor_name(key: Any) -> str:
+    return str(key[0] if isinstance(key, tuple) else key)
+
+
+def _numbers(network: Any) -> Iterator[tuple[str, Any]]:
+    """All tensors of a model by name; of a quantised weight its scales, which show broken ones."""
+    for name, weight in (*network.named_parameters(), *network.named_buffers()):
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            yield from ((name, part) for part in _quant_state_tensors(state))
+        elif (scales := getattr(weight, "SCB", None)) is not None:
+            yield name, scales
+        else:
+            yield name, weight
 
 
 def _quantization_config(config: Any, quantization: Quantization, dtype: Any, device: str) -> Any:

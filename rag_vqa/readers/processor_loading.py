@@ -72,6 +72,22 @@ def _translate_errors(model: str, config: Any) -> Iterator[None]:
         ) from error
 
 
+def check_vocabulary(model: str, tokenizer: Any, config: Any) -> None:
+    """Refuses a tokenizer of another model, whose tokens this one has no numbers for.
+
+    Tokens that were added do not count: some models bring more of them than they can read.
+
+    Raises:
+        ReaderError: it has more tokens.
+    """
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    if isinstance(size, int) and tokenizer.vocab_size > size:
+        raise ReaderError(
+            f"{model}: its tokenizer has {tokenizer.vocab_size:,} tokens, and the model reads "
+            f"{size:,}: it belongs to another model. Fetch the model again"
+        )
+
+
 class _TextProcessor:
     """A tokenizer alone, called as the processor of a model that sees is called."""
 

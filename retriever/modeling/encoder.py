@@ -9,7 +9,6 @@ or storage.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import threading
@@ -21,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from rag_vqa.checkpoints import model_source
 from rag_vqa.devices import resolve_device
 from rag_vqa.errors import Missing, RagVqaError, UsageError
+from rag_vqa.formatting import one_line
+from rag_vqa.hub import folder_check
 from rag_vqa.hub.model_cache import find_snapshot
 from rag_vqa.hub.model_files import ensure_available
 from rag_vqa.retriever.image_workers import ImageOpener
@@ -125,6 +125,7 @@ class Encoder:
             raise UsageError(f"dtype {dtype!r} is none of float32, bfloat16, float16.")
         torch_device = torch.device(resolve_device(device))
         family, model = _load_model(source, torch_dtype, revision, offline)
+        folder_check.refuse_broken_numbers(source, model.named_parameters())
         processor = family.load("processor").load(
             source,
             model.config.query,
@@ -363,6 +364,10 @@ def _load_model(
     source: str, dtype: torch.dtype, revision: str | None, offline: bool
 ) -> tuple[RetrieverFamily, Any]:
     """The family of a checkpoint, and its model. Downloads no weights of another family."""
+    folder_check.refuse_file(source)
+    if (folder := Path(source)).is_dir():
+        find_family(source, folder_check.read_config_file(source, folder))
+        folder_check.check_model_files(source, folder)
     try:
         location = ensure_available(source, revision, offline=offline, marker="config.json")
         family = find_family(source, read_config(source, **location))
@@ -370,13 +375,15 @@ def _load_model(
         config = family.load("configuration")(source, **location)
         network = family.load("model")
         return family, network.from_pretrained(str(source), config=config, dtype=dtype, **location)
+    except RagVqaError:
+        raise
     except OSError as error:
         raise Missing(
             f"{source} has no retriever ({str(error).splitlines()[0]}). Give a folder with "
             "config.json and model.safetensors, or a hub id."
         ) from error
-    except (SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # whatever the libraries raise about a checkpoint
+        reason = one_line(str(error)) or type(error).__name__
         raise RagVqaError(f"{source} is damaged, or no whole checkpoint: {reason}") from error
 
 
@@ -385,10 +392,7 @@ def _read_instruction(source: str, revision: str | None) -> str:
     folder = Path(source) if Path(source).is_dir() else find_snapshot(source, revision)
     if folder is None or not (file := folder / INSTRUCTION_FILE).is_file():
         return ""
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:  # broken JSON, or not UTF-8
-        raise RagVqaError(f"{file} is damaged ({error}). Mend it, or delete it.") from error
-    if not (isinstance(content, dict) and isinstance(content.get("default"), str)):
+    content = folder_check.read_object(file)
+    if not isinstance(content.get("default"), str):
         raise RagVqaError(f'{file} should read {{"default": "…"}}. Mend it, or delete it.')
     return str(content["default"])

@@ -76,7 +76,7 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
         Raises RagVqaError if tensors are missing, unexpected or of another shape.
         """
         kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
-        kwargs["output_loading_info"] = True
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # named below
         model, info = super().from_pretrained(source, *args, **kwargs)
         faults = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
         if faults:

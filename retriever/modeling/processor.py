@@ -183,10 +183,11 @@ class RetProcessor(ProcessorMixin):  # type: ignore[misc]
                 window=min(words.model_max_length, positions),
                 parity=parity,
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tokenizers raise Exception itself
+            reason = type(error).__name__ + f": {error}".splitlines()[0]
             raise Missing(
                 f"{source}: its tokenizer ({text!r}) or image processor ({vision!r}) does not "
-                f"load ({str(error).splitlines()[0]}). Name others with {hint}"
+                f"load ({reason}). Name others with {hint}"
             ) from error
 
     def count_tokens(self, text: str) -> int:

@@ -10,8 +10,8 @@ from rag_vqa.readers.model_loading import (
     checkpoint_digest,
     load_model,
     model_record_name,
-    translate_loading_errors,
 )
+from rag_vqa.readers.refusals import translate_loading_errors
 
 
 def test_a_hub_id_has_its_commit_and_a_folder_a_digest(tmp_path: Path) -> None:

@@ -41,16 +41,15 @@ from rag_vqa.readers.local.generation import (
 )
 from rag_vqa.readers.model_loading import (
     DTYPES,
-    check_model_folder,
     gguf_file,
     load_model,
     model_record_name,
     refuse_quantised_experts,
-    translate_loading_errors,
     unquantised_layers,
 )
-from rag_vqa.readers.processor_loading import load_processor
+from rag_vqa.readers.processor_loading import check_vocabulary, load_processor
 from rag_vqa.readers.prompt_encoder import PromptEncoder
+from rag_vqa.readers.refusals import check_model_folder, translate_loading_errors
 from rag_vqa.readers.thoughts import ThoughtSplitter
 from rag_vqa.types import Completion, OnText, Prompt, Quantization, Scalar, Thinking
 
@@ -121,6 +120,8 @@ class LocalReader:
         check_model_folder(model)
         packed = gguf_file(model)
         where = {**ensure_available(model, revision or "main", offline=offline), **packed}
+        if not Path(model).is_dir():  # it may have been downloaded just now
+            check_model_folder(model, revision)
         if packed and quantization != "none":
             _log.warning("%s: weights in GGUF are unpacked, and not quantised again", model)
             quantization = "none"
@@ -134,6 +135,7 @@ class LocalReader:
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
             refuse_quantised_experts(model, config, quantization, self._dtype)
             processor = load_processor(model, config, **where)
+            check_vocabulary(model, processor.tokenizer, config)
             self.encoder = PromptEncoder(processor, max_pixels, thinking=thinking)
             self.model = load_model(model, config, quantization, device, self._dtype, **where)
         commit = getattr(config, "_commit_hash", None) or revision

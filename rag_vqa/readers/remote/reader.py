@@ -231,8 +231,8 @@ def _load_processor(model: str, offline: bool) -> Any:
     from transformers import AutoConfig
 
     from rag_vqa.hub.model_files import ensure_available
-    from rag_vqa.readers.model_loading import translate_loading_errors
     from rag_vqa.readers.processor_loading import load_processor
+    from rag_vqa.readers.refusals import translate_loading_errors
 
     where = ensure_available(model, offline=offline, marker="tokenizer_config.json")
     with translate_loading_errors(model, offline):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rag_vqa import memory
-from rag_vqa.errors import Missing, ReaderError
+from rag_vqa.errors import Missing, ReaderError, UsageError
 from rag_vqa.readers import model_loading
 from rag_vqa.readers.local.reader import LocalReader
 from rag_vqa.readers.model_loading import weight_bytes
@@ -64,11 +64,11 @@ def test_a_damaged_configuration(llava_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_see(tmp_path: Path) -> None:
-    from transformers import LlamaConfig
+    from transformers import BertConfig
 
-    LlamaConfig().save_pretrained(tmp_path)
+    BertConfig(architectures=["BertModel"]).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ReaderError, match="image-text-to-text"):
+    with pytest.raises(UsageError, match="image-text-to-text"):
         LocalReader(tmp_path)
 
 
