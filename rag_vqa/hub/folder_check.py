@@ -170,10 +170,11 @@ def refuse_broken_numbers(model: str, tensors: Iterable[tuple[str, Any]]) -> Non
     import torch
 
     for name, tensor in tensors:
-        if tensor.is_meta or not tensor.is_floating_point():
+        if tensor.is_meta or not tensor.is_floating_point() or not tensor.numel():
             continue
-        # A sum shows any such number, and needs no second copy of the weights.
-        if not torch.isfinite(tensor.detach().sum(dtype=torch.float64)):
+        # Both are NaN if one number is; unlike isfinite or a sum, they need no copy of the weights.
+        least, greatest = torch.aminmax(tensor.detach())
+        if not (torch.isfinite(least) and torch.isfinite(greatest)):
             raise RagVqaError(
                 f"{one_line(model)}: the weights hold numbers that are infinite or none (in "
                 f"{one_line(name)}), so that every result would be noise. Fetch the model again, "
