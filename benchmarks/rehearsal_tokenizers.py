@@ -220,7 +220,8 @@ def write_qwen(folder: Path, sizes: Sizes = TRUE) -> None:
                   "merges": [list(pair) for pair in pairs]},
     })  # fmt: skip
     write_json(folder / "vocab.json", vocabulary)
-    (folder / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in pairs), "utf-8")
+    merges = "".join(f"{a} {b}\n" for a, b in pairs)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", "utf-8")
     special = [token for token in QWEN_SPECIAL[:14] if token != END]
     write_json(folder / "tokenizer_config.json", {
         "add_prefix_space": False, "additional_special_tokens": special, "bos_token": None,

@@ -74,7 +74,7 @@ def follow(
     shown = capsys.readouterr()
     # This machine may be too small for the preset, which `doctor` then says.
     allowed = (0, 1) if words[1] == "doctor" else (0,)
-    assert code in allowed, f"{shlex.join(words)} ended with {code}: {shown.err}"
+    assert code in allowed, f"{shlex.join(words)} ended with {code}: {shown.out}{shown.err}"
     return shown.out
 
 
