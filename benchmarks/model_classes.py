@@ -113,7 +113,7 @@ def _state(row: Row, what: str, act: Callable[[], Any]) -> bool:
 
 def _words(error: Exception) -> str:
     """The kind of an error and its first words, without the name of a folder of this machine."""
-    text = re.sub(r"/\S*/tmp\w+", "FOLDER", " ".join(str(error).split()))
+    text = re.sub(r"(/tmp\w*)+", "FOLDER", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:200]}"
 
 

@@ -33,7 +33,6 @@ REASONS = (  # from a part of an error to the words of the page; the first that 
     ("no image processor", "no image processor is mapped"),
     ("has no processor", "no processor is mapped"),
     ("no mark for an image", "no place for a picture within a text"),
-    ("chat template does not take", "no place for a picture within a text"),
     ("cannot be quantised here", "no language model apart from the rest"),
     ("not done after", "took too long"),
     ("Unrecognized configuration", "transformers loads it as another kind"),
