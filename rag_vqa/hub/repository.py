@@ -211,4 +211,7 @@ def no_weights_error(model: str, names: Collection[str]) -> Missing:
             f"{model} has no weights in safetensors, only pickled ones ({one_line(pickled[0])}), "
             "which can run code. Use a revision that has them (MODEL@REVISION), such as refs/pr/1"
         )
-    return Missing(f"{model} has no weights in safetensors, so there is nothing to load.")
+    return Missing(
+        f"{model} has no weights in safetensors, so there is nothing to load. Fetch it again: "
+        "rag-vqa models pull MODEL; or name another"
+    )

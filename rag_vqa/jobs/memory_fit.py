@@ -18,6 +18,7 @@ from rag_vqa.errors import Missing, UsageError
 from rag_vqa.formatting import one_line
 from rag_vqa.hub.folder_check import read_config_file, refuse_file, refuse_quantised
 from rag_vqa.presets import CONTEXT, PRESETS, reader_limits
+from rag_vqa.types import Quantization
 
 if TYPE_CHECKING:
     from rag_vqa.settings_schema import Settings
@@ -172,7 +173,7 @@ def _reader_memory(
     reader = settings.reader
     found = _find_reader(name, reader.revision)
     note = found.note
-    quantization = "none" if found.stays_whole else reader.quantization
+    quantization = found.stored or reader.quantization
     if found.shape.experts:
         quantization, note = "none", _EXPERTS_NOTE if reader.quantization != "none" else note
     if settings.filter.name != "none":
@@ -216,13 +217,13 @@ class _Reader(NamedTuple):
     Attributes:
         longest: context in tokens, or a number above every limit.
         note: what is not counted.
-        stays_whole: its weights are not quantised, whatever the settings ask for.
+        stored: the quantization that its weights have, whatever the settings ask for.
     """
 
     shape: memory.ModelShape
     longest: int = CONTEXT**2
     note: str = ""
-    stays_whole: bool = False
+    stored: Quantization | None = None
 
 
 @cache
@@ -234,7 +235,7 @@ def _find_reader(name: str, revision: str | None) -> _Reader:
 
     from rag_vqa.memory import has_unlisted_tiles, model_shape
     from rag_vqa.model_structure import context_length
-    from rag_vqa.readers.model_loading import gguf_file
+    from rag_vqa.readers.model_loading import gguf_file, stored_quantization
     from rag_vqa.readers.refusals import check_reader_class
 
     folder = _model_folder(model_source(name, "reader"), revision)
@@ -247,7 +248,8 @@ def _find_reader(name: str, revision: str | None) -> _Reader:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **packed)
         longest = context_length(config) or CONTEXT**2
         note = _TILES_NOTE if has_unlisted_tiles(config) else ""
-        return _Reader(model_shape(config), longest, note, stays_whole=bool(packed))
+        stored: Quantization | None = "none" if packed else stored_quantization(config)
+        return _Reader(model_shape(config), longest, note, stored)
     except Exception as error:  # a configuration can be wrong in any way
         reason = one_line(str(error))[:150] or type(error).__name__
         raise UsageError(

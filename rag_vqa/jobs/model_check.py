@@ -183,10 +183,12 @@ class _ReaderCheck:
     def tensors(self) -> str:
         """Place every tensor of the headers in the model, on the meta device."""
         from rag_vqa.model_structure import model_class
-        from rag_vqa.readers.model_loading import check_loaded_tensors
+        from rag_vqa.readers.model_loading import check_loaded_tensors, stored_quantization
 
         if "gguf_file" in self.where:  # its numbers would have to be unpacked
             return "weights in GGUF, not looked at"
+        if (stored := stored_quantization(self.config)) is not None:
+            return f"weights stored in {stored}, not looked at one by one"
         with self._translate():
             network, report = model_class(self.config).from_pretrained(
                 self.folder,

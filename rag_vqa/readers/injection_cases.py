@@ -42,9 +42,10 @@ def load_injection_cases() -> tuple[InjectionCase, ...]:
 def find_failed_cases(processor: Any, cases: Sequence[InjectionCase]) -> list[str]:
     """One line for each case that gets through; an empty list is the goal.
 
-    Each case stands as a document between two images of the prompt. It fails if the prompt has
-    more control tokens or another number of image placeholders than the same prompt with a
-    harmless document, if the reader refuses it, or if its tokens are counted wrongly.
+    Each case stands as a document between two images of the prompt, if the model sees any. It
+    fails if the prompt has more control tokens or another number of image placeholders than the
+    same prompt with a harmless document, if the reader refuses it, or if its tokens are counted
+    wrongly.
     """
     encoder = PromptEncoder(processor)
     control = control_tokens(processor.tokenizer)
@@ -96,10 +97,12 @@ def _count_control_tokens(
     Raises:
         ReaderError: the prompt is refused, or its tokens are counted wrongly.
     """
+    # A language model alone has no placeholder for images, and gets none.
     image = ImagePart(Image.new("RGB", (64, 48), "grey"))
-    parts: list[Part] = [image, TextPart("Documents:\n", trusted=True)]
+    images: list[Part] = [image] if encoder.processor.image_token else []
+    parts: list[Part] = [*images, TextPart("Documents:\n", trusted=True)]
     parts += [TextPart(text) for text in texts]
-    parts += [TextPart("\n", trusted=True), image, TextPart("Which?")]
+    parts += [TextPart("\n", trusted=True), *images, TextPart("Which?")]
     prompt = Prompt(tuple(parts))
     ids = encoder.encode([prompt])["input_ids"][0].tolist()
     if (counted := encoder.count(prompt)) != len(ids):

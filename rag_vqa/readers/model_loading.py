@@ -69,6 +69,32 @@ def checkpoint_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def stored_quantization(config: Any) -> Quantization | None:
+    """How the weights of a checkpoint are quantised already, by bitsandbytes; None if they are not.
+
+    4 bits are read as they were stored, NF4 or FP4, and counted as "nf4".
+    """
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return None
+    about = stored if isinstance(stored, dict) else stored.to_dict()
+    return "nf4" if about.get("load_in_4bit") else "int8"
+
+
+def resolve_quantization(model: str, config: Any, wanted: Quantization) -> Quantization:
+    """The quantization that the weights get; raises UsageError if they are stored in another one.
+
+    `wanted` "none" leaves stored weights as they are.
+    """
+    stored = stored_quantization(config)
+    if stored is None or wanted in ("none", stored):
+        return stored or wanted
+    raise UsageError(
+        f"{model}: its weights are stored in {stored}, so they cannot become {wanted}. Give "
+        f"--quantization {stored}, or take the model that it was made from"
+    )
+
+
 def load_model(
     model: str, config: Any, quantization: Quantization, device: str, dtype: Any, **where: Any
 ) -> Any:
@@ -143,7 +169,7 @@ def _numbers(network: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _quantization_config(config: Any, quantization: Quantization, dtype: Any, device: str) -> Any:
-    if quantization == "none":
+    if quantization == "none" or stored_quantization(config) is not None:
         return None
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

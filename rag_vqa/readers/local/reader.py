@@ -45,6 +45,7 @@ from rag_vqa.readers.model_loading import (
     load_model,
     model_record_name,
     refuse_quantised_experts,
+    resolve_quantization,
     unquantised_layers,
 )
 from rag_vqa.readers.processor_loading import check_vocabulary, load_processor
@@ -133,6 +134,7 @@ class LocalReader:
             _translate_out_of_memory(partial(_loading_error, quantization)),
         ):
             config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
+            quantization = resolve_quantization(model, config, quantization)
             refuse_quantised_experts(model, config, quantization, self._dtype)
             processor = load_processor(model, config, **where)
             check_vocabulary(model, processor.tokenizer, config)
