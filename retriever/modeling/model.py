@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -25,6 +26,7 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from rag_vqa.errors import RagVqaError
+from rag_vqa.hub.folder_check import check_model_files, refuse_broken_numbers
 from rag_vqa.retriever.losses import contrastive_loss
 from rag_vqa.retriever.model_card import CARD_FILE, ModelCard
 from rag_vqa.retriever.modeling.cell import RetCell
@@ -76,6 +78,8 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
         Raises RagVqaError if tensors are missing, unexpected or of another shape.
         """
         kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
+        if isinstance(source, str | Path) and Path(source).is_dir() and not kwargs.get("subfolder"):
+            check_model_files(str(source), Path(source))
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # named below
         model, info = super().from_pretrained(source, *args, **kwargs)
         faults = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
@@ -85,6 +89,7 @@ class _RetPreTrained(PreTrainedModel):  # type: ignore[misc]
                 f"{source} does not fit its configuration ({shown}). "
                 f"Is it a whole checkpoint of {cls.__name__}?"
             )
+        refuse_broken_numbers(str(source), model.named_parameters())
         return model  # type: ignore[no-any-return]
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
