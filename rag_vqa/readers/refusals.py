@@ -7,6 +7,7 @@ Knows which classes answer, and what exceptions of transformers mean. Does not l
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"a file of its tokenizer or processor is damaged ({text})"
+    if isinstance(error, struct.error):
+        return "its file of weights was cut or is damaged: fetch it again"
     if isinstance(error, KeyError):
         return f"a file of it lacks {text}"
     if "backend tokenizer" in text:

@@ -1,6 +1,7 @@
 """Broken and unusual folders: one line in our own words, in Python and at every command."""
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -400,3 +401,20 @@ def test_at_the_command_line(
         assert re.search(says, error), error
         assert "Traceback" not in error
     assert not (tmp_path / "new.kb").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_that_may_not_be_read(reader_folder: Path) -> None:
+    (reader_folder / "config.json").chmod(0)
+    with pytest.raises(RagVqaError, match=r"Permission denied\. Check its permissions"):
+        open_reader(str(reader_folder), device="cpu")
+
+
+def test_a_gguf_file_that_was_cut(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 9)  # of nine values, none follows
+    (tmp_path / "model.gguf").write_bytes(header)
+    with pytest.raises(RagVqaError) as caught:
+        open_reader(str(tmp_path), device="cpu")
+    one_line_of_ours(caught.value, "cannot be loaded")
+    assert "\n" not in refused_by_check(tmp_path)
