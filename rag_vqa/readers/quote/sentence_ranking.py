@@ -20,6 +20,8 @@ from rag_vqa.types import Hit
 _LONGEST = 400  # characters of a quotation
 _GROUP_MATCH = 0.75  # of two words of one meaning
 _PREVIOUS = 0.5  # weight of a word that stands in the sentence before
+_NAME_WEIGHT = 2.0  # of a name, where it is asked what a document is about
+_LEAST_COVERAGE = 0.35  # a document with less of the question is about another thing
 _NAME_IN_SENTENCE = 0.5  # weight of a name, which the sentence itself seldom repeats
 _NO_MEANING = re.compile("[a-z]|.?[\u3041-\u309f].?")  # one letter, or kana of Japanese grammar
 _BEGINNING = 12  # characters within which "why" opens a question
@@ -205,22 +207,24 @@ def _coverage(
     titles: Sequence[Sequence[str]],
     units: Sequence[Sequence[_Unit]],
 ) -> float:
-    """The share of the question's words in all documents on one thing; titles count most."""
+    """The share of the question's words in all documents on one thing, whose titles count most."""
     asked = comparison.question.words
+    weights = [_NAME_WEIGHT if word in comparison.question.names else 1.0 for word in asked]
     own = [number for number, each in enumerate(things) if each == thing]
     title = {word for number in own for word in titles[number]}
     words = {w for number in own for unit in units[number] for w in split_words(unit.text)}
-    matches = (
-        max(comparison.match(word, title), 0.85 * comparison.match(word, words)) for word in asked
+    found = sum(
+        weight * max(comparison.match(word, title), 0.85 * comparison.match(word, words))
+        for word, weight in zip(asked, weights, strict=True)
     )
-    return sum(matches) / len(asked) if asked else 1.0
+    return found / sum(weights) if asked else 1.0
 
 
 def _document_factor(coverage: Sequence[float], number: int) -> float:
     """How far a document is what the question is about: by its words, and by its rank."""
     own, best = coverage[number], max(coverage)
     relative = own / best if best else 1.0
-    absolute = min(1.0, max(0.0, (own - 0.1) / 0.35))
+    absolute = min(1.0, max(0.0, (own - _LEAST_COVERAGE) / 0.2))
     factor: float = absolute * relative**1.5 * 0.98**number
     return factor
 
