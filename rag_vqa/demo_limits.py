@@ -134,7 +134,7 @@ class ModelPair:
         subject = "The built-in models only know" if both else "The built-in retriever only knows"
         return (
             f"{subject} national flags. For these documents use {preset}: {_REBUILD}. Searching by "
-            f"words, by the same picture, and quoting (--reader {QUOTE}) work meanwhile."
+            f"words, by the same picture, and --reader {QUOTE} work meanwhile."
         )
 
 
