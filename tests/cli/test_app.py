@@ -120,7 +120,9 @@ def test_presets_name_licence_revision_size_and_memory(cli) -> None:
     for text in ("12gb", "apache-2.0", "0c351dd01ed8", "17.5 GB", "demo", "80gb"):
         assert text in out
     listed = cli("config", "presets", "--json").json
-    assert [preset["name"] for preset in listed] == ["demo", "laptop", "12gb", "24gb", "80gb"]
+    known = ["demo", "laptop", "12gb", "24gb", "80gb"]
+    today = ["8gb-2026", "12gb-2026", "24gb-2026", "80gb-2026"]
+    assert [preset["name"] for preset in listed] == [*known, *today]
     assert listed[1]["models"][0]["instructions"]["question"].endswith(":")
 
 

@@ -87,7 +87,7 @@ def test_k_over_the_corpus_returns_all(cli, birds) -> None:
         (["--set", "reader.modle=x"], "Did you mean reader.model?"),
         (["--set", "retriever.batch_size=0"], "batch_size"),
         (["--quantization", "fp3"], "quantization"),
-        (["--max-images", "0"], "max_images"),
+        (["--max-images", "-1"], "max_images"),
         (["--preset", "13gb"], "There are: demo"),
         (["--config", "none.yaml"], "no such settings file"),
         (["--retriever", "aimagelab/ReT-CLIP-ViT-L-14"], "was built with fake"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_hub import running, use_hub, write_model
 
 
 @pytest.fixture
@@ -162,7 +163,11 @@ def test_a_bem_that_is_not_there(cli, evqa) -> None:
     assert (done.code, "nobody/none: not on this machine" in done.err) == (3, True)
 
 
-def test_a_bem_of_the_hub_is_agreed_to_first(cli, evqa, monkeypatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    done = cli(*evqa[1], "--bem", "nobody/none")
-    assert (done.code, "run again with --yes" in done.err) == (3, True)
+def test_a_bem_of_the_hub_is_agreed_to_first(cli, evqa, monkeypatch, tmp_path) -> None:
+    write_model(tmp_path / "hub", "nobody/none", config__json=b"{}", model__safetensors=b"12345678")
+    with running(tmp_path / "hub") as hub:
+        use_hub(monkeypatch, hub, tmp_path / "home")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        done = cli(*evqa[1], "--bem", "nobody/none")
+    assert (done.code, "--yes" in done.err) == (3, True), done.err
+    assert not any("safetensors" in request.path for request in hub.log)
