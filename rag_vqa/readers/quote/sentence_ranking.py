@@ -178,7 +178,7 @@ def _quotable(hit: Hit, text: str) -> Iterator[_Unit]:
 def _cut(text: str) -> Iterator[str]:
     """The text; of a very long one, parts that overlap by half, cut between words.
 
-    >>> [*_cut("It weighs\n 3 kg.")]
+    >>> [*_cut("It weighs   3 kg.")]
     ['It weighs 3 kg.']
     """
     text = " ".join(text.split())
