@@ -87,7 +87,7 @@ def build_prompt(
             not use `language` although one is given; the language is not a name.
         Missing: there is no such template.
     """
-    if not query.text.strip():
+    if not isinstance(query.text, str) or not query.text.strip():
         raise UsageError('the question is empty: a reader needs one, e.g. "What is this?"')
     source = template_source(template)
     names = template_variables(source)

@@ -77,16 +77,18 @@ def _processor_files(id: str, licence: str) -> Checkpoint:
     return Checkpoint(id, licence, 0, 3.6e6, note="tokenizer and image processor alone")
 
 
-def _qwen3(size: str, revision: str, shape: ModelShape) -> Checkpoint:
+def _qwen(
+    id: str, shape: ModelShape, revision: str | None = None, unread: int = 0, note: str = ""
+) -> Checkpoint:
+    """A reader of Qwen, stored in bfloat16. `unread`: parameters that nothing here loads."""
     parameters = shape.linear + shape.whole
     return Checkpoint(
-        f"Qwen/Qwen3-VL-{size}-Instruct",
-        "apache-2.0",
-        parameters,
-        2 * parameters,  # stored in bfloat16
-        revision,
-        shape=shape,
+        id, "apache-2.0", parameters, 2 * (parameters + unread), revision, note=note, shape=shape
     )
+
+
+def _qwen3(size: str, revision: str, shape: ModelShape) -> Checkpoint:
+    return _qwen(f"Qwen/Qwen3-VL-{size}-Instruct", shape, revision)
 
 
 def _shape(
@@ -97,16 +99,9 @@ def _shape(
 
 
 def _qwen35(size: str, prediction: int, shape: ModelShape) -> Checkpoint:
-    """A Qwen3.5. `prediction`: parameters of its multi-token prediction, never loaded here."""
-    parameters = shape.linear + shape.whole
-    return Checkpoint(
-        f"Qwen/Qwen3.5-{size}",
-        "apache-2.0",
-        parameters,
-        2 * (parameters + prediction),  # stored in bfloat16
-        note="revision not verified; sizes from its card and configuration of 2026",
-        shape=shape,
-    )
+    """A Qwen3.5. `prediction`: parameters of its multi-token prediction."""
+    note = "revision not verified; sizes from its card and configuration of 2026"
+    return _qwen(f"Qwen/Qwen3.5-{size}", shape, unread=prediction, note=note)
 
 
 CHECKPOINTS: Mapping[str, Checkpoint] = {

@@ -245,3 +245,14 @@ def test_a_search_for_nothing_is_refused(rag) -> None:
     for nothing in ({}, {"text": " \n"}, {"image": ""}):
         with pytest.raises(UsageError, match="nothing to look for"):
             rag.search(**nothing)
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_a_question_that_is_no_text_is_refused_by_name(birds: Path, reader, encoder, k) -> None:
+    from rag_vqa.retriever.knowledge_base import KnowledgeBase
+
+    with (
+        KnowledgeBase.open(birds, encoder) as kb,
+        pytest.raises(UsageError, match=r"text|question"),
+    ):
+        RagVqa(kb, reader, k=k).ask(None)  # type: ignore[arg-type]

@@ -106,8 +106,11 @@ def _print_fit(fit: MemoryFit, as_json: bool) -> None:
         print(f"     {name:<18} {count / 1e9:6.2f} GB")
     if fit.served:
         print(f"     {'reader':<18} {0:6.2f} GB, servers run it (reader.servers)")
+    from rag_vqa.memory import MARGIN
+
     mark = style("ok ", "good") if fit.fits else style("BAD", "bad")
-    sums = f"{fit.total / 1e9:6.2f} GB of {fit.free / 1e9:.2f} GB free: {fit.verdict}"
+    need = f"{fit.total / 1e9:6.2f} GB, and {MARGIN:.0%} in reserve,"
+    sums = f"{need} of {fit.free / 1e9:.2f} GB free: {fit.verdict}"
     print(f"{mark}  {'together':<18} {sums}")
     if fit.elsewhere:
         print(f"     {'beside the GPU':<18} {fit.elsewhere / 1e9:6.2f} GB of the machine's memory")

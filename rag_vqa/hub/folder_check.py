@@ -97,8 +97,8 @@ def read_config_file(model: str, folder: Path) -> dict[str, Any]:
     config = read_object(file)
     if not isinstance(config.get("model_type"), str):
         raise RagVqaError(
-            f"{one_line(str(file))} names no model_type, so no class can read it. Fetch the model "
-            "again, or name another"
+            f"{one_line(str(file))} names no model_type that is a text, so no class can read it. "
+            "Fetch the model again, or name another"
         )
     return config
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from rag_vqa.errors import ReaderError, UsageError
 from rag_vqa.types import Completion, ImagePart, OnText, Prompt, PromptLimits, Scalar, Thinking
 
-ANSWER_TOKENS = 128  # longest answer, if nothing else is said
+ANSWER_TOKENS = 128  # longest answer, if no setting gives another
 # Longest thoughts and answer together, by how much the reader should think.
 _THINKING_TOKENS: Mapping[Thinking, int] = {
     "low": 1024, "on": 2048, "medium": 2048, "high": 4096,

@@ -140,6 +140,8 @@ class Retriever:
             raise UsageError(f"k is {k}: ask for at least 1.")
         if isinstance(queries, str | Query):
             raise UsageError("Queries come in a list: give [Query(text, image)].")
+        if any(not isinstance(query.text, str) for query in queries):
+            raise UsageError('The text of a query is no text. Give one, or "" to search a picture.')
         passing = FilteredRows(self._store, where) if where else None
         if passing is not None and not len(passing.read()):  # before any model loads
             return [[] for _ in queries]

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.profiler import ProfilerActivity, profile
 
 from rag_vqa.checkpoints import embedded_model
 from rag_vqa.cli.app import run
 from rag_vqa.errors import Missing, RagVqaError, UsageError
-from rag_vqa.hub.folder_check import refuse_broken_numbers
 from rag_vqa.jobs.memory_fit import predict_fit
 from rag_vqa.jobs.model_check import check_models
 from rag_vqa.readers.factory import open_reader
@@ -313,25 +311,6 @@ def test_numbers_of_a_retriever(retriever_folder: Path) -> None:
     spoil(float("nan"))(retriever_folder)
     with pytest.raises(RagVqaError, match="infinite or none"):
         Encoder.load(retriever_folder, device="cpu")
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("place", [0, 517, -1])
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_one_broken_number_is_found_anywhere(dtype: Any, place: int, number: float) -> None:
-    weight = torch.full((1000,), 60_000.0, dtype=dtype)  # their sum is above float16's largest
-    refuse_broken_numbers("org/m", [("whole", weight), ("empty", torch.empty(0))])
-    weight[place] = number
-    with pytest.raises(RagVqaError, match=r"in spoiled\)"):
-        refuse_broken_numbers("org/m", [("spoiled", weight)])
-
-
-def test_looking_for_broken_numbers_copies_no_weights() -> None:
-    weight = torch.ones(1_000_000, dtype=torch.bfloat16)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        refuse_broken_numbers("org/m", [("weight", weight)])
-    taken = max(event.self_cpu_memory_usage for event in seen.events())
-    assert taken < weight.nbytes / 100
 
 
 def test_a_model_in_the_place_of_the_other(reader_folder: Path) -> None:

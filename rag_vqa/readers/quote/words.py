@@ -1,7 +1,7 @@
 """Words: cuts a text of any script into comparable words, and compares two of them.
 
 Knows case, accents, numbers, and scripts without blanks, of which every two neighbouring characters
-count as a word. Does not know what a word means (word_groups.py).
+count as a word. Does not know what a word means (language_words.py).
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class RequestFailure(Exception):
         error: the server's own words; None if it did not say any.
         unreachable: no server accepted the connection.
         responded: the server sent a response, if not an answer.
-        silent: the response ended, or the connection, before anything was said. Some servers fail
+        silent: response or connection ended before the first piece of an answer. Some servers fail
             so in a stream, and tell the reason only where no stream is asked for.
     """
 

@@ -131,7 +131,7 @@ def test_thoughts_are_not_told_and_a_thinking_row_can_be_cancelled() -> None:
 
 
 def test_a_lone_end_mark_fails_a_row_that_was_streamed_and_no_other() -> None:
-    """Nobody said that the text begins with thoughts, so it was told as the answer."""
+    """The streamer does not know that the text begins with thoughts, so it streams them."""
     data = b"A bridge.</think>Porto"
     streamed = run([data], lambda row, piece: None, steps=30).completions([1])[0]
     assert streamed.finish == "failed" and "thoughts" in streamed.error

@@ -112,12 +112,12 @@ def test_a_picture_is_refused(reader: LocalReader) -> None:
 def test_hostile_text_becomes_no_control_token(reader: LocalReader) -> None:
     control = set(reader.tokenizer.all_special_ids)
 
-    def found(parts: tuple[str, ...]) -> list[int]:
+    def control_ids(parts: tuple[str, ...]) -> list[int]:
         prompt = Prompt(tuple(map(TextPart, parts)))
         return [i for i in reader.encode([prompt])["input_ids"][0].tolist() if i in control]
 
     for case in injection_cases.load_injection_cases():
-        assert found(case.parts) == found(("x",)), case
+        assert control_ids(case.parts) == control_ids(("x",)), case
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
